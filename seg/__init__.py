@@ -1,0 +1,3 @@
+"""weakseg: segmentation masks from cheap labels."""
+
+__version__ = "0.1.0"

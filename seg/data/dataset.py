@@ -1,0 +1,49 @@
+"""What a data set is to the rest of the program: an ordered list of records."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+Split = Literal["trainval", "test"]
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image and every label it came with.
+
+    Attributes:
+        id: file stem, unique in the data set.
+        image: path of the image file (whatever its extension says, Pillow decides what it is).
+        label: class index in ``[0, len(classes))``.
+        split: ``trainval`` (may be trained on) or ``test`` (is only evaluated).
+        trimap: path of the truth in the official codes (1 pet, 2 background, 3 border), or None.
+        boxes: ``(xmin, ymin, xmax, ymax)`` in pixels of the original image, as many as it has.
+    """
+
+    id: str
+    image: Path
+    label: int
+    split: Split
+    trimap: Path | None = None
+    boxes: tuple[Box, ...] = ()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """An ordered data set with the peculiarities that were met while reading it.
+
+    Attributes:
+        title: what the first line of every run calls it.
+        classes: class names by label.
+        records: ordered by split (trainval first), then as listed.
+        quirks: how often each peculiarity was met, by a sentence that names it.
+        is_toy: whether the pictures are drawn, which every report has to say.
+    """
+
+    title: str
+    classes: tuple[str, ...]
+    records: tuple[Record, ...]
+    quirks: Counter[str] = field(default_factory=Counter)
+    is_toy: bool = False
