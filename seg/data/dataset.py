@@ -40,6 +40,7 @@ class Dataset:
         records: ordered by split (trainval first), then as listed.
         quirks: how often each peculiarity was met, by a sentence that names it.
         is_toy: whether the pictures are drawn, which every report has to say.
+        examples: up to a few names for each sentence of ``quirks``, for the log.
     """
 
     title: str
@@ -47,3 +48,4 @@ class Dataset:
     records: tuple[Record, ...]
     quirks: Counter[str] = field(default_factory=Counter)
     is_toy: bool = False
+    examples: dict[str, tuple[str, ...]] = field(default_factory=dict)

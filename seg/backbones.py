@@ -1,0 +1,227 @@
+"""torchvision classifiers by name: weights from anywhere, the cut at the global pooling, dilation."""
+
+import operator
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+
+from seg.errors import SegError
+
+
+def make_classifier(name: str, classes: int, weights: str | None) -> nn.Module:
+    """A torchvision classifier with a fresh head for ``classes`` classes.
+
+    Args:
+        name: torchvision's name, such as ``resnet18`` or ``mobilenet_v2``.
+        classes: number of classes, at least 1.
+        weights: None for random ones, a member of torchvision's enum (``DEFAULT``, ``IMAGENET1K_V1``), or
+            the path of a state dict (``.pth``, ``.safetensors``; any float type; the head may be missing).
+
+    Returns:
+        A ``float32`` model on the CPU whose state dict has torchvision's names.
+
+    Raises:
+        SegError: for an unknown name, a model without global pooling and one linear layer, or weights that
+            are missing, broken, of another architecture, or not to be had offline.
+    """
+    model = _bare(name)
+    _, head = split_at_pooling(model, name)
+    if weights is not None:
+        load_into(model, read_weights(name, weights), head=head, what=f"{weights} for {name}")
+    linear = model.get_submodule(head)
+    assert isinstance(linear, nn.Linear)
+    parent, _, leaf = head.rpartition(".")
+    setattr(model.get_submodule(parent), leaf, nn.Linear(linear.in_features, classes))
+    return model
+
+
+def _bare(name: str) -> nn.Module:
+    from torchvision import models
+
+    try:
+        return models.get_model(name)
+    except ValueError:
+        import difflib
+
+        close = difflib.get_close_matches(name, models.list_models(module=models), 3)
+        hint = f"; did you mean {' or '.join(close)}?" if close else ""
+        raise SegError(f"backbone={name}: torchvision has no classifier of that name{hint}") from None
+
+
+def read_weights(name: str, weights: str) -> dict[str, Tensor]:
+    """The state dict that ``weights`` names (see :func:`make_classifier`), as ``float32``.
+
+    Raises:
+        SegError: when it can't be had, saying why and what to do.
+    """
+    from torchvision import models
+
+    members = models.get_model_weights(name).__members__
+    if weights in members:
+        try:
+            return dict(members[weights].get_state_dict(progress=False, check_hash=True))
+        except (OSError, RuntimeError) as error:
+            raise SegError(
+                f"weights={weights}: cannot download torchvision's weights of {name} ({error}); "
+                f"give a file instead: weights=/path/{Path(members[weights].url).name}, or weights=null for none"
+            ) from error
+    return read_state_dict(Path(weights), also=f"; torchvision has {', '.join(members)} for {name}")
+
+
+def read_state_dict(path: Path, also: str = "") -> dict[str, Tensor]:
+    """Read a plain state dict of any float type, with or without a wrapper or a ``module.`` prefix.
+
+    Args:
+        path: a ``.safetensors`` file or anything ``torch.load(weights_only=True)`` reads.
+        also: added to the message when there is no such file.
+
+    Returns:
+        Tensors by name, floats cast to ``float32``.
+
+    Raises:
+        SegError: for a file that is missing, truncated, or no state dict.
+    """
+    if not path.is_file():
+        raise SegError(f"weights={path}: no such file{also}")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state: Any = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises many kinds for a broken file
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise SegError(f"weights={path}: cannot be read, truncated or not a state dict ({reason})") from error
+    for wrapper in ("state_dict", "model_state_dict", "model"):
+        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
+            state = state[wrapper]
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise SegError(f"weights={path}: not a state dict of tensors; save model.state_dict()")
+    return {
+        k.removeprefix("module."): v.float() if v.is_floating_point() else v for k, v in state.items()
+    }
+
+
+def load_into(model: nn.Module, state: Mapping[str, Tensor], *, head: str, what: str) -> None:
+    """Load a state dict whose head (the layer named ``head``) may be missing or of another size.
+
+    Raises:
+        SegError: naming the first keys or shapes that differ.
+    """
+    own = model.state_dict()
+    is_head = lambda k: k.startswith(head + ".")  # noqa: E731
+    problems = [f"lacks {k}" for k in own if k not in state and not is_head(k) and "num_batches" not in k]
+    problems += [f"has an unknown {k}" for k in state if k not in own and not is_head(k)]
+    problems += [
+        f"{k} is {tuple(v.shape)}, not {tuple(own[k].shape)}"
+        for k, v in state.items()
+        if k in own and v.shape != own[k].shape and not is_head(k)
+    ]
+    if problems:
+        more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise SegError(f"weights={what}: another architecture: {'; '.join(problems[:3])}{more}")
+    model.load_state_dict({k: v for k, v in state.items() if not is_head(k)}, strict=False)
+
+
+def split_at_pooling(model: nn.Module, name: str) -> tuple[nn.Module, str]:
+    """Cut a classifier before its global pooling.
+
+    The traced graph is followed back from the logits: one linear layer, then nothing but dropout and
+    flattening, then the global average pooling, whose input is the last feature map. That is the form for
+    which the CAM has its closed form (Zhou et al., CVPR 2016, eq. 2).
+
+    Args:
+        model: a torchvision classifier.
+        name: its name, for the error.
+
+    Returns:
+        The network up to the pooling, ``(B, 3, H, W) -> (B, C, h, w)``, sharing the modules of ``model``;
+        and the dotted name of the linear layer.
+
+    Raises:
+        SegError: when the model has another form.
+    """
+    features_node, head = _find_cut(type(model).__name__, name)
+    graph = fx.Tracer().trace(model)
+    by_name = {node.name: node for node in graph.nodes}
+    for node in list(graph.nodes):
+        if node.op == "output":
+            graph.erase_node(node)
+    graph.output(by_name[features_node])
+    graph.eliminate_dead_code()
+    return fx.GraphModule(model, graph), head
+
+
+@lru_cache(maxsize=None)
+def _find_cut(_: str, name: str) -> tuple[str, str]:
+    model = _bare(name)
+    refusal = SegError(
+        f"backbone={name}: CAM needs global average pooling followed by one linear layer, as resnet18/34/50, "
+        "mobilenet_v2, densenet121, efficientnet_b0, shufflenet_v2_x1_0 and regnet_y_400mf have"
+    )
+    try:
+        graph = fx.Tracer().trace(model)
+    except Exception:  # control flow that can't be traced (inception's auxiliary heads)
+        raise refusal from None
+    modules = dict(model.named_modules())
+    node = next(n for n in graph.nodes if n.op == "output").args[0]
+    if not isinstance(node, fx.Node) or not isinstance(modules.get(str(node.target)), nn.Linear):
+        raise refusal
+    head = str(node.target)
+    while True:
+        node = node.args[0]
+        if not isinstance(node, fx.Node):
+            raise refusal
+        module = modules.get(str(node.target)) if node.op == "call_module" else None
+        if isinstance(module, nn.AdaptiveAvgPool2d) or node.target in (F.adaptive_avg_pool2d, "mean"):
+            before = node.args[0]
+            assert isinstance(before, fx.Node)
+            return before.name, head
+        passes = isinstance(module, nn.Dropout | nn.Flatten) or node.target in (
+            torch.flatten,
+            F.dropout,
+            "flatten",
+            "view",
+            operator.getitem,
+        )
+        if not passes:
+            raise refusal
+
+
+def set_output_stride(model: nn.Module, stride: int) -> None:
+    """Undo the last halvings of a network and dilate what follows, so that its feature map is finer.
+
+    The weights fit as they are (DeepLab's "atrous" trick, Chen et al., ICLR 2015).
+
+    Args:
+        model: a convolutional network that halves its input five times; changed in place.
+        stride: 32 (nothing to do), 16 or 8.
+    """
+    side = 64
+    inputs: dict[nn.Module, int] = {}
+    hooks = [
+        m.register_forward_pre_hook(lambda m, args: inputs.__setitem__(m, args[0].shape[-1]))
+        for m in model.modules()
+        if isinstance(m, nn.Conv2d)
+    ]
+    training = model.training
+    with torch.no_grad():
+        model.eval()(torch.zeros(1, 3, side, side))
+        model.train(training)
+    for hook in hooks:
+        hook.remove()
+    for conv, width in inputs.items():
+        assert isinstance(conv, nn.Conv2d)
+        # How often the original network had halved before this layer beyond what is wanted now.
+        dilation = max(1, stride and (side // width) // stride)
+        if dilation > 1 and conv.kernel_size[0] > 1:
+            conv.dilation = (dilation, dilation)
+            conv.padding = tuple(dilation * (k - 1) // 2 for k in conv.kernel_size)  # type: ignore[assignment]
+        if conv.stride[0] == 2 and side // width >= stride:
+            conv.stride = (1, 1)

@@ -1,0 +1,70 @@
+"""From stored bytes to a network's input, with the augmentation that all trainings share."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+#: ImageNet's channel means and standard deviations, as torchvision's weights expect them.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+def normalise(images: np.ndarray | Tensor) -> Tensor:
+    """``uint8 (B, H, W, 3)`` RGB to ``float32 (B, 3, H, W)``, channels-last, ImageNet-normalised."""
+    tensor = torch.as_tensor(images)
+    if tensor.dtype != torch.uint8 or tensor.ndim != 4 or tensor.shape[-1] != 3:
+        raise ValueError(f"images must be uint8 (B, H, W, 3), not {tensor.dtype} {tuple(tensor.shape)}")
+    scale = torch.tensor([255 * s for s in STD], device=tensor.device)
+    shift = torch.tensor([m / s for m, s in zip(MEAN, STD, strict=True)], device=tensor.device)
+    # Working in (B, H, W, 3) and permuting the view gives channels-last memory at no cost.
+    return (tensor.float() / scale - shift).permute(0, 3, 1, 2)
+
+
+def augment(
+    images: Tensor,
+    masks: Tensor | None,
+    generator: torch.Generator,
+    *,
+    flip: bool = True,
+    zoom: float = 1.0,
+    jitter: float = 0.0,
+) -> tuple[Tensor, Tensor | None]:
+    """Vary a batch; images and masks move together.
+
+    Args:
+        images: ``float32 (B, 3, H, W)``, normalised.
+        masks: ``uint8 (B, H, W)`` codes, moved to the nearest pixel and never blended; or None.
+        generator: source of all randomness, on the CPU.
+        flip: mirror half of the images left to right.
+        zoom: a random crop of a side between this share and the whole is stretched to the full size.
+        jitter: contrast, brightness and each channel's gain vary by up to this factor.
+
+    Returns:
+        Tensors of the same shapes and dtypes.
+    """
+    b = len(images)
+    if flip or zoom < 1:
+        sign = torch.where(torch.rand(b, generator=generator) < 0.5, -1.0, 1.0) if flip else torch.ones(b)
+        side = 1 - (1 - zoom) * torch.rand(b, 2, generator=generator)
+        shift = (1 - side) * (2 * torch.rand(b, 2, generator=generator) - 1)
+        if zoom < 1:
+            theta = torch.zeros(b, 2, 3)
+            theta[:, 0, 0], theta[:, 1, 1] = sign * side[:, 0], side[:, 1]
+            theta[:, :, 2] = shift
+            size = [b, 1, *images.shape[2:]]
+            grid = F.affine_grid(theta, size, align_corners=False).to(images.device)
+            images = F.grid_sample(images, grid, "bilinear", "reflection", align_corners=False)
+            if masks is not None:
+                moved = F.grid_sample(masks[:, None].float(), grid, "nearest", "reflection", align_corners=False)
+                masks = moved[:, 0].to(torch.uint8)
+        else:
+            mirror = (sign < 0).to(images.device)
+            images = torch.where(mirror[:, None, None, None], images.flip(3), images)
+            if masks is not None:
+                masks = torch.where(mirror[:, None, None], masks.flip(2), masks)
+    if jitter > 0:
+        spread = lambda *shape: 1 + jitter * (2 * torch.rand(*shape, generator=generator) - 1)  # noqa: E731
+        gain = (spread(b, 1, 1, 1) * (1 + (spread(b, 3, 1, 1) - 1) / 2)).to(images.device)
+        images = images * gain + (spread(b, 1, 1, 1) - 1).to(images.device)
+    return images.contiguous(memory_format=torch.channels_last), masks

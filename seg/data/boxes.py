@@ -1,0 +1,177 @@
+"""Boxes: read from VOC files, written as a list, turned into Gaussian score maps, taken from a truth."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import numpy.typing as npt
+
+from seg.data.dataset import Box
+from seg.errors import SegError
+
+_SIDES = ("xmin", "ymin", "xmax", "ymax")
+
+
+@dataclass(frozen=True)
+class BoxFile:
+    """What one VOC XML file says.
+
+    Attributes:
+        boxes: ``(xmin, ymin, xmax, ymax)`` of each object, in pixels, in the order of the file.
+        filename: the image that the file claims to describe, or None.
+        size: ``(height, width)`` of that image, or None where the file does not state it.
+    """
+
+    boxes: tuple[Box, ...]
+    filename: str | None
+    size: tuple[int, int] | None
+
+
+def read_box_file(path: Path) -> BoxFile:
+    """Read the boxes of one VOC XML file.
+
+    Coordinates are taken as edges: ``0 <= xmin < xmax <= width`` and likewise for y, which holds for
+    files that count pixels from 0 and for files that count from 1. The limits come from the file's
+    own ``<size>``; the image is not opened.
+
+    Raises:
+        SegError: the file cannot be read or parsed, an object has no complete box, a box has
+            ``xmax <= xmin`` or ``ymax <= ymin``, or it lies outside of its image.
+    """
+    try:
+        root = ElementTree.fromstring(path.read_bytes())
+    except OSError as error:
+        raise SegError(f"{path}: cannot be read ({error.strerror or error})") from error
+    # Unknown and unsupported encodings come as LookupError and ValueError.
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
+        raise SegError(f"{path}: XML that does not parse ({error}); mend or delete the file") from error
+    size = _size(root)
+    boxes = tuple(_box(path, item, size) for item in root.iter("object"))
+    name = root.findtext("filename")
+    return BoxFile(boxes, name.strip() if name else None, size)
+
+
+def _size(root: ElementTree.Element) -> tuple[int, int] | None:
+    try:
+        height, width = (int(root.findtext(f"size/{side}") or 0) for side in ("height", "width"))
+    except ValueError:
+        return None
+    return (height, width) if height > 0 and width > 0 else None
+
+
+def _box(path: Path, item: ElementTree.Element, size: tuple[int, int] | None) -> Box:
+    try:
+        xmin, ymin, xmax, ymax = (float(item.findtext(f"bndbox/{k}") or "") for k in _SIDES)
+    except ValueError as error:
+        raise SegError(f"{path}: an object without four numbers xmin, ymin, xmax, ymax") from error
+    text = f"xmin={_number(xmin)} ymin={_number(ymin)} xmax={_number(xmax)} ymax={_number(ymax)}"
+    # Written so that a NaN, which fails every comparison, is refused.
+    if not (xmin < xmax and ymin < ymax):
+        raise SegError(f"{path}: empty box ({text}): xmax must be above xmin and ymax above ymin")
+    height, width = size or (math.inf, math.inf)
+    if not (xmin >= 0 and ymin >= 0 and xmax <= width and ymax <= height):
+        where = f"its {width} x {height} image" if size else "its image"
+        raise SegError(f"{path}: box outside of {where} ({text}); mend the file or delete it")
+    return xmin, ymin, xmax, ymax
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if float(value).is_integer() else repr(float(value))
+
+
+def write_bbox_list(path: Path, rows: Iterable[tuple[str, Box]]) -> None:
+    """Write ``trimaps_bbox.txt``: a line ``filename xmin ymin xmax ymax`` for every box, in the order given.
+
+    Args:
+        path: the file; its folder must exist.
+        rows: ``(filename, box)``; an image with several boxes comes several times. Whole numbers are
+            written without a decimal point, others in full precision.
+    """
+    lines = (" ".join((name, *map(_number, box))) + "\n" for name, box in rows)
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def gaussian_score(
+    boxes: npt.ArrayLike | Sequence[Box],
+    size: tuple[int, int],
+    out: tuple[int, int],
+    *,
+    divisor: float = 3.5,
+    scale: float = 1.0,
+    clip: bool = False,
+) -> npt.NDArray[np.float32]:
+    r"""Score map of an image from its boxes: a Gaussian on each box, their maximum where they overlap.
+
+    .. math:: s(x, y) = \max_b \exp\left(-\frac{(x - x_b)^2 + (y - y_b)^2}{2 \sigma_b^2}\right),
+              \qquad \sigma_b = \mathrm{scale} \cdot \frac{w_b + h_b}{\mathrm{divisor}}
+
+    ``(x_b, y_b)`` is the middle and ``w_b, h_b`` the sides of box b, all in pixels of the original image.
+    The map is evaluated at the centres of the cells of the ``out`` grid, ``x_j = (j + 1/2) * width / w``,
+    so the grid may be squashed and the Gaussian stays round in the original image.
+
+    Args:
+        boxes: ``(K, 4)`` xyxy in pixels of the original image; K may be 0.
+        size: ``(height, width)`` of the original image.
+        out: ``(h, w)`` of the map.
+        divisor: what the sum of the sides is divided by to give sigma.
+        scale: a factor on sigma.
+        clip: set a box's score to zero at cells whose centre is outside of it. The cell that holds the
+            middle of the box is kept, lest a box smaller than a cell vanish.
+
+    Returns:
+        float32 ``(h, w)`` in [0, 1]; all zero without boxes.
+
+    Raises:
+        SegError: boxes of another shape or with a side that is not positive; a size, divisor or scale
+            that is not positive.
+    """
+    array = np.asarray(boxes, dtype=np.float64)
+    if array.size and (array.ndim != 2 or array.shape[1] != 4):
+        raise SegError(f"boxes must have the shape (K, 4), not {array.shape}")
+    if min(*size, *out) <= 0 or not divisor > 0 or not scale > 0:
+        raise SegError(f"Gaussian of boxes: {size=}, {out=}, {divisor=} and {scale=} must be positive")
+    (height, width), (h, w) = size, out
+    x = (np.arange(w) + 0.5) * (width / w)
+    y = (np.arange(h) + 0.5) * (height / h)
+    score = np.zeros((h, w))
+    for xmin, ymin, xmax, ymax in array.reshape(-1, 4):
+        if not (xmin < xmax and ymin < ymax):
+            raise SegError(f"Gaussian of an empty box {(xmin, ymin, xmax, ymax)}")
+        cx, cy = (xmin + xmax) / 2, (ymin + ymax) / 2
+        sigma = scale * (xmax - xmin + ymax - ymin) / divisor
+        # A Gaussian with one sigma is the product of one along x and one along y.
+        along_x = np.exp(-((x - cx) ** 2) / (2 * sigma**2))
+        along_y = np.exp(-((y - cy) ** 2) / (2 * sigma**2))
+        if clip:
+            along_x *= _inside(x, xmin, xmax, cx)
+            along_y *= _inside(y, ymin, ymax, cy)
+        np.maximum(score, along_y[:, None] * along_x, out=score)
+    return score.astype(np.float32)
+
+
+def _inside(centres: npt.NDArray[np.floating], low: float, high: float, middle: float) -> npt.NDArray[np.bool_]:
+    inside = (centres >= low) & (centres <= high)
+    inside[np.argmin(np.abs(centres - middle))] = True
+    return inside
+
+
+def body_box(trimap: npt.NDArray[np.uint8]) -> Box | None:
+    """Tight box of the animal in a truth: foreground (1) and border (2) together.
+
+    The border counts because thin parts (ears, tails, whiskers) are border only, and a box drawn by a
+    person goes around the fur, not inside of it. It is made from the truth: an oracle.
+
+    Args:
+        trimap: ``(H, W)`` with 0 background, 1 foreground, 2 border, 255 no truth.
+
+    Returns:
+        ``(xmin, ymin, xmax, ymax)`` as pixel edges, so ``xmax`` is at most W; None without an animal.
+    """
+    animal = (trimap == 1) | (trimap == 2)
+    columns, rows = np.flatnonzero(animal.any(0)), np.flatnonzero(animal.any(1))
+    if not columns.size:
+        return None
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)

@@ -1,0 +1,175 @@
+"""Files to arrays: one photo, one trimap, whatever Pillow says they are."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from seg.errors import SegError
+
+log = logging.getLogger(__name__)
+
+_ORIENTATION_TAG = 0x0112
+_TRANSPOSE = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SWAPS_SIDES = {5, 6, 7, 8}
+# Official codes (1 pet, 2 background, 3 border) to ours (0 background, 1 foreground, 2 border).
+_TRIMAP_CODES = np.full(256, 255, np.uint8)
+_TRIMAP_CODES[[1, 2, 3]] = [1, 0, 2]
+# A JPEG may be decoded at 1/2, 1/4 or 1/8 while that leaves this many times the wanted size: at 2 the
+# result stays within one grey level of the full decode, at 1 it is off by up to 4 (224 pixels, this data).
+_DRAFT_GAP = 2
+
+
+def decode_image(path: Path, size: int | None = None) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
+    """Decode a photo to RGB, upright as its EXIF orientation says.
+
+    Grey, palette, CMYK and 16-bit images are converted, transparency is laid on white, of an animation
+    the first frame is taken. Boxes and trimaps are not turned along: they are used as given.
+
+    Args:
+        path: the file; its extension does not matter.
+        size: squash to ``size x size`` (antialiased bilinear), or None for the original size.
+
+    Returns:
+        uint8 ``(H, W, 3)`` and the original ``(height, width)`` after orientation.
+
+    Raises:
+        SegError: the file is missing, truncated or no image; the message names it.
+    """
+    with _opened(path) as image:
+        orientation = _orientation(image)
+        width, height = image.size
+        if size is not None:
+            # Only a JPEG decoder can do it; for every other format this does nothing.
+            image.draft(None, (_DRAFT_GAP * size, _DRAFT_GAP * size))
+        rgb = _to_rgb(image)
+        if size is not None:
+            rgb = rgb.resize((size, size), Image.Resampling.BILINEAR)
+        if orientation in _TRANSPOSE:
+            rgb = rgb.transpose(_TRANSPOSE[orientation])
+        array = np.array(rgb, dtype=np.uint8)
+    return array, (width, height) if orientation in _SWAPS_SIDES else (height, width)
+
+
+def decode_trimap(path: Path, hw: tuple[int, int]) -> tuple[npt.NDArray[np.uint8], bool]:
+    """Decode a truth in the official codes (1 pet, 2 background, 3 border), nearest-resized if need be.
+
+    Args:
+        path: the file, one channel (a palette image counts by its indices, a grey RGB by its grey value).
+        hw: ``(height, width)`` that the truth has to have.
+
+    Returns:
+        uint8 ``(H, W)``: 0 background, 1 foreground, 2 border, 255 for any other code in the file; and
+        whether the file was of another size.
+
+    Raises:
+        SegError: the file is missing, truncated or no image, or it is in colour.
+    """
+    with _opened(path) as image:
+        codes = np.asarray(image)
+    if codes.ndim == 3:
+        if image.mode not in ("LA", "PA") and not (codes[..., :3] == codes[..., :1]).all():
+            raise SegError(f"{path}: a coloured image where a trimap with the codes 1, 2, 3 was expected")
+        codes = codes[..., 0]
+    # Codes of 16-bit and float files that do not fit a byte are as unknown as 255.
+    codes = np.where((codes >= 0) & (codes <= 255), codes, 255).astype(np.uint8)
+    truth = _TRIMAP_CODES[codes]
+    if truth.shape == hw:
+        return truth, False
+    resized = Image.fromarray(truth).resize((hw[1], hw[0]), Image.Resampling.NEAREST)
+    return np.array(resized, dtype=np.uint8), True
+
+
+def image_quirks(path: Path) -> tuple[str, ...]:
+    """Name what is unusual about a photo, from its header alone; empty for a plain RGB JPEG.
+
+    Returns:
+        Sentences that can be counted over a data set, without the file's name in them.
+
+    Raises:
+        SegError: the file is missing or no image.
+    """
+    with _opened(path, load=False) as image:
+        extensions = Image.registered_extensions()
+        found = []
+        if extensions.get(path.suffix.lower()) not in (image.format, None) and image.format != "MPO":
+            found.append(f"images whose name ends in {path.suffix.lower()} but that are {image.format}")
+        if image.mode.startswith(("I", "F")):
+            found.append("images of more than 8 bits")
+        elif image.mode in ("1", "L", "LA", "La"):
+            found.append("grey images")
+        elif image.mode in ("P", "PA"):
+            found.append("palette images")
+        elif image.mode in ("CMYK", "YCCK"):
+            found.append("CMYK images")
+        if _has_alpha(image):
+            found.append("images with an alpha channel (laid on white)")
+        if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+            found.append("animated images (first frame used)")
+        if _orientation(image) in _TRANSPOSE:
+            found.append("images turned by their EXIF orientation")
+    return tuple(found)
+
+
+@contextmanager
+def _opened(path: Path, *, load: bool = True) -> Iterator[Image.Image]:
+    """Open an image and turn whatever the decoder raises inside of the block into one SegError."""
+    try:
+        with Image.open(path) as image:
+            yield image
+    except (SegError, MemoryError):
+        raise
+    except FileNotFoundError as error:
+        raise SegError(f"{path}: no such file") from error
+    # Pillow's plugins meet broken files with OSError, SyntaxError, ValueError, EOFError, IndexError,
+    # struct.error and others: to the user they all mean that this file is not a whole image.
+    except Exception as error:
+        raise SegError(f"{path}: not a whole image ({error})") from error
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception as error:  # a broken EXIF block, in whichever way, is no reason to lose the photo
+        log.debug("EXIF block ignored: %s", error)
+        return 1
+
+
+def _has_alpha(image: Image.Image) -> bool:
+    return image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith(("I", "F")):
+        return _deep_to_rgb(image)
+    if not _has_alpha(image):
+        return image.convert("RGB")
+    rgba = image.convert("RGBA")
+    white = Image.new("RGBA", rgba.size, "white")
+    return Image.alpha_composite(white, rgba).convert("RGB")
+
+
+def _deep_to_rgb(image: Image.Image) -> Image.Image:
+    """Scale 16-bit, 32-bit and float grey to a byte; Pillow's own conversion clips at 255 instead."""
+    values = np.asarray(image).astype(np.float64)
+    top = float(values.max(initial=0))
+    if image.mode.startswith("I;16"):
+        white = 65535.0
+    elif image.mode == "F" and top <= 1:
+        white = 1.0
+    else:  # these modes do not say what white is: the smallest usual depth that holds the values
+        white = next((depth for depth in (255.0, 65535.0) if top <= depth), top)
+    grey = np.rint(np.clip(values / white, 0, 1) * 255).astype(np.uint8)
+    return Image.fromarray(grey).convert("RGB")

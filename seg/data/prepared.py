@@ -1,0 +1,241 @@
+"""Every image decoded once: memory-mapped arrays at working resolution."""
+
+import io
+import json
+import logging
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from seg.data.dataset import Dataset, Record
+from seg.data.decode import decode_image, decode_trimap
+from seg.data.sources import Source
+from seg.errors import SegError
+from seg.stage import Stage, param
+from seg.store import Store, write_json
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """A data set in memory-mapped arrays; ``N`` images of side ``S``, rows ordered as the data set's.
+
+    Attributes:
+        title: name for people. is_toy: whether it is drawn. classes: names by label.
+        images: ``uint8 (N, S, S, 3)`` RGB, squashed to a square.
+        truth: ``uint8 (N, S, S)``: 0 background, 1 foreground, 2 border, 255 no truth.
+        ids: file stems. labels: ``int64 (N,)``. is_test: ``bool (N,)``. has_truth: ``bool (N,)``.
+        sizes: ``int64 (N, 2)`` original height and width in pixels.
+        boxes: per image a list of ``[xmin, ymin, xmax, ymax]`` in original pixels.
+    """
+
+    title: str
+    is_toy: bool
+    classes: tuple[str, ...]
+    images: np.ndarray
+    truth: np.ndarray
+    ids: list[str]
+    labels: np.ndarray
+    is_test: np.ndarray
+    has_truth: np.ndarray
+    sizes: np.ndarray
+    boxes: list[list[list[float]]]
+    _offsets: np.ndarray = field(repr=False)
+    _originals: np.ndarray = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def side(self) -> int:
+        """Working resolution ``S`` in pixels."""
+        return int(self.images.shape[1])
+
+    def original_truth(self, row: int) -> np.ndarray:
+        """Truth of one image at its original size: ``uint8 (H, W)`` in the codes of ``truth``."""
+        from PIL import Image
+
+        if not self.has_truth[row]:
+            raise SegError(f"{self.ids[row]}: this image has no truth")
+        start, end = self._offsets[row], self._offsets[row + 1]
+        return np.asarray(Image.open(io.BytesIO(self._originals[start:end].tobytes())))
+
+    @cached_property
+    def row_of(self) -> dict[str, int]:
+        """Row by image id."""
+        return {name: i for i, name in enumerate(self.ids)}
+
+
+class Prepared(Stage):
+    """Decode every image of a source once.
+
+    Images and truths are squashed to ``size x size`` (images antialiased, truths to the nearest pixel); the
+    truth at original size is kept beside them, compressed. Unreadable images are named, skipped and counted.
+
+    Attributes:
+        source: the data set.
+        size: working resolution in pixels, a multiple of 32.
+        max_bad_share: share of unreadable images above which the run is refused.
+    """
+
+    what: ClassVar[str] = "images at working resolution"
+
+    source: Source
+    size: int = param(224, low=32)
+    max_bad_share: float = param(0.01, low=0, high=1, key=False)
+
+    def validate(self) -> None:
+        """The networks halve five times."""
+        if self.size % 32:
+            raise SegError(f"data.size={self.size}: must be a multiple of 32, such as {self.size // 32 * 32 + 32}")
+
+    def build(self, out: Path, store: Store) -> dict[str, Any]:
+        """Decode with a pool of threads (Pillow lets go of the interpreter lock while it decodes)."""
+        dataset: Dataset = store.get(self.source)
+        for quirk, count in dataset.quirks.items():
+            log.info("data: %s: %d", quirk, count)
+        n, s = len(dataset.records), self.size
+        images = np.lib.format.open_memmap(out / "images.tmp", "w+", np.uint8, (n, s, s, 3))
+        truth = np.lib.format.open_memmap(out / "truth.tmp", "w+", np.uint8, (n, s, s))
+        kept: list[tuple[Record, tuple[int, int], bool]] = []
+        originals: list[bytes] = []
+        bad: list[str] = []
+        resized = 0
+
+        def one(record: Record) -> tuple[Record, Any]:
+            try:
+                return record, _decode(record, s)
+            except SegError as error:
+                return record, error
+
+        with ThreadPoolExecutor(store.runtime.worker_count) as pool:
+            results = store.runtime.bar(pool.map(one, dataset.records), "decoding", n)
+            for record, result in results:
+                if isinstance(result, SegError):
+                    bad.append(str(result))
+                    log.warning("data: skipped: %s", result)
+                    continue
+                row = len(kept)
+                images[row], truth[row], hw, packed, was_resized = result
+                resized += was_resized
+                originals.append(packed)
+                kept.append((record, hw, bool(packed)))
+        if len(bad) > self.max_bad_share * n:
+            raise SegError(
+                f"{len(bad)} of {n} images are unreadable, more than data.max_bad_share={self.max_bad_share:g} "
+                f"allows: {'; '.join(bad[:3])}{'; ...' if len(bad) > 3 else ''}"
+            )
+        if resized:
+            log.info("data: trimaps of another size than their image, resized: %d", resized)
+        del images, truth
+        _trim(out / "images.tmp", out / "images.npy", len(kept))
+        _trim(out / "truth.tmp", out / "truth.npy", len(kept))
+        np.save(out / "originals.npy", np.frombuffer(b"".join(originals), np.uint8))
+        offsets = np.cumsum([0, *map(len, originals)]).tolist()
+        index = {
+            "title": dataset.title,
+            "is_toy": dataset.is_toy,
+            "classes": dataset.classes,
+            "ids": [r.id for r, _, _ in kept],
+            "labels": [r.label for r, _, _ in kept],
+            "is_test": [r.split == "test" for r, _, _ in kept],
+            "has_truth": [t for _, _, t in kept],
+            "sizes": [hw for _, hw, _ in kept],
+            "boxes": [r.boxes for r, _, _ in kept],
+            "offsets": offsets,
+        }
+        write_json(out / "index.json", index)
+        return {"images": len(kept), "unreadable": bad, "quirks": dict(dataset.quirks)}
+
+    def load(self, path: Path, store: Store) -> PreparedData:
+        """Memory-map the arrays and read the index."""
+        index = json.loads((path / "index.json").read_text())
+        return PreparedData(
+            title=index["title"],
+            is_toy=index["is_toy"],
+            classes=tuple(index["classes"]),
+            images=np.load(path / "images.npy", mmap_mode="r"),
+            truth=np.load(path / "truth.npy", mmap_mode="r"),
+            ids=index["ids"],
+            labels=np.asarray(index["labels"], np.int64),
+            is_test=np.asarray(index["is_test"], bool),
+            has_truth=np.asarray(index["has_truth"], bool),
+            sizes=np.asarray(index["sizes"], np.int64).reshape(-1, 2),
+            boxes=index["boxes"],
+            _offsets=np.asarray(index["offsets"], np.int64),
+            _originals=np.load(path / "originals.npy", mmap_mode="r"),
+        )
+
+
+def _decode(record: Record, size: int) -> tuple[np.ndarray, np.ndarray, tuple[int, int], bytes, bool]:
+    """Image and truth at working resolution, original size, original truth as PNG, whether it was resized."""
+    from PIL import Image
+
+    image, hw = decode_image(record.image, size)
+    if record.trimap is None:
+        return image, np.full((size, size), 255, np.uint8), hw, b"", False
+    original, resized = decode_trimap(record.trimap, hw)
+    picture = Image.fromarray(original)
+    truth = np.asarray(picture.resize((size, size), Image.Resampling.NEAREST))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", compress_level=3)
+    return image, truth, hw, buffer.getvalue(), resized
+
+
+def _trim(tmp: Path, path: Path, n: int) -> None:
+    """Rename an array file, cutting the rows at its end that were kept for images that proved unreadable."""
+    array = np.load(tmp, mmap_mode="r")
+    if len(array) == n:
+        tmp.rename(path)
+    else:
+        np.save(path, array[:n])
+        tmp.unlink()
+
+
+@dataclass(frozen=True)
+class PoolRows:
+    """The part of a prepared data set that gets masks: ``rows`` is ``int64 (n,)``, ascending."""
+
+    data: PreparedData
+    rows: np.ndarray
+
+
+class Pool(Stage):
+    """Which images the mask stages work on; the classifier always trains on all of trainval.
+
+    Attributes:
+        images: ``all``, or ``truth`` for those that have a truth only.
+        limit: at most so many per split (evenly spread over the list), null for no limit.
+    """
+
+    stored: ClassVar[bool] = False
+    what: ClassVar[str] = "images that get masks"
+
+    data: Prepared
+    images: Literal["all", "truth"] = param("all")
+    limit: int | None = param(None, low=1)
+
+    def load(self, path: Path, store: Store) -> PoolRows:
+        """The rows chosen."""
+        data: PreparedData = store.get(self.data)
+        chosen = []
+        for is_test in (False, True):
+            rows = np.flatnonzero((data.is_test == is_test) & (data.has_truth | (self.images == "all")))
+            if self.limit is not None and len(rows) > self.limit:
+                rows = rows[np.linspace(0, len(rows) - 1, self.limit).round().astype(int)]
+            chosen.append(rows)
+        rows = np.sort(np.concatenate(chosen))
+        if len(rows) == 0:
+            raise SegError("pool.images=truth: no image of the data has a truth; use pool.images=all")
+        return PoolRows(data, rows)
+
+
+def split_counts(data: PreparedData, rows: np.ndarray) -> Counter[str]:
+    """How many of ``rows`` lie in which split."""
+    return Counter("test" if t else "trainval" for t in data.is_test[rows])

@@ -1,0 +1,111 @@
+"""Where the images come from: each source is a stage whose product is a Dataset."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from seg.data.dataset import Dataset
+from seg.errors import SegError
+from seg.stage import Stage, param
+from seg.store import Store
+
+
+class Source(Stage):
+    """Base of the sources. ``load`` returns a :class:`seg.data.dataset.Dataset`."""
+
+    what: ClassVar[str] = "data"
+
+    def acquire(self) -> None:
+        """Fetch what has to be fetched before anything about the data can be known."""
+
+
+class ToyPets(Source):
+    """Drawn animals in the official Oxford-IIIT Pet layout, generated from a seed, offline.
+
+    Attributes:
+        images: how many pictures, both splits together.
+        breeds: how many classes.
+        size: side of the pictures in pixels.
+        seed: of all that is drawn.
+    """
+
+    what: ClassVar[str] = "toy pictures, drawn"
+
+    images: int = param(480, low=20)
+    breeds: int = param(6, low=2)
+    size: int = param(160, low=48)
+    seed: int = param(0, low=0)
+
+    def build(self, out: Path, store: Store) -> None:
+        """Draw the pictures, trimaps, boxes and lists."""
+        from seg.data.toy_pets import draw_toy_pets
+
+        draw_toy_pets(out, images=self.images, breeds=self.breeds, size=self.size, seed=self.seed)
+
+    def load(self, path: Path, store: Store) -> Dataset:
+        """Read the layout back, as any other data set in it."""
+        from seg.data.official_layout import read_official_layout
+
+        title = f"toy_pets (a TOY: {self.images} drawn pictures, seed {self.seed})"
+        return read_official_layout(path, title=title, is_toy=True)
+
+
+class OxfordPet(Source):
+    """Oxford-IIIT Pet, or anything in its official layout, below ``root``.
+
+    Attributes:
+        root: the folder that holds ``oxford-iiit-pet/`` (or is it).
+        download: fetch it with torchvision, checksums verified, if it is not there.
+        title: what the first line of a run calls it.
+        max_bad_share: share of images that may be unreadable before the run is refused.
+        cache: a file that remembers the content hashes of the data's files.
+    """
+
+    stored: ClassVar[bool] = False
+    what: ClassVar[str] = "official layout, read in place"
+
+    root: str = param(key=False)
+    download: bool = param(False, key=False)
+    title: str = param("oxford_pet", key=False)
+    cache: str | None = param(None, key=False)
+
+    def acquire(self) -> None:
+        """Download the data if that was asked for and it is not there."""
+        from seg.data.oxford_pet import download_oxford_pet
+
+        if self.download and not self._is_there():
+            download_oxford_pet(Path(self.root))
+
+    def check(self, store: Store) -> None:
+        """Refuse a root without data, and lists, boxes or classes that can't be used."""
+        self._require()
+        store.get(self)
+
+    def _is_there(self) -> bool:
+        root = Path(self.root)
+        return any((base / "annotations").is_dir() for base in (root, root / "oxford-iiit-pet"))
+
+    def _require(self) -> None:
+        from seg.data.oxford_pet import missing_data_message
+
+        if not self._is_there():
+            raise SegError(missing_data_message(Path(self.root)))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of what the data contain, wherever they lie."""
+        from seg.data.official_layout import layout_fingerprint
+
+        self._require()
+        return layout_fingerprint(Path(self.root), Path(self.cache) if self.cache else None)
+
+    def params(self) -> dict[str, Any]:
+        """The content is the identity."""
+        return {"content": self.fingerprint}
+
+    def load(self, path: Path, store: Store) -> Dataset:
+        """Read the lists, boxes and file names."""
+        from seg.data.official_layout import read_official_layout
+
+        self._require()
+        return read_official_layout(Path(self.root), title=f"{self.title} ({self.root})")

@@ -1,0 +1,278 @@
+"""Pictures for people: a panel of images by stage, and the curves of the training runs.
+
+Matplotlib is imported inside the functions, with its file-only canvas: a run that draws nothing does
+not wait for it, and no display is needed or touched.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from PIL import Image
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+RGB = tuple[int, int, int]
+
+COLUMNS = ("photo", "score", "seeds", "refined", "prediction", "truth")
+# No pet is magenta: the foreground has to stand out from ginger fur as well as from grass.
+COLOURS: dict[int, RGB] = {0: (38, 84, 160), 1: (240, 30, 120), 2: (250, 215, 50), 255: (150, 150, 150)}
+NAMES = {0: "background", 1: "foreground", 2: "border", 255: "undecided"}
+SCORE_MAP = "inferno"  # dark to bright in even steps: reads the same in grey and to the colour-blind
+
+CELL, GAP = 176, 6  # pixels
+LEFT, TOP, BOTTOM = 46, 58, 64
+DPI = 100
+
+
+def overlay(photo: NDArray[np.uint8], mask: NDArray[np.uint8], alpha: float = 0.6) -> NDArray[np.uint8]:
+    """The mask's colours over the photo; undecided pixels are grey with diagonal lines.
+
+    Args:
+        photo: uint8 (H, W, 3).
+        mask: uint8 (H, W): 0 background, 1 foreground, 2 border, 255 undecided or no truth.
+        alpha: weight of the colour in [0, 1]; background gets half of it, so that the object stands out.
+
+    Returns:
+        uint8 (H, W, 3).
+
+    Raises:
+        ValueError: if the shapes do not fit, or on another code.
+    """
+    if photo.ndim != 3 or photo.shape[2] != 3 or mask.shape != photo.shape[:2]:
+        raise ValueError(f"photo {photo.shape} and mask {mask.shape} have to be (H, W, 3) and (H, W) of one size")
+    unknown = set(np.unique(mask).tolist()) - set(COLOURS)
+    if unknown:
+        raise ValueError(f"mask holds the codes {sorted(unknown)}: only 0, 1, 2 and 255 have colours")
+    colour, weight = np.zeros((256, 3), np.float32), np.full(256, alpha, np.float32)
+    for code, rgb in COLOURS.items():
+        colour[code] = rgb
+    weight[0] = alpha / 2
+    paint, share = colour[mask], weight[mask][..., None]
+    rows, columns = np.indices(mask.shape)
+    period = max(6, min(mask.shape) // 20)  # the same hatching, however large the picture
+    hatched = (mask == 255) & ((rows + columns) % period < max(1, period // 4))
+    paint[hatched] = 70
+    return np.rint(photo * (1 - share) + paint * share).astype(np.uint8)
+
+
+def score_overlay(photo: NDArray[np.uint8], score: NDArray[np.floating], alpha: float = 0.7) -> NDArray[np.uint8]:
+    """A score map in fixed colours for 0 to 1 over the grey photo; unknown (NaN) stays grey.
+
+    Args:
+        photo: uint8 (H, W, 3).
+        score: float (h, w) in [0, 1] of any size; upsampled bilinearly, align_corners=False.
+        alpha: weight of the colour in [0, 1].
+
+    Returns:
+        uint8 (H, W, 3).
+    """
+    import torch
+    from matplotlib import colormaps
+
+    tensor = torch.from_numpy(np.ascontiguousarray(score, np.float32))[None, None]
+    large = torch.nn.functional.interpolate(tensor, photo.shape[:2], mode="bilinear", align_corners=False)
+    values = large[0, 0].numpy()
+    paint = colormaps[SCORE_MAP](np.clip(np.nan_to_num(values), 0, 1))[..., :3] * 255
+    grey = photo.mean(2, keepdims=True)
+    share = np.where(np.isnan(values), 0, alpha)[..., None]
+    return np.rint(grey * (1 - share) + paint * share).astype(np.uint8)
+
+
+def panel(
+    path: Path,
+    rows: Sequence[Mapping[str, NDArray | None]],
+    columns: Sequence[str] = COLUMNS,
+    names: Sequence[tuple[str, str]] = (),
+    titles: Mapping[str, str] | None = None,
+    heading: str = "",
+) -> Path:
+    """Write a grid of pictures as PNG: an image per row, a product per column.
+
+    Args:
+        path: the PNG to write; its folder is made.
+        rows: per image its arrays by column. ``photo`` uint8 (H, W, 3) has to be there; a float (h, w)
+            array is drawn as score map, a uint8 (h, w) one as mask (0, 1, 2 border, 255 undecided);
+            None or no entry is a cell that says "none".
+        columns: the keys of ``rows`` to draw, in order.
+        names: per row the image's id and its class, or what else has to stand beside it.
+        titles: column titles where the key itself will not do.
+        heading: a line above all.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        ValueError: without rows, without a photo, or with an array of no known kind.
+    """
+    from matplotlib.figure import Figure
+
+    if not rows or not columns:
+        raise ValueError("a panel needs at least one row and one column")
+    width, height = panel_size(len(rows), len(columns))
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
+    _write(figure, LEFT, 10, height, heading, size=11, weight="bold", va="top")
+    for c, key in enumerate(columns):
+        x, y, size, _ = cell_box(0, c)
+        title = (titles or {}).get(key, key)
+        _write(figure, x + size / 2, y - 5, height, _shorten(title, 26), size=10, ha="center", va="bottom")
+    for r, row in enumerate(rows):
+        _, y, _, size = cell_box(r, 0)
+        for line, text in enumerate(names[r] if r < len(names) else ()):
+            style = {"size": 8.5, "weight": "bold"} if line == 0 else {"size": 8, "color": "#555555"}
+            at = LEFT - 32 + 16 * line, y + size / 2
+            _write(figure, *at, height, _shorten(text, 25), rotation=90, ha="center", va="center", **style)
+        for c, key in enumerate(columns):
+            x, y, w, h = cell_box(r, c)
+            axes = figure.add_axes((x / width, 1 - (y + h) / height, w / width, h / height))
+            _draw_cell(axes, row.get("photo"), row.get(key), key)
+    _legend(figure, width, height)
+    return _save(figure, path, palette=True)
+
+
+def panel_size(rows: int, columns: int) -> tuple[int, int]:
+    """Width and height in pixels of the PNG that `panel` writes."""
+    x, y, w, h = cell_box(rows - 1, columns - 1)
+    return max(x + w + GAP, 540), y + h + BOTTOM
+
+
+def cell_box(row: int, column: int) -> tuple[int, int, int, int]:
+    """Left, top, width and height in pixels of a cell in the PNG that `panel` writes."""
+    return LEFT + column * (CELL + GAP), TOP + row * (CELL + GAP), CELL, CELL
+
+
+def curves(path: Path, history: Mapping[str, pd.DataFrame]) -> Path:
+    """Write loss and metric curves as PNG: a column per network, losses above, metrics below.
+
+    Args:
+        path: the PNG to write; its folder is made.
+        history: per network a table with ``epoch``, and columns of numbers; a name that contains "loss"
+            goes above, every other below. ``lr`` and ``seconds`` are left out. An empty cell is a gap.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        ValueError: without networks, or if a table has no ``epoch``.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    if not history:
+        raise ValueError("curves need the history of at least one network")
+    figure = Figure(figsize=(3.6 * len(history) + 0.4, 5.2), dpi=110, facecolor="white", layout="constrained")
+    grid = figure.subplots(2, len(history), squeeze=False)
+    for c, (name, table) in enumerate(history.items()):
+        if "epoch" not in table:
+            raise ValueError(f"the history of {name} has no column 'epoch'")
+        numbers = [key for key in table.select_dtypes("number") if key not in ("epoch", "lr", "seconds")]
+        losses = [key for key in numbers if "loss" in key]
+        grid[0, c].set_title(name, fontsize=11, fontweight="bold")
+        for axes, keys, kind in (
+            (grid[0, c], losses, "loss"),
+            (grid[1, c], [k for k in numbers if k not in losses], "metric"),
+        ):
+            for key in keys:
+                drawn = table[["epoch", key]].dropna()
+                axes.plot(drawn["epoch"], drawn[key], marker="o", markersize=3.5, linewidth=1.6, label=key)
+            axes.set_xlabel("epoch")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+            axes.grid(alpha=0.3)
+            axes.spines[["top", "right"]].set_visible(False)
+            if c == 0:
+                axes.set_ylabel(kind)
+            if keys:
+                axes.legend(fontsize=8, frameon=False)
+            else:
+                axes.set_axis_off()
+                axes.text(0.5, 0.5, f"no {kind}", transform=axes.transAxes, ha="center", color="#888888")
+    return _save(figure, path)
+
+
+def _draw_cell(axes: "Axes", photo: NDArray | None, array: NDArray | None, key: str) -> None:
+    axes.set_axis_off()
+    if array is None:
+        axes.add_patch(_box("#f2f2f2"))
+        axes.text(0.5, 0.5, "none", ha="center", va="center", fontsize=11, color="#888888")
+        return
+    if photo is None:
+        raise ValueError(f"the row of a panel that shows {key} lacks its photo")
+    axes.imshow(_picture(photo, array, key), interpolation="antialiased")
+
+
+def _picture(photo: NDArray, array: NDArray, key: str) -> NDArray[np.uint8]:
+    if array.ndim == 3:
+        return array
+    if array.ndim == 2 and np.issubdtype(array.dtype, np.floating):
+        return score_overlay(photo, array)
+    if array.ndim == 2 and array.dtype == np.uint8:
+        # A mask of another size than the photo is still worth seeing; codes are never blended.
+        fitted = Image.fromarray(array).resize(photo.shape[1::-1], Image.Resampling.NEAREST)
+        return overlay(photo, np.asarray(fitted))
+    raise ValueError(f"{key} is {array.dtype} {array.shape}: a panel draws photos, float maps and uint8 masks")
+
+
+def _box(colour: str):  # type: ignore[no-untyped-def]  # matplotlib is imported lazily
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((0, 0), 1, 1, facecolor=colour, edgecolor="#cccccc")
+
+
+def _legend(figure: "Figure", width: int, height: int) -> None:
+    """What the colours mean, at the foot: codes at the left, the scale of the scores at the right."""
+    from matplotlib.patches import Patch
+
+    patches = [
+        Patch(facecolor=np.array(rgb) / 255, hatch="////" if code == 255 else "", edgecolor="#444444", lw=0.5)
+        for code, rgb in COLOURS.items()
+    ]
+    place = (LEFT / width, 14 / height)
+    figure.legend(
+        patches, list(NAMES.values()), loc="lower left", bbox_to_anchor=place, ncols=4, fontsize=8.5, frameon=False
+    )
+    if width < 800:  # no room beside the codes
+        return
+    axes = figure.add_axes(((width - 260) / width, 30 / height, 250 / width, 10 / height))
+    axes.imshow(np.linspace(0, 1, 256)[None], cmap=SCORE_MAP, aspect="auto", extent=(0, 1, 0, 1))
+    axes.set_yticks([])
+    axes.set_xticks([0, 0.5, 1])
+    axes.tick_params(labelsize=8, length=2)
+    axes.set_title("score", fontsize=8.5, pad=2)
+
+
+def _write(figure: "Figure", x: float, y: float, height: int, text: str, **style: object) -> None:
+    """Text at a place in pixels from the top left."""
+    width = figure.get_figwidth() * DPI
+    figure.text(x / width, 1 - y / height, text, **style)  # type: ignore[arg-type]
+
+
+def _shorten(text: str, limit: int) -> str:
+    """The middle goes: ids differ at their ends."""
+    if len(text) <= limit:
+        return text
+    tail = (limit - 1) // 2
+    return f"{text[: limit - 1 - tail]}…{text[-tail:]}"
+
+
+def _save(figure: "Figure", path: Path, palette: bool = False) -> Path:
+    """PNG in one step; 256 colours are plenty for a panel and a third of the bytes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(figure)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png")
+    image = Image.open(drawn).convert("RGB")
+    if palette:
+        colours = image.quantize(256, Image.Quantize.MEDIANCUT)
+        image = image.quantize(palette=colours, dither=Image.Dither.FLOYDSTEINBERG)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    image.save(part, format="PNG", optimize=True)
+    part.replace(path)
+    return path

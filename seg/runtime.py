@@ -1,0 +1,79 @@
+"""Where and how fast a run computes: nothing here may change what is computed."""
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    import torch
+    from lightning_fabric import Fabric
+
+T = TypeVar("T")
+
+
+@dataclass
+class Runtime:
+    """Settings of the machine, outside of every stage's key.
+
+    Attributes:
+        accelerator: ``auto``, ``cpu``, ``cuda``, ``mps``: as Lightning Fabric names them.
+        devices: how many of them.
+        num_nodes: how many machines.
+        strategy: Fabric's strategy of distribution.
+        workers: threads that decode images; null for one per core.
+        threads: threads of PyTorch's CPU operators; null leaves PyTorch's choice.
+        batch_size: images per batch of inference.
+        progress: bars while a stage runs (on a terminal), else a line now and then.
+    """
+
+    accelerator: str = "auto"
+    devices: int = 1
+    num_nodes: int = 1
+    strategy: str = "auto"
+    workers: int | None = None
+    threads: int | None = None
+    batch_size: int = 64
+    progress: bool = True
+
+    @property
+    def worker_count(self) -> int:
+        """Threads that decode images, at least 1."""
+        return self.workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+
+    @cached_property
+    def device(self) -> "torch.device":
+        """The device of inference (of this process)."""
+        import torch
+
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        if self.accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available():
+            return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        if self.accelerator in ("auto", "mps") and torch.backends.mps.is_available():
+            return torch.device("mps")
+        return torch.device("cpu")
+
+    def fabric(self, precision: str) -> "Fabric":
+        """Lightning Fabric for a training in the given precision, launched."""
+        from lightning_fabric import Fabric
+
+        options: dict[str, Any] = {"accelerator": self.accelerator, "devices": self.devices}
+        if self.threads:
+            import torch
+
+            torch.set_num_threads(self.threads)
+        fabric = Fabric(
+            **options, num_nodes=self.num_nodes, strategy=self.strategy, precision=precision  # type: ignore[arg-type]
+        )
+        fabric.launch()
+        return fabric
+
+    def bar(self, items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
+        """Iterate with a progress bar on a terminal; silently elsewhere (the log has the lines)."""
+        from tqdm import tqdm
+
+        quiet = not (self.progress and sys.stderr.isatty())
+        return iter(tqdm(items, desc=what, total=total, leave=False, disable=quiet))

@@ -1,0 +1,138 @@
+"""Scores to masks by a threshold: seeds before the refiner, pseudo masks after it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal, get_args
+
+import numpy as np
+
+from seg.data.prepared import PreparedData
+from seg.errors import SegError
+from seg.stage import Stage, param
+from seg.store import Store
+from seg.supervision.scores import ScoreMaps, ScoreStage
+
+CleanUp = Literal["fill_holes", "largest_component", "closing"]
+
+
+@dataclass(frozen=True)
+class MaskSet:
+    """Masks of ``n`` images, made from scores when they are asked for.
+
+    Attributes:
+        scores: what is thresholded. low, high: background below ``low``, foreground from ``high`` on,
+            255 between them and where the score is unknown.
+        clean_up: operations on the foreground, in order. radius: of the closing, in pixels.
+    """
+
+    scores: ScoreMaps
+    low: float
+    high: float
+    clean_up: Sequence[str] = ()
+    radius: int = 3
+
+    @property
+    def data(self) -> PreparedData:
+        """The prepared images."""
+        return self.scores.data
+
+    @property
+    def rows(self) -> np.ndarray:
+        """``int64 (n,)`` rows in ``data``, ascending."""
+        return self.scores.rows
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @property
+    def is_pure_threshold(self) -> bool:
+        """Whether the masks are ``score >= threshold`` and nothing else."""
+        return self.low == self.high and not self.clean_up
+
+    def at(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
+        """Masks of some images: ``uint8 (b, H, W)``, 0 background, 1 foreground, 255 ignore."""
+        masks = threshold_scores(self.scores.at(positions, size), self.low, self.high)
+        for operation in self.clean_up:
+            for mask in masks:
+                clean(mask, operation, self.radius)
+        return masks
+
+
+def threshold_scores(scores: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Scores to seeds, compared in ``float32``.
+
+    Args:
+        scores: ``float32``, any shape, in [0, 1] or NaN for unknown.
+        low: below it is background. high: from it on is foreground; at least ``low``.
+
+    Returns:
+        ``uint8`` of the same shape: 0, 1, or 255 between the two and where unknown.
+    """
+    out = np.full(scores.shape, 255, np.uint8)
+    out[scores < np.float32(low)] = 0
+    out[scores >= np.float32(high)] = 1
+    return out
+
+
+def clean(mask: np.ndarray, operation: str, radius: int = 3) -> None:
+    """Clean the foreground of one mask in place; ignored pixels stay ignored.
+
+    Args:
+        mask: ``uint8 (H, W)`` of 0, 1, 255.
+        operation: ``fill_holes``, ``largest_component`` (4-connected), or ``closing`` by a disk.
+        radius: of the disk, in pixels.
+    """
+    foreground = mask == 1
+    if operation == "fill_holes":
+        from scipy.ndimage import binary_fill_holes
+
+        result = binary_fill_holes(foreground)
+    elif operation == "largest_component":
+        from skimage.measure import label
+
+        components = label(foreground, connectivity=1)
+        sizes = np.bincount(components.ravel())[1:]
+        result = components == sizes.argmax() + 1 if len(sizes) else foreground
+    elif operation == "closing":
+        from scipy.ndimage import binary_closing
+        from skimage.morphology import disk
+
+        # Beyond the picture nothing is known: padding by reflection keeps the closing from eroding there.
+        padded = np.pad(foreground, radius, mode="symmetric")
+        result = binary_closing(padded, disk(radius))[radius:-radius, radius:-radius]
+    else:
+        raise SegError(f"clean_up={operation}: must be one of {', '.join(get_args(CleanUp))}")
+    known = mask != 255
+    mask[known] = result[known]
+
+
+class Seeds(Stage):
+    """Foreground and background by a threshold, with an optional ignored band around it.
+
+    Attributes:
+        scores: of the supervision, or of the refiner's walk.
+        threshold: foreground from it on, background below it.
+        band: scores nearer to the threshold than this are ignored.
+        clean_up: any of ``fill_holes``, ``largest_component``, ``closing``, in order.
+        radius: of the closing, in pixels of the working resolution.
+    """
+
+    stored: ClassVar[bool] = False
+    what: ClassVar[str] = "threshold"
+
+    scores: ScoreStage
+    threshold: float = param(low=0, high=1)
+    band: float = param(0.0, low=0, high=1)
+    clean_up: tuple[CleanUp, ...] = param(())
+    radius: int = param(3, low=1)
+
+    def load(self, path: Path, store: Store) -> MaskSet:
+        """Masks that are made when they are asked for."""
+        return MaskSet(
+            store.get(self.scores),
+            max(self.threshold - self.band, 0.0),
+            min(self.threshold + self.band, 1.0),
+            self.clean_up,
+            self.radius,
+        )

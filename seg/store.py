@@ -1,0 +1,224 @@
+"""The stage store: every product once, under its key, whole or not at all."""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seg import __version__
+from seg.errors import SegError
+from seg.runtime import Runtime
+from seg.stage import Stage, file_sha256
+
+log = logging.getLogger(__name__)
+
+#: Loaded products kept open by one process; they are memory maps and small arrays.
+_OPEN_PRODUCTS = 64
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One line of a dry run: a stage, its depth in the tree, and what would happen to it."""
+
+    stage: Stage
+    depth: int
+    status: str
+    why: str
+    repeated: bool = False
+
+    @property
+    def would_run(self) -> bool:
+        """Whether a run would compute this stage."""
+        return self.status in ("build", "extend", "resume")
+
+
+class Store:
+    """Products of stages under ``root/<Stage>/<key>/``, built on demand.
+
+    A build goes to ``<key>.part`` and is renamed when whole; a training grows in place, epoch by epoch.
+    A lock per key lets several processes share a store: one builds, the others wait for it.
+
+    Args:
+        root: folder of the store; made when first written to.
+        runtime: device, workers and progress for the builds.
+    """
+
+    def __init__(self, root: Path, runtime: Runtime | None = None) -> None:
+        self.root = Path(root)
+        self.runtime = runtime or Runtime()
+        self._open: OrderedDict[str, Any] = OrderedDict()
+
+    def folder(self, stage: Stage) -> Path:
+        """Where the product of ``stage`` is or would be."""
+        return self.root / type(stage).__name__ / stage.key
+
+    def has(self, stage: Stage) -> bool:
+        """Whether the product can be loaded without computing a stored stage."""
+        if not stage.stored:
+            return all(self.has(up) for up in stage.upstream().values())
+        return stage.is_complete(self.folder(stage))
+
+    def get(self, stage: Stage) -> Any:
+        """The product of ``stage``, building it and first what it needs if it is not there.
+
+        Raises:
+            SegError: bad input met while building; what was already built stays.
+        """
+        self.ensure(stage)
+        # A training's products differ by the epoch wanted, which is not part of its key.
+        name = f"{type(stage).__name__}/{stage.key}/{getattr(stage, 'epoch', '')}"
+        if name not in self._open:
+            self._open[name] = stage.load(self.folder(stage), self)
+            while len(self._open) > _OPEN_PRODUCTS:
+                self._open.popitem(last=False)
+        self._open.move_to_end(name)
+        return self._open[name]
+
+    def ensure(self, stage: Stage) -> None:
+        """Build ``stage`` and what it needs, as far as they are not there."""
+        if not stage.stored:
+            for up in stage.upstream().values():
+                self.ensure(up)
+            return
+        folder = self.folder(stage)
+        if stage.is_complete(folder):
+            return
+        for up in stage.upstream().values():
+            self.ensure(up)
+        with self._lock(folder):
+            if not stage.is_complete(folder):
+                self._build(stage, folder)
+
+    def manifest(self, stage: Stage) -> dict[str, Any] | None:
+        """The manifest of a stored product, or None if there is none."""
+        return read_json(self.folder(stage) / "manifest.json")
+
+    def plan(self, stages: Mapping[str, Stage]) -> list[Planned]:
+        """What a run of ``stages`` would do, as a tree in lines, most downstream first. Writes nothing."""
+        lines: list[Planned] = []
+        seen: set[str] = set()
+
+        def visit(stage: Stage, depth: int) -> None:
+            name = f"{type(stage).__name__}/{stage.key}"
+            if name in seen:
+                lines.append(Planned(stage, depth, "above", "planned above", repeated=True))
+                return
+            seen.add(name)
+            lines.append(Planned(stage, depth, *self._status(stage)))
+            for up in stage.upstream().values():
+                visit(up, depth + 1)
+
+        for stage in stages.values():
+            visit(stage, 0)
+        return lines
+
+    # -- inside ----------------------------------------------------------------------------------------
+
+    def _status(self, stage: Stage) -> tuple[str, str]:
+        if not stage.stored:
+            return "on the fly", "made from what is below, never stored"
+        folder, manifest = self.folder(stage), self.manifest(stage)
+        if stage.is_complete(folder):
+            seconds = (manifest or {}).get("seconds")
+            return "built", f"{seconds:.0f} s when it was made" if seconds is not None else "built"
+        if stage.in_place and (done := (manifest or {}).get("epochs_done", 0)):
+            return "extend", f"has {done} epochs, {getattr(stage, 'epoch', '?')} wanted"
+        missing = [n for n, up in stage.upstream().items() if not self.has(up)]
+        return "build", "needs " + ", ".join(missing) + " first" if missing else "not in the store"
+
+    def _build(self, stage: Stage, folder: Path) -> None:
+        log.info("%s %s: building", type(stage).__name__, stage.key)
+        started = time.perf_counter()
+        if stage.in_place:
+            folder.mkdir(parents=True, exist_ok=True)
+            stage.build(folder, self)  # writes its own manifest, epoch by epoch
+        else:
+            part = folder.with_name(folder.name + ".part")
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+            notes = stage.build(part, self)
+            self.write_manifest(stage, part, time.perf_counter() - started, {"notes": notes or {}})
+            # A folder without a manifest is what a failed disk or a hand left behind.
+            shutil.rmtree(folder, ignore_errors=True)
+            part.rename(folder)
+        seconds = time.perf_counter() - started
+        log.info("%s %s: done in %.1f s", type(stage).__name__, stage.key, seconds)
+
+    def write_manifest(self, stage: Stage, folder: Path, seconds: float, extra: Mapping[str, Any]) -> None:
+        """Write ``manifest.json``: identity, cost, and size and checksum of every file."""
+        old = read_json(folder / "manifest.json") or {}
+        known = {f["name"]: f for f in old.get("files", []) if stage.in_place}
+        files = []
+        for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "manifest.json"):
+            name, size = path.relative_to(folder).as_posix(), path.stat().st_size
+            if path.suffix in (".pt", ".csv", ".tmp"):  # rewritten at every epoch of a training
+                continue
+            same = known.get(name, {}).get("size") == size
+            files.append(known[name] if same else {"name": name, "size": size, "sha256": file_sha256(path)})
+        manifest = {
+            "stage": type(stage).__name__,
+            "key": stage.key,
+            "version": stage.version,
+            "params": stage.params(),
+            "upstream": {
+                n: {"stage": type(up).__name__, "key": up.key} for n, up in stage.upstream().items()
+            },
+            "weakseg": __version__,
+            "seconds": round(seconds, 3),
+            "files": files,
+            **extra,
+        }
+        write_json(folder / "manifest.json", manifest)
+
+    @contextmanager
+    def _lock(self, folder: Path) -> Iterator[None]:
+        from filelock import FileLock, Timeout
+
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder.with_name(folder.name + ".lock"))
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                log.info("%s: another process builds it; waiting", folder.name)
+                lock.acquire()
+        except OSError as error:
+            raise SegError(f"{self.root}: cannot write to the store ({error}); choose another store=") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file, or None when there is no such file."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON so that a reader sees the old file or the new one, never a part."""
+    with atomic_path(path) as tmp:
+        tmp.write_text(json.dumps(value, indent=1) + "\n")
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A path beside ``path`` to write to, moved over it when the block ends without an error."""
+    token = hashlib.sha256(f"{path}{os.getpid()}".encode()).hexdigest()[:8]
+    tmp = path.with_name(f"{path.name}.{token}.tmp")
+    try:
+        yield tmp
+        os.replace(tmp, path)
+    finally:
+        tmp.unlink(missing_ok=True)
