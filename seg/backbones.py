@@ -150,11 +150,12 @@ def split_at_pooling(model: nn.Module, name: str) -> tuple[nn.Module, str]:
     features_node, head = _find_cut(type(model).__name__, name)
     graph = fx.Tracer().trace(model)
     by_name = {node.name: node for node in graph.nodes}
-    for node in list(graph.nodes):
-        if node.op == "output":
-            graph.erase_node(node)
-    graph.output(by_name[features_node])
-    graph.eliminate_dead_code()
+    last = by_name[features_node]
+    for node in reversed(list(graph.nodes)):
+        if node is last:
+            break
+        graph.erase_node(node)
+    graph.output(last)
     return fx.GraphModule(model, graph), head
 
 

@@ -4,9 +4,9 @@ Both accumulators reduce every image to the same small table of integer counts, 
 turns counts into figures, so a histogram of scores gives to the last digit what thresholding gives.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,9 +81,7 @@ class Confusion:
         self._tables: list[Counts] = []
         self._border: Border | None = None
 
-    def add(
-        self, pred: NDArray[np.uint8], truth: NDArray[np.uint8], border: Border = "ignore"
-    ) -> None:
+    def add(self, pred: NDArray[np.uint8], truth: NDArray[np.uint8], border: Border = "ignore") -> None:
         """Count one image or a batch.
 
         Args:
@@ -99,7 +97,7 @@ class Confusion:
         _check_same_shape("prediction", pred, truth)
         _check_border(border)
         if self._border not in (None, border):
-            raise ValueError(f"border is '{border}' here but was '{self._border}' before: one matrix, one border")
+            raise ValueError(f"border '{border}' follows '{self._border}': one matrix, one border")
         width = _INVALID + 1
         tables = []
         for one_pred, one_truth in zip(pred, truth, strict=True):
@@ -154,7 +152,8 @@ class ScoreHistogram:
 
         Raises:
             ValueError: on another dtype or shape.
-            SegError: on a score outside [0, 1] or an unknown truth code. Nothing of the batch is counted then.
+            SegError: on a score outside [0, 1] or an unknown truth code. Nothing of the batch is
+                counted then.
         """
         scores, truth = _batch("scores", scores, np.float32), _batch("truth", truth, np.uint8)
         _check_same_shape("scores", scores, truth)
@@ -204,7 +203,7 @@ class ScoreHistogram:
         counts = arrays.get("counts")
         if counts is None or counts.dtype != np.int32 or counts.shape[1:] != (3, _BINS):
             found = "nothing" if counts is None else f"{counts.dtype} {counts.shape}"
-            raise SegError(f"a score histogram is int32 (N, 3, {_BINS}) under 'counts', not {found}: evaluate again")
+            raise SegError(f"evaluate again: 'counts' has to be int32 (N, 3, {_BINS}), not {found}")
         made = cls()
         made._counts = list(counts)
         return made
@@ -274,7 +273,7 @@ def _metrics(tables: Counts) -> Metrics:
     )
 
 
-def _stack(tables: list[NDArray[np.int64]] | list[NDArray[np.int32]], shape: tuple[int, int] = (2, 3)) -> Counts:
+def _stack(tables: Sequence[NDArray[Any]], shape: tuple[int, int] = (2, 3)) -> NDArray[Any]:
     return np.stack(tables) if tables else np.zeros((0, *shape), np.int64)
 
 

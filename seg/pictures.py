@@ -7,7 +7,7 @@ not wait for it, and no display is needed or touched.
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from PIL import Image
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
 
 RGB = tuple[int, int, int]
 
@@ -29,6 +30,7 @@ SCORE_MAP = "inferno"  # dark to bright in even steps: reads the same in grey an
 CELL, GAP = 176, 6  # pixels
 LEFT, TOP, BOTTOM = 46, 58, 64
 DPI = 100
+PALETTE_ABOVE = 1_400_000  # bytes of PNG
 
 
 def overlay(photo: NDArray[np.uint8], mask: NDArray[np.uint8], alpha: float = 0.6) -> NDArray[np.uint8]:
@@ -46,7 +48,7 @@ def overlay(photo: NDArray[np.uint8], mask: NDArray[np.uint8], alpha: float = 0.
         ValueError: if the shapes do not fit, or on another code.
     """
     if photo.ndim != 3 or photo.shape[2] != 3 or mask.shape != photo.shape[:2]:
-        raise ValueError(f"photo {photo.shape} and mask {mask.shape} have to be (H, W, 3) and (H, W) of one size")
+        raise ValueError(f"photo {photo.shape} and mask {mask.shape} have to be (H, W, 3) and (H, W)")
     unknown = set(np.unique(mask).tolist()) - set(COLOURS)
     if unknown:
         raise ValueError(f"mask holds the codes {sorted(unknown)}: only 0, 1, 2 and 255 have colours")
@@ -54,15 +56,19 @@ def overlay(photo: NDArray[np.uint8], mask: NDArray[np.uint8], alpha: float = 0.
     for code, rgb in COLOURS.items():
         colour[code] = rgb
     weight[0] = alpha / 2
+    undecided = mask == 255
     paint, share = colour[mask], weight[mask][..., None]
     rows, columns = np.indices(mask.shape)
     period = max(6, min(mask.shape) // 20)  # the same hatching, however large the picture
-    hatched = (mask == 255) & ((rows + columns) % period < max(1, period // 4))
+    hatched = undecided & ((rows + columns) % period < max(1, period // 4))
     paint[hatched] = 70
-    return np.rint(photo * (1 - share) + paint * share).astype(np.uint8)
+    under = np.where(undecided[..., None], photo.mean(2, keepdims=True), photo)
+    return np.rint(under * (1 - share) + paint * share).astype(np.uint8)
 
 
-def score_overlay(photo: NDArray[np.uint8], score: NDArray[np.floating], alpha: float = 0.7) -> NDArray[np.uint8]:
+def score_overlay(
+    photo: NDArray[np.uint8], score: NDArray[np.floating], alpha: float = 0.7
+) -> NDArray[np.uint8]:
     """A score map in fixed colours for 0 to 1 over the grey photo; unknown (NaN) stays grey.
 
     Args:
@@ -125,15 +131,16 @@ def panel(
     for r, row in enumerate(rows):
         _, y, _, size = cell_box(r, 0)
         for line, text in enumerate(names[r] if r < len(names) else ()):
-            style = {"size": 8.5, "weight": "bold"} if line == 0 else {"size": 8, "color": "#555555"}
-            at = LEFT - 32 + 16 * line, y + size / 2
-            _write(figure, *at, height, _shorten(text, 25), rotation=90, ha="center", va="center", **style)
+            style = {"weight": "bold"} if line == 0 else {"color": "#555555"}
+            style |= {"rotation": "vertical", "ha": "center", "va": "center"}
+            x = LEFT - 32 + 16 * line
+            _write(figure, x, y + size / 2, height, _shorten(text, 25), size=8.5, **style)
         for c, key in enumerate(columns):
             x, y, w, h = cell_box(r, c)
             axes = figure.add_axes((x / width, 1 - (y + h) / height, w / width, h / height))
             _draw_cell(axes, row.get("photo"), row.get(key), key)
     _legend(figure, width, height)
-    return _save(figure, path, palette=True)
+    return _save(figure, path)
 
 
 def panel_size(rows: int, columns: int) -> tuple[int, int]:
@@ -171,7 +178,7 @@ def curves(path: Path, history: Mapping[str, pd.DataFrame]) -> Path:
     for c, (name, table) in enumerate(history.items()):
         if "epoch" not in table:
             raise ValueError(f"the history of {name} has no column 'epoch'")
-        numbers = [key for key in table.select_dtypes("number") if key not in ("epoch", "lr", "seconds")]
+        numbers = [str(key) for key in table.select_dtypes("number") if key not in ("epoch", "lr", "seconds")]
         losses = [key for key in numbers if "loss" in key]
         grid[0, c].set_title(name, fontsize=11, fontweight="bold")
         for axes, keys, kind in (
@@ -215,10 +222,10 @@ def _picture(photo: NDArray, array: NDArray, key: str) -> NDArray[np.uint8]:
         # A mask of another size than the photo is still worth seeing; codes are never blended.
         fitted = Image.fromarray(array).resize(photo.shape[1::-1], Image.Resampling.NEAREST)
         return overlay(photo, np.asarray(fitted))
-    raise ValueError(f"{key} is {array.dtype} {array.shape}: a panel draws photos, float maps and uint8 masks")
+    raise ValueError(f"{key} is {array.dtype} {array.shape}: no photo, float map or uint8 mask")
 
 
-def _box(colour: str):  # type: ignore[no-untyped-def]  # matplotlib is imported lazily
+def _box(colour: str) -> "Rectangle":
     from matplotlib.patches import Rectangle
 
     return Rectangle((0, 0), 1, 1, facecolor=colour, edgecolor="#cccccc")
@@ -228,14 +235,15 @@ def _legend(figure: "Figure", width: int, height: int) -> None:
     """What the colours mean, at the foot: codes at the left, the scale of the scores at the right."""
     from matplotlib.patches import Patch
 
-    patches = [
-        Patch(facecolor=np.array(rgb) / 255, hatch="////" if code == 255 else "", edgecolor="#444444", lw=0.5)
-        for code, rgb in COLOURS.items()
-    ]
-    place = (LEFT / width, 14 / height)
-    figure.legend(
-        patches, list(NAMES.values()), loc="lower left", bbox_to_anchor=place, ncols=4, fontsize=8.5, frameon=False
+    patches = []
+    for code, rgb in COLOURS.items():
+        patch = Patch(facecolor="#{:02x}{:02x}{:02x}".format(*rgb), edgecolor="#444444", linewidth=0.5)
+        patch.set_hatch("////" if code == 255 else "")
+        patches.append(patch)
+    legend = figure.legend(
+        patches, list(NAMES.values()), loc="lower left", ncols=4, fontsize=8.5, frameon=False
     )
+    legend.set_bbox_to_anchor((LEFT / width, 14 / height))
     if width < 800:  # no room beside the codes
         return
     axes = figure.add_axes(((width - 260) / width, 30 / height, 250 / width, 10 / height))
@@ -246,10 +254,10 @@ def _legend(figure: "Figure", width: int, height: int) -> None:
     axes.set_title("score", fontsize=8.5, pad=2)
 
 
-def _write(figure: "Figure", x: float, y: float, height: int, text: str, **style: object) -> None:
+def _write(figure: "Figure", x: float, y: float, height: int, text: str, size: float, **style: Any) -> None:
     """Text at a place in pixels from the top left."""
     width = figure.get_figwidth() * DPI
-    figure.text(x / width, 1 - y / height, text, **style)  # type: ignore[arg-type]
+    figure.text(x / width, 1 - y / height, text, fontsize=size, **style)
 
 
 def _shorten(text: str, limit: int) -> str:
@@ -260,19 +268,18 @@ def _shorten(text: str, limit: int) -> str:
     return f"{text[: limit - 1 - tail]}…{text[-tail:]}"
 
 
-def _save(figure: "Figure", path: Path, palette: bool = False) -> Path:
-    """PNG in one step; 256 colours are plenty for a panel and a third of the bytes."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    FigureCanvasAgg(figure)
+def _save(figure: "Figure", path: Path) -> Path:
+    """PNG in one step, with a palette of 256 colours if it would be large without."""
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png")
     image = Image.open(drawn).convert("RGB")
-    if palette:
-        colours = image.quantize(256, Image.Quantize.MEDIANCUT)
-        image = image.quantize(palette=colours, dither=Image.Dither.FLOYDSTEINBERG)
+    image.save(small := io.BytesIO(), format="PNG", optimize=True)
+    if small.tell() > PALETTE_ABOVE:
+        palette = image.quantize(256, Image.Quantize.MEDIANCUT)
+        palette = image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
+        palette.save(small := io.BytesIO(), format="PNG", optimize=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
-    image.save(part, format="PNG", optimize=True)
+    part.write_bytes(small.getvalue())
     part.replace(path)
     return path

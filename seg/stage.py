@@ -131,20 +131,25 @@ class Stage:
             "stage": type(self).__name__,
             "version": self.version,
             "params": self.params(),
-            "upstream": {name: stage.key for name, stage in self.upstream().items()},
+            "upstream": {name: stage.product for name, stage in self.upstream().items()},
         }
         text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
+    @property
+    def product(self) -> str:
+        """What downstream stages depend on: the key, and for a training the epoch wanted of it."""
+        return self.key
+
     def walk(self) -> Iterator["Stage"]:
-        """Every stage of the tree once (by key), upstream first, this one last."""
+        """Every stage of the tree once (by product), upstream first, this one last."""
         seen: set[str] = set()
 
         def visit(stage: "Stage") -> Iterator["Stage"]:
             for up in stage.upstream().values():
                 yield from visit(up)
-            if stage.key not in seen:
-                seen.add(stage.key)
+            if stage.product not in seen:
+                seen.add(stage.product)
                 yield stage
 
         return visit(self)

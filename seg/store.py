@@ -73,8 +73,7 @@ class Store:
             SegError: bad input met while building; what was already built stays.
         """
         self.ensure(stage)
-        # A training's products differ by the epoch wanted, which is not part of its key.
-        name = f"{type(stage).__name__}/{stage.key}/{getattr(stage, 'epoch', '')}"
+        name = f"{type(stage).__name__}/{stage.product}"
         if name not in self._open:
             self._open[name] = stage.load(self.folder(stage), self)
             while len(self._open) > _OPEN_PRODUCTS:
@@ -107,7 +106,7 @@ class Store:
         seen: set[str] = set()
 
         def visit(stage: Stage, depth: int) -> None:
-            name = f"{type(stage).__name__}/{stage.key}"
+            name = f"{type(stage).__name__}/{stage.product}"
             if name in seen:
                 lines.append(Planned(stage, depth, "above", "planned above", repeated=True))
                 return
@@ -130,7 +129,7 @@ class Store:
             seconds = (manifest or {}).get("seconds")
             return "built", f"{seconds:.0f} s when it was made" if seconds is not None else "built"
         if stage.in_place and (done := (manifest or {}).get("epochs_done", 0)):
-            return "extend", f"has {done} epochs, {getattr(stage, 'epoch', '?')} wanted"
+            return "extend", f"has {done} epochs, {getattr(stage, 'wanted', '?')} wanted"
         missing = [n for n, up in stage.upstream().items() if not self.has(up)]
         return "build", "needs " + ", ".join(missing) + " first" if missing else "not in the store"
 
@@ -168,9 +167,7 @@ class Store:
             "key": stage.key,
             "version": stage.version,
             "params": stage.params(),
-            "upstream": {
-                n: {"stage": type(up).__name__, "key": up.key} for n, up in stage.upstream().items()
-            },
+            "upstream": {n: f"{type(up).__name__}/{up.product}" for n, up in stage.upstream().items()},
             "weakseg": __version__,
             "seconds": round(seconds, 3),
             "files": files,

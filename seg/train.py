@@ -73,6 +73,11 @@ class Training(Stage):
         return self.epoch if self.epoch is not None else self.epochs
 
     @property
+    def product(self) -> str:
+        """One stream of training has many products, one per epoch."""
+        return f"{self.key}@{self.wanted}"
+
+    @property
     def file_name(self) -> str:
         """Name of the wanted weights within the product's folder."""
         return f"epoch_{self.wanted:03d}.safetensors"

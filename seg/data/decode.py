@@ -28,7 +28,7 @@ _SWAPS_SIDES = {5, 6, 7, 8}
 _TRIMAP_CODES = np.full(256, 255, np.uint8)
 _TRIMAP_CODES[[1, 2, 3]] = [1, 0, 2]
 # A JPEG may be decoded at 1/2, 1/4 or 1/8 while that leaves this many times the wanted size: at 2 the
-# result stays within one grey level of the full decode, at 1 it is off by up to 4 (224 pixels, this data).
+# result stays within half a grey level of the full decode on average over an image, at 1 within three.
 _DRAFT_GAP = 2
 
 
@@ -51,12 +51,13 @@ def decode_image(path: Path, size: int | None = None) -> tuple[npt.NDArray[np.ui
     with _opened(path) as image:
         orientation = _orientation(image)
         width, height = image.size
-        if size is not None:
-            # Only a JPEG decoder can do it; for every other format this does nothing.
-            image.draft(None, (_DRAFT_GAP * size, _DRAFT_GAP * size))
+        # Only a JPEG decoder can do it; for every other format this does nothing.
+        drafted = image.draft(None, (_DRAFT_GAP * size, _DRAFT_GAP * size)) if size is not None else None
         rgb = _to_rgb(image)
         if size is not None:
-            rgb = rgb.resize((size, size), Image.Resampling.BILINEAR)
+            # The drafted image is rounded up to whole pixels: the box is the part that the photo covers.
+            box = drafted[1] if drafted else None
+            rgb = rgb.resize((size, size), Image.Resampling.BILINEAR, box=box)
         if orientation in _TRANSPOSE:
             rgb = rgb.transpose(_TRANSPOSE[orientation])
         array = np.array(rgb, dtype=np.uint8)
@@ -142,7 +143,7 @@ def _opened(path: Path, *, load: bool = True) -> Iterator[Image.Image]:
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception as error:  # a broken EXIF block, in whichever way, is no reason to lose the photo
+    except Exception as error:  # a broken EXIF block is no reason to lose the photo
         log.debug("EXIF block ignored: %s", error)
         return 1
 

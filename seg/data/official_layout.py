@@ -1,28 +1,21 @@
 """The official Oxford-IIIT Pet folder layout, with the peculiarities that such folders have in the wild."""
 
-import hashlib
-import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 from seg.data.boxes import read_box_file
 from seg.data.dataset import Box, Dataset, Record, Split
+from seg.data.layout import IMAGE_SUFFIXES, LISTS, MissingDataError, layout_fingerprint, require_layout, scan
 from seg.errors import SegError
 
-FOLDER = "oxford-iiit-pet"
-# In order of preference, should one stem come under two names.
-_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
-_LISTS = ("trainval", "test")
+__all__ = ["MissingDataError", "layout_fingerprint", "read_official_layout"]
+
 _SHOWN_PROBLEMS = 5
 _SHOWN_EXAMPLES = 3
-
-
-class MissingDataError(SegError):
-    """There is no data set at this place, or a part without which nothing can be done is not there."""
 
 
 @dataclass
@@ -49,29 +42,17 @@ class _Findings:
             raise SegError("\n  ".join(lines))
 
 
-@dataclass(frozen=True)
-class _Line:
+class _Line(NamedTuple):
     """A line of a list: image id, official class id (from 1), and where it stands."""
 
     id: str
     class_id: int
-    where: str
+    file: Path
+    number: int
 
-
-def layout_folder(root: Path) -> Path:
-    """Folder that holds ``images/`` and ``annotations/``: ``root/oxford-iiit-pet``, or ``root`` itself."""
-    inner = root / FOLDER
-    itself = (root / "images").is_dir() or (root / "annotations").is_dir()
-    return root if itself and not inner.is_dir() else inner
-
-
-def missing_parts(root: Path) -> tuple[str, ...]:
-    """Names of the parts without which nothing can be read (empty: all there), relative to the layout."""
-    folder = layout_folder(root)
-    if not folder.is_dir():
-        return (FOLDER,)
-    lists = [f"annotations/{name}.txt" for name in _LISTS if not (folder / f"annotations/{name}.txt").is_file()]
-    return tuple([] if (folder / "images").is_dir() else ["images"]) + tuple(lists)
+    @property
+    def where(self) -> str:
+        return f"{self.file} line {self.number}"
 
 
 def read_official_layout(root: Path, *, title: str, is_toy: bool = False) -> Dataset:
@@ -95,25 +76,25 @@ def read_official_layout(root: Path, *, title: str, is_toy: bool = False) -> Dat
         SegError: a malformed line, a class id out of range, a class without trainval images, and what
             :func:`seg.data.boxes.read_box_file` refuses. All problems of a kind are reported together.
     """
-    folder = layout_folder(root)
-    if missing := missing_parts(root):
-        raise MissingDataError(f"no Oxford-IIIT Pet data at {root}: missing {', '.join(missing)}")
+    folder = require_layout(root)
     found = _Findings()
     annotations = folder / "annotations"
-    lines = {name: _read_list(annotations / f"{name}.txt", found) for name in _LISTS}
+    lines = {name: _read_list(annotations / f"{name}.txt", found) for name in LISTS}
     reference = _read_list(annotations / "list.txt", found) if (annotations / "list.txt").is_file() else []
     listed = _without_leakage(lines, found)
-    names = _class_names([line for name in _LISTS for line in lines[name]], reference, found)
+    names = _class_names([line for name in LISTS for line in lines[name]], reference, found)
     found.stop_if_any(folder)  # what follows would only repeat the problems of the lists
     _compare(listed, reference, found)
 
-    images = _images(folder / "images", found)
+    images = _stems(folder / "images", IMAGE_SUFFIXES, found)
     trimaps = _stems(annotations / "trimaps", (".png",), found)
     box_files = _stems(annotations / "xmls", (".xml",), found)
     found.quirk("listed images that are missing", (i for i in listed if i not in images))
     found.quirk("images that no list names (not used)", (i for i in images if i not in listed))
     found.quirk("trimaps of images that no list names", (i for i in trimaps if i not in listed))
-    found.quirk("box files of images that no list names (not read)", (i for i in box_files if i not in listed))
+    found.quirk(
+        "box files of images that no list names (not read)", (i for i in box_files if i not in listed)
+    )
     present = {i: entry for i, entry in listed.items() if i in images}
     if not present:
         raise MissingDataError(f"none of the {len(listed)} listed images is in {folder / 'images'}")
@@ -125,10 +106,8 @@ def read_official_layout(root: Path, *, title: str, is_toy: bool = False) -> Dat
         if i not in trained
     ]
     boxes = _boxes({i: box_files[i] for i in present if i in box_files}, found)
-    found.quirk(
-        "trainval images without boxes",
-        (i for i, (_, split) in present.items() if split == "trainval" and not boxes.get(i)),
-    )
+    unboxed = (i for i, (_, split) in present.items() if split == "trainval" and not boxes.get(i))
+    found.quirk("trainval images without boxes", unboxed)
     found.stop_if_any(folder)
 
     label = {class_id: index for index, class_id in enumerate(names)}
@@ -140,22 +119,26 @@ def read_official_layout(root: Path, *, title: str, is_toy: bool = False) -> Dat
 
 
 def _read_list(path: Path, found: _Findings) -> list[_Line]:
-    """Lines ``stem class-id species breed-id`` (the last two may be left out); comments and blanks skipped."""
+    """Lines ``stem class-id species breed-id`` (the last two are optional); comments and blanks skipped."""
     lines, blank, comments = [], [], []
-    for number, text in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), 1):
-        where = f"{path} line {number}"
+    try:
+        content = path.read_text(encoding="utf-8-sig", errors="replace")
+    except OSError as error:
+        raise SegError(f"{path}: cannot be read ({error.strerror or error})") from error
+    for number, text in enumerate(content.splitlines(), 1):
         parts = text.split()
+        numbers = "".join(parts[1:])
         if not parts:
             blank.append(f"{path.name} line {number}")
         elif parts[0].startswith("#"):
             comments.append(f"{path.name} line {number}")
-        elif len(parts) not in (2, 4) or not all(part.isascii() and part.isdigit() for part in parts[1:]):
+        elif len(parts) not in (2, 4) or not (numbers.isascii() and numbers.isdigit()):
             shown = text if len(text) <= 60 else text[:57] + "..."
-            found.problems.append(f"{where}: {shown!r} is not 'name class-id species breed-id'")
-        elif not parts[0].rpartition("_")[0]:
-            found.problems.append(f"{where}: {parts[0]!r} does not name its class, as in 'beagle_7'")
+            found.problems.append(f"{path} line {number}: {shown!r} is not 'name class-id species breed-id'")
+        elif parts[0].rfind("_") < 1:
+            found.problems.append(f"{path} line {number}: {parts[0]!r} is not 'class_number'")
         else:
-            lines.append(_Line(parts[0], int(parts[1]), where))
+            lines.append(_Line(parts[0], int(parts[1]), path, number))
     found.quirk("blank lines in the lists", blank)
     found.quirk("comment lines in the lists", comments)
     return lines
@@ -166,7 +149,7 @@ def _without_leakage(lines: dict[str, list[_Line]], found: _Findings) -> dict[st
     test = {line.id for line in lines["test"]}
     listed: dict[str, tuple[_Line, Split]] = {}
     twice, both = [], []
-    for split in _LISTS:
+    for split in LISTS:
         seen: set[str] = set()
         for line in lines[split]:
             if line.id in seen:
@@ -188,13 +171,13 @@ def _class_names(lines: list[_Line], reference: list[_Line], found: _Findings) -
     for line in lines:
         ids[_class_of(line.id)][line.class_id] += 1
     usual = {name: counts.most_common(1)[0][0] for name, counts in ids.items()}
+    allowed = f"the ids of list.txt are {min(known)} to {max(known)}" if known else "ids start at 1"
     for line in lines:
+        expected = usual[_class_of(line.id)]
         if line.class_id < 1 or (known and line.class_id not in known):
-            limits = f"the ids of list.txt ({min(known)} to {max(known)})" if known else "1 and above"
-            found.problems.append(f"{line.where}: class id {line.class_id} out of range, which is {limits}")
-        elif line.class_id != usual[_class_of(line.id)]:
-            is_usual = usual[_class_of(line.id)]
-            found.problems.append(f"{line.where}: {line.id!r} has class id {line.class_id}, its class has {is_usual}")
+            found.problems.append(f"{line.where}: class id {line.class_id} is out of range: {allowed}")
+        elif line.class_id != expected:
+            found.problems.append(f"{line.where}: {line.id!r} has id {line.class_id}, its class {expected}")
     names: dict[int, str] = {}
     for name, class_id in sorted(usual.items(), key=lambda item: item[1]):
         if class_id in names:
@@ -214,25 +197,15 @@ def _compare(listed: dict[str, tuple[_Line, Split]], reference: list[_Line], fou
     ids = {line.id: line.class_id for line in reference}
     found.quirk("images of list.txt that neither split names", (i for i in ids if i not in listed))
     found.quirk("images of the splits that list.txt lacks", (i for i in listed if i not in ids))
-    found.quirk(
-        "images with another class id in list.txt (not followed)",
-        (i for i, (line, _) in listed.items() if ids.get(i, line.class_id) != line.class_id),
-    )
-
-
-def _scan(folder: Path) -> list[os.DirEntry[str]]:
-    """Entries of a folder in the order of their names; none where it is missing."""
-    if not folder.is_dir():
-        return []
-    with os.scandir(folder) as entries:
-        return sorted(entries, key=lambda entry: entry.name)
+    other = (i for i, (line, _) in listed.items() if ids.get(i, line.class_id) != line.class_id)
+    found.quirk("images with another class id in list.txt (not followed)", other)
 
 
 def _stems(folder: Path, suffixes: tuple[str, ...], found: _Findings) -> dict[str, Path]:
-    """Path by stem of the files with one of the suffixes (the first suffix wins), macOS leftovers left out."""
+    """Path by stem of the files with one of the suffixes (the first suffix wins), without macOS leftovers."""
     best: dict[str, tuple[int, str]] = {}
     leftovers, others = [], []
-    for entry in _scan(folder):
+    for entry in scan(folder):
         stem, suffix = os.path.splitext(entry.name)
         suffix = suffix.lower()
         if entry.name.startswith("._"):
@@ -244,10 +217,6 @@ def _stems(folder: Path, suffixes: tuple[str, ...], found: _Findings) -> dict[st
     found.quirk("'._' files that macOS left behind (skipped)", leftovers)
     found.quirk("files of other kinds (skipped)", others)
     return {stem: folder / name for stem, (_, name) in best.items()}
-
-
-def _images(folder: Path, found: _Findings) -> dict[str, Path]:
-    return _stems(folder, _IMAGE_SUFFIXES, found)
 
 
 def _boxes(files: dict[str, Path], found: _Findings) -> dict[str, tuple[Box, ...]]:
@@ -274,77 +243,3 @@ def _boxes(files: dict[str, Path], found: _Findings) -> dict[str, tuple[Box, ...
     found.quirk("box files whose <filename> is another image's (the file's own name counts)", misnamed)
     found.quirk("box files without an image size (upper limits not checked)", unsized)
     return boxes
-
-
-def layout_fingerprint(root: Path, cache: Path | None = None) -> str:
-    """Hash of what the data set contains, wherever it lies: names, sizes and contents of its files.
-
-    Args:
-        root: as in :func:`read_official_layout`.
-        cache: a JSON file that remembers the content hashes of files by name, size and time of change, so
-            that a second call opens none of them. It is made if it is missing, and only saves time: it is
-            done without where it cannot be read or written.
-
-    Returns:
-        sha256 in hex over the sorted (relative name, size, sha256 of the content) of images, trimaps, box
-        files and lists.
-
-    Raises:
-        MissingDataError: there is no data set.
-        SegError: a file cannot be read.
-    """
-    folder = layout_folder(root)
-    if missing := missing_parts(root):
-        raise MissingDataError(f"no Oxford-IIIT Pet data at {root}: missing {', '.join(missing)}")
-    # The folder is part of the cache: a copy may keep names, sizes and times and yet differ.
-    place = str(folder.resolve())
-    known = _read_cache(cache, place)
-    files: dict[str, tuple[int, int, str]] = {}
-    for name, entry in _content(folder):
-        try:
-            stat = entry.stat()
-            old = known.get(name)
-            if old is not None and old[0] == stat.st_size and old[1] == stat.st_mtime_ns:
-                files[name] = (old[0], old[1], old[2])
-            else:
-                content = Path(entry.path).read_bytes()
-                files[name] = (len(content), stat.st_mtime_ns, hashlib.sha256(content).hexdigest())
-        except OSError as error:
-            raise SegError(f"{entry.path}: cannot be read ({error.strerror or error})") from error
-    if cache is not None and {k: tuple(v) for k, v in known.items()} != files:
-        _write_cache(cache, place, files)
-    text = "".join(f"{name}\0{size}\0{content}\n" for name, (size, _, content) in sorted(files.items()))
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def _content(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Relative name and entry of every file that can change what is read."""
-    for part, suffixes in (
-        ("images", _IMAGE_SUFFIXES),
-        ("annotations/trimaps", (".png",)),
-        ("annotations/xmls", (".xml",)),
-        ("annotations", (".txt",)),
-    ):
-        for entry in _scan(folder / part):
-            if not entry.name.startswith("._") and entry.name.lower().endswith(suffixes):
-                yield f"{part}/{entry.name}", entry
-
-
-def _read_cache(cache: Path | None, place: str) -> dict[str, list]:
-    if cache is None:
-        return {}
-    try:
-        content = json.loads(cache.read_bytes())
-        return content["files"] if content["folder"] == place else {}
-    except (OSError, ValueError, TypeError, KeyError):
-        return {}
-
-
-def _write_cache(cache: Path, place: str, files: dict[str, tuple[int, int, str]]) -> None:
-    part = cache.with_name(f"{cache.name}.{os.getpid()}.part")
-    try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps({"folder": place, "files": files}), encoding="utf-8")
-        part.replace(cache)
-    except OSError:
-        part.unlink(missing_ok=True)

@@ -57,7 +57,6 @@ class OxfordPet(Source):
         root: the folder that holds ``oxford-iiit-pet/`` (or is it).
         download: fetch it with torchvision, checksums verified, if it is not there.
         title: what the first line of a run calls it.
-        max_bad_share: share of images that may be unreadable before the run is refused.
         cache: a file that remembers the content hashes of the data's files.
     """
 
@@ -82,8 +81,9 @@ class OxfordPet(Source):
         store.get(self)
 
     def _is_there(self) -> bool:
-        root = Path(self.root)
-        return any((base / "annotations").is_dir() for base in (root, root / "oxford-iiit-pet"))
+        from seg.data.oxford_pet import is_complete
+
+        return is_complete(Path(self.root))
 
     def _require(self) -> None:
         from seg.data.oxford_pet import missing_data_message

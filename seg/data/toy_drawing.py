@@ -1,13 +1,13 @@
 """Soft-edged shapes and noise: the pencils with which the toy pictures are drawn."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]  # float32, which NumPy's stubs cannot follow through arithmetic
 Point = tuple[float, float]
 Window = tuple[slice, slice]
 
@@ -118,7 +118,7 @@ class Limb:
     def on(self, frame: Frame) -> Relief:
         du, dv = self.end[0] - self.start[0], self.end[1] - self.start[1]
         u, v = frame.u - self.start[0], frame.v - self.start[1]
-        along = np.clip((u * du + v * dv) / (du * du + dv * dv + 1e-9), 0, 1)
+        along = clamp((u * du + v * dv) / (du * du + dv * dv + 1e-9))
         off_u, off_v = u - along * du, v - along * dv
         radius = self.thick[0] + along * (self.thick[1] - self.thick[0])
         return Relief((np.hypot(off_u, off_v) - radius) * frame.scale, off_u / radius, off_v / radius)
@@ -147,16 +147,23 @@ class Polygon:
         return Relief(distance * frame.scale, (frame.u - middle_u) * flat, (frame.v - middle_v) * flat)
 
 
+def clamp(values: Array, low: float = 0.0, high: float = 1.0) -> Array:
+    """Values kept within ``low`` and ``high``."""
+    clamped: Array = np.clip(values, low, high)
+    return clamped
+
+
 def coverage(distance: Array, softness: float = 1.0) -> Array:
     """How much of a pixel a shape covers, in [0, 1], from its distance in pixels."""
-    return np.clip(0.5 - distance / softness, 0, 1)
+    return clamp(0.5 - distance / softness)
 
 
 def bulge(relief: Relief, light: Point, contrast: float) -> Array:
     """Brightness of a rounded shape under a light from direction ``light``; 1 is neutral."""
-    facing = np.sqrt(np.clip(1 - relief.across**2 - relief.down**2, 0, 1))
+    facing = np.sqrt(clamp(1 - relief.across**2 - relief.down**2))
     lit = -relief.across * light[0] - relief.down * light[1]
-    return 1 + contrast * (0.55 * np.clip(lit, -1, 1) + 0.5 * (facing - 0.6))
+    bright: Array = 1 + contrast * (0.55 * clamp(lit, -1) + 0.5 * (facing - 0.6))
+    return bright
 
 
 def noise(rng: np.random.Generator, shape: tuple[int, int], cell: float, stretch: float = 1.0) -> Array:
@@ -168,8 +175,7 @@ def noise(rng: np.random.Generator, shape: tuple[int, int], cell: float, stretch
     """
     high, wide = (max(2, round(n / c) + 2) for n, c in zip(shape, (cell, cell * stretch), strict=True))
     coarse = Image.fromarray(rng.standard_normal((high, wide), dtype=np.float32))
-    fine = np.asarray(coarse.resize((shape[1], shape[0]), Image.Resampling.BICUBIC), dtype=np.float32)
-    return fine / (float(fine.std()) + 1e-6)
+    return np.asarray(coarse.resize((shape[1], shape[0]), Image.Resampling.BICUBIC), dtype=np.float32) * 1.25
 
 
 def clouds(rng: np.random.Generator, shape: tuple[int, int], cell: float, fall: float = 0.6) -> Array:
@@ -182,5 +188,5 @@ def clouds(rng: np.random.Generator, shape: tuple[int, int], cell: float, fall: 
 
 
 def paint(canvas: Array, colour: Array, alpha: Array) -> None:
-    """Lay ``colour`` (..., 3) over ``canvas`` ``float32 (H, W, 3)`` in place, as much as ``alpha`` (H, W) says."""
+    """Lay ``colour`` (..., 3) over ``canvas`` ``float32 (H, W, 3)`` in place, by ``alpha`` (H, W)."""
     canvas += (colour - canvas) * alpha[..., None]

@@ -4,7 +4,9 @@ It is a toy. It lets every stage run, and be seen to do its work, in minutes and
 measured on it say nothing about photographs.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from seg.data.toy_animals import BREEDS, POSES, Animal, Breed
-from seg.data.toy_drawing import Array, Ellipse, Frame, clouds
+from seg.data.toy_animals import POSES, Animal
+from seg.data.toy_coats import BREEDS, Breed
+from seg.data.toy_drawing import Array, Ellipse, Frame, Window, clouds
 from seg.data.toy_scenes import draw_scene
 from seg.errors import SegError
 
@@ -26,7 +29,7 @@ HEADER = """#Image CLASS-ID SPECIES BREED ID
 """
 XML = (
     "<annotation><folder>OXIIIT</folder><filename>{stem}.jpg</filename>"
-    "<source><database>weakseg toy pets</database><annotation>OXIIIT</annotation><image>drawn</image></source>"
+    "<source><database>weakseg toy pets</database><image>drawn</image></source>"
     "<size><width>{width}</width><height>{height}</height><depth>3</depth></size><segmented>0</segmented>"
     "<object><name>{species}</name><pose>Frontal</pose><truncated>0</truncated><occluded>0</occluded>"
     "<bndbox><xmin>{box[0]}</xmin><ymin>{box[1]}</ymin><xmax>{box[2]}</xmax><ymax>{box[3]}</ymax></bndbox>"
@@ -60,41 +63,49 @@ def _photograph(rng: np.random.Generator, scene: Array) -> NDArray[np.uint8]:
     """Light and camera: uneven light, white balance, exposure, gamma, grain."""
     high, wide = scene.shape[:2]
     uneven = 1 + float(rng.uniform(0, 0.16)) * clouds(rng, (high, wide), wide * 0.8, 0.3)
-    balance = (rng.normal(1, 0.05, 3) * rng.uniform(0.75, 1.2)).astype(np.float32)
+    balance = (rng.normal(1, 0.03, 3) * rng.uniform(0.82, 1.15)).astype(np.float32)
     exposed = np.clip(scene * uneven[..., None] * balance, 0, 1.15) / 1.05
     grain = rng.standard_normal(scene.shape, dtype=np.float32) * float(rng.uniform(0.004, 0.02))
     return (np.clip(exposed ** rng.uniform(0.8, 1.15) + grain, 0, 1) * 255).astype(np.uint8)
 
 
-def _stand(rng: np.random.Generator, animal: Animal, shape: tuple[int, int]) -> Frame:
-    """Choose where an animal stands, how large and how turned, so that all of it is in the picture."""
+def _stand(rng: np.random.Generator, animal: Animal, shape: tuple[int, int]) -> tuple[Frame, Window]:
+    """Choose where an animal stands, how large and how turned, so that all of it is in the picture.
+
+    Returns the frame over the whole picture and the window that holds the animal, fur included.
+    """
     angle, flip = float(rng.normal(0, 0.13)), bool(rng.random() < 0.5)
     left, top, right, bottom = animal.extent(angle, flip)
     high, wide = shape
-    scale = float(rng.uniform(0.6, 0.96)) * min(wide / (right - left), high / (bottom - top))
+    scale = float(rng.uniform(0.74, 0.98)) * min(wide / (right - left), high / (bottom - top))
     x = float(rng.uniform(0.03, 0.97)) * (wide - scale * (right - left)) - scale * left
     y = float(rng.uniform(0.03, 0.97)) * (high - scale * (bottom - top)) - scale * top
-    return Frame.place(shape, (x, y), scale, angle, flip)
+    fur = 3 + 0.05 * scale
+    rows = slice(max(0, int(y + scale * top - fur)), int(y + scale * bottom + fur))
+    columns = slice(max(0, int(x + scale * left - fur)), int(x + scale * right + fur))
+    return Frame.place(shape, (x, y), scale, angle, flip), (rows, columns)
 
 
 def draw_picture(rng: np.random.Generator, breed: Breed, size: int) -> Picture:
-    """Draw one animal of ``breed`` in a scene; the shorter side is ``size`` pixels, the longer up to 1.3 times it."""
+    """Draw one animal of ``breed`` in a scene ``size`` pixels short and up to 1.3 times that long."""
     long = round(size * rng.uniform(1, 1.3))
     shape = (size, long) if rng.random() < 0.7 else (long, size)
     angle = float(rng.uniform(-np.pi, 0))  # light from somewhere above
     light, contrast = (float(np.cos(angle)), float(np.sin(angle))), float(rng.uniform(0.35, 0.75))
     canvas = draw_scene(rng, shape, light, contrast)
     animal = Animal(breed, int(rng.integers(len(POSES))), int(rng.integers(2**32)))
-    frame = _stand(rng, animal, shape)
+    frame, window = _stand(rng, animal, shape)
     shadow = Ellipse((0, 0.55), (0.75, 0.16)).on(frame).distance / (0.12 * frame.scale)
     canvas *= (1 - 0.4 / (1 + np.exp(np.clip(shadow, -20, 20))))[..., None]
-    drawn = animal.draw(rng, canvas, frame, light, contrast)
-    solid = ndimage.gaussian_filter(drawn.animal, 0.5) > 0.5
+    covered, head = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    drawn = animal.draw(rng, canvas[window], frame.cut(window), light, contrast)
+    covered[window], head[window] = drawn.animal, drawn.head
+    solid = ndimage.gaussian_filter(covered, 0.5) > 0.5
     width = max(1.0, size / 85)
     gap = np.where(solid, ndimage.distance_transform_edt(solid), ndimage.distance_transform_edt(~solid))
     trimap = np.where(solid, PET, BACKGROUND).astype(np.uint8)
     trimap[gap <= width] = BORDER
-    return Picture(_photograph(rng, canvas), trimap, _extent(drawn.head > 0.5))
+    return Picture(_photograph(rng, canvas), trimap, _extent((head > 0.5) & (trimap != BACKGROUND)))
 
 
 def _check(images: int, breeds: int, size: int) -> None:
@@ -110,11 +121,15 @@ def _check(images: int, breeds: int, size: int) -> None:
         raise SegError(f"toy_pets: size={size} is too small to draw an animal: set data.size=48 or more")
 
 
+def _draw_numbered(number: int, *, seed: int, breed: Breed, size: int) -> Picture:
+    return draw_picture(np.random.default_rng([seed, BREEDS.index(breed), number]), breed, size)
+
+
 def draw_toy_pets(out: Path, *, images: int, breeds: int, size: int, seed: int) -> None:
     """Draw the toy data set in the official layout below ``out/oxford-iiit-pet/``.
 
-    Every third image of a breed goes to the test split. A picture depends on the seed, its breed and its number
-    alone, so that a larger set begins with the smaller one's pictures.
+    Every third image of a breed goes to the test split. A picture depends on the seed, its breed and its
+    number alone: a larger set begins with the smaller one's pictures.
 
     Args:
         out: the data root; it and the folders below are made.
@@ -134,18 +149,19 @@ def draw_toy_pets(out: Path, *, images: int, breeds: int, size: int, seed: int) 
     try:
         for folder in ("images", "annotations/trimaps", "annotations/xmls"):
             (root / folder).mkdir(parents=True, exist_ok=True)
-        for index, breed in enumerate(chosen):
-            for number in range(1, len(range(index, images, breeds)) + 1):
-                stem, split = f"{breed.name}_{number}", "test" if number % 3 == 0 else "trainval"
-                rng = np.random.default_rng([seed, BREEDS.index(breed), number])
-                picture = draw_picture(rng, breed, size)
-                Image.fromarray(picture.image).save(root / "images" / f"{stem}.jpg", quality=90)
-                Image.fromarray(picture.trimap).save(root / "annotations" / "trimaps" / f"{stem}.png")
-                if split == "trainval":
-                    _write_box(root / "annotations" / "xmls" / f"{stem}.xml", stem, breed, picture)
-                line = f"{stem} {index + 1} {1 if breed.is_cat else 2} {species_id[breed]}\n"
-                lists["list"].append(line)
-                lists[split].append(line)
+        with ThreadPoolExecutor() as pool:
+            for index, breed in enumerate(chosen):
+                numbers = range(1, len(range(index, images, breeds)) + 1)
+                draw = partial(_draw_numbered, seed=seed, breed=breed, size=size)
+                for number, picture in zip(numbers, pool.map(draw, numbers), strict=True):
+                    stem, split = f"{breed.name}_{number}", "test" if number % 3 == 0 else "trainval"
+                    Image.fromarray(picture.image).save(root / "images" / f"{stem}.jpg", quality=90)
+                    Image.fromarray(picture.trimap).save(root / "annotations" / "trimaps" / f"{stem}.png")
+                    if split == "trainval":
+                        _write_box(root / "annotations" / "xmls" / f"{stem}.xml", stem, breed, picture)
+                    line = f"{stem} {index + 1} {1 if breed.is_cat else 2} {species_id[breed]}\n"
+                    lists["list"].append(line)
+                    lists[split].append(line)
         cats = sum(b.is_cat for b in chosen)
         header = HEADER.format(classes=breeds, cats=cats, dogs=breeds - cats)
         for name, lines in lists.items():

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import ndimage
 
-from seg.data.toy_animals import BREEDS, NEUTRAL
+from seg.data.toy_coats import BREEDS, NEUTRAL
 from seg.data.toy_drawing import (
     Array,
     Ellipse,
@@ -13,6 +13,7 @@ from seg.data.toy_drawing import (
     Polygon,
     Shape,
     bulge,
+    clamp,
     clouds,
     coverage,
     noise,
@@ -24,16 +25,16 @@ ANIMAL_COLOURS = np.array([c for b in BREEDS for c in (b.coat, b.mark)] + list(N
 
 
 def _colour(rng: np.random.Generator) -> Array:
-    """A colour of an animal's coat or any other colour, each as often."""
-    if rng.random() < 0.5:
+    """Now and then the colour of some animal's coat, else any other."""
+    if rng.random() < 0.35:
         colour = ANIMAL_COLOURS[rng.integers(len(ANIMAL_COLOURS))] + rng.normal(0, 0.05, 3)
     else:
         colour = rng.uniform(0.15, 0.85) + rng.normal(0, 0.1, 3)
-    return np.clip(colour, 0.04, 0.97).astype(np.float32)
+    return clamp(colour.astype(np.float32), 0.04, 0.97)
 
 
 def _slope(rng: np.random.Generator, length: int) -> Array:
-    return np.linspace(*rng.uniform(0.78, 1.18, 2), length, dtype=np.float32)
+    return np.linspace(rng.uniform(0.78, 1.18), rng.uniform(0.78, 1.18), length, dtype=np.float32)
 
 
 def _surface(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
@@ -61,9 +62,10 @@ def _surface(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
             + 0.1 * clouds(rng, shape, wide * 0.2)
         )
     strength = float(rng.uniform(0.35, 1.0))
-    mix = np.clip(0.5 + strength * (mix - 0.5), 0, 1)[..., None]
+    mix = clamp(0.5 + strength * (mix - 0.5))[..., None]
     ramp = _slope(rng, wide)[None, :, None] * _slope(rng, high)[:, None, None]
-    return (first * mix + second * (1 - mix)) * ramp
+    surface: Array = (first * mix + second * (1 - mix)) * ramp
+    return surface
 
 
 def _thing(rng: np.random.Generator) -> tuple[Shape, ...]:
@@ -106,7 +108,7 @@ def draw_scene(rng: np.random.Generator, shape: tuple[int, int], light: Point, c
         shape, (wide / 2, high * float(rng.uniform(0.3, 0.75))), wide, float(rng.normal(0, 0.05))
     )
     paint(scene, _surface(rng, shape), coverage(-horizon.v * horizon.scale, 1.5))
-    for _ in range(rng.integers(4, 10)):
+    for _ in range(rng.integers(3, 9)):
         centre = (float(rng.uniform(0, wide)), float(rng.uniform(0, high)))
         scale = float(np.exp(rng.uniform(np.log(0.05), np.log(0.24)))) * wide
         frame = Frame.place(shape, centre, scale, float(rng.uniform(0, 2 * np.pi)))

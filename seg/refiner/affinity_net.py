@@ -5,6 +5,7 @@ of a pair is ``exp(-mean |f_i - f_j|)`` (eq. 1). The labels come from confident 
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -14,13 +15,14 @@ from seg.errors import SegError
 from seg.refiner.walk import Offsets, pair_offsets
 
 IGNORE = 255
+_TINY = 1e-5  # keeps the logarithms finite, as in the authors' code
 
 
 def backbone_blocks(model: nn.Module) -> nn.ModuleList:
     """The blocks of a torchvision classifier up to its global pooling, in the order in which they run.
 
-    Sequential containers are taken apart, blocks are shared with ``model``. Works for the models that are a
-    plain chain: ResNet and its relatives, MobileNet, EfficientNet, ConvNeXt, RegNet, VGG.
+    Sequential containers are taken apart; the blocks are shared with ``model``. Works for the models that are
+    a plain chain: ResNet and its relatives, MobileNet, EfficientNet, ConvNeXt, RegNet, VGG.
     """
 
     def chain(module: nn.Module) -> Iterator[nn.Module]:
@@ -43,16 +45,14 @@ class AffinityNet(nn.Module):
 
     Args:
         backbone: a torchvision classifier that already holds its weights; its blocks are used, not copied.
-        strides: the levels to use; a level is the last block before the next downsampling.
+        strides: the levels to use; the level of a stride is the last block before the next downsampling.
         channels: width of each level's 1x1 convolution and of the embedding.
         radius: reach of the pairs in grid positions, see ``pair_offsets``.
-        train_backbone: whether gradients reach the backbone; its batch-norm statistics stay fixed anyway.
+        train_backbone: whether the backbone learns too. Its batch-norm statistics stay fixed either way.
 
     Raises:
-        SegError: the backbone is not a chain of blocks, or has no level at one of the strides.
+        SegError: the backbone is not a chain of blocks, or lacks a level of one of the strides.
     """
-
-    scale: Tensor
 
     def __init__(
         self,
@@ -65,6 +65,130 @@ class AffinityNet(nn.Module):
     ) -> None:
         super().__init__()
         self.offsets: Offsets = pair_offsets(radius)
-        self.strides = tuple(strides)
+        self.blocks = backbone_blocks(backbone).requires_grad_(train_backbone)
         self.train_backbone = train_backbone
-        self.blocks = backbone_blocks(backbone)
+        last, widths = _levels(self.blocks)
+        if not strides or not last.keys() >= set(strides):
+            raise SegError(
+                f"AffinityNet wants levels of stride {list(strides)}, "
+                f"but {type(backbone).__name__} has {sorted(last)} before its pooling"
+            )
+        self.taps = [last[stride] for stride in strides]
+        del self.blocks[max(self.taps) + 1 :]
+        # Levels differ in scale by orders of magnitude, and so do channels: bring all to unit spread.
+        self.norm = nn.ModuleList(nn.BatchNorm2d(widths[stride], affine=False) for stride in strides)
+        self.reduce = nn.ModuleList(nn.Conv2d(widths[stride], channels, 1) for stride in strides)
+        self.mix = nn.Conv2d(channels * len(strides), channels, 1)
+        for conv in (*self.reduce, self.mix):
+            nn.init.kaiming_normal_(conv.weight)
+            nn.init.zeros_(conv.bias)
+        self.train()
+
+    def train(self, mode: bool = True) -> Self:
+        """Keeps the backbone in evaluation mode: batches are too small to estimate its statistics anew."""
+        super().train(mode)
+        self.blocks.eval()
+        return self
+
+    def levels(self, images: Tensor) -> list[Tensor]:
+        """Feature maps (B, c, S / stride, S / stride) of the strides asked for, of images (B, 3, S, S)."""
+        outputs = []
+        for block in self.blocks:
+            images = block(images)
+            outputs.append(images)
+        return [outputs[tap] for tap in self.taps]
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Embedding float (B, channels, S / 4, S / 4) of normalised images (B, 3, S, S)."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.train_backbone):
+            levels = self.levels(images)
+        grid = [-(-size // 4) for size in images.shape[-2:]]
+        parts = []
+        for level, norm, reduce in zip(levels, self.norm, self.reduce, strict=True):
+            part = reduce(norm(level))
+            parts.append(F.interpolate(part, size=grid, mode="bilinear", align_corners=False))
+        mixed: Tensor = self.mix(F.relu(torch.cat(parts, dim=1)))
+        return mixed
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Affinities float (B, P, S / 4, S / 4) in (0, 1] of normalised images (B, 3, S, S).
+
+        ``[b, p, y, x]`` is that of ``(y, x)`` and ``(y, x) + offsets[p]``; where the partner lies outside the
+        grid the value means nothing.
+        """
+        return pair_affinity(self.embed(images), self.offsets)
+
+
+@torch.no_grad()
+def _levels(blocks: nn.ModuleList) -> tuple[dict[int, int], dict[int, int]]:
+    """By stride: the index of the last block that has it, and the number of its channels."""
+    last, widths = {}, {}
+    x = torch.zeros(1, 3, 64, 64)
+    for i, block in enumerate(blocks.eval()):
+        x = block(x)
+        stride = 64 // x.shape[-1]
+        last[stride], widths[stride] = i, x.shape[1]
+    return last, widths
+
+
+def neighbours(x: Tensor, offsets: Offsets, fill: float) -> Iterator[Tensor]:
+    """For each offset, ``x`` (..., h, w) moved so that ``[y, x]`` holds the value at ``(y, x) + offset``."""
+    height, width = x.shape[-2:]
+    reach = max(max(dy, abs(dx)) for dy, dx in offsets)
+    padded = F.pad(x, (reach, reach, 0, reach), value=fill)
+    for dy, dx in offsets:
+        yield padded[..., dy : dy + height, reach + dx : reach + dx + width]
+
+
+def pair_affinity(embedding: Tensor, offsets: Offsets) -> Tensor:
+    """``exp(-mean_c |f_i - f_j|)`` (eq. 1): float (B, K, h, w) to float (B, P, h, w) in (0, 1]."""
+    distances = [(there - embedding).abs().mean(dim=1) for there in neighbours(embedding, offsets, 0.0)]
+    return torch.exp(-torch.stack(distances, dim=1))
+
+
+def pair_labels(seeds: Tensor, offsets: Offsets) -> tuple[Tensor, Tensor, Tensor]:
+    """Which pairs are both foreground, both background, or one of each (eq. 3 and 4).
+
+    Args:
+        seeds: integer (B, h, w): 0 background, 1 foreground, 255 ignored.
+        offsets: the P offsets of ``pair_offsets``.
+
+    Returns:
+        Three bool (B, P, h, w). A pair with an ignored end, or with an end outside the grid, is in none.
+    """
+    there = torch.stack(list(neighbours(seeds, offsets, IGNORE)), dim=1)
+    here = seeds[:, None]
+    foreground = (here == 1) & (there == 1)
+    background = (here == 0) & (there == 0)
+    return foreground, background, (here != there) & (here != IGNORE) & (there != IGNORE)
+
+
+def affinity_loss(affinity: Tensor, seeds: Tensor, offsets: Offsets) -> Tensor:
+    """Cross-entropy of the pairs, a quarter of it foreground, a quarter background, half mixed (eq. 5 and 6).
+
+    Args:
+        affinity: float (B, P, h, w) in (0, 1], as ``AffinityNet`` gives it.
+        seeds: integer (B, h, w) on the same grid: 0 background, 1 foreground, 255 ignored.
+        offsets: the P offsets of the affinities.
+
+    Returns:
+        Scalar >= 0. Each kind is averaged over its own pairs in the batch; a kind without pairs counts 0.
+
+    Raises:
+        SegError: seeds and affinities are not on one grid.
+    """
+    if affinity.shape != (seeds.shape[0], len(offsets), *seeds.shape[1:]):
+        raise SegError(
+            f"affinities {tuple(affinity.shape)} do not fit seeds {tuple(seeds.shape)} and "
+            f"{len(offsets)} offsets: bring the seeds to the affinities' grid"
+        )
+    foreground, background, mixed = pair_labels(seeds, offsets)
+    same = -torch.log(affinity + _TINY)
+    different = -torch.log(1 + _TINY - affinity)
+    return (
+        _mean_over(same, foreground) + _mean_over(same, background) + 2 * _mean_over(different, mixed)
+    ) / 4
+
+
+def _mean_over(loss: Tensor, pairs: Tensor) -> Tensor:
+    return torch.where(pairs, loss, 0).sum() / pairs.sum().clamp_min(1)

@@ -9,7 +9,6 @@ and ``x^t`` is on [-1, 1] a Chebyshev polynomial of degree about ``sqrt(2 t ln(2
 """
 
 import math
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -71,8 +70,8 @@ def random_walk(
     """``T^steps @ scores`` with ``T = D^-1 (A^beta + I)``, for a batch of images on any device.
 
     Args:
-        affinity: float (B, P, h, w) in [0, 1]; ``[b, p, y, x]`` couples ``(y, x)`` with ``(y, x) + offsets[p]``.
-            Values whose partner lies outside the grid are ignored.
+        affinity: float (B, P, h, w) in [0, 1]; ``[b, p, y, x]`` is between ``(y, x)`` and
+            ``(y, x) + offsets[p]``. Values whose partner lies outside the grid are ignored.
         scores: float (B, C, h, w), any range; each channel walks alone.
         offsets: the P offsets of ``pair_offsets``.
         beta: power of the affinity; above 1 it weakens doubtful couplings more than sure ones.
@@ -99,7 +98,7 @@ def random_walk(
     return torch.cat(
         [
             _walk_chunk(a, s, offsets, beta, coefficients)
-            for a, s in zip(affinity.split(at_once), scores.split(at_once), strict=True)
+            for a, s in zip(torch.split(affinity, at_once), torch.split(scores, at_once), strict=True)
         ]
     )
 
@@ -112,7 +111,7 @@ def _walk_chunk(
     # All images of the chunk lie in one long row of pixels, so an offset is one shift along that row; shifts
     # that would wrap into the next row or image have the coupling 0.
     shifts: list[tuple[int, Tensor]] = []
-    degree = affinity.new_ones(batch * height * width, dtype=torch.float32)
+    degree = affinity.new_zeros(batch * height * width, dtype=torch.float32)  # without the self-loop
     for p, (dy, dx) in enumerate(offsets):
         if dy >= height or abs(dx) >= width:
             continue  # no pair on this grid; and dy * width + dx might not be positive
@@ -124,42 +123,29 @@ def _walk_chunk(
         degree[:-shift] += flat
         degree[shift:] += flat
         shifts.append((shift, flat))
-    root = degree.rsqrt()
+    root = (1 + degree).rsqrt()
+    diagonal = -2 * degree / (1 + degree)
     for shift, flat in shifts:
         flat.mul_(root[:-shift]).mul_(root[shift:]).mul_(2)
-    diagonal = 2 / degree
 
-    value = scores.float().permute(1, 0, 2, 3).reshape(channels, -1)
-    new = value / root
-    total = coefficients[0] * new
-    old = new.clone()
-    # T_1(S) u = S u, then T_{k+1} = 2 S T_k - T_{k-1}; the older of two buffers takes the next value.
-    buffers = (old, new)
-    plans = [_views(shifts, buffers[i], buffers[1 - i]) for i in (0, 1)]
+    value = scores.float().permute(1, 0, 2, 3).reshape(channels, -1) / root
+    total = coefficients[0] * value
+    # T_{k+1} = 2 S T_k - T_{k-1}, written for the differences T_{k+1} - T_k: near the eigenvalue 1 the usual
+    # form multiplies rounding by k^2 (the modification that Reinsch made to Clenshaw's sum).
+    change = torch.zeros_like(value)
+    # Slices made once: making them costs as much as using them.
+    plan = [(change[:, :-shift], flat, value[:, shift:]) for shift, flat in shifts]
+    plan += [(change[:, shift:], flat, value[:, :-shift]) for shift, flat in shifts]
     for k, coefficient in enumerate(coefficients[1:], start=1):
-        source, target, plan = buffers[k % 2], buffers[1 - k % 2], plans[k % 2]
+        change.addcmul_(diagonal, value)
+        for target, coupling, source in plan:
+            target.addcmul_(coupling, source)
         if k == 1:
-            target.zero_()
-        else:
-            target.neg_()
-        target.addcmul_(source, diagonal)
-        for out, coupling, inp in plan:
-            out.addcmul_(coupling, inp)
-        if k == 1:
-            target.mul_(0.5)
+            change.mul_(0.5)  # T_1 = S
+        value.add_(change)
         if coefficient:
-            total.add_(target, alpha=coefficient)
+            total.add_(value, alpha=coefficient)
     total.mul_(root)
     result = total.view(channels, batch, height, width).permute(1, 0, 2, 3)
     # What is left of rounding and of eps must not leave the range: an average never does.
-    low, high = scores.float().aminmax(dim=-1)[0], scores.float().aminmax(dim=-1)[1]
-    return result.clamp(low.amin(-1)[..., None, None], high.amax(-1)[..., None, None]).contiguous()
-
-
-def _views(shifts: list[tuple[int, Tensor]], source: Tensor, target: Tensor) -> list[tuple[Tensor, Tensor, Tensor]]:
-    """The slices of ``target += 2 S source``, made once, as making them costs as much as using them."""
-    views = []
-    for shift, coupling in shifts:
-        views.append((target[:, :-shift], coupling, source[:, shift:]))
-        views.append((target[:, shift:], coupling, source[:, :-shift]))
-    return views
+    return result.clamp(scores.float().amin((2, 3), True), scores.float().amax((2, 3), True)).contiguous()

@@ -73,7 +73,7 @@ class BoxScores(ScoreStage):
             )
             for r, b in boxes.items()
         ]
-        return self.save(out, pool, np.asarray(list(boxes)), np.stack(values))
+        return self.save(out, pool.data, np.asarray(list(boxes)), np.stack(values))
 
     def _boxes(self, data: PreparedData, row: int) -> list[Any]:
         if self.box_source == "xml":

@@ -70,10 +70,6 @@ class CAM(ScoreStage):
     flip: bool = param(False)
     normalisation: Literal["minmax", "relu"] = param("minmax")
 
-    def params(self) -> dict[str, Any]:
-        """The classifier's key is its stream's, so the epoch enters here."""
-        return super().params() | {"epoch": self.classifier.wanted}
-
     def build(self, out: Path, store: Store) -> dict[str, Any]:
         """One forward pass per image, scale and direction."""
         pool: PoolRows = store.get(self.pool)
@@ -89,7 +85,7 @@ class CAM(ScoreStage):
                 rows = pool.rows[start : start + size]
                 images = normalise(torch.from_numpy(pool.data.images[rows]).to(device))
                 maps.append(self._maps(features, weight, bias, images, labels[rows].to(device)).cpu())
-        return self.save(out, pool, pool.rows, torch.cat(maps).numpy())
+        return self.save(out, pool.data, pool.rows, torch.cat(maps).numpy())
 
     def _maps(self, features: nn.Module, weight: Tensor, bias: Tensor, images: Tensor, labels: Tensor) -> Tensor:
         side = images.shape[-1]

@@ -3,11 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from seg.data.prepared import PoolRows, PreparedData
+from seg.data.prepared import PreparedData
 from seg.stage import Stage
 
 
@@ -74,14 +75,20 @@ def upsample(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 class ScoreStage(Stage):
     """Base of the stages whose product is :class:`ScoreMaps`."""
 
-    def save(self, out: Any, pool: PoolRows, rows: np.ndarray, values: np.ndarray) -> dict[str, Any]:
-        """Write scores for ``rows``; returns the manifest's notes."""
+    def save(self, out: Path, data: PreparedData, rows: np.ndarray, values: np.ndarray) -> dict[str, Any]:
+        """Write scores ``(n, h, w)`` for ``rows``; returns the manifest's notes."""
         np.save(out / "scores.npy", values.astype(np.float16))
-        np.save(out / "rows.npy", rows.astype(np.int64))
-        (out / "ids.txt").write_text("\n".join(pool.data.ids[r] for r in rows) + "\n")
-        return {"images": len(rows), "resolution": list(values.shape[1:])}
+        return self.describe(out, data, rows, values.shape[1:])
 
-    def read(self, path: Any, data: PreparedData) -> StoredScores:
+    def describe(
+        self, out: Path, data: PreparedData, rows: np.ndarray, shape: tuple[int, ...]
+    ) -> dict[str, Any]:
+        """Write which images the scores are of; returns the manifest's notes."""
+        np.save(out / "rows.npy", rows.astype(np.int64))
+        (out / "ids.txt").write_text("\n".join(data.ids[r] for r in rows) + "\n")
+        return {"images": len(rows), "resolution": list(shape)}
+
+    def read(self, path: Path, data: PreparedData) -> StoredScores:
         """Memory-map what :meth:`save` wrote."""
         values = np.load(path / "scores.npy", mmap_mode="r")
         return StoredScores(data, np.load(path / "rows.npy"), values)

@@ -41,7 +41,8 @@ def test_offsets_are_the_half_plane_inside_the_radius() -> None:
     assert set(pair_offsets(1.5)) == {(0, 1), (1, -1), (1, 0), (1, 1)}
     both = OFFSETS + [(-y, -x) for y, x in OFFSETS]
     disc = {(y, x) for y in range(-9, 10) for x in range(-9, 10) if 0 < y * y + x * x < 25}
-    assert len(both) == len(set(both)) and set(both) == disc
+    assert len(both) == len(set(both))
+    assert set(both) == disc
 
 
 def test_radius_without_neighbours_is_refused() -> None:
@@ -77,14 +78,14 @@ def test_uniform_affinities(fill: float) -> None:
     walked = random_walk(affinity, scores, offsets=OFFSETS, beta=2)
     assert (walked - dense_walk(affinity, scores, 2, 256)).abs().max() <= 1e-4
     if fill == 0:
-        assert torch.equal(walked, scores)
+        assert torch.allclose(walked, scores, atol=1e-6)
 
 
 def test_isolated_pixel_keeps_its_score_and_gives_nothing() -> None:
     affinity, scores = random_case(8, 8, batch=1)
     for p, (dy, dx) in enumerate(OFFSETS):
         affinity[0, p, 3, 4] = 0
-        if 0 <= 3 - dy and 0 <= 4 - dx < 8:
+        if dy <= 3 and 0 <= 4 - dx < 8:
             affinity[0, p, 3 - dy, 4 - dx] = 0
     walked = random_walk(affinity, scores, offsets=OFFSETS)
     assert torch.allclose(walked[..., 3, 4], scores[..., 3, 4], atol=1e-5)
@@ -92,7 +93,9 @@ def test_isolated_pixel_keeps_its_score_and_gives_nothing() -> None:
     changed[..., 3, 4] = 0
     rest = torch.ones(8, 8, dtype=torch.bool)
     rest[3, 4] = False
-    assert torch.allclose(random_walk(affinity, changed, offsets=OFFSETS)[..., rest], walked[..., rest], atol=1e-5)
+    assert torch.allclose(
+        random_walk(affinity, changed, offsets=OFFSETS)[..., rest], walked[..., rest], atol=1e-5
+    )
 
 
 def test_almost_bipartite_graph() -> None:
@@ -117,7 +120,9 @@ def test_constants_and_range_are_kept() -> None:
 def test_batch_is_the_same_as_one_by_one() -> None:
     affinity, scores = random_case(60, 60, batch=9)  # more than one chunk
     batched = random_walk(affinity, scores, offsets=OFFSETS, steps=32)
-    single = [random_walk(affinity[i : i + 1], scores[i : i + 1], offsets=OFFSETS, steps=32) for i in range(9)]
+    single = [
+        random_walk(affinity[i : i + 1], scores[i : i + 1], offsets=OFFSETS, steps=32) for i in range(9)
+    ]
     assert torch.allclose(batched, torch.cat(single), atol=1e-6)
 
 
@@ -135,7 +140,8 @@ def test_inputs_stay_untouched() -> None:
     affinity, scores = random_case(8, 8)
     before = affinity.clone(), scores.clone()
     random_walk(affinity, scores, offsets=OFFSETS)
-    assert torch.equal(affinity, before[0]) and torch.equal(scores, before[1])
+    assert torch.equal(affinity, before[0])
+    assert torch.equal(scores, before[1])
 
 
 def test_shapes_that_do_not_fit_are_refused() -> None:

@@ -1,0 +1,130 @@
+"""Where the parts of an official Oxford-IIIT Pet folder lie, and a hash of what they contain."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from seg.errors import SegError
+
+FOLDER = "oxford-iiit-pet"
+LISTS = ("trainval", "test")
+# In order of preference, should one stem come under two names.
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+
+
+class MissingDataError(SegError):
+    """There is no data set at this place, or a part without which nothing can be done is not there."""
+
+
+def layout_folder(root: Path) -> Path:
+    """Folder that holds ``images/`` and ``annotations/``: ``root/oxford-iiit-pet``, or ``root`` itself."""
+    inner = root / FOLDER
+    itself = (root / "images").is_dir() or (root / "annotations").is_dir()
+    return root if itself and not inner.is_dir() else inner
+
+
+def missing_parts(root: Path) -> tuple[str, ...]:
+    """Names of the parts without which nothing can be read (empty: all there), relative to the layout."""
+    folder = layout_folder(root)
+    if not folder.is_dir():
+        return (FOLDER,)
+    lists = [
+        f"annotations/{name}.txt" for name in LISTS if not (folder / f"annotations/{name}.txt").is_file()
+    ]
+    return tuple([] if (folder / "images").is_dir() else ["images"]) + tuple(lists)
+
+
+def require_layout(root: Path) -> Path:
+    """:func:`layout_folder`, once nothing is missing there; raises MissingDataError otherwise."""
+    if missing := missing_parts(root):
+        raise MissingDataError(f"no Oxford-IIIT Pet data at {root}: missing {', '.join(missing)}")
+    return layout_folder(root)
+
+
+def scan(folder: Path) -> list[os.DirEntry[str]]:
+    """Entries of a folder in the order of their names; none where it is missing."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise SegError(f"{folder}: cannot be read ({error.strerror or error})") from error
+
+
+def layout_fingerprint(root: Path, cache: Path | None = None) -> str:
+    """Hash of what the data set contains, wherever it lies: names, sizes and contents of its files.
+
+    Args:
+        root: as in :func:`read_official_layout`.
+        cache: a JSON file that remembers the content hashes of files by name, size and time of change, so
+            that a second call opens none of them. It is made if it is missing, and only saves time: it is
+            done without where it cannot be read or written.
+
+    Returns:
+        sha256 in hex over the sorted (relative name, size, sha256 of the content) of images, trimaps, box
+        files and lists.
+
+    Raises:
+        MissingDataError: there is no data set.
+        SegError: a file cannot be read.
+    """
+    folder = require_layout(root)
+    # The folder is part of the cache: a copy may keep names, sizes and times and yet differ.
+    place = str(folder.resolve())
+    known = _read_cache(cache, place)
+    files: dict[str, tuple[int, int, str]] = {}
+    for name, entry in _content(folder):
+        try:
+            stat = entry.stat()
+            old = known.get(name)
+            if old is not None and old[:2] == (stat.st_size, stat.st_mtime_ns):
+                files[name] = old
+            else:
+                content = Path(entry.path).read_bytes()
+                files[name] = (len(content), stat.st_mtime_ns, hashlib.sha256(content).hexdigest())
+        except OSError as error:
+            raise SegError(f"{entry.path}: cannot be read ({error.strerror or error})") from error
+    if cache is not None and known != files:
+        _write_cache(cache, place, files)
+    text = "".join(f"{name}\0{size}\0{content}\n" for name, (size, _, content) in sorted(files.items()))
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _content(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Relative name and entry of every file that can change what is read."""
+    for part, suffixes in (
+        ("images", IMAGE_SUFFIXES),
+        ("annotations/trimaps", (".png",)),
+        ("annotations/xmls", (".xml",)),
+        ("annotations", (".txt",)),
+    ):
+        for entry in scan(folder / part):
+            if not entry.name.startswith("._") and entry.name.lower().endswith(suffixes):
+                yield f"{part}/{entry.name}", entry
+
+
+def _read_cache(cache: Path | None, place: str) -> dict[str, tuple[int, int, str]]:
+    if cache is None:
+        return {}
+    try:
+        content = json.loads(cache.read_bytes())
+        if content["folder"] != place:
+            return {}
+        return {name: (size, mtime, digest) for name, (size, mtime, digest) in content["files"].items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return {}
+
+
+def _write_cache(cache: Path, place: str, files: dict[str, tuple[int, int, str]]) -> None:
+    part = cache.with_name(f"{cache.name}.{os.getpid()}.part")
+    with suppress(OSError):
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            part.write_text(json.dumps({"folder": place, "files": files}), encoding="utf-8")
+            part.replace(cache)
+        finally:
+            part.unlink(missing_ok=True)

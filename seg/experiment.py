@@ -1,0 +1,252 @@
+"""A pipeline with everything that is measured, drawn and written about it."""
+
+import dataclasses
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_args
+
+from omegaconf import DictConfig, OmegaConf
+
+from seg.cli import writable
+from seg.data.dataset import Split
+from seg.data.prepared import Pool, Prepared, PreparedData, split_counts
+from seg.data.sources import Source
+from seg.errors import SegError
+from seg.evaluate import Metrics
+from seg.evaluation import Evaluated
+from seg.refiner.affinity import Unrefined
+from seg.runtime import Runtime
+from seg.seeds import MaskSet, Seeds
+from seg.segmenter.segmenter import Predicted
+from seg.stage import Stage
+from seg.store import Store
+from seg.supervision.bbox import BoxScores
+from seg.supervision.mask import TruthScores
+from seg.train import Training
+
+log = logging.getLogger("seg")
+
+
+@dataclass
+class Experiment:
+    """What one config describes.
+
+    Attributes:
+        cfg: the composed config. store: where the stages' products are.
+        pool: the images that get masks.
+        products: the stages that are evaluated, by the name that the table gives them: masks as
+            :class:`seg.seeds.Seeds`, in the order of the data's way.
+        rows: the stage table, filled by :meth:`measure`.
+    """
+
+    cfg: DictConfig
+    store: Store
+    pool: Pool
+    products: dict[str, Seeds]
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    started: float = field(default_factory=time.perf_counter)
+
+    @classmethod
+    def from_config(cls, cfg: DictConfig) -> "Experiment":
+        """Instantiate the stages.
+
+        Raises:
+            SegError: for parameters that no stage takes or that are out of range, all together.
+        """
+        # The stages that Model 0 never touches are not even made: they may lack what they need.
+        pool = instantiate(cfg.data.pool, "data.pool")
+        seeds = instantiate(cfg.seeds, "seeds")
+        refiner = instantiate(cfg.refiner, "refiner")
+        name = score_name(seeds)
+        products = {
+            f"{name} >= {seeds.threshold:g}": Seeds(scores=seeds.scores, threshold=seeds.threshold),
+            "seeds": seeds,
+        }
+        if isinstance(seeds.scores, TruthScores):
+            # Truth against itself says nothing.
+            products = {}
+        if not isinstance(refiner, Unrefined):
+            products["refined masks"] = refiner
+        if cfg.segmenter is not None:
+            segmenter = instantiate(cfg.segmenter, "segmenter")
+            scores = Predicted(pool=pool, segmenter=segmenter)
+            products[f"{type(segmenter.net).__name__} prediction"] = Seeds(scores=scores, threshold=0.5)
+        runtime = Runtime(**{k: v for k, v in cfg.runtime.items() if k != "precision"})
+        return cls(cfg, Store(Path(cfg.store), runtime), pool, products)
+
+    # -- before ----------------------------------------------------------------------------------------
+
+    def acquire(self) -> None:
+        """Fetch data that was asked to be fetched; without them not even a key is known."""
+        source = self.source
+        if not self.cfg.dry_run:
+            source.acquire()
+
+    @property
+    def source(self) -> Source:
+        """Where the images come from."""
+        prepared: Prepared = self.pool.data
+        return prepared.source
+
+    def check(self, folder: Path) -> None:
+        """Let every stage refuse what is sure to fail later, and report all refusals together."""
+        problems = []
+        for place in (folder, self.store.root):
+            if not writable(place):
+                problems.append(f"{place}: cannot be written to; choose another with hydra.run.dir= or store=")
+        for stage in self._stages():
+            try:
+                stage.check(self.store)
+            except SegError as error:
+                if str(error) not in problems:
+                    problems.append(str(error))
+        if problems:
+            raise SegError("; ".join(problems))
+
+    def _stages(self) -> list[Stage]:
+        # By object, not by key: a key needs the data, which may be what is missing.
+        out: list[Stage] = []
+
+        def visit(stage: Stage) -> None:
+            for up in stage.upstream().values():
+                visit(up)
+            out.append(stage)
+
+        for stage in (self.pool, *self.products.values()):
+            visit(stage)
+        return out
+
+    def plan(self) -> str:
+        """What a run would do, as a tree in lines."""
+        lines = [f"data: {type(self.source).__name__}; store: {self.store.root}"]
+        for planned in self.store.plan(self.products):
+            mark = {"built": "=", "build": "+", "extend": "+", "on the fly": ".", "above": "^"}[planned.status]
+            name = type(planned.stage).__name__
+            lines.append(
+                f"{mark} {'  ' * planned.depth}{name} {planned.stage.product}"
+                f"  [{planned.status}: {planned.why}]"
+            )
+        lines.append("+ would run   = in the store   . made on the fly   ^ see above")
+        return "\n".join(lines)
+
+    def heading(self) -> str:
+        """The first line of every run: which data it is."""
+        title = getattr(self.source, "title", None)
+        if title is None:
+            return f"data: toy_pets, a TOY: {getattr(self.source, 'images', '?')} drawn pictures"
+        return f"data: {title} ({getattr(self.source, 'root', '')})"
+
+    # -- the work --------------------------------------------------------------------------------------
+
+    def build(self) -> None:
+        """Build every product, in the order of the data's way."""
+        data: PreparedData = self.store.get(self.pool.data)
+        rows = self.store.get(self.pool).rows
+        counts, truths = split_counts(data, rows), split_counts(data, rows[data.has_truth[rows]])
+        log.info(
+            "images: %d; get masks: %s; evaluation set: %s (border: %s, %s resolution)",
+            len(data),
+            " + ".join(f"{counts[s]} {s}" for s in get_args(Split)),
+            " + ".join(f"{truths[s]} {s}" for s in get_args(Split)),
+            self.cfg.evaluation.border,
+            self.cfg.evaluation.resolution,
+        )
+        for stage in self.products.values():
+            self.store.ensure(stage)
+
+    def measure(self) -> None:
+        """Evaluate every product on the splits where it has images with a truth."""
+        for name, stage in self.products.items():
+            for split in get_args(Split):
+                metrics = self.metrics(stage, split)
+                if metrics.images == 0:
+                    continue
+                self.rows.append(
+                    {"stage": name, "split": split, "oracle": stage.is_oracle, **metrics.as_dict()}
+                )
+
+    def metrics(self, stage: Seeds, split: Split) -> Metrics:
+        """Figures of one product on one split."""
+        evaluation = self.cfg.evaluation
+        stage_ = Evaluated(masks=stage, split=split, border=evaluation.border, resolution=evaluation.resolution)
+        result: Metrics = self.store.get(stage_)
+        return result
+
+    def report(self, folder: Path) -> None:
+        """Write figures, pictures and what was asked to be exported; print the table."""
+        from seg.report import draw_curves, draw_panel, export_masks
+        from seg.table import format_table, write_metrics
+
+        header = {
+            "data": self.heading(),
+            "border": self.cfg.evaluation.border,
+            "resolution": self.cfg.evaluation.resolution,
+            "seconds": round(time.perf_counter() - self.started, 2),
+            "stages": {name: f"{type(s).__name__}/{s.product}" for name, s in self.products.items()},
+        }
+        write_metrics(folder, self.rows, header)
+        masks: Mapping[str, MaskSet] = {name: self.store.get(stage) for name, stage in self.products.items()}
+        picture = draw_panel(folder / "panel.png", masks, int(self.cfg.evaluation.panel))
+        trainings = {s.what: s for s in self._stages() if isinstance(s, Training)}
+        curves = draw_curves(folder / "curves.png", trainings, self.store)
+        if self.cfg.export.masks:
+            count = export_masks(folder / "masks", masks, self.store)
+            log.info("masks: %s (%d files)", folder / "masks", count)
+        log.info("\n%s\n", format_table(self.rows))
+        for path in (picture, curves, folder / "metrics.csv"):
+            if path is not None:
+                log.info("%s", path)
+
+
+def score_name(seeds: Seeds) -> str:
+    """What the table calls the scores of a supervision."""
+    scores = seeds.scores
+    if isinstance(scores, BoxScores):
+        return "Gaussian on HEAD boxes" if scores.box_source == "xml" else "Gaussian on body boxes"
+    if isinstance(scores, TruthScores):
+        return "truth"
+    return f"CAM ({getattr(scores, 'target', '')})"
+
+
+def instantiate(node: Any, where: str) -> Any:
+    """Hydra's ``instantiate``, with errors that name the config key.
+
+    Raises:
+        SegError: for keys that the stage does not have, and values it refuses.
+    """
+    from hydra.utils import get_object
+    from hydra.utils import instantiate as hydra_instantiate
+
+    problems: list[str] = []
+
+    def visit(value: Any, path: str) -> None:
+        if isinstance(value, dict):
+            if target := value.get("_target_"):
+                try:
+                    cls = get_object(str(target))
+                except Exception:
+                    problems.append(f"{path}._target_={target}: no such class; give its whole dotted name")
+                    return
+                names = [f.name for f in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else None
+                unknown = [k for k in value if names is not None and k not in (*names, "_target_")]
+                problems.extend(f"{path}.{k}: {cls.__name__} has no such parameter" for k in unknown)
+            for key, child in value.items():
+                visit(child, f"{path}.{key}")
+
+    try:
+        visit(OmegaConf.to_container(node, resolve=True, throw_on_missing=True), where)
+        if problems:
+            raise SegError("; ".join(sorted(set(problems))))
+        return hydra_instantiate(node, _convert_="all")
+    except SegError:
+        raise
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, SegError):
+            cause = cause.__cause__
+        raise SegError(f"{where}: {cause or str(error).splitlines()[0]}") from error
+
+

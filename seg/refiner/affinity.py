@@ -1,0 +1,178 @@
+"""AffinityNet and the random walk as stages."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seg.backbones import make_classifier
+from seg.data.augment import augment, normalise
+from seg.errors import SegError
+from seg.refiner.affinity_net import AffinityNet, affinity_loss
+from seg.refiner.walk import random_walk
+from seg.seeds import MaskSet, Seeds
+from seg.stage import Stage, param
+from seg.store import Store
+from seg.supervision.classifier import Classifier
+from seg.supervision.scores import ScoreMaps, ScoreStage
+from seg.train import Training
+
+
+class Affinity(Training):
+    """AffinityNet, trained on the confident seeds of trainval's images.
+
+    Attributes:
+        seeds: confident foreground and background, the rest ignored.
+        backbone: torchvision's name.
+        weights: of the backbone; null starts it from the trained classifier instead.
+        classifier: where the backbone starts when there are no weights.
+        strides: the backbone's levels that are used.
+        channels: width of each level's 1 x 1 convolution and of the embedding.
+        radius: reach of the pairs, in cells of the grid (a quarter of the working resolution).
+        train_backbone: whether the backbone learns too.
+    """
+
+    what: ClassVar[str] = "AffinityNet"
+
+    seeds: Seeds
+    backbone: str = param("resnet18")
+    weights: str | None = param(None, file=True)
+    classifier: Classifier | None = param(None)
+    strides: tuple[int, ...] = param((4, 8, 16, 32))
+    channels: int = param(64, low=1)
+    radius: float = param(5.0, above=1)
+    train_backbone: bool = param(False)
+
+    def validate(self) -> None:
+        """The classifier is upstream only if its weights are used."""
+        super().validate()
+        if self.weights is not None:
+            object.__setattr__(self, "classifier", None)
+        elif self.classifier is None:
+            raise SegError("refiner: AffinityNet needs weights= (ImageNet's, or a file) or a classifier")
+        elif self.classifier.backbone != self.backbone:
+            raise SegError(
+                f"refiner: backbone={self.backbone} has no weights and cannot start from a classifier of "
+                f"{self.classifier.backbone}; give weights= or use one backbone for both"
+            )
+
+    def check(self, store: Store) -> None:
+        """Load the weights once, before anything long."""
+        make_classifier(self.backbone, 2, self.weights)
+
+    def network(self, store: Store) -> nn.Module:
+        """AffinityNet with its backbone's weights and fresh 1 x 1 convolutions."""
+        if self.classifier is None:
+            backbone = make_classifier(self.backbone, 2, self.weights)
+        else:
+            backbone = store.get(self.classifier).cpu()
+        torch.manual_seed(self.seed)
+        return AffinityNet(
+            backbone,
+            strides=self.strides,
+            channels=self.channels,
+            radius=self.radius,
+            train_backbone=self.train_backbone,
+        )
+
+    def samples(self, store: Store) -> np.ndarray:
+        """Positions in the seeds of trainval's images."""
+        seeds: MaskSet = store.get(self.seeds)
+        return np.flatnonzero(~seeds.data.is_test[seeds.rows])
+
+    def batch(self, rows: np.ndarray, generator: torch.Generator, store: Store) -> tuple[Tensor, ...]:
+        """Augmented images ``(B, 3, S, S)`` and seeds ``uint8 (B, S / 4, S / 4)``."""
+        seeds: MaskSet = store.get(self.seeds)
+        images, masks = augment(
+            normalise(seeds.data.images[seeds.rows[rows]]),
+            torch.from_numpy(seeds.at(rows)),
+            generator,
+            flip=self.flip,
+            zoom=self.zoom,
+            jitter=self.jitter,
+        )
+        assert masks is not None
+        return images, to_grid(masks)
+
+    def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The balanced loss over pairs of confident positions."""
+        images, seeds = batch
+        net: Any = getattr(model, "module", model)
+        return affinity_loss(model(images), seeds, net.offsets), {}
+
+
+def to_grid(masks: Tensor) -> Tensor:
+    """``uint8 (B, H, W)`` labels to ``(B, ceil(H / 4), ceil(W / 4))``, each from the nearest pixel."""
+    size = [-(-s // 4) for s in masks.shape[-2:]]
+    return F.interpolate(masks[:, None].float(), size, mode="nearest-exact")[:, 0].to(torch.uint8)
+
+
+class Walk(ScoreStage):
+    """The scores after a random walk with the learnt affinities (Ahn and Kwak, eq. 7 and 8).
+
+    Attributes:
+        scores: of the supervision. affinity: the trained AffinityNet.
+        beta: power of the affinities. log_steps: the walk takes ``2 ** log_steps`` steps.
+    """
+
+    what: ClassVar[str] = "random walk"
+
+    scores: ScoreStage
+    affinity: Affinity
+    beta: float = param(8.0, above=0)
+    log_steps: int = param(8, low=0, high=16)
+
+    def build(self, out: Path, store: Store) -> dict[str, Any]:
+        """Affinities and walk, batch by batch; nothing of size n x n is ever formed."""
+        scores: ScoreMaps = store.get(self.scores)
+        net: AffinityNet = store.get(self.affinity)
+        device, data = store.runtime.device, scores.data
+        grid = (-(-data.side // 4),) * 2
+        values = np.lib.format.open_memmap(out / "scores.npy", "w+", np.float16, (len(scores), *grid))
+        size = min(store.runtime.batch_size, 32)
+        with torch.inference_mode():
+            for start in store.runtime.bar(range(0, len(scores), size), "random walk"):
+                part = np.arange(start, min(start + size, len(scores)))
+                images = normalise(torch.from_numpy(data.images[scores.rows[part]]).to(device))
+                start_scores = torch.from_numpy(scores.at(part, grid)).to(device)
+                # What nobody knows starts undecided.
+                start_scores = start_scores.nan_to_num(0.5)
+                walked = random_walk(
+                    net(images),
+                    start_scores[:, None],
+                    offsets=net.offsets,
+                    beta=self.beta,
+                    steps=2**self.log_steps,
+                )
+                values[part] = walked[:, 0].clamp(0, 1).half().cpu().numpy()
+        values.flush()
+        return self.describe(out, data, scores.rows, grid)
+
+    def load(self, path: Path, store: Store) -> ScoreMaps:
+        """Walked scores on the grid."""
+        return self.read(path, store.get(self.scores).data)
+
+
+class Refined(Seeds):
+    """Walked scores to pseudo masks."""
+
+    what: ClassVar[str] = "refined masks"
+
+    scores: Walk
+
+
+class Unrefined(Stage):
+    """``refiner=none``: the seeds as they are."""
+
+    stored: ClassVar[bool] = False
+    what: ClassVar[str] = "no refiner"
+
+    seeds: Seeds
+
+    def load(self, path: Path, store: Store) -> MaskSet:
+        """The seeds."""
+        masks: MaskSet = store.get(self.seeds)
+        return masks

@@ -1,0 +1,88 @@
+"""What a run shows: panels, curves, exported masks."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from seg.pictures import curves, panel
+from seg.seeds import MaskSet
+from seg.store import Store
+from seg.train import Training
+
+
+def draw_panel(path: Path, products: Mapping[str, MaskSet], count: int) -> Path | None:
+    """A panel of some images: photo, score map, seeds, refined masks, prediction, truth.
+
+    Test images where the products have some, evenly spread over the list; else trainval's.
+
+    Args:
+        path: the PNG. products: masks by name. count: how many images; 0 draws nothing.
+
+    Returns:
+        ``path``, or None if there was nothing to draw.
+    """
+    if count == 0 or not products:
+        return None
+    first = next(iter(products.values()))
+    data = first.data
+    shared = first.rows
+    for masks in products.values():
+        shared = np.intersect1d(shared, masks.rows)
+    test = shared[data.is_test[shared]]
+    rows = test if len(test) else shared
+    with_truth = rows[data.has_truth[rows]]
+    rows = with_truth if len(with_truth) else rows
+    if len(rows) == 0:
+        return None
+    rows = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)]
+    pictures, names = [], []
+    columns = ["photo"]
+    if any(k.startswith(("CAM", "Gaussian")) for k in products):
+        columns.append("score map")
+    columns += [k for k in products if not k.startswith(("CAM", "Gaussian"))]
+    for row in rows:
+        cells: dict[str, np.ndarray | None] = {"photo": np.asarray(data.images[row])}
+        for name, masks in products.items():
+            position = np.searchsorted(masks.rows, [row])
+            if name.startswith(("CAM", "Gaussian")):
+                cells["score map"] = masks.scores.at(position)[0]
+            else:
+                cells[name] = masks.at(position)[0]
+        cells["truth"] = np.asarray(data.truth[row]) if data.has_truth[row] else None
+        pictures.append(cells)
+        names.append((data.ids[row], data.classes[data.labels[row]]))
+    return panel(path, pictures, [*columns, "truth"], names, heading=data.title)
+
+
+def draw_curves(path: Path, trainings: Mapping[str, Training], store: Store) -> Path | None:
+    """Loss and metric by epoch of every training, or None if there was none."""
+    if not trainings:
+        return None
+    return curves(path, {name: stage.history(store) for name, stage in trainings.items()})
+
+
+def export_masks(folder: Path, products: Mapping[str, MaskSet], store: Store) -> int:
+    """Write every mask at its image's original size as PNG: 0 background, 255 foreground, 128 ignored.
+
+    Args:
+        folder: gets a folder per product with ``<image id>.png``.
+
+    Returns:
+        How many files were written.
+    """
+    from PIL import Image
+
+    grey = np.full(256, 128, np.uint8)
+    grey[[0, 1]] = 0, 255
+    count = 0
+    for name, masks in products.items():
+        target = folder / "".join(c if c.isalnum() else "_" for c in name).strip("_")
+        target.mkdir(parents=True, exist_ok=True)
+        for position in store.runtime.bar(range(len(masks)), f"exporting {name}"):
+            row = int(masks.rows[position])
+            height, width = map(int, masks.data.sizes[row])
+            mask = masks.at(np.asarray([position]), (height, width))[0]
+            Image.fromarray(grey[mask]).save(target / f"{masks.data.ids[row]}.png")
+            count += 1
+    return count

@@ -1,0 +1,77 @@
+"""The entrypoint: ``python -m seg.run pipeline=cam_affinity``, plus any Hydra override.
+
+Compose the config, instantiate the stages, refuse what can't work, build, evaluate, draw.
+"""
+
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from seg import schema
+from seg.cli import CONF, prepare_arguments
+from seg.errors import SegError
+
+if TYPE_CHECKING:
+    from seg.experiment import Experiment
+
+log = logging.getLogger("seg")
+
+schema.register()
+
+
+def run(cfg: DictConfig, folder: Path | None) -> "Experiment":
+    """Run the pipeline that ``cfg`` describes.
+
+    Args:
+        cfg: the composed config.
+        folder: where figures, pictures and exports go; None for a dry run.
+
+    Returns:
+        The experiment, its stages built and its rows measured.
+
+    Raises:
+        SegError: for bad input, before any long work where that can be known.
+    """
+    from seg.experiment import Experiment
+
+    experiment = Experiment.from_config(cfg)
+    experiment.acquire()
+    if cfg.dry_run or folder is None:
+        print(experiment.plan())
+        return experiment
+    experiment.check(folder)
+    log.info(experiment.heading())
+    experiment.build()
+    experiment.measure()
+    experiment.report(folder)
+    return experiment
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def _hydra_main(cfg: DictConfig) -> None:
+    folder = None if cfg.dry_run else Path(HydraConfig.get().runtime.output_dir)
+    try:
+        run(cfg, folder)
+    except SegError as error:
+        # Hydra would print a traceback for it; here the message is all there is to say.
+        log.error("error: %s", error)
+        sys.exit(1)
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Console entrypoint; ``arguments`` default to the command line's."""
+    try:
+        sys.argv[1:] = prepare_arguments(sys.argv[1:] if arguments is None else arguments)
+    except SegError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    return _hydra_main()
+
+
+if __name__ == "__main__":
+    main()

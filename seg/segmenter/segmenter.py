@@ -1,0 +1,127 @@
+"""Train a segmentation network on any masks, and predict with it."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seg.data.augment import augment, normalise
+from seg.data.prepared import Pool, PoolRows
+from seg.seeds import MaskSet
+from seg.segmenter.networks import Network
+from seg.stage import Stage, param
+from seg.store import Store
+from seg.supervision.scores import ScoreMaps, ScoreStage
+from seg.train import Training
+
+
+def focal_loss(logits: Tensor, masks: Tensor, gamma: float = 2.0) -> Tensor:
+    """Binary focal loss (Lin et al., ICCV 2017, eq. 4), averaged over the known pixels.
+
+    Args:
+        logits: ``float (B, H, W)``. masks: ``uint8 (B, H, W)``: 0, 1, or 255 ignored.
+        gamma: how much what is already right is discounted; 0 gives the cross-entropy.
+
+    Returns:
+        Scalar >= 0; 0 when every pixel is ignored.
+    """
+    known = masks != 255
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, (masks == 1).to(logits.dtype), reduction="none")
+    chance_of_truth = torch.exp(-cross_entropy)
+    loss = (1 - chance_of_truth) ** gamma * cross_entropy
+    return torch.where(known, loss, 0).sum() / known.sum().clamp_min(1)
+
+
+class Segmenter(Training):
+    """A segmentation network, trained on the masks of trainval's images.
+
+    Attributes:
+        masks: the stage whose product (:class:`seg.seeds.MaskSet`) is learnt: seeds, refined masks, truth.
+        net: what is trained.
+        gamma: of the focal loss.
+        input_size: side in pixels of what the network sees, null for the working resolution.
+    """
+
+    what: ClassVar[str] = "segmenter"
+
+    masks: Stage
+    net: Network
+    gamma: float = param(2.0, low=0)
+    input_size: int | None = param(None, low=32)
+    zoom: float = param(0.7, above=0, high=1)
+    jitter: float = param(0.2, low=0, below=1)
+
+    def network(self, store: Store) -> nn.Module:
+        """A fresh network."""
+        model: nn.Module = self.net.load(Path(), store)
+        return model
+
+    def samples(self, store: Store) -> np.ndarray:
+        """Positions in the masks of trainval's images, less those where nothing is known."""
+        masks: MaskSet = store.get(self.masks)
+        return np.flatnonzero(~masks.data.is_test[masks.rows])
+
+    def batch(self, rows: np.ndarray, generator: torch.Generator, store: Store) -> tuple[Tensor, ...]:
+        """Augmented images ``(B, 3, s, s)`` and masks ``uint8 (B, s, s)``."""
+        masks: MaskSet = store.get(self.masks)
+        images, target = augment(
+            normalise(masks.data.images[masks.rows[rows]]),
+            torch.from_numpy(masks.at(rows)),
+            generator,
+            flip=self.flip,
+            zoom=self.zoom,
+            jitter=self.jitter,
+        )
+        assert target is not None
+        if self.input_size is not None:
+            side = (self.input_size, self.input_size)
+            images = F.interpolate(images, side, mode="bilinear", antialias=True)
+            images = images.contiguous(memory_format=torch.channels_last)
+            target = F.interpolate(target[:, None].float(), side, mode="nearest-exact")[:, 0].to(torch.uint8)
+        return images, target
+
+    def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Focal loss, and the accuracy over the known pixels (of the masks learnt, not of the truth)."""
+        images, masks = batch
+        logits = model(images)[:, 0]
+        known = masks != 255
+        right = ((logits > 0) == (masks == 1)) & known
+        return focal_loss(logits, masks, self.gamma), {"pixel_accuracy": right.sum() / known.sum().clamp_min(1)}
+
+
+class Predicted(ScoreStage):
+    """The segmenter's foreground probability for every image of the pool.
+
+    Attributes:
+        pool: the images. segmenter: the trained network.
+    """
+
+    what: ClassVar[str] = "prediction"
+
+    pool: Pool
+    segmenter: Segmenter
+
+    def build(self, out: Path, store: Store) -> dict[str, Any]:
+        """One forward pass per image, at the size that the network was trained at."""
+        pool: PoolRows = store.get(self.pool)
+        model: nn.Module = store.get(self.segmenter).to(memory_format=torch.channels_last)
+        side = self.segmenter.input_size or pool.data.side
+        values = np.lib.format.open_memmap(out / "scores.npy", "w+", np.float16, (len(pool.rows), side, side))
+        size = store.runtime.batch_size
+        starts = range(0, len(pool.rows), size)
+        with torch.inference_mode():
+            for start in store.runtime.bar(starts, "predicting", len(starts)):
+                rows = pool.rows[start : start + size]
+                images = normalise(torch.from_numpy(pool.data.images[rows]).to(store.runtime.device))
+                if side != pool.data.side:
+                    images = F.interpolate(images, (side, side), mode="bilinear", antialias=True)
+                values[start : start + size] = model(images)[:, 0].sigmoid().half().cpu().numpy()
+        values.flush()
+        return self.describe(out, pool.data, pool.rows, (side, side))
+
+    def load(self, path: Path, store: Store) -> ScoreMaps:
+        """Probabilities as score maps."""
+        return self.read(path, store.get(self.pool).data)

@@ -1,0 +1,209 @@
+"""Decoding of whatever an image file may hold."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from seg.data.decode import decode_image, decode_trimap, image_quirks
+from seg.errors import SegError
+
+
+def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Smooth random colours with some grain, like a photo more than like noise."""
+    rng = np.random.default_rng(seed)
+    coarse = Image.fromarray(rng.integers(30, 226, (8, 8, 3), dtype=np.uint8))
+    smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), np.float64)
+    return np.clip(smooth + rng.normal(0, 8, smooth.shape), 0, 255).astype(np.uint8)
+
+
+def save(path: Path, array: np.ndarray, mode: str = "RGB", **options: object) -> Path:
+    Image.fromarray(array).convert(mode).save(path, **options)
+    return path
+
+
+def test_plain_rgb(tmp_path: Path) -> None:
+    array = photo(30, 40)
+    decoded, size = decode_image(save(tmp_path / "a.png", array))
+    np.testing.assert_array_equal(decoded, array)
+    assert size == (30, 40)
+    assert decoded.dtype == np.uint8
+    assert decoded.flags.writeable
+
+
+def test_squash_is_pillows_antialiased_bilinear(tmp_path: Path) -> None:
+    array = photo(90, 150)
+    decoded, size = decode_image(save(tmp_path / "a.png", array), 32)
+    expected = np.asarray(Image.fromarray(array).resize((32, 32), Image.Resampling.BILINEAR))
+    np.testing.assert_array_equal(decoded, expected)
+    assert size == (90, 150)
+
+
+@pytest.mark.parametrize(("height", "width"), [(700, 900), (600, 500), (256, 1600), (1300, 1100)])
+def test_large_jpegs_are_decoded_at_a_fraction_and_stay_close(
+    tmp_path: Path, height: int, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(tmp_path / "a.jpg", photo(height, width), quality=92)
+    full, _ = decode_image(path)
+    expected = np.asarray(Image.fromarray(full).resize((64, 64), Image.Resampling.BILINEAR))
+    loaded = []
+    convert = Image.Image.convert
+    monkeypatch.setattr(
+        Image.Image, "convert", lambda self, *a, **k: (loaded.append(self.size), convert(self, *a, **k))[1]
+    )
+    decoded, size = decode_image(path, 64)
+    assert size == (height, width)
+    assert np.abs(decoded.astype(int) - expected).mean() < 0.5
+    assert (loaded[0] < (width, height)) == (min(height, width) >= 256)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("size", [None, 16])
+def test_exif_orientation(tmp_path: Path, orientation: int, size: int | None) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save(tmp_path / "a.jpg", photo(40, 64), exif=exif, quality=95)
+    upright = ImageOps.exif_transpose(Image.open(path))
+    decoded, hw = decode_image(path, size)
+    assert hw == (upright.height, upright.width) == ((64, 40) if orientation > 4 else (40, 64))
+    if size is not None:
+        upright = upright.resize((size, size), Image.Resampling.BILINEAR)
+    np.testing.assert_allclose(decoded.astype(int), np.asarray(upright, int), atol=1)
+    assert ("images turned by their EXIF orientation" in image_quirks(path)) == (orientation > 1)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_broken_exif_is_ignored(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.jpg", photo(20, 30), exif=b"Exif\0\0II*\0\xff\xff\xff\x7f")
+    assert decode_image(path)[1] == (20, 30)
+
+
+def test_grey(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.jpg", photo(20, 30), "L")
+    decoded, _ = decode_image(path, 16)
+    assert (decoded == decoded[..., :1]).all()
+    assert decoded.shape == (16, 16, 3)
+    assert image_quirks(path) == ("grey images",)
+
+
+def test_one_bit(tmp_path: Path) -> None:
+    decoded, _ = decode_image(save(tmp_path / "a.png", photo(20, 30), "1"))
+    assert set(np.unique(decoded)) == {0, 255}
+
+
+def test_palette_with_transparency_lies_on_white(tmp_path: Path) -> None:
+    image = Image.new("P", (4, 2), 0)
+    image.putpalette([200, 10, 20, 0, 0, 255])
+    image.putpixel((3, 1), 1)
+    image.save(tmp_path / "a.png", transparency=1)
+    decoded, _ = decode_image(tmp_path / "a.png")
+    assert decoded[0, 0].tolist() == [200, 10, 20]
+    assert decoded[1, 3].tolist() == [255, 255, 255]
+    image.save(tmp_path / "b.png")
+    assert decode_image(tmp_path / "b.png")[0][1, 3].tolist() == [0, 0, 255]
+    assert image_quirks(tmp_path / "b.png") == ("palette images",)
+
+
+def test_alpha_lies_on_white(tmp_path: Path) -> None:
+    rgba = np.zeros((1, 3, 4), np.uint8)
+    rgba[0, :, 3] = [255, 0, 51]
+    Image.fromarray(rgba).save(tmp_path / "a.png")
+    assert decode_image(tmp_path / "a.png")[0][0, :, 0].tolist() == [0, 255, 204]
+    grey = Image.merge("LA", [Image.new("L", (2, 2), 100), Image.new("L", (2, 2), 255)])
+    grey.save(tmp_path / "b.png")
+    assert (decode_image(tmp_path / "b.png")[0] == 100).all()
+
+
+def test_cmyk_jpeg(tmp_path: Path) -> None:
+    array = np.broadcast_to(np.array([220, 40, 90], np.uint8), (16, 16, 3))
+    path = save(tmp_path / "a.jpg", array, "CMYK", quality=95)
+    assert np.abs(decode_image(path, 8)[0].astype(int) - array[0, 0]).max() <= 4
+    assert image_quirks(path) == ("CMYK images",)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_sixteen_bits(tmp_path: Path, name: str) -> None:
+    Image.fromarray(np.array([[0, 257, 32896, 65535]], np.uint16)).save(tmp_path / name)
+    decoded, _ = decode_image(tmp_path / name)
+    assert decoded[0, :, 0].tolist() == [0, 1, 128, 255]
+    assert image_quirks(tmp_path / name) == ("images of more than 8 bits",)
+
+
+def test_float_image(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 0.5, 1]], np.float32)).save(tmp_path / "a.tif")
+    assert decode_image(tmp_path / "a.tif")[0][0, :, 0].tolist() == [0, 128, 255]
+
+
+def test_gif_first_frame_under_another_name(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    frames = [Image.new("RGB", (6, 4), colour) for colour in ("red", "blue")]
+    frames[0].save(path, format="GIF", save_all=True, append_images=frames[1:])
+    decoded, size = decode_image(path)
+    assert size == (4, 6)
+    assert (decoded == [255, 0, 0]).all()
+    quirks = image_quirks(path)
+    assert "images whose name ends in .jpg but that are GIF" in quirks
+    assert "animated images (first frame used)" in quirks
+
+
+def test_plain_jpeg_has_no_quirks(tmp_path: Path) -> None:
+    assert image_quirks(save(tmp_path / "a.jpg", photo(8, 8))) == ()
+
+
+@pytest.mark.parametrize("fmt", ["JPEG", "PNG", "GIF"])
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.9])
+@pytest.mark.parametrize("size", [None, 16])
+def test_truncated_files_are_named(tmp_path: Path, fmt: str, share: float, size: int | None) -> None:
+    path = tmp_path / "cut_7.jpg"
+    Image.fromarray(photo(100, 120)).save(path, format=fmt)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(SegError, match=r"cut_7\.jpg: not a whole image") as error:
+        decode_image(path, size)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>not here</html>", b"\xff\xd8\xff\xe0" + b"\0" * 50])
+def test_files_that_are_no_images(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "odd_1.jpg").write_bytes(content)
+    for call in (decode_image, image_quirks, lambda path: decode_trimap(path, (4, 4))):
+        if call is not image_quirks or content[:2] != b"\xff\xd8":
+            with pytest.raises(SegError, match=r"odd_1\.jpg"):
+                call(tmp_path / "odd_1.jpg")
+
+
+def test_missing_files_and_folders(tmp_path: Path) -> None:
+    with pytest.raises(SegError, match=r"gone\.jpg: no such file"):
+        decode_image(tmp_path / "gone.jpg")
+    with pytest.raises(SegError, match="not a whole image"):
+        decode_image(tmp_path)
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGB", "LA", "I;16"])
+def test_trimap_codes(tmp_path: Path, mode: str) -> None:
+    codes = np.array([[1, 2, 3], [0, 4, 255]], np.uint8)
+    image = Image.fromarray(codes)
+    if mode == "P":
+        image.putpalette([i * 7 % 256 for i in range(768)])
+    elif mode == "I;16":
+        image = Image.fromarray(codes.astype(np.uint16) + np.array([[0, 0, 0], [0, 0, 1000]], np.uint16))
+    else:
+        image = image.convert(mode)
+    image.save(tmp_path / "a.png")
+    truth, resized = decode_trimap(tmp_path / "a.png", (2, 3))
+    assert truth.tolist() == [[1, 0, 2], [255, 255, 255]]
+    assert truth.dtype == np.uint8
+    assert not resized
+
+
+def test_trimap_of_another_size_is_resized_to_the_nearest(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[1, 2], [3, 1]], np.uint8)).save(tmp_path / "a.png")
+    truth, resized = decode_trimap(tmp_path / "a.png", (4, 6))
+    assert resized
+    np.testing.assert_array_equal(truth, np.kron([[1, 0], [2, 1]], np.ones((2, 3))))
+
+
+def test_coloured_trimap_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SegError, match=r"a\.png: a coloured image"):
+        decode_trimap(save(tmp_path / "a.png", photo(4, 4)), (4, 4))

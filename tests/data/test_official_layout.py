@@ -1,0 +1,269 @@
+"""The reader of the official layout: what it lives with and what it refuses."""
+
+import os
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from seg.data.official_layout import MissingDataError, read_official_layout
+from seg.errors import SegError
+
+XML = (
+    "<annotation><filename>{name}.jpg</filename><size><width>40</width><height>30</height></size>{objects}"
+    "</annotation>"
+)
+OBJECT = "<object><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"
+TRAINVAL = {"Abyssinian_1": 1, "Abyssinian_2": 1, "american_bulldog_7": 2, "beagle_3": 5}
+TEST = {"Abyssinian_9": 1, "american_bulldog_1": 2, "beagle_30": 5}
+
+
+def write_list(path: Path, images: dict[str, int]) -> None:
+    path.write_text("".join(f"{name} {class_id} 1 1\n" for name, class_id in images.items()))
+
+
+def write_xml(layout: Path, name: str, *boxes: tuple[float, ...]) -> Path:
+    path = layout / "annotations/xmls" / f"{name}.xml"
+    path.write_text(XML.format(name=name, objects="".join(OBJECT.format(*box) for box in boxes)))
+    return path
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Path:
+    """A whole little data set: class ids 1, 2 and 5, one box, a trimap for every image."""
+    layout = tmp_path / "root/oxford-iiit-pet"
+    for part in ("images", "annotations/trimaps", "annotations/xmls"):
+        (layout / part).mkdir(parents=True)
+    for name in (*TRAINVAL, *TEST):
+        Image.new("RGB", (40, 30), "red").save(layout / f"images/{name}.jpg")
+        Image.new("L", (40, 30), 2).save(layout / f"annotations/trimaps/{name}.png")
+    write_list(layout / "annotations/trainval.txt", TRAINVAL)
+    write_list(layout / "annotations/test.txt", TEST)
+    write_xml(layout, "Abyssinian_1", (1, 2, 40, 30))
+    return layout
+
+
+def append(layout: Path, name: str, text: str) -> None:
+    with (layout / "annotations" / name).open("a") as file:
+        file.write(text)
+
+
+def test_records_classes_and_labels(layout: Path) -> None:
+    data = read_official_layout(layout.parent, title="tiny")
+    assert data.classes == ("Abyssinian", "american_bulldog", "beagle")
+    assert [(r.id, r.label, r.split) for r in data.records] == [
+        ("Abyssinian_1", 0, "trainval"),
+        ("Abyssinian_2", 0, "trainval"),
+        ("american_bulldog_7", 1, "trainval"),
+        ("beagle_3", 2, "trainval"),
+        ("Abyssinian_9", 0, "test"),
+        ("american_bulldog_1", 1, "test"),
+        ("beagle_30", 2, "test"),
+    ]
+    first = data.records[0]
+    assert first.boxes == ((1, 2, 40, 30),)
+    assert first.image == layout / "images/Abyssinian_1.jpg"
+    assert first.trimap == layout / "annotations/trimaps/Abyssinian_1.png"
+    assert data.quirks == Counter({"trainval images without boxes": 3})
+    assert data.examples == {
+        "trainval images without boxes": ("Abyssinian_2", "american_bulldog_7", "beagle_3")
+    }
+    assert (data.title, data.is_toy) == ("tiny", False)
+
+
+def test_root_may_be_the_layout_itself(layout: Path) -> None:
+    assert read_official_layout(layout, title="") == read_official_layout(layout.parent, title="")
+
+
+def test_no_image_is_opened(layout: Path) -> None:
+    for path in layout.glob("images/*.jpg"):
+        path.write_bytes(b"")
+    assert len(read_official_layout(layout, title="").records) == 7
+
+
+def test_leftovers_comments_and_blanks(layout: Path) -> None:
+    (layout / "images/._Abyssinian_1.jpg").write_bytes(b"x")
+    (layout / "annotations/trimaps/._Abyssinian_1.png").write_bytes(b"x")
+    (layout / "annotations/xmls/._Abyssinian_1.xml").write_bytes(b"not xml")
+    (layout / "images/Abyssinian_1.mat").write_bytes(b"x")
+    append(layout, "trainval.txt", "\n  \n")
+    (layout / "annotations/list.txt").write_text("#Image CLASS-ID\n#ID: 1:37 Class ids\n")
+    append(layout, "list.txt", "".join(f"{n} {i} 1 1\n" for n, i in (TRAINVAL | TEST).items()))
+    append(layout, "list.txt", "beagle_99 5 1 1\n")
+    data = read_official_layout(layout, title="")
+    assert len(data.records) == 7
+    assert data.quirks["'._' files that macOS left behind (skipped)"] == 3
+    assert data.quirks["files of other kinds (skipped)"] == 1
+    assert data.quirks["blank lines in the lists"] == 2
+    assert data.quirks["comment lines in the lists"] == 2
+    assert data.examples["images of list.txt that neither split names"] == ("beagle_99",)
+
+
+def test_missing_and_unlisted_files(layout: Path) -> None:
+    (layout / "images/Abyssinian_2.jpg").unlink()
+    (layout / "annotations/trimaps/Abyssinian_1.png").unlink()
+    Image.new("RGB", (4, 4)).save(layout / "images/stranger_1.jpg")
+    write_xml(layout, "stranger_1", (50, 50, 1, 1))
+    data = read_official_layout(layout, title="")
+    assert "Abyssinian_2" not in [r.id for r in data.records]
+    assert len(data.records) == 6
+    assert data.records[0].trimap is None
+    assert data.examples["listed images that are missing"] == ("Abyssinian_2",)
+    assert data.examples["images that no list names (not used)"] == ("stranger_1",)
+    assert data.examples["box files of images that no list names (not read)"] == ("stranger_1",)
+    # Of those that are used: the trimap of the missing image is nobody's business.
+    assert data.examples["images without a trimap"] == ("Abyssinian_1",)
+
+
+def test_annotation_folders_are_optional(layout: Path) -> None:
+    shutil.rmtree(layout / "annotations/trimaps")
+    shutil.rmtree(layout / "annotations/xmls")
+    data = read_official_layout(layout, title="")
+    assert all(r.trimap is None and r.boxes == () for r in data.records)
+    assert data.quirks["images without a trimap"] == 7
+
+
+def test_an_image_of_both_splits_stays_in_test_only(layout: Path) -> None:
+    append(layout, "trainval.txt", "Abyssinian_9 1 1 1\nbeagle_3 5 1 1\n")
+    data = read_official_layout(layout, title="")
+    assert [r.split for r in data.records if r.id == "Abyssinian_9"] == ["test"]
+    assert len({r.id for r in data.records}) == len(data.records) == 7
+    assert data.examples["images listed in both splits (kept in test only)"] == ("Abyssinian_9",)
+    assert data.examples["images listed twice in a split (kept once)"] == ("beagle_3",)
+
+
+def test_box_files(layout: Path) -> None:
+    write_xml(layout, "Abyssinian_1", (0, 0, 10, 10), (20.5, 5, 40, 30))
+    write_xml(layout, "Abyssinian_2")
+    shutil.copy(
+        write_xml(layout, "beagle_3", (1, 1, 2, 2)), layout / "annotations/xmls/american_bulldog_7.xml"
+    )
+    data = read_official_layout(layout, title="")
+    boxes = {r.id: r.boxes for r in data.records}
+    assert boxes["Abyssinian_1"] == ((0, 0, 10, 10), (20.5, 5, 40, 30))
+    assert boxes["Abyssinian_2"] == ()
+    assert data.examples["box files with several objects"] == ("Abyssinian_1",)
+    assert data.examples["box files without an object"] == ("Abyssinian_2",)
+    misnamed = "box files whose <filename> is another image's (the file's own name counts)"
+    assert data.examples[misnamed] == ("american_bulldog_7",)
+    assert boxes["american_bulldog_7"] == ((1, 1, 2, 2),)
+
+
+@pytest.mark.parametrize("part", ["", "images", "annotations/trainval.txt", "annotations/test.txt"])
+def test_missing_parts_are_named(layout: Path, part: str) -> None:
+    gone = layout / part
+    shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+    with pytest.raises(MissingDataError, match=part or "oxford-iiit-pet") as error:
+        read_official_layout(layout.parent, title="")
+    assert str(layout.parent) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_no_listed_image_there(layout: Path) -> None:
+    for path in layout.glob("images/*"):
+        path.unlink()
+    with pytest.raises(MissingDataError, match="none of the 7 listed images"):
+        read_official_layout(layout, title="")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("beagle_4 five 1 1", r"trainval.txt line 5: 'beagle_4 five 1 1' is not"),
+        ("beagle_4", r"trainval.txt line 5: 'beagle_4' is not"),
+        ("beagle 5 1 1", r"trainval.txt line 5: 'beagle' is not 'class_number'"),
+        ("beagle_4 0 1 1", r"trainval.txt line 5: class id 0 is out of range"),
+        ("beagle_4 2 1 1", r"trainval.txt line 5: 'beagle_4' has id 2, its class 5"),
+        ("pug_4 5 1 1", r"class id 5 goes by two names, 'beagle' and 'pug'"),
+    ],
+)
+def test_bad_lines(layout: Path, line: str, message: str) -> None:
+    append(layout, "trainval.txt", line + "\n")
+    with pytest.raises(SegError, match=message) as error:
+        read_official_layout(layout, title="")
+    assert "\n" not in str(error.value)
+
+
+def test_class_id_that_list_txt_lacks(layout: Path) -> None:
+    write_list(layout / "annotations/list.txt", TRAINVAL | TEST)
+    append(layout, "test.txt", "pug_1 38 1 1\n")
+    with pytest.raises(SegError, match=r"test.txt line 4: class id 38 is out of range.* 1 to 5"):
+        read_official_layout(layout, title="")
+
+
+@pytest.mark.parametrize("how", ["unlisted", "deleted"])
+def test_empty_class(layout: Path, how: str) -> None:
+    if how == "unlisted":
+        write_list(layout / "annotations/trainval.txt", {k: v for k, v in TRAINVAL.items() if v != 5})
+    else:
+        (layout / "images/beagle_3.jpg").unlink()
+    with pytest.raises(SegError, match=r"empty class: 'beagle' \(id 5\) has no trainval image"):
+        read_official_layout(layout, title="")
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        ((10, 5, 10, 9), "empty box .*xmax must be above xmin"),
+        ((10, 9, 20, 5), "empty box"),
+        ((1, 1, 41, 30), "outside of its 40 x 30 image"),
+        ((1, 1, 40, 30.5), "outside"),
+        ((-1, 1, 40, 30), "outside"),
+        (("nan", 1, 40, 30), "empty box"),
+        (("", 1, 40, 30), "four numbers"),
+        (("x", 1, 40, 30), "four numbers"),
+    ],
+)
+def test_bad_boxes(layout: Path, box: tuple[float, ...], message: str) -> None:
+    write_xml(layout, "Abyssinian_2", (1, 1, 5, 5), box)
+    with pytest.raises(SegError, match=rf"Abyssinian_2\.xml: .*{message}") as error:
+        read_official_layout(layout, title="")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "content", [b"<annotation><object>", b"", b"\x00\xff", b"<?xml version='1.0' encoding='nope'?><a/>"]
+)
+def test_xml_that_does_not_parse(layout: Path, content: bytes) -> None:
+    (layout / "annotations/xmls/beagle_3.xml").write_bytes(content)
+    with pytest.raises(SegError, match=r"beagle_3\.xml: XML that does not parse"):
+        read_official_layout(layout, title="")
+
+
+def test_upper_limit_unchecked_without_a_size(layout: Path) -> None:
+    path = write_xml(layout, "Abyssinian_1", (1, 1, 400, 300))
+    path.write_text(path.read_text().replace("<width>40</width>", ""))
+    data = read_official_layout(layout, title="")
+    assert data.records[0].boxes == ((1, 1, 400, 300),)
+    assert data.quirks["box files without an image size (upper limits not checked)"] == 1
+
+
+def test_all_problems_at_once(layout: Path) -> None:
+    for number in range(8):
+        append(layout, "trainval.txt", f"bad line {number}\n")
+    with pytest.raises(SegError) as error:
+        read_official_layout(layout, title="")
+    lines = str(error.value).splitlines()
+    assert lines[0] == f"8 problems in {layout}:"
+    assert len(lines) == 7
+    assert lines[-1].strip() == "and 3 more"
+    assert "line 5" in lines[1]
+
+
+@pytest.mark.real
+def test_real_data() -> None:
+    root = Path(os.environ.get("SEG_DATA", Path(__file__).parents[2] / "../shared"))
+    if not (root / "oxford-iiit-pet").is_dir():
+        pytest.skip(f"no real data at {root}; set SEG_DATA to the folder that holds oxford-iiit-pet/")
+    data = read_official_layout(root, title="real")
+    assert Counter(r.split for r in data.records) == {"trainval": 3680, "test": 3669}
+    assert sum(r.trimap is not None for r in data.records) == 598
+    assert sum(bool(r.boxes) for r in data.records) == 296
+    assert all(r.split == "trainval" for r in data.records if r.boxes)
+    assert len(data.classes) == 37
+    assert data.classes[0] == "Abyssinian"
+    assert data.classes[36] == "yorkshire_terrier"
+    assert all(r.id.startswith(data.classes[r.label] + "_") for r in data.records)
+    assert data.quirks["comment lines in the lists"] == 6
