@@ -1,19 +1,18 @@
 """torchvision classifiers by name: weights from anywhere, the cut at the global pooling, dilation."""
 
-import operator
 from collections.abc import Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
+from torchvision import models
 
 from seg.errors import SegError
 
 
-def make_classifier(name: str, classes: int, weights: str | None) -> nn.Module:
+def make_classifier(name: str, classes: int, weights: str | None, stages: int = 4) -> nn.Module:
     """A torchvision classifier with a fresh head for ``classes`` classes.
 
     Args:
@@ -21,6 +20,7 @@ def make_classifier(name: str, classes: int, weights: str | None) -> nn.Module:
         classes: number of classes, at least 1.
         weights: None for random ones, a member of torchvision's enum (``DEFAULT``, ``IMAGENET1K_V1``), or
             the path of a state dict (``.pth``, ``.safetensors``; any float type; the head may be missing).
+        stages: 3 leaves a ResNet's last stage out, for small images and from-scratch training.
 
     Returns:
         A ``float32`` model on the CPU whose state dict has torchvision's names.
@@ -35,14 +35,18 @@ def make_classifier(name: str, classes: int, weights: str | None) -> nn.Module:
         load_into(model, read_weights(name, weights), head=head, what=f"{weights} for {name}")
     linear = model.get_submodule(head)
     assert isinstance(linear, nn.Linear)
+    width = linear.in_features
+    if stages == 3:
+        if not isinstance(model, models.ResNet):
+            raise SegError(f"classifier.stages=3: only a ResNet can do without its last stage, not {name}")
+        width = next(m.num_features for m in reversed(list(model.layer3.modules())) if isinstance(m, nn.BatchNorm2d))
+        model.layer4 = nn.Identity()
     parent, _, leaf = head.rpartition(".")
-    setattr(model.get_submodule(parent), leaf, nn.Linear(linear.in_features, classes))
+    setattr(model.get_submodule(parent), leaf, nn.Linear(width, classes))
     return model
 
 
 def _bare(name: str) -> nn.Module:
-    from torchvision import models
-
     try:
         return models.get_model(name)
     except ValueError:
@@ -59,8 +63,6 @@ def read_weights(name: str, weights: str) -> dict[str, Tensor]:
     Raises:
         SegError: when it can't be had, saying why and what to do.
     """
-    from torchvision import models
-
     members = models.get_model_weights(name).__members__
     if weights in members:
         try:
@@ -147,21 +149,6 @@ def split_at_pooling(model: nn.Module, name: str) -> tuple[nn.Module, str]:
     Raises:
         SegError: when the model has another form.
     """
-    features_node, head = _find_cut(type(model).__name__, name)
-    graph = fx.Tracer().trace(model)
-    by_name = {node.name: node for node in graph.nodes}
-    last = by_name[features_node]
-    for node in reversed(list(graph.nodes)):
-        if node is last:
-            break
-        graph.erase_node(node)
-    graph.output(last)
-    return fx.GraphModule(model, graph), head
-
-
-@lru_cache(maxsize=None)
-def _find_cut(_: str, name: str) -> tuple[str, str]:
-    model = _bare(name)
     refusal = SegError(
         f"backbone={name}: CAM needs global average pooling followed by one linear layer, as resnet18/34/50, "
         "mobilenet_v2, densenet121, efficientnet_b0, shufflenet_v2_x1_0 and regnet_y_400mf have"
@@ -175,24 +162,28 @@ def _find_cut(_: str, name: str) -> tuple[str, str]:
     if not isinstance(node, fx.Node) or not isinstance(modules.get(str(node.target)), nn.Linear):
         raise refusal
     head = str(node.target)
-    while True:
+    pooled = False
+    while not pooled:
         node = node.args[0]
         if not isinstance(node, fx.Node):
             raise refusal
         module = modules.get(str(node.target)) if node.op == "call_module" else None
-        if isinstance(module, nn.AdaptiveAvgPool2d) or node.target in (F.adaptive_avg_pool2d, "mean"):
-            before = node.args[0]
-            assert isinstance(before, fx.Node)
-            return before.name, head
-        passes = isinstance(module, nn.Dropout | nn.Flatten) or node.target in (
-            torch.flatten,
-            F.dropout,
-            "flatten",
-            "view",
-            operator.getitem,
-        )
-        if not passes:
+        pooled = isinstance(module, nn.AdaptiveAvgPool2d) or node.target in (F.adaptive_avg_pool2d, "mean")
+        if not (pooled or isinstance(module, _PASSES) or node.target in _PASSING_CALLS):
             raise refusal
+    last = node.args[0]
+    assert isinstance(last, fx.Node)
+    for later in reversed(list(graph.nodes)):
+        if later is last:
+            break
+        graph.erase_node(later)
+    graph.output(last)
+    return fx.GraphModule(model, graph), head
+
+
+#: What may stand between the pooling and the linear layer.
+_PASSES = (nn.Dropout, nn.Flatten)
+_PASSING_CALLS = (torch.flatten, F.dropout, "flatten", "view")
 
 
 def set_output_stride(model: nn.Module, stride: int) -> None:
@@ -203,6 +194,9 @@ def set_output_stride(model: nn.Module, stride: int) -> None:
     Args:
         model: a convolutional network that halves its input five times; changed in place.
         stride: 32 (nothing to do), 16 or 8.
+
+    Raises:
+        SegError: when the network does not halve by strided convolutions alone.
     """
     side = 64
     inputs: dict[nn.Module, int] = {}
@@ -226,3 +220,13 @@ def set_output_stride(model: nn.Module, stride: int) -> None:
             conv.padding = tuple(dilation * (k - 1) // 2 for k in conv.kernel_size)  # type: ignore[assignment]
         if conv.stride[0] == 2 and side // width >= stride:
             conv.stride = (1, 1)
+    with torch.no_grad():
+        model.eval()
+        features, _ = split_at_pooling(model, type(model).__name__)
+        got = side // features(torch.zeros(1, 3, side, side)).shape[-1]
+        model.train(training)
+    if got != stride:
+        raise SegError(
+            f"output_stride={stride}: {type(model).__name__} keeps a stride of {got}, for it halves by pooling; "
+            f"use {got}, or a ResNet"
+        )

@@ -118,6 +118,9 @@ class Training(Stage):
         """Parameter groups for Adam; ``lr`` in a group is multiplied by the schedule too."""
         return [{"params": [p for p in model.parameters() if p.requires_grad], "lr": self.lr}]
 
+    def after_epoch(self, model: "nn.Module", store: Store) -> None:
+        """What is done to the weights or statistics before an epoch is measured and saved."""
+
     def held_out(self, model: "nn.Module", store: Store) -> dict[str, float]:
         """Metrics on images that are not trained on, at the end of an epoch."""
         return {}
@@ -215,6 +218,7 @@ def fit(stage: Training, folder: Path, store: Store) -> None:
             raise SegError(
                 f"{type(stage).__name__}: the loss of epoch {epoch} is {row['loss']}; lower lr (now {stage.lr:g})"
             )
+        stage.after_epoch(model, store)
         wrapped.eval()
         with torch.inference_mode():
             row |= stage.held_out(model, store)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seg.backbones import make_classifier
+from seg.backbones import load_into, make_classifier, split_at_pooling
 from seg.data.augment import augment, normalise
 from seg.errors import SegError
 from seg.refiner.affinity_net import AffinityNet, affinity_loss
@@ -65,10 +65,12 @@ class Affinity(Training):
 
     def network(self, store: Store) -> nn.Module:
         """AffinityNet with its backbone's weights and fresh 1 x 1 convolutions."""
-        if self.classifier is None:
-            backbone = make_classifier(self.backbone, 2, self.weights)
-        else:
-            backbone = store.get(self.classifier).cpu()
+        backbone = make_classifier(self.backbone, 2, self.weights)
+        if self.classifier is not None:
+            # By its weights, not the object: a classifier that was dilated lacks the coarse levels.
+            _, head = split_at_pooling(backbone, self.backbone)
+            trained = store.get(self.classifier).cpu().state_dict()
+            load_into(backbone, trained, head=head, what="the classifier")
         torch.manual_seed(self.seed)
         return AffinityNet(
             backbone,

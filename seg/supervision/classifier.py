@@ -23,6 +23,9 @@ class Classifier(Training):
         backbone: torchvision's name.
         weights: null, a member of torchvision's enum, or a file (see :func:`seg.backbones.make_classifier`).
         output_stride: pixels per cell of the last feature map; below 32 the last stages are dilated.
+        stages: 3 leaves a ResNet's last stage out.
+        recalibrate: so many images of trainval are used to estimate the batch-norm statistics anew at the end
+            of an epoch; running averages lag behind fast-moving weights (0: keep the running averages).
         train_size: side of the training's input in pixels, null for the working resolution. A smaller one is
             cheaper, and tests at a somewhat larger size do no worse (Touvron et al., NeurIPS 2019).
         hold_out: share of trainval, drawn by class, that is not trained on: its accuracy is logged at every
@@ -35,18 +38,23 @@ class Classifier(Training):
     backbone: str = param("resnet18")
     weights: str | None = param(None, file=True)
     output_stride: Literal[8, 16, 32] = param(32)
+    stages: Literal[3, 4] = param(4)
+    recalibrate: int = param(0, low=0)
     train_size: int | None = param(None, low=32)
     hold_out: float = param(0.1, low=0, below=1)
 
     def check(self, store: Store) -> None:
         """Load the weights once, before anything long."""
-        make_classifier(self.backbone, 2, self.weights)
+        self._make(2)
 
     def network(self, store: Store) -> nn.Module:
         """The classifier with its initial weights."""
         data: PreparedData = store.get(self.data)
-        model = make_classifier(self.backbone, len(data.classes), self.weights)
-        if self.output_stride != 32:
+        return self._make(len(data.classes))
+
+    def _make(self, classes: int) -> nn.Module:
+        model = make_classifier(self.backbone, classes, self.weights, self.stages)
+        if self.output_stride < (32 if self.stages == 4 else 16):
             set_output_stride(model, self.output_stride)
         return model
 
@@ -80,6 +88,26 @@ class Classifier(Training):
         images, labels = batch
         logits = model(images)
         return F.cross_entropy(logits, labels), {"accuracy": (logits.argmax(1) == labels).float().mean()}
+
+    def after_epoch(self, model: nn.Module, store: Store) -> None:
+        """Estimate the batch-norm statistics anew."""
+        if self.recalibrate == 0:
+            return
+        data: PreparedData = store.get(self.data)
+        rows = self.samples(store)
+        rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), self.recalibrate)).round().astype(int)]
+        norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+        momenta = [m.momentum for m in norms]
+        device = next(model.parameters()).device
+        model.train()
+        with torch.no_grad():
+            for norm in norms:
+                norm.reset_running_stats()
+                norm.momentum = None  # a plain mean over the batches
+            for part in np.array_split(rows, max(1, len(rows) // 64)):
+                model(normalise(torch.from_numpy(data.images[part]).to(device)))
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
 
     def held_out(self, model: nn.Module, store: Store) -> dict[str, float]:
         """Accuracy on the share of trainval that was held out."""
