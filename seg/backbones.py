@@ -105,9 +105,7 @@ def read_state_dict(path: Path, also: str = "") -> dict[str, Tensor]:
             state = state[wrapper]
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise SegError(f"weights={path}: not a state dict of tensors; save model.state_dict()")
-    return {
-        k.removeprefix("module."): v.float() if v.is_floating_point() else v for k, v in state.items()
-    }
+    return {k.removeprefix("module."): v.float() if v.is_floating_point() else v for k, v in state.items()}
 
 
 def load_into(model: nn.Module, state: Mapping[str, Tensor], *, head: str, what: str) -> None:
@@ -217,7 +215,7 @@ def set_output_stride(model: nn.Module, stride: int) -> None:
         dilation = max(1, stride and (side // width) // stride)
         if dilation > 1 and conv.kernel_size[0] > 1:
             conv.dilation = (dilation, dilation)
-            conv.padding = tuple(dilation * (k - 1) // 2 for k in conv.kernel_size)  # type: ignore[assignment]
+            conv.padding = tuple(dilation * (k - 1) // 2 for k in conv.kernel_size)
         if conv.stride[0] == 2 and side // width >= stride:
             conv.stride = (1, 1)
     with torch.no_grad():

@@ -1,6 +1,7 @@
 """Evaluation as stages, so that a figure once computed is never computed again."""
 
 import json
+import logging
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -30,6 +31,7 @@ class Histogram(Stage):
     """
 
     what: ClassVar[str] = "score histogram"
+    log_level: ClassVar[int] = logging.DEBUG
 
     scores: ScoreStage
     split: Split
@@ -62,11 +64,12 @@ class Evaluated(Stage):
     """
 
     what: ClassVar[str] = "figures"
+    log_level: ClassVar[int] = logging.DEBUG
 
     masks: Seeds
     split: Split
-    border: Border = param("ignore")
-    resolution: Literal["working", "original"] = param("working")
+    border: Border = param(default="ignore")
+    resolution: Literal["working", "original"] = param(default="working")
 
     def build(self, out: Path, store: Store) -> None:
         """Compare the masks with the truth."""
@@ -89,7 +92,7 @@ class Evaluated(Stage):
         else:
             for position in store.runtime.bar(chosen, "evaluating", len(chosen)):
                 truth = data.original_truth(int(masks.rows[position]))
-                mask = masks.at(np.asarray([position]), truth.shape[:2])  # type: ignore[arg-type]
+                mask = masks.at(np.asarray([position]), truth.shape[:2])
                 confusion.add(mask[0], truth, self.border)
         return confusion.compute()
 

@@ -126,8 +126,7 @@ class Experiment:
             mark = {"built": "=", "build": "+", "extend": "+", "on the fly": ".", "above": "^"}[planned.status]
             name = type(planned.stage).__name__
             lines.append(
-                f"{mark} {'  ' * planned.depth}{name} {planned.stage.product}"
-                f"  [{planned.status}: {planned.why}]"
+                f"{mark} {'  ' * planned.depth}{name} {planned.stage.product}  [{planned.status}: {planned.why}]"
             )
         lines.append("+ would run   = in the store   . made on the fly   ^ see above")
         return "\n".join(lines)
@@ -164,9 +163,7 @@ class Experiment:
                 metrics = self.metrics(stage, split)
                 if metrics.images == 0:
                     continue
-                self.rows.append(
-                    {"stage": name, "split": split, "oracle": stage.is_oracle, **metrics.as_dict()}
-                )
+                self.rows.append({"stage": name, "split": split, "oracle": stage.is_oracle, **metrics.as_dict()})
 
     def metrics(self, stage: Seeds, split: Split) -> Metrics:
         """Figures of one product on one split."""
@@ -248,5 +245,3 @@ def instantiate(node: Any, where: str) -> Any:
         while cause is not None and not isinstance(cause, SegError):
             cause = cause.__cause__
         raise SegError(f"{where}: {cause or str(error).splitlines()[0]}") from error
-
-

@@ -66,9 +66,7 @@ def overlay(photo: NDArray[np.uint8], mask: NDArray[np.uint8], alpha: float = 0.
     return np.rint(under * (1 - share) + paint * share).astype(np.uint8)
 
 
-def score_overlay(
-    photo: NDArray[np.uint8], score: NDArray[np.floating], alpha: float = 0.7
-) -> NDArray[np.uint8]:
+def score_overlay(photo: NDArray[np.uint8], score: NDArray[np.floating], alpha: float = 0.7) -> NDArray[np.uint8]:
     """A score map in fixed colours for 0 to 1 over the grey photo; unknown (NaN) stays grey.
 
     Args:
@@ -240,9 +238,7 @@ def _legend(figure: "Figure", width: int, height: int) -> None:
         patch = Patch(facecolor="#{:02x}{:02x}{:02x}".format(*rgb), edgecolor="#444444", linewidth=0.5)
         patch.set_hatch("////" if code == 255 else "")
         patches.append(patch)
-    legend = figure.legend(
-        patches, list(NAMES.values()), loc="lower left", ncols=4, fontsize=8.5, frameon=False
-    )
+    legend = figure.legend(patches, list(NAMES.values()), loc="lower left", ncols=4, fontsize=8.5, frameon=False)
     legend.set_bbox_to_anchor((LEFT / width, 14 / height))
     if width < 800:  # no room beside the codes
         return

@@ -57,9 +57,9 @@ def draw_panel(path: Path, products: Mapping[str, MaskSet], count: int) -> Path 
 
 def draw_curves(path: Path, trainings: Mapping[str, Training], store: Store) -> Path | None:
     """Loss and metric by epoch of every training, or None if there was none."""
-    if not trainings:
-        return None
-    return curves(path, {name: stage.history(store) for name, stage in trainings.items()})
+    histories = {name: stage.history(store) for name, stage in trainings.items()}
+    histories = {name: frame for name, frame in histories.items() if len(frame)}
+    return curves(path, histories) if histories else None
 
 
 def export_masks(folder: Path, products: Mapping[str, MaskSet], store: Store) -> int:

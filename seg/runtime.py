@@ -66,7 +66,10 @@ class Runtime:
 
             torch.set_num_threads(self.threads)
         fabric = Fabric(
-            **options, num_nodes=self.num_nodes, strategy=self.strategy, precision=precision  # type: ignore[arg-type]
+            **options,
+            num_nodes=self.num_nodes,
+            strategy=self.strategy,
+            precision=precision,  # type: ignore[arg-type]
         )
         fabric.launch()
         return fabric

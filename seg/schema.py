@@ -24,6 +24,7 @@ class Config:
     seeds: dict[str, Any] = field(default_factory=dict)
     refiner: dict[str, Any] = field(default_factory=dict)
     segmenter: dict[str, Any] | None = None
+    checkpoints: dict[str, Any] = field(default_factory=dict)
     evaluation: dict[str, Any] = field(default_factory=dict)
     export: dict[str, Any] = field(default_factory=dict)
     runtime: dict[str, Any] = field(default_factory=dict)

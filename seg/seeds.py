@@ -123,9 +123,9 @@ class Seeds(Stage):
 
     scores: ScoreStage
     threshold: float = param(low=0, high=1)
-    band: float = param(0.0, low=0, high=1)
-    clean_up: tuple[CleanUp, ...] = param(())
-    radius: int = param(3, low=1)
+    band: float = param(default=0.0, low=0, high=1)
+    clean_up: tuple[CleanUp, ...] = param(default=())
+    radius: int = param(default=3, low=1)
 
     def load(self, path: Path, store: Store) -> MaskSet:
         """Masks that are made when they are asked for."""

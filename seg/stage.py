@@ -7,11 +7,12 @@ stage's class, version, parameters and upstream keys is the name under which its
 import dataclasses
 import hashlib
 import json
+import logging
 import math
 import types
 import typing
 from collections.abc import Iterator, Mapping
-from functools import cached_property, lru_cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Union, dataclass_transform
 
@@ -57,12 +58,14 @@ class Stage:
         stored: False for products that are cheaper to make than to read; they are made on the fly.
         in_place: True for a product that grows in its final folder (training), else a build is atomic.
         what: a few words for tables and plans.
+        log_level: of the lines that tell of a build; the small stages are not worth a line.
     """
 
     version: ClassVar[int] = 1
     stored: ClassVar[bool] = True
     in_place: ClassVar[bool] = False
     what: ClassVar[str] = ""
+    log_level: ClassVar[int] = logging.INFO
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -72,7 +75,7 @@ class Stage:
         problems = []
         for f in dataclasses.fields(self):  # type: ignore[arg-type]
             try:
-                value = coerce(getattr(self, f.name), _hints(type(self))[f.name])
+                value = coerce(getattr(self, f.name), _hints(type(self))[f.name])  # type: ignore[arg-type]
                 _check_bounds(value, f.metadata)
             except ValueError as error:
                 problems.append(f"{type(self).__name__}.{f.name}={getattr(self, f.name)!r}: {error}")
@@ -160,7 +163,7 @@ class Stage:
         return any(stage.is_oracle for stage in self.upstream().values())
 
 
-@lru_cache(maxsize=None)
+@cache
 def _hints(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 

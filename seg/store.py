@@ -134,7 +134,7 @@ class Store:
         return "build", "needs " + ", ".join(missing) + " first" if missing else "not in the store"
 
     def _build(self, stage: Stage, folder: Path) -> None:
-        log.info("%s %s: building", type(stage).__name__, stage.key)
+        log.log(stage.log_level, "%s %s: building", type(stage).__name__, stage.key)
         started = time.perf_counter()
         if stage.in_place:
             folder.mkdir(parents=True, exist_ok=True)
@@ -149,7 +149,7 @@ class Store:
             shutil.rmtree(folder, ignore_errors=True)
             part.rename(folder)
         seconds = time.perf_counter() - started
-        log.info("%s %s: done in %.1f s", type(stage).__name__, stage.key, seconds)
+        log.log(stage.log_level, "%s %s: done in %.1f s", type(stage).__name__, stage.key, seconds)
 
     def write_manifest(self, stage: Stage, folder: Path, seconds: float, extra: Mapping[str, Any]) -> None:
         """Write ``manifest.json``: identity, cost, and size and checksum of every file."""

@@ -46,18 +46,18 @@ class Training(Stage):
 
     in_place: ClassVar[bool] = True
 
-    epochs: int = param(20, low=1, key=False)
-    epoch: int | None = param(None, low=1, key=False)
-    batch_size: int = param(32, low=1)
-    lr: float = param(1e-4, above=0)
-    weight_decay: float = param(0.0, low=0)
-    schedule: Literal["constant", "poly", "cosine"] = param("constant")
-    flip: bool = param(True)
-    zoom: float = param(1.0, above=0, high=1)
-    jitter: float = param(0.0, low=0, below=1)
-    seed: int = param(0, low=0)
-    precision: str = param("32-true")
-    keep: Literal["all", "last"] = param("all", key=False)
+    epochs: int = param(default=20, low=1, key=False)
+    epoch: int | None = param(default=None, low=1, key=False)
+    batch_size: int = param(default=32, low=1)
+    lr: float = param(default=1e-4, above=0)
+    weight_decay: float = param(default=0.0, low=0)
+    schedule: Literal["constant", "poly", "cosine"] = param(default="constant")
+    flip: bool = param(default=True)
+    zoom: float = param(default=1.0, above=0, high=1)
+    jitter: float = param(default=0.0, low=0, below=1)
+    seed: int = param(default=0, low=0)
+    precision: str = param(default="32-true")
+    keep: Literal["all", "last"] = param(default="all", key=False)
 
     def validate(self) -> None:
         """An epoch beyond the total is only meaningful for a training that can go on."""
@@ -140,10 +140,13 @@ class Training(Stage):
         return model.to(store.runtime.device).eval()
 
     def history(self, store: Store) -> "pd.DataFrame":
-        """Loss and metrics by epoch, up to the wanted one."""
+        """Loss and metrics by epoch, up to the wanted one; empty for weights that were given."""
         import pandas as pd
 
-        frame = pd.read_csv(store.folder(self) / "history.csv")
+        path = store.folder(self) / "history.csv"
+        if not path.exists():
+            return pd.DataFrame(columns=["epoch", "loss"])
+        frame = pd.read_csv(path)
         return frame[frame["epoch"] <= self.wanted]
 
 
@@ -229,9 +232,7 @@ def fit(stage: Training, folder: Path, store: Store) -> None:
         log.info("%s epoch %d/%d  %s  (%.1f s)", type(stage).__name__, epoch, stage.wanted, shown, row["seconds"])
 
 
-def _resume(
-    stage: Training, folder: Path, model: "nn.Module", store: Store
-) -> tuple[int, float, dict[str, Any]]:
+def _resume(stage: Training, folder: Path, model: "nn.Module", store: Store) -> tuple[int, float, dict[str, Any]]:
     """Load the newest state of ``folder`` into ``model``: epochs done, seconds spent, the state."""
     import torch
 

@@ -152,9 +152,7 @@ def gaussian_score(
     return score.astype(np.float32)
 
 
-def _inside(
-    centres: npt.NDArray[np.floating], low: float, high: float, middle: float
-) -> npt.NDArray[np.bool_]:
+def _inside(centres: npt.NDArray[np.floating], low: float, high: float, middle: float) -> npt.NDArray[np.bool_]:
     inside = (centres >= low) & (centres <= high)
     inside[np.argmin(np.abs(centres - middle))] = True
     return inside

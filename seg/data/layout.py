@@ -31,9 +31,7 @@ def missing_parts(root: Path) -> tuple[str, ...]:
     folder = layout_folder(root)
     if not folder.is_dir():
         return (FOLDER,)
-    lists = [
-        f"annotations/{name}.txt" for name in LISTS if not (folder / f"annotations/{name}.txt").is_file()
-    ]
+    lists = [f"annotations/{name}.txt" for name in LISTS if not (folder / f"annotations/{name}.txt").is_file()]
     return tuple([] if (folder / "images").is_dir() else ["images"]) + tuple(lists)
 
 

@@ -92,9 +92,7 @@ def read_official_layout(root: Path, *, title: str, is_toy: bool = False) -> Dat
     found.quirk("listed images that are missing", (i for i in listed if i not in images))
     found.quirk("images that no list names (not used)", (i for i in images if i not in listed))
     found.quirk("trimaps of images that no list names", (i for i in trimaps if i not in listed))
-    found.quirk(
-        "box files of images that no list names (not read)", (i for i in box_files if i not in listed)
-    )
+    found.quirk("box files of images that no list names (not read)", (i for i in box_files if i not in listed))
     present = {i: entry for i, entry in listed.items() if i in images}
     if not present:
         raise MissingDataError(f"none of the {len(listed)} listed images is in {folder / 'images'}")

@@ -26,9 +26,7 @@ def missing_data_message(root: Path) -> str:
 
 def _by_hand(root: Path) -> str:
     archives = " and ".join(_ARCHIVES)
-    return (
-        f"unpack the official {archives} (https://www.robots.ox.ac.uk/~vgg/data/pets/) into {root / FOLDER}"
-    )
+    return f"unpack the official {archives} (https://www.robots.ox.ac.uk/~vgg/data/pets/) into {root / FOLDER}"
 
 
 def is_complete(root: Path) -> bool:
@@ -92,8 +90,7 @@ def _download(place: Path) -> None:
         # torchvision has no class of its own for this: "File not found or corrupted."
         what = "checksum mismatch" if "corrupted" in str(error) else "failed"
         raise SegError(
-            f"download of Oxford-IIIT Pet to {place / FOLDER}: {what} ({error}); "
-            f"try again, or {_by_hand(place)}"
+            f"download of Oxford-IIIT Pet to {place / FOLDER}: {what} ({error}); try again, or {_by_hand(place)}"
         ) from error
     except (OSError, EOFError) as error:
         raise SegError(f"cannot download or unpack Oxford-IIIT Pet in {place / FOLDER}: {error}") from error

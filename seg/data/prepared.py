@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from seg.data.dataset import Dataset, Record
-from seg.data.decode import decode_image, decode_trimap
+from seg.data.decode import decode_image, decode_trimap, image_quirks
 from seg.data.sources import Source
 from seg.errors import SegError
 from seg.stage import Stage, param
@@ -87,8 +87,8 @@ class Prepared(Stage):
     what: ClassVar[str] = "images at working resolution"
 
     source: Source
-    size: int = param(224, low=32)
-    max_bad_share: float = param(0.01, low=0, high=1, key=False)
+    size: int = param(default=224, low=32)
+    max_bad_share: float = param(default=0.01, low=0, high=1, key=False)
 
     def validate(self) -> None:
         """The networks halve five times."""
@@ -98,15 +98,15 @@ class Prepared(Stage):
     def build(self, out: Path, store: Store) -> dict[str, Any]:
         """Decode with a pool of threads (Pillow lets go of the interpreter lock while it decodes)."""
         dataset: Dataset = store.get(self.source)
-        for quirk, count in dataset.quirks.items():
-            log.info("data: %s: %d", quirk, count)
+        quirks = Counter(dataset.quirks)
+        examples: dict[str, list[str]] = {k: list(v) for k, v in dataset.examples.items()}
         n, s = len(dataset.records), self.size
         images = np.lib.format.open_memmap(out / "images.tmp", "w+", np.uint8, (n, s, s, 3))
         truth = np.lib.format.open_memmap(out / "truth.tmp", "w+", np.uint8, (n, s, s))
         kept: list[tuple[Record, tuple[int, int], bool]] = []
         originals: list[bytes] = []
         bad: list[str] = []
-        resized = 0
+        level = logging.DEBUG if dataset.is_toy else logging.INFO
 
         def one(record: Record) -> tuple[Record, Any]:
             try:
@@ -122,8 +122,10 @@ class Prepared(Stage):
                     log.warning("data: skipped: %s", result)
                     continue
                 row = len(kept)
-                images[row], truth[row], hw, packed, was_resized = result
-                resized += was_resized
+                images[row], truth[row], hw, packed, met = result
+                quirks.update(met)
+                for quirk in met:
+                    examples.setdefault(quirk, []).append(record.id)
                 originals.append(packed)
                 kept.append((record, hw, bool(packed)))
         if len(bad) > self.max_bad_share * n:
@@ -131,8 +133,15 @@ class Prepared(Stage):
                 f"{len(bad)} of {n} images are unreadable, more than data.max_bad_share={self.max_bad_share:g} "
                 f"allows: {'; '.join(bad[:3])}{'; ...' if len(bad) > 3 else ''}"
             )
-        if resized:
-            log.info("data: trimaps of another size than their image, resized: %d", resized)
+        for quirk, count in quirks.items():
+            names = ", ".join(examples.get(quirk, [])[:3])
+            log.log(
+                level,
+                "data: %s: %d%s",
+                quirk,
+                count,
+                f" ({names}{', ...' if count > 3 else ''})" if names else "",
+            )
         del images, truth
         _trim(out / "images.tmp", out / "images.npy", len(kept))
         _trim(out / "truth.tmp", out / "truth.npy", len(kept))
@@ -151,7 +160,7 @@ class Prepared(Stage):
             "offsets": offsets,
         }
         write_json(out / "index.json", index)
-        return {"images": len(kept), "unreadable": bad, "quirks": dict(dataset.quirks)}
+        return {"images": len(kept), "unreadable": bad, "quirks": dict(quirks)}
 
     def load(self, path: Path, store: Store) -> PreparedData:
         """Memory-map the arrays and read the index."""
@@ -173,19 +182,22 @@ class Prepared(Stage):
         )
 
 
-def _decode(record: Record, size: int) -> tuple[np.ndarray, np.ndarray, tuple[int, int], bytes, bool]:
-    """Image and truth at working resolution, original size, original truth as PNG, whether it was resized."""
+def _decode(record: Record, size: int) -> tuple[np.ndarray, np.ndarray, tuple[int, int], bytes, tuple[str, ...]]:
+    """Image and truth at working resolution, original size, original truth as PNG, the quirks met."""
     from PIL import Image
 
     image, hw = decode_image(record.image, size)
+    quirks = image_quirks(record.image)
     if record.trimap is None:
-        return image, np.full((size, size), 255, np.uint8), hw, b"", False
+        return image, np.full((size, size), 255, np.uint8), hw, b"", quirks
     original, resized = decode_trimap(record.trimap, hw)
+    if resized:
+        quirks = (*quirks, "trimaps of another size than their image, resized")
     picture = Image.fromarray(original)
     truth = np.asarray(picture.resize((size, size), Image.Resampling.NEAREST))
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", compress_level=3)
-    return image, truth, hw, buffer.getvalue(), resized
+    return image, truth, hw, buffer.getvalue(), quirks
 
 
 def _trim(tmp: Path, path: Path, n: int) -> None:
@@ -218,8 +230,8 @@ class Pool(Stage):
     what: ClassVar[str] = "images that get masks"
 
     data: Prepared
-    images: Literal["all", "truth"] = param("all")
-    limit: int | None = param(None, low=1)
+    images: Literal["all", "truth"] = param(default="all")
+    limit: int | None = param(default=None, low=1)
 
     def load(self, path: Path, store: Store) -> PoolRows:
         """The rows chosen."""

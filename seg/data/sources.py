@@ -31,10 +31,10 @@ class ToyPets(Source):
 
     what: ClassVar[str] = "toy pictures, drawn"
 
-    images: int = param(480, low=20)
-    breeds: int = param(6, low=2)
-    size: int = param(160, low=48)
-    seed: int = param(0, low=0)
+    images: int = param(default=480, low=20)
+    breeds: int = param(default=6, low=2)
+    size: int = param(default=160, low=48)
+    seed: int = param(default=0, low=0)
 
     def build(self, out: Path, store: Store) -> None:
         """Draw the pictures, trimaps, boxes and lists."""
@@ -64,9 +64,9 @@ class OxfordPet(Source):
     what: ClassVar[str] = "official layout, read in place"
 
     root: str = param(key=False)
-    download: bool = param(False, key=False)
-    title: str = param("oxford_pet", key=False)
-    cache: str | None = param(None, key=False)
+    download: bool = param(default=False, key=False)
+    title: str = param(default="oxford_pet", key=False)
+    cache: str | None = param(default=None, key=False)
 
     def acquire(self) -> None:
         """Download the data if that was asked for and it is not there."""

@@ -47,9 +47,7 @@ def _head(rng: np.random.Generator, breed: Breed, at: Point, front: float) -> It
         base = u + side * r * wide * (0.75 if front else 0.55) + turn * r
         if breed.ears == "pointed":
             tip = (base + side * r * 0.25, v - r * float(rng.uniform(1.6, 1.9)))
-            yield Part(
-                Polygon(((base - r * 0.42, v - r * 0.45), (base + r * 0.42, v - r * 0.35), tip)), "ear"
-            )
+            yield Part(Polygon(((base - r * 0.42, v - r * 0.45), (base + r * 0.42, v - r * 0.35), tip)), "ear")
         elif breed.ears == "folded":
             yield Part(Ellipse((base, v - r * 0.75), (r * 0.42, r * 0.3), side * 0.6), "ear")
     yield Part(Ellipse(at, (r * 1.05, r)), "head")
@@ -144,14 +142,10 @@ class Animal:
             window = frame.window(*part.shape.reach(), 1)
             inside[window] |= part.shape.on(frame.cut(window)).distance < 0.5
         rows, columns = (np.flatnonzero(inside.any(axis=a)) for a in (1, 0))
-        left, top, right, bottom = (
-            (n - grid / 2) / frame.scale for n in (columns[0], rows[0], columns[-1], rows[-1])
-        )
+        left, top, right, bottom = ((n - grid / 2) / frame.scale for n in (columns[0], rows[0], columns[-1], rows[-1]))
         return float(left), float(top), float(right), float(bottom)
 
-    def draw(
-        self, rng: np.random.Generator, canvas: Array, frame: Frame, light: Point, contrast: float
-    ) -> Drawn:
+    def draw(self, rng: np.random.Generator, canvas: Array, frame: Frame, light: Point, contrast: float) -> Drawn:
         """Paint it on ``canvas`` ``float32 (H, W, 3)`` in place; return what it covers."""
         shape = frame.u.shape
         coat = Coat(rng, frame, self.breed)

@@ -62,8 +62,7 @@ class Coat:
         shape, unit = frame.u.shape, frame.scale
         jitter = rng.normal(0, 0.02, 3)
         coat, mark = (
-            _float32(np.clip(np.array(c) * rng.uniform(0.9, 1.1) + jitter, 0.03, 1))
-            for c in (breed.coat, breed.mark)
+            _float32(np.clip(np.array(c) * rng.uniform(0.9, 1.1) + jitter, 0.03, 1)) for c in (breed.coat, breed.mark)
         )
         tone = rng.normal(0, 0.05) + rng.normal(0, 0.015, 3)
         neutral = _float32(np.array(NEUTRAL[rng.integers(len(NEUTRAL))]) + tone)
@@ -91,9 +90,7 @@ class Coat:
         """Where the body carries the marking colour, in [0, 1]."""
         shape, unit = frame.u.shape, frame.scale
         if pattern == "stripes":
-            wave = np.sin(
-                frame.u * float(rng.uniform(30, 38)) + 1.1 * noise(rng, shape, unit * 0.22) + 4 * frame.v
-            )
+            wave = np.sin(frame.u * float(rng.uniform(30, 38)) + 1.1 * noise(rng, shape, unit * 0.22) + 4 * frame.v)
             return clamp(1.6 * wave - 0.2)
         if pattern == "spots":
             return clamp((noise(rng, shape, max(3.0, unit * 0.085)) - 0.75) * 3)

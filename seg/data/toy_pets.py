@@ -110,9 +110,7 @@ def draw_picture(rng: np.random.Generator, breed: Breed, size: int) -> Picture:
 
 def _check(images: int, breeds: int, size: int) -> None:
     if not 2 <= breeds <= len(BREEDS):
-        raise SegError(
-            f"toy_pets: breeds={breeds}, but it can draw 2 to {len(BREEDS)} breeds: set data.breeds so"
-        )
+        raise SegError(f"toy_pets: breeds={breeds}, but it can draw 2 to {len(BREEDS)} breeds: set data.breeds so")
     if images < 3 * breeds:
         raise SegError(
             f"toy_pets: images={images} is too few for {breeds} breeds: set data.images={3 * breeds} or more"
@@ -168,9 +166,7 @@ def draw_toy_pets(out: Path, *, images: int, breeds: int, size: int, seed: int) 
             text = (header if name == "list" else "") + "".join(lines)
             (root / "annotations" / f"{name}.txt").write_text(text, encoding="utf-8")
     except OSError as error:
-        raise SegError(
-            f"toy_pets: cannot write below {root}: {error}; choose a folder that can be written"
-        ) from error
+        raise SegError(f"toy_pets: cannot write below {root}: {error}; choose a folder that can be written") from error
 
 
 def _write_box(path: Path, stem: str, breed: Breed, picture: Picture) -> None:

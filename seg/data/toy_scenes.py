@@ -79,9 +79,7 @@ def _thing(rng: np.random.Generator) -> tuple[Shape, ...]:
     if kind == 2:
         return (Limb((-1.6, 0), (1.6, 0), (0.13 * (a + b), 0.1 * (a + b))),)
     if kind == 3:
-        return tuple(
-            Limb((0, 0.3 * i), (1.2, float(rng.normal(0.3 * i, 0.5))), (0.12, 0.07)) for i in range(3)
-        )
+        return tuple(Limb((0, 0.3 * i), (1.2, float(rng.normal(0.3 * i, 0.5))), (0.12, 0.07)) for i in range(3))
     return Ellipse((0, 0), (a, 0.8 * b)), Ellipse((-a, -0.5 * b), (0.4, 0.4))
 
 
@@ -89,9 +87,7 @@ def _lay(rng: np.random.Generator, scene: Array, frame: Frame, light: Point, con
     """Paint one object, of two colours and with a shadow around it, in place."""
     shape = frame.u.shape
     first, second = _colour(rng), _colour(rng)
-    marks = np.clip(noise(rng, shape, float(rng.uniform(3, 14))) * 1.5 - 0.6, 0, 1) * float(
-        rng.choice([0, 0.4, 0.8])
-    )
+    marks = np.clip(noise(rng, shape, float(rng.uniform(3, 14))) * 1.5 - 0.6, 0, 1) * float(rng.choice([0, 0.4, 0.8]))
     texture = 1 + 0.06 * noise(rng, shape, 1.5, float(rng.choice([0.4, 1, 3])))
     colour = (first + (second - first) * marks[..., None]) * texture[..., None]
     for part in _thing(rng):
@@ -104,9 +100,7 @@ def draw_scene(rng: np.random.Generator, shape: tuple[int, int], light: Point, c
     """Draw one scene of ``shape`` (H, W): ``float32 (H, W, 3)``, about [0, 1]. It knows no breed."""
     high, wide = shape
     scene = _surface(rng, shape)
-    horizon = Frame.place(
-        shape, (wide / 2, high * float(rng.uniform(0.3, 0.75))), wide, float(rng.normal(0, 0.05))
-    )
+    horizon = Frame.place(shape, (wide / 2, high * float(rng.uniform(0.3, 0.75))), wide, float(rng.normal(0, 0.05)))
     paint(scene, _surface(rng, shape), coverage(-horizon.v * horizon.scale, 1.5))
     for _ in range(rng.integers(3, 9)):
         centre = (float(rng.uniform(0, wide)), float(rng.uniform(0, high)))

@@ -38,13 +38,13 @@ class Affinity(Training):
     what: ClassVar[str] = "AffinityNet"
 
     seeds: Seeds
-    backbone: str = param("resnet18")
-    weights: str | None = param(None, file=True)
-    classifier: Classifier | None = param(None)
-    strides: tuple[int, ...] = param((4, 8, 16, 32))
-    channels: int = param(64, low=1)
-    radius: float = param(5.0, above=1)
-    train_backbone: bool = param(False)
+    backbone: str = param(default="resnet18")
+    weights: str | None = param(default=None, file=True)
+    classifier: Classifier | None = param(default=None)
+    strides: tuple[int, ...] = param(default=(4, 8, 16, 32))
+    channels: int = param(default=64, low=1)
+    radius: float = param(default=5.0, above=1)
+    train_backbone: bool = param(default=False)
 
     def validate(self) -> None:
         """The classifier is upstream only if its weights are used."""
@@ -124,8 +124,8 @@ class Walk(ScoreStage):
 
     scores: ScoreStage
     affinity: Affinity
-    beta: float = param(8.0, above=0)
-    log_steps: int = param(8, low=0, high=16)
+    beta: float = param(default=8.0, above=0)
+    log_steps: int = param(default=8, low=0, high=16)
 
     def build(self, out: Path, store: Store) -> dict[str, Any]:
         """Affinities and walk, batch by batch; nothing of size n x n is ever formed."""

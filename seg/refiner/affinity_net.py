@@ -185,9 +185,7 @@ def affinity_loss(affinity: Tensor, seeds: Tensor, offsets: Offsets) -> Tensor:
     foreground, background, mixed = pair_labels(seeds, offsets)
     same = -torch.log(affinity + _TINY)
     different = -torch.log(1 + _TINY - affinity)
-    return (
-        _mean_over(same, foreground) + _mean_over(same, background) + 2 * _mean_over(different, mixed)
-    ) / 4
+    return (_mean_over(same, foreground) + _mean_over(same, background) + 2 * _mean_over(different, mixed)) / 4
 
 
 def _mean_over(loss: Tensor, pairs: Tensor) -> Tensor:

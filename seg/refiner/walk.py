@@ -104,9 +104,7 @@ def random_walk(
 
 
 @torch.no_grad()
-def _walk_chunk(
-    affinity: Tensor, scores: Tensor, offsets: Offsets, beta: float, coefficients: list[float]
-) -> Tensor:
+def _walk_chunk(affinity: Tensor, scores: Tensor, offsets: Offsets, beta: float, coefficients: list[float]) -> Tensor:
     batch, channels, height, width = scores.shape
     # All images of the chunk lie in one long row of pixels, so an offset is one shift along that row; shifts
     # that would wrap into the next row or image have the coupling 0.

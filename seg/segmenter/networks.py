@@ -22,8 +22,8 @@ class Network(Stage):
 class PlainUNet(Network):
     """:class:`seg.segmenter.unet.UNet` with random weights."""
 
-    width: int = param(16, low=1)
-    depth: int = param(4, low=1, high=6)
+    width: int = param(default=16, low=1)
+    depth: int = param(default=4, low=1, high=6)
 
     def load(self, path: Path, store: Store) -> nn.Module:
         """A fresh U-Net."""
@@ -38,9 +38,9 @@ class BackboneUNet(Network):
         width: channels of the decoder's finest level.
     """
 
-    encoder: str = param("resnet18")
-    weights: str | None = param("DEFAULT", file=True)
-    width: int = param(32, low=1)
+    encoder: str = param(default="resnet18")
+    weights: str | None = param(default="DEFAULT", file=True)
+    width: int = param(default=32, low=1)
 
     def check(self, store: Store) -> None:
         """Load the weights once, before anything long."""
@@ -60,8 +60,8 @@ class TorchvisionNetwork(Network):
         weights_backbone: null, or a member of the enum of its backbone's weights, such as ``DEFAULT``.
     """
 
-    name: str = param("deeplabv3_mobilenet_v3_large")
-    weights_backbone: str | None = param(None)
+    name: str = param(default="deeplabv3_mobilenet_v3_large")
+    weights_backbone: str | None = param(default=None)
 
     def check(self, store: Store) -> None:
         """Build it once, which also fetches its weights."""

@@ -49,10 +49,10 @@ class Segmenter(Training):
 
     masks: Stage
     net: Network
-    gamma: float = param(2.0, low=0)
-    input_size: int | None = param(None, low=32)
-    zoom: float = param(0.7, above=0, high=1)
-    jitter: float = param(0.2, low=0, below=1)
+    gamma: float = param(default=2.0, low=0)
+    input_size: int | None = param(default=None, low=32)
+    zoom: float = param(default=0.7, above=0, high=1)
+    jitter: float = param(default=0.2, low=0, below=1)
 
     def network(self, store: Store) -> nn.Module:
         """A fresh network."""

@@ -35,14 +35,14 @@ class BoxScores(ScoreStage):
     what: ClassVar[str] = "Gaussians on boxes"
 
     pool: Pool
-    box_source: Literal["xml", "trimap"] = param("xml")
-    divisor: float = param(3.5, above=0)
-    scale: float = param(1.0, above=0)
-    clip: bool = param(False)
-    resolution: int = param(56, low=4)
+    box_source: Literal["xml", "trimap"] = param(default="xml")
+    divisor: float = param(default=3.5, above=0)
+    scale: float = param(default=1.0, above=0)
+    clip: bool = param(default=False)
+    resolution: int = param(default=56, low=4)
 
     @property
-    def is_oracle(self) -> bool:  # type: ignore[override]
+    def is_oracle(self) -> bool:
         """Boxes of the truth are more than a user would have."""
         return self.box_source == "trimap"
 

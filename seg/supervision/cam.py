@@ -65,10 +65,10 @@ class CAM(ScoreStage):
 
     pool: Pool
     classifier: Classifier
-    target: Literal["label", "predicted"] = param("label")
-    scales: tuple[float, ...] = param((1.0,), above=0, high=4)
-    flip: bool = param(False)
-    normalisation: Literal["minmax", "relu"] = param("minmax")
+    target: Literal["label", "predicted"] = param(default="label")
+    scales: tuple[float, ...] = param(default=(1.0,), above=0, high=4)
+    flip: bool = param(default=False)
+    normalisation: Literal["minmax", "relu"] = param(default="minmax")
 
     def build(self, out: Path, store: Store) -> dict[str, Any]:
         """One forward pass per image, scale and direction."""
@@ -110,5 +110,3 @@ class CAM(ScoreStage):
     def load(self, path: Path, store: Store) -> ScoreMaps:
         """Scores of the pool's images."""
         return self.read(path, store.get(self.pool).data)
-
-

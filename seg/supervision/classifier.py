@@ -1,5 +1,7 @@
 """The image classifier that CAM looks into."""
 
+import re
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -7,10 +9,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seg.backbones import make_classifier, set_output_stride, split_at_pooling
+from seg.backbones import (
+    load_into,
+    make_classifier,
+    read_state_dict,
+    set_output_stride,
+    split_at_pooling,
+)
 from seg.data.augment import augment, normalise
 from seg.data.prepared import Prepared, PreparedData
-from seg.stage import param
+from seg.errors import SegError
+from seg.stage import file_sha256, param
 from seg.store import Store
 from seg.train import Training
 
@@ -30,22 +39,77 @@ class Classifier(Training):
             cheaper, and tests at a somewhat larger size do no worse (Touvron et al., NeurIPS 2019).
         hold_out: share of trainval, drawn by class, that is not trained on: its accuracy is logged at every
             epoch, so that an epoch can be chosen without masks and without the test split.
+        checkpoint: a state dict, or a folder of one per epoch (``...epoch7.pth``), to use instead of training.
     """
 
     what: ClassVar[str] = "classifier"
 
     data: Prepared
-    backbone: str = param("resnet18")
-    weights: str | None = param(None, file=True)
-    output_stride: Literal[8, 16, 32] = param(32)
-    stages: Literal[3, 4] = param(4)
-    recalibrate: int = param(0, low=0)
-    train_size: int | None = param(None, low=32)
-    hold_out: float = param(0.1, low=0, below=1)
+    backbone: str = param(default="resnet18")
+    weights: str | None = param(default=None, file=True)
+    output_stride: Literal[8, 16, 32] = param(default=32)
+    stages: Literal[3, 4] = param(default=4)
+    recalibrate: int = param(default=0, low=0)
+    train_size: int | None = param(default=None, low=32)
+    hold_out: float = param(default=0.1, low=0, below=1)
+    checkpoint: str | None = param(default=None)
+
+    def params(self) -> dict[str, Any]:
+        """Given weights are their content; how one would have trained plays no part then."""
+        if self.checkpoint is None:
+            return {k: v for k, v in super().params().items() if k != "checkpoint"}
+        file = self._given()
+        shape = {"backbone": self.backbone, "stages": self.stages, "output_stride": self.output_stride}
+        return {"given": file_sha256(file), "epoch": self.wanted, **shape}
+
+    def _given(self) -> Path:
+        """The file that ``checkpoint`` gives for the wanted epoch."""
+        path = Path(str(self.checkpoint))
+        if not path.is_dir():
+            if not path.is_file():
+                raise SegError(f"checkpoints.classifier={path}: no such file or folder")
+            return path
+        found = {
+            int(m.group(1)): file
+            for file in sorted(path.iterdir())
+            if (m := re.search(r"epoch[_-]?0*(\d+)\.(?:pth|pt|safetensors)$", file.name))
+        }
+        if self.wanted not in found:
+            have = ", ".join(map(str, sorted(found))) or "none"
+            raise SegError(
+                f"epoch={self.wanted}: the folder checkpoints.classifier={path} lacks it; it has epochs: {have}"
+            )
+        return found[self.wanted]
 
     def check(self, store: Store) -> None:
         """Load the weights once, before anything long."""
-        self._make(2)
+        if self.checkpoint is None:
+            self._make(2)
+        else:
+            self._load_given(store)
+
+    def _load_given(self, store: Store) -> nn.Module:
+        file = self._given()
+        state = read_state_dict(file)
+        classes = len(store.get(self.data.source).classes)
+        model = make_classifier(self.backbone, classes, None, self.stages)
+        head = split_at_pooling(model, self.backbone)[1]
+        shape = tuple(state[f"{head}.weight"].shape) if f"{head}.weight" in state else None
+        if shape is None or shape[0] != classes:
+            found = f"{shape[0]} classes" if shape else f"no {head}.weight"
+            raise SegError(f"checkpoints.classifier={file}: {found}, but the data has {classes} classes")
+        load_into(model, state, head="-", what=str(file))
+        return model
+
+    def build(self, out: Path, store: Store) -> None:
+        """Train, or take over what is given."""
+        if self.checkpoint is None:
+            super().build(out, store)
+            return
+        from safetensors.torch import save_file
+
+        save_file(self._load_given(store).state_dict(), out / self.file_name)
+        store.write_manifest(self, out, 0.0, {"epochs_done": self.wanted, "given": str(self.checkpoint)})
 
     def network(self, store: Store) -> nn.Module:
         """The classifier with its initial weights."""

@@ -8,9 +8,9 @@ import numpy as np
 
 from seg.data.prepared import Pool, PoolRows, PreparedData
 from seg.errors import SegError
+from seg.stage import param
 from seg.store import Store
 from seg.supervision.scores import ScoreMaps, ScoreStage
-from seg.stage import param
 
 #: Score of each truth code: background, foreground, and NaN (unknown) elsewhere.
 _SCORE = np.full(256, np.nan, np.float32)
@@ -50,7 +50,7 @@ class TruthScores(ScoreStage):
     what: ClassVar[str] = "truth"
 
     pool: Pool
-    border: Literal["ignore", "foreground", "background"] = param("ignore")
+    border: Literal["ignore", "foreground", "background"] = param(default="ignore")
 
     def load(self, path: Path, store: Store) -> TruthMaps:
         """A view of the prepared truth; test images are left out, nothing may learn from them."""

@@ -80,9 +80,7 @@ class ScoreStage(Stage):
         np.save(out / "scores.npy", values.astype(np.float16))
         return self.describe(out, data, rows, values.shape[1:])
 
-    def describe(
-        self, out: Path, data: PreparedData, rows: np.ndarray, shape: tuple[int, ...]
-    ) -> dict[str, Any]:
+    def describe(self, out: Path, data: PreparedData, rows: np.ndarray, shape: tuple[int, ...]) -> dict[str, Any]:
         """Write which images the scores are of; returns the manifest's notes."""
         np.save(out / "rows.npy", rows.astype(np.int64))
         (out / "ids.txt").write_text("\n".join(data.ids[r] for r in rows) + "\n")
