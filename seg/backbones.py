@@ -47,14 +47,16 @@ def make_classifier(name: str, classes: int, weights: str | None, stages: int = 
 
 
 def _bare(name: str) -> nn.Module:
-    try:
-        return models.get_model(name)
-    except ValueError:
+    names = models.list_models(module=models)
+    # Asked first: the segmentation models, which get_model knows too, would download their backbones.
+    if name not in names:
         import difflib
 
-        close = difflib.get_close_matches(name, models.list_models(module=models), 3)
+        close = difflib.get_close_matches(name, names, 3)
         hint = f"; did you mean {' or '.join(close)}?" if close else ""
-        raise SegError(f"backbone={name}: torchvision has no classifier of that name{hint}") from None
+        raise SegError(f"backbone={name}: torchvision has no classifier of that name{hint}")
+    model: nn.Module = models.get_model(name)
+    return model
 
 
 def read_weights(name: str, weights: str) -> dict[str, Tensor]:

@@ -1,12 +1,17 @@
-"""The command line before Hydra reads it: spans, and one clear line for what Hydra would refuse at length."""
+"""The command line before Hydra reads it: spans, sweeps, one clear line for what Hydra would refuse at length."""
 
 import difflib
 import os
 import re
+import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seg.errors import SegError
+from seg.spans import expand_arguments
+
+if TYPE_CHECKING:
+    from seg.sweep.plan import Plan
 
 _PACKAGE = Path(__file__).parent
 
@@ -21,48 +26,120 @@ def prepare_arguments(arguments: list[str]) -> list[str]:
         arguments: as typed, without the program's name.
 
     Returns:
-        The same with what a dry run needs added, so that it leaves no trace.
+        The same with spans as lists of choices, with what ``select=`` stands for, and with what Hydra has to
+        be told for a dry run that leaves no trace and for a sweep that can be found again.
 
     Raises:
-        SegError: for a key, a group or a value that the config refuses.
+        SegError: for a span, a key, a group or a value that is refused, or a sweep's folder that can't be
+            written to.
     """
     if any(a in ("-h", "--help", "--hydra-help", "--version") or a.startswith("--info") for a in arguments):
         return arguments
+    # Hydra's parser wants the flag before or after all overrides; a sweep of conf/sweep/ implies it.
+    flags = [a for a in arguments if a in ("-m", "--multirun")]
+    typed = [a for a in arguments if a not in flags]
+    multirun = bool(flags) or any(a.startswith("sweep=") and a != "sweep=none" for a in typed)
+    # Our launcher configs set other resources in the plugins' own, and Hydra would rather see another name.
+    warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/.*is validated against ConfigStore schema")
+    arguments = expand_arguments(typed + _selected(typed))
+    if not multirun and (changed := [old for old, new in zip(typed, arguments, strict=False) if old != new]):
+        raise SegError(f"{changed[0]}: a span is a sweep; add -m")
     overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
-    multirun = "-m" in arguments or "--multirun" in arguments
-    check_overrides(overrides, multirun)
-    if "dry_run=true" in (a.lower() for a in overrides) and not multirun:
+    plan = check_overrides(overrides, multirun)
+    if multirun:
+        shown = any(a in ("--cfg", "-c", "--shell-completion", "-sc") for a in arguments)
+        return ["-m", *arguments, *([] if shown else _sweep_arguments(plan))]
+    if "dry_run=true" in (a.lower() for a in overrides):
         # Hydra makes the run's folder before the job can object; this one exists already.
         return [*arguments, "hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=stdout"]
     return arguments
 
 
-def check_overrides(overrides: list[str], multirun: bool = False) -> None:
-    """Compose the config once, to turn Hydra's many-line refusals into one line.
+def _selected(arguments: list[str]) -> list[str]:
+    """The overrides that ``select=<sweep folder>`` stands for, said aloud."""
+    given = {key.lstrip("+"): value.strip("'\"") for key, _, value in (a.partition("=") for a in arguments)}
+    path = given.get("select", "null")
+    if path in ("", "null"):
+        return []
+    from seg.sweep.select import selected
+
+    overrides, said = selected(Path(path), given.get("select_by", "miou"), list(given))
+    print(said, flush=True)
+    return overrides
+
+
+def _sweep_arguments(plan: "Plan") -> list[str]:
+    """Where a sweep's results go, and how little it prints, unless that was given."""
+    from seg.sweep.plan import sweep_folder
+
+    given = plan.fixed.get("hydra.sweep.dir")
+    folder = Path(given.strip("'\"")) if given else sweep_folder(plan)
+    if "$" not in str(folder) and not writable(folder):
+        raise SegError(f"{folder}: cannot be written to; choose another with hydra.sweep.dir=")
+    extra = {
+        "hydra.sweep.dir": f"'{folder.as_posix()}'",
+        "hydra/hydra_logging": "weakseg_sweep",
+        "hydra/job_logging": "weakseg_sweep",
+    }
+    return [f"{key}={value}" for key, value in extra.items() if key not in plan.fixed]
+
+
+def check_overrides(overrides: list[str], multirun: bool = False) -> "Plan":
+    """Compose the config once, to turn Hydra's many-line refusals into one line; in a sweep, try every value.
+
+    Returns:
+        The jobs; one if it is no sweep.
 
     Raises:
         SegError: naming the override that is wrong, with the nearest that would be right.
     """
     from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    firsts = []
+    from seg.sweep.plan import make_plan
+
     try:
-        for override in OverridesParser.create().parse_overrides(overrides):
-            text = override.input_line or ""
-            if override.is_sweep_override():
-                if not multirun:
-                    raise SegError(f"{text}: several values are a sweep; add -m")
-                text = f"{text.split('=', 1)[0]}={next(iter(override.sweep_string_iterator()))}"
-            if not text.lstrip("+~").startswith("hydra"):
-                firsts.append(text)
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            cfg = compose("config", firsts)
+            loader = GlobalHydra.instance().config_loader()
+            firsts: dict[str, str] = {}
+            for override in OverridesParser.create(config_loader=loader).parse_overrides(overrides):
+                text = override.input_line or ""
+                if override.is_sweep_override():
+                    if not multirun:
+                        raise SegError(f"{text}: several values are a sweep; add -m")
+                    text = f"{text.split('=', 1)[0]}={next(iter(override.sweep_string_iterator()))}"
+                firsts[text.split("=", 1)[0]] = text
+            cfg = compose("config", list(firsts.values()), return_hydra_config=True)
             validate_tree(cfg)
+            params = (cfg.hydra.sweeper.get("params") or {}) if multirun else {}
+            plan = make_plan(params, overrides, loader, str(cfg.hydra.runtime.choices.pipeline))
+            _check_values(plan, cfg, firsts, frozenset(loader.list_groups("")))
     except (HydraException, OmegaConfBaseException) as error:
         raise SegError(explain(error)) from error
+    return plan
+
+
+def _check_values(plan: "Plan", cfg: Any, firsts: dict[str, str], groups: frozenset[str]) -> None:
+    """Every value of every swept key, by itself: a choice is composed, a plain value is set."""
+    from hydra import compose
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    for key, values in plan.swept.items():
+        for value in values:
+            text = f"{key}={value}"
+            if key in groups or not re.fullmatch(r"[\w.]+", key):
+                if firsts.get(key) != text:
+                    compose("config", [*(v for k, v in firsts.items() if k != key), text])
+                continue
+            try:
+                OmegaConf.update(cfg, key, OverridesParser.create().parse_override(text).value(), merge=True)
+            except OmegaConfBaseException as error:
+                raise SegError(f"{text}: {str(error).splitlines()[0]}") from error
 
 
 def explain(error: Exception) -> str:
@@ -121,7 +198,7 @@ def validate_tree(cfg: Any) -> None:
 
     from seg.schema import Config
 
-    unknown = [str(k) for k in cfg if k not in {f.name for f in dataclasses.fields(Config)}]
+    unknown = [str(k) for k in cfg if k not in {"hydra", *(f.name for f in dataclasses.fields(Config))}]
     if unknown:
         raise SegError(f"{', '.join(unknown)}: no such key{_nearest(unknown[0])}; --cfg job shows them all")
 

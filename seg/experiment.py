@@ -1,6 +1,7 @@
 """A pipeline with everything that is measured, drawn and written about it."""
 
 import dataclasses
+import importlib
 import logging
 import time
 from collections.abc import Mapping
@@ -50,12 +51,21 @@ class Experiment:
     started: float = field(default_factory=time.perf_counter)
 
     @classmethod
-    def from_config(cls, cfg: DictConfig) -> "Experiment":
+    def from_config(cls, cfg: DictConfig, store: Store | None = None) -> "Experiment":
         """Instantiate the stages.
+
+        Args:
+            cfg: the composed config.
+            store: one to share with other experiments of this process; None for one of its own.
 
         Raises:
             SegError: for parameters that no stage takes or that are out of range, all together.
         """
+        if cfg.epoch < 1:
+            raise SegError(f"epoch={cfg.epoch}: must be at least 1")
+        panel = cfg.evaluation.panel
+        if not isinstance(panel, int) or panel < 0:
+            raise SegError(f"evaluation.panel={panel}: must be a number of images, 0 for no picture")
         # The stages that Model 0 never touches are not even made: they may lack what they need.
         pool = instantiate(cfg.data.pool, "data.pool")
         seeds = instantiate(cfg.seeds, "seeds")
@@ -74,8 +84,9 @@ class Experiment:
             segmenter = instantiate(cfg.segmenter, "segmenter")
             scores = Predicted(pool=pool, segmenter=segmenter)
             products[f"{type(segmenter.net).__name__} prediction"] = Seeds(scores=scores, threshold=0.5)
-        runtime = Runtime(**{k: v for k, v in cfg.runtime.items() if k != "precision"})
-        return cls(cfg, Store(Path(cfg.store), runtime), pool, products)
+        experiment = cls(cfg, store or Store(Path(cfg.store), make_runtime(cfg)), pool, products)
+        experiment.evaluated(seeds, "test")  # its parameters are checked now, not after the work
+        return experiment
 
     # -- before ----------------------------------------------------------------------------------------
 
@@ -97,9 +108,15 @@ class Experiment:
         for place in (folder, self.store.root):
             if not writable(place):
                 problems.append(f"{place}: cannot be written to; choose another with hydra.run.dir= or store=")
+        try:
+            self.store.runtime.check()
+        except SegError as error:
+            problems.append(str(error))
         for stage in self._stages():
             try:
-                stage.check(self.store)
+                # What is there can't fail any more.
+                if not stage.stored or not self.store.has(stage):
+                    stage.check(self.store)
             except SegError as error:
                 if str(error) not in problems:
                     problems.append(str(error))
@@ -167,13 +184,16 @@ class Experiment:
 
     def metrics(self, stage: Seeds, split: Split) -> Metrics:
         """Figures of one product on one split."""
-        evaluation = self.cfg.evaluation
-        stage_ = Evaluated(masks=stage, split=split, border=evaluation.border, resolution=evaluation.resolution)
-        result: Metrics = self.store.get(stage_)
+        result: Metrics = self.store.get(self.evaluated(stage, split))
         return result
 
-    def report(self, folder: Path) -> None:
-        """Write figures, pictures and what was asked to be exported; print the table."""
+    def evaluated(self, stage: Seeds, split: Split) -> Evaluated:
+        """The stage that measures one product on one split."""
+        border, resolution = self.cfg.evaluation.border, self.cfg.evaluation.resolution
+        return Evaluated(masks=stage, split=split, border=border, resolution=resolution)
+
+    def report(self, folder: Path, figures: bool = True) -> None:
+        """Write the table; pictures, if ``figures`` are wanted; and what was asked to be exported."""
         from seg.report import draw_curves, draw_panel, export_masks
         from seg.table import format_table, write_metrics
 
@@ -186,9 +206,11 @@ class Experiment:
         }
         write_metrics(folder, self.rows, header)
         masks: Mapping[str, MaskSet] = {name: self.store.get(stage) for name, stage in self.products.items()}
-        picture = draw_panel(folder / "panel.png", masks, int(self.cfg.evaluation.panel))
-        trainings = {s.what: s for s in self._stages() if isinstance(s, Training)}
-        curves = draw_curves(folder / "curves.png", trainings, self.store)
+        picture = curves = None
+        if figures:
+            picture = draw_panel(folder / "panel.png", masks, int(self.cfg.evaluation.panel))
+            trainings = {s.what: s for s in self._stages() if isinstance(s, Training)}
+            curves = draw_curves(folder / "curves.png", trainings, self.store)
         if self.cfg.export.masks:
             count = export_masks(folder / "masks", masks, self.store)
             log.info("masks: %s (%d files)", folder / "masks", count)
@@ -196,6 +218,11 @@ class Experiment:
         for path in (picture, curves, folder / "metrics.csv"):
             if path is not None:
                 log.info("%s", path)
+
+
+def make_runtime(cfg: DictConfig) -> Runtime:
+    """The machine's settings in a config."""
+    return Runtime(**{k: v for k, v in cfg.runtime.items() if k != "precision"})
 
 
 def score_name(seeds: Seeds) -> str:
@@ -214,7 +241,6 @@ def instantiate(node: Any, where: str) -> Any:
     Raises:
         SegError: for keys that the stage does not have, and values it refuses.
     """
-    from hydra.utils import get_object
     from hydra.utils import instantiate as hydra_instantiate
 
     problems: list[str] = []
@@ -223,7 +249,9 @@ def instantiate(node: Any, where: str) -> Any:
         if isinstance(value, dict):
             if target := value.get("_target_"):
                 try:
-                    cls = get_object(str(target))
+                    # Not Hydra's get_object, which logs several lines before it raises.
+                    place, _, name = str(target).rpartition(".")
+                    cls = getattr(importlib.import_module(place), name)
                 except Exception:
                     problems.append(f"{path}._target_={target}: no such class; give its whole dotted name")
                     return

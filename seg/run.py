@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from seg import schema
@@ -18,18 +19,21 @@ from seg.errors import SegError
 
 if TYPE_CHECKING:
     from seg.experiment import Experiment
+    from seg.store import Store
 
 log = logging.getLogger("seg")
 
 schema.register()
 
 
-def run(cfg: DictConfig, folder: Path | None) -> "Experiment":
+def run(cfg: DictConfig, folder: Path | None, store: "Store | None" = None, figures: bool = True) -> "Experiment":
     """Run the pipeline that ``cfg`` describes.
 
     Args:
         cfg: the composed config.
         folder: where figures, pictures and exports go; None for a dry run.
+        store: where products are kept, if several runs of this process share one; else the config says.
+        figures: whether to draw the panel and the curves.
 
     Returns:
         The experiment, its stages built and its rows measured.
@@ -39,7 +43,7 @@ def run(cfg: DictConfig, folder: Path | None) -> "Experiment":
     """
     from seg.experiment import Experiment
 
-    experiment = Experiment.from_config(cfg)
+    experiment = Experiment.from_config(cfg, store)
     experiment.acquire()
     if cfg.dry_run or folder is None:
         print(experiment.plan())
@@ -48,19 +52,25 @@ def run(cfg: DictConfig, folder: Path | None) -> "Experiment":
     log.info(experiment.heading())
     experiment.build()
     experiment.measure()
-    experiment.report(folder)
+    experiment.report(folder, figures)
     return experiment
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
-def _hydra_main(cfg: DictConfig) -> None:
-    folder = None if cfg.dry_run else Path(HydraConfig.get().runtime.output_dir)
+def _hydra_main(cfg: DictConfig) -> Any:
+    hydra_cfg = HydraConfig.get()
+    if hydra_cfg.mode == RunMode.MULTIRUN:
+        from seg.sweep.job import run_sweep_job
+
+        return run_sweep_job(cfg, hydra_cfg)
+    folder = None if cfg.dry_run else Path(hydra_cfg.runtime.output_dir)
     try:
-        run(cfg, folder)
+        run(cfg, folder, figures=cfg.figures is not False)
     except SegError as error:
         # Hydra would print a traceback for it; here the message is all there is to say.
         log.error("error: %s", error)
         sys.exit(1)
+    return None
 
 
 def main(arguments: list[str] | None = None) -> Any:
@@ -74,4 +84,7 @@ def main(arguments: list[str] | None = None) -> Any:
 
 
 if __name__ == "__main__":
-    main()
+    # By its name: what other processes of a sweep are sent is found there under it.
+    from seg.run import main as main_by_name
+
+    main_by_name()

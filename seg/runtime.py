@@ -3,9 +3,12 @@
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_type_hints
+
+from seg.errors import SegError
+from seg.stage import coerce
 
 if TYPE_CHECKING:
     import torch
@@ -19,7 +22,7 @@ class Runtime:
     """Settings of the machine, outside of every stage's key.
 
     Attributes:
-        accelerator: ``auto``, ``cpu``, ``cuda``, ``mps``: as Lightning Fabric names them.
+        accelerator: as Lightning Fabric names them.
         devices: how many of them.
         num_nodes: how many machines.
         strategy: Fabric's strategy of distribution.
@@ -29,7 +32,7 @@ class Runtime:
         progress: bars while a stage runs (on a terminal), else a line now and then.
     """
 
-    accelerator: str = "auto"
+    accelerator: Literal["auto", "cpu", "cuda", "gpu", "mps", "tpu"] = "auto"
     devices: int = 1
     num_nodes: int = 1
     strategy: str = "auto"
@@ -38,10 +41,37 @@ class Runtime:
     batch_size: int = 64
     progress: bool = True
 
+    def __post_init__(self) -> None:
+        hints = get_type_hints(type(self))
+        for f in fields(self):
+            value = getattr(self, f.name)
+            try:
+                setattr(self, f.name, coerce(value, hints[f.name]))
+                if f.name != "devices" and type(value) in (int, float) and value < 1:
+                    raise ValueError("must be at least 1")
+            except ValueError as error:
+                raise SegError(f"runtime.{f.name}={value}: {error}") from error
+
+    def check(self) -> None:
+        """Refuse an accelerator that is not there.
+
+        Raises:
+            SegError: naming it.
+        """
+        import torch
+
+        wanted, mps = self.accelerator, torch.backends.mps
+        if (wanted in ("cuda", "gpu") and not (torch.cuda.is_available() or mps.is_available())) or (
+            wanted == "mps" and not mps.is_available()
+        ):
+            raise SegError(f"runtime.accelerator={wanted}: there is none here; use cpu or auto")
+
     @property
     def worker_count(self) -> int:
         """Threads that decode images, at least 1."""
-        return self.workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        if self.workers:
+            return self.workers
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
     @cached_property
     def device(self) -> "torch.device":

@@ -18,6 +18,9 @@ class Config:
     weights: str | None = None
     store: str = "outputs/store"
     dry_run: bool = False
+    figures: bool | None = None
+    select: str | None = None
+    select_by: str = "miou"
     data: dict[str, Any] = field(default_factory=dict)
     classifier: dict[str, Any] = field(default_factory=dict)
     supervision: dict[str, Any] = field(default_factory=dict)

@@ -114,6 +114,7 @@ class Seeds(Stage):
         scores: of the supervision, or of the refiner's walk.
         threshold: foreground from it on, background below it.
         band: scores nearer to the threshold than this are ignored.
+        background_below, foreground_from: the two ends of the ignored band, instead of threshold and band.
         clean_up: any of ``fill_holes``, ``largest_component``, ``closing``, in order.
         radius: of the closing, in pixels of the working resolution.
     """
@@ -122,17 +123,34 @@ class Seeds(Stage):
     what: ClassVar[str] = "threshold"
 
     scores: ScoreStage
-    threshold: float = param(low=0, high=1)
+    threshold: float | None = param(default=None, low=0, high=1)
     band: float = param(default=0.0, low=0, high=1)
+    background_below: float | None = param(default=None, low=0, high=1)
+    foreground_from: float | None = param(default=None, low=0, high=1)
     clean_up: tuple[CleanUp, ...] = param(default=())
     radius: int = param(default=3, low=1)
 
+    def validate(self) -> None:
+        """One way of saying where the bounds are, and the right way round."""
+        given = (self.background_below is not None) + (self.foreground_from is not None)
+        if given == 1 or (given == 0) == (self.threshold is None):
+            raise SegError(
+                f"{type(self).__name__}: give threshold (and band), or both background_below and foreground_from"
+            )
+        low, high = self.bounds
+        if low > high:
+            raise SegError(
+                f"{type(self).__name__}.background_below={low:g}: must not lie above foreground_from={high:g}"
+            )
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Background below the first, foreground from the second on."""
+        if self.threshold is None:
+            assert self.background_below is not None and self.foreground_from is not None
+            return self.background_below, self.foreground_from
+        return max(self.threshold - self.band, 0.0), min(self.threshold + self.band, 1.0)
+
     def load(self, path: Path, store: Store) -> MaskSet:
         """Masks that are made when they are asked for."""
-        return MaskSet(
-            store.get(self.scores),
-            max(self.threshold - self.band, 0.0),
-            min(self.threshold + self.band, 1.0),
-            self.clean_up,
-            self.radius,
-        )
+        return MaskSet(store.get(self.scores), *self.bounds, self.clean_up, self.radius)

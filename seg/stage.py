@@ -208,8 +208,10 @@ def coerce(value: Any, hint: Any) -> Any:
         return _coerce_union(value, typing.get_args(hint))
     if origin is Literal:
         allowed = typing.get_args(hint)
-        if value in allowed:
-            return value
+        for choice in allowed:
+            # The choice itself, for 16.0 == 16; but no 1 for true.
+            if value == choice and isinstance(value, bool) == isinstance(choice, bool):
+                return choice
         raise ValueError("must be one of " + ", ".join(map(str, allowed)))
     if origin is tuple:
         item = typing.get_args(hint)[0]
@@ -219,7 +221,7 @@ def coerce(value: Any, hint: Any) -> Any:
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     if hint is int and isinstance(value, int | float) and not isinstance(value, bool):
-        if value == int(value):
+        if math.isfinite(value) and value == int(value):
             return int(value)
         raise ValueError("must be a whole number")
     if isinstance(hint, type) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):

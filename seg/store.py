@@ -20,8 +20,9 @@ from seg.stage import Stage, file_sha256
 
 log = logging.getLogger(__name__)
 
-#: Loaded products kept open by one process; they are memory maps and small arrays.
-_OPEN_PRODUCTS = 64
+#: Loaded products of one kind of stage that a process keeps open: of two products on two splits, say. A sweep
+#: goes through many epochs; networks and histograms of all of them would not fit.
+_OPEN_PRODUCTS = 4
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Store:
     def __init__(self, root: Path, runtime: Runtime | None = None) -> None:
         self.root = Path(root)
         self.runtime = runtime or Runtime()
-        self._open: OrderedDict[str, Any] = OrderedDict()
+        self._open: dict[str, OrderedDict[str, Any]] = {}
 
     def folder(self, stage: Stage) -> Path:
         """Where the product of ``stage`` is or would be."""
@@ -73,13 +74,13 @@ class Store:
             SegError: bad input met while building; what was already built stays.
         """
         self.ensure(stage)
-        name = f"{type(stage).__name__}/{stage.product}"
-        if name not in self._open:
-            self._open[name] = stage.load(self.folder(stage), self)
-            while len(self._open) > _OPEN_PRODUCTS:
-                self._open.popitem(last=False)
-        self._open.move_to_end(name)
-        return self._open[name]
+        products = self._open.setdefault(type(stage).__name__, OrderedDict())
+        if stage.product not in products:
+            products[stage.product] = stage.load(self.folder(stage), self)
+            while len(products) > _OPEN_PRODUCTS:
+                products.popitem(last=False)
+        products.move_to_end(stage.product)
+        return products[stage.product]
 
     def ensure(self, stage: Stage) -> None:
         """Build ``stage`` and what it needs, as far as they are not there."""
@@ -199,7 +200,7 @@ def read_json(path: Path) -> Any:
     """The content of a JSON file, or None when there is no such file."""
     try:
         return json.loads(path.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 

@@ -56,7 +56,9 @@ class Training(Stage):
     zoom: float = param(default=1.0, above=0, high=1)
     jitter: float = param(default=0.0, low=0, below=1)
     seed: int = param(default=0, low=0)
-    precision: str = param(default="32-true")
+    precision: Literal["32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true"] = param(
+        default="32-true"
+    )
     keep: Literal["all", "last"] = param(default="all", key=False)
 
     def validate(self) -> None:
@@ -243,6 +245,11 @@ def _resume(stage: Training, folder: Path, model: "nn.Module", store: Store) -> 
     # The manifest is written after the state; a kill between the two leaves the state one epoch ahead,
     # and that epoch is trained again from the weights of the one before only if its state is lost.
     done = int(state["epoch"])
+    if done >= stage.wanted:
+        # The state is beyond the wanted epoch, whose weights are gone: only a new start leads to them.
+        log.warning("%s: %s is missing; training anew", type(stage).__name__, folder / stage.file_name)
+        (folder / "manifest.json").unlink()
+        return 0, 0.0, {}
     if done > manifest["epochs_done"]:
         store.write_manifest(stage, folder, float(manifest["seconds"]), {"epochs_done": done})
     model.load_state_dict(state["model"])

@@ -53,7 +53,7 @@ def scan(folder: Path) -> list[os.DirEntry[str]]:
         raise SegError(f"{folder}: cannot be read ({error.strerror or error})") from error
 
 
-def layout_fingerprint(root: Path, cache: Path | None = None) -> str:
+def layout_fingerprint(root: Path, cache: Path | None = None, *, write: bool = True) -> str:
     """Hash of what the data set contains, wherever it lies: names, sizes and contents of its files.
 
     Args:
@@ -61,6 +61,7 @@ def layout_fingerprint(root: Path, cache: Path | None = None) -> str:
         cache: a JSON file that remembers the content hashes of files by name, size and time of change, so
             that a second call opens none of them. It is made if it is missing, and only saves time: it is
             done without where it cannot be read or written.
+        write: whether what was found anew is remembered there.
 
     Returns:
         sha256 in hex over the sorted (relative name, size, sha256 of the content) of images, trimaps, box
@@ -86,7 +87,7 @@ def layout_fingerprint(root: Path, cache: Path | None = None) -> str:
                 files[name] = (len(content), stat.st_mtime_ns, hashlib.sha256(content).hexdigest())
         except OSError as error:
             raise SegError(f"{entry.path}: cannot be read ({error.strerror or error})") from error
-    if cache is not None and known != files:
+    if cache is not None and write and known != files:
         _write_cache(cache, place, files)
     text = "".join(f"{name}\0{size}\0{content}\n" for name, (size, _, content) in sorted(files.items()))
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()

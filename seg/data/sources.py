@@ -58,6 +58,7 @@ class OxfordPet(Source):
         download: fetch it with torchvision, checksums verified, if it is not there.
         title: what the first line of a run calls it.
         cache: a file that remembers the content hashes of the data's files.
+        read_only: leave that file as it is, for a dry run.
     """
 
     stored: ClassVar[bool] = False
@@ -67,6 +68,7 @@ class OxfordPet(Source):
     download: bool = param(default=False, key=False)
     title: str = param(default="oxford_pet", key=False)
     cache: str | None = param(default=None, key=False)
+    read_only: bool = param(default=False, key=False)
 
     def acquire(self) -> None:
         """Download the data if that was asked for and it is not there."""
@@ -97,7 +99,8 @@ class OxfordPet(Source):
         from seg.data.official_layout import layout_fingerprint
 
         self._require()
-        return layout_fingerprint(Path(self.root), Path(self.cache) if self.cache else None)
+        cache = Path(self.cache) if self.cache else None
+        return layout_fingerprint(Path(self.root), cache, write=not self.read_only)
 
     def params(self) -> dict[str, Any]:
         """The content is the identity."""

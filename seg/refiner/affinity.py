@@ -16,6 +16,7 @@ from seg.refiner.walk import random_walk
 from seg.seeds import MaskSet, Seeds
 from seg.stage import Stage, param
 from seg.store import Store
+from seg.supervision.cam import normalise_maps
 from seg.supervision.classifier import Classifier
 from seg.supervision.scores import ScoreMaps, ScoreStage
 from seg.train import Training
@@ -31,7 +32,9 @@ class Affinity(Training):
         classifier: where the backbone starts when there are no weights.
         strides: the backbone's levels that are used.
         channels: width of each level's 1 x 1 convolution and of the embedding.
-        radius: reach of the pairs, in cells of the grid (a quarter of the working resolution).
+        radius: reach of the walk's pairs, in cells of the grid (a quarter of the working resolution).
+        train_radius: reach of the pairs learnt from; wider, for confident seeds of different kinds lie apart.
+        pairs: so many of these pairs' offsets are drawn for every step.
         train_backbone: whether the backbone learns too.
     """
 
@@ -41,9 +44,11 @@ class Affinity(Training):
     backbone: str = param(default="resnet18")
     weights: str | None = param(default=None, file=True)
     classifier: Classifier | None = param(default=None)
-    strides: tuple[int, ...] = param(default=(4, 8, 16, 32))
-    channels: int = param(default=64, low=1)
+    strides: tuple[int, ...] = param(default=(4, 8, 16))
+    channels: int = param(default=32, low=1)
     radius: float = param(default=5.0, above=1)
+    train_radius: float = param(default=12.0, above=1)
+    pairs: int = param(default=8, low=1)
     train_backbone: bool = param(default=False)
 
     def validate(self) -> None:
@@ -60,23 +65,32 @@ class Affinity(Training):
             )
 
     def check(self, store: Store) -> None:
-        """Load the weights once, before anything long."""
-        make_classifier(self.backbone, 2, self.weights)
+        """Load the weights once, before anything long, and see that the backbone has the levels."""
+        self._net(self._backbone())
+
+    def _backbone(self) -> nn.Module:
+        # A classifier without its last stage has no weights for one.
+        return make_classifier(self.backbone, 2, self.weights, self.classifier.stages if self.classifier else 4)
 
     def network(self, store: Store) -> nn.Module:
         """AffinityNet with its backbone's weights and fresh 1 x 1 convolutions."""
-        backbone = make_classifier(self.backbone, 2, self.weights)
+        backbone = self._backbone()
         if self.classifier is not None:
             # By its weights, not the object: a classifier that was dilated lacks the coarse levels.
             _, head = split_at_pooling(backbone, self.backbone)
-            trained = store.get(self.classifier).cpu().state_dict()
+            # The product itself stays where it is: the store hands it to others too.
+            trained = {k: v.cpu() for k, v in store.get(self.classifier).state_dict().items()}
             load_into(backbone, trained, head=head, what="the classifier")
         torch.manual_seed(self.seed)
+        return self._net(backbone)
+
+    def _net(self, backbone: nn.Module) -> AffinityNet:
         return AffinityNet(
             backbone,
             strides=self.strides,
             channels=self.channels,
             radius=self.radius,
+            train_radius=self.train_radius,
             train_backbone=self.train_backbone,
         )
 
@@ -103,7 +117,8 @@ class Affinity(Training):
         """The balanced loss over pairs of confident positions."""
         images, seeds = batch
         net: Any = getattr(model, "module", model)
-        return affinity_loss(model(images), seeds, net.offsets), {}
+        offsets = net.draw_offsets(self.pairs)
+        return affinity_loss(model(images, offsets), seeds, offsets), {}
 
 
 def to_grid(masks: Tensor) -> Tensor:
@@ -118,6 +133,8 @@ class Walk(ScoreStage):
     Attributes:
         scores: of the supervision. affinity: the trained AffinityNet.
         beta: power of the affinities. log_steps: the walk takes ``2 ** log_steps`` steps.
+        rescale: bring each walked map back to [0, 1]; the walk draws all scores towards each other, by how much
+            differs from image to image.
     """
 
     what: ClassVar[str] = "random walk"
@@ -126,6 +143,7 @@ class Walk(ScoreStage):
     affinity: Affinity
     beta: float = param(default=8.0, above=0)
     log_steps: int = param(default=8, low=0, high=16)
+    rescale: bool = param(default=True)
 
     def build(self, out: Path, store: Store) -> dict[str, Any]:
         """Affinities and walk, batch by batch; nothing of size n x n is ever formed."""
@@ -149,7 +167,10 @@ class Walk(ScoreStage):
                     beta=self.beta,
                     steps=2**self.log_steps,
                 )
-                values[part] = walked[:, 0].clamp(0, 1).half().cpu().numpy()
+                walked = walked[:, 0].clamp(0, 1)
+                if self.rescale:
+                    walked = normalise_maps(walked, "minmax")
+                values[part] = walked.half().cpu().numpy()
         values.flush()
         return self.describe(out, data, scores.rows, grid)
 

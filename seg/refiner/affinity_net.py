@@ -45,9 +45,13 @@ class AffinityNet(nn.Module):
 
     Args:
         backbone: a torchvision classifier that already holds its weights; its blocks are used, not copied.
-        strides: the levels to use; the level of a stride is the last block before the next downsampling.
+        strides: the levels to use; the level of a stride is the last block before the next downsampling, and
+            that of stride 1 the image itself.
         channels: width of each level's 1x1 convolution and of the embedding.
-        radius: reach of the pairs in grid positions, see ``pair_offsets``.
+        radius: reach of the walk's pairs in grid positions, see ``pair_offsets``.
+        train_radius: reach of the pairs that are drawn for training. The paper trains on those of the walk; but
+            confident seeds of a smooth score map leave an ignored band wider than that between foreground and
+            background, so that not one pair would be of different kinds, and all affinities would go to 1.
         train_backbone: whether the backbone learns too. Its batch-norm statistics stay fixed either way.
 
     Raises:
@@ -58,13 +62,15 @@ class AffinityNet(nn.Module):
         self,
         backbone: nn.Module,
         *,
-        strides: Sequence[int] = (4, 8, 16, 32),
-        channels: int = 64,
+        strides: Sequence[int] = (4, 8, 16),
+        channels: int = 32,
         radius: float = 5.0,
+        train_radius: float = 12.0,
         train_backbone: bool = False,
     ) -> None:
         super().__init__()
         self.offsets: Offsets = pair_offsets(radius)
+        self.train_offsets: Offsets = pair_offsets(train_radius)
         self.blocks = backbone_blocks(backbone).requires_grad_(train_backbone)
         self.train_backbone = train_backbone
         last, widths = _levels(self.blocks)
@@ -74,7 +80,7 @@ class AffinityNet(nn.Module):
                 f"but {type(backbone).__name__} has {sorted(last)} before its pooling"
             )
         self.taps = [last[stride] for stride in strides]
-        del self.blocks[max(self.taps) + 1 :]
+        del self.blocks[max(self.taps) :]
         # Levels differ in scale by orders of magnitude, and so do channels: bring all to unit spread.
         self.norm = nn.ModuleList(nn.BatchNorm2d(widths[stride], affine=False) for stride in strides)
         self.reduce = nn.ModuleList(nn.Conv2d(widths[stride], channels, 1) for stride in strides)
@@ -92,39 +98,46 @@ class AffinityNet(nn.Module):
 
     def levels(self, images: Tensor) -> list[Tensor]:
         """Feature maps (B, c, S / stride, S / stride) of the strides asked for, of images (B, 3, S, S)."""
-        outputs = []
+        outputs = [images]
         for block in self.blocks:
-            images = block(images)
-            outputs.append(images)
+            outputs.append(block(outputs[-1]))
         return [outputs[tap] for tap in self.taps]
 
     def embed(self, images: Tensor) -> Tensor:
         """Embedding float (B, channels, S / 4, S / 4) of normalised images (B, 3, S, S)."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.train_backbone):
             levels = self.levels(images)
-        grid = [-(-size // 4) for size in images.shape[-2:]]
+        grid = (-(-images.shape[-2] // 4), -(-images.shape[-1] // 4))
         parts = []
         for level, norm, reduce in zip(levels, self.norm, self.reduce, strict=True):
-            part = reduce(norm(level))
+            level = norm(level)
+            if level.shape[-1] > grid[1]:
+                level = F.adaptive_avg_pool2d(level, grid)  # all of a cell's pixels count
+            part = reduce(level)
             parts.append(F.interpolate(part, size=grid, mode="bilinear", align_corners=False))
         mixed: Tensor = self.mix(F.relu(torch.cat(parts, dim=1)))
         return mixed
 
-    def forward(self, images: Tensor) -> Tensor:
+    def draw_offsets(self, count: int = 8, generator: torch.Generator | None = None) -> Offsets:
+        """``count`` of the training pairs' offsets at random: a step with all of them costs 27 times as much."""
+        drawn = torch.randperm(len(self.train_offsets), generator=generator)[:count]
+        return [self.train_offsets[i] for i in drawn.tolist()]
+
+    def forward(self, images: Tensor, offsets: Offsets | None = None) -> Tensor:
         """Affinities float (B, P, S / 4, S / 4) in (0, 1] of normalised images (B, 3, S, S).
 
-        ``[b, p, y, x]`` is that of ``(y, x)`` and ``(y, x) + offsets[p]``; where the partner lies outside the
-        grid the value means nothing.
+        ``[b, p, y, x]`` is that of ``(y, x)`` and ``(y, x) + offsets[p]``, by default with the walk's
+        ``self.offsets``; where the partner lies outside the grid the value means nothing.
         """
-        return pair_affinity(self.embed(images), self.offsets)
+        return pair_affinity(self.embed(images), self.offsets if offsets is None else offsets)
 
 
 @torch.no_grad()
 def _levels(blocks: nn.ModuleList) -> tuple[dict[int, int], dict[int, int]]:
-    """By stride: the index of the last block that has it, and the number of its channels."""
-    last, widths = {}, {}
+    """By stride: how many blocks lead to its last output (0: the image itself), and how many channels that has."""
+    last, widths = {1: 0}, {1: 3}
     x = torch.zeros(1, 3, 64, 64)
-    for i, block in enumerate(blocks.eval()):
+    for i, block in enumerate(blocks.eval(), 1):
         x = block(x)
         stride = 64 // x.shape[-1]
         last[stride], widths[stride] = i, x.shape[1]

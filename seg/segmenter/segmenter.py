@@ -30,8 +30,9 @@ def focal_loss(logits: Tensor, masks: Tensor, gamma: float = 2.0) -> Tensor:
     """
     known = masks != 255
     cross_entropy = F.binary_cross_entropy_with_logits(logits, (masks == 1).to(logits.dtype), reduction="none")
-    chance_of_truth = torch.exp(-cross_entropy)
-    loss = (1 - chance_of_truth) ** gamma * cross_entropy
+    # Never quite 0: for gamma below 1 the power has no finite slope there.
+    doubt = (1 - torch.exp(-cross_entropy)).clamp_min(torch.finfo(logits.dtype).tiny)
+    loss = doubt**gamma * cross_entropy
     return torch.where(known, loss, 0).sum() / known.sum().clamp_min(1)
 
 

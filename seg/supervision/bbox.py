@@ -59,7 +59,7 @@ class BoxScores(ScoreStage):
         if missing := int((~data.is_test[pool.rows]).sum()) - len(boxes):
             log.info("boxes: %d trainval images have none and are left out", missing)
         write_bbox_list(
-            out / "trimaps_bbox.txt", [(data.ids[r], *box) for r, several in boxes.items() for box in several]
+            out / "trimaps_bbox.txt", [(data.ids[r], box) for r, several in boxes.items() for box in several]
         )
         shape = (self.resolution, self.resolution)
         values = [

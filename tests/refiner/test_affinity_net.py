@@ -29,7 +29,7 @@ def backbone(name: str = "resnet18") -> nn.Module:
     ],
 )
 def test_levels_of_torchvision_backbones(name: str, widths: list[int]) -> None:
-    net = AffinityNet(backbone(name))
+    net = AffinityNet(backbone(name), strides=(4, 8, 16, 32))
     levels = net.levels(torch.zeros(1, 3, 64, 64))
     assert [level.shape[1] for level in levels] == widths
     assert [level.shape[2] for level in levels] == [16, 8, 4, 2]
@@ -39,12 +39,12 @@ def test_levels_of_torchvision_backbones(name: str, widths: list[int]) -> None:
 def test_last_level_is_the_backbones_own_last_map() -> None:
     model = backbone().eval()
     images = torch.rand(1, 3, 64, 64)
-    last = AffinityNet(model).levels(images)[-1]
+    last = AffinityNet(model, strides=(32,)).levels(images)[-1]
     assert torch.allclose(model.fc(last.mean((2, 3))), model(images), atol=1e-5)
 
 
 def test_missing_level_is_refused() -> None:
-    with pytest.raises(SegError, match=r"stride \[4, 64\], but ResNet has \[2, 4, 8, 16, 32\]"):
+    with pytest.raises(SegError, match=r"stride \[4, 64\], but ResNet has \[1, 2, 4, 8, 16, 32\]"):
         AffinityNet(backbone(), strides=(4, 64))
 
 
@@ -52,9 +52,7 @@ def test_affinity_is_exp_of_the_mean_distance() -> None:
     embedding = torch.randn(1, 6, 5, 7)
     affinity = pair_affinity(embedding, NEAR)
     for p, (dy, dx) in enumerate(NEAR):
-        distance = (
-            sum(abs(float(embedding[0, c, 2, 3] - embedding[0, c, 2 + dy, 3 + dx])) for c in range(6)) / 6
-        )
+        distance = sum(abs(float(embedding[0, c, 2, 3] - embedding[0, c, 2 + dy, 3 + dx])) for c in range(6)) / 6
         assert float(affinity[0, p, 2, 3]) == pytest.approx(math.exp(-distance), abs=1e-6)
     assert (pair_affinity(torch.ones(1, 6, 5, 7), NEAR)[:, 0, :, :-1] == 1).all()
 
@@ -134,3 +132,24 @@ def test_training_learns_the_seeds() -> None:
 
 def test_uneven_input_is_on_a_grid_of_its_quarter() -> None:
     assert AffinityNet(backbone())(torch.rand(1, 3, 72, 104)).shape == (1, 34, 18, 26)
+
+
+def test_training_pairs_reach_farther_than_the_walks() -> None:
+    net = AffinityNet(backbone(), train_radius=12)
+    assert set(net.offsets) < set(net.train_offsets)
+    drawn = net.draw_offsets(6, torch.Generator().manual_seed(0))
+    assert len(set(drawn)) == 6
+    assert set(drawn) <= set(net.train_offsets)
+    assert drawn != net.draw_offsets(6, torch.Generator().manual_seed(1))
+    net.eval()
+    images = torch.rand(1, 3, 64, 64)
+    here = net.offsets.index((2, -1))
+    assert torch.allclose(net(images, [(2, -1)])[:, 0], net(images)[:, here])
+
+
+def test_wide_band_leaves_mixed_pairs_only_in_the_training_reach() -> None:
+    seeds = torch.full((1, 30, 30), 255)
+    seeds[:, :, :10] = 1
+    seeds[:, :, 17:] = 0
+    assert not pair_labels(seeds, pair_offsets(5))[2].any()
+    assert pair_labels(seeds, pair_offsets(12))[2].any()

@@ -1,0 +1,1 @@
+"""Hydra looks for plugins in this namespace, and nowhere else."""

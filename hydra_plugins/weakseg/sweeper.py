@@ -1,0 +1,50 @@
+"""A sweeper that finds a sweep again: it runs what is not done, and tries again what failed.
+
+Hydra imports every plugin at the start of every program that uses it, so nothing of ours is imported before
+it is needed.
+"""
+
+import sys
+from typing import Any
+
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+class ResumingSweeper(Sweeper):
+    """Hydra's basic sweeper with spans, skipping, cheap jobs and any launcher.
+
+    Args:
+        params: what is swept unless the command line says otherwise: ``{epoch: 1..20}``.
+        max_batch_size: so many jobs are given to the launcher at a time; null for all, or for one per core
+            where the launcher starts a process for each job at once.
+    """
+
+    def __init__(self, params: DictConfig | None = None, max_batch_size: int | None = None) -> None:
+        self.params = dict(params or {})
+        self.max_batch_size = max_batch_size
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Called by Hydra."""
+        from seg.sweep.loader import SharingLoader
+
+        loader = SharingLoader(hydra_context.config_loader)
+        self.config = config
+        self.hydra_context = HydraContext(config_loader=loader, callbacks=hydra_context.callbacks)
+        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=self.hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Run the jobs that are not done; called by Hydra."""
+        from seg.errors import SegError
+        from seg.sweep.run import run_sweep
+
+        try:
+            return run_sweep(self, arguments)
+        except SegError as error:
+            # Hydra would print a traceback; the message is all there is to say.
+            sys.exit(f"error: {error}")

@@ -1,0 +1,138 @@
+"""A sweep from its plan to its summary: what the sweeper plugin does."""
+
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from seg.errors import SegError
+from seg.store import read_json
+from seg.sweep.identity import identity
+from seg.sweep.plan import Job, Plan, make_plan
+from seg.sweep.progress import watching
+from seg.sweep.results import RECORD, Results, Row, Session
+
+
+def run_sweep(sweeper: Any, arguments: Sequence[str]) -> list[Any]:
+    """Run the jobs of a sweep that are not done.
+
+    Args:
+        sweeper: :class:`hydra_plugins.weakseg.sweeper.ResumingSweeper`, set up.
+        arguments: the command line's overrides.
+
+    Returns:
+        What the launcher returned of the jobs that it was given.
+    """
+    config, loader = sweeper.config, sweeper.hydra_context.config_loader
+    folder = Path(config.hydra.sweep.dir)
+    plan = make_plan(sweeper.params, arguments, loader)
+    jobs = plan.jobs
+    workers = parallel_jobs(config, len(jobs), sweeper.max_batch_size)
+    extra = shared_threads(plan, workers)
+    started_with = {job.folder: [*job.overrides, *extra, f"hydra.sweep.subdir='{job.folder}'"] for job in jobs}
+    identities = _identities(config, loader, started_with)
+    done = {job.folder: row for job in jobs if (row := finished(folder, job, identities[job.folder])) is not None}
+    pending = [job for job in jobs if job.folder not in done]
+    if config.dry_run:
+        print(f"sweep: {len(jobs)} jobs, {len(done)} done, {len(pending)} to run, in {folder}")
+        return []
+    if pending:
+        refuse_hopeless(config, loader, started_with[pending[0].folder], started_with[pending[-1].folder], folder)
+    session = Session(list(plan.swept), len(jobs), len(done), time.time(), identities)
+    session.write(folder)
+    OmegaConf.save(config, folder / "multirun.yaml")
+    Results(folder, list(plan.swept)).write(list(done.values()))
+    print(f"sweep: {len(jobs)} jobs, {len(done)} done before; {folder}", file=sys.stderr, flush=True)
+    batch = sweeper.max_batch_size or (workers if _starts_all_at_once(config) else len(jobs))
+    os.environ["WEAKSEG_SWEEP_WORKERS"] = str(workers)
+    returned: list[Any] = []
+    elsewhere = any(name in str(config.hydra.launcher._target_) for name in ("submitit", "ray"))
+    with watching(folder, session, elsewhere):
+        for start in range(0, len(pending), batch):
+            part = [started_with[job.folder] for job in pending[start : start + batch]]
+            returned += sweeper.launcher.launch(part, initial_job_idx=start)
+    if sys.stderr.isatty() and pending:
+        print(file=sys.stderr)
+    return returned
+
+
+def _identities(config: Any, loader: Any, jobs: Mapping[str, list[str]]) -> dict[str, str | None]:
+    """By job folder; computed once per combination of config groups, which is what changes the rest."""
+    known: dict[tuple[str, ...], str | None] = {}
+    out = {}
+    for folder, overrides in jobs.items():
+        signature = loader.signature(overrides)
+        if signature not in known:
+            known[signature] = identity(loader.load_sweep_config(config, overrides))
+        out[folder] = known[signature]
+    return out
+
+
+def refuse_hopeless(config: Any, loader: Any, first: list[str], last: list[str], folder: Path) -> None:
+    """Refuse a sweep all of whose jobs would fail alike: both its ends do, for the same reason.
+
+    Raises:
+        SegError: the reason, such as data that are not there.
+    """
+    from seg.experiment import Experiment
+    from seg.sweep.job import shared_store
+
+    reasons = []
+    for overrides in (first, last):
+        cfg = loader.load_sweep_config(config, overrides)
+        try:
+            experiment = Experiment.from_config(cfg, shared_store(cfg))
+            experiment.acquire()
+            experiment.check(folder)
+        except SegError as error:
+            reasons.append(str(error))
+    if len(reasons) == 2 and reasons[0] == reasons[1]:
+        raise SegError(reasons[0])
+
+
+def finished(folder: Path, job: Job, wanted: str | None) -> Row | None:
+    """The row of a job that was done before and would give the same again, else None."""
+    record = read_json(folder / job.folder / RECORD)
+    if not record or wanted is None or record.get("identity") != wanted or record["row"].get("status") != "ok":
+        return None
+    row: Row = record["row"]
+    return row
+
+
+def parallel_jobs(config: Any, pending: int, batch: int | None) -> int:
+    """How many jobs run at the same time on this machine; 1 where the launcher leaves that to a cluster."""
+    launcher = config.hydra.launcher
+    target = str(launcher._target_)
+    cores = available_cores()
+    if "joblib" in target:
+        workers = int(launcher.n_jobs)
+        workers = workers if workers > 0 else max(1, cores + 1 + workers)
+    elif _starts_all_at_once(config):
+        workers = batch or cores
+    elif "ray" in target and launcher.ray.init.get("address") is None:
+        workers = max(1, int(cores / max(launcher.ray.remote.get("num_cpus") or 1, 0.01)))
+    else:
+        return 1
+    return max(1, min(workers, pending))
+
+
+def _starts_all_at_once(config: Any) -> bool:
+    return str(config.hydra.launcher._target_).endswith("submitit_launcher.LocalLauncher")
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def shared_threads(plan: Plan, workers: int) -> list[str]:
+    """Overrides that give each of several jobs its share of the cores, unless they were given."""
+    if workers == 1:
+        return []
+    share = max(1, available_cores() // workers)
+    keys = ("runtime.threads", "runtime.workers")
+    return [f"{key}={share}" for key in keys if key not in plan.fixed and key not in plan.swept]

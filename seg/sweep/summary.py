@@ -1,0 +1,122 @@
+"""The end of a sweep: the best choice, the picture, and what failed."""
+
+import math
+import sys
+import textwrap
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from seg.store import atomic_path
+from seg.sweep.figure import draw_sweep
+from seg.sweep.results import Results, Row, Session, number
+
+#: Failed jobs that the summary lists; the CSV has them all.
+MOST_FAILURES = 20
+
+#: Swept keys that a classifier's accuracy can tell something about.
+_OF_CLASSIFIER = ("epoch", "seed", "backbone", "weights", "data.size")
+
+
+def summarise(folder: Path) -> int:
+    """Write ``best.yaml`` and ``miou.png``, print the summary.
+
+    Args:
+        folder: of the sweep.
+
+    Returns:
+        How many jobs failed or are missing.
+    """
+    session = Session.read(folder)
+    if session is None:
+        return 0
+    rows = Results(folder, session.swept).read()
+    best = best_row(rows)
+    failed = [row for row in rows if row["status"] != "ok"]
+    missing = session.total - len(rows)
+    lines = [
+        f"sweep: {session.total} jobs, {session.skipped} done before, {len(failed)} failed"
+        + (f", {missing} missing" if missing else "")
+        + f", {time.time() - session.started:.1f} s"
+    ]
+    if best is not None:
+        write_best(folder, session.swept, rows, best)
+        lines += describe_best(session.swept, rows, best)
+        paths = [folder / "best.yaml", draw_sweep(folder / "miou.png", rows, session.swept, best)]
+        lines += [str(path) for path in (Results(folder, session.swept).path, *paths) if path is not None]
+        lines.append(f"next: python -m seg.run pipeline=cam_affinity select='{folder}'")
+    lines += _failures(session.swept, failed)
+    print("\n".join(lines), flush=True)
+    sys.stderr.flush()
+    return len(failed) + missing
+
+
+def best_row(rows: Sequence[Row], key: str = "miou") -> Row | None:
+    """The row with the highest figure; of equal ones the first. None if there is no figure."""
+    good = [row for row in rows if row["status"] == "ok" and not math.isnan(number(row[key]))]
+    return max(good, key=lambda row: number(row[key])) if good else None
+
+
+def write_best(folder: Path, swept: Sequence[str], rows: Sequence[Row], best: Row) -> None:
+    """Write ``best.yaml``: the choice by mIoU, and the one that needs no mask."""
+    from omegaconf import OmegaConf
+
+    document: dict[str, Any] = {
+        "miou": {
+            "rule": _rule(best),
+            "overrides": [f"{key}={best[key]}" for key in swept],
+            "miou": number(best["miou"]),
+            "images": int(number(best["images"])),
+            "job": best["folder"],
+        }
+    }
+    blind = without_masks(swept, rows)
+    if blind is not None:
+        document["held_out_accuracy"] = blind
+    with atomic_path(folder / "best.yaml") as tmp:
+        tmp.write_text(OmegaConf.to_yaml(OmegaConf.create(document)))
+
+
+def without_masks(swept: Sequence[str], rows: Sequence[Row]) -> dict[str, Any] | None:
+    """The choice by the classifier's accuracy on held-out images, for the keys that it can judge."""
+    keys = [key for key in swept if key in _OF_CLASSIFIER or key.startswith("classifier.")]
+    best = best_row(rows, "held_out_accuracy")
+    if best is None or not keys:
+        return None
+    return {
+        "rule": "highest accuracy of the classifier on held-out trainval images; no mask was used",
+        "overrides": [f"{key}={best[key]}" for key in keys],
+        "held_out_accuracy": number(best["held_out_accuracy"]),
+    }
+
+
+def _rule(best: Row) -> str:
+    return f"highest mIoU of '{best['stage']}' on {best['split']} images; their masks were used"
+
+
+def describe_best(swept: Sequence[str], rows: Sequence[Row], best: Row) -> list[str]:
+    """The choices in lines."""
+    cell = " ".join(f"{key}={best[key]}" for key in swept)
+    figures = (
+        f"mIoU {number(best['miou']):.4f} (IoU bg {number(best['iou_background']):.4f}, "
+        f"fg {number(best['iou_foreground']):.4f}; {best['images']} {best['split']} images)"
+    )
+    lines = [f"best: {cell}  {figures}", f"  by the {_rule(best)}"]
+    blind = without_masks(swept, rows)
+    if blind is not None:
+        lines.append(
+            f"  without masks (select_by=held_out_accuracy): {' '.join(blind['overrides'])}  "
+            f"accuracy {blind['held_out_accuracy']:.4f}"
+        )
+    return lines
+
+
+def _failures(swept: Sequence[str], failed: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines = [f"failed: {len(failed)}; the same command tries them again"] if failed else []
+    for row in failed[:MOST_FAILURES]:
+        cell = " ".join(f"{key}={row[key]}" for key in swept)
+        lines.append("  " + textwrap.shorten(f"{cell}: {row['error']}", 200, placeholder=" ..."))
+    if len(failed) > MOST_FAILURES:
+        lines.append(f"  and {len(failed) - MOST_FAILURES} more, see the table")
+    return lines

@@ -1,0 +1,108 @@
+"""One tiny drawn data set, prepared once per session, and a classifier trained on it for two epochs."""
+
+import os
+
+# Before anything imports PyTorch: these tests are many small operators, which threads only slow down.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from seg.data.prepared import Pool, Prepared, PreparedData
+from seg.data.sources import ToyPets
+from seg.runtime import Runtime
+from seg.store import Store
+from seg.supervision.classifier import Classifier
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def runtime() -> Runtime:
+    return Runtime(accelerator="cpu", workers=1, progress=False, batch_size=16)
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory, runtime: Runtime) -> Store:
+    """A store shared by the session: tests add to it and take nothing away."""
+    return Store(tmp_path_factory.mktemp("store"), runtime)
+
+
+@pytest.fixture
+def new_store(tmp_path: Path, runtime: Runtime) -> Store:
+    """An empty store of the test's own."""
+    return Store(tmp_path / "store", runtime)
+
+
+@pytest.fixture(scope="session")
+def prepared() -> Prepared:
+    return Prepared(source=ToyPets(images=32, breeds=2, size=48), size=64)
+
+
+@pytest.fixture(scope="session")
+def data(store: Store, prepared: Prepared) -> PreparedData:
+    made: PreparedData = store.get(prepared)
+    return made
+
+
+@pytest.fixture(scope="session")
+def pool(prepared: Prepared) -> Pool:
+    return Pool(data=prepared)
+
+
+@pytest.fixture(scope="session")
+def classifier(prepared: Prepared) -> Classifier:
+    return Classifier(data=prepared, epochs=2, batch_size=8, stages=3, output_stride=16)
+
+
+@pytest.fixture
+def official(tmp_path: Path) -> Callable[..., Path]:
+    """Write a small folder in the official layout: two classes, images of other sizes than square."""
+
+    def write(
+        name: str = "pets", trainval: int = 6, test: int = 2, without_truth: tuple[str, ...] = ()
+    ) -> Path:
+        root = tmp_path / name
+        folder = root / "oxford-iiit-pet"
+        for part in ("images", "annotations/trimaps", "annotations/xmls"):
+            (folder / part).mkdir(parents=True)
+        rng = np.random.default_rng(0)
+        lists: dict[str, list[str]] = {"trainval": [], "test": []}
+        for label, breed in enumerate(("Abyssinian", "beagle"), 1):
+            for number in range(1, trainval // 2 + test // 2 + 1):
+                stem = f"{breed}_{number}"
+                split = "trainval" if number <= trainval // 2 else "test"
+                lists[split].append(f"{stem} {label} {label} 1")
+                height, width = 40 + number, 60 + label
+                pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / "images" / f"{stem}.jpg")
+                trimap = np.full((height, width), 2, np.uint8)
+                trimap[8:31, 10:41] = 3
+                trimap[10:29, 12:39] = 1
+                if stem not in without_truth:
+                    Image.fromarray(trimap).save(folder / "annotations/trimaps" / f"{stem}.png")
+                if split == "trainval":
+                    (folder / "annotations/xmls" / f"{stem}.xml").write_text(
+                        f"<annotation><filename>{stem}.jpg</filename><size><width>{width}</width>"
+                        f"<height>{height}</height><depth>3</depth></size><object><name>pet</name><bndbox>"
+                        "<xmin>13</xmin><ymin>11</ymin><xmax>25</xmax><ymax>20</ymax></bndbox></object>"
+                        "</annotation>"
+                    )
+        for split, lines in lists.items():
+            (folder / "annotations" / f"{split}.txt").write_text("\n".join(lines) + "\n")
+        return root
+
+    return write
+
+
+@pytest.fixture
+def manifest() -> Callable[[Path], dict[str, Any]]:
+    """Read a product's manifest."""
+    return lambda folder: json.loads((folder / "manifest.json").read_text())

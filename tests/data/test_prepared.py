@@ -1,0 +1,160 @@
+"""Every image decoded once."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from seg.data.decode import decode_image
+from seg.data.prepared import Pool, Prepared, PreparedData, split_counts
+from seg.data.sources import OxfordPet
+from seg.errors import SegError
+from seg.store import Store
+
+Official = Callable[..., Path]
+
+
+def make(root: Path, **changed: object) -> Prepared:
+    return Prepared(source=OxfordPet(root=str(root)), **{"size": 32} | changed)  # type: ignore[arg-type]
+
+
+def picture(root: Path, name: str) -> Path:
+    return root / "oxford-iiit-pet/images" / f"{name}.jpg"
+
+
+def test_the_arrays(new_store: Store, official: Official) -> None:
+    root = official(without_truth=("beagle_2",))
+    data: PreparedData = new_store.get(make(root))
+    assert data.images.shape == (8, 32, 32, 3) and data.truth.shape == (8, 32, 32) and data.side == 32
+    assert isinstance(data.images, np.memmap)
+    assert data.classes == ("Abyssinian", "beagle") and not data.is_toy
+    assert data.is_test.sum() == 2 and not data.is_test[:6].any()
+    for row, name in enumerate(data.ids):
+        image, size = decode_image(picture(root, name), 32)
+        np.testing.assert_array_equal(data.images[row], image)
+        assert tuple(data.sizes[row]) == size
+        assert data.classes[data.labels[row]] == name.rpartition("_")[0]
+        assert data.row_of[name] == row
+        assert bool(data.boxes[row]) == (not data.is_test[row])
+    without = data.row_of["beagle_2"]
+    assert data.has_truth.tolist() == [row != without for row in range(8)]
+    assert (data.truth[without] == 255).all()
+    with pytest.raises(SegError, match="beagle_2: this image has no truth"):
+        data.original_truth(without)
+
+
+def test_the_truth(new_store: Store, official: Official) -> None:
+    data: PreparedData = new_store.get(make(official()))
+    row = data.row_of["beagle_2"]
+    original = data.original_truth(row)
+    expected = np.zeros((42, 62), np.uint8)
+    expected[8:31, 10:41] = 2
+    expected[10:29, 12:39] = 1
+    np.testing.assert_array_equal(original, expected)
+    small = Image.fromarray(expected).resize((32, 32), Image.Resampling.NEAREST)
+    np.testing.assert_array_equal(data.truth[row], np.asarray(small))
+
+
+def test_decoded_once(new_store: Store, official: Official, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[str] = []
+
+    def counting(path: Path, size: int | None = None) -> object:
+        decoded.append(path.stem)
+        return decode_image(path, size)
+
+    monkeypatch.setattr("seg.data.prepared.decode_image", counting)
+    root = official()
+    new_store.get(make(root))
+    assert len(decoded) == len(set(decoded)) == 8
+    Store(new_store.root, new_store.runtime).get(make(root))
+    assert len(decoded) == 8
+    new_store.get(make(root, size=64))
+    assert len(decoded) == 16
+
+
+def test_a_truncated_image_is_named_skipped_and_counted(
+    new_store: Store, official: Official, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = official()
+    path = picture(root, "Abyssinian_2")
+    path.write_bytes(path.read_bytes()[:400])
+    stage = make(root, max_bad_share=0.2)
+    with caplog.at_level(logging.INFO):
+        data: PreparedData = new_store.get(stage)
+    assert any("skipped" in m and "Abyssinian_2.jpg" in m for m in caplog.messages)
+    assert len(data) == 7 and "Abyssinian_2" not in data.ids
+    assert data.images.shape[0] == data.truth.shape[0] == len(data.labels) == len(data.boxes) == 7
+    # What follows it has moved up together.
+    row = data.row_of["beagle_1"]
+    np.testing.assert_array_equal(data.images[row], decode_image(picture(root, "beagle_1"), 32)[0])
+    assert data.original_truth(row).shape == tuple(data.sizes[row])
+    notes = (new_store.manifest(stage) or {})["notes"]
+    assert notes["images"] == 7 and len(notes["unreadable"]) == 1
+
+
+def test_too_many_of_them_are_an_error_that_names_them(new_store: Store, official: Official) -> None:
+    root = official()
+    for name in ("Abyssinian_2", "beagle_4"):
+        picture(root, name).write_bytes(b"\xff\xd8\xff")
+    with pytest.raises(SegError, match=r"2 of 8 images are unreadable, more than .*=0.2.*Abyssinian_2") as error:
+        new_store.get(make(root, max_bad_share=0.2))
+    assert "\n" not in str(error.value)
+    assert not new_store.has(make(root))
+    # The share is no part of what the product is.
+    assert make(root, max_bad_share=0.25).key == make(root).key
+    assert len(new_store.get(make(root, max_bad_share=0.25))) == 6
+
+
+def test_quirks_are_counted_and_named(
+    new_store: Store, official: Official, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = official(without_truth=("beagle_1",))
+    Image.open(picture(root, "beagle_2")).convert("L").save(picture(root, "beagle_2"), "JPEG")
+    trimap = root / "oxford-iiit-pet/annotations/trimaps/beagle_3.png"
+    Image.open(trimap).resize((30, 20), Image.Resampling.NEAREST).save(trimap)
+    with caplog.at_level(logging.INFO):
+        data = new_store.get(make(root))
+    said = [m for m in caplog.messages if m.startswith("data:")]
+    for what, name in (("grey images: 1", "beagle_2"), ("another size", "beagle_3"), ("without a trimap", "beagle_1")):
+        assert any(what in m and name in m for m in said), what
+    row = data.row_of["beagle_3"]
+    assert data.original_truth(row).shape == tuple(data.sizes[row])
+
+
+@pytest.mark.parametrize("size", [100, 31, 0])
+def test_the_side_is_a_multiple_of_32(tmp_path: Path, size: int) -> None:
+    with pytest.raises(SegError, match=r"size=") as error:
+        make(tmp_path, size=size)
+    if size == 100:
+        assert "such as 128" in str(error.value)
+
+
+def test_the_pool(new_store: Store, official: Official) -> None:
+    data = make(official(trainval=12, test=8, without_truth=("beagle_1", "beagle_7", "beagle_8")))
+    chosen = {
+        name: new_store.get(Pool(data=data, **changed)).rows  # type: ignore[arg-type]
+        for name, changed in {
+            "all": {},
+            "truth": {"images": "truth"},
+            "limit": {"limit": 3},
+            "both": {"images": "truth", "limit": 2},
+        }.items()
+    }
+    prepared: PreparedData = new_store.get(data)
+    assert chosen["all"].tolist() == list(range(20))
+    assert prepared.has_truth[chosen["truth"]].all() and len(chosen["truth"]) == 17
+    assert split_counts(prepared, chosen["limit"]) == {"trainval": 3, "test": 3}
+    assert split_counts(prepared, chosen["both"]) == {"trainval": 2, "test": 2}
+    assert prepared.has_truth[chosen["both"]].all()
+    assert len(set(prepared.labels[chosen["limit"]])) == 2  # spread over the list, not its beginning
+    assert all((np.diff(rows) > 0).all() for rows in chosen.values())
+
+
+def test_a_pool_of_truths_without_any(new_store: Store, official: Official) -> None:
+    names = tuple(f"{b}_{n}" for b in ("beagle", "Abyssinian") for n in range(1, 5))
+    pool = Pool(data=make(official(without_truth=names)), images="truth")
+    with pytest.raises(SegError, match="no image of the data has a truth; use pool.images=all"):
+        new_store.get(pool)

@@ -1,0 +1,145 @@
+"""AffinityNet and the walk as stages."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from seg.backbones import make_classifier
+from seg.data.augment import normalise
+from seg.data.prepared import Pool, PreparedData
+from seg.errors import SegError
+from seg.refiner.affinity import Affinity, Refined, Unrefined, Walk, to_grid
+from seg.refiner.walk import random_walk
+from seg.seeds import Seeds
+from seg.store import Store
+from seg.supervision.cam import CAM
+from seg.supervision.classifier import Classifier
+from seg.supervision.mask import TruthScores
+
+
+@pytest.fixture(scope="module")
+def full(prepared: Any) -> Classifier:
+    """A classifier with all of its stages: AffinityNet starts from it."""
+    return Classifier(data=prepared, epochs=1, batch_size=8)
+
+
+@pytest.fixture
+def cam(pool: Pool, full: Classifier) -> CAM:
+    return CAM(pool=pool, classifier=full)
+
+
+def make(cam: CAM, **changed: Any) -> Affinity:
+    options = {"classifier": cam.classifier, "epochs": 1, "batch_size": 8, "channels": 8, "lr": 1e-3} | changed
+    return Affinity(seeds=Seeds(scores=cam, threshold=0.5, band=0.1), **options)
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("weights") / "resnet18.pth"
+    torch.manual_seed(7)
+    torch.save(make_classifier("resnet18", 37, None).state_dict(), path)
+    return str(path)
+
+
+def test_the_classifier_is_upstream_only_without_weights(pool: Pool, cam: CAM, file: str) -> None:
+    boxes = Seeds(scores=TruthScores(pool=pool), threshold=0.5)
+    one = Affinity(seeds=boxes, classifier=cam.classifier)
+    assert one.upstream().keys() == {"seeds", "classifier"}
+    two = Affinity(seeds=boxes, classifier=cam.classifier, weights=file)
+    assert two.classifier is None and two.upstream().keys() == {"seeds"}
+    assert not any(isinstance(stage, Classifier) for stage in two.walk())
+    assert two.key == Affinity(seeds=boxes, weights=file).key != one.key
+
+
+def test_refusals(cam: CAM) -> None:
+    with pytest.raises(SegError, match="AffinityNet needs weights= .* or a classifier"):
+        make(cam, classifier=None)
+    with pytest.raises(SegError, match="backbone=mobilenet_v2 has no weights and cannot start from .* resnet18"):
+        make(cam, backbone="mobilenet_v2")
+    with pytest.raises(SegError, match="Affinity.radius=1"):
+        make(cam, radius=1)
+
+
+def test_what_is_sure_to_fail_is_refused_before_any_work(cam: CAM, new_store: Store) -> None:
+    with pytest.raises(SegError, match=r"wants levels of stride \[5\]"):
+        make(cam, strides=[5]).check(new_store)
+    with pytest.raises(SegError, match="no such file"):
+        make(cam, weights="none.pth").check(new_store)
+    assert not new_store.root.exists()
+
+
+def test_the_backbone_starts_where_it_is_told(store: Store, cam: CAM, file: str) -> None:
+    trained = store.get(cam.classifier).state_dict()
+    net = make(cam).network(store).state_dict()
+    assert any(torch.equal(v, trained["layer3.1.conv2.weight"]) for v in net.values())
+    net = make(cam, weights=file).network(store).state_dict()
+    given = torch.load(file, weights_only=True)["layer3.1.conv2.weight"]
+    assert any(torch.equal(v, given) for v in net.values())
+
+
+def test_only_trainval_is_trained_on(store: Store, data: PreparedData, cam: CAM) -> None:
+    stage = make(cam)
+    seeds = store.get(stage.seeds)
+    assert data.is_test[seeds.rows].any()
+    assert seeds.rows[stage.samples(store)].tolist() == np.flatnonzero(~data.is_test).tolist()
+
+
+def test_a_batch_is_on_the_networks_grid(store: Store, cam: CAM) -> None:
+    stage = make(cam)
+    images, seeds = stage.batch(np.asarray([0, 3]), torch.Generator().manual_seed(0), store)
+    assert images.shape == (2, 3, 64, 64) and seeds.shape == (2, 16, 16) and seeds.dtype == torch.uint8
+    assert stage.network(store)(images).shape[2:] == (16, 16)
+
+
+def test_labels_go_to_the_grid_unblended() -> None:
+    masks = torch.zeros(1, 10, 8, dtype=torch.uint8)
+    masks[0, 4:8, :4], masks[0, 8:, :] = 1, 255
+    assert to_grid(masks).tolist() == [[[0, 0], [1, 0], [255, 255]]]
+
+
+def test_the_walk_is_that_of_the_networks_affinities(store: Store, data: PreparedData, cam: CAM) -> None:
+    affinity = make(cam)
+    walk = Walk(scores=cam, affinity=affinity, log_steps=4)
+    scores = store.get(walk)
+    assert scores.values.shape == (32, 16, 16) and scores.rows.tolist() == store.get(cam).rows.tolist()
+    net, before = store.get(affinity), store.get(cam)
+    with torch.inference_mode():
+        start = torch.from_numpy(before.at(np.asarray([9]), (16, 16)))[:, None]
+        pairs = net(normalise(data.images[[9]]))
+        expected = random_walk(pairs, start, offsets=net.offsets, beta=8.0, steps=16)[0, 0]
+    np.testing.assert_allclose(scores.values[9], expected, atol=2e-3)
+    after = np.asarray(scores.values, np.float32)
+    starts = before.at(np.arange(32), (16, 16))
+    assert (after.max((1, 2)) <= starts.max((1, 2)) + 1e-3).all()  # an average never leaves the range
+    assert (after.min((1, 2)) >= starts.min((1, 2)) - 1e-3).all()
+    refined = store.get(Refined(scores=walk, threshold=0.5))
+    np.testing.assert_array_equal(refined.at(np.arange(2)), scores.at(np.arange(2)) >= np.float32(0.5))
+
+
+def test_unknown_scores_start_undecided(store: Store, pool: Pool, cam: CAM, tmp_path: Path) -> None:
+    truth = TruthScores(pool=pool)  # its border is unknown
+    walk = Walk(scores=truth, affinity=make(cam), log_steps=0, beta=1e6)  # so strong a power: nothing moves
+    walk.build(tmp_path, store)
+    values = np.load(tmp_path / "scores.npy")
+    starts = store.get(truth).at(np.arange(len(values)), (16, 16))
+    assert np.isnan(starts).any()
+    np.testing.assert_allclose(values, np.nan_to_num(starts, nan=0.5), atol=1e-3)
+
+
+def test_without_a_refiner_the_seeds_are_the_masks(store: Store, cam: CAM) -> None:
+    seeds = Seeds(scores=cam, threshold=0.5)
+    assert store.get(Unrefined(seeds=seeds)) is store.get(seeds)
+
+
+def test_training_moves_the_loss_of_true_seeds_down(store: Store, pool: Pool, file: str) -> None:
+    stage = Affinity(
+        seeds=Seeds(scores=TruthScores(pool=pool), threshold=0.5), weights=file, epochs=3, batch_size=8, channels=8
+    )
+    store.ensure(stage)
+    history = stage.history(store)
+    assert history["loss"].iloc[-1] < history["loss"].iloc[0]
+    assert F.relu(torch.tensor(history["loss"].to_numpy())).gt(0).all()

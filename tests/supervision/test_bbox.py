@@ -1,0 +1,92 @@
+"""Boxes to score maps."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seg.data.boxes import body_box, gaussian_score
+from seg.data.prepared import Pool, Prepared, PreparedData
+from seg.data.sources import OxfordPet
+from seg.errors import SegError
+from seg.seeds import Seeds
+from seg.store import Store
+from seg.supervision.bbox import BoxScores
+
+
+def test_trainvals_boxes_become_gaussians(store: Store, data: PreparedData, pool: Pool) -> None:
+    stage = BoxScores(pool=pool, resolution=16)
+    scores = store.get(stage)
+    assert scores.rows.tolist() == np.flatnonzero(~data.is_test).tolist()  # nothing of test
+    assert scores.values.shape == (len(scores.rows), 16, 16)
+    for position in (0, 5):
+        row = scores.rows[position]
+        height, width = map(int, data.sizes[row])
+        expected = gaussian_score(np.asarray(data.boxes[row]), (height, width), (16, 16))
+        np.testing.assert_allclose(scores.values[position], expected, atol=1e-3)
+        # The peak is the box's centre.
+        y, x = np.unravel_index(np.argmax(scores.values[position]), (16, 16))
+        left, top, right, bottom = data.boxes[row][0]
+        assert abs((x + 0.5) * width / 16 - (left + right) / 2) <= width / 16 + 1
+        assert abs((y + 0.5) * height / 16 - (top + bottom) / 2) <= height / 16 + 1
+
+
+def test_the_list_of_boxes(store: Store, data: PreparedData, pool: Pool) -> None:
+    stage = BoxScores(pool=pool, resolution=16)
+    store.ensure(stage)
+    lines = (store.folder(stage) / "trimaps_bbox.txt").read_text().splitlines()
+    assert len(lines) == (~data.is_test).sum()
+    name, *box = lines[0].split()
+    assert Path(name).stem == data.ids[0] and [float(v) for v in box] == data.boxes[0][0]
+
+
+def test_body_boxes_are_the_truths_and_marked_as_an_oracle(
+    store: Store, data: PreparedData, pool: Pool
+) -> None:
+    head, body = (BoxScores(pool=pool, resolution=16, box_source=s) for s in ("xml", "trimap"))  # type: ignore[arg-type]
+    assert body.is_oracle and not head.is_oracle
+    assert Seeds(scores=body, threshold=0.5).is_oracle and not Seeds(scores=head, threshold=0.5).is_oracle
+    scores = store.get(body)
+    assert not data.is_test[scores.rows].any()
+    lines = (store.folder(body) / "trimaps_bbox.txt").read_text().splitlines()
+    box = body_box(data.original_truth(int(scores.rows[0])))
+    assert box is not None and [float(v) for v in lines[0].split()[1:]] == list(box)
+
+
+def test_options_change_the_maps(store: Store, pool: Pool) -> None:
+    plain, clipped, wide = (
+        store.get(BoxScores(pool=pool, resolution=16, **changed)).values.astype(np.float32)
+        for changed in ({}, {"clip": True}, {"scale": 2.0})
+    )
+    assert (clipped == 0).sum() > (plain == 0).sum()
+    assert (wide >= plain - 1e-3).all() and wide.mean() > plain.mean()
+
+
+def test_several_boxes_and_none(new_store: Store, official: Callable[..., Path]) -> None:
+    root = official()
+    xmls = root / "oxford-iiit-pet/annotations/xmls"
+    several = (xmls / "beagle_1.xml").read_text()
+    second = (
+        "<object><bndbox><xmin>40</xmin><ymin>30</ymin><xmax>50</xmax><ymax>38</ymax></bndbox></object>"
+    )
+    (xmls / "beagle_1.xml").write_text(several.replace("</annotation>", f"{second}</annotation>"))
+    (xmls / "beagle_2.xml").unlink()
+    pool = Pool(data=Prepared(source=OxfordPet(root=str(root)), size=32))
+    scores = new_store.get(BoxScores(pool=pool, resolution=41))
+    data = scores.data
+    assert data.row_of["beagle_2"] not in scores.rows and len(scores) == 5
+    position = int(np.searchsorted(scores.rows, data.row_of["beagle_1"]))
+    values = np.asarray(scores.values[position], np.float32)
+    height, width = data.sizes[data.row_of["beagle_1"]]
+    for x, y in ((19, 15.5), (45, 34)):  # both centres are peaks
+        assert values[int(y * 41 / height), int(x * 41 / width)] > 0.9
+
+
+def test_without_any_box_the_way_out_is_named(new_store: Store, official: Callable[..., Path]) -> None:
+    root = official()
+    for path in (root / "oxford-iiit-pet/annotations/xmls").iterdir():
+        path.unlink()
+    pool = Pool(data=Prepared(source=OxfordPet(root=str(root)), size=32))
+    with pytest.raises(SegError, match=r"no trainval image of the pool has a box.*box_source=trimap"):
+        new_store.get(BoxScores(pool=pool))

@@ -1,0 +1,137 @@
+"""Class activation maps against their definition."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from seg.data.augment import normalise
+from seg.data.prepared import Pool, PreparedData
+from seg.runtime import Runtime
+from seg.store import Store
+from seg.supervision.cam import CAM, class_activation_maps, normalise_maps
+from seg.supervision.classifier import Classifier
+
+
+def test_the_mean_of_the_map_is_the_logit_less_its_bias(
+    store: Store, data: PreparedData, classifier: Classifier
+) -> None:
+    model = store.get(classifier)
+    features, weight, bias = classifier.parts(model)
+    images = normalise(data.images[np.arange(6)])
+    with torch.inference_mode():
+        logits, maps = model(images), features(images)
+    for label in range(len(data.classes)):
+        cam = class_activation_maps(maps, weight, torch.full((6,), label))
+        torch.testing.assert_close(cam.mean((1, 2)) + bias[label], logits[:, label], rtol=1e-4, atol=1e-5)
+
+
+def test_the_map_is_the_weighted_sum_of_the_channels() -> None:
+    features = torch.arange(2 * 3 * 2 * 2).reshape(2, 3, 2, 2).float()
+    weight = torch.tensor([[1.0, 0, 0], [0, 2, -1]])
+    cam = class_activation_maps(features, weight, torch.tensor([1, 0]))
+    assert torch.equal(cam[0], 2 * features[0, 1] - features[0, 2])
+    assert torch.equal(cam[1], features[1, 0])
+
+
+def test_normalisation() -> None:
+    maps = torch.tensor([[[-2.0, 0], [1, 2]], [[3, 3], [3, 3]], [[-3, -2], [-1, -1]]])
+    minmax, relu = normalise_maps(maps, "minmax"), normalise_maps(maps, "relu")
+    assert minmax[0].flatten().tolist() == [0, 0.5, 0.75, 1]
+    assert relu[0].flatten().tolist() == [0, 0, 0.5, 1]
+    assert minmax[1].eq(0).all() and relu[1].eq(1).all()  # constant; and positive everywhere
+    assert minmax[2].flatten().tolist() == [0, 0.5, 1, 1] and relu[2].eq(0).all()
+
+
+def make(pool: Pool, classifier: Classifier, **changed: Any) -> CAM:
+    return CAM(pool=pool, classifier=classifier, **changed)
+
+
+def maps_of(cam: CAM, store: Store, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    features, weight, bias = cam.classifier.parts(store.get(cam.classifier))
+    with torch.inference_mode():
+        return cam._maps(features.eval(), weight, bias, images, labels)
+
+
+def test_every_image_of_the_pool_gets_a_map(
+    store: Store, data: PreparedData, pool: Pool, classifier: Classifier
+) -> None:
+    cam = make(pool, classifier)
+    scores = store.get(cam)
+    assert scores.values.shape == (32, 4, 4) and scores.values.dtype == np.float16
+    assert scores.rows.tolist() == list(range(32))
+    values = np.asarray(scores.values, np.float32).reshape(32, -1)
+    assert (values.min(1) == 0).all() and (values.max(1) == 1).all()
+    folder = store.folder(cam)
+    assert (folder / "ids.txt").read_text().split() == data.ids
+    # By hand, for the image's own label.
+    features, weight, _ = classifier.parts(store.get(classifier))
+    with torch.inference_mode():
+        fmap = features(normalise(data.images[[3]]))[0]
+    by_hand = torch.einsum("chw,c->hw", fmap, weight[data.labels[3]])
+    by_hand = (by_hand - by_hand.min()) / (by_hand.max() - by_hand.min())
+    np.testing.assert_allclose(values[3].reshape(4, 4), by_hand.numpy(), atol=2e-3)
+
+
+def test_the_batch_size_changes_nothing(
+    store: Store, tmp_path: Path, pool: Pool, classifier: Classifier
+) -> None:
+    cam = make(Pool(data=pool.data, limit=3), classifier)
+    together = store.get(cam).values
+    cam.build(tmp_path, Store(store.root, Runtime("cpu", batch_size=1, progress=False)))
+    np.testing.assert_allclose(np.load(tmp_path / "scores.npy"), together, atol=2e-3)
+
+
+def test_flip_makes_the_maps_equivariant(
+    store: Store, data: PreparedData, pool: Pool, classifier: Classifier
+) -> None:
+    images, labels = normalise(data.images[np.arange(4)]), torch.from_numpy(data.labels[:4])
+    plain, flipped = make(pool, classifier), make(pool, classifier, flip=True)
+    maps, mirrored = (maps_of(flipped, store, x, labels) for x in (images, images.flip(3)))
+    torch.testing.assert_close(mirrored, maps.flip(2), atol=1e-4, rtol=1e-4)
+    maps, mirrored = (maps_of(plain, store, x, labels) for x in (images, images.flip(3)))
+    assert (mirrored - maps.flip(2)).abs().max() > 1e-3  # so the test above says something
+
+
+def test_scales_are_averaged_on_the_finest_grid(
+    store: Store, data: PreparedData, pool: Pool, classifier: Classifier
+) -> None:
+    images, labels = normalise(data.images[np.arange(4)]), torch.from_numpy(data.labels[:4])
+    single = {s: maps_of(make(pool, classifier, scales=[s]), store, images, labels) for s in (0.5, 1, 1.5)}
+    assert [single[s].shape[1:] for s in (0.5, 1, 1.5)] == [(2, 2), (4, 4), (6, 6)]
+    several = maps_of(make(pool, classifier, scales=[0.5, 1.5, 1]), store, images, labels)
+    up = [F.interpolate(single[s][:, None], (6, 6), mode="bilinear")[:, 0] for s in (0.5, 1, 1.5)]
+    torch.testing.assert_close(several, normalise_maps(sum(up), "minmax"), atol=1e-5, rtol=1e-4)  # type: ignore[arg-type]
+    assert several.amin() == 0 and several.amax() == 1
+
+
+def test_the_predicted_class_is_the_classifiers(
+    store: Store, data: PreparedData, pool: Pool, classifier: Classifier
+) -> None:
+    images = normalise(data.images[np.arange(32)])
+    with torch.inference_mode():
+        answers = store.get(classifier)(images).argmax(1)
+    predicted = maps_of(make(pool, classifier, target="predicted"), store, images, torch.zeros(32).long())
+    assert torch.equal(predicted, maps_of(make(pool, classifier), store, images, answers))
+    other = maps_of(make(pool, classifier), store, images, 1 - answers)
+    assert not torch.allclose(predicted, other)
+
+
+def test_the_parameters_enter_the_key(pool: Pool, classifier: Classifier) -> None:
+    keys = {
+        make(pool, classifier, **changed).key
+        for changed in ({}, {"flip": True}, {"scales": [1, 2]}, {"target": "predicted"}, {"normalisation": "relu"})
+    }
+    assert len(keys) == 5
+    later = Classifier(data=classifier.data, epochs=2, epoch=1, batch_size=8, stages=3, output_stride=16)
+    assert later.key == classifier.key
+    assert make(pool, later).key not in keys
+
+
+@pytest.mark.parametrize("scales", [[0.0], [5.0], 1.0])
+def test_refusals(pool: Pool, classifier: Classifier, scales: Any) -> None:
+    with pytest.raises(Exception, match=r"CAM.scales="):
+        make(pool, classifier, scales=scales)

@@ -1,0 +1,99 @@
+"""What the classifier is trained on, and on what not."""
+
+import numpy as np
+import pytest
+import torch
+
+from seg.data.augment import normalise
+from seg.data.prepared import Prepared, PreparedData
+from seg.errors import SegError
+from seg.store import Store
+from seg.supervision.classifier import Classifier
+
+
+def test_nothing_of_test_and_nothing_held_out_is_trained_on(
+    store: Store, data: PreparedData, prepared: Prepared
+) -> None:
+    stage = Classifier(data=prepared, hold_out=0.3)
+    trained, held = stage._rows(store)
+    assert trained.tolist() == stage.samples(store).tolist()
+    assert len(held) > 0 and not set(trained) & set(held)
+    assert sorted([*trained, *held]) == np.flatnonzero(~data.is_test).tolist()
+    for label in range(len(data.classes)):  # drawn by class
+        own = (data.labels == label) & ~data.is_test
+        assert (data.labels[held] == label).sum() == int(0.3 * own.sum())
+    assert Classifier(data=prepared, hold_out=0.3, seed=1)._rows(store)[1].tolist() != held.tolist()
+
+
+def test_without_a_share_held_out_all_of_trainval_is_trained_on(
+    store: Store, data: PreparedData, prepared: Prepared
+) -> None:
+    stage = Classifier(data=prepared, hold_out=0)
+    assert stage.samples(store).tolist() == np.flatnonzero(~data.is_test).tolist()
+    assert stage.held_out(torch.nn.Identity(), store) == {}
+
+
+def test_held_out_accuracy(store: Store, data: PreparedData, prepared: Prepared) -> None:
+    class Always(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.tensor([[0.0, 1.0]]).expand(len(images), 2)
+
+    stage = Classifier(data=prepared, hold_out=0.5)
+    held = stage._rows(store)[1]
+    expected = float((data.labels[held] == 1).mean())
+    assert stage.held_out(Always(), store) == {"held_out_accuracy": pytest.approx(expected)}
+
+
+def test_a_batch(store: Store, data: PreparedData, prepared: Prepared) -> None:
+    rows = np.asarray([3, 1])
+    plain = Classifier(data=prepared, flip=False)
+    images, labels = plain.batch(rows, torch.Generator(), store)
+    assert torch.equal(images, normalise(data.images[rows]))
+    assert labels.tolist() == data.labels[rows].tolist()
+    small = Classifier(data=prepared, flip=False, train_size=32)
+    assert small.batch(rows, torch.Generator(), store)[0].shape == (2, 3, 32, 32)
+
+
+def test_batch_norm_is_estimated_anew(store: Store, data: PreparedData, prepared: Prepared) -> None:
+    stage = Classifier(data=prepared, stages=3, output_stride=16, recalibrate=10, hold_out=0)
+    torch.manual_seed(0)
+    model = stage.network(store).eval()
+    norm = model.bn1
+    seen = []
+    hook = norm.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach()))
+    stage.after_epoch(model, store)
+    hook.remove()
+    (first,) = seen
+    assert len(first) == 10
+    torch.testing.assert_close(norm.running_mean, first.mean((0, 2, 3)), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(norm.running_var, first.var((0, 2, 3)), rtol=1e-3, atol=1e-4)
+    assert norm.momentum == 0.1
+
+
+def test_the_cut_gives_the_linear_layers_weights(store: Store, classifier: Classifier) -> None:
+    model = store.get(classifier)
+    features, weight, bias = classifier.parts(model)
+    assert weight.shape == (2, 256) and bias.shape == (2,)
+    assert torch.equal(weight, model.fc.weight) and not weight.requires_grad
+    with torch.inference_mode():
+        assert features(torch.zeros(1, 3, 64, 64)).shape == (1, 256, 4, 4)
+
+
+def test_output_stride_makes_the_map_finer(store: Store, prepared: Prepared) -> None:
+    for stages, stride, side in ((4, 32, 2), (4, 16, 4), (4, 8, 8), (3, 16, 4), (3, 8, 8)):
+        stage = Classifier(data=prepared, stages=stages, output_stride=stride)
+        features = stage.parts(stage.network(store).eval())[0]
+        with torch.inference_mode():
+            assert features(torch.zeros(1, 3, 64, 64)).shape[2:] == (side, side)
+
+
+def test_bad_weights_are_refused_before_any_work(new_store: Store, prepared: Prepared) -> None:
+    with pytest.raises(SegError, match=r"weights=none\.pth: no such file"):
+        Classifier(data=prepared, weights="none.pth").check(new_store)
+    with pytest.raises(SegError, match="CAM needs global average pooling"):
+        Classifier(data=prepared, backbone="alexnet").check(new_store)
+    assert not new_store.root.exists()

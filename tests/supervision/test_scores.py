@@ -1,0 +1,44 @@
+"""Score maps: what is written is read, and upsampled by one rule."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from seg.data.prepared import PreparedData
+from seg.supervision.scores import ScoreStage, StoredScores, upsample
+
+
+def random_maps(n: int, *shape: int) -> np.ndarray:
+    return np.random.default_rng(0).random((n, *shape), np.float32)
+
+
+def test_upsampling_is_bilinear_without_aligned_corners() -> None:
+    values = random_maps(3, 5, 4)
+    expected = F.interpolate(torch.from_numpy(values)[:, None], (17, 30), mode="bilinear", align_corners=False)
+    np.testing.assert_array_equal(upsample(values, (17, 30)), expected[:, 0].numpy())
+    assert upsample(values, (5, 4)) is values
+    # By hand: half of a step is half of the difference.
+    np.testing.assert_allclose(
+        upsample(np.asarray([[[0, 1]]], np.float32), (1, 4)), [[[0, 0.25, 0.75, 1]]], atol=1e-6
+    )
+
+
+def test_what_is_saved_is_read(tmp_path: Path, data: PreparedData) -> None:
+    stage, rows, values = ScoreStage(), np.asarray([4, 7]), random_maps(2, 3, 3)
+    assert stage.save(tmp_path, data, rows, values) == {"images": 2, "resolution": [3, 3]}
+    scores = stage.read(tmp_path, data)
+    assert scores.values.dtype == np.float16 and isinstance(scores.values, np.memmap)
+    np.testing.assert_array_equal(scores.values, values.astype(np.float16))
+    assert scores.rows.tolist() == [4, 7]
+    assert (tmp_path / "ids.txt").read_text() == f"{data.ids[4]}\n{data.ids[7]}\n"
+
+
+def test_scores_at_positions(data: PreparedData) -> None:
+    scores = StoredScores(data, np.arange(4), random_maps(4, 2, 2).astype(np.float16))
+    made = scores.at(np.asarray([2, 0]))
+    assert made.dtype == np.float32 and made.shape == (2, 64, 64)
+    np.testing.assert_array_equal(made[1], upsample(scores.values[:1].astype(np.float32), (64, 64))[0])
+    assert scores.at(np.asarray([1]), (30, 41)).shape == (1, 30, 41)
+    assert [b.tolist() for b in scores.batches(3)] == [[0, 1, 2], [3]]

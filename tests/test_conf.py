@@ -1,0 +1,154 @@
+"""Every file of conf/: it composes, it instantiates, and no key of it is read by nobody."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+
+from seg import schema
+from seg.cli import CONF
+from seg.data.sources import OxfordPet, ToyPets
+from seg.experiment import Experiment
+from seg.refiner.affinity import Refined, Unrefined
+from seg.runtime import Runtime
+from seg.segmenter.segmenter import Predicted
+from seg.supervision.bbox import BoxScores
+from seg.supervision.cam import CAM
+from seg.supervision.mask import TruthScores
+
+FILES = sorted(p.relative_to(CONF).as_posix() for p in CONF.rglob("*.yaml"))
+#: Hydra's own groups have no choices of ours to compose.
+CHOICES = [f.removesuffix(".yaml").rpartition("/")[::2] for f in FILES if "/" in f and not f.startswith("hydra/")]
+SUPERVISIONS = {"cam": CAM, "bbox": BoxScores, "mask": TruthScores}
+SEGMENTERS = sorted(choice for group, choice in CHOICES if group == "segmenter")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _conf() -> Iterator[None]:
+    GlobalHydra.instance().clear()
+    schema.register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+
+
+def experiment(*overrides: str) -> Experiment:
+    return Experiment.from_config(compose("config", list(overrides)))
+
+
+def targets(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every mapping with a ``_target_``, with its place."""
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield path, node
+        for key, child in node.items():
+            yield from targets(child, f"{path}.{key}")
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if not f.startswith("hydra/")])
+def test_every_key_beside_a_target_is_a_parameter_of_it(file: str) -> None:
+    for path, node in targets(yaml.safe_load((CONF / file).read_text())):
+        if path.startswith(".hydra"):  # of Hydra's own kind, not stages
+            continue
+        cls = get_object(node["_target_"])
+        names = {f.name for f in dataclasses.fields(cls)}
+        assert set(node) - {"_target_"} <= names, f"{file}{path}"
+        required = {
+            f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING
+        }
+        assert required <= set(node), f"{file}{path}"
+
+
+@pytest.mark.parametrize(("group", "choice"), [c for c in CHOICES if c[0] != "sweep"], ids=lambda part: part)
+def test_every_choice_composes_and_instantiates(
+    group: str, choice: str, official: Callable[..., Path]
+) -> None:
+    override = f"{group}={choice}"
+    overrides = [override, f"data.root={official()}"] if override == "data=oxford_pet" else [override]
+    made = experiment(*overrides)
+    assert made.store.plan(made.products) or not made.products
+    assert isinstance(made.source, OxfordPet if override == "data=oxford_pet" else ToyPets)
+
+
+def test_every_key_at_the_top_is_in_the_schema_and_the_reverse() -> None:
+    cfg = compose("config")
+    assert {str(k) for k in cfg} == {f.name for f in dataclasses.fields(schema.Config)}
+
+
+def test_the_runtimes_keys_are_the_runtimes() -> None:
+    assert set(compose("config").runtime) - {"precision"} == {f.name for f in dataclasses.fields(Runtime)}
+
+
+@pytest.mark.parametrize("supervision", SUPERVISIONS)
+@pytest.mark.parametrize("refiner", ["affinity", "none"])
+def test_all_combinations(supervision: str, refiner: str) -> None:
+    for segmenter in SEGMENTERS:
+        made = experiment(f"supervision={supervision}", f"refiner={refiner}", f"segmenter={segmenter}")
+        stages = made._stages()
+        assert any(isinstance(s, SUPERVISIONS[supervision]) for s in stages) == (
+            supervision != "mask" or refiner != "none" or segmenter != "none"
+        )
+        assert any(isinstance(s, Refined) for s in stages) == (refiner == "affinity")
+        predicted = [s for s in stages if isinstance(s, Predicted)]
+        assert len(predicted) == (segmenter != "none")
+        if predicted:
+            learnt = predicted[0].segmenter.masks
+            assert isinstance(learnt, Refined if refiner == "affinity" else Unrefined)
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "choices"),
+    {
+        "cam": ("cam", "none", "none"),
+        "cam_affinity": ("cam", "affinity", "none"),
+        "bbox": ("bbox", "none", "none"),
+        "bbox_affinity": ("bbox", "affinity", "none"),
+        "full": ("mask", "none", "unet"),
+    }.items(),
+)
+def test_a_pipeline_picks_one_of_each_and_the_command_line_wins(
+    pipeline: str, choices: tuple[str, str, str]
+) -> None:
+    def chosen(*overrides: str) -> tuple[str, ...]:
+        runtime = compose("config", list(overrides), return_hydra_config=True).hydra.runtime.choices
+        return tuple(runtime[group] for group in ("supervision", "refiner", "segmenter"))
+
+    assert chosen(f"pipeline={pipeline}") == choices
+    other = {"supervision": "bbox", "refiner": "affinity", "segmenter": "deeplabv3"}
+    for place, (group, choice) in enumerate(other.items()):
+        expected = (*choices[:place], choice, *choices[place + 1 :])
+        assert chosen(f"pipeline={pipeline}", f"{group}={choice}") == expected
+
+
+def test_without_a_pipeline_it_is_model_0_which_trains_the_classifier_alone() -> None:
+    from seg.train import Training
+
+    made = experiment("epoch=3", "threshold=0.35")
+    assert {type(s).__name__ for s in made._stages() if isinstance(s, Training)} == {"Classifier"}
+    assert made.products["seeds"].threshold == 0.35
+
+
+def test_equal_trees_share_their_products() -> None:
+    """A sweep trains one classifier, and its thresholds share the CAM."""
+    one, two = (experiment(f"threshold={t}").products["seeds"] for t in (0.3, 0.4))
+    assert one.key != two.key and one.scores.key == two.scores.key
+    three = experiment("threshold=0.3", "epoch=5").products["seeds"].scores
+    assert three.classifier.key == one.scores.classifier.key  # type: ignore[attr-defined]
+    assert three.key != one.scores.key
+
+
+def test_interpolated_values_reach_every_place() -> None:
+    made = experiment("pipeline=cam_affinity", "segmenter=unet_resnet18", "weights=w.pth", "seed=3", "data.size=64")
+    resolved = OmegaConf.to_container(made.cfg, resolve=True)
+    assert isinstance(made.cfg, DictConfig) and isinstance(resolved, dict)
+    for path, node in targets(resolved):
+        for key, value in (("weights", "w.pth"), ("seed", 3)):
+            if key in node and "source" not in path:
+                assert node[key] == value, path
+    assert {s.size for s in made._stages() if type(s).__name__ == "Prepared"} == {64}  # type: ignore[attr-defined]

@@ -1,0 +1,324 @@
+"""The entrypoint, as a newcomer uses it and as one mistypes it."""
+
+import csv
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from PIL import Image
+
+from seg import run as entrypoint
+from seg.backbones import make_classifier
+
+TINY = [
+    "data.prepared.source.images=24",
+    "data.prepared.source.breeds=2",
+    "data.prepared.source.size=48",
+    "data.size=64",
+    "epoch=1",
+    "threshold=0.5",
+    "runtime.accelerator=cpu",
+    "runtime.threads=1",
+    "evaluation.panel=2",
+]
+AFFINITY = ["pipeline=cam_affinity", "refiner.scores.affinity.epochs=1", "refiner.scores.affinity.channels=8"]
+UNET = ["segmenter=unet", "segmenter.epochs=1", "segmenter.net.width=4", "segmenter.net.depth=2"]
+
+
+def module(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """``python -m seg.run`` in a folder of its own."""
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [sys.executable, "-m", "seg.run", *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture
+def call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., tuple[int, str]]]:
+    """The entrypoint within this process, in an empty folder: exit status and all that it printed."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["seg.run"])
+    handlers, level = logging.root.handlers[:], logging.root.level
+
+    def run(*arguments: str) -> tuple[int, str]:
+        capfd.readouterr()
+        GlobalHydra.instance().clear()
+        sys.argv[1:] = []
+        try:
+            entrypoint.main(list(arguments))
+            status = 0
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        out, err = capfd.readouterr()
+        return status, out + err
+
+    yield run
+    GlobalHydra.instance().clear()
+    for handler in set(logging.root.handlers) - set(handlers):
+        handler.close()
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+
+
+def files(folder: Path) -> set[str]:
+    return {p.relative_to(folder).as_posix() for p in folder.rglob("*")}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, "subprocess.CompletedProcess[str]"]:
+    """One run through every stage, from nothing."""
+    folder = tmp_path_factory.mktemp("run")
+    done = module(folder, *TINY, *AFFINITY, *UNET, "export.masks=true", "hydra.run.dir=out")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder, done
+
+
+def test_the_first_line_says_that_it_is_a_toy(
+    finished: tuple[Path, "subprocess.CompletedProcess[str]"],
+) -> None:
+    first = finished[1].stdout.splitlines()[0]
+    assert "toy_pets" in first and "TOY" in first
+
+
+def test_the_figures(finished: tuple[Path, "subprocess.CompletedProcess[str]"]) -> None:
+    folder, done = finished
+    with (folder / "out/metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    stages = {(row["stage"], row["split"]) for row in rows}
+    names = ["CAM (label) >= 0.5", "seeds", "refined masks", "PlainUNet prediction"]
+    assert stages == {(name, split) for name in names for split in ("trainval", "test")}
+    assert all(0 <= float(row["miou"]) <= 1 and int(row["images"]) > 0 for row in rows)
+    assert json.loads((folder / "out/metrics.json").read_text())
+    for name in names:  # and on the terminal
+        assert name in done.stdout
+    assert re.search(r"evaluation set: \d+ trainval \+ \d+ test \(border: ignore", done.stdout)
+    assert "out/panel.png" in done.stdout
+
+
+def test_the_pictures(finished: tuple[Path, "subprocess.CompletedProcess[str]"]) -> None:
+    for name in ("panel.png", "curves.png"):
+        with Image.open(finished[0] / "out" / name) as image:
+            assert min(image.size) > 200
+
+
+def test_the_exported_masks_are_named_by_image_and_of_its_size(
+    finished: tuple[Path, "subprocess.CompletedProcess[str]"],
+) -> None:
+    folder = finished[0]
+    exported = sorted((folder / "out/masks").iterdir())
+    assert len(exported) == 4
+    (toy,) = (folder / "outputs/store/ToyPets").glob("*/manifest.json")
+    (images,) = toy.parent.rglob("images")
+    sizes = {}
+    for path in images.glob("*.jpg"):
+        with Image.open(path) as image:
+            sizes[path.stem] = image.size
+    for product in exported:
+        assert {p.stem for p in product.iterdir()} == set(sizes)
+        for path in product.iterdir():
+            with Image.open(path) as mask:
+                assert mask.size == sizes[path.stem]
+                assert set(np.unique(np.asarray(mask)).tolist()) <= {0, 128, 255}
+
+
+def test_a_second_run_builds_nothing_and_says_the_same(
+    finished: tuple[Path, "subprocess.CompletedProcess[str]"], call: Callable[..., tuple[int, str]]
+) -> None:
+    folder = finished[0]
+    store = folder / "outputs/store"
+    before = {p: p.stat().st_mtime_ns for p in store.rglob("*") if p.is_file()}
+    status, said = call(*TINY, *AFFINITY, *UNET, f"store={store}", "hydra.run.dir=out")
+    assert status == 0 and "building" not in said, said
+    after = {p: p.stat().st_mtime_ns for p in store.rglob("*") if p.is_file()}
+    assert {p: t for p, t in after.items() if p.suffix != ".lock"} == {
+        p: t for p, t in before.items() if p.suffix != ".lock"
+    }
+    assert Path("out/metrics.csv").read_bytes() == (folder / "out/metrics.csv").read_bytes()
+
+
+def test_a_dry_run_over_it_prints_what_is_built_and_what_is_not(
+    finished: tuple[Path, "subprocess.CompletedProcess[str]"], call: Callable[..., tuple[int, str]]
+) -> None:
+    folder = finished[0]
+    before = files(folder)
+    same = [*TINY, *AFFINITY, *UNET, f"store={folder / 'outputs/store'}", "dry_run=true"]
+    status, said = call(*same)
+    assert status == 0 and "[built: " in said and "[build: " not in said
+    status, said = call(*same, "refiner.scores.beta=4", "epoch=2")
+    assert re.search(r"\+ +Walk \w+ +\[build: needs ", said)
+    assert re.search(r"\+ +Classifier \w+@2 +\[extend: has 1 epochs, 2 wanted\]", said)
+    assert re.search(r"= +Prepared \w+ +\[built: ", said)
+    assert files(folder) == before and files(Path.cwd()) == set()
+
+
+def test_a_dry_run_leaves_nothing_behind(call: Callable[..., tuple[int, str]]) -> None:
+    status, said = call("pipeline=cam_affinity", "segmenter=unet", "dry_run=true")
+    assert status == 0, said
+    assert re.search(r"\+ +ToyPets \w+ +\[build: not in the store\]", said)
+    assert files(Path.cwd()) == set()
+
+
+def test_a_dry_run_on_real_data_leaves_nothing_behind(
+    call: Callable[..., tuple[int, str]], official: Callable[..., Path]
+) -> None:
+    root = official()
+    before = files(root)
+    status, said = call("data=oxford_pet", f"data.root={root}", "weights=null", "dry_run=true")
+    assert status == 0 and "OxfordPet" in said
+    assert files(Path.cwd()) == set() and files(root) == before
+
+
+def test_model_0_trains_no_affinitynet(call: Callable[..., tuple[int, str]]) -> None:
+    status, said = call("dry_run=true")
+    assert status == 0 and "Classifier" in said
+    assert not any(name in said for name in ("Affinity", "Walk", "Segmenter"))
+
+
+def test_help_is_a_page_that_names_the_choices(call: Callable[..., tuple[int, str]]) -> None:
+    status, said = call("--help")
+    assert status == 0 and len(said.splitlines()) < 60
+    for name in ("cam_affinity", "oxford_pet", "unet_resnet18", "threshold"):
+        assert name in said
+    assert files(Path.cwd()) <= {"outputs"}
+
+
+def refused(said: str) -> str:
+    """The one line that a refusal is."""
+    assert "Traceback" not in said, said
+    lines = [line for line in said.splitlines() if line.strip()]
+    assert len(lines) == 1 and lines[0].startswith("error: "), said
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("treshold=0.4", "treshold: no such key, did you mean threshold?"),
+        ("data.sise=64", "data.sise: no such key, did you mean data.size?"),
+        ("refiner.beta=4 pipeline=cam_affinity", "refiner.beta: no such key"),
+        ("+nonsense=1", "nonsense: no such key"),
+        ("+evaluation.nonsense=1", "evaluation.nonsense"),
+        ("+runtime.nonsense=1", "runtime.nonsense"),
+        ("+data.nonsense=1", "data.nonsense"),
+        ("+seeds.nonsense=1", "seeds.nonsense: Seeds has no such parameter"),
+        ("pipeline=cam_afinity", "pipeline=cam_afinity: no such choice; there are bbox"),
+        ("segmenter=unett", "segmenter=unett: no such choice; there are deeplabv3"),
+        ("+suprvision=cam", "suprvision"),
+        ("threshold=1.5", "threshold=1.5: must lie in [0, 1]"),
+        ("threshold=high", "threshold"),
+        ("epoch=0", "epoch=0: must be at least 1"),
+        ("pipeline=full epoch=0", "epoch=0: must be at least 1"),
+        ("epoch=1.5", "epoch"),
+        ("data.size=100", "must be a multiple of 32, such as 128"),
+        ("evaluation.border=thick", "border='thick': must be one of ignore, foreground, background"),
+        ("evaluation.panel=-1", "evaluation.panel=-1"),
+        ("runtime.batch_size=0", "runtime.batch_size=0: must be at least 1"),
+        ("runtime.accelerator=abacus", "runtime.accelerator=abacus: must be one of auto, cpu"),
+        ("runtime.precision=7-bit", "precision='7-bit': must be one of 32-true"),
+        ("classifier.lr=0", "lr=0"),
+        ("supervision.scales=2", "must be a list, like [2]"),
+        ("seeds._target_=seg.seeds.Sedes", "_target_=seg.seeds.Sedes: no such class"),
+        ("backbone=resnet81", "did you mean"),
+        ("backbone=alexnet", "CAM needs global average pooling"),
+        ("pipeline=cam_affinity refiner.scores.affinity.strides=[3]", "wants levels of stride [3]"),
+        ("weights=none.pth", "weights=none.pth: no such file"),
+        ("data=oxford_pet data.root=none", "no Oxford-IIIT Pet data at none"),
+        ("data=oxford_pet data.root=none dry_run=true", "data.download=true"),
+        ("segmenter=deeplabv3 segmenter.net.name=deeplab", "must be one of deeplabv3_mobilenet_v3_large"),
+        ("segmenter=unet +segmenter.epoch=99", "ends at epochs="),
+    ],
+)
+def test_bad_input_is_one_line(
+    call: Callable[..., tuple[int, str]], arguments: str, expected: str
+) -> None:
+    status, said = call(*arguments.split())
+    assert expected in refused(said)
+    assert status != 0
+    assert not Path("outputs/store").exists()  # before any work
+
+
+def test_broken_and_wrong_weights_are_one_line(call: Callable[..., tuple[int, str]]) -> None:
+    torch.save(make_classifier("mobilenet_v2", 2, None).state_dict(), "other.pth")
+    whole = Path("other.pth").read_bytes()
+    Path("cut.pth").write_bytes(whole[: len(whole) // 2])
+    status, said = call("weights=other.pth")
+    assert status != 0 and "another architecture: lacks conv1.weight" in refused(said)
+    status, said = call("weights=cut.pth")
+    assert status != 0 and "weights=cut.pth: cannot be read, truncated" in refused(said)
+    assert not Path("outputs/store").exists()
+
+
+def test_an_epoch_that_given_checkpoints_lack_is_one_line(call: Callable[..., tuple[int, str]]) -> None:
+    Path("given").mkdir()
+    torch.save(make_classifier("resnet18", 6, None, stages=3).state_dict(), "given/epoch_3.pth")
+    status, said = call("checkpoints.classifier=given", "epoch=4")
+    assert status != 0 and "epoch=4" in refused(said) and "it has epochs: 3" in said
+    status, said = call("checkpoints.classifier=given", "epoch=3", "dry_run=true")
+    assert status == 0, said
+
+
+def test_unwritable_folders_are_one_line(call: Callable[..., tuple[int, str]]) -> None:
+    Path("file").write_text("")
+    status, said = call("store=file/store")
+    assert status != 0 and "cannot be written to" in refused(said)
+    status, said = call("hydra.run.dir=file/out")
+    assert status != 0 and "file/out" in refused(said)
+    assert files(Path.cwd()) - {"file"} <= {n for n in files(Path.cwd()) if n.startswith("outputs/runs")} | {"outputs"}
+
+
+def test_a_bad_box_and_an_empty_class_are_one_line_each(
+    call: Callable[..., tuple[int, str]], official: Callable[..., Path]
+) -> None:
+    root = official()
+    options = ["data=oxford_pet", f"data.root={root}", "weights=null", "pipeline=bbox"]
+    xml = root / "oxford-iiit-pet/annotations/xmls/beagle_1.xml"
+    good = xml.read_text()
+    for wrong in (good.replace("<xmin>13", "<xmin>26"), good.replace("<ymax>20", "<ymax>999"), good[:-20]):
+        xml.write_text(wrong)
+        status, said = call(*options)
+        assert status != 0 and "beagle_1.xml" in refused(said)
+    xml.write_text(good)
+    trainval = root / "oxford-iiit-pet/annotations/trainval.txt"
+    trainval.write_text("\n".join(x for x in trainval.read_text().splitlines() if "beagle" not in x) + "\n")
+    status, said = call(*options)
+    assert status != 0 and "empty class: 'beagle'" in refused(said)
+
+
+def test_a_refusal_as_the_shell_sees_it(tmp_path: Path) -> None:
+    done = module(tmp_path, "pipeline=cam_affinity", "threshold=1.5")
+    assert done.returncode != 0
+    assert "must lie in [0, 1]" in refused(done.stdout + done.stderr)
+
+
+def test_boxes_on_data_in_the_official_layout(
+    call: Callable[..., tuple[int, str]], official: Callable[..., Path]
+) -> None:
+    root = official(without_truth=("beagle_1",))
+    options = ["data=oxford_pet", f"data.root={root}", "weights=null", "data.size=32", "runtime.accelerator=cpu"]
+    status, said = call(*options, "pipeline=bbox", "evaluation.resolution=original", "hydra.run.dir=out")
+    assert status == 0, said
+    assert said.splitlines()[0].startswith("data: oxford_pet") and "HEAD" in said
+    with Path("out/metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["split"], row["images"]) for row in rows} == {("trainval", "5")}
+    status, said = call(*options, "pipeline=bbox", "supervision.box_source=trimap", "hydra.run.dir=out2")
+    assert status == 0 and "oracle" in said.lower()

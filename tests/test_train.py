@@ -1,0 +1,231 @@
+"""The training loop, on a network that learns a line."""
+
+import math
+import multiprocessing
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from seg.errors import SegError
+from seg.stage import param
+from seg.store import Store
+from seg.train import Training, epoch_batches, schedule_factor
+
+
+class Line(Training):
+    """A small network with dropout and batch norm, trained on numbers."""
+
+    seconds: ClassVar[float] = 0.0
+    trained: ClassVar[list[int]] = []
+    images: int = param(10)
+
+    def network(self, store: Store) -> nn.Module:
+        return nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 1))
+
+    def samples(self, store: Store) -> np.ndarray:
+        return np.arange(100, 100 + self.images)
+
+    def batch(self, rows: np.ndarray, generator: torch.Generator, store: Store) -> tuple[torch.Tensor, ...]:
+        self.trained.extend(rows.tolist())
+        time.sleep(self.seconds)
+        x = torch.from_numpy(rows[:, None] % np.asarray([3, 5, 7])).float()
+        return x + 0.1 * torch.randn(x.shape, generator=generator), x.sum(1)
+
+    def loss(
+        self, model: nn.Module, batch: tuple[torch.Tensor, ...]
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        error = model(batch[0])[:, 0] - batch[1]
+        return (error**2).mean(), {"mean_error": error.abs().mean()}
+
+    def held_out(self, model: nn.Module, store: Store) -> dict[str, float]:
+        assert not model.training and torch.is_inference_mode_enabled()
+        return {"held_out": 1.0}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_trained() -> None:
+    Line.trained.clear()
+
+
+def make(**changed: Any) -> Line:
+    return Line(**{"epochs": 3, "batch_size": 4, "lr": 1e-2} | changed)
+
+
+def weights(store: Store, stage: Line) -> dict[str, torch.Tensor]:
+    store.ensure(stage)
+    return load_file(store.folder(stage) / stage.file_name)
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_an_epoch_of_a_long_training_is_that_of_a_short_one(new_store: Store, tmp_path: Path) -> None:
+    long, short = make(epochs=3), make(epochs=2)
+    assert long.key == short.key and long.product != short.product
+    new_store.ensure(long)
+    second = weights(new_store, make(epochs=3, epoch=2))
+    assert same(second, weights(Store(tmp_path / "other", new_store.runtime), short))
+    assert not same(second, weights(new_store, long))
+
+
+def test_a_later_epoch_trains_only_what_is_missing(new_store: Store, tmp_path: Path) -> None:
+    new_store.ensure(make(epochs=1))
+    assert sorted(Line.trained) == list(range(100, 110))
+    (line,) = new_store.plan({"": make(epochs=3)})
+    assert (line.status, line.why) == ("extend", "has 1 epochs, 3 wanted")
+    Line.trained.clear()
+    extended = weights(new_store, make(epochs=3))
+    assert sorted(Line.trained) == sorted(2 * list(range(100, 110)))
+    Line.trained.clear()
+    assert new_store.plan({"": make(epoch=1)})[0].status == "built"
+    new_store.ensure(make(epoch=1))
+    assert Line.trained == []
+    assert same(extended, weights(Store(tmp_path / "other", new_store.runtime), make(epochs=3)))
+
+
+def test_history_and_manifest(new_store: Store, manifest: Callable[[Path], dict[str, Any]]) -> None:
+    stage = make(epochs=3)
+    new_store.ensure(stage)
+    history = stage.history(new_store)
+    assert history["epoch"].tolist() == [1, 2, 3]
+    assert {"loss", "mean_error", "held_out", "seconds"} <= set(history.columns)
+    assert make(epochs=3, epoch=2).history(new_store)["epoch"].tolist() == [1, 2]
+    found = manifest(new_store.folder(stage))
+    assert found["epochs_done"] == 3
+    assert [f["name"] for f in found["files"]] == [f"epoch_{e:03d}.safetensors" for e in (1, 2, 3)]
+
+
+def test_the_network_learns_and_loads_in_eval_mode(new_store: Store) -> None:
+    stage = make(epochs=40, batch_size=10, lr=0.1, keep="last")
+    model = new_store.get(stage)
+    assert not model.training
+    history = stage.history(new_store)
+    assert history["loss"].iloc[-1] < history["loss"].iloc[0] / 2
+
+
+def test_keep_last_keeps_one_epoch(new_store: Store) -> None:
+    stage = make(keep="last")
+    kept = weights(new_store, stage)
+    assert [p.name for p in new_store.folder(stage).glob("*.safetensors")] == ["epoch_003.safetensors"]
+    assert stage.key != make().key
+    assert same(kept, weights(new_store, make()))
+
+
+def test_weights_that_somebody_deleted_come_back(new_store: Store) -> None:
+    first = weights(new_store, make(epochs=1))
+    new_store.ensure(make(epochs=3))
+    (new_store.folder(make()) / "epoch_001.safetensors").unlink()
+    assert same(first, weights(new_store, make(epochs=1)))
+
+
+def test_what_enters_the_key() -> None:
+    key = make().key
+    assert make(epochs=9, epoch=4).key == key
+    for changed in ({"seed": 1}, {"lr": 1e-3}, {"batch_size": 5}, {"flip": False}, {"precision": "bf16-mixed"}):
+        assert make(**changed).key != key
+    for schedule in ("poly", "cosine"):
+        three, four = make(schedule=schedule), make(schedule=schedule, epochs=4)
+        assert len({three.key, four.key, key}) == 3
+        assert make(schedule=schedule, epoch=2).key == three.key
+
+
+def test_an_epoch_beyond_a_schedule_is_refused() -> None:
+    assert make(epochs=3, epoch=5).wanted == 5
+    with pytest.raises(SegError, match=r"epoch=5: the cosine schedule of Line ends at epochs=3"):
+        make(schedule="cosine", epochs=3, epoch=5)
+    with pytest.raises(SegError, match=r"Line.epoch=0: must lie in \[1, inf\)"):
+        make(epoch=0)
+
+
+def test_schedules_change_the_weights(new_store: Store) -> None:
+    assert not same(weights(new_store, make()), weights(new_store, make(schedule="poly")))
+
+
+def test_schedule_factors() -> None:
+    assert [schedule_factor("constant", s, 10) for s in (0, 10)] == [1, 1]
+    assert schedule_factor("poly", 5, 10) == pytest.approx(0.5**0.9)
+    assert schedule_factor("poly", 10, 10) == 0
+    assert [schedule_factor("cosine", s, 10) for s in (0, 5, 10)] == pytest.approx([1, 0.5, 0])
+
+
+def test_epoch_batches_are_shuffled_anew_and_whole() -> None:
+    rows = np.arange(50, 63)
+    one, two = (list(epoch_batches(rows, 4, 0, e)) for e in (1, 2))
+    assert [len(b) for b in one] == [4, 4, 4]  # the thirteenth would be alone: batch norm can't use it
+    assert len(set(np.concatenate(one))) == 12 and set(np.concatenate(one)) <= set(rows)
+    assert np.concatenate(one).tolist() != np.concatenate(two).tolist()
+    assert np.concatenate(one).tolist() == np.concatenate(list(epoch_batches(rows, 4, 0, 1))).tolist()
+    assert np.concatenate(one).tolist() != np.concatenate(list(epoch_batches(rows, 4, 1, 1))).tolist()
+    assert [b.tolist() for b in epoch_batches(rows[:1], 4, 0, 1)] == [[50]]
+
+
+def test_a_loss_that_is_not_finite_is_an_error_and_no_epoch(
+    new_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = make()
+    new_store.ensure(make(epochs=1))
+    monkeypatch.setattr(Line, "loss", lambda *_: (torch.tensor(math.nan, requires_grad=True), {}))
+    with pytest.raises(SegError, match=r"Line: the loss of epoch 2 is nan; lower lr \(now 0.01\)"):
+        new_store.ensure(stage)
+    assert not (new_store.folder(stage) / "epoch_002.safetensors").exists()
+    assert new_store.has(make(epochs=1)) and not new_store.has(stage)
+
+
+def test_without_images_there_is_nothing_to_train_on(new_store: Store) -> None:
+    with pytest.raises(SegError, match="no trainval image to train on"):
+        new_store.ensure(make(images=0))
+
+
+@pytest.mark.parametrize("moment", ["state.pt", "manifest.json"])
+def test_a_kill_between_two_files_of_an_epoch_does_no_harm(
+    new_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """The files of an epoch are written one after the other; the process may end before any of them."""
+    stage = make()
+    new_store.ensure(make(epochs=1))
+    replace = os.replace
+
+    def dies(source: Any, target: Any) -> None:
+        if Path(target).name == moment:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", dies)
+    with pytest.raises(KeyboardInterrupt):
+        new_store.ensure(stage)
+    monkeypatch.undo()
+    assert not new_store.has(make(epochs=2))
+    resumed = weights(Store(new_store.root, new_store.runtime), stage)
+    assert same(resumed, weights(Store(tmp_path / "other", new_store.runtime), stage))
+    assert stage.history(new_store)["epoch"].tolist() == [1, 2, 3]
+
+
+def test_a_killed_training_resumes_to_the_same_weights(new_store: Store, tmp_path: Path) -> None:
+    def train() -> None:
+        Line.seconds = 0.1  # type: ignore[misc]
+        new_store.ensure(make(epochs=100))
+
+    # Forked: a fresh interpreter would import PyTorch for longer than all of this takes.
+    process = multiprocessing.get_context("fork").Process(target=train)
+    process.start()
+    folder = new_store.folder(make())
+    end = time.monotonic() + 60
+    while not (folder / "epoch_002.safetensors").exists():
+        assert process.is_alive() and time.monotonic() < end
+        time.sleep(0.02)
+    time.sleep(0.15)  # into the midst of an epoch
+    process.kill()
+    process.join()
+    Line.trained.clear()
+    resumed = weights(new_store, make(epochs=6))
+    assert 0 < len(Line.trained) < 60  # not from the start
+    assert same(resumed, weights(Store(tmp_path / "other", new_store.runtime), make(epochs=6)))
