@@ -99,7 +99,7 @@ def check_overrides(overrides: list[str], multirun: bool = False) -> "Plan":
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from seg.sweep.plan import make_plan
+    from seg.sweep.plan import choices_of, make_plan
 
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -110,15 +110,15 @@ def check_overrides(overrides: list[str], multirun: bool = False) -> "Plan":
                 if override.is_sweep_override():
                     if not multirun:
                         raise SegError(f"{text}: several values are a sweep; add -m")
-                    text = f"{text.split('=', 1)[0]}={next(iter(override.sweep_string_iterator()))}"
+                    text = f"{text.split('=', 1)[0]}={choices_of(override)[0]}"
                 firsts[text.split("=", 1)[0]] = text
             cfg = compose("config", list(firsts.values()), return_hydra_config=True)
-            validate_tree(cfg)
             params = (cfg.hydra.sweeper.get("params") or {}) if multirun else {}
             plan = make_plan(params, overrides, loader, str(cfg.hydra.runtime.choices.pipeline))
             _check_values(plan, cfg, firsts, frozenset(loader.list_groups("")))
     except (HydraException, OmegaConfBaseException) as error:
         raise SegError(explain(error)) from error
+    validate_tree(cfg)
     return plan
 
 
@@ -162,6 +162,8 @@ def explain(error: Exception) -> str:
             return f"{key}: no such key{_nearest(key)}; --cfg job shows them all"
         detail = str(error.__cause__ or text).splitlines()[0]
         return f"{key}: {detail}"
+    if found := re.fullmatch(r"Error merging override (\S+)", text.strip()):
+        return f"{found.group(1)}: {str(error.__cause__).splitlines()[0] if error.__cause__ else 'not allowed'}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return " ".join(lines[:2])
 

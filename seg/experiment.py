@@ -30,6 +30,14 @@ from seg.train import Training
 
 log = logging.getLogger("seg")
 
+#: Keys of the groups that are no stages: ``+group.key=`` could put others there, which nobody would read.
+KEYS = {
+    "checkpoints": {"classifier"},
+    "evaluation": {"border", "resolution", "panel"},
+    "export": {"masks"},
+    "runtime": {f.name for f in dataclasses.fields(Runtime)} | {"precision"},
+}
+
 
 @dataclass
 class Experiment:
@@ -61,6 +69,8 @@ class Experiment:
         Raises:
             SegError: for parameters that no stage takes or that are out of range, all together.
         """
+        if unknown := [f"{group}.{k}" for group, keys in KEYS.items() for k in cfg[group] if k not in keys]:
+            raise SegError(f"{', '.join(unknown)}: no such key; --cfg job shows them all")
         if cfg.epoch < 1:
             raise SegError(f"epoch={cfg.epoch}: must be at least 1")
         panel = cfg.evaluation.panel
@@ -71,8 +81,9 @@ class Experiment:
         seeds = instantiate(cfg.seeds, "seeds")
         refiner = instantiate(cfg.refiner, "refiner")
         name = score_name(seeds)
+        threshold = cfg.threshold if seeds.threshold is None else seeds.threshold
         products = {
-            f"{name} >= {seeds.threshold:g}": Seeds(scores=seeds.scores, threshold=seeds.threshold),
+            f"{name} >= {threshold:g}": Seeds(scores=seeds.scores, threshold=threshold),
             "seeds": seeds,
         }
         if isinstance(seeds.scores, TruthScores):

@@ -14,7 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from seg import schema
-from seg.cli import CONF, prepare_arguments
+from seg.cli import CONF, prepare_arguments, writable
 from seg.errors import SegError
 
 if TYPE_CHECKING:
@@ -73,10 +73,20 @@ def _hydra_main(cfg: DictConfig) -> Any:
     return None
 
 
+def _check_folders(arguments: list[str]) -> None:
+    """Hydra makes the run's folder itself, before the job could object in one line."""
+    given = dict(a.split("=", 1) for a in arguments if a.startswith(("hydra.run.dir=", "hydra.sweep.dir=")))
+    for key, value in (given or {"hydra.run.dir": "outputs"}).items():
+        place = Path(value.strip("'\"").partition("${")[0])
+        if not writable(place):
+            raise SegError(f"{place}: cannot be written to; choose another with {key}=")
+
+
 def main(arguments: list[str] | None = None) -> Any:
     """Console entrypoint; ``arguments`` default to the command line's."""
     try:
         sys.argv[1:] = prepare_arguments(sys.argv[1:] if arguments is None else arguments)
+        _check_folders(sys.argv[1:])
     except SegError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

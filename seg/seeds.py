@@ -147,7 +147,8 @@ class Seeds(Stage):
     def bounds(self) -> tuple[float, float]:
         """Background below the first, foreground from the second on."""
         if self.threshold is None:
-            assert self.background_below is not None and self.foreground_from is not None
+            assert self.background_below is not None
+            assert self.foreground_from is not None
             return self.background_below, self.foreground_from
         return max(self.threshold - self.band, 0.0), min(self.threshold + self.band, 1.0)
 

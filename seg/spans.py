@@ -60,10 +60,13 @@ def expand_value(value: str, key: str = "span") -> str:
         return value
     choices: list[str] = []
     for part in value.split(","):
-        found = _SPAN.fullmatch(part.strip())
-        # Overlapping spans name a value twice; it is one job.
-        choices += [v for v in (span(*found.groups(), key) if found else [part]) if v not in choices]
-    return ",".join(choices)
+        if found := _SPAN.fullmatch(part.strip()):
+            first, last, step = found.groups()
+            choices += span(first, last, step, key)
+        else:
+            choices.append(part)
+    # Overlapping spans name a value twice; it is one job.
+    return ",".join(dict.fromkeys(choices))
 
 
 def span(first: str, last: str, step: str | None = None, key: str = "span") -> list[str]:
@@ -118,9 +121,10 @@ def collapse(values: list[str]) -> str:
         >>> collapse(["0.1", "0.2", "0.3"]), collapse(["cam", "bbox"])
         ('0.1..0.3', 'cam+bbox')
     """
-    if len(values) > 2 and all(re.fullmatch(_NUMBER, v) for v in values):
+    if len(values) > 1 and all(re.fullmatch(_NUMBER, v) for v in values):
         by = Decimal(values[1]) - Decimal(values[0])
-        for text in (f"{values[0]}..{values[-1]}", f"{values[0]}..{values[-1]}:{by.normalize():f}"):
+        steps = ("", f":{by.normalize():f}") if len(values) > 2 else ("",)
+        for text in (f"{values[0]}..{values[-1]}{step}" for step in steps):
             if by > 0 and abs(Decimal(values[-1]) - Decimal(values[0])) / by < MOST_VALUES:
                 found = _SPAN.fullmatch(text)
                 if found and span(*found.groups()) == values:

@@ -66,9 +66,7 @@ def classifier(prepared: Prepared) -> Classifier:
 def official(tmp_path: Path) -> Callable[..., Path]:
     """Write a small folder in the official layout: two classes, images of other sizes than square."""
 
-    def write(
-        name: str = "pets", trainval: int = 6, test: int = 2, without_truth: tuple[str, ...] = ()
-    ) -> Path:
+    def write(name: str = "pets", trainval: int = 6, test: int = 2, without_truth: tuple[str, ...] = ()) -> Path:
         root = tmp_path / name
         folder = root / "oxford-iiit-pet"
         for part in ("images", "annotations/trimaps", "annotations/xmls"):

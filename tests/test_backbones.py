@@ -41,9 +41,7 @@ def resnet() -> nn.Module:
 def saved(tmp_path: Path, resnet: nn.Module) -> Callable[..., str]:
     """Save a state dict derived from the ResNet's."""
 
-    def save(
-        name: str = "w.pth", change: Callable[[dict[str, Tensor]], object] = lambda state: state
-    ) -> str:
+    def save(name: str = "w.pth", change: Callable[[dict[str, Tensor]], object] = lambda state: state) -> str:
         path = tmp_path / name
         state = change(resnet.state_dict())
         if path.suffix == ".safetensors":
@@ -62,9 +60,7 @@ def loaded(weights: str, name: str = "resnet18") -> dict[str, Tensor]:
 def agrees(state: dict[str, Tensor], resnet: nn.Module, tolerance: float = 0.0) -> bool:
     own = resnet.state_dict()
     return all(
-        torch.allclose(v, own[k], rtol=tolerance, atol=tolerance)
-        for k, v in state.items()
-        if not k.startswith("fc.")
+        torch.allclose(v, own[k], rtol=tolerance, atol=tolerance) for k, v in state.items() if not k.startswith("fc.")
     )
 
 

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from seg import schema
 from seg.cli import CONF
 from seg.data.sources import OxfordPet, ToyPets
-from seg.experiment import Experiment
+from seg.experiment import KEYS, Experiment
 from seg.refiner.affinity import Refined, Unrefined
 from seg.runtime import Runtime
 from seg.segmenter.segmenter import Predicted
@@ -59,16 +59,12 @@ def test_every_key_beside_a_target_is_a_parameter_of_it(file: str) -> None:
         cls = get_object(node["_target_"])
         names = {f.name for f in dataclasses.fields(cls)}
         assert set(node) - {"_target_"} <= names, f"{file}{path}"
-        required = {
-            f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING
-        }
+        required = {f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING}
         assert required <= set(node), f"{file}{path}"
 
 
 @pytest.mark.parametrize(("group", "choice"), [c for c in CHOICES if c[0] != "sweep"], ids=lambda part: part)
-def test_every_choice_composes_and_instantiates(
-    group: str, choice: str, official: Callable[..., Path]
-) -> None:
+def test_every_choice_composes_and_instantiates(group: str, choice: str, official: Callable[..., Path]) -> None:
     override = f"{group}={choice}"
     overrides = [override, f"data.root={official()}"] if override == "data=oxford_pet" else [override]
     made = experiment(*overrides)
@@ -81,8 +77,11 @@ def test_every_key_at_the_top_is_in_the_schema_and_the_reverse() -> None:
     assert {str(k) for k in cfg} == {f.name for f in dataclasses.fields(schema.Config)}
 
 
-def test_the_runtimes_keys_are_the_runtimes() -> None:
+def test_the_keys_of_the_groups_without_a_stage() -> None:
+    """What :data:`seg.experiment.KEYS` lets pass is what conf/ has, and the reverse."""
     assert set(compose("config").runtime) - {"precision"} == {f.name for f in dataclasses.fields(Runtime)}
+    for group, keys in KEYS.items():
+        assert {str(k) for k in compose("config")[group]} == keys, group
 
 
 @pytest.mark.parametrize("supervision", SUPERVISIONS)
@@ -112,9 +111,7 @@ def test_all_combinations(supervision: str, refiner: str) -> None:
         "full": ("mask", "none", "unet"),
     }.items(),
 )
-def test_a_pipeline_picks_one_of_each_and_the_command_line_wins(
-    pipeline: str, choices: tuple[str, str, str]
-) -> None:
+def test_a_pipeline_picks_one_of_each_and_the_command_line_wins(pipeline: str, choices: tuple[str, str, str]) -> None:
     def chosen(*overrides: str) -> tuple[str, ...]:
         runtime = compose("config", list(overrides), return_hydra_config=True).hydra.runtime.choices
         return tuple(runtime[group] for group in ("supervision", "refiner", "segmenter"))
@@ -132,6 +129,11 @@ def test_without_a_pipeline_it_is_model_0_which_trains_the_classifier_alone() ->
     made = experiment("epoch=3", "threshold=0.35")
     assert {type(s).__name__ for s in made._stages() if isinstance(s, Training)} == {"Classifier"}
     assert made.products["seeds"].threshold == 0.35
+
+
+def test_seeds_may_be_given_by_two_bounds() -> None:
+    made = experiment("seeds.threshold=null", "+seeds.background_below=0.2", "+seeds.foreground_from=0.7")
+    assert made.products["seeds"].bounds == (0.2, 0.7)
 
 
 def test_equal_trees_share_their_products() -> None:

@@ -42,7 +42,9 @@ def test_the_wheel_carries_the_code_and_the_configuration(wheel):
     assert "seg/conf/config.yaml" in config <= names
     assert {str(path.relative_to(ROOT)) for path in (ROOT / "seg").rglob("*.py")} <= names
     assert "seg/py.typed" in names
-    assert {name.split("/")[0] for name in names} == {"seg", f"weakseg-{wheel.name.split('-')[1]}.dist-info"}
+    assert "hydra_plugins/weakseg/sweeper.py" in names
+    dist_info = f"weakseg-{wheel.name.split('-')[1]}.dist-info"
+    assert {name.split("/")[0] for name in names} == {"seg", "hydra_plugins", dist_info}
 
 
 def test_an_editable_install_points_to_the_checkout_and_copies_nothing(tmp_path):

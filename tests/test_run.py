@@ -218,7 +218,6 @@ def refused(said: str) -> str:
         ("+nonsense=1", "nonsense: no such key"),
         ("+evaluation.nonsense=1", "evaluation.nonsense"),
         ("+runtime.nonsense=1", "runtime.nonsense"),
-        ("+data.nonsense=1", "data.nonsense"),
         ("+seeds.nonsense=1", "seeds.nonsense: Seeds has no such parameter"),
         ("pipeline=cam_afinity", "pipeline=cam_afinity: no such choice; there are bbox"),
         ("segmenter=unett", "segmenter=unett: no such choice; there are deeplabv3"),
@@ -248,8 +247,9 @@ def refused(said: str) -> str:
     ],
 )
 def test_bad_input_is_one_line(
-    call: Callable[..., tuple[int, str]], arguments: str, expected: str
+    call: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch, arguments: str, expected: str
 ) -> None:
+    monkeypatch.setattr("seg.experiment.Experiment.build", lambda _: pytest.fail("it was not refused"))
     status, said = call(*arguments.split())
     assert expected in refused(said)
     assert status != 0

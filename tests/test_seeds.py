@@ -91,6 +91,8 @@ def test_the_stage(store: Store, pool: Pool) -> None:
     scores = BoxScores(pool=pool, resolution=16)
     masks = store.get(Seeds(scores=scores, threshold=0.9, band=0.2))
     assert (masks.low, masks.high) == (pytest.approx(0.7), 1.0)  # the band ends with the range
+    confident = store.get(Seeds(scores=scores, background_below=0.2, foreground_from=0.7))
+    assert (confident.low, confident.high) == (0.2, 0.7)
     assert Seeds(scores=scores, threshold=1).key == Seeds(scores=scores, threshold=1.0).key
     assert Seeds(scores=scores, threshold=0.3).key != Seeds(scores=scores, threshold=0.4).key
 
@@ -103,6 +105,10 @@ def test_the_stage(store: Store, pool: Pool) -> None:
         ({"threshold": 0.5, "clean_up": ["opening"]}, "must be one of fill_holes, largest_component, closing"),
         ({"threshold": 0.5, "clean_up": "closing"}, "must be a list"),
         ({"threshold": 0.5, "radius": 0}, "radius=0"),
+        ({}, "give threshold"),
+        ({"background_below": 0.2}, "or both background_below and foreground_from"),
+        ({"threshold": 0.5, "background_below": 0.2, "foreground_from": 0.7}, "give threshold"),
+        ({"background_below": 0.7, "foreground_from": 0.2}, "background_below=0.7: must not lie above"),
     ],
 )
 def test_refusals(pool: Pool, wrong: dict, message: str) -> None:

@@ -165,9 +165,14 @@ def test_only_so_many_products_are_kept_open(new_store: Store, monkeypatch: pyte
 def test_atomic_path(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text("old")
-    with pytest.raises(RuntimeError), atomic_path(path) as tmp:
-        tmp.write_text("half")
-        raise RuntimeError
+
+    def dies() -> None:
+        with atomic_path(path) as tmp:
+            tmp.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        dies()
     assert path.read_text() == "old" and everything(tmp_path) == ["a.json"]
     with atomic_path(path) as tmp:
         tmp.write_text("new")
@@ -204,9 +209,7 @@ def start(folder: Path, seconds: float) -> "subprocess.Popen[str]":
     # The package may not be installed where the tests run.
     path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"PYTHONPATH": path}
-    return subprocess.Popen(
-        [sys.executable, *arguments], stdout=subprocess.PIPE, text=True, env=environment
-    )
+    return subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, text=True, env=environment)
 
 
 def wait_for(path: Path, seconds: float = 30) -> None:

@@ -39,9 +39,7 @@ class Line(Training):
         x = torch.from_numpy(rows[:, None] % np.asarray([3, 5, 7])).float()
         return x + 0.1 * torch.randn(x.shape, generator=generator), x.sum(1)
 
-    def loss(
-        self, model: nn.Module, batch: tuple[torch.Tensor, ...]
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def loss(self, model: nn.Module, batch: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         error = model(batch[0])[:, 0] - batch[1]
         return (error**2).mean(), {"mean_error": error.abs().mean()}
 
@@ -168,9 +166,7 @@ def test_epoch_batches_are_shuffled_anew_and_whole() -> None:
     assert [b.tolist() for b in epoch_batches(rows[:1], 4, 0, 1)] == [[50]]
 
 
-def test_a_loss_that_is_not_finite_is_an_error_and_no_epoch(
-    new_store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_loss_that_is_not_finite_is_an_error_and_no_epoch(new_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     stage = make()
     new_store.ensure(make(epochs=1))
     monkeypatch.setattr(Line, "loss", lambda *_: (torch.tensor(math.nan, requires_grad=True), {}))

@@ -124,7 +124,7 @@ def _line(axes: "Axes", rows: Sequence[Row], key: str, best: Mapping[str, Any] |
     axes.plot(places, [by_name[name] for name in names], marker="o", markersize=4, linewidth=1.5)
     if best is not None:
         axes.plot(
-            places[names.index(best[key])], number(best["miou"]), "o", markersize=11, mfc="none", mec="red", mew=2
+            places[names.index(best[key])], number(best["miou"]), "o", markersize=11, mfc="none", mec="red", mew=3
         )
     axes.set_xlabel(key)
     axes.set_ylabel("mIoU")

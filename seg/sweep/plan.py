@@ -98,19 +98,28 @@ def make_plan(params: Mapping[str, Any], arguments: Sequence[str], config_loader
         if not override.is_sweep_override():
             fixed[key] = str(override.get_value_element_as_str())
             continue
-        if not override.is_discrete_sweep():
-            raise SegError(f"{override.input_line}: has no single values; give choices, range() or a span")
-        values = [str(v) for v in override.sweep_string_iterator()]
-        if override.is_range_sweep():
-            # Binary fractions add up to 0.30000000000000004; nobody asked for that number.
-            values = [f"{float(v):.12g}" if re.fullmatch(r"-?\d*\.\d{12,}", v) else v for v in values]
-        values = list(dict.fromkeys(values))
+        values = choices_of(override)
         if len(values) == 1:
             fixed[key] = values[0]
         else:
             swept[key] = values
     order = sorted(swept, key=lambda k: (k != "epoch", k != "threshold", k))
     return Plan({k: swept[k] for k in order}, fixed, pipeline)
+
+
+def choices_of(override: Any) -> list[str]:
+    """The values of a sweep that Hydra has parsed, each once.
+
+    Raises:
+        SegError: if it isn't over single values.
+    """
+    if not override.is_discrete_sweep():
+        raise SegError(f"{override.input_line}: has no single values; give choices, range() or a span")
+    values = [str(v) for v in override.sweep_string_iterator()]
+    if override.is_range_sweep():
+        # Binary fractions add up to 0.30000000000000004; nobody asked for that number.
+        values = [f"{float(v):.12g}" if re.fullmatch(r"-?\d*\.\d{12,}", v) else v for v in values]
+    return list(dict.fromkeys(values))
 
 
 def sweep_folder(plan: Plan) -> Path:

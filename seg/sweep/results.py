@@ -152,7 +152,7 @@ class Session:
         done, failed = len(rows), sum(row["status"] != "ok" for row in rows)
         text = f"{done}/{self.total}" + (f"  {failed} failed" if failed else "")
         here = done - self.skipped
-        if 0 < here and done < self.total:
+        if here > 0 and done < self.total:
             left = round((time.time() - self.started) / here * (self.total - done))
             minutes, seconds = divmod(left, 60)
             hours, minutes = divmod(minutes, 60)

@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,7 @@ def run_sweep(sweeper: Any, arguments: Sequence[str]) -> list[Any]:
     if config.dry_run:
         print(f"sweep: {len(jobs)} jobs, {len(done)} done, {len(pending)} to run, in {folder}")
         return []
-    if pending:
+    if len(pending) == len(jobs):
         refuse_hopeless(config, loader, started_with[pending[0].folder], started_with[pending[-1].folder], folder)
     session = Session(list(plan.swept), len(jobs), len(done), time.time(), identities)
     session.write(folder)
@@ -54,7 +55,13 @@ def run_sweep(sweeper: Any, arguments: Sequence[str]) -> list[Any]:
     with watching(folder, session, elsewhere):
         for start in range(0, len(pending), batch):
             part = [started_with[job.folder] for job in pending[start : start + batch]]
-            returned += sweeper.launcher.launch(part, initial_job_idx=start)
+            try:
+                returned += sweeper.launcher.launch(part, initial_job_idx=start)
+            except Exception as error:
+                # A process that was killed, say. Its job has no row; the summary counts it as missing.
+                (folder / "launcher_error.txt").write_text(traceback.format_exc())
+                said = (str(error).splitlines() or [""])[0]
+                print(f"error: {type(error).__name__}: {said} ({folder / 'launcher_error.txt'})", file=sys.stderr)
     if sys.stderr.isatty() and pending:
         print(file=sys.stderr)
     return returned

@@ -58,9 +58,7 @@ def test_fingerprint_sees_every_file(layout: Path, tmp_path: Path, name: str) ->
     assert after == layout_fingerprint(layout, None)
 
 
-def test_fingerprint_cache_saves_reading(
-    layout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fingerprint_cache_saves_reading(layout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = tmp_path / "hashes.json"
     read: list[str] = []
     real = Path.read_bytes
@@ -84,9 +82,7 @@ def test_fingerprint_cache_saves_reading(
     assert read == ["hashes.json", "beagle_3.jpg"]
 
 
-@pytest.mark.parametrize(
-    "content", ["", "[]", '{"folder": 1}', '{"folder": "PLACE", "files": {"images/x.jpg": 3}}']
-)
+@pytest.mark.parametrize("content", ["", "[]", '{"folder": 1}', '{"folder": "PLACE", "files": {"images/x.jpg": 3}}'])
 def test_fingerprint_survives_a_broken_cache(layout: Path, tmp_path: Path, content: str) -> None:
     cache = tmp_path / "hashes.json"
     cache.write_text(content.replace("PLACE", str(layout.resolve())))

@@ -12,8 +12,7 @@ from seg.data.official_layout import MissingDataError, read_official_layout
 from seg.errors import SegError
 
 XML = (
-    "<annotation><filename>{name}.jpg</filename><size><width>40</width><height>30</height></size>{objects}"
-    "</annotation>"
+    "<annotation><filename>{name}.jpg</filename><size><width>40</width><height>30</height></size>{objects}</annotation>"
 )
 OBJECT = "<object><bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox></object>"
 TRAINVAL = {"Abyssinian_1": 1, "Abyssinian_2": 1, "american_bulldog_7": 2, "beagle_3": 5}
@@ -67,9 +66,7 @@ def test_records_classes_and_labels(layout: Path) -> None:
     assert first.image == layout / "images/Abyssinian_1.jpg"
     assert first.trimap == layout / "annotations/trimaps/Abyssinian_1.png"
     assert data.quirks == Counter({"trainval images without boxes": 3})
-    assert data.examples == {
-        "trainval images without boxes": ("Abyssinian_2", "american_bulldog_7", "beagle_3")
-    }
+    assert data.examples == {"trainval images without boxes": ("Abyssinian_2", "american_bulldog_7", "beagle_3")}
     assert (data.title, data.is_toy) == ("tiny", False)
 
 
@@ -137,9 +134,7 @@ def test_an_image_of_both_splits_stays_in_test_only(layout: Path) -> None:
 def test_box_files(layout: Path) -> None:
     write_xml(layout, "Abyssinian_1", (0, 0, 10, 10), (20.5, 5, 40, 30))
     write_xml(layout, "Abyssinian_2")
-    shutil.copy(
-        write_xml(layout, "beagle_3", (1, 1, 2, 2)), layout / "annotations/xmls/american_bulldog_7.xml"
-    )
+    shutil.copy(write_xml(layout, "beagle_3", (1, 1, 2, 2)), layout / "annotations/xmls/american_bulldog_7.xml")
     data = read_official_layout(layout, title="")
     boxes = {r.id: r.boxes for r in data.records}
     assert boxes["Abyssinian_1"] == ((0, 0, 10, 10), (20.5, 5, 40, 30))

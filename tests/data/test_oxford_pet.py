@@ -49,9 +49,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     picture = io.BytesIO()
     Image.new("RGB", (8, 8)).save(picture, "JPEG")
     md5 = {
-        "images": archive(
-            folder / "images.tar.gz", {f"images/pug_{i}.jpg": picture.getvalue() for i in (1, 2)}
-        ),
+        "images": archive(folder / "images.tar.gz", {f"images/pug_{i}.jpg": picture.getvalue() for i in (1, 2)}),
         "annotations": archive(
             folder / "annotations.tar.gz",
             {"annotations/trainval.txt": b"pug_1 1 1 1\n", "annotations/test.txt": b"pug_2 1 1 1\n"},
@@ -63,9 +61,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
     threading.Thread(target=httpd.serve_forever, args=(0.01,), daemon=True).start()
     base = f"http://127.0.0.1:{httpd.server_port}"
-    monkeypatch.setattr(
-        pets, "_RESOURCES", tuple((f"{base}/{name}.tar.gz", sum_) for name, sum_ in md5.items())
-    )
+    monkeypatch.setattr(pets, "_RESOURCES", tuple((f"{base}/{name}.tar.gz", sum_) for name, sum_ in md5.items()))
     yield folder
     httpd.shutdown()
     httpd.server_close()
@@ -138,9 +134,7 @@ def test_missing_on_the_server(server: Path, tmp_path: Path) -> None:
 
 
 def test_archives_without_the_lists(server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    md5 = archive(
-        server / "annotations.tar.gz", {"annotations/list.txt": b"", "annotations/trainval.txt": b""}
-    )
+    md5 = archive(server / "annotations.tar.gz", {"annotations/list.txt": b"", "annotations/trainval.txt": b""})
     (images, sum_), (url, _) = pets._RESOURCES
     monkeypatch.setattr(pets, "_RESOURCES", ((images, sum_), (url, md5)))
     with pytest.raises(SegError, match=r"lack annotations/test\.txt"):

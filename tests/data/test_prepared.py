@@ -108,9 +108,7 @@ def test_too_many_of_them_are_an_error_that_names_them(new_store: Store, officia
     assert len(new_store.get(make(root, max_bad_share=0.25))) == 6
 
 
-def test_quirks_are_counted_and_named(
-    new_store: Store, official: Official, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_quirks_are_counted_and_named(new_store: Store, official: Official, caplog: pytest.LogCaptureFixture) -> None:
     root = official(without_truth=("beagle_1",))
     Image.open(picture(root, "beagle_2")).convert("L").save(picture(root, "beagle_2"), "JPEG")
     trimap = root / "oxford-iiit-pet/annotations/trimaps/beagle_3.png"
@@ -156,5 +154,5 @@ def test_the_pool(new_store: Store, official: Official) -> None:
 def test_a_pool_of_truths_without_any(new_store: Store, official: Official) -> None:
     names = tuple(f"{b}_{n}" for b in ("beagle", "Abyssinian") for n in range(1, 5))
     pool = Pool(data=make(official(without_truth=names)), images="truth")
-    with pytest.raises(SegError, match="no image of the data has a truth; use pool.images=all"):
+    with pytest.raises(SegError, match=r"no image of the data has a truth; use pool.images=all"):
         new_store.get(pool)

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
 
 from seg.backbones import make_classifier
 from seg.data.augment import normalise
@@ -56,11 +55,11 @@ def test_the_classifier_is_upstream_only_without_weights(pool: Pool, cam: CAM, f
 
 
 def test_refusals(cam: CAM) -> None:
-    with pytest.raises(SegError, match="AffinityNet needs weights= .* or a classifier"):
+    with pytest.raises(SegError, match=r"AffinityNet needs weights= .* or a classifier"):
         make(cam, classifier=None)
-    with pytest.raises(SegError, match="backbone=mobilenet_v2 has no weights and cannot start from .* resnet18"):
+    with pytest.raises(SegError, match=r"backbone=mobilenet_v2 has no weights and cannot start from .* resnet18"):
         make(cam, backbone="mobilenet_v2")
-    with pytest.raises(SegError, match="Affinity.radius=1"):
+    with pytest.raises(SegError, match=r"Affinity.radius=1"):
         make(cam, radius=1)
 
 
@@ -103,7 +102,7 @@ def test_labels_go_to_the_grid_unblended() -> None:
 
 def test_the_walk_is_that_of_the_networks_affinities(store: Store, data: PreparedData, cam: CAM) -> None:
     affinity = make(cam)
-    walk = Walk(scores=cam, affinity=affinity, log_steps=4)
+    walk = Walk(scores=cam, affinity=affinity, log_steps=4, rescale=False)
     scores = store.get(walk)
     assert scores.values.shape == (32, 16, 16) and scores.rows.tolist() == store.get(cam).rows.tolist()
     net, before = store.get(affinity), store.get(cam)
@@ -116,13 +115,18 @@ def test_the_walk_is_that_of_the_networks_affinities(store: Store, data: Prepare
     starts = before.at(np.arange(32), (16, 16))
     assert (after.max((1, 2)) <= starts.max((1, 2)) + 1e-3).all()  # an average never leaves the range
     assert (after.min((1, 2)) >= starts.min((1, 2)) - 1e-3).all()
+    rescaled = store.get(Walk(scores=cam, affinity=affinity, log_steps=4)).values[9].astype(np.float32)
+    expected = (expected - expected.min()) / (expected.max() - expected.min())
+    np.testing.assert_allclose(rescaled, expected, atol=2e-3)
     refined = store.get(Refined(scores=walk, threshold=0.5))
     np.testing.assert_array_equal(refined.at(np.arange(2)), scores.at(np.arange(2)) >= np.float32(0.5))
 
 
 def test_unknown_scores_start_undecided(store: Store, pool: Pool, cam: CAM, tmp_path: Path) -> None:
     truth = TruthScores(pool=pool)  # its border is unknown
-    walk = Walk(scores=truth, affinity=make(cam), log_steps=0, beta=1e6)  # so strong a power: nothing moves
+    walk = Walk(
+        scores=truth, affinity=make(cam), log_steps=0, beta=1e6, rescale=False
+    )  # so strong a power: nothing moves
     walk.build(tmp_path, store)
     values = np.load(tmp_path / "scores.npy")
     starts = store.get(truth).at(np.arange(len(values)), (16, 16))
@@ -136,10 +140,9 @@ def test_without_a_refiner_the_seeds_are_the_masks(store: Store, cam: CAM) -> No
 
 
 def test_training_moves_the_loss_of_true_seeds_down(store: Store, pool: Pool, file: str) -> None:
-    stage = Affinity(
-        seeds=Seeds(scores=TruthScores(pool=pool), threshold=0.5), weights=file, epochs=3, batch_size=8, channels=8
-    )
+    # All pairs, not some of them at random: the loss of so few images would jump with them.
+    options = {"pairs": 1000, "epochs": 3, "batch_size": 8, "channels": 8, "lr": 1e-2}
+    stage = Affinity(seeds=Seeds(scores=TruthScores(pool=pool), threshold=0.5), weights=file, **options)  # type: ignore[arg-type]
     store.ensure(stage)
     history = stage.history(store)
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]
-    assert F.relu(torch.tensor(history["loss"].to_numpy())).gt(0).all()

@@ -93,9 +93,7 @@ def test_isolated_pixel_keeps_its_score_and_gives_nothing() -> None:
     changed[..., 3, 4] = 0
     rest = torch.ones(8, 8, dtype=torch.bool)
     rest[3, 4] = False
-    assert torch.allclose(
-        random_walk(affinity, changed, offsets=OFFSETS)[..., rest], walked[..., rest], atol=1e-5
-    )
+    assert torch.allclose(random_walk(affinity, changed, offsets=OFFSETS)[..., rest], walked[..., rest], atol=1e-5)
 
 
 def test_almost_bipartite_graph() -> None:
@@ -120,9 +118,7 @@ def test_constants_and_range_are_kept() -> None:
 def test_batch_is_the_same_as_one_by_one() -> None:
     affinity, scores = random_case(60, 60, batch=9)  # more than one chunk
     batched = random_walk(affinity, scores, offsets=OFFSETS, steps=32)
-    single = [
-        random_walk(affinity[i : i + 1], scores[i : i + 1], offsets=OFFSETS, steps=32) for i in range(9)
-    ]
+    single = [random_walk(affinity[i : i + 1], scores[i : i + 1], offsets=OFFSETS, steps=32) for i in range(9)]
     assert torch.allclose(batched, torch.cat(single), atol=1e-6)
 
 

@@ -28,9 +28,7 @@ def some(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 def test_focal_loss_is_torchvisions_on_the_known_pixels(gamma: float) -> None:
     logits, masks = some()
     known = masks != 255
-    expected = sigmoid_focal_loss(
-        logits[known], (masks == 1).float()[known], alpha=-1, gamma=gamma, reduction="mean"
-    )
+    expected = sigmoid_focal_loss(logits[known], (masks == 1).float()[known], alpha=-1, gamma=gamma, reduction="mean")
     torch.testing.assert_close(focal_loss(logits, masks, gamma), expected)
 
 

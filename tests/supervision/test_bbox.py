@@ -41,9 +41,7 @@ def test_the_list_of_boxes(store: Store, data: PreparedData, pool: Pool) -> None
     assert Path(name).stem == data.ids[0] and [float(v) for v in box] == data.boxes[0][0]
 
 
-def test_body_boxes_are_the_truths_and_marked_as_an_oracle(
-    store: Store, data: PreparedData, pool: Pool
-) -> None:
+def test_body_boxes_are_the_truths_and_marked_as_an_oracle(store: Store, data: PreparedData, pool: Pool) -> None:
     head, body = (BoxScores(pool=pool, resolution=16, box_source=s) for s in ("xml", "trimap"))  # type: ignore[arg-type]
     assert body.is_oracle and not head.is_oracle
     assert Seeds(scores=body, threshold=0.5).is_oracle and not Seeds(scores=head, threshold=0.5).is_oracle
@@ -67,9 +65,7 @@ def test_several_boxes_and_none(new_store: Store, official: Callable[..., Path])
     root = official()
     xmls = root / "oxford-iiit-pet/annotations/xmls"
     several = (xmls / "beagle_1.xml").read_text()
-    second = (
-        "<object><bndbox><xmin>40</xmin><ymin>30</ymin><xmax>50</xmax><ymax>38</ymax></bndbox></object>"
-    )
+    second = "<object><bndbox><xmin>40</xmin><ymin>30</ymin><xmax>50</xmax><ymax>38</ymax></bndbox></object>"
     (xmls / "beagle_1.xml").write_text(several.replace("</annotation>", f"{second}</annotation>"))
     (xmls / "beagle_2.xml").unlink()
     pool = Pool(data=Prepared(source=OxfordPet(root=str(root)), size=32))

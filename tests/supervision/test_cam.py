@@ -76,18 +76,14 @@ def test_every_image_of_the_pool_gets_a_map(
     np.testing.assert_allclose(values[3].reshape(4, 4), by_hand.numpy(), atol=2e-3)
 
 
-def test_the_batch_size_changes_nothing(
-    store: Store, tmp_path: Path, pool: Pool, classifier: Classifier
-) -> None:
+def test_the_batch_size_changes_nothing(store: Store, tmp_path: Path, pool: Pool, classifier: Classifier) -> None:
     cam = make(Pool(data=pool.data, limit=3), classifier)
     together = store.get(cam).values
     cam.build(tmp_path, Store(store.root, Runtime("cpu", batch_size=1, progress=False)))
     np.testing.assert_allclose(np.load(tmp_path / "scores.npy"), together, atol=2e-3)
 
 
-def test_flip_makes_the_maps_equivariant(
-    store: Store, data: PreparedData, pool: Pool, classifier: Classifier
-) -> None:
+def test_flip_makes_the_maps_equivariant(store: Store, data: PreparedData, pool: Pool, classifier: Classifier) -> None:
     images, labels = normalise(data.images[np.arange(4)]), torch.from_numpy(data.labels[:4])
     plain, flipped = make(pool, classifier), make(pool, classifier, flip=True)
     maps, mirrored = (maps_of(flipped, store, x, labels) for x in (images, images.flip(3)))

@@ -15,9 +15,7 @@ from seg.supervision.mask import TruthScores
 
 
 @pytest.mark.parametrize(("border", "score"), [("ignore", np.nan), ("foreground", 1), ("background", 0)])
-def test_the_truth_is_the_score(
-    store: Store, data: PreparedData, pool: Pool, border: str, score: float
-) -> None:
+def test_the_truth_is_the_score(store: Store, data: PreparedData, pool: Pool, border: str, score: float) -> None:
     scores = store.get(TruthScores(pool=pool, border=border))  # type: ignore[arg-type]
     truth = data.truth[scores.rows[:3]]
     expected = np.select([truth == 0, truth == 1, truth == 2], [0.0, 1.0, score], np.nan)

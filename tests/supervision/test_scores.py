@@ -20,9 +20,7 @@ def test_upsampling_is_bilinear_without_aligned_corners() -> None:
     np.testing.assert_array_equal(upsample(values, (17, 30)), expected[:, 0].numpy())
     assert upsample(values, (5, 4)) is values
     # By hand: half of a step is half of the difference.
-    np.testing.assert_allclose(
-        upsample(np.asarray([[[0, 1]]], np.float32), (1, 4)), [[[0, 0.25, 0.75, 1]]], atol=1e-6
-    )
+    np.testing.assert_allclose(upsample(np.asarray([[[0, 1]]], np.float32), (1, 4)), [[[0, 0.25, 0.75, 1]]], atol=1e-6)
 
 
 def test_what_is_saved_is_read(tmp_path: Path, data: PreparedData) -> None:

@@ -1,0 +1,472 @@
+"""Sweeps from the command line to the table, for real on drawn pictures, under the launchers too."""
+
+import contextlib
+import csv
+import io
+import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+from PIL import Image
+
+from seg import run as entrypoint
+from seg.cli import CONF
+from seg.errors import SegError
+from seg.evaluate import Confusion, Metrics
+from seg.experiment import Experiment
+from seg.seeds import MaskSet, Seeds
+from seg.sweep.figure import choose_axes, draw_sweep
+from seg.sweep.identity import identity
+from seg.sweep.job import headline
+from seg.sweep.loader import SharingLoader
+from seg.sweep.plan import make_plan
+from seg.sweep.results import Results, Session
+from seg.sweep.run import parallel_jobs, shared_threads
+from seg.sweep.summary import best_row, without_masks
+
+ROOT = Path(__file__).parents[1]
+TINY = [
+    "data.prepared.source.images=32",
+    "data.prepared.source.breeds=2",
+    "data.prepared.source.size=48",
+    "data.size=64",
+    "classifier.hold_out=0.25",
+    "classifier.batch_size=8",
+    "runtime.accelerator=cpu",
+]
+GRID = ["epoch=1..2", "threshold=0.1..0.9"]
+
+
+def sweep(folder: Path, *arguments: str) -> tuple[int, str]:
+    """Run the entrypoint in ``folder`` within this process: exit status, and what it printed."""
+    handlers, level = logging.root.handlers[:], logging.root.level
+    argv, printed = sys.argv, io.StringIO()
+    sys.argv = ["seg.run"]
+    GlobalHydra.instance().clear()
+    with contextlib.chdir(folder), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        try:
+            entrypoint.main(list(arguments))
+            status = 0
+        except SystemExit as stop:
+            status = stop.code if isinstance(stop.code, int) else 1
+            printed.write("" if isinstance(stop.code, int | None) else str(stop.code))
+    sys.argv = argv
+    GlobalHydra.instance().clear()
+    # Hydra sets logging up for the whole process.
+    logging.root.handlers[:], train = handlers, logging.getLogger("seg.train")
+    logging.root.setLevel(level)
+    train.handlers[:], train.propagate = [], True
+    return status, printed.getvalue()
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "miou_results_all.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def times_of(folder: Path) -> dict[str, int]:
+    """When each job was last run."""
+    return {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("*/job.json")}
+
+
+def cells(rows) -> list[tuple[str, str]]:
+    return [(row["epoch"], row["threshold"]) for row in rows]
+
+
+ALL = [(str(e), f"0.{t}") for e in (1, 2) for t in range(1, 10)]
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """The grid, once: where it was run, its folder, what it printed."""
+    here = tmp_path_factory.mktemp("sweep")
+    status, printed = sweep(here, "-m", *TINY, *GRID)
+    assert status == 0, printed
+    (folder,) = (here / "outputs/sweeps/cam").iterdir()
+    return here, folder, printed
+
+
+def test_a_row_per_job_sorted_in_exact_decimals(swept):
+    _, folder, _ = swept
+    rows = rows_of(folder)
+    assert list(rows[0])[:6] == ["epoch", "threshold", "status", "miou", "iou_background", "iou_foreground"]
+    assert cells(rows) == ALL
+    for row in rows:
+        assert row["status"] == "ok" and row["split"] == "trainval" and int(row["images"]) == 22
+        mean = (float(row["iou_background"]) + float(row["iou_foreground"])) / 2
+        assert float(row["miou"]) == pytest.approx(mean, abs=1e-12)
+        assert (folder / row["folder"] / "metrics.json").is_file() and float(row["seconds"]) > 0
+
+
+def test_the_folder_has_the_sweeps_name_and_no_time(swept):
+    _, folder, printed = swept
+    assert folder.name.startswith("epoch=1..2,threshold=0.1..0.9,classifier.batch_size=8,")
+    assert not re.search(r"20\d\d-\d\d", str(folder.relative_to(folder.parents[3])))
+    assert len(folder.name) < 150
+    assert re.search(r"^\[18/18\]  epoch=2 threshold=0\.9  mIoU 0\.\d{4}$", printed, re.MULTILINE)
+    assert re.search(r"^\[5/18  \d+:\d\d left\]", printed, re.MULTILINE)
+
+
+def test_the_best_cell(swept):
+    _, folder, printed = swept
+    best = max(rows_of(folder), key=lambda row: float(row["miou"]))
+    chosen = OmegaConf.load(folder / "best.yaml")
+    assert chosen.miou.overrides == [f"epoch={best['epoch']}", f"threshold={best['threshold']}"]
+    assert chosen.miou.miou == float(best["miou"]) and "masks were used" in chosen.miou.rule
+    assert f"best: epoch={best['epoch']} threshold={best['threshold']}" in printed
+    assert "their masks were used" in printed
+    accurate = max(rows_of(folder), key=lambda row: float(row["held_out_accuracy"]))
+    assert chosen.held_out_accuracy.overrides == [f"epoch={accurate['epoch']}"]
+    with Image.open(folder / "miou.png") as picture:
+        assert picture.format == "PNG" and picture.width > 300
+
+
+def test_select_runs_with_the_best_cell(swept):
+    here, folder, _ = swept
+    best = OmegaConf.load(folder / "best.yaml").miou.overrides
+    status, printed = sweep(here, *TINY, f"select='{folder}'", "hydra.run.dir=one", "evaluation.panel=0")
+    assert status == 0, printed
+    assert set(best) <= set(OmegaConf.load(here / "one/.hydra/overrides.yaml"))
+    table = json.loads((here / "one/metrics.json").read_text())["rows"]
+    assert max(float(row["miou"]) for row in rows_of(folder)) == headline(table)["miou"]
+
+
+def experiment(here: Path, *overrides: str) -> Experiment:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return Experiment.from_config(compose("config", [*TINY, f"store={here}/outputs/store", *overrides]))
+
+
+def compared(masks: MaskSet) -> Metrics:
+    """Figures of masks on trainval, by making each of them."""
+    chosen = np.flatnonzero(masks.data.has_truth[masks.rows] & ~masks.data.is_test[masks.rows])
+    confusion = Confusion()
+    confusion.add(masks.at(chosen), masks.data.truth[masks.rows[chosen]])
+    return confusion.compute()
+
+
+def test_the_figures_are_those_of_comparing_every_mask(swept):
+    here, folder, _ = swept
+    made = {epoch: experiment(here, f"epoch={epoch}", "threshold=0.5") for epoch in "12"}
+    for row in rows_of(folder):
+        seeds = made[row["epoch"]].products["seeds"]
+        direct = compared(made[row["epoch"]].store.get(Seeds(scores=seeds.scores, threshold=float(row["threshold"]))))
+        assert [float(row[k]) for k in ("miou", "iou_background", "iou_foreground")] == [
+            direct.miou,
+            direct.iou_background,
+            direct.iou_foreground,
+        ]
+
+
+def test_one_training_and_the_cams_of_an_epoch_once(swept):
+    store = swept[0] / "outputs/store"
+    (classifier,) = (p for p in (store / "Classifier").iterdir() if p.is_dir())
+    assert sorted(p.name for p in classifier.glob("*.safetensors")) == [
+        "epoch_001.safetensors",
+        "epoch_002.safetensors",
+    ]
+    assert len([p for p in (store / "CAM").iterdir() if p.is_dir()]) == 2
+    assert len([p for p in (store / "Histogram").iterdir() if p.is_dir()]) == 4  # two epochs, two splits
+
+
+def test_the_same_command_again_runs_nothing(swept):
+    here, folder, _ = swept
+    before = times_of(folder)
+    started = time.perf_counter()
+    status, printed = sweep(here, *TINY, "threshold=0.1..0.9", "epoch=1..2", "-m", "figures=false")
+    assert status == 0 and "18 jobs, 18 done before" in printed
+    assert times_of(folder) == before and cells(rows_of(folder)) == ALL
+    assert time.perf_counter() - started < 20
+
+
+def test_jobs_whose_inputs_are_there_are_cheap(swept):
+    # Seconds of work are lost where each job composes its config, loads networks or draws pictures.
+    here, _, _ = swept
+    started = time.process_time()
+    status, printed = sweep(here, "-m", *TINY, "epoch=1,2", "threshold=0.31..0.40")
+    assert status == 0, printed
+    assert (time.process_time() - started) / 20 < 0.5
+
+
+def test_a_change_of_code_or_data_looks_at_every_job_again(swept, monkeypatch):
+    here, _, _ = swept
+    command = ["-m", *TINY, "epoch=1", "threshold=0.5,0.6", "hydra.sweep.dir=code"]
+    assert "2 jobs, 0 done before" in sweep(here, *command)[1]
+    assert "2 jobs, 2 done before" in sweep(here, *command)[1]
+    monkeypatch.setattr("seg.sweep.identity._code", lambda: "another")
+    status, printed = sweep(here, *command)
+    assert status == 0 and "2 jobs, 0 done before" in printed
+
+
+def test_a_failing_job_ends_nothing_but_itself(swept):
+    here, _, _ = swept
+    command = ["-m", *TINY, "epoch=1,2", "threshold=0.4,1.4,0.6", "hydra.sweep.dir=failing"]
+    status, printed = sweep(here, *command)
+    assert status == 1
+    rows = rows_of(here / "failing")
+    assert cells(rows) == [(e, t) for e in "12" for t in ("0.4", "0.6", "1.4")]
+    assert [row["status"] for row in rows] == ["ok", "ok", "failed"] * 2
+    assert "must lie in [0, 1]" in rows[2]["error"] and rows[2]["miou"] == ""
+    assert "failed: 2" in printed and "epoch=1 threshold=1.4: seeds: Seeds.threshold=1.4" in printed
+    before = times_of(here / "failing")
+    status, printed = sweep(here, *command)
+    assert status == 1 and "6 jobs, 4 done before" in printed
+    again = {name for name, time in times_of(here / "failing").items() if time > before[name]}
+    assert again == {"epoch=1,threshold=1.4", "epoch=2,threshold=1.4"}
+
+
+def test_a_sweep_that_can_only_fail_is_refused(swept):
+    here, _, _ = swept
+    status, printed = sweep(here, "-m", "data=oxford_pet", "data.root=nowhere", "epoch=1..3", "hydra.sweep.dir=no")
+    assert status == 1 and "nowhere" in printed.splitlines()[-1]
+    assert not (here / "no").exists()
+    status, printed = sweep(here, "-m", *TINY, "epoch=1..3", "seeds.radius=0", "hydra.sweep.dir=no")
+    assert status == 1 and "Seeds.radius=0" in printed and not (here / "no").exists()
+
+
+def test_a_dry_run_of_a_sweep_leaves_no_trace(swept, tmp_path):
+    status, printed = sweep(tmp_path, "-m", *TINY, *GRID, "dry_run=true")
+    assert status == 0 and "18 jobs, 0 done, 18 to run" in printed
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_groups_and_clean_up_are_swept(swept):
+    here, _, _ = swept
+    choices = ["supervision=cam,bbox", "seeds.clean_up=[],[largest_component]"]
+    status, printed = sweep(here, "-m", *TINY, "epoch=1", "threshold=0.5", *choices, "hydra.sweep.dir=groups")
+    assert status == 0, printed
+    rows = rows_of(here / "groups")
+    assert [(row["supervision"], row["seeds.clean_up"]) for row in rows] == [
+        (s, c) for c in ("[]", "[largest_component]") for s in ("bbox", "cam")
+    ]
+    assert rows[1]["miou"] != rows[3]["miou"]  # a CAM falls into pieces, a Gaussian doesn't
+    assert rows[0]["miou"] == rows[2]["miou"] != rows[1]["miou"]
+    made = experiment(here, "epoch=1", "threshold=0.5", "seeds.clean_up=[largest_component]")
+    assert float(rows[-1]["miou"]) == compared(made.store.get(made.products["seeds"])).miou
+
+
+def module(here: Path, *arguments: str) -> "subprocess.Popen[str]":
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    return subprocess.Popen(
+        [sys.executable, "-m", "seg.run", *arguments],
+        cwd=here,
+        env=os.environ | {"PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_a_killed_sweep_leaves_a_valid_table_and_goes_on(swept):
+    here, _, _ = swept
+    command = ["-m", *TINY, "epoch=1..2", "threshold=0.41..0.50", "hydra.sweep.dir=killed"]
+    running = module(here, *command)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and running.poll() is None and len(times_of(here / "killed")) < 3:
+        time.sleep(0.02)
+    running.send_signal(signal.SIGKILL)
+    running.communicate()
+    done = rows_of(here / "killed")
+    assert 2 <= len(done) < 20 and all(row["status"] == "ok" and row["miou"] for row in done)
+    before = times_of(here / "killed")
+    status, printed = sweep(here, *command)
+    assert status == 0, printed
+    assert len(rows_of(here / "killed")) == 20
+    after = times_of(here / "killed")
+    assert all(after[row["folder"]] == before[row["folder"]] for row in done)
+
+
+def built(folder: Path) -> Counter[str]:
+    """How often each stage was built, by the logs of all jobs."""
+    text = "".join(path.read_text() for path in folder.glob("*/run.log"))
+    return Counter(re.findall(r"(\w+ [0-9a-f]{16}): building", text))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        ["hydra/launcher=joblib", "hydra.launcher.n_jobs=4"],
+        ["hydra/launcher=submitit_local", "hydra.sweeper.max_batch_size=4"],
+    ],
+    ids=["joblib", "submitit_local"],
+)
+def test_jobs_in_several_processes_share_a_store(swept, tmp_path, launcher, monkeypatch):
+    name = re.sub(r"\W", "_", launcher[0])
+    pytest.importorskip("joblib" if "joblib" in name else "submitit")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    # A store of its own: all four jobs begin with nothing at the same time.
+    command = ["-m", *TINY, "epoch=1,2", "threshold=0.4,0.6", "hydra.sweep.dir=several", *launcher]
+    status, printed = sweep(tmp_path, *command)
+    assert status == 0, printed
+    table = rows_of(tmp_path / "several")
+    rows = dict(zip(cells(table), table, strict=True))
+    alone = dict(zip(ALL, rows_of(swept[1]), strict=True))
+    assert list(rows) == [(e, t) for e in "12" for t in ("0.4", "0.6")]
+    assert all(row["miou"] == alone[cell]["miou"] for cell, row in rows.items())
+    counts = built(tmp_path / "several")
+    assert {stage.split()[0] for stage in counts} >= {"ToyPets", "Prepared", "Classifier", "CAM"}
+    # A training is gone on with, by another process perhaps; all else is built once.
+    assert all(n == 1 for stage, n in counts.items() if not stage.startswith("Classifier")), counts
+    histories = list((tmp_path / "outputs/store/Classifier").glob("*/history.csv"))
+    assert [len(path.read_text().splitlines()) for path in histories] == [3]
+    if "submitit" in name:  # what workers of joblib print is theirs
+        assert "[4/4]" in printed
+    jobs = [json.loads(path.read_text())["overrides"] for path in (tmp_path / "several").glob("*/job.json")]
+    assert all("runtime.threads=1" in overrides for overrides in jobs)
+
+
+# -- the parts ----------------------------------------------------------------------------------------------
+
+
+def compose_loader():
+    return GlobalHydra.instance().config_loader()
+
+
+def test_a_shared_config_is_the_one_that_hydra_composes():
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        master = compose("config", ["epoch=1"], return_hydra_config=True)
+        inner = compose_loader()
+        sharing = SharingLoader(inner)
+        jobs = [
+            ["epoch=1", "threshold=0.5", "seeds.clean_up=[]"],
+            ["epoch=2", "threshold=0.3", "seeds.clean_up=[fill_holes]"],
+            ["epoch=3", "supervision=bbox", "threshold=0.3"],
+            ["epoch=4", "supervision=bbox", "threshold=0.2"],
+            ["epoch=4", "supervision=mask", "threshold=0.2"],
+        ]
+        for job in jobs:
+            ours, theirs = sharing.load_sweep_config(master, job), inner.load_sweep_config(master, job)
+            assert OmegaConf.to_container(ours) == OmegaConf.to_container(theirs)
+        assert len(sharing._templates) == 3
+        assert sharing.load_sweep_config(master, jobs[0]).epoch == 1  # templates are not written to
+
+
+def test_the_plan():
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        loader = compose_loader()
+        plan = make_plan({"threshold": "0.1..0.2"}, ["seed=0,1", "epoch=3,1", "data.size=64"], loader)
+        assert plan.swept == {"epoch": ["3", "1"], "threshold": ["0.1", "0.2"], "seed": ["0", "1"]}
+        assert [job.folder for job in plan.jobs[:3]] == [
+            "epoch=3,threshold=0.1,seed=0",
+            "epoch=3,threshold=0.1,seed=1",
+            "epoch=3,threshold=0.2,seed=0",
+        ]
+        assert plan.jobs[0].overrides == ("data.size=64", "epoch=3", "threshold=0.1", "seed=0")
+        assert make_plan({"epoch": "1..9"}, ["epoch=5"], loader).swept == {}
+        # Hydra's own sweeps, and no binary fractions from its range().
+        assert make_plan({}, ["threshold=range(0.1,1.0,0.1)"], loader).swept["threshold"] == [
+            f"0.{i}" for i in range(1, 10)
+        ]
+        assert set(make_plan({}, ["supervision=glob(*)"], loader).swept["supervision"]) == {"bbox", "cam", "mask"}
+        assert make_plan({}, ["epoch=choice(2,4)"], loader).swept["epoch"] == ["2", "4"]
+
+
+def test_the_identity_of_a_job(tmp_path):
+    weights = tmp_path / "w.pt"
+    weights.write_text("1")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        plain = ["data.prepared.source.images=32", f"weights={weights}"]
+
+        def of(*overrides: str) -> str | None:
+            return identity(compose("config", [*plain, *overrides]))
+
+        first = of()
+        assert first is not None and of("store=x", "runtime.threads=2", "figures=true") == first
+        assert len({first, of("epoch=3"), of("data.prepared.source.seed=1"), of("runtime.precision=bf16-mixed")}) == 4
+        weights.write_text("22")
+        assert of() != first
+        assert identity(compose("config", ["data=oxford_pet", "data.root=nowhere"])) is None
+
+
+def test_the_headline_decides_every_pixel():
+    rows = [
+        {"stage": name, "split": split, "coverage": coverage, "miou": miou, "iou_background": 0, "iou_foreground": 0}
+        | {"images": 3}
+        for name, split, coverage, miou in [
+            ("CAM", "trainval", 1, 0.1),
+            ("CAM", "test", 1, 0.2),
+            ("banded", "trainval", 0.5, 0.9),
+        ]
+    ]
+    assert headline(rows)["miou"] == 0.1
+    assert headline(rows[1:2])["miou"] == 0.2
+    assert headline(rows[2:])["miou"] == 0.9
+    with pytest.raises(SegError, match="nothing was measured"):
+        headline([])
+
+
+def test_rows_are_replaced_and_sorted_by_value(tmp_path):
+    results = Results(tmp_path, ["epoch"])
+    for epoch, miou in (("10", 0.5), ("9", 0.3), ("10", 0.7)):
+        results.add({"epoch": epoch, "folder": f"epoch={epoch}", "status": "ok", "miou": miou})
+    results.add({"epoch": "2", "folder": "epoch=2", "status": "failed", "error": "two\nlines", "miou": float("nan")})
+    assert [(row["epoch"], row["miou"]) for row in results.read()] == [("2", ""), ("9", "0.3"), ("10", "0.7")]
+    assert results.read()[0]["error"] == "two lines"
+    best = best_row(results.read())
+    assert best is not None and best["epoch"] == "10"
+    assert without_masks(["epoch"], [dict(row, held_out_accuracy="") for row in results.read()]) is None
+
+
+def test_the_time_left_counts_this_run_only(monkeypatch):
+    session = Session(["epoch"], total=180, skipped=100, started=1000.0, identities={})
+    monkeypatch.setattr(time, "time", lambda: 1100.0)
+    rows = [{"status": "ok"}] * 109 + [{"status": "failed"}]
+    assert session.progress(rows) == "110/180  1 failed  11:40 left"
+    assert session.progress(rows[:100]) == "100/180"
+
+
+@pytest.mark.parametrize(
+    ("swept", "axes"),
+    [
+        ({"epoch": "123", "threshold": "12"}, ["epoch", "threshold"]),
+        ({"epoch": "12"}, ["epoch"]),
+        ({"epoch": "12", "threshold": "12", "seed": "123"}, ["epoch", "threshold"]),
+        ({"refiner": ["none", "affinity"], "seed": "123", "supervision": ["cam", "bbox"]}, ["refiner", "seed"]),
+    ],
+)
+def test_pictures_of_any_number_of_keys(swept, axes, tmp_path):
+    rows = [{}]
+    for key, values in swept.items():
+        rows = [{**row, key: value} for row in rows for value in values]
+    for i, row in enumerate(rows):
+        row |= {"miou": str(0.2 + i / 100) if i != 0 else "", "stage": "seeds", "split": "trainval"}
+    assert choose_axes(rows, list(swept)) == axes
+    assert draw_sweep(tmp_path / "a.png", rows, list(swept), rows[-1]) == tmp_path / "a.png"
+    with Image.open(tmp_path / "a.png") as picture:
+        pixels = np.asarray(picture.convert("RGB")).astype(int)
+    red = (pixels[..., 0] > 220) & (pixels[..., 1:].max(-1) < 60)
+    assert red.sum() > 20  # the best cell's frame
+    assert draw_sweep(tmp_path / "b.png", rows, [], rows[0]) is None
+
+
+def test_cores_are_shared_among_local_jobs(monkeypatch):
+    monkeypatch.setattr("seg.sweep.run.available_cores", lambda: 8)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+
+        def workers(launcher, *overrides, pending=100, batch=None):
+            config = compose("config", [f"hydra/launcher={launcher}", *overrides], return_hydra_config=True)
+            return parallel_jobs(config, pending, batch)
+
+        plan = make_plan({}, ["epoch=1,2"], compose_loader())
+        assert workers("basic") == 1 and shared_threads(plan, 1) == []
+        assert workers("joblib", "hydra.launcher.n_jobs=2") == 2
+        assert workers("joblib", "hydra.launcher.n_jobs=-1") == 8
+        assert workers("joblib", "hydra.launcher.n_jobs=4", pending=3) == 3
+        assert workers("submitit_local") == 8 and workers("submitit_local", batch=2) == 2
+        assert workers("submitit_slurm") == 1
+        assert workers("ray", "hydra.launcher.ray.remote.num_cpus=2") == 4
+        assert shared_threads(plan, 4) == ["runtime.threads=2", "runtime.workers=2"]
+        given = make_plan({}, ["epoch=1,2", "runtime.threads=3"], compose_loader())
+        assert shared_threads(given, 4) == ["runtime.workers=2"]
