@@ -1,5 +1,7 @@
 """Where the images come from: each source is a stage whose product is a Dataset."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -50,6 +52,24 @@ class ToyPets(Source):
         return read_official_layout(path, title=title, is_toy=True)
 
 
+_fingerprints: dict[str, str] | None = None
+
+
+@contextmanager
+def remembering(known: dict[str, str]) -> Iterator[None]:
+    """Look at each folder of data once: the jobs of a sweep would list its thousands of files every time.
+
+    Args:
+        known: fingerprints by folder, filled as they are met.
+    """
+    global _fingerprints
+    before, _fingerprints = _fingerprints, known
+    try:
+        yield
+    finally:
+        _fingerprints = before
+
+
 class OxfordPet(Source):
     """Oxford-IIIT Pet, or anything in its official layout, below ``root``.
 
@@ -96,11 +116,17 @@ class OxfordPet(Source):
     @cached_property
     def fingerprint(self) -> str:
         """Hash of what the data contain, wherever they lie."""
-        from seg.data.official_layout import layout_fingerprint
+        from seg.data.layout import layout_fingerprint
 
         self._require()
         cache = Path(self.cache) if self.cache else None
-        return layout_fingerprint(Path(self.root), cache, write=not self.read_only)
+        place = str(Path(self.root).resolve())
+        if _fingerprints is not None and place in _fingerprints:
+            return _fingerprints[place]
+        found = layout_fingerprint(Path(self.root), cache, write=not self.read_only)
+        if _fingerprints is not None:
+            _fingerprints[place] = found
+        return found
 
     def params(self) -> dict[str, Any]:
         """The content is the identity."""

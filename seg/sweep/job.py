@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("seg")
 
+# What the jobs of one process share.
 _stores: dict[str, Store] = {}
+_fingerprints: dict[str, str] = {}
 
 
 def run_sweep_job(cfg: DictConfig, hydra_cfg: Any) -> Row:
@@ -57,10 +59,12 @@ def run_sweep_job(cfg: DictConfig, hydra_cfg: Any) -> Row:
 
 
 def _figures(cfg: DictConfig, folder: Path) -> Row:
+    from seg.data.sources import remembering
     from seg.run import run
 
     _take_device()
-    experiment = run(cfg, folder, shared_store(cfg), figures=bool(cfg.figures))
+    with remembering(_fingerprints):
+        experiment = run(cfg, folder, shared_store(cfg), figures=bool(cfg.figures))
     return headline(experiment.rows) | {"held_out_accuracy": held_out_accuracy(experiment)}
 
 
