@@ -49,7 +49,7 @@ def prepare_arguments(arguments: list[str]) -> list[str]:
     if multirun:
         shown = any(a in ("--cfg", "-c", "--shell-completion", "-sc") for a in arguments)
         return ["-m", *arguments, *([] if shown else _sweep_arguments(plan))]
-    if "dry_run=true" in (a.lower() for a in overrides):
+    if any(re.fullmatch(r"dry_run=['\"]?(true|yes|on|1)['\"]?", a.lower()) for a in overrides):
         # Hydra makes the run's folder before the job can object; this one exists already.
         return [*arguments, "hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=stdout"]
     return arguments
@@ -118,7 +118,7 @@ def check_overrides(overrides: list[str], multirun: bool = False) -> "Plan":
             _check_values(plan, cfg, firsts, frozenset(loader.list_groups("")))
     except (HydraException, OmegaConfBaseException) as error:
         raise SegError(explain(error)) from error
-    validate_tree(cfg)
+    validate_tree(cfg, overrides)
     return plan
 
 
@@ -190,17 +190,31 @@ def _keys(node: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
     return out
 
 
-def validate_tree(cfg: Any) -> None:
+def validate_tree(cfg: Any, overrides: list[str]) -> None:
     """Check keys that struct mode can't (``+key``): nothing may stand in the config that nobody reads.
+
+    Stages refuse parameters that they do not have, so a key may be added to a node with a ``_target_`` alone.
+
+    Args:
+        cfg: the composed config.
+        overrides: as typed.
 
     Raises:
         SegError: naming every such key.
     """
     import dataclasses
 
+    from omegaconf import OmegaConf
+
     from seg.schema import Config
 
     unknown = [str(k) for k in cfg if k not in {"hydra", *(f.name for f in dataclasses.fields(Config))}]
+    for override in overrides:
+        key = override.partition("=")[0]
+        if key.startswith("+") and "/" not in key and not key.lstrip("+").startswith("hydra."):
+            parent = OmegaConf.select(cfg, key.lstrip("+").rpartition(".")[0]) if "." in key else None
+            if parent is not None and "_target_" not in parent:
+                unknown.append(key.lstrip("+"))
     if unknown:
         raise SegError(f"{', '.join(unknown)}: no such key{_nearest(unknown[0])}; --cfg job shows them all")
 

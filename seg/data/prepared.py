@@ -130,7 +130,7 @@ class Prepared(Stage):
                 kept.append((record, hw, bool(packed)))
         if len(bad) > self.max_bad_share * n:
             raise SegError(
-                f"{len(bad)} of {n} images are unreadable, more than data.max_bad_share={self.max_bad_share:g} "
+                f"{len(bad)} of {n} images are unreadable, more than data.prepared.max_bad_share={self.max_bad_share:g} "
                 f"allows: {'; '.join(bad[:3])}{'; ...' if len(bad) > 3 else ''}"
             )
         for quirk, count in quirks.items():

@@ -90,13 +90,13 @@ class CAM(ScoreStage):
     def _maps(self, features: nn.Module, weight: Tensor, bias: Tensor, images: Tensor, labels: Tensor) -> Tensor:
         side = images.shape[-1]
         sides = [max(32, round(side * scale / 32) * 32) for scale in self.scales]
+        if self.target == "predicted":
+            # The classifier's answer is at the working resolution, whatever scales the maps are of.
+            labels = (features(images).mean((2, 3)) @ weight.T + bias).argmax(1)
         total: Tensor | None = None
         for s in sorted(sides, reverse=True):
             resized = images if s == side else F.interpolate(images, (s, s), mode="bilinear", antialias=True)
-            fmap = features(resized)
-            if total is None and self.target == "predicted":
-                labels = (fmap.mean((2, 3)) @ weight.T + bias).argmax(1)
-            cam = class_activation_maps(fmap, weight, labels)
+            cam = class_activation_maps(features(resized), weight, labels)
             if self.flip:
                 cam = (cam + class_activation_maps(features(resized.flip(3)), weight, labels).flip(2)) / 2
             cam = normalise_maps(cam, self.normalisation)

@@ -32,7 +32,7 @@ class Classifier(Training):
         backbone: torchvision's name.
         weights: null, a member of torchvision's enum, or a file (see :func:`seg.backbones.make_classifier`).
         output_stride: pixels per cell of the last feature map; below 32 the last stages are dilated.
-        stages: 3 leaves a ResNet's last stage out.
+        stages: 3 leaves a ResNet's last stage out; its stride is then 16 at most.
         recalibrate: so many images of trainval are used to estimate the batch-norm statistics anew at the end
             of an epoch; running averages lag behind fast-moving weights (0: keep the running averages).
         train_size: side of the training's input in pixels, null for the working resolution. A smaller one is

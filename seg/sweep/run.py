@@ -48,6 +48,9 @@ def run_sweep(sweeper: Any, arguments: Sequence[str]) -> list[Any]:
     OmegaConf.save(config, folder / "multirun.yaml")
     Results(folder, list(plan.swept)).write(list(done.values()))
     print(f"sweep: {len(jobs)} jobs, {len(done)} done before; {folder}", file=sys.stderr, flush=True)
+    schedule = config.classifier.get("schedule", "constant")
+    if "epoch" in plan.swept and schedule != "constant":
+        print(f"classifier.schedule={schedule} depends on the total: every epoch is a training of its own", flush=True)
     batch = sweeper.max_batch_size or (workers if _starts_all_at_once(config) else len(jobs))
     os.environ["WEAKSEG_SWEEP_WORKERS"] = str(workers)
     returned: list[Any] = []
