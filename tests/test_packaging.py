@@ -19,9 +19,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def call(*command, **options):
-    return subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, check=False, timeout=300, **options
-    )
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=300, **options)
 
 
 @pytest.fixture(scope="module")
@@ -120,9 +118,7 @@ def setup(root, what="run", *arguments, **extra):
     if what == "run":
         done = call(root / "scripts" / "run", *arguments, env=env, cwd=root.parent)
     else:
-        done = call(
-            "bash", "-euc", 'source "$0" && setup test', root / "scripts" / "_setup.sh", env=env, cwd="/"
-        )
+        done = call("bash", "-euc", 'source "$0" && setup test', root / "scripts" / "_setup.sh", env=env, cwd="/")
     return done, calls.read_text().splitlines()
 
 

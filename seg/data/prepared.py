@@ -129,9 +129,10 @@ class Prepared(Stage):
                 originals.append(packed)
                 kept.append((record, hw, bool(packed)))
         if len(bad) > self.max_bad_share * n:
+            some = "; ".join(bad[:3]) + ("; ..." if len(bad) > 3 else "")
             raise SegError(
-                f"{len(bad)} of {n} images are unreadable, more than data.prepared.max_bad_share={self.max_bad_share:g} "
-                f"allows: {'; '.join(bad[:3])}{'; ...' if len(bad) > 3 else ''}"
+                f"{len(bad)} of {n} images are unreadable, more than "
+                f"data.prepared.max_bad_share={self.max_bad_share:g} allows: {some}"
             )
         for quirk, count in quirks.items():
             names = ", ".join(examples.get(quirk, [])[:3])

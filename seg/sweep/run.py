@@ -29,6 +29,8 @@ def run_sweep(sweeper: Any, arguments: Sequence[str]) -> list[Any]:
         What the launcher returned of the jobs that it was given.
     """
     config, loader = sweeper.config, sweeper.hydra_context.config_loader
+    if config.runtime.devices != 1 or config.runtime.num_nodes != 1:
+        raise SegError("runtime.devices, runtime.num_nodes: each job of a sweep has one device; leave them at 1")
     folder = Path(config.hydra.sweep.dir)
     plan = make_plan(sweeper.params, arguments, loader)
     jobs = plan.jobs
