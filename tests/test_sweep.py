@@ -451,6 +451,7 @@ def test_pictures_of_any_number_of_keys(swept, axes, tmp_path):
     assert draw_sweep(tmp_path / "b.png", rows, [], rows[0]) is None
 
 
+@pytest.mark.filterwarnings(r"ignore:\s*'hydra/launcher/")
 def test_cores_are_shared_among_local_jobs(monkeypatch):
     monkeypatch.setattr("seg.sweep.run.available_cores", lambda: 8)
     with initialize_config_dir(str(CONF), version_base="1.3"):
