@@ -117,9 +117,8 @@ class Runtime:
 def keep_freed_memory() -> None:
     """Let glibc keep the memory that tensors free, instead of handing it back to the kernel.
 
-    By default every large tensor is mapped anew and each of its pages faults again, at every step of a training;
-    where page faults are dear (virtual machines) that can cost half of the time. Elsewhere than on glibc this
-    does nothing.
+    By default every large tensor is mapped anew and each of its pages faults again, at every step of a training,
+    which is dear on virtual machines. Elsewhere than on glibc this does nothing.
     """
     import ctypes
 
