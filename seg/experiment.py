@@ -1,6 +1,7 @@
 """A pipeline with everything that is measured, drawn and written about it."""
 
 import dataclasses
+import functools
 import importlib
 import logging
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from seg.cli import writable
 from seg.data.dataset import Split
@@ -183,6 +185,7 @@ class Experiment:
         )
         for stage in self.products.values():
             self.store.ensure(stage)
+        self.store.together = False
 
     def measure(self) -> None:
         """Evaluate every product on the splits where it has images with a truth."""
@@ -247,40 +250,58 @@ def score_name(seeds: Seeds) -> str:
 
 
 def instantiate(node: Any, where: str) -> Any:
-    """Hydra's ``instantiate``, with errors that name the config key.
+    """The stages that a config node describes: Hydra's ``_target_`` form, a class and its keyword arguments.
+
+    Not ``hydra.utils.instantiate``, which takes 40 times as long for such a tree; a sweep does it for every job.
+
+    Args:
+        node: the config. where: its key, for errors.
 
     Raises:
-        SegError: for keys that the stage does not have, and values it refuses.
+        SegError: for keys that a stage does not have, and values it refuses, naming the config key.
     """
-    from hydra.utils import instantiate as hydra_instantiate
-
     problems: list[str] = []
 
-    def visit(value: Any, path: str) -> None:
-        if isinstance(value, dict):
-            if target := value.get("_target_"):
-                try:
-                    # Not Hydra's get_object, which logs several lines before it raises.
-                    place, _, name = str(target).rpartition(".")
-                    cls = getattr(importlib.import_module(place), name)
-                except Exception:
-                    problems.append(f"{path}._target_={target}: no such class; give its whole dotted name")
-                    return
-                names = [f.name for f in dataclasses.fields(cls)] if dataclasses.is_dataclass(cls) else None
-                unknown = [k for k in value if names is not None and k not in (*names, "_target_")]
-                problems.extend(f"{path}.{k}: {cls.__name__} has no such parameter" for k in unknown)
-            for key, child in value.items():
-                visit(child, f"{path}.{key}")
+    def find(target: str, path: str) -> Any:
+        try:
+            place, _, name = target.rpartition(".")
+            return getattr(importlib.import_module(place), name)
+        except Exception:
+            problems.append(f"{path}._target_={target}: no such class; give its whole dotted name")
+
+    def make(value: Any, path: str) -> Any:
+        if isinstance(value, list):
+            return [make(child, f"{path}.{i}") for i, child in enumerate(value)]
+        if not isinstance(value, dict):
+            return value
+        target = value.get("_target_")
+        cls = find(str(target), path) if target else None
+        before = len(problems)
+        if isinstance(cls, type) and dataclasses.is_dataclass(cls):
+            names = _field_names(cls)
+            unknown = [k for k in value if k not in names and k != "_target_"]
+            problems.extend(f"{path}.{k}: {cls.__name__} has no such parameter" for k in unknown)
+        values = {k: make(child, f"{path}.{k}") for k, child in value.items() if k != "_target_"}
+        if target is None:
+            return values
+        if cls is None or len(problems) > before:
+            return None
+        try:
+            return cls(**values)
+        except SegError as error:
+            problems.append(f"{where}: {error}")
+        except TypeError as error:  # a required parameter is missing
+            problems.append(f"{path}: {error}")
 
     try:
-        visit(OmegaConf.to_container(node, resolve=True, throw_on_missing=True), where)
-        if problems:
-            raise SegError("; ".join(sorted(set(problems))))
-        return hydra_instantiate(node, _convert_="all")
-    except SegError:
-        raise
-    except Exception as error:
-        cause: BaseException | None = error
-        while cause is not None and not isinstance(cause, SegError):
-            cause = cause.__cause__
-        raise SegError(f"{where}: {cause or str(error).splitlines()[0]}") from error
+        made = make(OmegaConf.to_container(node, resolve=True, throw_on_missing=True), where)
+    except OmegaConfBaseException as error:
+        raise SegError(f"{where}: {str(error).splitlines()[0]}") from error
+    if problems:
+        raise SegError("; ".join(sorted(set(problems))))
+    return made
+
+
+@functools.cache
+def _field_names(cls: type) -> frozenset[str]:
+    return frozenset(f.name for f in dataclasses.fields(cls))

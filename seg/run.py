@@ -4,6 +4,7 @@ Compose the config, instantiate the stages, refuse what can't work, build, evalu
 """
 
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,12 @@ def run(cfg: DictConfig, folder: Path | None, store: "Store | None" = None, figu
     from seg.experiment import Experiment
 
     experiment = Experiment.from_config(cfg, store)
+    _refuse_loners(experiment.store.runtime.processes)
+    if not cfg.dry_run and not experiment.store.runtime.leads:
+        # One of several processes that train together, and not the first: it helps to build.
+        experiment.acquire()
+        experiment.build()
+        return experiment
     experiment.acquire()
     if cfg.dry_run or folder is None:
         print(experiment.plan())
@@ -82,10 +89,36 @@ def _check_folders(arguments: list[str]) -> None:
             raise SegError(f"{place}: cannot be written to; choose another with {key}=")
 
 
+def _refuse_loners(processes: int) -> None:
+    """Refuse processes that were started together without being told of each other: each would do all the work."""
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes == 1 < started:
+        raise SegError(
+            f"{started} processes were started together, but runtime.devices x runtime.num_nodes is 1: "
+            f"add runtime.devices={started} (per machine) and runtime.num_nodes"
+        )
+
+
+def _follow(arguments: list[str]) -> list[str]:
+    """Of processes that were started together only the first has a run's folder and speaks.
+
+    Returns:
+        The arguments of this process.
+    """
+    rank = next((os.environ[k] for k in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if k in os.environ), "0")
+    if rank == "0":
+        return arguments
+    logging.disable(logging.CRITICAL)
+    if "hydra.output_subdir=null" in arguments:  # Lightning Fabric has started this one
+        return arguments
+    rest = [a for a in arguments if not a.startswith("hydra.run.dir=")]
+    return [*rest, "hydra.run.dir=.", "hydra.output_subdir=null"]
+
+
 def main(arguments: list[str] | None = None) -> Any:
     """Console entrypoint; ``arguments`` default to the command line's."""
     try:
-        sys.argv[1:] = prepare_arguments(sys.argv[1:] if arguments is None else arguments)
+        sys.argv[1:] = _follow(prepare_arguments(sys.argv[1:] if arguments is None else arguments))
         _check_folders(sys.argv[1:])
     except SegError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -21,9 +21,12 @@ T = TypeVar("T")
 class Runtime:
     """Settings of the machine, outside of every stage's key.
 
+    With several devices or machines there is one process per device, and all go through a run together: trainings
+    are shared, everything else is built by the first (see :meth:`seg.store.Store.ensure`).
+
     Attributes:
         accelerator: as Lightning Fabric names them.
-        devices: how many of them.
+        devices: how many of them on each machine.
         num_nodes: how many machines.
         strategy: Fabric's strategy of distribution.
         workers: threads that decode images; null for one per core.
@@ -72,6 +75,24 @@ class Runtime:
         if self.workers:
             return self.workers
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    @property
+    def processes(self) -> int:
+        """How many processes train together, over all machines."""
+        return self.devices * self.num_nodes
+
+    @cached_property
+    def team(self) -> "Fabric":
+        """Fabric that tells the processes which train together from each other, launched.
+
+        Outside of torchrun and Slurm the first use starts the others of this machine, with this command line.
+        """
+        return self.fabric("32-true")
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.processes == 1 or self.team.global_rank == 0
 
     @cached_property
     def device(self) -> "torch.device":

@@ -8,7 +8,7 @@ import shutil
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,12 +50,18 @@ class Store:
     Args:
         root: folder of the store; made when first written to.
         runtime: device, workers and progress for the builds.
+
+    Attributes:
+        together: whether the processes that train together all take part; the first one turns it off for what it
+            does alone at the end.
     """
 
     def __init__(self, root: Path, runtime: Runtime | None = None) -> None:
         self.root = Path(root)
         self.runtime = runtime or Runtime()
         self._open: dict[str, OrderedDict[str, Any]] = {}
+        self.together = self.runtime.processes > 1
+        self._settled: set[str] = set()
 
     def folder(self, stage: Stage) -> Path:
         """Where the product of ``stage`` is or would be."""
@@ -83,12 +89,18 @@ class Store:
         return products[stage.product]
 
     def ensure(self, stage: Stage) -> None:
-        """Build ``stage`` and what it needs, as far as they are not there."""
+        """Build ``stage`` and what it needs, as far as they are not there.
+
+        Where several processes train together, all of them have to ask for the same stages in the same order.
+        """
         if not stage.stored:
             for up in stage.upstream().values():
                 self.ensure(up)
             return
         folder = self.folder(stage)
+        if self.together:
+            self._ensure_together(stage, folder)
+            return
         if stage.is_complete(folder):
             return
         for up in stage.upstream().values():
@@ -96,6 +108,21 @@ class Store:
         with self._lock(folder):
             if not stage.is_complete(folder):
                 self._build(stage, folder)
+
+    def _ensure_together(self, stage: Stage, folder: Path) -> None:
+        # All processes come here for the same stages in the same order. The first one decides for all: what each
+        # saw on the disk could differ. A stage is asked for once: some are needed again where only one works.
+        if (name := f"{type(stage).__name__}/{stage.product}") in self._settled:
+            return
+        team = self.runtime.team
+        if not team.broadcast(stage.is_complete(folder)):
+            for up in stage.upstream().values():
+                self.ensure(up)
+            with self._lock(folder) if self.runtime.leads else nullcontext():
+                if not team.broadcast(stage.is_complete(folder)) and (self.runtime.leads or stage.in_place):
+                    self._build(stage, folder)
+                team.barrier()
+        self._settled.add(name)
 
     def manifest(self, stage: Stage) -> dict[str, Any] | None:
         """The manifest of a stored product, or None if there is none."""

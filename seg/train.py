@@ -11,7 +11,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from seg.errors import SegError
 from seg.stage import Stage, param
@@ -161,14 +161,17 @@ def schedule_factor(schedule: str, step: int, total: int) -> float:
     return 1.0
 
 
-def epoch_batches(rows: Any, batch_size: int, seed: int, epoch: int) -> Iterator[Any]:
-    """Shuffled batches of ``rows``; a last batch of one image is dropped (batch norm can't use it)."""
+def epoch_batches(rows: Any, batch_size: int, seed: int, epoch: int, processes: int = 1) -> Iterator[Any]:
+    """Shuffled batches of ``rows``, of all processes together.
+
+    A last batch that does not give every process two images is dropped (batch norm can't use a single one).
+    """
     import numpy as np
 
     order = np.random.default_rng((seed, epoch)).permutation(rows)
     for start in range(0, len(order), batch_size):
         part = order[start : start + batch_size]
-        if len(part) > 1 or len(order) == 1:
+        if len(part) >= 2 * processes or len(order) == processes == 1:
             yield part
 
 
@@ -178,6 +181,10 @@ def fit(stage: Training, folder: Path, store: Store) -> None:
     The weights and the optimizer's state are saved at every epoch, so that a killed training loses at most
     one. Each epoch's order and augmentation come from ``(seed, epoch)`` alone, so a resumed training gives
     the weights that an uninterrupted one gives.
+
+    Where several processes train together, each takes its share of every batch of ``batch_size`` images, and the
+    gradient is that of the mean over the whole batch; only batch norm sees each share alone, unless on GPUs, where
+    its statistics are those of the whole batch too.
     """
     import torch
 
@@ -188,36 +195,48 @@ def fit(stage: Training, folder: Path, store: Store) -> None:
     model = stage.network(store)
     fabric = store.runtime.fabric(stage.precision)
     done, seconds, state = _resume(stage, folder, model, store)
+    world, rank = fabric.world_size, fabric.global_rank
+    if world > 1 and fabric.device.type == "cuda":
+        model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+    if world > 1 and not any(True for _ in epoch_batches(rows, stage.batch_size, stage.seed, 0, world)):
+        raise SegError(
+            f"{type(stage).__name__}: batch_size={stage.batch_size} and {len(rows)} images leave {world} processes "
+            "less than two images each; use fewer devices"
+        )
     model = model.to(memory_format=torch.channels_last)
     groups = stage.groups(model)
     rates = [group["lr"] for group in groups]
     wrapped, optimizer = fabric.setup(model, torch.optim.Adam(groups, weight_decay=stage.weight_decay))
     if state:
         optimizer.load_state_dict(state["optimizer"])
-    steps = sum(1 for _ in epoch_batches(rows, stage.batch_size, stage.seed, 0))
+    steps = sum(1 for _ in epoch_batches(rows, stage.batch_size, stage.seed, 0, world))
     for epoch in range(done + 1, stage.wanted + 1):
         started = time.perf_counter()
         # Dropout and the like draw from the global generator; the rest from this one.
         torch.manual_seed(stage.seed * 100_003 + epoch)
-        generator = torch.Generator().manual_seed(stage.seed * 100_003 + epoch)
+        generator = torch.Generator().manual_seed((stage.seed * 100_003 + epoch) + rank * 1_000_000_007)
         wrapped.train()
         totals: dict[str, Tensor] = {}
         count = 0
-        batches = epoch_batches(rows, stage.batch_size, stage.seed, epoch)
+        batches = epoch_batches(rows, stage.batch_size, stage.seed, epoch, world)
         for i, part in enumerate(
             store.runtime.bar(batches, f"{type(stage).__name__} epoch {epoch}/{stage.wanted}", steps)
         ):
             factor = schedule_factor(stage.schedule, (epoch - 1) * steps + i, stage.epochs * steps)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
-            batch = fabric.to_device(stage.batch(part, generator, store))
+            own = part[rank::world]
+            batch = fabric.to_device(stage.batch(own, generator, store))
             loss, metrics = stage.loss(wrapped, batch)
             optimizer.zero_grad(set_to_none=True)
-            fabric.backward(loss)
+            # Gradients are averaged over the processes, whose shares may differ by an image.
+            fabric.backward(loss * (len(own) * world / len(part)) if world > 1 else loss)
             optimizer.step()
             count += len(part)
             for name, value in {"loss": loss, **metrics}.items():
-                totals[name] = totals.get(name, 0) + value.detach() * len(part)
+                totals[name] = totals.get(name, 0) + value.detach() * len(own)
+        if world > 1:
+            totals = cast("dict[str, Tensor]", fabric.all_reduce(totals, reduce_op="sum"))
         row = {"epoch": epoch, **{name: float(total) / count for name, total in totals.items()}}
         if not math.isfinite(row["loss"]):
             raise SegError(
@@ -229,7 +248,9 @@ def fit(stage: Training, folder: Path, store: Store) -> None:
             row |= stage.held_out(model, store)
         row["seconds"] = round(time.perf_counter() - started, 2)
         seconds += row["seconds"]
-        _save(stage, folder, store, model, optimizer, row, seconds)
+        if rank == 0:
+            _save(stage, folder, store, model, optimizer, row, seconds)
+        fabric.barrier()
         shown = "  ".join(f"{k} {v:.4f}" for k, v in row.items() if k not in ("epoch", "seconds"))
         log.info("%s epoch %d/%d  %s  (%.1f s)", type(stage).__name__, epoch, stage.wanted, shown, row["seconds"])
 
@@ -248,9 +269,10 @@ def _resume(stage: Training, folder: Path, model: "nn.Module", store: Store) -> 
     if done >= stage.wanted:
         # The state is beyond the wanted epoch, whose weights are gone: only a new start leads to them.
         log.warning("%s: %s is missing; training anew", type(stage).__name__, folder / stage.file_name)
-        (folder / "manifest.json").unlink()
+        if store.runtime.leads:
+            (folder / "manifest.json").unlink()
         return 0, 0.0, {}
-    if done > manifest["epochs_done"]:
+    if done > manifest["epochs_done"] and store.runtime.leads:
         store.write_manifest(stage, folder, float(manifest["seconds"]), {"epochs_done": done})
     model.load_state_dict(state["model"])
     log.info("%s: going on after epoch %d", type(stage).__name__, done)

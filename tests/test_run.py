@@ -34,11 +34,11 @@ AFFINITY = ["pipeline=cam_affinity", "refiner.scores.affinity.epochs=1", "refine
 UNET = ["segmenter=unet", "segmenter.epochs=1", "segmenter.net.width=4", "segmenter.net.depth=2"]
 
 
-def module(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """``python -m seg.run`` in a folder of its own."""
+def module(folder: Path, *arguments: str, launcher: tuple[str, ...] = ()) -> "subprocess.CompletedProcess[str]":
+    """``python -m seg.run`` in a folder of its own, perhaps started by another module."""
     path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     return subprocess.run(
-        [sys.executable, "-m", "seg.run", *arguments],
+        [sys.executable, *launcher, "-m", "seg.run", *arguments],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": path},
         capture_output=True,
@@ -322,3 +322,24 @@ def test_boxes_on_data_in_the_official_layout(
     assert {(row["split"], row["images"]) for row in rows} == {("trainval", "5")}
     status, said = call(*options, "pipeline=bbox", "supervision.box_source=trimap", "hydra.run.dir=out2")
     assert status == 0 and "oracle" in said.lower()
+
+
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+
+
+@pytest.mark.parametrize("launcher", [TORCHRUN, ()], ids=["torchrun", "by itself"])
+def test_two_processes_share_one_run(tmp_path: Path, launcher: tuple[str, ...]) -> None:
+    done = module(tmp_path, *TINY, *AFFINITY, "runtime.devices=2", launcher=launcher)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder,) = (tmp_path / "outputs" / "runs" / "cam_affinity").iterdir()
+    stages = [row["stage"] for row in csv.DictReader((folder / "metrics.csv").open())]
+    assert stages[-1] == "refined masks"
+    assert done.stdout.count("Classifier epoch 1/1") == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["outputs"]
+
+
+def test_processes_that_were_not_told_of_each_other_are_refused(tmp_path: Path) -> None:
+    done = module(tmp_path, *TINY, launcher=TORCHRUN)
+    assert done.returncode != 0
+    assert done.stdout.count("error: 2 processes were started together") == 1
+    assert not (tmp_path / "outputs" / "store").exists()

@@ -3,12 +3,15 @@
 import math
 import multiprocessing
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -225,3 +228,37 @@ def test_a_killed_training_resumes_to_the_same_weights(new_store: Store, tmp_pat
     resumed = weights(new_store, make(epochs=6))
     assert 0 < len(Line.trained) < 60  # not from the start
     assert same(resumed, weights(Store(tmp_path / "other", new_store.runtime), make(epochs=6)))
+
+
+def test_two_processes_have_the_gradient_of_one(
+    new_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    from together import Plain
+
+    # 13 images in one batch: one process takes 7, the other 6.
+    script, folder = Path(__file__).with_name("together.py"), tmp_path / "two"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
+    done = subprocess.run([*command, str(folder)], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    two = Store(folder, new_store.runtime)
+    for epochs in (1, 3):
+        stage = Plain(epochs=epochs, batch_size=13, lr=1e-2)
+        new_store.ensure(stage)
+        assert stage.is_complete(two.folder(stage))
+        ours, theirs = (load_file(s.folder(stage) / stage.file_name) for s in (new_store, two))
+        for name, value in ours.items():
+            torch.testing.assert_close(theirs[name], value, rtol=1e-5, atol=1e-6)
+    pd.testing.assert_series_equal(stage.history(two)["loss"], stage.history(new_store)["loss"], rtol=1e-5)
+    states = [torch.load(s.folder(stage) / "state.pt", weights_only=True) for s in (new_store, two)]
+    # Adam's running mean of the gradient itself.
+    means = [[value["exp_avg"] for value in state["optimizer"]["state"].values()] for state in states]
+    assert len(means[0]) == 4 and all(mean.abs().max() > 0 for mean in means[0])
+    for ours, theirs in zip(*means, strict=True):
+        torch.testing.assert_close(theirs, ours, rtol=1e-5, atol=1e-6)
+
+
+def test_batches_of_several_processes_leave_none_without_two_images() -> None:
+    sizes = [len(part) for part in epoch_batches(np.arange(19), 8, seed=0, epoch=1, processes=2)]
+    assert sizes == [8, 8]
+    assert [len(part) for part in epoch_batches(np.arange(20), 8, seed=0, epoch=1, processes=2)] == [8, 8, 4]

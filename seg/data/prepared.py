@@ -223,7 +223,8 @@ class Pool(Stage):
     """Which images the mask stages work on; the classifier always trains on all of trainval.
 
     Attributes:
-        images: ``all``, or ``truth`` for those that have a truth only.
+        images: ``all``; ``truth``, those that have a truth only; ``trainval``, all of trainval (whose masks a
+            segmenter learns from) and of test those that have a truth.
         limit: at most so many per split (evenly spread over the list), null for no limit.
     """
 
@@ -231,7 +232,7 @@ class Pool(Stage):
     what: ClassVar[str] = "images that get masks"
 
     data: Prepared
-    images: Literal["all", "truth"] = param(default="all")
+    images: Literal["all", "truth", "trainval"] = param(default="all")
     limit: int | None = param(default=None, low=1)
 
     def load(self, path: Path, store: Store) -> PoolRows:
@@ -239,7 +240,8 @@ class Pool(Stage):
         data: PreparedData = store.get(self.data)
         chosen = []
         for is_test in (False, True):
-            rows = np.flatnonzero((data.is_test == is_test) & (data.has_truth | (self.images == "all")))
+            wanted = self.images == "all" or (self.images == "trainval" and not is_test)
+            rows = np.flatnonzero((data.is_test == is_test) & (data.has_truth | wanted))
             if self.limit is not None and len(rows) > self.limit:
                 rows = rows[np.linspace(0, len(rows) - 1, self.limit).round().astype(int)]
             chosen.append(rows)

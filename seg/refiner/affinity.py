@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from seg.backbones import load_into, make_classifier, split_at_pooling
 from seg.data.augment import augment, normalise
 from seg.errors import SegError
-from seg.refiner.affinity_net import AffinityNet, affinity_loss
+from seg.refiner.affinity_net import AffinityNet, FrozenAffinityNet, affinity_loss
 from seg.refiner.walk import random_walk
 from seg.seeds import MaskSet, Seeds
 from seg.stage import Stage, param
@@ -20,6 +20,41 @@ from seg.supervision.cam import normalise_maps
 from seg.supervision.classifier import Classifier
 from seg.supervision.scores import ScoreMaps, ScoreStage
 from seg.train import Training
+
+
+def check_start(stage: "Affinity | FrozenAffinity") -> None:
+    """Where the backbone starts: from weights, or from the classifier, which is upstream only then.
+
+    Raises:
+        SegError: neither is given, or the classifier is of another backbone.
+    """
+    if stage.weights is not None:
+        object.__setattr__(stage, "classifier", None)
+    elif stage.classifier is None:
+        raise SegError("refiner: AffinityNet needs weights= (ImageNet's, or a file) or a classifier")
+    elif stage.classifier.backbone != stage.backbone:
+        raise SegError(
+            f"refiner: backbone={stage.backbone} has no weights and cannot start from a classifier of "
+            f"{stage.classifier.backbone}; give weights= or use one backbone for both"
+        )
+
+
+def fresh_backbone(stage: "Affinity | FrozenAffinity") -> nn.Module:
+    """The backbone without the classifier's weights."""
+    # A classifier without its last stage has no weights for one.
+    return make_classifier(stage.backbone, 2, stage.weights, stage.classifier.stages if stage.classifier else 4)
+
+
+def started_backbone(stage: "Affinity | FrozenAffinity", store: Store) -> nn.Module:
+    """The backbone with its weights."""
+    backbone = fresh_backbone(stage)
+    if stage.classifier is not None:
+        # By its weights, not the object: a classifier that was dilated lacks the coarse levels.
+        _, head = split_at_pooling(backbone, stage.backbone)
+        # The product itself stays where it is: the store hands it to others too.
+        trained = {k: v.cpu() for k, v in store.get(stage.classifier).state_dict().items()}
+        load_into(backbone, trained, head=head, what="the classifier")
+    return backbone
 
 
 class Affinity(Training):
@@ -54,33 +89,15 @@ class Affinity(Training):
     def validate(self) -> None:
         """The classifier is upstream only if its weights are used."""
         super().validate()
-        if self.weights is not None:
-            object.__setattr__(self, "classifier", None)
-        elif self.classifier is None:
-            raise SegError("refiner: AffinityNet needs weights= (ImageNet's, or a file) or a classifier")
-        elif self.classifier.backbone != self.backbone:
-            raise SegError(
-                f"refiner: backbone={self.backbone} has no weights and cannot start from a classifier of "
-                f"{self.classifier.backbone}; give weights= or use one backbone for both"
-            )
+        check_start(self)
 
     def check(self, store: Store) -> None:
         """Load the weights once, before anything long, and see that the backbone has the levels."""
-        self._net(self._backbone())
-
-    def _backbone(self) -> nn.Module:
-        # A classifier without its last stage has no weights for one.
-        return make_classifier(self.backbone, 2, self.weights, self.classifier.stages if self.classifier else 4)
+        self._net(fresh_backbone(self))
 
     def network(self, store: Store) -> nn.Module:
         """AffinityNet with its backbone's weights and fresh 1 x 1 convolutions."""
-        backbone = self._backbone()
-        if self.classifier is not None:
-            # By its weights, not the object: a classifier that was dilated lacks the coarse levels.
-            _, head = split_at_pooling(backbone, self.backbone)
-            # The product itself stays where it is: the store hands it to others too.
-            trained = {k: v.cpu() for k, v in store.get(self.classifier).state_dict().items()}
-            load_into(backbone, trained, head=head, what="the classifier")
+        backbone = started_backbone(self, store)
         torch.manual_seed(self.seed)
         return self._net(backbone)
 
@@ -121,6 +138,36 @@ class Affinity(Training):
         return affinity_loss(model(images, offsets), seeds, offsets), {}
 
 
+class FrozenAffinity(Stage):
+    """The backbone's features as they are: the walk with nothing trained, for comparison.
+
+    Attributes:
+        backbone, weights, classifier, strides, radius: as of :class:`Affinity`.
+    """
+
+    stored: ClassVar[bool] = False
+    what: ClassVar[str] = "frozen features"
+
+    backbone: str = param(default="resnet18")
+    weights: str | None = param(default=None, file=True)
+    classifier: Classifier | None = param(default=None)
+    strides: tuple[int, ...] = param(default=(8, 16))
+    radius: float = param(default=5.0, above=1)
+
+    def validate(self) -> None:
+        """The classifier is upstream only if its weights are used."""
+        check_start(self)
+
+    def check(self, store: Store) -> None:
+        """Load the weights once, before anything long, and see that the backbone has the levels."""
+        FrozenAffinityNet(fresh_backbone(self), self.strides, self.radius)
+
+    def load(self, path: Path, store: Store) -> FrozenAffinityNet:
+        """The network, on the device of inference."""
+        net = FrozenAffinityNet(started_backbone(self, store), self.strides, self.radius)
+        return net.to(store.runtime.device).eval()
+
+
 def to_grid(masks: Tensor) -> Tensor:
     """``uint8 (B, H, W)`` labels to ``(B, ceil(H / 4), ceil(W / 4))``, each from the nearest pixel."""
     size = [-(-s // 4) for s in masks.shape[-2:]]
@@ -128,10 +175,10 @@ def to_grid(masks: Tensor) -> Tensor:
 
 
 class Walk(ScoreStage):
-    """The scores after a random walk with the learnt affinities (Ahn and Kwak, eq. 7 and 8).
+    """The scores after a random walk with the affinities (Ahn and Kwak, eq. 7 and 8).
 
     Attributes:
-        scores: of the supervision. affinity: the trained AffinityNet.
+        scores: of the supervision. affinity: the trained AffinityNet, or frozen features.
         beta: power of the affinities. log_steps: the walk takes ``2 ** log_steps`` steps.
         rescale: bring each walked map back to [0, 1]; the walk draws all scores towards each other, by how much
             differs from image to image.
@@ -140,7 +187,7 @@ class Walk(ScoreStage):
     what: ClassVar[str] = "random walk"
 
     scores: ScoreStage
-    affinity: Affinity
+    affinity: Affinity | FrozenAffinity
     beta: float = param(default=8.0, above=0)
     log_steps: int = param(default=8, low=0, high=16)
     rescale: bool = param(default=True)
@@ -148,7 +195,7 @@ class Walk(ScoreStage):
     def build(self, out: Path, store: Store) -> dict[str, Any]:
         """Affinities and walk, batch by batch; nothing of size n x n is ever formed."""
         scores: ScoreMaps = store.get(self.scores)
-        net: AffinityNet = store.get(self.affinity)
+        net: AffinityNet | FrozenAffinityNet = store.get(self.affinity)
         device, data = store.runtime.device, scores.data
         grid = (-(-data.side // 4),) * 2
         values = np.lib.format.open_memmap(out / "scores.npy", "w+", np.float16, (len(scores), *grid))

@@ -40,22 +40,64 @@ def backbone_blocks(model: nn.Module) -> nn.ModuleList:
     return blocks
 
 
-class AffinityNet(nn.Module):
-    """Affinities of every position with its neighbours, on a grid of a quarter of the input.
+class Pyramid(nn.Module):
+    """Levels of a classification backbone, whose batch-norm statistics stay fixed, and the walk's pairs.
 
     Args:
         backbone: a torchvision classifier that already holds its weights; its blocks are used, not copied.
         strides: the levels to use; the level of a stride is the last block before the next downsampling, and
             that of stride 1 the image itself.
-        channels: width of each level's 1x1 convolution and of the embedding.
         radius: reach of the walk's pairs in grid positions, see ``pair_offsets``.
-        train_radius: reach of the pairs that are drawn for training. The paper trains on those of the walk; but
-            confident seeds of a smooth score map leave an ignored band wider than that between foreground and
-            background, so that not one pair would be of different kinds, and all affinities would go to 1.
-        train_backbone: whether the backbone learns too. Its batch-norm statistics stay fixed either way.
+        train_backbone: whether the backbone learns too.
 
     Raises:
         SegError: the backbone is not a chain of blocks, or lacks a level of one of the strides.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, strides: Sequence[int], radius: float, train_backbone: bool = False
+    ) -> None:
+        super().__init__()
+        self.offsets: Offsets = pair_offsets(radius)
+        self.blocks = backbone_blocks(backbone).requires_grad_(train_backbone)
+        self.train_backbone = train_backbone
+        last, widths = _levels(self.blocks)
+        if not strides or not last.keys() >= set(strides):
+            raise SegError(
+                f"AffinityNet wants levels of stride {list(strides)}, "
+                f"but {type(backbone).__name__} has {sorted(last)} before its pooling"
+            )
+        self.taps = [last[stride] for stride in strides]
+        self.widths = [widths[stride] for stride in strides]
+        del self.blocks[max(self.taps) :]
+
+    def train(self, mode: bool = True) -> Self:
+        """Keeps the backbone in evaluation mode: batches are too small to estimate its statistics anew."""
+        super().train(mode)
+        self.blocks.eval()
+        return self
+
+    def levels(self, images: Tensor) -> list[Tensor]:
+        """Feature maps (B, c, S / stride, S / stride) of the strides asked for, of images (B, 3, S, S)."""
+        outputs = [images]
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.train_backbone):
+            for block in self.blocks:
+                outputs.append(block(outputs[-1]))
+        return [outputs[tap] for tap in self.taps]
+
+
+class AffinityNet(Pyramid):
+    """Affinities of every position with its neighbours, on a grid of a quarter of the input.
+
+    Args:
+        backbone, strides, radius, train_backbone: see :class:`Pyramid`.
+        channels: width of each level's 1x1 convolution and of the embedding.
+        train_radius: reach of the pairs that are drawn for training. The paper trains on those of the walk; but
+            confident seeds of a smooth score map leave an ignored band wider than that between foreground and
+            background, so that not one pair would be of different kinds, and all affinities would go to 1.
+
+    Raises:
+        SegError: as :class:`Pyramid`.
     """
 
     def __init__(
@@ -68,55 +110,26 @@ class AffinityNet(nn.Module):
         train_radius: float = 12.0,
         train_backbone: bool = False,
     ) -> None:
-        super().__init__()
-        self.offsets: Offsets = pair_offsets(radius)
+        super().__init__(backbone, strides, radius, train_backbone)
         self.train_offsets: Offsets = pair_offsets(train_radius)
-        self.blocks = backbone_blocks(backbone).requires_grad_(train_backbone)
-        self.train_backbone = train_backbone
-        last, widths = _levels(self.blocks)
-        if not strides or not last.keys() >= set(strides):
-            raise SegError(
-                f"AffinityNet wants levels of stride {list(strides)}, "
-                f"but {type(backbone).__name__} has {sorted(last)} before its pooling"
-            )
-        self.taps = [last[stride] for stride in strides]
-        del self.blocks[max(self.taps) :]
         # Levels differ in scale by orders of magnitude, and so do channels: bring all to unit spread.
-        self.norm = nn.ModuleList(nn.BatchNorm2d(widths[stride], affine=False) for stride in strides)
-        self.reduce = nn.ModuleList(nn.Conv2d(widths[stride], channels, 1) for stride in strides)
+        self.norm = nn.ModuleList(nn.BatchNorm2d(width, affine=False) for width in self.widths)
+        self.reduce = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in self.widths)
         self.mix = nn.Conv2d(channels * len(strides), channels, 1)
         for conv in (*self.reduce, self.mix):
             nn.init.kaiming_normal_(conv.weight)
             nn.init.zeros_(conv.bias)
         self.train()
 
-    def train(self, mode: bool = True) -> Self:
-        """Keeps the backbone in evaluation mode: batches are too small to estimate its statistics anew."""
-        super().train(mode)
-        self.blocks.eval()
-        return self
-
-    def levels(self, images: Tensor) -> list[Tensor]:
-        """Feature maps (B, c, S / stride, S / stride) of the strides asked for, of images (B, 3, S, S)."""
-        outputs = [images]
-        for block in self.blocks:
-            outputs.append(block(outputs[-1]))
-        return [outputs[tap] for tap in self.taps]
-
     def embed(self, images: Tensor) -> Tensor:
         """Embedding float (B, channels, S / 4, S / 4) of normalised images (B, 3, S, S)."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and self.train_backbone):
-            levels = self.levels(images)
         grid = (-(-images.shape[-2] // 4), -(-images.shape[-1] // 4))
         parts = []
-        for level, norm, reduce in zip(levels, self.norm, self.reduce, strict=True):
-            level = norm(level)
-            if level.shape[-1] > grid[1]:
-                level = F.adaptive_avg_pool2d(level, grid)  # all of a cell's pixels count
-            part = reduce(level)
-            parts.append(F.interpolate(part, size=grid, mode="bilinear", align_corners=False))
+        for level, norm, reduce in zip(self.levels(images), self.norm, self.reduce, strict=True):
+            parts.append(_to_grid(reduce(_at_most(norm(level), grid)), grid))
         mixed: Tensor = self.mix(F.relu(torch.cat(parts, dim=1)))
-        return mixed
+        # In half precision 1 + _TINY is 1, and the logarithm of a sure pair would be infinite.
+        return mixed.float()
 
     def draw_offsets(self, count: int = 8, generator: torch.Generator | None = None) -> Offsets:
         """``count`` of the training pairs' offsets at random: a step with all of them costs 27 times as much."""
@@ -130,6 +143,40 @@ class AffinityNet(nn.Module):
         ``self.offsets``; where the partner lies outside the grid the value means nothing.
         """
         return pair_affinity(self.embed(images), self.offsets if offsets is None else offsets)
+
+
+class FrozenAffinityNet(Pyramid):
+    """Affinities of a backbone's features as they are, with nothing trained: what AffinityNet has to beat.
+
+    The affinity is the mean over the levels of the cosine between two positions' features, less each image's
+    mean feature, and 0 where that is negative.
+
+    Args:
+        backbone, strides, radius: see :class:`Pyramid`.
+
+    Raises:
+        SegError: as :class:`Pyramid`.
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Affinities float (B, P, S / 4, S / 4) in [0, 1], as :meth:`AffinityNet.forward` gives them."""
+        grid = (-(-images.shape[-2] // 4), -(-images.shape[-1] // 4))
+        total: Tensor | float = 0.0
+        for level in self.levels(images):
+            level = _to_grid(_at_most(level.float(), grid), grid)
+            level = F.normalize(level - level.mean((2, 3), keepdim=True), dim=1)
+            cosines = [(there * level).sum(1) for there in neighbours(level, self.offsets, 0.0)]
+            total = total + torch.stack(cosines, 1)
+        return (total / len(self.taps)).clamp(0, 1)  # type: ignore[union-attr]
+
+
+def _at_most(level: Tensor, grid: tuple[int, int]) -> Tensor:
+    # All of a cell's pixels count.
+    return F.adaptive_avg_pool2d(level, grid) if level.shape[-1] > grid[1] else level
+
+
+def _to_grid(level: Tensor, grid: tuple[int, int]) -> Tensor:
+    return F.interpolate(level, size=grid, mode="bilinear", align_corners=False)
 
 
 @torch.no_grad()
