@@ -85,7 +85,7 @@ def test_the_keys_of_the_groups_without_a_stage() -> None:
 
 
 @pytest.mark.parametrize("supervision", SUPERVISIONS)
-@pytest.mark.parametrize("refiner", ["affinity", "none"])
+@pytest.mark.parametrize("refiner", ["affinity", "frozen", "none"])
 def test_all_combinations(supervision: str, refiner: str) -> None:
     for segmenter in SEGMENTERS:
         made = experiment(f"supervision={supervision}", f"refiner={refiner}", f"segmenter={segmenter}")
@@ -93,12 +93,12 @@ def test_all_combinations(supervision: str, refiner: str) -> None:
         assert any(isinstance(s, SUPERVISIONS[supervision]) for s in stages) == (
             supervision != "mask" or refiner != "none" or segmenter != "none"
         )
-        assert any(isinstance(s, Refined) for s in stages) == (refiner == "affinity")
+        assert any(isinstance(s, Refined) for s in stages) == (refiner != "none")
         predicted = [s for s in stages if isinstance(s, Predicted)]
         assert len(predicted) == (segmenter != "none")
         if predicted:
             learnt = predicted[0].segmenter.masks
-            assert isinstance(learnt, Refined if refiner == "affinity" else Unrefined)
+            assert isinstance(learnt, Unrefined if refiner == "none" else Refined)
 
 
 @pytest.mark.parametrize(

@@ -21,15 +21,15 @@ def identity(config: DictConfig) -> str | None:
     Returns:
         16 hex digits, or None where it can't be known, as with data that are not there.
     """
-    from hydra.errors import HydraException
-    from hydra.utils import instantiate
     from omegaconf.errors import OmegaConfBaseException
+
+    from seg.experiment import instantiate
 
     ours = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     try:
-        source = instantiate(config.data.prepared.source, _convert_="all").key
+        source = instantiate(config.data.prepared.source, "data.prepared.source").key
         values = OmegaConf.to_container(ours, resolve=True)
-    except (SegError, HydraException, OmegaConfBaseException):  # the job itself meets it again, and tells
+    except (SegError, OmegaConfBaseException):  # the job itself meets it again, and tells
         return None
     assert isinstance(values, dict)
     leaves = {k: _content(v) for k, v in _leaves(values) if not is_aside(k)}

@@ -137,6 +137,7 @@ def test_the_pool(new_store: Store, official: Official) -> None:
         for name, changed in {
             "all": {},
             "truth": {"images": "truth"},
+            "trainval": {"images": "trainval"},
             "limit": {"limit": 3},
             "both": {"images": "truth", "limit": 2},
         }.items()
@@ -144,6 +145,8 @@ def test_the_pool(new_store: Store, official: Official) -> None:
     prepared: PreparedData = new_store.get(data)
     assert chosen["all"].tolist() == list(range(20))
     assert prepared.has_truth[chosen["truth"]].all() and len(chosen["truth"]) == 17
+    assert split_counts(prepared, chosen["trainval"]) == {"trainval": 12, "test": 6}
+    assert prepared.has_truth[chosen["trainval"]].sum() == 17
     assert split_counts(prepared, chosen["limit"]) == {"trainval": 3, "test": 3}
     assert split_counts(prepared, chosen["both"]) == {"trainval": 2, "test": 2}
     assert prepared.has_truth[chosen["both"]].all()

@@ -11,7 +11,7 @@ from seg.backbones import make_classifier
 from seg.data.augment import normalise
 from seg.data.prepared import Pool, PreparedData
 from seg.errors import SegError
-from seg.refiner.affinity import Affinity, Refined, Unrefined, Walk, to_grid
+from seg.refiner.affinity import Affinity, FrozenAffinity, Refined, Unrefined, Walk, to_grid
 from seg.refiner.walk import random_walk
 from seg.seeds import Seeds
 from seg.store import Store
@@ -120,6 +120,22 @@ def test_the_walk_is_that_of_the_networks_affinities(store: Store, data: Prepare
     np.testing.assert_allclose(rescaled, expected, atol=2e-3)
     refined = store.get(Refined(scores=walk, threshold=0.5))
     np.testing.assert_array_equal(refined.at(np.arange(2)), scores.at(np.arange(2)) >= np.float32(0.5))
+
+
+def test_a_walk_with_nothing_trained(store: Store, data: PreparedData, cam: CAM) -> None:
+    frozen = FrozenAffinity(classifier=cam.classifier, strides=(4, 8))
+    walk = Walk(scores=cam, affinity=frozen, beta=4.0, log_steps=3, rescale=False)
+    assert not any(isinstance(stage, Affinity) for stage in walk.walk())
+    assert walk.key != Walk(scores=cam, affinity=make(cam), beta=4.0, log_steps=3, rescale=False).key
+    walked = store.get(walk)
+    net = store.get(frozen)
+    assert not net.training
+    start = torch.from_numpy(store.get(cam).at(np.asarray([5]), (16, 16)))[:, None]
+    images = normalise(data.images[store.get(cam).rows[[5]]])
+    expected = random_walk(net(images), start, offsets=net.offsets, beta=4.0, steps=8)[0, 0]
+    torch.testing.assert_close(torch.from_numpy(np.float32(walked.values[5])), expected, atol=2e-3, rtol=0)
+    with pytest.raises(SegError, match=r"weights= .* or a classifier"):
+        FrozenAffinity()
 
 
 def test_unknown_scores_start_undecided(store: Store, pool: Pool, cam: CAM, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import torchvision
 from torch import Tensor, nn
 
 from seg.errors import SegError
-from seg.refiner.affinity_net import AffinityNet, affinity_loss, pair_affinity, pair_labels
+from seg.refiner.affinity_net import AffinityNet, FrozenAffinityNet, affinity_loss, pair_affinity, pair_labels
 from seg.refiner.walk import pair_offsets
 
 NEAR = pair_offsets(1.5)  # (0, 1), (1, -1), (1, 0), (1, 1)
@@ -153,3 +153,32 @@ def test_wide_band_leaves_mixed_pairs_only_in_the_training_reach() -> None:
     seeds[:, :, 17:] = 0
     assert not pair_labels(seeds, pair_offsets(5))[2].any()
     assert pair_labels(seeds, pair_offsets(12))[2].any()
+
+
+def test_half_precision_leaves_the_loss_finite() -> None:
+    net = AffinityNet(backbone(), channels=8)
+    images = torch.full((1, 3, 64, 64), 0.5)  # all positions inside are alike: affinities of 1
+    with torch.autocast("cpu", torch.bfloat16):
+        affinity = net(images)
+    seeds = torch.zeros(1, 16, 16, dtype=torch.uint8)
+    seeds[:, :, 8:] = 1
+    assert affinity.dtype == torch.float32
+    assert torch.isfinite(affinity_loss(affinity, seeds, net.offsets))
+
+
+def test_frozen_affinities_are_the_mean_of_the_levels_cosines() -> None:
+    net = FrozenAffinityNet(backbone(), (4, 8), 3.0)
+    images = torch.rand(2, 3, 64, 64)
+    affinity = net(images)
+    assert affinity.shape == (2, len(net.offsets), 16, 16)
+    assert affinity.min() >= 0 and affinity.max() <= 1
+    assert not any(p.requires_grad for p in net.parameters())
+    fine, coarse = net.levels(images)
+    coarse = torch.nn.functional.interpolate(coarse, size=(16, 16), mode="bilinear")
+    p = net.offsets.index((1, -2))
+    cosines = []
+    for level in (fine, coarse):
+        centred = level[1] - level[1].mean((1, 2))[:, None, None]
+        a, b = centred[:, 4, 9], centred[:, 5, 7]
+        cosines.append(float(a @ b / (a.norm() * b.norm())))
+    assert float(affinity[1, p, 4, 9]) == pytest.approx(max(0.0, sum(cosines) / 2), abs=1e-5)
