@@ -191,9 +191,12 @@ def _decode(record: Record, size: int) -> tuple[np.ndarray, np.ndarray, tuple[in
     quirks = image_quirks(record.image)
     if record.trimap is None:
         return image, np.full((size, size), 255, np.uint8), hw, b"", quirks
-    original, resized = decode_trimap(record.trimap, hw)
+    original, resized = decode_trimap(record.trimap, hw, record.codes)
+    kind = "trimaps" if record.codes == "trimap" else "masks"
     if resized:
-        quirks = (*quirks, "trimaps of another size than their image, resized")
+        quirks = (*quirks, f"{kind} of another size than their image, resized")
+    if kind == "masks" and (original == 255).any():
+        quirks = (*quirks, "masks with pixels that are neither foreground nor background (no truth there)")
     picture = Image.fromarray(original)
     truth = np.asarray(picture.resize((size, size), Image.Resampling.NEAREST))
     buffer = io.BytesIO()
