@@ -21,6 +21,8 @@ from seg.store import Store, write_json
 
 log = logging.getLogger(__name__)
 
+_WITHOUT_TRUTH = "pool.images=truth: no image of the data has a truth; use pool.images=all (data.images=all)"
+
 
 @dataclass(frozen=True)
 class PreparedData:
@@ -238,6 +240,12 @@ class Pool(Stage):
     images: Literal["all", "truth", "trainval"] = param(default="all")
     limit: int | None = param(default=None, low=1)
 
+    def check(self, store: Store) -> None:
+        """Refuse to choose images by a truth that none has, if that is known before they are decoded."""
+        dataset = self.data.source.seen(store)
+        if self.images == "truth" and dataset is not None and not any(r.trimap for r in dataset.records):
+            raise SegError(_WITHOUT_TRUTH)
+
     def load(self, path: Path, store: Store) -> PoolRows:
         """The rows chosen."""
         data: PreparedData = store.get(self.data)
@@ -250,7 +258,7 @@ class Pool(Stage):
             chosen.append(rows)
         rows = np.sort(np.concatenate(chosen))
         if len(rows) == 0:
-            raise SegError("pool.images=truth: no image of the data has a truth; use pool.images=all")
+            raise SegError(_WITHOUT_TRUTH)
         return PoolRows(data, rows)
 
 
