@@ -168,7 +168,7 @@ class Experiment:
         title = getattr(self.source, "title", None)
         if title is None:
             return f"data: toy_pets, a TOY: {getattr(self.source, 'images', '?')} drawn pictures"
-        return f"data: {title} ({getattr(self.source, 'root', '')})"
+        return f"data: {title} ({getattr(self.source, 'root', '')}){self.source.detail(self.store)}"
 
     # -- the work --------------------------------------------------------------------------------------
 

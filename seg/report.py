@@ -17,7 +17,8 @@ __all__ = ["draw_curves", "draw_panel", "export_masks"]
 def draw_panel(path: Path, products: Mapping[str, MaskSet], count: int) -> Path | None:
     """A panel of some images: photo, score map, seeds, refined masks, prediction, truth.
 
-    Test images where the products have some, evenly spread over the list; else trainval's.
+    Test images where the products have some, evenly spread over the list; else trainval's. Where no image has a
+    truth, both splits', and no column for it.
 
     Args:
         path: the PNG. products: masks by name. count: how many images; 0 draws nothing.
@@ -33,7 +34,8 @@ def draw_panel(path: Path, products: Mapping[str, MaskSet], count: int) -> Path 
     for masks in products.values():
         shared = np.intersect1d(shared, masks.rows)
     test = shared[data.is_test[shared]]
-    rows = test if len(test) else shared
+    # Without any truth no split is better to judge by.
+    rows = test if len(test) and data.has_truth[shared].any() else shared
     with_truth = rows[data.has_truth[rows]]
     rows = with_truth if len(with_truth) else rows
     if len(rows) == 0:

@@ -63,6 +63,17 @@ class ImageFolder(Source):
         if self.masks is True:
             raise SegError("data.masks=true: give the folder of the masks, null to look in data.root, or false")
 
+    def detail(self, store: Store) -> str:
+        """What was found: nothing lies beside the photos without being named, and nothing is taken for granted."""
+        dataset: Dataset = store.get(self)
+        records, parts = dataset.records, self.parts
+        said = [f"{len(records)} images of {len(dataset.classes)} class{'es'[: 2 * (len(dataset.classes) > 1)]}"]
+        masks, boxes = sum(r.trimap is not None for r in records), sum(bool(r.boxes) for r in records)
+        said.append(f"masks for {masks} in {parts.masks_folder}" if masks else "no masks")
+        said.append(f"boxes for {boxes} in {parts.boxes}" if boxes else "no boxes")
+        how = f"in {parts.test_list}" if parts.test_list else f"drawn (test_share={self.test_share:g})"
+        return ": " + ", ".join([*said, f"test images {how}"])
+
     def check(self, store: Store) -> None:
         """Refuse folders, lists and boxes that can't be used."""
         store.get(self)

@@ -26,6 +26,10 @@ class Source(Stage):
     def acquire(self) -> None:
         """Fetch what has to be fetched before anything about the data can be known."""
 
+    def detail(self, store: Store) -> str:
+        """What more the first line of a run says of the data."""
+        return ""
+
     def seen(self, store: Store) -> Dataset | None:
         """The data set, for checks before any work; None where it would first have to be made."""
         dataset: Dataset | None = store.get(self) if not self.stored or store.has(self) else None

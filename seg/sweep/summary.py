@@ -118,7 +118,7 @@ def _unmeasured(folder: Path, swept: Sequence[str], rows: Sequence[Row]) -> list
     """What is left to choose by where no image has a truth."""
     lines = [
         "nothing was measured: no image that gets a mask has a truth, so no job is the best; compare the jobs' "
-        f"pictures in {folder} (figures=true draws them)"
+        f"pictures in {folder} (figures=true with the same command draws them)"
     ]
     blind = without_masks(swept, rows)
     if blind is not None:
