@@ -76,7 +76,9 @@ def decode_image(path: Path, size: int | None = None) -> tuple[npt.NDArray[np.ui
     return array, (width, height) if orientation in _SWAPS_SIDES else (height, width)
 
 
-def decode_trimap(path: Path, hw: tuple[int, int], codes: Codes = "trimap") -> tuple[npt.NDArray[np.uint8], bool]:
+def decode_trimap(
+    path: Path, hw: tuple[int, int], codes: Codes = "trimap", photo: Path | None = None
+) -> tuple[npt.NDArray[np.uint8], bool]:
     """Decode a truth, nearest-resized if need be.
 
     Args:
@@ -85,6 +87,8 @@ def decode_trimap(path: Path, hw: tuple[int, int], codes: Codes = "trimap") -> t
         codes: ``trimap``, the official codes: 1 pet, 2 background, 3 border; ``binary``: 0 background, 1 or 255
             foreground, what is between them in a 0/255 mask no truth; ``ids``: 0 background, 255 no truth, all
             else foreground, as in Pascal VOC.
+        photo: the truth's photo. If its EXIF orientation swaps the sides of ``hw``, and the truth has the sides that
+            the photo has without it, the truth is turned along; None: it is never turned.
 
     Returns:
         uint8 ``(H, W)``: 0 background, 1 foreground, 2 border, 255 for any other code in the file; and
@@ -107,6 +111,11 @@ def decode_trimap(path: Path, hw: tuple[int, int], codes: Codes = "trimap") -> t
     truth = _TRUTH_CODES[codes][values]
     if truth.shape == hw:
         return truth, False
+    if photo is not None and truth.shape == hw[::-1]:
+        with _opened(photo, load=False) as image:
+            orientation = _orientation(image)
+        if orientation in _SWAPS_SIDES:
+            return np.array(Image.fromarray(truth).transpose(_TRANSPOSE[orientation]), dtype=np.uint8), False
     resized = Image.fromarray(truth).resize((hw[1], hw[0]), Image.Resampling.NEAREST)
     return np.array(resized, dtype=np.uint8), True
 

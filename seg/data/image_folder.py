@@ -67,7 +67,8 @@ class ImageFolder(Source):
         """What was found: nothing lies beside the photos without being named, and nothing is taken for granted."""
         dataset: Dataset = store.get(self)
         records, parts = dataset.records, self.parts
-        said = [f"{len(records)} images of {len(dataset.classes)} class{'es'[: 2 * (len(dataset.classes) > 1)]}"]
+        count = len(dataset.classes)
+        said = [f"{len(records)} images of {count} class{'es' if count > 1 else ''}"]
         masks, boxes = sum(r.trimap is not None for r in records), sum(bool(r.boxes) for r in records)
         said.append(f"masks for {masks} in {parts.masks_folder}" if masks else "no masks")
         said.append(f"boxes for {boxes} in {parts.boxes}" if boxes else "no boxes")

@@ -193,8 +193,9 @@ def _decode(record: Record, size: int) -> tuple[np.ndarray, np.ndarray, tuple[in
     quirks = image_quirks(record.image)
     if record.trimap is None:
         return image, np.full((size, size), 255, np.uint8), hw, b"", quirks
-    original, resized = decode_trimap(record.trimap, hw, record.codes)
     kind = "trimaps" if record.codes == "trimap" else "masks"
+    photo = record.image if kind == "masks" else None
+    original, resized = decode_trimap(record.trimap, hw, record.codes, photo)
     if resized:
         quirks = (*quirks, f"{kind} of another size than their image, resized")
     if kind == "masks" and (original == 255).any():
