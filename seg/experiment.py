@@ -20,6 +20,7 @@ from seg.data.sources import Source
 from seg.errors import SegError
 from seg.evaluate import Metrics
 from seg.evaluation import Evaluated
+from seg.export import check_format
 from seg.refiner.affinity import Unrefined
 from seg.runtime import Runtime
 from seg.seeds import MaskSet, Seeds
@@ -36,7 +37,7 @@ log = logging.getLogger("seg")
 KEYS = {
     "checkpoints": {"classifier"},
     "evaluation": {"border", "resolution", "panel"},
-    "export": {"masks"},
+    "export": {"masks", "format"},
     "runtime": {f.name for f in dataclasses.fields(Runtime)} | {"precision"},
 }
 
@@ -78,6 +79,7 @@ class Experiment:
         panel = cfg.evaluation.panel
         if not isinstance(panel, int) or panel < 0:
             raise SegError(f"evaluation.panel={panel}: must be a number of images, 0 for no picture")
+        check_format(cfg.export.format)
         # The stages that Model 0 never touches are not even made: they may lack what they need.
         pool = instantiate(cfg.data.pool, "data.pool")
         seeds = instantiate(cfg.seeds, "seeds")
@@ -166,7 +168,7 @@ class Experiment:
         title = getattr(self.source, "title", None)
         if title is None:
             return f"data: toy_pets, a TOY: {getattr(self.source, 'images', '?')} drawn pictures"
-        return f"data: {title} ({getattr(self.source, 'root', '')})"
+        return f"data: {title} ({getattr(self.source, 'root', '')}){self.source.detail(self.store)}"
 
     # -- the work --------------------------------------------------------------------------------------
 
@@ -175,13 +177,14 @@ class Experiment:
         data: PreparedData = self.store.get(self.pool.data)
         rows = self.store.get(self.pool).rows
         counts, truths = split_counts(data, rows), split_counts(data, rows[data.has_truth[rows]])
+        border, resolution = self.cfg.evaluation.border, self.cfg.evaluation.resolution
         log.info(
-            "images: %d; get masks: %s; evaluation set: %s (border: %s, %s resolution)",
+            "images: %d; get masks: %s; evaluation set: %s",
             len(data),
             " + ".join(f"{counts[s]} {s}" for s in get_args(Split)),
-            " + ".join(f"{truths[s]} {s}" for s in get_args(Split)),
-            self.cfg.evaluation.border,
-            self.cfg.evaluation.resolution,
+            " + ".join(f"{truths[s]} {s}" for s in get_args(Split)) + f" (border: {border}, {resolution} resolution)"
+            if truths
+            else "none, no image has a truth",
         )
         for stage in self.products.values():
             self.store.ensure(stage)
@@ -209,7 +212,7 @@ class Experiment:
     def report(self, folder: Path, figures: bool = True) -> None:
         """Write the table; pictures, if ``figures`` are wanted; and what was asked to be exported."""
         from seg.report import draw_curves, draw_panel, export_masks
-        from seg.table import format_table, write_metrics
+        from seg.table import format_table, without_figures, write_metrics
 
         header = {
             "data": self.heading(),
@@ -225,10 +228,11 @@ class Experiment:
             picture = draw_panel(folder / "panel.png", masks, int(self.cfg.evaluation.panel))
             trainings = {s.what: s for s in self._stages() if isinstance(s, Training)}
             curves = draw_curves(folder / "curves.png", trainings, self.store)
-        if self.cfg.export.masks:
-            count = export_masks(folder / "masks", masks, self.store)
+        if self.cfg.export.masks or self.cfg.export.format:
+            names = self.store.get(self.source).file_names()
+            count = export_masks(folder / "masks", masks, self.store, self.cfg.export.format or "png255", names)
             log.info("masks: %s (%d files)", folder / "masks", count)
-        log.info("\n%s\n", format_table(self.rows))
+        log.info("\n%s\n", format_table(self.rows) if self.rows or not masks else without_figures(masks, picture))
         for path in (picture, curves, folder / "metrics.csv"):
             if path is not None:
                 log.info("%s", path)
@@ -243,7 +247,8 @@ def score_name(seeds: Seeds) -> str:
     """What the table calls the scores of a supervision."""
     scores = seeds.scores
     if isinstance(scores, BoxScores):
-        return "Gaussian on HEAD boxes" if scores.box_source == "xml" else "Gaussian on body boxes"
+        source: Source = scores.pool.data.source
+        return f"Gaussian on {source.boxes_of}" if scores.box_source == "xml" else "Gaussian on body boxes"
     if isinstance(scores, TruthScores):
         return "truth"
     return f"CAM ({getattr(scores, 'target', '')})"

@@ -5,16 +5,20 @@ from pathlib import Path
 
 import numpy as np
 
+from seg.export import export_masks
 from seg.pictures import curves, panel
 from seg.seeds import MaskSet
 from seg.store import Store
 from seg.train import Training
 
+__all__ = ["draw_curves", "draw_panel", "export_masks"]
+
 
 def draw_panel(path: Path, products: Mapping[str, MaskSet], count: int) -> Path | None:
     """A panel of some images: photo, score map, seeds, refined masks, prediction, truth.
 
-    Test images where the products have some, evenly spread over the list; else trainval's.
+    Test images where the products have some, evenly spread over the list; else trainval's. Where no image has a
+    truth, both splits', and no column for it.
 
     Args:
         path: the PNG. products: masks by name. count: how many images; 0 draws nothing.
@@ -30,7 +34,8 @@ def draw_panel(path: Path, products: Mapping[str, MaskSet], count: int) -> Path 
     for masks in products.values():
         shared = np.intersect1d(shared, masks.rows)
     test = shared[data.is_test[shared]]
-    rows = test if len(test) else shared
+    # Without any truth no split is better to judge by.
+    rows = test if len(test) and data.has_truth[shared].any() else shared
     with_truth = rows[data.has_truth[rows]]
     rows = with_truth if len(with_truth) else rows
     if len(rows) == 0:
@@ -52,7 +57,9 @@ def draw_panel(path: Path, products: Mapping[str, MaskSet], count: int) -> Path 
         cells["truth"] = np.asarray(data.truth[row]) if data.has_truth[row] else None
         pictures.append(cells)
         names.append((data.ids[row], data.classes[data.labels[row]]))
-    return panel(path, pictures, [*columns, "truth"], names, heading=data.title)
+    # A column of nothing but "none" says less than its absence.
+    columns += ["truth"] if data.has_truth[rows].any() else []
+    return panel(path, pictures, columns, names, heading=data.title)
 
 
 def draw_curves(path: Path, trainings: Mapping[str, Training], store: Store) -> Path | None:
@@ -60,29 +67,3 @@ def draw_curves(path: Path, trainings: Mapping[str, Training], store: Store) -> 
     histories = {name: stage.history(store) for name, stage in trainings.items()}
     histories = {name: frame for name, frame in histories.items() if len(frame)}
     return curves(path, histories) if histories else None
-
-
-def export_masks(folder: Path, products: Mapping[str, MaskSet], store: Store) -> int:
-    """Write every mask at its image's original size as PNG: 0 background, 255 foreground, 128 ignored.
-
-    Args:
-        folder: gets a folder per product with ``<image id>.png``.
-
-    Returns:
-        How many files were written.
-    """
-    from PIL import Image
-
-    grey = np.full(256, 128, np.uint8)
-    grey[[0, 1]] = 0, 255
-    count = 0
-    for name, masks in products.items():
-        target = folder / "".join(c if c.isalnum() else "_" for c in name).strip("_")
-        target.mkdir(parents=True, exist_ok=True)
-        for position in store.runtime.bar(range(len(masks)), f"exporting {name}"):
-            row = int(masks.rows[position])
-            height, width = map(int, masks.data.sizes[row])
-            mask = masks.at(np.asarray([position]), (height, width))[0]
-            Image.fromarray(grey[mask]).save(target / f"{masks.data.ids[row]}.png")
-            count += 1
-    return count

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,20 @@ def format_table(rows: Sequence[Row]) -> str:
     if any(row.get("oracle") for row in rows):
         text.append("* oracle: made with the truth of the images, which weak labels do not have")
     return "\n".join(text)
+
+
+def without_figures(products: Mapping[str, Sized], picture: Path | None) -> str:
+    """What stands in the table's place where no image has a truth: how many masks there are, and where to look.
+
+    Args:
+        products: masks by stage. picture: the panel, if one was drawn.
+    """
+    width = max(map(len, products), default=0)
+    lines = [f"{'stage':{width}}  masks", "-" * (width + 7)]
+    lines += [f"{name:{width}}  {len(masks):5d}" for name, masks in products.items()]
+    look = f"look at {picture}" if picture else "draw pictures with figures=true evaluation.panel=6"
+    lines.append(f"nothing was measured: no image that gets a mask has a truth; {look}")
+    return "\n".join(lines)
 
 
 def write_metrics(folder: Path, rows: Sequence[Row], header: Mapping[str, Any]) -> tuple[Path, Path]:

@@ -101,6 +101,26 @@ def official(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
+def photos(tmp_path: Path) -> Callable[..., Path]:
+    """Write a small folder of photos with a folder per class: a bright square on noise, 60 x 40 pixels."""
+
+    def write(
+        name: str = "photos", classes: tuple[str, ...] = ("cat", "dog"), images: int = 5, suffix: str = ".png"
+    ) -> Path:
+        root = tmp_path / name
+        rng = np.random.default_rng(0)
+        for label, own in enumerate(classes):
+            (root / own).mkdir(parents=True)
+            for number in range(1, images + 1):
+                pixels = rng.integers(0, 120, (40, 60, 3), dtype=np.uint8)
+                pixels[10:30, 20:45, label % 3] = 255
+                Image.fromarray(pixels).save(root / own / f"{own}{number}{suffix}")
+        return root
+
+    return write
+
+
+@pytest.fixture
 def manifest() -> Callable[[Path], dict[str, Any]]:
     """Read a product's manifest."""
     return lambda folder: json.loads((folder / "manifest.json").read_text())

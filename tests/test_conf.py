@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from seg import schema
 from seg.cli import CONF
+from seg.data.image_folder import ImageFolder
 from seg.data.sources import OxfordPet, ToyPets
 from seg.experiment import KEYS, Experiment
 from seg.refiner.affinity import Refined, Unrefined
@@ -64,12 +65,16 @@ def test_every_key_beside_a_target_is_a_parameter_of_it(file: str) -> None:
 
 
 @pytest.mark.parametrize(("group", "choice"), [c for c in CHOICES if c[0] != "sweep"], ids=lambda part: part)
-def test_every_choice_composes_and_instantiates(group: str, choice: str, official: Callable[..., Path]) -> None:
+def test_every_choice_composes_and_instantiates(
+    group: str, choice: str, official: Callable[..., Path], photos: Callable[..., Path]
+) -> None:
     override = f"{group}={choice}"
-    overrides = [override, f"data.root={official()}"] if override == "data=oxford_pet" else [override]
+    roots = {"data=oxford_pet": official, "data=image_folder": photos}
+    overrides = [override, f"data.root={roots[override]()}"] if override in roots else [override]
     made = experiment(*overrides)
     assert made.store.plan(made.products) or not made.products
-    assert isinstance(made.source, OxfordPet if override == "data=oxford_pet" else ToyPets)
+    expected = {"data=oxford_pet": OxfordPet, "data=image_folder": ImageFolder}.get(override, ToyPets)
+    assert isinstance(made.source, expected)
 
 
 def test_every_key_at_the_top_is_in_the_schema_and_the_reverse() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from seg.errors import SegError
 from seg.evaluate import Confusion
-from seg.table import format_table, write_metrics
+from seg.table import format_table, without_figures, write_metrics
 
 FIGURES = {
     "miou": 2 / 3,
@@ -118,3 +118,10 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SegError, match="file/run: metrics cannot be written"):
         write_metrics(tmp_path / "file" / "run", [row()], {})
+
+
+def test_where_nothing_was_measured_the_masks_are_counted_and_the_pictures_named(tmp_path):
+    lines = without_figures({"CAM >= 0.4": range(12), "seeds": range(3)}, tmp_path / "panel.png").splitlines()
+    assert [cells(line)[-1] for line in (lines[0], *lines[2:4])] == ["masks", "12", "3"]
+    assert lines[4].startswith("nothing was measured: ") and str(tmp_path / "panel.png") in lines[4]
+    assert "figures=true" in without_figures({"seeds": range(3)}, None)

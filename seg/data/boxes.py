@@ -67,15 +67,30 @@ def _box(path: Path, item: ElementTree.Element, size: tuple[int, int] | None) ->
         xmin, ymin, xmax, ymax = (float(item.findtext(f"bndbox/{k}") or "") for k in _SIDES)
     except ValueError as error:
         raise SegError(f"{path}: an object without four numbers xmin, ymin, xmax, ymax") from error
-    text = f"xmin={_number(xmin)} ymin={_number(ymin)} xmax={_number(xmax)} ymax={_number(ymax)}"
+    check_order((xmin, ymin, xmax, ymax), str(path))
+    check_inside((xmin, ymin, xmax, ymax), size, str(path))
+    return xmin, ymin, xmax, ymax
+
+
+def check_order(box: Box, where: str) -> None:
+    """Refuse a box without an area, or of numbers that are none; ``where`` is what the message begins with."""
+    xmin, ymin, xmax, ymax = box
     # Written so that a NaN, which fails every comparison, is refused.
     if not (xmin < xmax and ymin < ymax):
-        raise SegError(f"{path}: empty box ({text}): xmax must be above xmin and ymax above ymin")
+        raise SegError(f"{where}: empty box ({_said(box)}): xmax must be above xmin and ymax above ymin")
+
+
+def check_inside(box: Box, size: tuple[int, int] | None, where: str) -> None:
+    """Refuse a box that is not within its image of ``(height, width)``; None where that is not known."""
+    xmin, ymin, xmax, ymax = box
     height, width = size or (math.inf, math.inf)
     if not (xmin >= 0 and ymin >= 0 and xmax <= width and ymax <= height):
-        where = f"its {width} x {height} image" if size else "its image"
-        raise SegError(f"{path}: box outside of {where} ({text}); mend the file or delete it")
-    return xmin, ymin, xmax, ymax
+        image = f"its {width} x {height} image" if size else "its image"
+        raise SegError(f"{where}: box outside of {image} ({_said(box)}); mend the file or delete it")
+
+
+def _said(box: Box) -> str:
+    return " ".join(f"{side}={_number(value)}" for side, value in zip(_SIDES, box, strict=True))
 
 
 def _number(value: float) -> str:

@@ -7,6 +7,8 @@ from typing import Literal
 
 Split = Literal["trainval", "test"]
 Box = tuple[float, float, float, float]
+#: How a truth's file is coded, see :func:`seg.data.decode.decode_trimap`.
+Codes = Literal["trimap", "binary", "ids"]
 
 
 @dataclass(frozen=True)
@@ -18,8 +20,9 @@ class Record:
         image: path of the image file (whatever its extension says, Pillow decides what it is).
         label: class index in ``[0, len(classes))``.
         split: ``trainval`` (may be trained on) or ``test`` (is only evaluated).
-        trimap: path of the truth in the official codes (1 pet, 2 background, 3 border), or None.
+        trimap: path of the truth, or None.
         boxes: ``(xmin, ymin, xmax, ymax)`` in pixels of the original image, as many as it has.
+        codes: how ``trimap`` is coded; the official codes are ``trimap``.
     """
 
     id: str
@@ -28,6 +31,7 @@ class Record:
     split: Split
     trimap: Path | None = None
     boxes: tuple[Box, ...] = ()
+    codes: Codes = "trimap"
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Dataset:
         quirks: how often each peculiarity was met, by a sentence that names it.
         is_toy: whether the pictures are drawn, which every report has to say.
         examples: up to a few names for each sentence of ``quirks``, for the log.
+        folder: what the images' names are told relative to; None for their bare names.
     """
 
     title: str
@@ -49,3 +54,10 @@ class Dataset:
     quirks: Counter[str] = field(default_factory=Counter)
     is_toy: bool = False
     examples: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    folder: Path | None = None
+
+    def file_names(self) -> dict[str, str]:
+        """By image id, the name of its file for people and for exports, with ``/`` between folders."""
+        return {
+            r.id: r.image.relative_to(self.folder).as_posix() if self.folder else r.image.name for r in self.records
+        }

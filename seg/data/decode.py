@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from seg.data.dataset import Codes
 from seg.errors import SegError
 
 log = logging.getLogger(__name__)
@@ -24,9 +25,20 @@ _TRANSPOSE = {
     8: Image.Transpose.ROTATE_90,
 }
 _SWAPS_SIDES = {5, 6, 7, 8}
-# Official codes (1 pet, 2 background, 3 border) to ours (0 background, 1 foreground, 2 border).
-_TRIMAP_CODES = np.full(256, 255, np.uint8)
-_TRIMAP_CODES[[1, 2, 3]] = [1, 0, 2]
+
+
+def _table(codes: dict[int, int]) -> npt.NDArray[np.uint8]:
+    table = np.full(256, 255, np.uint8)
+    table[list(codes)] = list(codes.values())
+    return table
+
+
+# By convention of the file, its codes to ours (0 background, 1 foreground, 2 border, 255 no truth).
+_TRUTH_CODES: dict[Codes, npt.NDArray[np.uint8]] = {
+    "trimap": _table({1: 1, 2: 0, 3: 2}),
+    "binary": _table({0: 0, 1: 1, 255: 1}),
+    "ids": _table({0: 0} | dict.fromkeys(range(1, 255), 1)),
+}
 # A JPEG may be decoded at 1/2, 1/4 or 1/8 while that leaves this many times the wanted size: at 2 the
 # result stays within half a grey level of the full decode on average over an image, at 1 within three.
 _DRAFT_GAP = 2
@@ -64,33 +76,73 @@ def decode_image(path: Path, size: int | None = None) -> tuple[npt.NDArray[np.ui
     return array, (width, height) if orientation in _SWAPS_SIDES else (height, width)
 
 
-def decode_trimap(path: Path, hw: tuple[int, int]) -> tuple[npt.NDArray[np.uint8], bool]:
-    """Decode a truth in the official codes (1 pet, 2 background, 3 border), nearest-resized if need be.
+def decode_trimap(
+    path: Path, hw: tuple[int, int], codes: Codes = "trimap", photo: Path | None = None
+) -> tuple[npt.NDArray[np.uint8], bool]:
+    """Decode a truth, nearest-resized if need be.
 
     Args:
         path: the file, one channel (a palette image counts by its indices, a grey RGB by its grey value).
         hw: ``(height, width)`` that the truth has to have.
+        codes: ``trimap``, the official codes: 1 pet, 2 background, 3 border; ``binary``: 0 background, 1 or 255
+            foreground, what is between them in a 0/255 mask no truth; ``ids``: 0 background, 255 no truth, all
+            else foreground, as in Pascal VOC.
+        photo: the truth's photo. If its EXIF orientation swaps the sides of ``hw``, and the truth has the sides that
+            the photo has without it, the truth is turned along; None: it is never turned.
 
     Returns:
         uint8 ``(H, W)``: 0 background, 1 foreground, 2 border, 255 for any other code in the file; and
         whether the file was of another size.
 
     Raises:
-        SegError: the file is missing, truncated or no image, or it is in colour.
+        SegError: the file is missing, truncated or no image, it is in colour, or it is no ``binary`` mask.
     """
     with _opened(path) as image:
-        codes = np.asarray(image)
-    if codes.ndim == 3:
-        if image.mode not in ("LA", "PA") and not (codes[..., :3] == codes[..., :1]).all():
-            raise SegError(f"{path}: a coloured image where a trimap with the codes 1, 2, 3 was expected")
-        codes = codes[..., 0]
+        values = np.asarray(image)
+    if values.ndim == 3:
+        if image.mode not in ("LA", "PA") and not (values[..., :3] == values[..., :1]).all():
+            expected = "trimap with the codes 1, 2, 3" if codes == "trimap" else "mask of one channel"
+            raise SegError(f"{path}: a coloured image where a {expected} was expected")
+        values = values[..., 0]
     # Codes of 16-bit and float files that do not fit a byte are as unknown as 255.
-    codes = np.where((codes >= 0) & (codes <= 255), codes, 255).astype(np.uint8)
-    truth = _TRIMAP_CODES[codes]
+    values = np.where((values >= 0) & (values <= 255), values, 255).astype(np.uint8)
+    if codes == "binary":
+        _require_binary(path, values)
+    truth = _TRUTH_CODES[codes][values]
     if truth.shape == hw:
         return truth, False
+    if photo is not None and truth.shape == hw[::-1]:
+        with _opened(photo, load=False) as image:
+            orientation = _orientation(image)
+        if orientation in _SWAPS_SIDES:
+            return np.array(Image.fromarray(truth).transpose(_TRANSPOSE[orientation]), dtype=np.uint8), False
     resized = Image.fromarray(truth).resize((hw[1], hw[0]), Image.Resampling.NEAREST)
     return np.array(resized, dtype=np.uint8), True
+
+
+def _require_binary(path: Path, values: npt.NDArray[np.uint8]) -> None:
+    """Refuse other conventions, which would be taken for masks of 0 and 1 or 255 and be wrong."""
+    there = np.unique(values).tolist()
+    if {1, 255} <= set(there):
+        raise SegError(f"{path}: holds both 1 and 255; where 255 is 'no truth', set data.mask_codes=ids")
+    # Soft edges of a 0/255 mask, or ignored pixels in it, are fine.
+    if set(there) - {0, 1, 255} and not {0, 255} <= set(there):
+        shown = ", ".join(map(str, there[:6])) + (", ..." if len(there) > 6 else "")
+        raise SegError(
+            f"{path}: holds {shown} where 0 and 1, or 0 and 255, were expected; set data.mask_codes=trimap "
+            "(1 foreground, 2 background, 3 border) or ids (0 background, 255 no truth, all else foreground)"
+        )
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """``(height, width)`` of a photo, upright as :func:`decode_image` gives it, from its header alone.
+
+    Raises:
+        SegError: the file is missing or no image.
+    """
+    with _opened(path, load=False) as image:
+        width, height = image.size
+        return (width, height) if _orientation(image) in _SWAPS_SIDES else (height, width)
 
 
 def image_quirks(path: Path) -> tuple[str, ...]:

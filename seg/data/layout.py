@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -72,24 +72,42 @@ def layout_fingerprint(root: Path, cache: Path | None = None, *, write: bool = T
         SegError: a file cannot be read.
     """
     folder = require_layout(root)
-    # The folder is part of the cache: a copy may keep names, sizes and times and yet differ.
-    place = str(folder.resolve())
+    return content_fingerprint(str(folder.resolve()), _content(folder), cache, write=write)
+
+
+def content_fingerprint(
+    place: str, content: Iterable[tuple[str, os.DirEntry[str] | Path]], cache: Path | None = None, *, write: bool = True
+) -> str:
+    """Hash of the names and contents of some files.
+
+    Args:
+        place: where they lie. It is part of the cache, not of the hash: a copy may keep names, sizes and times
+            and yet differ.
+        content: name (which enters the hash) and file.
+        cache, write: as of :func:`layout_fingerprint`.
+
+    Returns:
+        sha256 in hex over the sorted (name, size, sha256 of the content).
+
+    Raises:
+        SegError: a file cannot be read.
+    """
     known = _read_cache(cache, place)
     files: dict[str, tuple[int, int, str]] = {}
-    for name, entry in _content(folder):
+    for name, entry in content:
         try:
             stat = entry.stat()
             old = known.get(name)
             if old is not None and old[:2] == (stat.st_size, stat.st_mtime_ns):
                 files[name] = old
             else:
-                content = Path(entry.path).read_bytes()
-                files[name] = (len(content), stat.st_mtime_ns, hashlib.sha256(content).hexdigest())
+                data = Path(entry).read_bytes()
+                files[name] = (len(data), stat.st_mtime_ns, hashlib.sha256(data).hexdigest())
         except OSError as error:
-            raise SegError(f"{entry.path}: cannot be read ({error.strerror or error})") from error
+            raise SegError(f"{os.fspath(entry)}: cannot be read ({error.strerror or error})") from error
     if cache is not None and write and known != files:
         _write_cache(cache, place, files)
-    text = "".join(f"{name}\0{size}\0{content}\n" for name, (size, _, content) in sorted(files.items()))
+    text = "".join(f"{name}\0{size}\0{digest}\n" for name, (size, _, digest) in sorted(files.items()))
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 

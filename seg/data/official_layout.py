@@ -2,44 +2,16 @@
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, cast
 
 from seg.data.boxes import read_box_file
 from seg.data.dataset import Box, Dataset, Record, Split
+from seg.data.findings import Findings
 from seg.data.layout import IMAGE_SUFFIXES, LISTS, MissingDataError, layout_fingerprint, require_layout, scan
 from seg.errors import SegError
 
 __all__ = ["MissingDataError", "layout_fingerprint", "read_official_layout"]
-
-_SHOWN_PROBLEMS = 5
-_SHOWN_EXAMPLES = 3
-
-
-@dataclass
-class _Findings:
-    """What was met while reading: peculiarities to live with, and problems to stop for."""
-
-    quirks: Counter[str] = field(default_factory=Counter)
-    examples: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
-
-    def quirk(self, sentence: str, names: Iterable[str]) -> None:
-        names = list(names)
-        if names:
-            self.quirks[sentence] += len(names)
-            self.examples[sentence] = (*self.examples.get(sentence, ()), *names)[:_SHOWN_EXAMPLES]
-
-    def stop_if_any(self, folder: Path) -> None:
-        found = self.problems
-        if len(found) == 1:
-            raise SegError(found[0])
-        if found:
-            more = [f"and {len(found) - _SHOWN_PROBLEMS} more"] if len(found) > _SHOWN_PROBLEMS else []
-            lines = [f"{len(found)} problems in {folder}:", *found[:_SHOWN_PROBLEMS], *more]
-            raise SegError("\n  ".join(lines))
 
 
 class _Line(NamedTuple):
@@ -77,7 +49,7 @@ def read_official_layout(root: Path, *, title: str, is_toy: bool = False) -> Dat
             :func:`seg.data.boxes.read_box_file` refuses. All problems of a kind are reported together.
     """
     folder = require_layout(root)
-    found = _Findings()
+    found = Findings()
     annotations = folder / "annotations"
     lines = {name: _read_list(annotations / f"{name}.txt", found) for name in LISTS}
     reference = _read_list(annotations / "list.txt", found) if (annotations / "list.txt").is_file() else []
@@ -116,7 +88,7 @@ def read_official_layout(root: Path, *, title: str, is_toy: bool = False) -> Dat
     return Dataset(title, tuple(names.values()), records, found.quirks, is_toy, found.examples)
 
 
-def _read_list(path: Path, found: _Findings) -> list[_Line]:
+def _read_list(path: Path, found: Findings) -> list[_Line]:
     """Lines ``stem class-id species breed-id`` (the last two are optional); comments and blanks skipped."""
     lines, blank, comments = [], [], []
     try:
@@ -142,7 +114,7 @@ def _read_list(path: Path, found: _Findings) -> list[_Line]:
     return lines
 
 
-def _without_leakage(lines: dict[str, list[_Line]], found: _Findings) -> dict[str, tuple[_Line, Split]]:
+def _without_leakage(lines: dict[str, list[_Line]], found: Findings) -> dict[str, tuple[_Line, Split]]:
     """Every listed image once, trainval first; those of test never in trainval."""
     test = {line.id for line in lines["test"]}
     listed: dict[str, tuple[_Line, Split]] = {}
@@ -162,7 +134,7 @@ def _without_leakage(lines: dict[str, list[_Line]], found: _Findings) -> dict[st
     return listed
 
 
-def _class_names(lines: list[_Line], reference: list[_Line], found: _Findings) -> dict[int, str]:
+def _class_names(lines: list[_Line], reference: list[_Line], found: Findings) -> dict[int, str]:
     """Class name by official id, ascending. Lines that contradict the majority of theirs are problems."""
     known = {line.class_id for line in reference}
     ids: defaultdict[str, Counter[int]] = defaultdict(Counter)
@@ -188,7 +160,7 @@ def _class_of(image_id: str) -> str:
     return image_id.rpartition("_")[0]
 
 
-def _compare(listed: dict[str, tuple[_Line, Split]], reference: list[_Line], found: _Findings) -> None:
+def _compare(listed: dict[str, tuple[_Line, Split]], reference: list[_Line], found: Findings) -> None:
     """Hold the splits against list.txt, which names the images of both."""
     if not reference:
         return
@@ -199,7 +171,7 @@ def _compare(listed: dict[str, tuple[_Line, Split]], reference: list[_Line], fou
     found.quirk("images with another class id in list.txt (not followed)", other)
 
 
-def _stems(folder: Path, suffixes: tuple[str, ...], found: _Findings) -> dict[str, Path]:
+def _stems(folder: Path, suffixes: tuple[str, ...], found: Findings) -> dict[str, Path]:
     """Path by stem of the files with one of the suffixes (the first suffix wins), without macOS leftovers."""
     best: dict[str, tuple[int, str]] = {}
     leftovers, others = [], []
@@ -217,7 +189,7 @@ def _stems(folder: Path, suffixes: tuple[str, ...], found: _Findings) -> dict[st
     return {stem: folder / name for stem, (_, name) in best.items()}
 
 
-def _boxes(files: dict[str, Path], found: _Findings) -> dict[str, tuple[Box, ...]]:
+def _boxes(files: dict[str, Path], found: Findings) -> dict[str, tuple[Box, ...]]:
     """Boxes by image id. The name of the XML file counts, not the ``<filename>`` inside of it."""
     boxes: dict[str, tuple[Box, ...]] = {}
     several, none, misnamed, unsized = [], [], [], []

@@ -21,6 +21,8 @@ from seg.store import Store, write_json
 
 log = logging.getLogger(__name__)
 
+_WITHOUT_TRUTH = "pool.images=truth: no image of the data has a truth; use pool.images=all (data.images=all)"
+
 
 @dataclass(frozen=True)
 class PreparedData:
@@ -191,9 +193,13 @@ def _decode(record: Record, size: int) -> tuple[np.ndarray, np.ndarray, tuple[in
     quirks = image_quirks(record.image)
     if record.trimap is None:
         return image, np.full((size, size), 255, np.uint8), hw, b"", quirks
-    original, resized = decode_trimap(record.trimap, hw)
+    kind = "trimaps" if record.codes == "trimap" else "masks"
+    photo = record.image if kind == "masks" else None
+    original, resized = decode_trimap(record.trimap, hw, record.codes, photo)
     if resized:
-        quirks = (*quirks, "trimaps of another size than their image, resized")
+        quirks = (*quirks, f"{kind} of another size than their image, resized")
+    if kind == "masks" and (original == 255).any():
+        quirks = (*quirks, "masks with pixels that are neither foreground nor background (no truth there)")
     picture = Image.fromarray(original)
     truth = np.asarray(picture.resize((size, size), Image.Resampling.NEAREST))
     buffer = io.BytesIO()
@@ -235,6 +241,12 @@ class Pool(Stage):
     images: Literal["all", "truth", "trainval"] = param(default="all")
     limit: int | None = param(default=None, low=1)
 
+    def check(self, store: Store) -> None:
+        """Refuse to choose images by a truth that none has, if that is known before they are decoded."""
+        dataset = self.data.source.seen(store)
+        if self.images == "truth" and dataset is not None and not any(r.trimap for r in dataset.records):
+            raise SegError(_WITHOUT_TRUTH)
+
     def load(self, path: Path, store: Store) -> PoolRows:
         """The rows chosen."""
         data: PreparedData = store.get(self.data)
@@ -247,7 +259,7 @@ class Pool(Stage):
             chosen.append(rows)
         rows = np.sort(np.concatenate(chosen))
         if len(rows) == 0:
-            raise SegError("pool.images=truth: no image of the data has a truth; use pool.images=all")
+            raise SegError(_WITHOUT_TRUTH)
         return PoolRows(data, rows)
 
 

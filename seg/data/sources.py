@@ -1,6 +1,6 @@
 """Where the images come from: each source is a stage whose product is a Dataset."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -13,12 +13,27 @@ from seg.store import Store
 
 
 class Source(Stage):
-    """Base of the sources. ``load`` returns a :class:`seg.data.dataset.Dataset`."""
+    """Base of the sources. ``load`` returns a :class:`seg.data.dataset.Dataset`.
+
+    Attributes:
+        boxes_of: what the table calls its annotated boxes. boxes_hint: how to give some.
+    """
 
     what: ClassVar[str] = "data"
+    boxes_of: ClassVar[str] = "HEAD boxes"
+    boxes_hint: ClassVar[str] = "give XML files in annotations/xmls"
 
     def acquire(self) -> None:
         """Fetch what has to be fetched before anything about the data can be known."""
+
+    def detail(self, store: Store) -> str:
+        """What more the first line of a run says of the data."""
+        return ""
+
+    def seen(self, store: Store) -> Dataset | None:
+        """The data set, for checks before any work; None where it would first have to be made."""
+        dataset: Dataset | None = store.get(self) if not self.stored or store.has(self) else None
+        return dataset
 
 
 class ToyPets(Source):
@@ -68,6 +83,15 @@ def remembering(known: dict[str, str]) -> Iterator[None]:
         yield
     finally:
         _fingerprints = before
+
+
+def remembered(place: str, make: Callable[[], str]) -> str:
+    """The fingerprint of a place, made once within :func:`remembering`."""
+    if _fingerprints is None:
+        return make()
+    if place not in _fingerprints:
+        _fingerprints[place] = make()
+    return _fingerprints[place]
 
 
 class OxfordPet(Source):
@@ -120,13 +144,10 @@ class OxfordPet(Source):
 
         self._require()
         cache = Path(self.cache) if self.cache else None
-        place = str(Path(self.root).resolve())
-        if _fingerprints is not None and place in _fingerprints:
-            return _fingerprints[place]
-        found = layout_fingerprint(Path(self.root), cache, write=not self.read_only)
-        if _fingerprints is not None:
-            _fingerprints[place] = found
-        return found
+        return remembered(
+            str(Path(self.root).resolve()),
+            lambda: layout_fingerprint(Path(self.root), cache, write=not self.read_only),
+        )
 
     def params(self) -> dict[str, Any]:
         """The content is the identity."""

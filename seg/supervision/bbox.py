@@ -20,16 +20,17 @@ class BoxScores(ScoreStage):
     """A Gaussian on every box, the maximum where boxes overlap.
 
     The boxes of Oxford-IIIT Pet are of the animal's HEAD and exist for trainval only; what they say of the
-    body is little. ``box_source=trimap`` takes the body's box from the truth instead: an oracle, and marked
-    as one in every table that it enters.
+    body is little. Those of ``data=image_folder`` are what their owner drew. ``box_source=trimap`` takes the
+    body's box from the truth instead: an oracle, and marked as one in every table that it enters.
 
     Attributes:
         pool: the images; those without a box get no score.
-        box_source: ``xml`` or ``trimap`` (trainval's only, as the annotated boxes are).
+        box_source: ``xml``, the annotated boxes, whatever file they came in; or ``trimap`` (trainval's only).
         divisor: sigma is ``scale * (width + height) / divisor`` of the box.
         scale: see ``divisor``.
         clip: zero outside of the box.
         resolution: side of the score maps in cells.
+        test_images: whether test images get scores from their annotated boxes too. Nothing learns from them.
     """
 
     what: ClassVar[str] = "Gaussians on boxes"
@@ -40,24 +41,45 @@ class BoxScores(ScoreStage):
     scale: float = param(default=1.0, above=0)
     clip: bool = param(default=False)
     resolution: int = param(default=56, low=4)
+    test_images: bool = param(default=False)
 
     @property
     def is_oracle(self) -> bool:
         """Boxes of the truth are more than a user would have."""
         return self.box_source == "trimap"
 
+    def params(self) -> dict[str, Any]:
+        """Keys without ``test_images`` are as old as those without the parameter."""
+        return {k: v for k, v in super().params().items() if k != "test_images" or v}
+
+    def check(self, store: Store) -> None:
+        """Refuse data without any box, if that is known before they are decoded."""
+        dataset = self.pool.data.source.seen(store)
+        if dataset is None:
+            return
+        trainval = [record for record in dataset.records if record.split == "trainval"]
+        if not any(r.boxes if self.box_source == "xml" else r.trimap for r in trainval):
+            raise SegError(self._without_boxes())
+
+    def _without_boxes(self) -> str:
+        if self.box_source == "trimap":
+            return "supervision.box_source=trimap: no trainval image of the pool has a truth to take a box from"
+        return (
+            f"supervision=bbox: no trainval image of the pool has a box; {self.pool.data.source.boxes_hint}, "
+            "or use supervision.box_source=trimap (an oracle)"
+        )
+
     def build(self, out: Path, store: Store) -> dict[str, Any]:
         """Write the scores, and the boxes as ``trimaps_bbox.txt``."""
         pool: PoolRows = store.get(self.pool)
         data = pool.data
-        boxes = {int(r): b for r in pool.rows if not data.is_test[r] and (b := self._boxes(data, int(r)))}
-        if not boxes:
-            raise SegError(
-                "supervision=bbox: no trainval image of the pool has a box; give XML files in "
-                "annotations/xmls, or use supervision.box_source=trimap (an oracle)"
-            )
-        if missing := int((~data.is_test[pool.rows]).sum()) - len(boxes):
-            log.info("boxes: %d trainval images have none and are left out", missing)
+        test_too = self.test_images and self.box_source == "xml"
+        rows = pool.rows if test_too else pool.rows[~data.is_test[pool.rows]]
+        boxes = {int(r): b for r in rows if (b := self._boxes(data, int(r)))}
+        if data.is_test[list(boxes)].all():
+            raise SegError(self._without_boxes())
+        if missing := len(rows) - len(boxes):
+            log.info("boxes: %d %simages have none and are left out", missing, "" if test_too else "trainval ")
         write_bbox_list(
             out / "trimaps_bbox.txt", [(data.ids[r], box) for r, several in boxes.items() for box in several]
         )

@@ -82,8 +82,15 @@ class Classifier(Training):
         return found[self.wanted]
 
     def check(self, store: Store) -> None:
-        """Load the weights once, before anything long."""
+        """Load the weights once, before anything long, and refuse data that leave nothing to tell apart."""
         if self.checkpoint is None:
+            dataset = self.data.source.seen(store)
+            if dataset is not None and len(dataset.classes) < 2:
+                raise SegError(
+                    f"one class only, {dataset.classes[0]!r}: a classifier, and so supervision=cam, needs a contrast; "
+                    "supervision=bbox works (with boxes, and with weights= for refiner=affinity); for cam add a "
+                    "second class, such as a folder of like photos without the object"
+                )
             self._make(2)
         else:
             self._load_given(store)

@@ -15,6 +15,7 @@ from seg.supervision.scores import ScoreMaps, ScoreStage
 #: Score of each truth code: background, foreground, and NaN (unknown) elsewhere.
 _SCORE = np.full(256, np.nan, np.float32)
 _SCORE[:2] = 0, 1
+_WITHOUT_TRUTH = "supervision=mask: no trainval image has a truth; use supervision=cam or bbox"
 
 
 @dataclass(frozen=True)
@@ -52,10 +53,16 @@ class TruthScores(ScoreStage):
     pool: Pool
     border: Literal["ignore", "foreground", "background"] = param(default="ignore")
 
+    def check(self, store: Store) -> None:
+        """Refuse data without a truth, if that is known before they are decoded."""
+        dataset = self.pool.data.source.seen(store)
+        if dataset is not None and not any(r.trimap and r.split == "trainval" for r in dataset.records):
+            raise SegError(_WITHOUT_TRUTH)
+
     def load(self, path: Path, store: Store) -> TruthMaps:
         """A view of the prepared truth; test images are left out, nothing may learn from them."""
         pool: PoolRows = store.get(self.pool)
         rows = pool.rows[pool.data.has_truth[pool.rows] & ~pool.data.is_test[pool.rows]]
         if len(rows) == 0:
-            raise SegError("supervision=mask: no trainval image has a truth; use supervision=cam or bbox")
+            raise SegError(_WITHOUT_TRUTH)
         return TruthMaps(pool.data, rows, self.border)

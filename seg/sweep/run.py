@@ -38,7 +38,9 @@ def run_sweep(sweeper: Any, arguments: Sequence[str]) -> list[Any]:
     extra = shared_threads(plan, workers)
     started_with = {job.folder: [*job.overrides, *extra, f"hydra.sweep.subdir='{job.folder}'"] for job in jobs}
     identities = _identities(config, loader, started_with)
-    done = {job.folder: row for job in jobs if (row := finished(folder, job, identities[job.folder])) is not None}
+    pictures = bool(config.figures)
+    rows = {job.folder: finished(folder, job, identities[job.folder], pictures) for job in jobs}
+    done = {name: row for name, row in rows.items() if row is not None}
     pending = [job for job in jobs if job.folder not in done]
     if config.dry_run:
         print(f"sweep: {len(jobs)} jobs, {len(done)} done, {len(pending)} to run, in {folder}")
@@ -106,12 +108,17 @@ def refuse_hopeless(config: Any, loader: Any, first: list[str], last: list[str],
         raise SegError(reasons[0])
 
 
-def finished(folder: Path, job: Job, wanted: str | None) -> Row | None:
-    """The row of a job that was done before and would give the same again, else None."""
+def finished(folder: Path, job: Job, wanted: str | None, pictures: bool = False) -> Row | None:
+    """The row of a job that was done before and would give the same again, else None.
+
+    Where nothing could be measured, pictures are all that a job gives: if they are wanted, they have to be there.
+    """
     record = read_json(folder / job.folder / RECORD)
     if not record or wanted is None or record.get("identity") != wanted or record["row"].get("status") != "ok":
         return None
     row: Row = record["row"]
+    if pictures and "miou" not in row and not (folder / job.folder / "panel.png").is_file():
+        return None
     return row
 
 

@@ -46,6 +46,8 @@ def summarise(folder: Path) -> int:
         paths = [folder / "best.yaml", draw_sweep(folder / "miou.png", rows, session.swept, best)]
         lines += [str(path) for path in (Results(folder, session.swept).path, *paths) if path is not None]
         lines.append(f"next: python -m seg.run pipeline=cam_affinity select='{folder}'")
+    elif any(row["status"] == "ok" for row in rows):
+        lines += _unmeasured(folder, session.swept, rows)
     lines += _failures(session.swept, failed)
     print("\n".join(lines), flush=True)
     sys.stderr.flush()
@@ -107,6 +109,21 @@ def describe_best(swept: Sequence[str], rows: Sequence[Row], best: Row) -> list[
     if blind is not None:
         lines.append(
             f"  without masks (select_by=held_out_accuracy): {' '.join(blind['overrides'])}  "
+            f"accuracy {blind['held_out_accuracy']:.4f}"
+        )
+    return lines
+
+
+def _unmeasured(folder: Path, swept: Sequence[str], rows: Sequence[Row]) -> list[str]:
+    """What is left to choose by where no image has a truth."""
+    lines = [
+        "nothing was measured: no image that gets a mask has a truth, so no job is the best; compare the jobs' "
+        f"pictures in {folder} (figures=true with the same command draws them)"
+    ]
+    blind = without_masks(swept, rows)
+    if blind is not None:
+        lines.append(
+            f"  the classifier's best on held-out images: {' '.join(blind['overrides'])}  "
             f"accuracy {blind['held_out_accuracy']:.4f}"
         )
     return lines

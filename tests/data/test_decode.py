@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from seg.data.decode import decode_image, decode_trimap, image_quirks
+from seg.data.dataset import Codes
+from seg.data.decode import decode_image, decode_trimap, image_quirks, image_size
 from seg.errors import SegError
 
 
@@ -207,3 +208,47 @@ def test_trimap_of_another_size_is_resized_to_the_nearest(tmp_path: Path) -> Non
 def test_coloured_trimap_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SegError, match=r"a\.png: a coloured image"):
         decode_trimap(save(tmp_path / "a.png", photo(4, 4)), (4, 4))
+
+
+@pytest.mark.parametrize(
+    ("codes", "values", "expected"),
+    [
+        ("binary", [0, 1], [0, 1]),
+        ("binary", [0, 255], [0, 1]),
+        ("binary", [255, 255], [1, 1]),
+        ("binary", [0, 255, 128, 7], [0, 1, 255, 255]),  # ignored pixels, soft edges
+        ("ids", [0, 1, 15, 254, 255], [0, 1, 1, 1, 255]),
+        ("trimap", [1, 2, 3, 0], [1, 0, 2, 255]),
+    ],
+)
+def test_the_conventions_of_masks(tmp_path: Path, codes: Codes, values: list[int], expected: list[int]) -> None:
+    path = save(tmp_path / "m.png", np.array([values], np.uint8), "L")
+    truth, resized = decode_trimap(path, (1, len(values)), codes)
+    assert truth.tolist() == [expected] and not resized
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [([0, 1, 255], "holds both 1 and 255.*mask_codes=ids"), ([1, 2, 3], "holds 1, 2, 3 where"), ([0, 15], "or ids")],
+)
+def test_other_conventions_are_not_taken_for_binary(tmp_path: Path, values: list[int], said: str) -> None:
+    path = save(tmp_path / "m.png", np.array([values], np.uint8), "L")
+    with pytest.raises(SegError, match=said) as error:
+        decode_trimap(path, (1, len(values)), "binary")
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_a_mask_of_the_unturned_photo_is_turned_along(tmp_path: Path, orientation: int) -> None:
+    array = np.zeros((20, 30), np.uint8)
+    array[:8, :12] = 255
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    turned = save(tmp_path / "a.png", np.stack([array] * 3, 2), exif=exif)
+    mask = save(tmp_path / "m.png", array, "L")
+    photo_pixels, hw = decode_image(turned)
+    truth, resized = decode_trimap(mask, hw, "binary", turned)
+    assert hw == image_size(turned) == (30, 20) and not resized
+    np.testing.assert_array_equal(truth, photo_pixels[..., 0] // 255)
+    upright = save(tmp_path / "u.png", photo_pixels[..., 0], "L")  # drawn on what one sees: as it is
+    np.testing.assert_array_equal(decode_trimap(upright, hw, "binary", turned)[0], truth)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from seg.data.boxes import body_box, gaussian_score
+from seg.data.image_folder import ImageFolder
 from seg.data.prepared import Pool, Prepared, PreparedData
 from seg.data.sources import OxfordPet
 from seg.errors import SegError
@@ -59,6 +60,35 @@ def test_options_change_the_maps(store: Store, pool: Pool) -> None:
     )
     assert (clipped == 0).sum() > (plain == 0).sum()
     assert (wide >= plain - 1e-3).all() and wide.mean() > plain.mean()
+
+
+def test_test_images_count_where_that_is_asked_for_and_old_keys_stay(
+    new_store: Store, photos: Callable[..., Path]
+) -> None:
+    root = photos()
+    lines = [f"{c}{i}.png,20,10,45,30\n" for c in ("cat", "dog") for i in range(1, 6) if (c, i) != ("dog", 5)]
+    (root / "boxes.csv").write_text("".join(lines))
+    pool = Pool(data=Prepared(source=ImageFolder(root=str(root)), size=32))
+    trainval, both = (BoxScores(pool=pool, resolution=16, test_images=t) for t in (False, True))
+    data = new_store.get(pool).data
+    assert data.is_test.sum() == 2
+    boxed = np.arange(10) != data.row_of["dog5"]
+    assert new_store.get(trainval).rows.tolist() == np.flatnonzero(~data.is_test & boxed).tolist()
+    assert new_store.get(both).rows.tolist() == np.flatnonzero(boxed).tolist()
+    assert "test_images" not in trainval.params() and both.params()["test_images"] is True
+    assert trainval.key != both.key
+    oracle = BoxScores(pool=pool, box_source="trimap", test_images=True)
+    with pytest.raises(SegError, match="no trainval image of the pool has a truth"):
+        oracle.check(new_store)
+
+
+def test_without_any_box_it_is_refused_before_the_images_are_decoded(
+    new_store: Store, photos: Callable[..., Path]
+) -> None:
+    pool = Pool(data=Prepared(source=ImageFolder(root=str(photos())), size=32))
+    with pytest.raises(SegError, match=r"no trainval image .* has a box; give data.boxes_from=FILE"):
+        BoxScores(pool=pool).check(new_store)
+    assert not new_store.has(pool.data)
 
 
 def test_several_boxes_and_none(new_store: Store, official: Callable[..., Path]) -> None:

@@ -1,0 +1,136 @@
+"""Boxes of many images: one CSV, one COCO JSON, or a folder of VOC XML."""
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from seg.data.boxes import check_order, read_box_file
+from seg.data.dataset import Box
+from seg.errors import SegError
+
+COLUMNS = ("file", "xmin", "ymin", "xmax", "ymax")
+
+
+class ListedBox(NamedTuple):
+    """One box, the image that it says it is of, and where that is written."""
+
+    image: str
+    box: Box
+    where: str
+
+
+def box_files(path: Path) -> list[Path]:
+    """The files that ``path`` stands for: itself, or the XML files below it, without macOS leftovers.
+
+    Raises:
+        SegError: there is no such thing, or it is of another kind.
+    """
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.suffix.lower() == ".xml" and not p.name.startswith("."))
+        if not files:
+            raise SegError(f"data.boxes_from={path}: a folder without VOC XML files")
+        return files
+    if not path.is_file():
+        raise SegError(f"data.boxes_from={path}: no such file or folder")
+    if path.suffix.lower() not in (".csv", ".json"):
+        raise SegError(f"data.boxes_from={path}: must be a .csv, a .json (COCO) or a folder of VOC XML")
+    return [path]
+
+
+def read_boxes(path: Path) -> list[ListedBox]:
+    """Read all boxes.
+
+    Args:
+        path: a ``.csv`` with the columns ``file,xmin,ymin,xmax,ymax`` (others are not read; without a heading
+            line these five in this order), a ``.json`` as of COCO (``images`` and ``annotations`` with
+            ``bbox: [x, y, width, height]``; crowds are left out), or a folder of VOC XML files, each with
+            the name of its image. Pixels count from the left and top edge of the upright image.
+
+    Returns:
+        The boxes in the order of the file. Images are named as they are there.
+
+    Raises:
+        SegError: the file cannot be read, or a box is no box; the message names file and line.
+    """
+    files = box_files(path)
+    if path.is_dir():
+        return [box for file in files for box in _voc(path, file)]
+    return list(_csv(path) if path.suffix.lower() == ".csv" else _coco(path))
+
+
+def _voc(folder: Path, file: Path) -> Iterator[ListedBox]:
+    name = file.relative_to(folder).with_suffix("").as_posix()
+    for box in read_box_file(file).boxes:
+        yield ListedBox(name, box, str(file))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise SegError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except UnicodeDecodeError as error:
+        raise SegError(f"{path}: is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
+
+
+def _csv(path: Path) -> Iterator[ListedBox]:
+    lines = csv.reader(_text(path).splitlines())
+    columns: list[int] | None = None
+    for row in lines:
+        where = f"{path} line {lines.line_num}"
+        cells = [cell.strip() for cell in row]
+        if not any(cells):
+            continue
+        if columns is None:
+            lowered = [cell.lower() for cell in cells]
+            lowered = ["file" if cell in ("filename", "image") else cell for cell in lowered]
+            if set(COLUMNS) <= set(lowered):
+                columns = [lowered.index(name) for name in COLUMNS]
+                continue
+            if len(cells) != len(COLUMNS) or not all(map(_is_number, cells[1:])):
+                raise SegError(f"{where}: must be the heading {','.join(COLUMNS)}, not {','.join(cells)[:60]!r}")
+            columns = list(range(len(COLUMNS)))
+        try:
+            name, *sides = (cells[c] for c in columns)
+            box = _box(sides)
+        except (IndexError, ValueError) as error:
+            raise SegError(f"{where}: {','.join(row)[:60]!r} is not {','.join(COLUMNS)}") from error
+        check_order(box, where)
+        yield ListedBox(name, box, where)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+def _box(sides: list[Any]) -> Box:
+    xmin, ymin, xmax, ymax = map(float, sides)
+    return xmin, ymin, xmax, ymax
+
+
+def _coco(path: Path) -> Iterator[ListedBox]:
+    try:
+        content = json.loads(_text(path))
+        files = {image["id"]: str(image["file_name"]) for image in content["images"]}
+        annotations = list(content["annotations"])
+    except (ValueError, TypeError, KeyError) as error:
+        what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise SegError(f"{path}: is no COCO JSON with images and annotations ({what})") from error
+    for number, annotation in enumerate(annotations):
+        where = f"{path} annotation {number}"
+        try:
+            if annotation.get("iscrowd"):
+                continue
+            x, y, width, height = map(float, annotation["bbox"])
+            name = files[annotation["image_id"]]
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
+            raise SegError(f"{where}: needs the image_id of an image and bbox [x, y, width, height]") from error
+        box = (x, y, x + width, y + height)
+        check_order(box, where)
+        yield ListedBox(name, box, where)

@@ -1,0 +1,43 @@
+"""What is met while a folder of data is read: peculiarities to live with, and problems to stop for."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from seg.errors import SegError
+
+_SHOWN_PROBLEMS = 5
+_SHOWN_EXAMPLES = 3
+
+
+@dataclass
+class Findings:
+    """Gathered over a whole folder, so that all problems of a kind are reported together.
+
+    Attributes:
+        quirks: how often each peculiarity was met, by a sentence that names it.
+        examples: up to three names for each of them.
+        problems: a line each; any of them ends the reading.
+    """
+
+    quirks: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    def quirk(self, sentence: str, names: Iterable[str]) -> None:
+        """Count the names under a sentence; without names nothing is noted."""
+        names = list(names)
+        if names:
+            self.quirks[sentence] += len(names)
+            self.examples[sentence] = (*self.examples.get(sentence, ()), *names)[:_SHOWN_EXAMPLES]
+
+    def stop_if_any(self, folder: Path, separator: str = "\n  ") -> None:
+        """Raise the problems, the first few in full, as one SegError."""
+        found = self.problems
+        if len(found) == 1:
+            raise SegError(found[0])
+        if found:
+            more = [f"and {len(found) - _SHOWN_PROBLEMS} more"] if len(found) > _SHOWN_PROBLEMS else []
+            lines = [f"{len(found)} problems in {folder}:", *found[:_SHOWN_PROBLEMS], *more]
+            raise SegError(separator.join(lines))

@@ -1,0 +1,233 @@
+"""A folder of photos with one folder per class, and the masks, boxes and lists that may lie beside them."""
+
+import hashlib
+import os
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from seg.data.box_lists import box_files
+from seg.data.layout import IMAGE_SUFFIXES, MissingDataError, scan
+from seg.errors import SegError
+
+#: Folders by these names hold a split, not a class.
+_SPLITS = frozenset({"train", "training", "val", "valid", "validation", "trainval", "test", "testing"})
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The files of a data set, found by their names alone.
+
+    Attributes:
+        root: the folder of the class folders.
+        images: by ``class/file`` (relative to the root), in order; one per class and stem.
+        masks: by name relative to their folder, without the suffix.
+        masks_folder: where they lie, or None.
+        boxes: the file or folder that lists boxes, or None.
+        test_list: the file that names test images, or None.
+        skipped: names that were not used, by a sentence that says why.
+    """
+
+    root: Path
+    images: dict[str, Path]
+    masks: dict[str, Path]
+    masks_folder: Path | None
+    boxes: Path | None
+    test_list: Path | None
+    skipped: dict[str, list[str]]
+
+    def content(self) -> Iterator[tuple[str, Path]]:
+        """Name and path of every file that can change what is read."""
+        yield from ((f"images/{name}", path) for name, path in self.images.items())
+        yield from ((f"masks/{name}", path) for name, path in self.masks.items())
+        if self.boxes is not None:
+            for path in box_files(self.boxes):
+                name = path.relative_to(self.boxes).as_posix() if self.boxes.is_dir() else path.suffix
+                yield f"boxes/{name}", path
+        if self.test_list is not None:
+            yield "test_list", self.test_list
+
+
+def find_parts(
+    root: Path, masks: str | bool | None = None, boxes: str | None = None, test_list: str | None = None
+) -> Parts:
+    """Look at what lies below ``root``; opens no file.
+
+    Args:
+        root: holds a folder per class, each with its images, in folders of their own or not.
+        masks: the folder of masks. None: ``root/masks``, if it is there and holds PNG files; False: none, a
+            folder of that name is a class.
+        boxes: what :func:`seg.data.box_lists.read_boxes` reads. None: ``boxes.csv``, ``boxes.json`` or the
+            folder ``boxes`` with XML files, whichever is in ``root``.
+        test_list: a file that names the test images.
+
+    Raises:
+        MissingDataError: there is no such folder, or no image in a folder of a class.
+        SegError: one of the others is not there, or the folders are splits or parts of the official layout.
+    """
+    if not root.is_dir():
+        raise MissingDataError(f"data.root={root}: no such folder; give one with a folder of photos for each class")
+    if (root / "annotations" / "trainval.txt").is_file():
+        raise SegError(f"data.root={root}: has the official layout of Oxford-IIIT Pet; use data=oxford_pet for it")
+    masks_folder = _masks_folder(root, masks)
+    box_list = _box_list(root, boxes)
+    if test_list is not None and not Path(test_list).is_file():
+        raise SegError(f"data.test_list={test_list}: no such file; give a file with the name of an image per line")
+    skipped: defaultdict[str, list[str]] = defaultdict(list)
+    aside = [p.resolve() for p in (masks_folder, box_list) if p is not None]
+    folders = [e for e in scan(root) if e.is_dir() and not e.name.startswith(".") and Path(e).resolve() not in aside]
+    images: dict[str, Path] = {}
+    for folder in folders:
+        found = dict(_images(root, Path(folder), aside, skipped))
+        if not found:
+            skipped["folders without images (no class)"].append(folder.name)
+        images |= found
+    loose = [e.name for e in scan(root) if e.is_file() and _is_image(e.name)]
+    if not images:
+        what = f"its {len(loose)} images lie in no folder" if loose else "no image in a folder of a class"
+        raise MissingDataError(f"data.root={root}: {what}; put each class's into one, as {root.name}/cat/1.jpg")
+    names = {name.split("/")[0] for name in images}
+    if len(names) > 1 and {name.lower() for name in names} <= _SPLITS:
+        raise SegError(
+            f"data.root={root}: its folders {', '.join(sorted(names))} are splits, not classes; put the classes' "
+            "folders side by side and name the test images in a file, data.test_list="
+        )
+    if loose:
+        skipped["images beside the folders of the classes (not used)"] = loose
+    return Parts(
+        root=root,
+        images=images,
+        masks=dict(_pngs(masks_folder)) if masks_folder else {},
+        masks_folder=masks_folder,
+        boxes=box_list,
+        test_list=Path(test_list) if test_list is not None else None,
+        skipped=dict(skipped),
+    )
+
+
+def _masks_folder(root: Path, masks: str | bool | None) -> Path | None:
+    if isinstance(masks, str):
+        if not Path(masks).is_dir():
+            raise SegError(f"data.masks={masks}: no such folder; give one of PNG masks with the images' names")
+        return Path(masks)
+    default = root / "masks"
+    return default if masks is not False and default.is_dir() and any(_pngs(default)) else None
+
+
+def _box_list(root: Path, boxes: str | None) -> Path | None:
+    if boxes is not None:
+        box_files(Path(boxes))
+        return Path(boxes)
+    there = [p for p in (root / "boxes.csv", root / "boxes.json") if p.is_file()]
+    if any((root / "boxes").rglob("*.xml")):
+        there.append(root / "boxes")
+    if len(there) > 1:
+        raise SegError(f"{' and '.join(map(str, there))}: say which to use with data.boxes_from=")
+    return there[0] if there else None
+
+
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+
+
+def _pngs(folder: Path) -> Iterator[tuple[str, Path]]:
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() == ".png" and not path.name.startswith("."):
+            yield path.relative_to(folder).with_suffix("").as_posix(), path
+
+
+def _images(root: Path, folder: Path, aside: list[Path], skipped: dict[str, list[str]]) -> Iterator[tuple[str, Path]]:
+    """Images of a class by ``class/.../file``, in order; of one stem under several suffixes the best."""
+    for place, inner, files in os.walk(folder, followlinks=True):
+        inner[:] = sorted(d for d in inner if not d.startswith(".") and (Path(place) / d).resolve() not in aside)
+        stems: dict[str, list[str]] = defaultdict(list)
+        where = Path(place).relative_to(root).as_posix()
+        for file in sorted(files):
+            if file.startswith("._"):
+                skipped["'._' files that macOS left behind (skipped)"].append(f"{where}/{file}")
+            elif _is_image(file):
+                stems[os.path.splitext(file)[0]].append(file)
+            elif not file.startswith("."):
+                skipped["files of other kinds (skipped)"].append(f"{where}/{file}")
+        for several in stems.values():
+            several.sort(key=lambda name: IMAGE_SUFFIXES.index(os.path.splitext(name)[1].lower()))
+            if others := several[1:]:
+                skipped["images of the name of another, in another format (skipped)"] += [
+                    f"{where}/{o}" for o in others
+                ]
+            yield f"{where}/{several[0]}", Path(place) / several[0]
+
+
+def image_ids(names: Iterable[str]) -> dict[str, str]:
+    """Id by name: the stem, or the whole ``class_stem`` where several images have that stem.
+
+    Raises:
+        SegError: two images would go by one id, or a name has characters that no text file holds.
+    """
+    stems = {name: name.rpartition(".")[0] for name in names}
+    count = Counter(stem.rpartition("/")[2] for stem in stems.values())
+    ids: dict[str, str] = {}
+    taken: dict[str, str] = {}
+    for name, stem in stems.items():
+        if any(unicodedata.category(c) in ("Cc", "Cs") for c in name):
+            raise SegError(f"{name!r}: a name with characters that cannot be written; rename the file")
+        short = stem.rpartition("/")[2]
+        ids[name] = short if count[short] == 1 else stem.replace("/", "_")
+        if (other := taken.setdefault(ids[name], name)) != name:
+            raise SegError(f"{other} and {name}: both would be called {ids[name]}; rename one")
+    return ids
+
+
+class Names:
+    """Which image is meant by a name in a list.
+
+    Args:
+        ids: id by ``class/file``, as of :func:`image_ids`.
+    """
+
+    def __init__(self, ids: Mapping[str, str]) -> None:
+        self._images: defaultdict[str, set[str]] = defaultdict(set)
+        for name, image_id in ids.items():
+            stem = name.rpartition(".")[0]
+            for said in (name, stem, name.rpartition("/")[2], stem.rpartition("/")[2], image_id):
+                self._images[said].add(image_id)
+
+    def find(self, said: str, *, anywhere: bool = False) -> str | None:
+        """Id of the image called so: by id, file name, ``class/file``, either without the suffix.
+
+        Args:
+            said: the name. anywhere: look past leading folders, which were those of another place.
+
+        Raises:
+            SegError: several images are called so.
+        """
+        said = said.replace("\\", "/").removeprefix("./")
+        while said not in self._images and anywhere and "/" in said:
+            said = said.partition("/")[2]
+        found = self._images.get(said, set())
+        if len(found) > 1:
+            raise SegError(f"{said!r} is the name of {len(found)} images; write class/file")
+        return next(iter(found), None)
+
+
+def draw_test_images(names: Iterable[str], share: float, seed: int) -> set[str]:
+    """Choose a share of the images of each class for the test split.
+
+    An image's turn comes from a hash of the seed and its name, so that a photo more or less changes little.
+
+    Args:
+        names: ``class/file`` of the images. share: in [0, 1). seed: another one, another choice.
+
+    Returns:
+        The names chosen: ``round(share * n)`` of the ``n`` of a class, but never all of them.
+    """
+    classes: defaultdict[str, list[str]] = defaultdict(list)
+    for name in names:
+        classes[name.split("/")[0]].append(name)
+    chosen: set[str] = set()
+    for own in classes.values():
+        own.sort(key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
+        chosen.update(own[: min(round(share * len(own)), len(own) - 1)])
+    return chosen

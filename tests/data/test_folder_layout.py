@@ -1,0 +1,104 @@
+"""What lies in a folder of photos."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from seg.data.folder_layout import Names, draw_test_images, find_parts, image_ids
+from seg.data.layout import MissingDataError
+from seg.errors import SegError
+
+Photos = Callable[..., Path]
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"")
+
+
+def test_a_class_is_a_folder_with_images(tmp_path: Path) -> None:
+    touch(tmp_path, "dog/b.JPG", "cat/c.png", "cat/a.webp", "cat/deep/er/d.tiff", "cat/a.jpg", "loose.png")
+    touch(tmp_path, "cat/._c.png", "cat/notes.txt", "cat/.DS_Store", "empty/notes.txt", ".thumbnails/x.png")
+    parts = find_parts(tmp_path)
+    assert list(parts.images) == ["cat/a.jpg", "cat/c.png", "cat/deep/er/d.tiff", "dog/b.JPG"]
+    assert all(path == tmp_path / name for name, path in parts.images.items())
+    assert parts.masks_folder is parts.boxes is parts.test_list is None and not parts.masks
+    assert {names[0] for names in parts.skipped.values()} == {
+        "cat/._c.png", "cat/notes.txt", "empty", "loose.png", "cat/a.webp"
+    }  # fmt: skip
+
+
+def test_what_lies_beside_the_classes_is_found_and_is_no_class(tmp_path: Path) -> None:
+    touch(tmp_path, "cat/a.jpg", "masks/a.png", "masks/cat/b.png", "masks/._a.png", "boxes/a.xml")
+    parts = find_parts(tmp_path)
+    assert list(parts.images) == ["cat/a.jpg"] and set(parts.masks) == {"a", "cat/b"}
+    assert parts.boxes == tmp_path / "boxes" and parts.masks_folder == tmp_path / "masks"
+    assert [name for name, _ in parts.content()] == ["images/cat/a.jpg", "masks/a", "masks/cat/b", "boxes/a.xml"]
+    assert set(find_parts(tmp_path, masks=False).images) == {"cat/a.jpg", "masks/a.png", "masks/cat/b.png"}
+    # A folder of that name with photos in it is a class by itself.
+    touch(tmp_path / "other", "masks/a.jpg", "none/b.jpg", "boxes/c.jpg")
+    assert set(find_parts(tmp_path / "other").images) == {"masks/a.jpg", "none/b.jpg", "boxes/c.jpg"}
+
+
+def test_two_lists_of_boxes_have_to_be_told_apart(tmp_path: Path) -> None:
+    touch(tmp_path, "cat/a.jpg", "boxes.csv", "boxes.json")
+    with pytest.raises(SegError, match=r"say which to use with data\.boxes_from="):
+        find_parts(tmp_path)
+    assert find_parts(tmp_path, boxes=str(tmp_path / "boxes.json")).boxes == tmp_path / "boxes.json"
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "said"),
+    [
+        ([], {}, "no image in a folder of a class"),
+        (["a.jpg", "b.jpg"], {}, "its 2 images lie in no folder"),
+        (["train/cat/a.jpg", "test/cat/b.jpg"], {}, "test, train are splits, not classes"),
+        (["annotations/trainval.txt", "images/a.jpg"], {}, "use data=oxford_pet"),
+        (["cat/a.jpg"], {"masks": "nowhere"}, "data.masks=nowhere: no such folder"),
+        (["cat/a.jpg"], {"boxes": "nowhere.csv"}, "data.boxes_from=nowhere.csv: no such"),
+        (["cat/a.jpg"], {"test_list": "nowhere.txt"}, "data.test_list=nowhere.txt: no such file"),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, names: list[str], options: dict[str, str], said: str) -> None:
+    touch(tmp_path, *names)
+    with pytest.raises(SegError, match=said) as error:
+        find_parts(tmp_path, **options)  # type: ignore[arg-type]
+    assert "\n" not in str(error.value)
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(MissingDataError, match="none: no such folder"):
+        find_parts(tmp_path / "none")
+
+
+def test_ids_are_stems_made_unique_by_their_folders() -> None:
+    ids = image_ids(["cat/1.jpg", "cat/2.jpg", "dog/1.jpg", "dog/x/2.b.png"])
+    assert ids == {"cat/1.jpg": "cat_1", "cat/2.jpg": "2", "dog/1.jpg": "dog_1", "dog/x/2.b.png": "2.b"}
+    with pytest.raises(SegError, match="both would be called cat_1"):
+        image_ids(["cat/1.jpg", "dog/1.jpg", "dog/cat_1.jpg"])
+    with pytest.raises(SegError, match="rename the file"):
+        image_ids(["cat/1\n.jpg"])
+
+
+def test_an_image_by_any_of_its_names() -> None:
+    names = Names(image_ids(["cat/1.jpg", "cat/2.jpg", "dog/1.jpg"]))
+    for said in ("2", "2.jpg", "cat/2", "cat/2.jpg", "./cat/2.jpg", "cat\\2.jpg"):
+        assert names.find(said) == "2"
+    assert names.find("cat/1.jpg") == names.find("cat_1") == "cat_1"
+    assert names.find("dog/2.jpg") is None and names.find("train/dog/2.jpg") is None
+    assert names.find("train/cat/2.jpg", anywhere=True) == "2"
+    with pytest.raises(SegError, match="2 images; write class/file"):
+        names.find("1.jpg")
+
+
+def test_the_draw_is_by_class_and_a_new_photo_changes_little() -> None:
+    photos = [f"{c}/{i}.jpg" for c, n in (("cat", 20), ("dog", 10), ("rare", 1)) for i in range(n)]
+    test = draw_test_images(photos, 0.2, 0)
+    assert [sum(name.startswith(c) for name in test) for c in ("cat", "dog", "rare")] == [4, 2, 0]
+    assert draw_test_images(reversed(photos), 0.2, 0) == test  # not by order
+    assert draw_test_images(photos, 0.2, 1) != test
+    assert draw_test_images(photos, 0, 0) == set()
+    assert len(draw_test_images(photos, 0.99, 0)) == 19 + 9
+    assert len(draw_test_images([*photos, "cat/new.jpg"], 0.2, 0) - test) <= 1
