@@ -13,9 +13,14 @@ from seg.store import Store
 
 
 class Source(Stage):
-    """Base of the sources. ``load`` returns a :class:`seg.data.dataset.Dataset`."""
+    """Base of the sources. ``load`` returns a :class:`seg.data.dataset.Dataset`.
+
+    Attributes:
+        licence: of the images, as far as it is known; written beside the networks that were trained on them.
+    """
 
     what: ClassVar[str] = "data"
+    licence: ClassVar[str] = "unknown: that of the images"
 
     def acquire(self) -> None:
         """Fetch what has to be fetched before anything about the data can be known."""
@@ -32,6 +37,7 @@ class ToyPets(Source):
     """
 
     what: ClassVar[str] = "toy pictures, drawn"
+    licence: ClassVar[str] = "drawn by weakseg itself; no rights of others"
 
     images: int = param(default=480, low=20)
     breeds: int = param(default=6, low=2)
@@ -83,6 +89,10 @@ class OxfordPet(Source):
 
     stored: ClassVar[bool] = False
     what: ClassVar[str] = "official layout, read in place"
+    licence: ClassVar[str] = (
+        "Oxford-IIIT Pet is CC BY-SA 4.0 by its authors and its photos belong to their owners; "
+        "of other images in its layout, that of the images"
+    )
 
     root: str = param(key=False)
     download: bool = param(default=False, key=False)
