@@ -77,12 +77,13 @@ def read_weights(name: str, weights: str) -> dict[str, Tensor]:
     return read_state_dict(Path(weights), also=f"; torchvision has {', '.join(members)} for {name}")
 
 
-def read_state_dict(path: Path, also: str = "") -> dict[str, Tensor]:
+def read_state_dict(path: Path, also: str = "", key: str = "weights") -> dict[str, Tensor]:
     """Read a plain state dict of any float type, with or without a wrapper or a ``module.`` prefix.
 
     Args:
         path: a ``.safetensors`` file or anything ``torch.load(weights_only=True)`` reads.
         also: added to the message when there is no such file.
+        key: the config key that named the file, for the messages.
 
     Returns:
         Tensors by name, floats cast to ``float32``.
@@ -91,7 +92,7 @@ def read_state_dict(path: Path, also: str = "") -> dict[str, Tensor]:
         SegError: for a file that is missing, truncated, or no state dict.
     """
     if not path.is_file():
-        raise SegError(f"weights={path}: no such file{also}")
+        raise SegError(f"{key}={path}: no such file{also}")
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -101,12 +102,12 @@ def read_state_dict(path: Path, also: str = "") -> dict[str, Tensor]:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises many kinds for a broken file
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-        raise SegError(f"weights={path}: cannot be read, truncated or not a state dict ({reason})") from error
+        raise SegError(f"{key}={path}: cannot be read, truncated or not a state dict ({reason})") from error
     for wrapper in ("state_dict", "model_state_dict", "model"):
         if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
             state = state[wrapper]
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise SegError(f"weights={path}: not a state dict of tensors; save model.state_dict()")
+        raise SegError(f"{key}={path}: not a state dict of tensors; save model.state_dict()")
     return {k.removeprefix("module."): v.float() if v.is_floating_point() else v for k, v in state.items()}
 
 
@@ -116,19 +117,27 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], *, head: str, what:
     Raises:
         SegError: naming the first keys or shapes that differ.
     """
-    own = model.state_dict()
-    is_head = lambda k: k.startswith(head + ".")  # noqa: E731
-    problems = [f"lacks {k}" for k in own if k not in state and not is_head(k) and "num_batches" not in k]
-    problems += [f"has an unknown {k}" for k in state if k not in own and not is_head(k)]
+    rest = {k: v for k, v in state.items() if not k.startswith(head + ".")}
+    own = {k: v for k, v in model.state_dict().items() if not k.startswith(head + ".")}
+    if found := differences(own, rest):
+        raise SegError(f"weights={what}: another architecture: {found}")
+    model.load_state_dict(rest, strict=False)
+
+
+def differences(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
+    """The first three keys or shapes in which ``given`` differs from a network's ``own``; empty if none does.
+
+    Counters of batch norm may be missing.
+    """
+    problems = [f"lacks {k}" for k in own if k not in given and "num_batches" not in k]
+    problems += [f"has an unknown {k}" for k in given if k not in own]
     problems += [
         f"{k} is {tuple(v.shape)}, not {tuple(own[k].shape)}"
-        for k, v in state.items()
-        if k in own and v.shape != own[k].shape and not is_head(k)
+        for k, v in given.items()
+        if k in own and v.shape != own[k].shape
     ]
-    if problems:
-        more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
-        raise SegError(f"weights={what}: another architecture: {'; '.join(problems[:3])}{more}")
-    model.load_state_dict({k: v for k, v in state.items() if not is_head(k)}, strict=False)
+    more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
+    return "; ".join(problems[:3]) + more
 
 
 def split_at_pooling(model: nn.Module, name: str) -> tuple[nn.Module, str]:

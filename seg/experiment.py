@@ -13,6 +13,7 @@ from typing import Any, get_args
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from seg.checkpoints import ROLES
 from seg.cli import writable
 from seg.data.dataset import Split
 from seg.data.prepared import Pool, Prepared, PreparedData, split_counts
@@ -35,9 +36,9 @@ log = logging.getLogger("seg")
 
 #: Keys of the groups that are no stages: ``+group.key=`` could put others there, which nobody would read.
 KEYS = {
-    "checkpoints": {"classifier"},
+    "checkpoints": set(ROLES),
     "evaluation": {"border", "resolution", "panel"},
-    "export": {"masks", "format"},
+    "export": {"masks", "format", "models", "onnx"},
     "runtime": {f.name for f in dataclasses.fields(Runtime)} | {"precision"},
 }
 
@@ -135,8 +136,32 @@ class Experiment:
             except SegError as error:
                 if str(error) not in problems:
                     problems.append(str(error))
+        if self.cfg.export.onnx:
+            from seg.onnx_export import check_onnx
+
+            try:
+                check_onnx("segmenter" in self.networks())
+            except SegError as error:
+                problems.append(str(error))
         if problems:
             raise SegError("; ".join(problems))
+        for line in self.given():
+            log.info(line)
+
+    def networks(self) -> dict[str, Training]:
+        """The networks that the run trains or is given, by role."""
+        return {s.role: s for s in self._stages() if isinstance(s, Training) and s.role}
+
+    def given(self) -> list[str]:
+        """A line for each of ``checkpoints.*`` that is given."""
+        used = self.networks()
+        return [
+            f"checkpoints.{role}={path}: given, not trained"
+            if role in used and used[role].checkpoint is not None
+            else f"checkpoints.{role}={path}: NOT USED, for this run has no {role}"
+            for role, path in self.cfg.checkpoints.items()
+            if path is not None
+        ]
 
     def _stages(self) -> list[Stage]:
         # By object, not by key: a key needs the data, which may be what is missing.
@@ -160,6 +185,7 @@ class Experiment:
             lines.append(
                 f"{mark} {'  ' * planned.depth}{name} {planned.stage.product}  [{planned.status}: {planned.why}]"
             )
+        lines += self.given()
         lines.append("+ would run   = in the store   . made on the fly   ^ see above")
         return "\n".join(lines)
 
@@ -228,6 +254,7 @@ class Experiment:
             picture = draw_panel(folder / "panel.png", masks, int(self.cfg.evaluation.panel))
             trainings = {s.what: s for s in self._stages() if isinstance(s, Training)}
             curves = draw_curves(folder / "curves.png", trainings, self.store)
+        self.save_models(folder / "models")
         if self.cfg.export.masks or self.cfg.export.format:
             names = self.store.get(self.source).file_names()
             count = export_masks(folder / "masks", masks, self.store, self.cfg.export.format or "png255", names)
@@ -236,6 +263,23 @@ class Experiment:
         for path in (picture, curves, folder / "metrics.csv"):
             if path is not None:
                 log.info("%s", path)
+
+    def save_models(self, folder: Path) -> None:
+        """Write the networks that the run used; the segmenter as ONNX too, if that is wanted."""
+        from seg.models import in_sweep, load_model, save_models
+
+        export = self.cfg.export
+        if not (export.onnx or (not in_sweep() if export.models is None else export.models)):
+            return
+        saved = save_models(folder, self.products, self.rows, self.pool.data, self.store)
+        if saved:
+            log.info("networks: %s (%s)", folder, ", ".join(path.stem for path in saved))
+        if export.onnx:
+            from seg.onnx_export import export_onnx
+
+            model = load_model(folder, "cpu")
+            difference = export_onnx(model, folder / "segmenter.onnx")
+            log.info("%s: scores differ from PyTorch's by at most %.1g", folder / "segmenter.onnx", difference)
 
 
 def make_runtime(cfg: DictConfig) -> Runtime:

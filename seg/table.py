@@ -102,13 +102,13 @@ def write_metrics(folder: Path, rows: Sequence[Row], header: Mapping[str, Any]) 
     Raises:
         SegError: if the folder cannot be written to.
     """
-    plain = [{key: _plain(value) for key, value in row.items()} for row in rows]
-    whole = {"header": _plain(header), "rows": plain}
+    values = [{key: plain(value) for key, value in row.items()} for row in rows]
+    whole = {"header": plain(header), "rows": values}
     sheet = io.StringIO()
-    keys = list(dict.fromkeys(key for row in plain for key in row))
+    keys = list(dict.fromkeys(key for row in values for key in row))
     writer = csv.DictWriter(sheet, keys, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(plain)
+    writer.writerows(values)
     contents = {
         folder / "metrics.json": json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
         folder / "metrics.csv": sheet.getvalue(),
@@ -133,12 +133,12 @@ def _aligned(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
     ]
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """What JSON knows, and nothing that only Python's dialect of it knows."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [plain(one) for one in value]
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, float) and not math.isfinite(value):

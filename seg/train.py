@@ -10,11 +10,13 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
+from seg.checkpoints import find_checkpoint, fit_into
 from seg.errors import SegError
-from seg.stage import Stage, param
+from seg.stage import Stage, file_sha256, param
 from seg.store import Store, atomic_path, read_json
 
 if TYPE_CHECKING:
@@ -42,9 +44,13 @@ class Training(Stage):
         precision: as Lightning Fabric names it (``32-true``, ``bf16-mixed``); it changes numbers, so it is
             part of the key.
         keep: ``all`` keeps every epoch's weights, ``last`` only the newest.
+        checkpoint: a state dict, a folder of one per epoch (``...epoch7.pth``), or a run's folder, to use instead
+            of training; what the training would have needed is then not needed.
+        role: what ``checkpoints.*`` and the run's folder call the network.
     """
 
     in_place: ClassVar[bool] = True
+    role: ClassVar[str] = ""
 
     epochs: int = param(default=20, low=1, key=False)
     epoch: int | None = param(default=None, low=1, key=False)
@@ -60,10 +66,11 @@ class Training(Stage):
         default="32-true"
     )
     keep: Literal["all", "last"] = param(default="all", key=False)
+    checkpoint: str | None = param(default=None, key=False)
 
     def validate(self) -> None:
         """An epoch beyond the total is only meaningful for a training that can go on."""
-        if self.schedule != "constant" and self.wanted > self.epochs:
+        if self.checkpoint is None and self.schedule != "constant" and self.wanted > self.epochs:
             raise SegError(
                 f"epoch={self.epoch}: the {self.schedule} schedule of {type(self).__name__} ends at "
                 f"epochs={self.epochs}; ask for an earlier epoch or raise epochs"
@@ -85,7 +92,12 @@ class Training(Stage):
         return f"epoch_{self.wanted:03d}.safetensors"
 
     def params(self) -> dict[str, Any]:
-        """The length enters the key where it changes the weights, or which of them are kept."""
+        """The length enters the key where it changes the weights, or which of them are kept.
+
+        Given weights are their content; how one would have trained plays no part then.
+        """
+        if self.checkpoint is not None:
+            return {"given": file_sha256(self.given()), "epoch": self.wanted, **self.shape()}
         out = super().params()
         if self.schedule != "constant":
             out["epochs"] = self.epochs
@@ -93,12 +105,39 @@ class Training(Stage):
             out["epoch"] = self.wanted
         return out
 
+    def upstream(self) -> dict[str, Stage]:
+        """What a training needs; given weights need less."""
+        return super().upstream() if self.checkpoint is None else self.needs()
+
+    @cached_property
+    def is_oracle(self) -> bool:
+        """Of given weights, what the JSON beside them says."""
+        if self.checkpoint is None:
+            return super().is_oracle
+        return bool((read_json(self.given().with_suffix(".json")) or {}).get("oracle"))
+
+    def given(self) -> Path:
+        """The file that ``checkpoint`` names."""
+        return find_checkpoint(Path(str(self.checkpoint)), self.role, self.wanted)
+
     def is_complete(self, folder: Path) -> bool:
         """Whether the wanted epoch's weights are there."""
         manifest = read_json(folder / "manifest.json") or {}
         return manifest.get("epochs_done", 0) >= self.wanted and (folder / self.file_name).is_file()
 
     # -- what a subclass says --------------------------------------------------------------------------
+
+    def shape(self) -> dict[str, Any]:
+        """The parameters that given weights need: those of the network and of its use."""
+        return {}
+
+    def needs(self) -> dict[str, Stage]:
+        """The stages that given weights need, by field name."""
+        return {}
+
+    def empty(self, store: Store) -> "nn.Module":
+        """A network for weights that come from elsewhere, on the CPU; nothing is read or fetched for it."""
+        raise TypeError(f"{type(self).__name__} has no empty()")
 
     def network(self, store: Store) -> "nn.Module":
         """A fresh network with its initial weights, on the CPU."""
@@ -130,14 +169,35 @@ class Training(Stage):
     # -- the product -----------------------------------------------------------------------------------
 
     def build(self, out: Path, store: Store) -> None:
-        """Train up to the wanted epoch, from wherever the folder stands."""
-        fit(self, out, store)
+        """Train up to the wanted epoch, from wherever the folder stands; or take over what is given."""
+        if self.checkpoint is None:
+            fit(self, out, store)
+        elif store.runtime.leads:
+            from safetensors.torch import save_file
+
+            weights = {k: v.contiguous() for k, v in self.load_given(store).state_dict().items()}
+            with atomic_path(out / self.file_name) as tmp:
+                save_file(weights, tmp)
+            store.write_manifest(self, out, 0.0, {"epochs_done": self.wanted, "given": str(self.checkpoint)})
+
+    def load_given(self, store: Store) -> "nn.Module":
+        """The network with the weights that are given, on the CPU.
+
+        Raises:
+            SegError: for a file that is missing, broken or of another network, naming what would fit.
+        """
+        from seg.backbones import read_state_dict
+
+        file, key = self.given(), f"checkpoints.{self.role}"
+        model = self.empty(store)
+        fit_into(model, read_state_dict(file, key=key), file, key)
+        return model
 
     def load(self, path: Path, store: Store) -> "nn.Module":
         """The network with the wanted epoch's weights, in ``eval`` mode on the device of inference."""
         from safetensors.torch import load_file
 
-        model = self.network(store)
+        model = self.network(store) if self.checkpoint is None else self.empty(store)
         model.load_state_dict(load_file(path / self.file_name))
         return model.to(store.runtime.device).eval()
 

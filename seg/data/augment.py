@@ -1,5 +1,7 @@
 """From stored bytes to a network's input, with the augmentation that all trainings share."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -10,13 +12,13 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
 
-def normalise(images: np.ndarray | Tensor) -> Tensor:
-    """``uint8 (B, H, W, 3)`` RGB to ``float32 (B, 3, H, W)``, channels-last, ImageNet-normalised."""
+def normalise(images: np.ndarray | Tensor, mean: Sequence[float] = MEAN, std: Sequence[float] = STD) -> Tensor:
+    """``uint8 (B, H, W, 3)`` RGB to ``float32 (B, 3, H, W)``, channels-last, normalised as ImageNet's by default."""
     tensor = torch.as_tensor(images)
     if tensor.dtype != torch.uint8 or tensor.ndim != 4 or tensor.shape[-1] != 3:
         raise ValueError(f"images must be uint8 (B, H, W, 3), not {tensor.dtype} {tuple(tensor.shape)}")
-    scale = torch.tensor([255 * s for s in STD], device=tensor.device)
-    shift = torch.tensor([m / s for m, s in zip(MEAN, STD, strict=True)], device=tensor.device)
+    scale = torch.tensor([255 * s for s in std], device=tensor.device)
+    shift = torch.tensor([m / s for m, s in zip(mean, std, strict=True)], device=tensor.device)
     # Working in (B, H, W, 3) and permuting the view gives channels-last memory at no cost.
     return (tensor.float() / scale - shift).permute(0, 3, 1, 2)
 

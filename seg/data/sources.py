@@ -17,11 +17,13 @@ class Source(Stage):
 
     Attributes:
         boxes_of: what the table calls its annotated boxes. boxes_hint: how to give some.
+        licence: of the images, as far as it is known; written beside the networks that were trained on them.
     """
 
     what: ClassVar[str] = "data"
     boxes_of: ClassVar[str] = "HEAD boxes"
     boxes_hint: ClassVar[str] = "give XML files in annotations/xmls"
+    licence: ClassVar[str] = "unknown: that of the images"
 
     def acquire(self) -> None:
         """Fetch what has to be fetched before anything about the data can be known."""
@@ -47,6 +49,7 @@ class ToyPets(Source):
     """
 
     what: ClassVar[str] = "toy pictures, drawn"
+    licence: ClassVar[str] = "drawn by weakseg itself; no rights of others"
 
     images: int = param(default=480, low=20)
     breeds: int = param(default=6, low=2)
@@ -107,6 +110,10 @@ class OxfordPet(Source):
 
     stored: ClassVar[bool] = False
     what: ClassVar[str] = "official layout, read in place"
+    licence: ClassVar[str] = (
+        "Oxford-IIIT Pet is CC BY-SA 4.0 by its authors and its photos belong to their owners; "
+        "of other images in its layout, that of the images"
+    )
 
     root: str = param(key=False)
     download: bool = param(default=False, key=False)

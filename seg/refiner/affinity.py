@@ -74,6 +74,7 @@ class Affinity(Training):
     """
 
     what: ClassVar[str] = "AffinityNet"
+    role: ClassVar[str] = "affinity"
 
     seeds: Seeds
     backbone: str = param(default="resnet18")
@@ -89,11 +90,29 @@ class Affinity(Training):
     def validate(self) -> None:
         """The classifier is upstream only if its weights are used."""
         super().validate()
-        check_start(self)
+        if self.checkpoint is None:
+            check_start(self)
 
     def check(self, store: Store) -> None:
         """Load the weights once, before anything long, and see that the backbone has the levels."""
-        self._net(fresh_backbone(self))
+        if self.checkpoint is None:
+            self._net(fresh_backbone(self))
+        else:
+            self.load_given(store)
+
+    def shape(self) -> dict[str, Any]:
+        """What decides how given weights are used."""
+        return {
+            "backbone": self.backbone,
+            "strides": self.strides,
+            "channels": self.channels,
+            "radius": self.radius,
+        }
+
+    def empty(self, store: Store) -> nn.Module:
+        """AffinityNet with random weights."""
+        # A classifier's missing last stage is no level of AffinityNet's, so nothing of it has to be known.
+        return self._net(make_classifier(self.backbone, 2, None))
 
     def network(self, store: Store) -> nn.Module:
         """AffinityNet with its backbone's weights and fresh 1 x 1 convolutions."""

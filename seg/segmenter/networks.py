@@ -1,5 +1,6 @@
 """The networks that a segmenter can be, as small stages: their parameters enter the segmenter's key."""
 
+import dataclasses
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,6 +18,11 @@ class Network(Stage):
 
     stored: ClassVar[bool] = False
     what: ClassVar[str] = "network"
+
+    def bare(self) -> "Network":
+        """The same architecture for weights that come from elsewhere: it reads and fetches none itself."""
+        names = {f.name for f in dataclasses.fields(self)}
+        return dataclasses.replace(self, **{k: None for k in ("weights", "weights_backbone") if k in names})
 
 
 class PlainUNet(Network):

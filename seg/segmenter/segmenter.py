@@ -47,6 +47,7 @@ class Segmenter(Training):
     """
 
     what: ClassVar[str] = "segmenter"
+    role: ClassVar[str] = "segmenter"
 
     masks: Stage
     net: Network
@@ -54,6 +55,24 @@ class Segmenter(Training):
     input_size: int | None = param(default=None, low=32)
     zoom: float = param(default=0.7, above=0, high=1)
     jitter: float = param(default=0.2, low=0, below=1)
+
+    def check(self, store: Store) -> None:
+        """Load what is given once, before anything long."""
+        if self.checkpoint is not None:
+            self.load_given(store)
+
+    def shape(self) -> dict[str, Any]:
+        """What decides how given weights are used."""
+        return {"input_size": self.input_size}
+
+    def needs(self) -> dict[str, Stage]:
+        """The network's architecture, without the weights that it would start from."""
+        return {"net": self.net.bare()}
+
+    def empty(self, store: Store) -> nn.Module:
+        """A network with random weights."""
+        model: nn.Module = self.net.bare().load(Path(), store)
+        return model
 
     def network(self, store: Store) -> nn.Module:
         """A fresh network."""
@@ -93,6 +112,19 @@ class Segmenter(Training):
         return focal_loss(logits, masks, self.gamma), {"pixel_accuracy": right.sum() / known.sum().clamp_min(1)}
 
 
+def foreground(model: nn.Module, images: Tensor, side: int) -> np.ndarray:
+    """Probability of the foreground, ``float16 (B, side, side)`` in [0, 1].
+
+    Args:
+        model: in ``eval`` mode. images: ``float32 (B, 3, S, S)``, normalised, on its device.
+        side: in pixels, of what the network sees.
+    """
+    if side != images.shape[-1]:
+        images = F.interpolate(images, (side, side), mode="bilinear", antialias=True)
+    scores: np.ndarray = model(images)[:, 0].sigmoid().half().cpu().numpy()
+    return scores
+
+
 class Predicted(ScoreStage):
     """The segmenter's foreground probability for every image of the pool.
 
@@ -117,9 +149,7 @@ class Predicted(ScoreStage):
             for start in store.runtime.bar(starts, "predicting", len(starts)):
                 rows = pool.rows[start : start + size]
                 images = normalise(torch.from_numpy(pool.data.images[rows]).to(store.runtime.device))
-                if side != pool.data.side:
-                    images = F.interpolate(images, (side, side), mode="bilinear", antialias=True)
-                values[start : start + size] = model(images)[:, 0].sigmoid().half().cpu().numpy()
+                values[start : start + size] = foreground(model, images, side)
         values.flush()
         return self.describe(out, pool.data, pool.rows, (side, side))
 

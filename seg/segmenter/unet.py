@@ -108,4 +108,6 @@ class EncoderUNet(nn.Module):
 
 def _fit(x: Tensor, like: Tensor) -> Tensor:
     """Odd sizes lose a row or column when halved; stretch it back."""
-    return x if x.shape[2:] == like.shape[2:] else F.interpolate(x, like.shape[2:], mode="bilinear")
+    # An export for any size can't decide by the size that it sees; stretching to the same size changes nothing.
+    fits = not torch.compiler.is_compiling() and x.shape[2:] == like.shape[2:]
+    return x if fits else F.interpolate(x, like.shape[2:], mode="bilinear")

@@ -1,7 +1,5 @@
 """The image classifier that CAM looks into."""
 
-import re
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -9,17 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seg.backbones import (
-    load_into,
-    make_classifier,
-    read_state_dict,
-    set_output_stride,
-    split_at_pooling,
-)
+from seg.backbones import make_classifier, read_state_dict, set_output_stride, split_at_pooling
+from seg.checkpoints import fit_into
 from seg.data.augment import augment, normalise
 from seg.data.prepared import Prepared, PreparedData
 from seg.errors import SegError
-from seg.stage import file_sha256, param
+from seg.stage import Stage, param
 from seg.store import Store
 from seg.train import Training
 
@@ -39,10 +32,10 @@ class Classifier(Training):
             cheaper, and tests at a somewhat larger size do no worse (Touvron et al., NeurIPS 2019).
         hold_out: share of trainval, drawn by class, that is not trained on: its accuracy is logged at every
             epoch, so that an epoch can be chosen without masks and without the test split.
-        checkpoint: a state dict, or a folder of one per epoch (``...epoch7.pth``), to use instead of training.
     """
 
     what: ClassVar[str] = "classifier"
+    role: ClassVar[str] = "classifier"
 
     data: Prepared
     backbone: str = param(default="resnet18")
@@ -52,34 +45,14 @@ class Classifier(Training):
     recalibrate: int = param(default=0, low=0)
     train_size: int | None = param(default=None, low=32)
     hold_out: float = param(default=0.1, low=0, below=1)
-    checkpoint: str | None = param(default=None)
 
-    def params(self) -> dict[str, Any]:
-        """Given weights are their content; how one would have trained plays no part then."""
-        if self.checkpoint is None:
-            return {k: v for k, v in super().params().items() if k != "checkpoint"}
-        file = self._given()
-        shape = {"backbone": self.backbone, "stages": self.stages, "output_stride": self.output_stride}
-        return {"given": file_sha256(file), "epoch": self.wanted, **shape}
+    def shape(self) -> dict[str, Any]:
+        """What decides how given weights are used."""
+        return {"backbone": self.backbone, "stages": self.stages, "output_stride": self.output_stride}
 
-    def _given(self) -> Path:
-        """The file that ``checkpoint`` gives for the wanted epoch."""
-        path = Path(str(self.checkpoint))
-        if not path.is_dir():
-            if not path.is_file():
-                raise SegError(f"checkpoints.classifier={path}: no such file or folder")
-            return path
-        found = {
-            int(m.group(1)): file
-            for file in sorted(path.iterdir())
-            if (m := re.search(r"epoch[_-]?0*(\d+)\.(?:pth|pt|safetensors)$", file.name))
-        }
-        if self.wanted not in found:
-            have = ", ".join(map(str, sorted(found))) or "none"
-            raise SegError(
-                f"epoch={self.wanted}: the folder checkpoints.classifier={path} lacks it; it has epochs: {have}"
-            )
-        return found[self.wanted]
+    def needs(self) -> dict[str, Stage]:
+        """The data, for their classes."""
+        return {"data": self.data}
 
     def check(self, store: Store) -> None:
         """Load the weights once, before anything long, and refuse data that leave nothing to tell apart."""
@@ -91,40 +64,38 @@ class Classifier(Training):
                     "supervision=bbox works (with boxes, and with weights= for refiner=affinity); for cam add a "
                     "second class, such as a folder of like photos without the object"
                 )
-            self._make(2)
+            self._make(2, self.weights)
         else:
-            self._load_given(store)
+            self.load_given(store)
 
-    def _load_given(self, store: Store) -> nn.Module:
-        file = self._given()
-        state = read_state_dict(file)
-        classes = len(store.get(self.data.source).classes)
-        model = make_classifier(self.backbone, classes, None, self.stages)
+    def load_given(self, store: Store) -> nn.Module:
+        """The classifier with the weights that are given; they have to be of the data's classes."""
+        file, key = self.given(), f"checkpoints.{self.role}"
+        state = read_state_dict(file, key=key)
+        model = self.empty(store)
         head = split_at_pooling(model, self.backbone)[1]
-        shape = tuple(state[f"{head}.weight"].shape) if f"{head}.weight" in state else None
-        if shape is None or shape[0] != classes:
-            found = f"{shape[0]} classes" if shape else f"no {head}.weight"
-            raise SegError(f"checkpoints.classifier={file}: {found}, but the data has {classes} classes")
-        load_into(model, state, head="-", what=str(file))
+        own, found = model.state_dict()[f"{head}.weight"], state.get(f"{head}.weight")
+        if found is not None and found.shape != own.shape and found.shape[1:] == own.shape[1:]:
+            raise SegError(
+                f"{key}={file}: {len(found)} classes, but the data has {len(own)} classes; "
+                f"give a classifier of these classes, or leave {key} out to train one"
+            )
+        fit_into(model, state, file, key)
         return model
 
-    def build(self, out: Path, store: Store) -> None:
-        """Train, or take over what is given."""
-        if self.checkpoint is None:
-            super().build(out, store)
-            return
-        from safetensors.torch import save_file
-
-        save_file(self._load_given(store).state_dict(), out / self.file_name)
-        store.write_manifest(self, out, 0.0, {"epochs_done": self.wanted, "given": str(self.checkpoint)})
+    def empty(self, store: Store) -> nn.Module:
+        """The classifier with random weights."""
+        # Images are not decoded for the number of classes, nor the lists read again once they are.
+        known: Any = store.get(self.data if store.has(self.data) else self.data.source)
+        return self._make(len(known.classes), None)
 
     def network(self, store: Store) -> nn.Module:
         """The classifier with its initial weights."""
         data: PreparedData = store.get(self.data)
-        return self._make(len(data.classes))
+        return self._make(len(data.classes), self.weights)
 
-    def _make(self, classes: int) -> nn.Module:
-        model = make_classifier(self.backbone, classes, self.weights, self.stages)
+    def _make(self, classes: int, weights: str | None) -> nn.Module:
+        model = make_classifier(self.backbone, classes, weights, self.stages)
         if self.output_stride < (32 if self.stages == 4 else 16):
             set_output_stride(model, self.output_stride)
         return model

@@ -1,0 +1,95 @@
+"""Networks that are given: a plain state dict into the network that the config describes, or one clear refusal."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seg.errors import SegError
+from seg.store import read_json
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+#: What ``checkpoints.*=`` can be: the networks that a run trains, and the names of their files in its folder.
+ROLES = ("classifier", "affinity", "segmenter")
+
+
+def find_checkpoint(path: Path, role: str, epoch: int) -> Path:
+    """The file that ``checkpoints.<role>=path`` means.
+
+    Args:
+        path: a file; a folder of one file per epoch (``...epoch7.pth``); or a run's folder.
+        role: one of :data:`ROLES`.
+        epoch: the epoch that is wanted of a folder.
+
+    Raises:
+        SegError: there is no such file, folder or epoch.
+    """
+    if not path.is_dir():
+        if not path.is_file():
+            raise SegError(f"checkpoints.{role}={path}: no such file or folder")
+        return path
+    for saved in (path / "models" / f"{role}.safetensors", path / f"{role}.safetensors"):
+        if saved.is_file():
+            return saved
+    found = {
+        int(m.group(1)): file
+        for file in sorted(path.iterdir())
+        if (m := re.search(r"epoch[_-]?0*(\d+)\.(?:pth|pt|safetensors)$", file.name))
+    }
+    if epoch not in found:
+        have = ", ".join(map(str, sorted(found))) or "none"
+        raise SegError(f"epoch={epoch}: the folder checkpoints.{role}={path} lacks it; it has epochs: {have}")
+    return found[epoch]
+
+
+def fit_into(model: "nn.Module", state: "Mapping[str, Tensor]", file: Path, key: str) -> None:
+    """Load a whole given state dict, with torchvision's names where the network is torchvision's.
+
+    Args:
+        model: of the architecture that is expected; changed in place.
+        state: tensors by name. file: where they come from. key: the config key that named it.
+
+    Raises:
+        SegError: naming the first keys or shapes that differ, and the config that the weights would fit.
+    """
+    from seg.backbones import differences
+
+    own = model.state_dict()
+    state = from_plain(model, state)
+    if found := differences(own, state):
+        raise SegError(f"{key}={file}: another architecture: {found}{hint(file, state)}")
+    model.load_state_dict(state, strict=False)
+
+
+def hint(file: Path, state: "Mapping[str, Tensor]") -> str:
+    """The end of a refusal: what the weights are, as the JSON beside them says or as their names and shapes tell."""
+    from seg.recognise import recognise
+
+    described = read_json(file.with_suffix(".json")) if file.suffix != ".json" else None
+    if isinstance(described, dict) and described.get("config"):
+        return f"; it is a {described.get('role')} that fits {' '.join(map(str, described['config']))}"
+    fits = recognise(state)
+    return f"; it is {fits}" if fits else ""
+
+
+def to_plain(model: "nn.Module") -> "dict[str, Tensor]":
+    """The state dict of a network on the CPU, with torchvision's own names where the network is torchvision's."""
+    prefix = _prefix(model)
+    return {k.removeprefix(prefix): v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+
+
+def from_plain(model: "nn.Module", state: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+    """The reverse of :func:`to_plain`; torchvision's auxiliary head, if ``model`` has none, is left out."""
+    prefix = _prefix(model)
+    named = {prefix + k.removeprefix(prefix): v for k, v in state.items()}
+    extra = f"{prefix}aux_classifier."
+    wanted = any(k.startswith(extra) for k in model.state_dict())
+    return {k: v for k, v in named.items() if wanted or not k.startswith(extra)}
+
+
+def _prefix(model: "nn.Module") -> str:
+    from seg.segmenter.networks import MainOutput
+
+    return "model." if isinstance(model, MainOutput) else ""
