@@ -220,16 +220,19 @@ class Experiment:
         }
         write_metrics(folder, self.rows, header)
         masks: Mapping[str, MaskSet] = {name: self.store.get(stage) for name, stage in self.products.items()}
-        picture = curves = None
+        picture = curves = page = None
         if figures:
+            from seg.html.run_report import write_run_report
+
             picture = draw_panel(folder / "panel.png", masks, int(self.cfg.evaluation.panel))
             trainings = {s.what: s for s in self._stages() if isinstance(s, Training)}
             curves = draw_curves(folder / "curves.png", trainings, self.store)
+            page = write_run_report(folder, self, masks)
         if self.cfg.export.masks:
             count = export_masks(folder / "masks", masks, self.store)
             log.info("masks: %s (%d files)", folder / "masks", count)
         log.info("\n%s\n", format_table(self.rows))
-        for path in (picture, curves, folder / "metrics.csv"):
+        for path in (picture, curves, page, folder / "metrics.csv"):
             if path is not None:
                 log.info("%s", path)
 
