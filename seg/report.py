@@ -10,7 +10,6 @@ from seg.seeds import MaskSet
 from seg.store import Store
 from seg.train import Training
 
-
 #: How the names of products begin whose scores are shown, not their masks.
 _SCORES = ("CAM", "Gaussian")
 

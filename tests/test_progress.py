@@ -1,5 +1,6 @@
 """Progress where nobody watches a bar: seldom, and with the time left."""
 
+import itertools
 import logging
 import sys
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ def test_a_line_every_half_minute_at_most(caplog: pytest.LogCaptureFixture) -> N
             when.append(item)
     assert lines(caplog)[0] == "walking: 8 of 100 (8 %), 4.0 s each, 06:08 left"
     assert len(lines(caplog)) == len(when) == 12  # every 32 seconds of 400
-    assert {b - a for a, b in zip(when, when[1:], strict=False)} == {8}
+    assert {b - a for a, b in itertools.pairwise(when)} == {8}
 
 
 def test_short_stages_say_nothing_and_every_item_comes_through(caplog: pytest.LogCaptureFixture) -> None:

@@ -54,7 +54,7 @@ def curves_of(products: Mapping[str, Seeds], border: Border, store: "Store") -> 
     out: list[Curve] = []
     seen: set[str] = set()
     # The last product of equal scores names them: "seeds" says more than "CAM >= 0.4".
-    for name, stage in reversed(products.items()):
+    for name, stage in reversed(list(products.items())):
         if stage.scores.product in seen:
             continue
         seen.add(stage.scores.product)

@@ -17,7 +17,12 @@ MOST_ROWS = 5000
 
 
 def write_sweep_report(
-    folder: Path, rows: Sequence[Row], swept: Sequence[str], best: Row | None, lines: Sequence[str], picture: Path | None
+    folder: Path,
+    rows: Sequence[Row],
+    swept: Sequence[str],
+    best: Row | None,
+    lines: Sequence[str],
+    picture: Path | None,
 ) -> Path:
     """Write the report of a sweep.
 
@@ -51,7 +56,9 @@ def _row(folder: Path, row: Mapping[str, Any], swept: Sequence[str], best: bool)
     target = next((x for x in (NAME, "metrics.csv", "error.txt") if (folder / row["folder"] / x).is_file()), "")
     return {
         "cell": [row[key] for key in swept],
-        "figures": [None if (x := number(row[key])) != x else x for key in ("miou", "iou_background", "iou_foreground")],
+        "figures": [
+            None if (x := number(row[key])) != x else x for key in ("miou", "iou_background", "iou_foreground")
+        ],
         "accuracy": None if (x := number(row["held_out_accuracy"])) != x else x,
         "seconds": None if (x := number(row["seconds"])) != x else x,
         "status": row["status"],
