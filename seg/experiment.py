@@ -19,7 +19,7 @@ from seg.data.prepared import Pool, Prepared, PreparedData, split_counts
 from seg.data.sources import Source
 from seg.errors import SegError
 from seg.evaluate import Metrics
-from seg.evaluation import Evaluated
+from seg.evaluation import Evaluated, Histogram
 from seg.refiner.affinity import Unrefined
 from seg.runtime import Runtime
 from seg.seeds import MaskSet, Seeds
@@ -206,6 +206,14 @@ class Experiment:
         border, resolution = self.cfg.evaluation.border, self.cfg.evaluation.resolution
         return Evaluated(masks=stage, split=split, border=border, resolution=resolution)
 
+    def stored_products(self) -> list[str]:
+        """Everything in the store that this run is made of or has measured, as ``Stage/product``."""
+        tops: list[Stage] = [self.pool]
+        for stage in self.products.values():
+            for split in get_args(Split):
+                tops += [self.evaluated(stage, split), Histogram(scores=stage.scores, split=split)]
+        return sorted({f"{type(s).__name__}/{s.product}" for top in tops for s in top.walk() if s.stored})
+
     def report(self, folder: Path, figures: bool = True) -> None:
         """Write the table; pictures, if ``figures`` are wanted; and what was asked to be exported."""
         from seg.report import draw_curves, draw_panel, export_masks
@@ -217,6 +225,7 @@ class Experiment:
             "resolution": self.cfg.evaluation.resolution,
             "seconds": round(time.perf_counter() - self.started, 2),
             "stages": {name: f"{type(s).__name__}/{s.product}" for name, s in self.products.items()},
+            "products": self.stored_products(),
         }
         write_metrics(folder, self.rows, header)
         masks: Mapping[str, MaskSet] = {name: self.store.get(stage) for name, stage in self.products.items()}
