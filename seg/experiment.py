@@ -20,7 +20,7 @@ from seg.data.prepared import Pool, Prepared, PreparedData, split_counts
 from seg.data.sources import Source
 from seg.errors import SegError
 from seg.evaluate import Metrics
-from seg.evaluation import Evaluated
+from seg.evaluation import Evaluated, Histogram
 from seg.export import check_format
 from seg.refiner.affinity import Unrefined
 from seg.runtime import Runtime
@@ -235,6 +235,14 @@ class Experiment:
         border, resolution = self.cfg.evaluation.border, self.cfg.evaluation.resolution
         return Evaluated(masks=stage, split=split, border=border, resolution=resolution)
 
+    def stored_products(self) -> list[str]:
+        """Everything in the store that this run is made of or has measured, as ``Stage/product``."""
+        tops: list[Stage] = [self.pool]
+        for stage in self.products.values():
+            for split in get_args(Split):
+                tops += [self.evaluated(stage, split), Histogram(scores=stage.scores, split=split)]
+        return sorted({f"{type(s).__name__}/{s.product}" for top in tops for s in top.walk() if s.stored})
+
     def report(self, folder: Path, figures: bool = True) -> None:
         """Write the table; pictures, if ``figures`` are wanted; and what was asked to be exported."""
         from seg.report import draw_curves, draw_panel, export_masks
@@ -246,21 +254,25 @@ class Experiment:
             "resolution": self.cfg.evaluation.resolution,
             "seconds": round(time.perf_counter() - self.started, 2),
             "stages": {name: f"{type(s).__name__}/{s.product}" for name, s in self.products.items()},
+            "products": self.stored_products(),
         }
         write_metrics(folder, self.rows, header)
         masks: Mapping[str, MaskSet] = {name: self.store.get(stage) for name, stage in self.products.items()}
-        picture = curves = None
+        picture = curves = page = None
         if figures:
+            from seg.html.run_report import write_run_report
+
             picture = draw_panel(folder / "panel.png", masks, int(self.cfg.evaluation.panel))
             trainings = {s.what: s for s in self._stages() if isinstance(s, Training)}
             curves = draw_curves(folder / "curves.png", trainings, self.store)
+            page = write_run_report(folder, self, masks)
         self.save_models(folder / "models")
         if self.cfg.export.masks or self.cfg.export.format:
             names = self.store.get(self.source).file_names()
             count = export_masks(folder / "masks", masks, self.store, self.cfg.export.format or "png255", names)
             log.info("masks: %s (%d files)", folder / "masks", count)
         log.info("\n%s\n", format_table(self.rows) if self.rows or not masks else without_figures(masks, picture))
-        for path in (picture, curves, folder / "metrics.csv"):
+        for path in (picture, curves, page, folder / "metrics.csv"):
             if path is not None:
                 log.info("%s", path)
 

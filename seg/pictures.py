@@ -89,6 +89,30 @@ def score_overlay(photo: NDArray[np.uint8], score: NDArray[np.floating], alpha: 
     return np.rint(grey * (1 - share) + paint * share).astype(np.uint8)
 
 
+def picture(photo: NDArray, array: NDArray, key: str) -> NDArray[np.uint8]:
+    """What is shown of one product of one image.
+
+    Args:
+        photo: uint8 (H, W, 3). array: the photo, a float (h, w) score map, or a uint8 (h, w) mask.
+        key: what it is, for the error.
+
+    Returns:
+        uint8 (H, W, 3).
+
+    Raises:
+        ValueError: for an array of no known kind.
+    """
+    if array.ndim == 3:
+        return array
+    if array.ndim == 2 and np.issubdtype(array.dtype, np.floating):
+        return score_overlay(photo, array)
+    if array.ndim == 2 and array.dtype == np.uint8:
+        # A mask of another size than the photo is still worth seeing; codes are never blended.
+        fitted = Image.fromarray(array).resize(photo.shape[1::-1], Image.Resampling.NEAREST)
+        return overlay(photo, np.asarray(fitted))
+    raise ValueError(f"{key} is {array.dtype} {array.shape}: no photo, float map or uint8 mask")
+
+
 def panel(
     path: Path,
     rows: Sequence[Mapping[str, NDArray | None]],
@@ -208,19 +232,7 @@ def _draw_cell(axes: "Axes", photo: NDArray | None, array: NDArray | None, key: 
         return
     if photo is None:
         raise ValueError(f"the row of a panel that shows {key} lacks its photo")
-    axes.imshow(_picture(photo, array, key), interpolation="antialiased")
-
-
-def _picture(photo: NDArray, array: NDArray, key: str) -> NDArray[np.uint8]:
-    if array.ndim == 3:
-        return array
-    if array.ndim == 2 and np.issubdtype(array.dtype, np.floating):
-        return score_overlay(photo, array)
-    if array.ndim == 2 and array.dtype == np.uint8:
-        # A mask of another size than the photo is still worth seeing; codes are never blended.
-        fitted = Image.fromarray(array).resize(photo.shape[1::-1], Image.Resampling.NEAREST)
-        return overlay(photo, np.asarray(fitted))
-    raise ValueError(f"{key} is {array.dtype} {array.shape}: no photo, float map or uint8 mask")
+    axes.imshow(picture(photo, array, key), interpolation="antialiased")
 
 
 def _box(colour: str) -> "Rectangle":

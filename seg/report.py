@@ -12,6 +12,42 @@ from seg.store import Store
 from seg.train import Training
 
 __all__ = ["draw_curves", "draw_panel", "export_masks"]
+#: How the names of products begin whose scores are shown, not their masks.
+_SCORES = ("CAM", "Gaussian")
+
+
+def shared_rows(products: Mapping[str, MaskSet]) -> np.ndarray:
+    """``int64 (n,)``: the rows of the images that every product has a mask of."""
+    first, *others = products.values()
+    shared = first.rows
+    for masks in others:
+        shared = np.intersect1d(shared, masks.rows)
+    return shared
+
+
+def column_names(products: Mapping[str, MaskSet]) -> list[str]:
+    """What a row of pictures shows, in order, the photo first and the truth last."""
+    scores = ["score map"] if any(name.startswith(_SCORES) for name in products) else []
+    return ["photo", *scores, *mask_names(products), "truth"]
+
+
+def mask_names(products: Mapping[str, MaskSet]) -> list[str]:
+    """The products that are shown as masks."""
+    return [name for name in products if not name.startswith(_SCORES)]
+
+
+def picture_cells(products: Mapping[str, MaskSet], row: int) -> dict[str, np.ndarray | None]:
+    """What there is of one image, by column: as :func:`seg.pictures.panel` takes it."""
+    data = next(iter(products.values())).data
+    cells: dict[str, np.ndarray | None] = {"photo": np.asarray(data.images[row])}
+    for name, masks in products.items():
+        position = np.searchsorted(masks.rows, [row])
+        if name.startswith(_SCORES):
+            cells["score map"] = masks.scores.at(position)[0]
+        else:
+            cells[name] = masks.at(position)[0]
+    cells["truth"] = np.asarray(data.truth[row]) if data.has_truth[row] else None
+    return cells
 
 
 def draw_panel(path: Path, products: Mapping[str, MaskSet], count: int) -> Path | None:
@@ -28,11 +64,8 @@ def draw_panel(path: Path, products: Mapping[str, MaskSet], count: int) -> Path 
     """
     if count == 0 or not products:
         return None
-    first = next(iter(products.values()))
-    data = first.data
-    shared = first.rows
-    for masks in products.values():
-        shared = np.intersect1d(shared, masks.rows)
+    data = next(iter(products.values())).data
+    shared = shared_rows(products)
     test = shared[data.is_test[shared]]
     # Without any truth no split is better to judge by.
     rows = test if len(test) and data.has_truth[shared].any() else shared
@@ -41,24 +74,11 @@ def draw_panel(path: Path, products: Mapping[str, MaskSet], count: int) -> Path 
     if len(rows) == 0:
         return None
     rows = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)]
-    pictures, names = [], []
-    columns = ["photo"]
-    if any(k.startswith(("CAM", "Gaussian")) for k in products):
-        columns.append("score map")
-    columns += [k for k in products if not k.startswith(("CAM", "Gaussian"))]
-    for row in rows:
-        cells: dict[str, np.ndarray | None] = {"photo": np.asarray(data.images[row])}
-        for name, masks in products.items():
-            position = np.searchsorted(masks.rows, [row])
-            if name.startswith(("CAM", "Gaussian")):
-                cells["score map"] = masks.scores.at(position)[0]
-            else:
-                cells[name] = masks.at(position)[0]
-        cells["truth"] = np.asarray(data.truth[row]) if data.has_truth[row] else None
-        pictures.append(cells)
-        names.append((data.ids[row], data.classes[data.labels[row]]))
-    # A column of nothing but "none" says less than its absence.
-    columns += ["truth"] if data.has_truth[rows].any() else []
+    pictures = [picture_cells(products, row) for row in rows]
+    names = [(data.ids[row], data.classes[data.labels[row]]) for row in rows]
+    columns = column_names(products)
+    if not data.has_truth[rows].any():
+        columns.remove("truth")  # a column of nothing but "none" says less than its absence
     return panel(path, pictures, columns, names, heading=data.title)
 
 

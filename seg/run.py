@@ -34,7 +34,7 @@ def run(cfg: DictConfig, folder: Path | None, store: "Store | None" = None, figu
         cfg: the composed config.
         folder: where figures, pictures and exports go; None for a dry run.
         store: where products are kept, if several runs of this process share one; else the config says.
-        figures: whether to draw the panel and the curves.
+        figures: whether to draw the panel and the curves, and to write report.html.
 
     Returns:
         The experiment, its stages built and its rows measured.

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_type_hints
 
 from seg.errors import SegError
+from seg.progress import log_progress
 from seg.stage import coerce
 
 if TYPE_CHECKING:
@@ -129,11 +130,14 @@ class Runtime:
         return fabric
 
     def bar(self, items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
-        """Iterate with a progress bar on a terminal; silently elsewhere (the log has the lines)."""
+        """Iterate with a progress bar on a terminal; elsewhere with a line in the log now and then."""
+        if not self.progress:
+            return iter(items)
+        if not sys.stderr.isatty():
+            return log_progress(items, what, total)
         from tqdm import tqdm
 
-        quiet = not (self.progress and sys.stderr.isatty())
-        return iter(tqdm(items, desc=what, total=total, leave=False, disable=quiet))
+        return iter(tqdm(items, desc=what, total=total, leave=False))
 
 
 def keep_freed_memory() -> None:

@@ -5,10 +5,11 @@ import json
 import logging
 import os
 import shutil
+import sys
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ log = logging.getLogger(__name__)
 #: Loaded products of one kind of stage that a process keeps open: of two products on two splits, say. A sweep
 #: goes through many epochs; networks and histograms of all of them would not fit.
 _OPEN_PRODUCTS = 4
+
+#: Seconds between two marks that a product was used.
+_USED_EVERY = 3600
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,8 @@ class Store:
         products = self._open.setdefault(type(stage).__name__, OrderedDict())
         if stage.product not in products:
             products[stage.product] = stage.load(self.folder(stage), self)
+            if stage.stored:
+                mark_used(self.folder(stage))
             while len(products) > _OPEN_PRODUCTS:
                 products.popitem(last=False)
         products.move_to_end(stage.product)
@@ -223,6 +229,14 @@ class Store:
             lock.release()
 
 
+def mark_used(folder: Path) -> None:
+    """Remember that a product was loaded, as the time of its manifest, once an hour; not in a store to read only."""
+    path = folder / "manifest.json"
+    with suppress(OSError):
+        if time.time() - path.stat().st_mtime > _USED_EVERY:
+            os.utime(path)
+
+
 def read_json(path: Path) -> Any:
     """The content of a JSON file, or None when there is no such file."""
     try:
@@ -247,3 +261,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         os.replace(tmp, path)
     finally:
         tmp.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    from seg.store_cli import main
+
+    sys.exit(main())

@@ -40,6 +40,8 @@ def test_the_wheel_carries_the_code_and_the_configuration(wheel):
     assert "seg/conf/config.yaml" in config <= names
     assert {str(path.relative_to(ROOT)) for path in (ROOT / "seg").rglob("*.py")} <= names
     assert "seg/py.typed" in names
+    templates = {str(path.relative_to(ROOT)) for path in (ROOT / "seg/html/templates").iterdir()}
+    assert "seg/html/templates/run.html" in templates <= names
     assert "hydra_plugins/weakseg/sweeper.py" in names
     dist_info = f"weakseg-{wheel.name.split('-')[1]}.dist-info"
     assert {name.split("/")[0] for name in names} == {"seg", "hydra_plugins", dist_info}

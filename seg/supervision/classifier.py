@@ -146,7 +146,8 @@ class Classifier(Training):
             for norm in norms:
                 norm.reset_running_stats()
                 norm.momentum = None  # a plain mean over the batches
-            for part in np.array_split(rows, max(1, len(rows) // 64)):
+            parts = np.array_split(rows, max(1, len(rows) // 64))
+            for part in store.runtime.bar(parts, "batch-norm statistics"):
                 model(normalise(torch.from_numpy(data.images[part]).to(device)))
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
@@ -159,7 +160,7 @@ class Classifier(Training):
         data: PreparedData = store.get(self.data)
         device = next(model.parameters()).device
         right = 0
-        for start in range(0, len(rows), store.runtime.batch_size):
+        for start in store.runtime.bar(range(0, len(rows), store.runtime.batch_size), "held-out images"):
             part = rows[start : start + store.runtime.batch_size]
             logits = model(normalise(torch.from_numpy(data.images[part]).to(device)))
             right += int((logits.argmax(1).cpu().numpy() == data.labels[part]).sum())

@@ -22,6 +22,6 @@ class SweepCallback(Callback):
 
         if config.dry_run:
             return
-        if summarise(Path(config.hydra.sweep.dir)) > 0:
+        if summarise(Path(config.hydra.sweep.dir), figures=config.figures is not False) > 0:
             # Hydra's multirun has no exit status of its own.
             sys.exit(1)

@@ -19,11 +19,11 @@ MOST_FAILURES = 20
 _OF_CLASSIFIER = ("epoch", "seed", "backbone", "weights", "data.size")
 
 
-def summarise(folder: Path) -> int:
-    """Write ``best.yaml`` and ``miou.png``, print the summary.
+def summarise(folder: Path, figures: bool = True) -> int:
+    """Write ``best.yaml``, ``miou.png`` and ``report.html``, print the summary.
 
     Args:
-        folder: of the sweep.
+        folder: of the sweep. figures: whether to write the report.
 
     Returns:
         How many jobs failed or are missing.
@@ -40,15 +40,22 @@ def summarise(folder: Path) -> int:
         + (f", {missing} missing" if missing else "")
         + f", {time.time() - session.started:.1f} s"
     ]
+    paths, after = [Results(folder, session.swept).path], []
+    picture = None
     if best is not None:
         write_best(folder, session.swept, rows, best)
         lines += describe_best(session.swept, rows, best)
-        paths = [folder / "best.yaml", draw_sweep(folder / "miou.png", rows, session.swept, best)]
-        lines += [str(path) for path in (Results(folder, session.swept).path, *paths) if path is not None]
-        lines.append(f"next: python -m seg.run pipeline=cam_affinity select='{folder}'")
+        picture = draw_sweep(folder / "miou.png", rows, session.swept, best)
+        paths += [path for path in (folder / "best.yaml", picture) if path is not None]
+        after = [f"next: python -m seg.run pipeline=cam_affinity select='{folder}'"]
     elif any(row["status"] == "ok" for row in rows):
         lines += _unmeasured(folder, session.swept, rows)
-    lines += _failures(session.swept, failed)
+    after += _failures(session.swept, failed)
+    if figures and rows:
+        from seg.html.sweep_report import write_sweep_report
+
+        paths.append(write_sweep_report(folder, rows, session.swept, best, [*lines, *after], picture))
+    lines += [*map(str, paths if best is not None else paths[1:]), *after]
     print("\n".join(lines), flush=True)
     sys.stderr.flush()
     return len(failed) + missing

@@ -1,0 +1,182 @@
+"""Which products of a store no run refers to, and their removal."""
+
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from seg.errors import SegError
+from seg.inventory import Product, is_busy, leftovers, locked, plain, products, size_of
+from seg.store import read_json
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """What can go.
+
+    Attributes:
+        products: that no run refers to. leftovers: of broken builds. runs: how many run folders were looked at.
+        busy: what no run refers to either, but another process builds it now.
+        unknown: run folders of which nobody can tell what they refer to, with the reason.
+    """
+
+    products: list[Product]
+    leftovers: list[Path]
+    runs: int
+    busy: list[str]
+    unknown: list[str]
+
+    @property
+    def bytes(self) -> int:
+        """What their removal frees."""
+        return sum(x.bytes for x in self.products) + sum(size_of(x) for x in self.leftovers if x.is_dir())
+
+    def within(self, other: "Garbage") -> "Garbage":
+        """What can go by ``other`` too."""
+        names = {product.name for product in other.products}
+        return replace(
+            self,
+            products=[product for product in self.products if product.name in names],
+            leftovers=[path for path in self.leftovers if path in other.leftovers],
+        )
+
+
+def find_garbage(root: Path, outputs: Sequence[Path]) -> Garbage:
+    """Look through all run folders.
+
+    Args:
+        root: of the store. outputs: folders with the runs and sweeps that may use it.
+
+    Raises:
+        SegError: if one of them is not there.
+    """
+    from seg.data.sources import remembering
+
+    for folder in outputs:
+        if not folder.is_dir():
+            raise SegError(f"{folder}: no such folder; name the one with your runs with --outputs DIR")
+    everything = products(root)
+    referred: set[str] = set()
+    unknown = []
+    runs = find_runs(outputs, root)
+    with remembering({}):
+        for run in runs:
+            try:
+                referred |= references(run)
+            except SegError as error:
+                unknown.append(f"{run}: {error}")
+    known = {product.name: product for product in everything}
+    waiting = [name for name in referred if name in known]
+    while waiting:
+        for name in known[waiting.pop()].upstream:
+            if name in known and name not in referred:
+                waiting.append(name)
+            referred.add(name)
+    loose = [product for product in everything if product.name not in referred]
+    rest = leftovers(root)
+    busy = {path for path in [*(x.folder for x in loose), *rest] if is_busy(path)}
+    return Garbage(
+        [product for product in loose if product.folder not in busy],
+        [path for path in rest if path not in busy],
+        len(runs),
+        sorted(f"{path.parent.name}/{path.name}" for path in busy),
+        unknown,
+    )
+
+
+def find_runs(outputs: Iterable[Path], root: Path) -> list[Path]:
+    """The folders of runs, and of a sweep's jobs, finished or not, below ``outputs``; the store is not one."""
+    out, store = set(), root.resolve()
+    for top in outputs:
+        for place, folders, files in os.walk(top, followlinks=False):
+            folder = Path(place)
+            if "metrics.json" in files or (folder / ".hydra" / "config.yaml").is_file():
+                out.add(folder.resolve())
+            folders[:] = [x for x in folders if x not in (".hydra", "masks") and (folder / x).resolve() != store]
+    return sorted(out)
+
+
+def references(run: Path) -> set[str]:
+    """The stored products (``Stage/key``) that a run needs, as it has written down or as its config says.
+
+    Raises:
+        SegError: if that can't be told any more.
+    """
+    config = run / ".hydra" / "config.yaml"
+    try:
+        header = (read_json(run / "metrics.json") or {}).get("header", {})
+    except (ValueError, AttributeError) as error:
+        raise SegError("metrics.json is damaged") from error
+    if "products" in header:
+        return {plain(name) for name in header["products"]}
+    if not config.is_file():
+        if header:
+            raise SegError("an older version made it, and it has no .hydra/config.yaml")
+        return set()
+    return _configured(config, header.get("stages"))
+
+
+def _configured(config: Path, written: dict[str, str] | None) -> set[str]:
+    """Of a run that is not finished, or that an older version made."""
+    from omegaconf import DictConfig, OmegaConf
+
+    from seg.experiment import Experiment
+
+    cfg = OmegaConf.load(config)
+    assert isinstance(cfg, DictConfig)
+    try:
+        experiment = Experiment.from_config(cfg)
+    except SegError:
+        if written is None:
+            return set()  # it was refused before it made anything
+        raise
+    except Exception as error:
+        raise SegError(f"its config cannot be read ({type(error).__name__}: {error})") from error
+    names = experiment.stored_products()
+    if written is not None:
+        now = {name: f"{type(stage).__name__}/{stage.product}" for name, stage in experiment.products.items()}
+        if not set(written.values()) <= set(now.values()):
+            raise SegError("it was made with other code or data than there are now")
+    return {plain(name) for name in names}
+
+
+def remove(garbage: Garbage) -> tuple[int, list[str]]:
+    """Remove what nobody else is at.
+
+    Returns:
+        The bytes that were freed, and what stayed: ``Stage/key``, since another process holds its lock.
+    """
+    freed, kept = 0, []
+    for product in garbage.products:
+        with locked(product.folder) as free:
+            if not free:
+                kept.append(product.name)
+                continue
+            # Under the name of a broken build first: what is half removed must not look like a product.
+            part = product.folder.with_name(f"{product.key}.part")
+            shutil.rmtree(part, ignore_errors=True)
+            product.folder.rename(part)
+            shutil.rmtree(part)
+            freed += product.bytes
+    for path in garbage.leftovers:
+        if path.suffix != ".part":
+            continue
+        with locked(path) as free:
+            if free:
+                freed += size_of(path)
+                shutil.rmtree(path)
+            else:
+                kept.append(f"{path.parent.name}/{path.name}")
+    _remove_locks(garbage)
+    return freed, kept
+
+
+def _remove_locks(garbage: Garbage) -> None:
+    """Locks of products that are gone; each while it is held, so that none is taken from under a build."""
+    gone = [product.folder for product in garbage.products] + garbage.leftovers
+    for path in {x.with_name(x.name.partition(".")[0] + ".lock") for x in gone}:
+        folder = path.with_suffix("")
+        with locked(folder) as free:
+            if free and not folder.exists() and not folder.with_name(f"{folder.name}.part").exists():
+                path.unlink(missing_ok=True)

@@ -1,0 +1,69 @@
+"""``report.html`` of a run: what was run, how good it is, what it looks like, what it cost."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seg.html.facts import command, costs, differences, given_overrides
+from seg.html.gallery import make_gallery
+from seg.html.page import embedded, write_page
+from seg.html.reliability import curves_of, draw
+from seg.pictures import COLOURS, NAMES, SCORE_MAP
+
+if TYPE_CHECKING:
+    from seg.experiment import Experiment
+    from seg.seeds import MaskSet
+
+NAME = "report.html"
+
+
+def write_run_report(folder: Path, experiment: "Experiment", masks: "Mapping[str, MaskSet]") -> Path:
+    """Write the report of a run that was built and measured.
+
+    Args:
+        folder: the run's; ``curves.png`` is taken from it.
+        experiment: with its rows. masks: the products' masks by name.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        SegError: if it cannot be written.
+    """
+    cfg, store = experiment.cfg, experiment.store
+    overrides = given_overrides()
+    gallery = make_gallery(masks, cfg.evaluation.border, store.runtime)
+    curves = curves_of(experiment.products, cfg.evaluation.border, store)
+    spent = costs([experiment.pool, *experiment.products.values()], store)
+    values: dict[str, Any] = {
+        "title": experiment.heading().removeprefix("data: "),
+        "written": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "seconds": time.perf_counter() - experiment.started,
+        "device": str(store.runtime.device),
+        "command": command(overrides),
+        "is_known": bool(overrides),
+        "differences": differences(cfg, overrides),
+        "rows": experiment.rows,
+        "partial": any(row["coverage"] < 1 for row in experiment.rows),
+        "border": cfg.evaluation.border,
+        "resolution": cfg.evaluation.resolution,
+        "gallery": gallery,
+        # The pictures open with what the run is for, its last masks.
+        "start": gallery.columns.index(gallery.masks[-1]) if gallery.masks else 0,
+        "legend": legend(),
+        "training": embedded(folder / "curves.png"),
+        "reliability": draw(curves) if curves else None,
+        "curves": curves,
+        "costs": spent,
+    }
+    return write_page(folder / NAME, "run.html", values)
+
+
+def legend() -> dict[str, Any]:
+    """The panel's colours for CSS: ``codes`` by name, and ``scale``, the stops of the score map's colours."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    codes = {NAMES[code]: "#{:02x}{:02x}{:02x}".format(*rgb) for code, rgb in COLOURS.items()}
+    return {"codes": codes, "scale": ", ".join(to_hex(colormaps[SCORE_MAP](i / 8)) for i in range(9))}
