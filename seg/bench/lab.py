@@ -138,8 +138,10 @@ class Lab:
         """The composed config of a run on so many pictures, with a classifier of one epoch unless ``more`` says so."""
         from hydra import compose, initialize_config_dir
 
+        from seg import schema
         from seg.cli import CONF
 
+        schema.register()
         with initialize_config_dir(str(CONF), version_base="1.3"):
             return compose("config", [*self.overrides(images), "epoch=1", *more])
 
