@@ -50,7 +50,9 @@ def run(lab: Lab) -> Iterator[Row]:
     check(folder, 9 * epochs)
 
     model = store.get(classifier).to(memory_format=torch.channels_last)
-    one_pass = forward(model, [normalise(data.images[i : i + sizes.batch]) for i in range(0, count, sizes.batch)])
+    # Copies: PyTorch warns of arrays that it may not write to.
+    parts = [np.array(data.images[i : i + sizes.batch]) for i in range(0, count, sizes.batch)]
+    one_pass = forward(model, [normalise(part) for part in parts])
 
     def bare() -> None:
         np.array(data.images)

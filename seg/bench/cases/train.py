@@ -27,6 +27,10 @@ class Interleaving(Runtime):
     next one: reading, augmentation, the steps, and saving.
     """
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.prepare(lambda: None)
+
     def prepare(self, between: Callable[[], None]) -> None:
         """Begin anew with ``between``, the thing to run."""
         self.between = between
