@@ -61,8 +61,8 @@ QUICK = Sizes(
     prepare_images=100,
     train_images=32,
     epochs=1,
-    toy_images=60,
-    memory_images=64,
+    toy_images=40,
+    memory_images=32,
 )
 
 

@@ -24,6 +24,7 @@ def run(lab: Lab) -> Iterator[Row]:
             "pipeline=cam_affinity",
             "segmenter=unet",
             "segmenter.epochs=1",
+            "segmenter.input_size=64",
             "epoch=1",
             "data.refine.epochs=1",
             "runtime.progress=false",

@@ -28,6 +28,7 @@ def run(lab: Lab) -> Iterator[Row]:
             lambda: lab.call("seg.run", *dry, "dry_run=true"),
         ],
         lab.sizes.repeats,
+        warm_up=0,  # the first run has
     )
     yield Row("python -m seg.run --help", what, goal=Goal("value", 1.5))
     note = f"the main job (cam_affinity) on {count} toy pictures; figures and pictures are made again"
