@@ -42,8 +42,8 @@ class Sizes:
     sweep_epochs: int = 20
     script_images: int = 24
     prepare_images: int = 500
-    train_images: int = 160
-    epochs: int = 3
+    train_images: int = 400
+    epochs: int = 2
     toy_images: int = 480
     memory_images: int = 160
 
@@ -120,7 +120,8 @@ class Lab:
             (target / name).mkdir(parents=True)
         for split in ("trainval", "test"):
             lines = (source / "annotations" / f"{split}.txt").read_text().splitlines()
-            usable = [x for x in lines if x and (source / "annotations/trimaps" / f"{x.split()[0]}.png").is_file()]
+            trimaps = source / "annotations" / "trimaps"
+            usable = [x for x in lines if x.split() and (trimaps / f"{x.split()[0]}.png").is_file()]
             count = min(len(usable), images // 2)
             if count == 0:
                 raise SegError(f"{source}: no image of {split} has a trimap; leave --data out to use drawn pictures")

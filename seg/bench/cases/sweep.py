@@ -47,7 +47,7 @@ def run(lab: Lab) -> Iterator[Row]:
             f"runtime.batch_size={sizes.batch}",
         )
     )
-    check(folder, 9 * epochs)
+    check(folder, 9 * epochs, store.folder(classifier))
 
     model = store.get(classifier).to(memory_format=torch.channels_last)
     # Copies: PyTorch warns of arrays that it may not write to.
@@ -89,8 +89,10 @@ def run(lab: Lab) -> Iterator[Row]:
     )
 
 
-def check(folder: Path, rows: int) -> None:
-    """A sweep that did not do its work is not worth timing."""
+def check(folder: Path, rows: int, trained: Path) -> None:
+    """A sweep that did not do its work, or did more than that, is not worth timing."""
+    if (trained / "history.csv").exists():
+        raise RuntimeError(f"{trained}: the sweep has trained a classifier instead of using those that are there")
     with (folder / "miou_results_all.csv").open() as file:
         table = list(csv.DictReader(file))
     if len(table) != rows or any(row["status"] != "ok" for row in table):
