@@ -27,9 +27,9 @@ fingerprint() {
 
 is_current() { [[ -f "$1" && "$(cat "$1")" == "$2" ]]; }
 
-# setup run|test: the second has what the tests need as well, so it serves the first too.
+# setup run|test|bench: the others have what a run needs and more, so they serve it too.
 setup() {
-    local python wanted extras="" quiet="" stamp="$VENV/.installed-$1"
+    local python wanted other extras="" quiet="" stamp="$VENV/.installed-$1"
     if ! "$VENV/bin/python" -c 'import pip, sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
         python="$(find_python)" ||
             die "Python 3.11 or newer was not found: install it, or name it with PYTHON=/path/to/python3.11"
@@ -38,14 +38,20 @@ setup() {
             die "$python cannot make a virtual environment (on Debian and Ubuntu: apt install python3.11-venv)"
     fi
     wanted="$(fingerprint)" || die "$VENV is broken: delete it and try again"
-    if is_current "$stamp" "$wanted" || is_current "$VENV/.installed-test" "$wanted"; then
-        return
-    fi
-    if [[ "$1" == test ]]; then extras="[test,dev]"; fi
+    for other in "$VENV"/.installed-*; do
+        if [[ "$1" == run || "$other" == "$stamp" ]] && is_current "$other" "$wanted"; then return; fi
+    done
+    case "$1" in
+        test) extras="[test,dev]" ;;
+        bench) extras="[bench]" ;;
+    esac
     echo "Installing weakseg$extras into $VENV (once; PyTorch is a large download)" >&2
     if [[ ! -t 2 ]]; then quiet=--quiet; fi # somebody who watches wants to see it move
-    # The stamps go first and come back last, so that an install that was cut off is done again.
-    rm -f "$VENV"/.installed-*
+    # Stamps of other versions go first, and the new one comes last, so that an install that was cut off is done
+    # again. Those of the same versions may stay: this only adds packages to theirs.
+    for other in "$VENV"/.installed-*; do
+        is_current "$other" "$wanted" || rm -f "$other"
+    done
     # From the root and as a relative path: pip reads the brackets of a path's extras, not a path's own.
     (cd "$ROOT" && "$VENV/bin/python" -m pip install $quiet -c constraints.txt -e ".$extras") >&2 ||
         die "the packages could not be installed (see above): mend that and run this again"

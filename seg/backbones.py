@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
-from torchvision import models
 
 from seg.errors import SegError
+
+# torchvision is imported where it is used: it takes as long as PyTorch, and a dry run or a finished run needs none.
 
 
 def make_classifier(name: str, classes: int, weights: str | None, stages: int = 4) -> nn.Module:
@@ -29,6 +30,8 @@ def make_classifier(name: str, classes: int, weights: str | None, stages: int = 
         SegError: for an unknown name, a model without global pooling and one linear layer, or weights that
             are missing, broken, of another architecture, or not to be had offline.
     """
+    from torchvision.models import ResNet
+
     model = _bare(name)
     _, head = split_at_pooling(model, name)
     if weights is not None:
@@ -37,7 +40,7 @@ def make_classifier(name: str, classes: int, weights: str | None, stages: int = 
     assert isinstance(linear, nn.Linear)
     width = linear.in_features
     if stages == 3:
-        if not isinstance(model, models.ResNet):
+        if not isinstance(model, ResNet):
             raise SegError(f"classifier.stages=3: only a ResNet can do without its last stage, not {name}")
         width = next(m.num_features for m in reversed(list(model.layer3.modules())) if isinstance(m, nn.BatchNorm2d))
         model.layer4 = nn.Identity()
@@ -47,6 +50,8 @@ def make_classifier(name: str, classes: int, weights: str | None, stages: int = 
 
 
 def _bare(name: str) -> nn.Module:
+    from torchvision import models
+
     names = models.list_models(module=models)
     # Asked first: the segmentation models, which get_model knows too, would download their backbones.
     if name not in names:
@@ -65,6 +70,8 @@ def read_weights(name: str, weights: str) -> dict[str, Tensor]:
     Raises:
         SegError: when it can't be had, saying why and what to do.
     """
+    from torchvision import models
+
     members = models.get_model_weights(name).__members__
     if weights in members:
         try:

@@ -81,7 +81,7 @@ def test_every_requirement_is_pinned_within_its_range():
         assert Version(pins[requirement.name.lower()]) in requirement.specifier, requirement
 
 
-@pytest.mark.parametrize("name", ["scripts/run", "scripts/test", ".ci/run"])
+@pytest.mark.parametrize("name", ["scripts/run", "scripts/test", "scripts/bench", ".ci/run"])
 def test_scripts_are_executable(name):
     assert (ROOT / name).stat().st_mode & stat.S_IXUSR
 
@@ -120,7 +120,7 @@ def setup(root, what="run", *arguments, **extra):
     if what == "run":
         done = call(root / "scripts" / "run", *arguments, env=env, cwd=root.parent)
     else:
-        done = call("bash", "-euc", 'source "$0" && setup test', root / "scripts" / "_setup.sh", env=env, cwd="/")
+        done = call("bash", "-euc", f'source "$0" && setup {what}', root / "scripts" / "_setup.sh", env=env, cwd="/")
     return done, calls.read_text().splitlines()
 
 
@@ -139,6 +139,14 @@ def test_the_tests_need_more_and_then_serve_both(checkout):
     setup(checkout)
     assert setup(checkout, "test")[1] == [INSTALL + "[test,dev]"]
     assert setup(checkout, "test")[1] == []
+    assert setup(checkout)[1] == []
+
+
+def test_the_bench_needs_more_than_a_run_and_other_than_the_tests(checkout):
+    assert setup(checkout, "test")[1] == ["venv", INSTALL + "[test,dev]"]
+    assert setup(checkout, "bench")[1] == [INSTALL + "[bench]"]
+    assert setup(checkout, "bench")[1] == setup(checkout, "test")[1] == setup(checkout)[1] == []
+    (checkout / ".venv" / ".installed-test").unlink()
     assert setup(checkout)[1] == []
 
 
