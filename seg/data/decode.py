@@ -108,7 +108,8 @@ def decode_trimap(
     if codes == "binary":
         _require_binary(path, values)
     # Three times as fast as indexing the table with an array.
-    truth = np.frombuffer(bytearray(values.tobytes()).translate(_TRUTH_CODES[codes]), np.uint8).reshape(values.shape)
+    translated = bytearray(values.tobytes()).translate(_TRUTH_CODES[codes])
+    truth: npt.NDArray[np.uint8] = np.frombuffer(translated, np.uint8).reshape(values.shape)
     if truth.shape == hw:
         return truth, False
     if photo is not None and truth.shape == hw[::-1]:
