@@ -18,6 +18,7 @@ from PIL import Image
 
 from seg import run as entrypoint
 from seg.backbones import make_classifier
+from seg.pictures import panel_size
 
 TINY = [
     "data.prepared.source.images=24",
@@ -242,6 +243,12 @@ def refused(said: str) -> str:
         ("weights=none.pth", "weights=none.pth: no such file"),
         ("data=oxford_pet data.root=none", "no Oxford-IIIT Pet data at none"),
         ("data=oxford_pet data.root=none dry_run=true", "data.download=true"),
+        ("data=image_folder", "give data.root=DIR"),
+        ("data=image_folder data.root=none", "data.root=none: no such folder"),
+        ("data=image_folder data.root=none dry_run=true", "data.root=none: no such folder"),
+        ("data=image_folder data.root=none data.test_share=1", "test_share=1"),
+        ("data=image_folder data.root=none data.mask_codes=voc", "must be one of trimap, binary, ids"),
+        ("export.format=rle", "export.format=rle: must be one of png255, png01, palette, coco_rle"),
         ("segmenter=deeplabv3 segmenter.net.name=deeplab", "must be one of deeplabv3_mobilenet_v3_large"),
         ("segmenter=unet +segmenter.epoch=99", "ends at epochs="),
     ],
@@ -322,6 +329,62 @@ def test_boxes_on_data_in_the_official_layout(
     assert {(row["split"], row["images"]) for row in rows} == {("trainval", "5")}
     status, said = call(*options, "pipeline=bbox", "supervision.box_source=trimap", "hydra.run.dir=out2")
     assert status == 0 and "oracle" in said.lower()
+
+
+OWN = [
+    "data=image_folder",
+    "weights=null",
+    "data.size=64",
+    "epoch=1",
+    "classifier.train_size=64",
+    "runtime.accelerator=cpu",
+    "runtime.threads=1",
+    "hydra.run.dir=out",
+]
+
+
+def test_own_photos_without_any_truth(call: Callable[..., tuple[int, str]], photos: Callable[..., Path]) -> None:
+    root = photos(images=4)
+    status, said = call(*OWN, f"data.root={root}", *AFFINITY, "evaluation.panel=3", "export.format=png01")
+    assert status == 0, said
+    assert said.splitlines()[0].startswith("data: image_folder") and "no masks, no boxes" in said.splitlines()[0]
+    assert "evaluation set: none, no image has a truth" in said
+    assert re.search(r"nothing was measured: .* look at .*out/panel\.png", said)
+    assert re.search(r"^refined masks +8$", said, re.MULTILINE)
+    assert json.loads(Path("out/metrics.json").read_text())["rows"] == []
+    with Image.open("out/panel.png") as image:
+        assert image.size == panel_size(3, 4)  # photo, scores, seeds, refined masks, and no truth
+    for product in Path("out/masks").iterdir():
+        assert {p.stem for p in product.iterdir()} == {f"{c}{i}" for c in ("cat", "dog") for i in range(1, 5)}
+        with Image.open(product / "cat1.png") as mask:
+            assert mask.size == (60, 40) and set(np.unique(np.asarray(mask)).tolist()) <= {0, 1}
+
+
+def test_own_photos_with_masks_and_boxes(call: Callable[..., tuple[int, str]], photos: Callable[..., Path]) -> None:
+    root = photos(classes=("cat",))
+    truth = np.zeros((40, 60), np.uint8)
+    truth[10:30, 20:45] = 255
+    (root / "masks").mkdir()
+    for number in range(1, 6):
+        Image.fromarray(truth).save(root / f"masks/cat{number}.png")
+    (root / "boxes.csv").write_text("".join(f"cat{i}.png,20,10,45,30\n" for i in range(1, 6)))
+    options = [*OWN, f"data.root={root}", "threshold=0.5", "evaluation.panel=1"]
+    status, said = call(*options, "pipeline=bbox", "supervision.scale=3", "export.format=coco_rle")
+    assert status == 0, said
+    with Path("out/metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    splits = (("trainval", "4"), ("test", "1"))
+    assert [(row["stage"], row["split"], row["images"]) for row in rows] == [
+        (stage, *split) for stage in ("Gaussian on boxes >= 0.5", "seeds") for split in splits
+    ]
+    # A wide Gaussian cut off at the box is the box, and the box is the truth.
+    assert all(float(row["miou"]) > 0.85 and row["oracle"] == "False" for row in rows)
+    document = json.loads(Path("out/masks/seeds.json").read_text())
+    assert {image["file_name"] for image in document["images"]} == {f"cat/cat{i}.png" for i in range(1, 6)}
+    status, said = call(*options, "pipeline=cam")
+    assert status != 0 and "one class only, 'cat'" in refused(said)
+    status, said = call(*options, "pipeline=full", "data.masks=false")
+    assert status != 0 and "no trainval image has a truth" in refused(said)
 
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")

@@ -390,6 +390,24 @@ def test_the_identity_of_a_job(tmp_path):
         assert identity(compose("config", ["data=oxford_pet", "data.root=nowhere"])) is None
 
 
+def test_a_sweep_without_a_truth_leaves_the_pictures(tmp_path, photos):
+    root = photos(images=4)
+    (root / "boxes.csv").write_text("".join(f"{c}{i}.png,20,10,45,30\n" for c in ("cat", "dog") for i in range(1, 5)))
+    blind = ["-m", "data=image_folder", f"data.root={root}", "data.size=32", "pipeline=bbox", "threshold=0.3,0.5"]
+    blind += ["runtime.accelerator=cpu", "evaluation.panel=1"]
+    status, printed = sweep(tmp_path, *blind)
+    assert status == 0, printed
+    (folder,) = (tmp_path / "outputs/sweeps/bbox").iterdir()
+    assert [(row["status"], row["miou"], row["error"]) for row in rows_of(folder)] == [("ok", "", "")] * 2
+    assert "nothing was measured" in printed and "figures=true" in printed
+    assert "[2/2]  threshold=0.5  no truth to measure with" in printed
+    assert not (folder / "best.yaml").exists() and not list(folder.glob("*/panel.png"))
+    # Done jobs are not taken for done where the pictures that they could still give are asked for.
+    status, printed = sweep(tmp_path, *blind, "figures=true")
+    assert status == 0 and len(list(folder.glob("*/panel.png"))) == 2
+    assert "2 jobs, 2 done before" in sweep(tmp_path, *blind, "figures=true")[1]
+
+
 def test_the_headline_decides_every_pixel():
     rows = [
         {"stage": name, "split": split, "coverage": coverage, "miou": miou, "iou_background": 0, "iou_foreground": 0}

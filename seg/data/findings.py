@@ -32,12 +32,13 @@ class Findings:
             self.quirks[sentence] += len(names)
             self.examples[sentence] = (*self.examples.get(sentence, ()), *names)[:_SHOWN_EXAMPLES]
 
-    def stop_if_any(self, folder: Path, separator: str = "\n  ") -> None:
+    def stop_if_any(self, folder: Path, *, one_line: bool = False) -> None:
         """Raise the problems, the first few in full, as one SegError."""
         found = self.problems
         if len(found) == 1:
             raise SegError(found[0])
         if found:
             more = [f"and {len(found) - _SHOWN_PROBLEMS} more"] if len(found) > _SHOWN_PROBLEMS else []
-            lines = [f"{len(found)} problems in {folder}:", *found[:_SHOWN_PROBLEMS], *more]
-            raise SegError(separator.join(lines))
+            lines = [*found[:_SHOWN_PROBLEMS], *more]
+            between = "; " if one_line else "\n  "
+            raise SegError(f"{len(found)} problems in {folder}:{between.lstrip(';')}{between.join(lines)}")

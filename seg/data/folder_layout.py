@@ -57,8 +57,8 @@ def find_parts(
 
     Args:
         root: holds a folder per class, each with its images, in folders of their own or not.
-        masks: the folder of masks. None: ``root/masks``, if it is there and holds PNG files; False: none, a
-            folder of that name is a class.
+        masks: the folder of masks. None: ``root/masks``, if it holds PNG files (else it is a class); False: none,
+            what is in ``root/masks`` is left out.
         boxes: what :func:`seg.data.box_lists.read_boxes` reads. None: ``boxes.csv``, ``boxes.json`` or the
             folder ``boxes`` with XML files, whichever is in ``root``.
         test_list: a file that names the test images.
@@ -71,12 +71,13 @@ def find_parts(
         raise MissingDataError(f"data.root={root}: no such folder; give one with a folder of photos for each class")
     if (root / "annotations" / "trainval.txt").is_file():
         raise SegError(f"data.root={root}: has the official layout of Oxford-IIIT Pet; use data=oxford_pet for it")
-    masks_folder = _masks_folder(root, masks)
+    there = _masks_folder(root, masks)
+    masks_folder = None if masks is False else there
     box_list = _box_list(root, boxes)
     if test_list is not None and not Path(test_list).is_file():
         raise SegError(f"data.test_list={test_list}: no such file; give a file with the name of an image per line")
     skipped: defaultdict[str, list[str]] = defaultdict(list)
-    aside = [p.resolve() for p in (masks_folder, box_list) if p is not None]
+    aside = [p.resolve() for p in (there, box_list) if p is not None]
     folders = [e for e in scan(root) if e.is_dir() and not e.name.startswith(".") and Path(e).resolve() not in aside]
     images: dict[str, Path] = {}
     for folder in folders:
@@ -113,7 +114,7 @@ def _masks_folder(root: Path, masks: str | bool | None) -> Path | None:
             raise SegError(f"data.masks={masks}: no such folder; give one of PNG masks with the images' names")
         return Path(masks)
     default = root / "masks"
-    return default if masks is not False and default.is_dir() and any(_pngs(default)) else None
+    return default if default.is_dir() and any(_pngs(default)) else None
 
 
 def _box_list(root: Path, boxes: str | None) -> Path | None:

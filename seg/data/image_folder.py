@@ -29,7 +29,7 @@ class ImageFolder(Source):
 
     Attributes:
         root: holds the folders. A single class is enough for ``supervision=bbox``.
-        masks: folder of PNG masks by stem or ``class/stem``; null: ``root/masks`` if it is there; false: none.
+        masks: folder of PNG masks by stem or ``class/stem``; null: ``root/masks`` if PNG files are there; false: none.
         mask_codes: ``binary``, 0 background, 1 or 255 foreground; ``ids``, 0 background, 255 no truth, all else
             foreground; ``trimap``, the official 1 foreground, 2 background, 3 border.
         boxes_from: a CSV (``file,xmin,ymin,xmax,ymax``), a COCO JSON or a folder of VOC XML; null:
@@ -127,7 +127,7 @@ class ImageFolder(Source):
             for name in classes
             if name not in trained
         ]
-        found.stop_if_any(parts.root, "; ")
+        found.stop_if_any(parts.root, one_line=True)
         if masks:
             found.quirk("images without a mask", (i for i in paths if i not in masks))
         if boxes:
@@ -165,7 +165,7 @@ class ImageFolder(Source):
                 problems.problems.append(f"{parts.test_list} line {number}: {said!r} is no image of {parts.root}")
             else:
                 test.add(image_id)
-        problems.stop_if_any(parts.test_list, "; ")
+        problems.stop_if_any(parts.test_list, one_line=True)
         return test
 
 
@@ -188,7 +188,7 @@ def _masks(parts: Parts, names: Names, found: Findings) -> dict[str, Path]:
     if strangers and not masks and not found.problems:
         found.problems.append(
             f"{parts.masks_folder}: none of its {len(strangers)} PNG files has the name of an image; masks are "
-            "called like their images (data.masks=false: the folder holds a class)"
+            "called like their images (data.masks=false leaves them out; a class needs another name)"
         )
     found.quirk("masks without an image (not used)", strangers)
     return masks

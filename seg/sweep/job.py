@@ -66,7 +66,7 @@ def _figures(cfg: DictConfig, folder: Path) -> Row:
     with remembering(_fingerprints):
         experiment = run(cfg, folder, shared_store(cfg), figures=bool(cfg.figures))
     # Without any truth the pictures and the classifier's accuracy are all there is to compare.
-    figures = headline(experiment.rows) if experiment.rows else {}
+    figures = headline(experiment.rows) if experiment.rows else {"miou": None}
     return figures | {"held_out_accuracy": held_out_accuracy(experiment)}
 
 

@@ -1,5 +1,6 @@
 """A line per finished job, with how many there are and how long the rest will take."""
 
+import math
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,9 @@ def show(row: Mapping[str, Any], swept: Sequence[str], progress: str) -> None:
     """Print a finished job; on a terminal the next one is written over it, unless it failed."""
     cell = " ".join(f"{key}={row[key]}" for key in swept)
     ok = row["status"] == "ok"
-    what = f"mIoU {number(row['miou']):.4f}" if ok else f"failed: {' '.join(str(row['error']).split())}"
+    figure = number(row["miou"]) if ok else math.nan
+    what = "no truth to measure with" if math.isnan(figure) else f"mIoU {figure:.4f}"
+    what = what if ok else f"failed: {' '.join(str(row['error']).split())}"
     line = f"[{progress}]  {cell}  {what}"
     if sys.stderr.isatty():
         print(f"\r\x1b[2K{line}", end="" if ok else "\n", file=sys.stderr, flush=True)

@@ -117,7 +117,7 @@ def finished(folder: Path, job: Job, wanted: str | None, pictures: bool = False)
     if not record or wanted is None or record.get("identity") != wanted or record["row"].get("status") != "ok":
         return None
     row: Row = record["row"]
-    if pictures and "miou" not in row and not (folder / job.folder / "panel.png").is_file():
+    if pictures and row.get("miou") is None and not (folder / job.folder / "panel.png").is_file():
         return None
     return row
 

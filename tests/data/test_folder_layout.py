@@ -36,7 +36,10 @@ def test_what_lies_beside_the_classes_is_found_and_is_no_class(tmp_path: Path) -
     assert list(parts.images) == ["cat/a.jpg"] and set(parts.masks) == {"a", "cat/b"}
     assert parts.boxes == tmp_path / "boxes" and parts.masks_folder == tmp_path / "masks"
     assert [name for name, _ in parts.content()] == ["images/cat/a.jpg", "masks/a", "masks/cat/b", "boxes/a.xml"]
-    assert set(find_parts(tmp_path, masks=False).images) == {"cat/a.jpg", "masks/a.png", "masks/cat/b.png"}
+    without = find_parts(tmp_path, masks=False)
+    assert list(without.images) == ["cat/a.jpg"] and not without.masks
+    elsewhere = find_parts(tmp_path, masks=str(tmp_path / "boxes"))
+    assert set(elsewhere.images) == {"cat/a.jpg", "masks/a.png", "masks/cat/b.png"}
     # A folder of that name with photos in it is a class by itself.
     touch(tmp_path / "other", "masks/a.jpg", "none/b.jpg", "boxes/c.jpg")
     assert set(find_parts(tmp_path / "other").images) == {"masks/a.jpg", "none/b.jpg", "boxes/c.jpg"}

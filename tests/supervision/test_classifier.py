@@ -1,10 +1,14 @@
 """What the classifier is trained on, and on what not."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from seg.data.augment import normalise
+from seg.data.image_folder import ImageFolder
 from seg.data.prepared import Prepared, PreparedData
 from seg.errors import SegError
 from seg.store import Store
@@ -97,3 +101,11 @@ def test_bad_weights_are_refused_before_any_work(new_store: Store, prepared: Pre
     with pytest.raises(SegError, match="CAM needs global average pooling"):
         Classifier(data=prepared, backbone="alexnet").check(new_store)
     assert not new_store.root.exists()
+
+
+def test_one_class_has_no_contrast(new_store: Store, photos: Callable[..., Path]) -> None:
+    alone = Prepared(source=ImageFolder(root=str(photos("alone", classes=("cat",)))), size=32)
+    with pytest.raises(SegError, match=r"one class only, 'cat'.*needs a contrast; supervision=bbox works") as error:
+        Classifier(data=alone).check(new_store)
+    assert "\n" not in str(error.value)
+    Classifier(data=Prepared(source=ImageFolder(root=str(photos())), size=32)).check(new_store)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from seg.data.image_folder import ImageFolder
 from seg.data.prepared import Pool, Prepared, PreparedData
 from seg.data.sources import OxfordPet
 from seg.errors import SegError
@@ -55,3 +56,14 @@ def test_images_without_truth_are_left_out_and_none_is_an_error(
     none = Pool(data=Prepared(source=OxfordPet(root=str(official("none", without_truth=names))), size=32))
     with pytest.raises(SegError, match="no trainval image has a truth"):
         new_store.get(TruthScores(pool=none))
+
+
+def test_data_without_a_truth_are_refused_before_they_are_decoded(
+    new_store: Store, photos: Callable[..., Path]
+) -> None:
+    pool = Pool(data=Prepared(source=ImageFolder(root=str(photos())), size=32))
+    with pytest.raises(SegError, match="no trainval image has a truth; use supervision=cam or bbox"):
+        TruthScores(pool=pool).check(new_store)
+    with pytest.raises(SegError, match=r"no image of the data has a truth.*data\.images=all"):
+        Pool(data=pool.data, images="truth").check(new_store)
+    assert not new_store.has(pool.data)
