@@ -120,7 +120,7 @@ def run(request: Request) -> list[str]:
     out = Path(request.out)
     if not writable(out):
         raise SegError(f"out={out}: cannot be written to; choose another folder")
-    found = find_images(request.images, leave_out=out)
+    found = find_images(request.images)
     runtime = Runtime(accelerator=request.device, workers=request.workers, threads=request.threads)
     model = load_model(request.model, request.device, request.input_size)
     _remember(request, model, out)
@@ -149,7 +149,9 @@ def run(request: Request) -> list[str]:
 
 def _remember(request: Request, model: "Model", out: Path) -> None:
     """One folder holds the results of one model: what is skipped has to be what would have been made."""
-    mark = out / "predict.json"
+    from seg.prediction import MARK
+
+    mark = out / MARK
     now = {"model": model.sha256, **{k: getattr(request, k) for k in ("threshold", "format")}}
     now["input_size"] = model.input_size
     before = read_json(mark)
