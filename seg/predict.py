@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import difflib
+import os
 import sys
 import types
 import typing
@@ -76,7 +77,8 @@ def parse(arguments: list[str]) -> Request:
             continue
         try:
             # Names of files stay as they are typed.
-            value: Any = text if hints[key] is str else coerce(_value(text), hints[key])
+            # No shell expands a ~ behind a =.
+            value: Any = os.path.expanduser(text) if hints[key] is str else coerce(_value(text), hints[key])
             if value == "":
                 raise ValueError("must not be empty")
             if key == "threshold" and not 0 < value <= 1:

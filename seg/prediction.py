@@ -22,8 +22,8 @@ from seg.supervision.scores import upsample
 #: What is taken for a photo in a folder; a file that is named itself may end in anything.
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".jp2", ".avif", ".ppm", ".pgm")
 
-#: A file in the folder of the results that tells of which model they are.
-MARK = "predict.json"
+#: In the folder of the results: the file that tells of which model they are, and the folders.
+MARK, KINDS = "predict.json", ("masks", "overlays", "scores")
 
 Image = str | Path | np.ndarray
 
@@ -121,8 +121,9 @@ def _scores(model: Model, images: np.ndarray) -> np.ndarray:
 
 
 def _is_result(path: Path, root: Path) -> bool:
-    """Whether a folder between the root and the file is one that a prediction wrote to."""
-    return any((folder / MARK).is_file() for folder in path.parents if folder.is_relative_to(root))
+    """Whether a prediction has written the file: its folder of results lies below the root."""
+    below = [folder for folder in path.parents if folder != root and folder.is_relative_to(root)]
+    return any(folder.name in KINDS and (folder.parent / MARK).is_file() for folder in below)
 
 
 def find_images(pattern: str) -> list[tuple[Path, Path]]:

@@ -129,8 +129,11 @@ def test_find_images(photos: Path) -> None:
     assert names(photos / "**/*.[jJ]*") == ["a", "below/c"]
     Image.new("RGB", (4, 4)).save(photos / "a.png")  # two of one name keep their endings
     assert names(photos) == ["a.jpg", "a.png", "b", "below/c"]
-    (photos / "below/predict.json").write_text("{}")  # results of an earlier prediction
-    assert names(photos) == ["a.jpg", "a.png", "b"]
+    (photos / "below").rename(photos / "masks")
+    assert names(photos) == ["a.jpg", "a.png", "b", "masks/c"]
+    (photos / "predict.json").write_text("{}")  # they are results of an earlier prediction
+    assert names(photos) == names(photos / "**/*") == ["a.jpg", "a.png", "b"]
+    assert names(photos / "masks") == ["c"]
 
 
 def test_from_the_command_line(
