@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seg.errors import SegError
 from seg.store import read_json
@@ -67,11 +67,20 @@ def hint(file: Path, state: "Mapping[str, Tensor]") -> str:
     """The end of a refusal: what the weights are, as the JSON beside them says or as their names and shapes tell."""
     from seg.recognise import recognise
 
-    described = read_json(file.with_suffix(".json")) if file.suffix != ".json" else None
-    if isinstance(described, dict) and described.get("config"):
-        return f"; it is a {described.get('role')} that fits {' '.join(map(str, described['config']))}"
+    described = beside(file)
+    if isinstance(config := described.get("config"), list):
+        return f"; it is of a {described.get('role')} that fits {' '.join(map(str, config))}"
     fits = recognise(state)
     return f"; it is {fits}" if fits else ""
+
+
+def beside(file: Path) -> dict[str, Any]:
+    """What the JSON beside a file of weights says of them; empty where there is none that can be read."""
+    try:
+        described = read_json(file.with_suffix(".json"))
+    except (OSError, ValueError):
+        return {}
+    return described if isinstance(described, dict) else {}
 
 
 def to_plain(model: "nn.Module") -> "dict[str, Tensor]":

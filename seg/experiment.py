@@ -13,7 +13,7 @@ from typing import Any, get_args
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from seg.checkpoints import ROLES
+from seg.checkpoints import ROLES, beside
 from seg.cli import writable
 from seg.data.dataset import Split
 from seg.data.prepared import Pool, Prepared, PreparedData, split_counts
@@ -154,14 +154,20 @@ class Experiment:
 
     def given(self) -> list[str]:
         """A line for each of ``checkpoints.*`` that is given."""
-        used = self.networks()
-        return [
-            f"checkpoints.{role}={path}: given, not trained"
-            if role in used and used[role].checkpoint is not None
-            else f"checkpoints.{role}={path}: NOT USED, for this run has no {role}"
-            for role, path in self.cfg.checkpoints.items()
-            if path is not None
-        ]
+        used, lines = self.networks(), []
+        for role, path in self.cfg.checkpoints.items():
+            stage = used.get(role)
+            if path is None:
+                continue
+            if stage is None or stage.checkpoint is None:
+                lines.append(f"checkpoints.{role}={path}: NOT USED, for this run has no {role}")
+                continue
+            lines.append(f"checkpoints.{role}={path}: given, not trained")
+            size, trained = getattr(stage, "input_size", None) or self.pool.data.size, beside(stage.given())
+            if role == "segmenter" and trained.get("input_size", size) != size:
+                was = trained["input_size"]
+                lines[-1] += f"; at {was} pixels, and here it sees {size}: segmenter.input_size={was} is as it was"
+        return lines
 
     def _stages(self) -> list[Stage]:
         # By object, not by key: a key needs the data, which may be what is missing.

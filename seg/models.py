@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seg import __version__
-from seg.checkpoints import ROLES, fit_into, to_plain
+from seg.checkpoints import ROLES, beside, fit_into, to_plain
 from seg.errors import SegError
 from seg.stage import file_sha256
 from seg.store import Store, atomic_path, read_json, write_json
@@ -101,7 +101,7 @@ def describe(
 
     data: PreparedData = store.get(prepared)
     # Of a network that was given, only the JSON beside it knows what it was trained on.
-    given = read_json(stage.given().with_suffix(".json")) or {} if stage.checkpoint is not None else None
+    given = beside(stage.given()) if stage.checkpoint is not None else None
     origin = given if given is not None else {"data": data.title, "licence": prepared.source.licence}
     return {
         "weakseg": __version__,
@@ -241,8 +241,11 @@ def load_model(path: str | Path, device: str = "auto", input_size: int | None = 
     from seg.backbones import read_state_dict
     from seg.runtime import Runtime
 
-    runtime = Runtime(accelerator=device)  # type: ignore[arg-type]
-    runtime.check()
+    try:
+        runtime = Runtime(accelerator=device)  # type: ignore[arg-type]
+        runtime.check()
+    except SegError as error:
+        raise SegError(str(error).replace("runtime.accelerator", "device")) from error
     file = find_model(Path(path))
     state = read_state_dict(file, key="model")
     info = _info(file)
@@ -268,15 +271,10 @@ def load_model(path: str | Path, device: str = "auto", input_size: int | None = 
 
 
 def _info(file: Path) -> dict[str, Any]:
-    beside = file.with_suffix(".json")
-    try:
-        info = read_json(beside)
-    except (OSError, ValueError) as error:
-        raise SegError(f"{beside}: not readable as JSON ({error}); mend it, or move it away") from error
-    if info is None:
-        return {}
-    if not isinstance(info, dict):
-        raise SegError(f"{beside}: does not describe a model; move it away")
+    path = file.with_suffix(".json")
+    info = beside(file)
+    if not info and path.exists():
+        raise SegError(f"{path}: does not describe a model; mend it, or move it away")
     return info
 
 

@@ -130,6 +130,6 @@ def _quiet() -> Any:
     import contextlib
     import io
 
-    logging.getLogger("onnxscript").setLevel(logging.ERROR)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    for name in ("onnxscript", "onnx_ir", "torch.onnx"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     return contextlib.redirect_stdout(io.StringIO())

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import difflib
+import os
 import sys
 import types
 import typing
@@ -76,7 +77,8 @@ def parse(arguments: list[str]) -> Request:
             continue
         try:
             # Names of files stay as they are typed.
-            value: Any = text if hints[key] is str else coerce(_value(text), hints[key])
+            # No shell expands a ~ behind a =.
+            value: Any = os.path.expanduser(text) if hints[key] is str else coerce(_value(text), hints[key])
             if value == "":
                 raise ValueError("must not be empty")
             if key == "threshold" and not 0 < value <= 1:
@@ -120,7 +122,7 @@ def run(request: Request) -> list[str]:
     out = Path(request.out)
     if not writable(out):
         raise SegError(f"out={out}: cannot be written to; choose another folder")
-    found = find_images(request.images, leave_out=out)
+    found = find_images(request.images)
     runtime = Runtime(accelerator=request.device, workers=request.workers, threads=request.threads)
     model = load_model(request.model, request.device, request.input_size)
     _remember(request, model, out)
@@ -149,7 +151,9 @@ def run(request: Request) -> list[str]:
 
 def _remember(request: Request, model: "Model", out: Path) -> None:
     """One folder holds the results of one model: what is skipped has to be what would have been made."""
-    mark = out / "predict.json"
+    from seg.prediction import MARK
+
+    mark = out / MARK
     now = {"model": model.sha256, **{k: getattr(request, k) for k in ("threshold", "format")}}
     now["input_size"] = model.input_size
     before = read_json(mark)

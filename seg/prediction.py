@@ -22,6 +22,9 @@ from seg.supervision.scores import upsample
 #: What is taken for a photo in a folder; a file that is named itself may end in anything.
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".jp2", ".avif", ".ppm", ".pgm")
 
+#: In the folder of the results: the file that tells of which model they are, and the folders.
+MARK, KINDS = "predict.json", ("masks", "overlays", "scores")
+
 Image = str | Path | np.ndarray
 
 
@@ -117,13 +120,18 @@ def _scores(model: Model, images: np.ndarray) -> np.ndarray:
     return foreground(model.network, batch, model.input_size).astype(np.float32)
 
 
-def find_images(pattern: str, leave_out: Path | None = None) -> list[tuple[Path, Path]]:
+def _is_result(path: Path, root: Path) -> bool:
+    """Whether a prediction has written the file: its folder of results lies below the root."""
+    below = [folder for folder in path.parents if folder != root and folder.is_relative_to(root)]
+    return any(folder.name in KINDS and (folder.parent / MARK).is_file() for folder in below)
+
+
+def find_images(pattern: str) -> list[tuple[Path, Path]]:
     """The images that a file, a folder or a glob stands for.
 
     Args:
         pattern: a folder is searched with all folders below it, for files that end as images do; ``**`` in a glob
-            too.
-        leave_out: a folder whose files are none of them, such as that of the results.
+            too. Results of earlier predictions are left out.
 
     Returns:
         In the order of their names: the path, and a name for its result: the path below the folder, without the
@@ -143,8 +151,8 @@ def find_images(pattern: str, leave_out: Path | None = None) -> list[tuple[Path,
         root = Path(pattern[: re.search(r"[*?[]|$", pattern).start()])  # type: ignore[union-attr]
         root = root if pattern.startswith(f"{root}/") else root.parent
         found = [p for p in map(Path, glob.glob(pattern, recursive=True)) if p.is_file()]
-    if leave_out is not None and path != leave_out:
-        found = [p for p in found if not p.resolve().is_relative_to(leave_out.resolve())]
+    if not path.is_file():
+        found = [p for p in found if not _is_result(p, root)]
     if not found:
         what = f"no image ({', '.join(SUFFIXES[:4])}, ...) in it" if path.is_dir() else "no such file, folder or glob"
         raise SegError(f"images={pattern}: {what}")

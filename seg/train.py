@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
-from seg.checkpoints import find_checkpoint, fit_into
+from seg.checkpoints import beside, find_checkpoint, fit_into
 from seg.errors import SegError
 from seg.stage import Stage, file_sha256, param
 from seg.store import Store, atomic_path, read_json
@@ -114,7 +114,7 @@ class Training(Stage):
         """Of given weights, what the JSON beside them says."""
         if self.checkpoint is None:
             return super().is_oracle
-        return bool((read_json(self.given().with_suffix(".json")) or {}).get("oracle"))
+        return bool(beside(self.given()).get("oracle"))
 
     def given(self) -> Path:
         """The file that ``checkpoint`` names."""

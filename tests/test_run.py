@@ -274,6 +274,34 @@ def test_broken_and_wrong_weights_are_one_line(call: Callable[..., tuple[int, st
     assert not Path("outputs/store").exists()
 
 
+def test_networks_are_in_the_runs_folder_and_can_be_given_back(
+    finished: tuple[Path, "subprocess.CompletedProcess[str]"],
+) -> None:
+    folder = finished[0]
+    roles = ("classifier", "affinity", "segmenter")
+    assert files(folder / "out/models") == {f"{role}.{end}" for role in roles for end in ("safetensors", "json")}
+    info = json.loads((folder / "out/models/segmenter.json").read_text())
+    assert info["command"].startswith("python -m seg.run ") and "segmenter=unet" in info["command"]
+    assert {row["stage"] for row in info["metrics"]} == {"PlainUNet prediction"}
+    given = [f"checkpoints.{role}=out" for role in roles]
+    options = ["export.masks=true", "hydra.run.dir=given", "store=other"]
+    done = module(folder, *TINY, *AFFINITY, *UNET, *given, *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for line in given:
+        assert f"{line}: given, not trained" in done.stdout
+    assert "loss" not in done.stdout
+    for path in (folder / "out/masks").rglob("*.png"):
+        again = folder / "given/masks" / path.relative_to(folder / "out/masks")
+        assert np.array_equal(np.asarray(Image.open(path)), np.asarray(Image.open(again))), path
+
+
+def test_onnx_and_checkpoints_without_a_segmenter_are_one_line(call: Callable[..., tuple[int, str]]) -> None:
+    status, said = call("export.onnx=true")
+    assert status != 0 and "export.onnx=true: this run has no segmenter to export" in refused(said)
+    status, said = call("checkpoints.segmenter=there.pth", "dry_run=true")
+    assert status == 0 and "checkpoints.segmenter=there.pth: NOT USED, for this run has no segmenter" in said
+
+
 def test_an_epoch_that_given_checkpoints_lack_is_one_line(call: Callable[..., tuple[int, str]]) -> None:
     Path("given").mkdir()
     torch.save(make_classifier("resnet18", 6, None, stages=3).state_dict(), "given/epoch_3.pth")

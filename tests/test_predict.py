@@ -1,0 +1,241 @@
+"""Masks of any images: from Python, and from the command line as it is typed and mistyped."""
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from seg.data.prepared import Pool, Prepared, PreparedData
+from seg.errors import SegError
+from seg.models import Model, load_model, save_models
+from seg.prediction import find_images, predict, predict_each
+from seg.seeds import Seeds
+from seg.segmenter.networks import PlainUNet
+from seg.segmenter.segmenter import Predicted, Segmenter
+from seg.store import Store
+from seg.supervision.mask import TruthScores
+
+command: Any = importlib.import_module("seg.predict")  # `from seg import predict` is the function
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def product(pool: Pool) -> Seeds:
+    truth = Seeds(scores=TruthScores(pool=pool), threshold=0.5)
+    net = PlainUNet(width=4, depth=2)
+    segmenter = Segmenter(masks=truth, net=net, epochs=4, batch_size=4, lr=1e-2, input_size=32)
+    return Seeds(scores=Predicted(pool=pool, segmenter=segmenter), threshold=0.5)
+
+
+@pytest.fixture(scope="module")
+def run(store: Store, product: Seeds, prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run's folder with a segmenter."""
+    folder = tmp_path_factory.mktemp("run")
+    store.ensure(product)
+    save_models(folder / "models", {"prediction": product}, [], prepared, store)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(run: Path) -> Model:
+    return load_model(run, "cpu")
+
+
+@pytest.fixture
+def photos(tmp_path: Path, store: Store, prepared: Prepared) -> Path:
+    """Three photos of other sizes, one of them in a folder below, and a file that is none."""
+    folder = tmp_path / "photos"
+    (folder / "below").mkdir(parents=True)
+    records = store.get(prepared.source).records
+    for name, record, size in (("a.jpg", 0, (48, 48)), ("b.png", 1, (31, 57)), ("below/c.JPG", 2, (90, 40))):
+        with Image.open(records[record].image) as image:
+            image.resize(size).save(folder / name)
+    (folder / "notes.txt").write_text("none")
+    return folder
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: Any) -> tuple[int, str, str]:
+    status = 0
+    try:
+        command.main(
+            [*map(str, arguments), "threads=1"] if arguments and "--help" not in arguments else list(arguments)
+        )
+    except SystemExit as stop:
+        status = int(stop.code or 0)
+    said = capsys.readouterr()
+    return status, said.out, said.err
+
+
+def masks_in(folder: Path) -> dict[str, np.ndarray]:
+    return {p.relative_to(folder).as_posix(): np.asarray(Image.open(p)) for p in folder.rglob("*") if p.is_file()}
+
+
+def test_the_masks_are_the_runs(
+    store: Store, data: PreparedData, prepared: Prepared, product: Seeds, model: Model
+) -> None:
+    paths = [record.image for record in store.get(prepared.source).records[:6]]
+    found = predict(model, paths, batch_size=4)
+    expected = store.get(product)
+    for row, mask in enumerate(found):
+        assert mask.dtype == np.uint8 and set(np.unique(mask).tolist()) <= {0, 1}
+        size = (int(data.sizes[row][0]), int(data.sizes[row][1]))
+        differ = mask != expected.at(np.asarray([row]), size)[0]
+        assert differ.mean() < 0.002  # a batch of another size may round otherwise
+    together = np.stack(found)
+    assert 0 < together.mean() < 1
+
+
+def test_paths_arrays_folders_and_scores(model: Model, photos: Path) -> None:
+    by_folder = predict(model, str(photos))
+    assert [m.shape for m in by_folder] == [(48, 48), (57, 31), (40, 90)]
+    png = np.asarray(Image.open(photos / "b.png").convert("RGB"))
+    (mask,) = predict(model, png)
+    np.testing.assert_array_equal(mask, by_folder[1])
+    (score,) = predict(model, photos / "b.png", scores=True)
+    assert score.dtype == np.float32 and score.shape == (57, 31) and 0 <= score.min() <= score.max() <= 1
+    np.testing.assert_array_equal(score >= np.float32(0.5), mask == 1)
+    assert predict(model, []) == []
+
+
+def test_an_unreadable_image_from_python(model: Model, photos: Path) -> None:
+    with pytest.raises(SegError, match=r"notes\.txt: not a whole image"):
+        predict(model, [photos / "a.jpg", photos / "notes.txt"])
+    with pytest.raises(SegError, match=r"float64 \(4, 4\)"):
+        predict(model, [np.zeros((4, 4))])  # type: ignore[list-item]
+    results = list(predict_each(model, [photos / "notes.txt", photos / "a.jpg", photos / "none.jpg"], batch_size=2))
+    assert [isinstance(r, SegError) for r in results] == [True, False, True]
+
+
+def test_the_normalisation_is_the_models(model: Model, photos: Path) -> None:
+    from dataclasses import replace
+
+    (plain,) = predict(model, photos / "a.jpg", scores=True)
+    (other,) = predict(replace(model, mean=(0.1, 0.1, 0.1)), photos / "a.jpg", scores=True)
+    assert not np.array_equal(plain, other)
+
+
+def test_find_images(photos: Path) -> None:
+    def names(pattern: Any) -> list[str]:
+        return [name.as_posix() for _, name in find_images(str(pattern))]
+
+    assert names(photos) == ["a", "b", "below/c"]
+    assert names(photos / "b.png") == ["b"]
+    assert names(photos / "*.jpg") == ["a"]
+    assert names(photos / "**/*.[jJ]*") == ["a", "below/c"]
+    Image.new("RGB", (4, 4)).save(photos / "a.png")  # two of one name keep their endings
+    assert names(photos) == ["a.jpg", "a.png", "b", "below/c"]
+    (photos / "below").rename(photos / "masks")
+    assert names(photos) == ["a.jpg", "a.png", "b", "masks/c"]
+    (photos / "predict.json").write_text("{}")  # they are results of an earlier prediction
+    assert names(photos) == names(photos / "**/*") == ["a.jpg", "a.png", "b"]
+    assert names(photos / "masks") == ["c"]
+
+
+def test_from_the_command_line(
+    capsys: pytest.CaptureFixture[str], run: Path, photos: Path, tmp_path: Path, model: Model
+) -> None:
+    out = tmp_path / "out"
+    arguments = (f"model={run}", f"images={photos}", f"out={out}", "scores=true", "overlays=true", "batch_size=2")
+    status, said, wrong = call(capsys, *arguments)
+    assert (status, wrong) == (0, "") and "3 of 3 images" in said
+    expected = dict(zip(("a", "b", "below/c"), predict(model, str(photos), scores=True), strict=True))
+    masks, scores = masks_in(out / "masks"), masks_in(out / "scores")
+    assert set(masks) == set(scores) == {f"{name}.png" for name in expected}
+    for name, score in expected.items():
+        np.testing.assert_array_equal(masks[f"{name}.png"] == 255, score >= np.float32(0.5))
+        assert set(np.unique(masks[f"{name}.png"]).tolist()) <= {0, 255}
+        np.testing.assert_allclose(scores[f"{name}.png"] / 65535, score, atol=1e-5)
+    assert set(masks_in(out / "overlays")) == {f"{name}.jpg" for name in expected}
+
+
+def test_what_is_there_is_skipped(capsys: pytest.CaptureFixture[str], run: Path, photos: Path) -> None:
+    arguments = (f"model={run}", f"images={photos}", f"out={photos}/out")  # results amid the photos
+    assert call(capsys, *arguments)[0] == 0
+    first = photos / "out/masks/a.png"
+    first.write_bytes(b"mine")
+    (photos / "out/masks/b.png").unlink()
+    status, said, _ = call(capsys, *arguments)
+    assert status == 0 and "1 of 3 images" in said and "2 were there already" in said
+    assert first.read_bytes() == b"mine"
+    status, _, wrong = call(capsys, *arguments, "threshold=0.7")
+    assert status == 2 and "holds results of another threshold" in wrong
+    assert call(capsys, *arguments, "overwrite=true")[0] == 0
+    assert first.read_bytes() != b"mine"
+
+
+@pytest.mark.parametrize(("kind", "mode", "values"), [("png01", "L", {0, 1}), ("palette", "P", {0, 1})])
+def test_formats(
+    capsys: pytest.CaptureFixture[str], run: Path, photos: Path, tmp_path: Path, kind: str, mode: str, values: set[int]
+) -> None:
+    status, _, wrong = call(capsys, f"model={run}", f"images={photos}", f"out={tmp_path}/out", f"format={kind}")
+    assert status == 0, wrong
+    with Image.open(tmp_path / "out/masks/a.png") as image:
+        assert image.mode == mode and set(np.unique(np.asarray(image)).tolist()) <= values
+
+
+def test_unreadable_files_are_named_at_the_end_and_the_others_done(
+    capsys: pytest.CaptureFixture[str], run: Path, photos: Path, tmp_path: Path
+) -> None:
+    (photos / "aa.jpg").write_bytes((photos / "a.jpg").read_bytes()[:200])
+    status, said, wrong = call(capsys, f"model={run}", f"images={photos}", f"out={tmp_path}/out", "overlays=true")
+    assert status == 1 and "3 of 4 images" in said
+    assert wrong.startswith("error: 1 unreadable: ") and "aa.jpg" in wrong and wrong.count("\n") == 1
+    assert set(masks_in(tmp_path / "out/masks")) == {"a.png", "b.png", "below/c.png"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["model={run}"], "images= out= missing"),
+        (["imges=x"], "imges=x: no such argument, did you mean images?"),
+        (["overlays"], "overlays: give key=value"),
+        (["batch_size=0"], "batch_size=0: must be at least 1"),
+        (["batch_size=x"], "batch_size=x: must be of type int"),
+        (["threshold=2"], "threshold=2: must lie in (0, 1]"),
+        (["format=gif"], "format=gif: must be one of png255, png01, palette"),
+        (["scores=maybe"], "scores=maybe: must be of type bool"),
+        (["model={run}", "images={photos}/none", "out={out}"], "none: no such file, folder or glob"),
+        (["model={run}", "images={run}", "out={out}"], "no image (.jpg"),
+        (["model={photos}", "images={photos}", "out={out}"], "no networks in it"),
+        (["model={photos}/x", "images={photos}", "out={out}"], "no such file or folder"),
+        (["model={run}", "images={photos}", "out={photos}/notes.txt/out"], "cannot be written to"),
+    ],
+    ids=lambda part: part[0] if isinstance(part, list) else "",
+)
+def test_bad_arguments_are_one_line(
+    capsys: pytest.CaptureFixture[str], run: Path, photos: Path, tmp_path: Path, arguments: list[str], says: str
+) -> None:
+    out = tmp_path / "out"
+    status, said, wrong = call(capsys, *(a.format(run=run, photos=photos, out=out) for a in arguments))
+    assert status == 2 and said == "" and says in wrong
+    assert wrong.startswith("error: ") and wrong.count("\n") == 1
+    assert not out.exists()
+
+
+def test_help(capsys: pytest.CaptureFixture[str]) -> None:
+    import dataclasses
+
+    status, said, _ = call(capsys, "--help")
+    assert status == 0 and all(len(line) <= 100 for line in said.splitlines())
+    for field in dataclasses.fields(command.Request):
+        assert f"{field.name}=" in said
+
+
+def test_the_package_stays_light_and_the_two_names_do_not_collide(run: Path, photos: Path) -> None:
+    script = (
+        "import sys, seg; assert not {'torch', 'numpy'} & set(sys.modules)\n"
+        "from seg import load_model, predict\n"
+        "import seg.predict\n"
+        f"model = load_model({str(run)!r}, 'cpu')\n"
+        "from seg import predict as again\n"
+        f"a, b = predict(model, {str(photos)!r}), again(model, {str(photos)!r})\n"
+        "assert len(a) == 3 and all((x == y).all() for x, y in zip(a, b))\n"
+        "assert seg.predict.main\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
