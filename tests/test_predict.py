@@ -132,7 +132,7 @@ def test_find_images(photos: Path) -> None:
     (photos / "below").rename(photos / "masks")
     assert names(photos) == ["a.jpg", "a.png", "b", "masks/c"]
     (photos / "predict.json").write_text("{}")  # they are results of an earlier prediction
-    assert names(photos) == names(photos / "**/*") == ["a.jpg", "a.png", "b"]
+    assert names(photos) == names(photos / "**/*.[jpJ]*") == ["a.jpg", "a.png", "b"]
     assert names(photos / "masks") == ["c"]
 
 
