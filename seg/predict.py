@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 HELP = """weakseg: masks of images with a trained segmenter.
 python -m seg.predict model=RUN_FOLDER|FILE images=FILE|FOLDER|'GLOB' out=FOLDER [key=value ...]
 
-  out/masks/NAME.png       a mask per image, at the image's own size; NAME is its path below the folder
-  format=png255            png255 (0 and 255), png01 (0 and 1), or palette (0 and 1, indexed, in colour)
+  out/masks/NAME.png       a mask per image at its own size; NAME is its path below the folder
+  format=png255            png255 (0 and 255), png01 (0 and 1), or palette (0 and 1, in colour)
   threshold=0.5            foreground from this probability on
   overlays=true            out/overlays/NAME.jpg: the mask over the photo
   scores=true              out/scores/NAME.png: the foreground's probability, 16 bits, 65535 is 1
@@ -33,9 +33,9 @@ python -m seg.predict model=RUN_FOLDER|FILE images=FILE|FOLDER|'GLOB' out=FOLDER
   batch_size=16            images per forward pass
   device=auto              auto, cpu, cuda or mps
   workers=N threads=N      threads that decode images; threads of PyTorch's CPU operators
-  input_size=N             side in pixels that the network sees, for weights without a JSON beside them
+  input_size=N             side in pixels that the network sees; needed without a JSON beside it
 
-Unreadable files are named at the end, the others are done; the exit status is then 1. Bad arguments: 2.
+Unreadable files are named at the end, the others are done; the exit status is then 1.
 A run's folder has models/segmenter.safetensors; other weights (.pth, .safetensors) are recognised."""
 
 
@@ -70,14 +70,13 @@ def parse(arguments: list[str]) -> Request:
     values: dict[str, Any] = {}
     for argument in arguments:
         key, sign, text = argument.partition("=")
-        if key not in fields:
+        if not sign or key not in fields:
             close = difflib.get_close_matches(key, fields, 1)
-            near = f", did you mean {close[0]}?" if close else "; --help shows them all"
+            near = f", did you mean {close[0]}=?" if close else "; --help shows them all"
             problems.append(f"{argument}: no such argument{near}" if sign else f"{argument}: give key=value{near}")
             continue
         try:
-            # Names of files stay as they are typed.
-            # No shell expands a ~ behind a =.
+            # Names stay as they are typed; but no shell expands a ~ behind a =.
             value: Any = os.path.expanduser(text) if hints[key] is str else coerce(_value(text), hints[key])
             if value == "":
                 raise ValueError("must not be empty")

@@ -152,7 +152,7 @@ def find_images(pattern: str) -> list[tuple[Path, Path]]:
         root = root if pattern.startswith(f"{root}/") else root.parent
         found = [p for p in map(Path, glob.glob(pattern, recursive=True)) if p.is_file()]
     if not path.is_file():
-        found = [p for p in found if not _is_result(p, root)]
+        found = [p for p in found if p.name != MARK and not _is_result(p, root)]
     if not found:
         what = f"no image ({', '.join(SUFFIXES[:4])}, ...) in it" if path.is_dir() else "no such file, folder or glob"
         raise SegError(f"images={pattern}: {what}")
