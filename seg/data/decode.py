@@ -87,7 +87,8 @@ def decode_trimap(path: Path, hw: tuple[int, int]) -> tuple[npt.NDArray[np.uint8
         # Codes of 16-bit and float files that do not fit a byte are as unknown as 255.
         codes = np.where((codes >= 0) & (codes <= 255), codes, 255).astype(np.uint8)
     # Three times as fast as indexing the table with an array.
-    truth = np.frombuffer(bytearray(codes.tobytes()).translate(_TRIMAP_CODES), np.uint8).reshape(codes.shape)
+    flat = np.frombuffer(bytearray(codes.tobytes()).translate(_TRIMAP_CODES), np.uint8)
+    truth: npt.NDArray[np.uint8] = flat.reshape(codes.shape)
     if truth.shape == hw:
         return truth, False
     resized = Image.fromarray(truth).resize((hw[1], hw[0]), Image.Resampling.NEAREST)
