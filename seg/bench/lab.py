@@ -103,7 +103,8 @@ class Lab:
         if self.has_photos:
             return ["data=oxford_pet", f"data.root='{self.photos(images)}'", *common]
         size = max(48, min(self.sizes.side, 160))
-        drawn = [f"data.prepared.source.images={images}", f"data.prepared.source.size={size}"]
+        # Fewer would leave a class without an image to train on.
+        drawn = [f"data.prepared.source.images={max(24, images)}", f"data.prepared.source.size={size}"]
         # The whole ResNet-18, as for photos.
         return ["data=toy_pets", *drawn, "classifier.stages=4", "classifier.output_stride=32", *common]
 
