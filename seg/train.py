@@ -136,8 +136,8 @@ class Training(Stage):
         return {}
 
     def empty(self, store: Store) -> "nn.Module":
-        """A network for weights that come from elsewhere, on the CPU; nothing is read or fetched for it."""
-        raise TypeError(f"{type(self).__name__} has no empty()")
+        """A network for weights that come from elsewhere, on the CPU; nothing need be read or fetched for it."""
+        return self.network(store)
 
     def network(self, store: Store) -> "nn.Module":
         """A fresh network with its initial weights, on the CPU."""
@@ -197,7 +197,7 @@ class Training(Stage):
         """The network with the wanted epoch's weights, in ``eval`` mode on the device of inference."""
         from safetensors.torch import load_file
 
-        model = self.network(store) if self.checkpoint is None else self.empty(store)
+        model = self.empty(store)  # a sweep loads one per epoch: not by way of the weights that it started from
         model.load_state_dict(load_file(path / self.file_name))
         return model.to(store.runtime.device).eval()
 
