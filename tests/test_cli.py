@@ -82,7 +82,7 @@ def test_a_folder_that_is_given_is_taken(tmp_path):
         (["-m", "epoch=1,2,x"], "epoch=x: "),
         (["-m", "epok=1..3"], "epok: no such key, did you mean epoch?"),
         (["-m", "epoch=1..3", "+nothing=1"], "nothing: no such key"),
-        (["-m", "supervision=cam,bx"], "supervision=bx: no such choice; there are bbox, cam, mask"),
+        (["-m", "supervision=cam,bx"], "supervision=bx: no such choice; there are bbox, body_bbox, cam, mask"),
         (["-m", "epoch=interval(1,3)"], "epoch=interval(1,3): has no single values"),
         (["sweep=gird"], "sweep=gird: no such choice; there are grid, none"),
         (["select=nowhere"], "select=nowhere: no such folder or file; give a sweep's folder or its best.yaml"),

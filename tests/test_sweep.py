@@ -369,7 +369,8 @@ def test_the_plan():
         assert make_plan({}, ["threshold=range(0.1,1.0,0.1)"], loader).swept["threshold"] == [
             f"0.{i}" for i in range(1, 10)
         ]
-        assert set(make_plan({}, ["supervision=glob(*)"], loader).swept["supervision"]) == {"bbox", "cam", "mask"}
+        globbed = make_plan({}, ["supervision=glob(*)"], loader).swept["supervision"]
+        assert set(globbed) == {"bbox", "body_bbox", "cam", "mask"}
         assert make_plan({}, ["epoch=choice(2,4)"], loader).swept["epoch"] == ["2", "4"]
 
 
