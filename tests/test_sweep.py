@@ -31,9 +31,9 @@ from seg.sweep.figure import choose_axes, draw_sweep
 from seg.sweep.identity import identity
 from seg.sweep.job import headline
 from seg.sweep.loader import SharingLoader
-from seg.sweep.plan import make_plan
+from seg.sweep.plan import Job, make_plan
 from seg.sweep.results import Results, Session
-from seg.sweep.run import parallel_jobs, shared_threads
+from seg.sweep.run import parallel_jobs, shared_threads, spread
 from seg.sweep.summary import best_row, without_masks
 
 ROOT = Path(__file__).parents[1]
@@ -468,6 +468,12 @@ def test_pictures_of_any_number_of_keys(swept, axes, tmp_path):
     red = (pixels[..., 0] > 220) & (pixels[..., 1:].max(-1) < 60)
     assert red.sum() > 20  # the best cell's frame
     assert draw_sweep(tmp_path / "b.png", rows, [], rows[0]) is None
+
+
+def test_jobs_at_the_same_time_need_different_products():
+    cells = [(e, t) for e in ("1", "2", "3") for t in ("0.1", "0.2")]
+    jobs = [Job({}, (f"epoch={e}", f"threshold={t}", "seed=1"), f"{e},{t}") for e, t in cells]
+    assert [job.folder for job in spread(jobs)] == ["1,0.1", "2,0.1", "3,0.1", "1,0.2", "2,0.2", "3,0.2"]
 
 
 @pytest.mark.filterwarnings(r"ignore:\s*'hydra/launcher/")

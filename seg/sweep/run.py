@@ -4,6 +4,7 @@ import os
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ def run_sweep(sweeper: Any, arguments: Sequence[str]) -> list[Any]:
     plan = make_plan(sweeper.params, arguments, loader)
     jobs = plan.jobs
     workers = parallel_jobs(config, len(jobs), sweeper.max_batch_size)
+    if workers > 1:
+        jobs = spread(jobs)
     extra = shared_threads(plan, workers)
     started_with = {job.folder: [*job.overrides, *extra, f"hydra.sweep.subdir='{job.folder}'"] for job in jobs}
     identities = _identities(config, loader, started_with)
@@ -120,6 +123,20 @@ def finished(folder: Path, job: Job, wanted: str | None, pictures: bool = False)
     if pictures and row.get("miou") is None and not (folder / job.folder / "panel.png").is_file():
         return None
     return row
+
+
+def spread(jobs: Sequence[Job]) -> list[Job]:
+    """Jobs in an order in which those that run at the same time need different products.
+
+    Jobs that differ in the threshold alone need the same ones: all but one of them would wait for it.
+    """
+    turn: Counter[tuple[str, ...]] = Counter()
+    order = []
+    for job in jobs:
+        needs = tuple(text for text in job.overrides if not text.startswith("threshold="))
+        order.append(turn[needs])
+        turn[needs] += 1
+    return [job for _, job in sorted(zip(order, jobs, strict=True), key=lambda pair: pair[0])]
 
 
 def parallel_jobs(config: Any, pending: int, batch: int | None) -> int:
