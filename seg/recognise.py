@@ -71,7 +71,7 @@ def _candidates(module: Any, **options: Any) -> Iterator[tuple[str, nn.Module]]:
         try:
             with torch.device("meta"):
                 yield name, models.get_model(name, **options)
-        except NotImplementedError:  # its constructor computes with tensors
+        except RuntimeError:  # its constructor computes with tensors, and these have no values
             continue
 
 
