@@ -219,9 +219,11 @@ def _bin(scores: NDArray[np.float32]) -> NDArray[np.int64]:
         low, high = scores.min(), scores.max()
     if low < 0 or high > 1:
         raise SegError(f"scores run from {low:.4g} to {high:.4g}: they have to lie in [0, 1] (or be NaN)")
-    # Rounding gives the nearest edge, whatever the product's own error; the score is at it or just below.
-    nearest = np.rint(scores * np.float32(STEPS)).astype(np.int64)
-    nearest -= scores < _EDGES[nearest]
+    # Rounding gives the nearest edge, whatever the product's own error; the score is at it or just below. An edge is
+    # the number of its index divided by STEPS, in float32 too, which is faster than looking it up.
+    edge = np.rint(scores * np.float32(STEPS))
+    edge -= scores < edge / np.float32(STEPS)
+    nearest = edge.astype(np.int64)
     if unknown is not None:
         nearest[unknown] = _UNKNOWN
     return nearest

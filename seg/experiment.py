@@ -1,8 +1,6 @@
 """A pipeline with everything that is measured, drawn and written about it."""
 
 import dataclasses
-import functools
-import importlib
 import logging
 import time
 from collections.abc import Mapping
@@ -10,8 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
 
 from seg.checkpoints import ROLES, beside
 from seg.cli import writable
@@ -22,6 +19,7 @@ from seg.errors import SegError
 from seg.evaluate import Metrics
 from seg.evaluation import Evaluated, Histogram
 from seg.export import check_format
+from seg.instantiate import instantiate
 from seg.refiner.affinity import Unrefined
 from seg.runtime import Runtime
 from seg.seeds import MaskSet, Seeds
@@ -82,9 +80,10 @@ class Experiment:
             raise SegError(f"evaluation.panel={panel}: must be a number of images, 0 for no picture")
         check_format(cfg.export.format)
         # The stages that Model 0 never touches are not even made: they may lack what they need.
-        pool = instantiate(cfg.data.pool, "data.pool")
-        seeds = instantiate(cfg.seeds, "seeds")
-        refiner = instantiate(cfg.refiner, "refiner")
+        made: dict[str, Any] = {}
+        pool = instantiate(cfg, "data.pool", made)
+        seeds = instantiate(cfg, "seeds", made)
+        refiner = instantiate(cfg, "refiner", made)
         name = score_name(seeds)
         threshold = cfg.threshold if seeds.threshold is None else seeds.threshold
         products = {
@@ -97,7 +96,7 @@ class Experiment:
         if not isinstance(refiner, Unrefined):
             products["refined masks"] = refiner
         if cfg.segmenter is not None:
-            segmenter = instantiate(cfg.segmenter, "segmenter")
+            segmenter = instantiate(cfg, "segmenter", made)
             scores = Predicted(pool=pool, segmenter=segmenter)
             products[f"{type(segmenter.net).__name__} prediction"] = Seeds(scores=scores, threshold=0.5)
         experiment = cls(cfg, store or Store(Path(cfg.store), make_runtime(cfg)), pool, products)
@@ -171,16 +170,17 @@ class Experiment:
 
     def _stages(self) -> list[Stage]:
         # By object, not by key: a key needs the data, which may be what is missing.
-        out: list[Stage] = []
+        out: dict[int, Stage] = {}
 
         def visit(stage: Stage) -> None:
-            for up in stage.upstream().values():
-                visit(up)
-            out.append(stage)
+            if id(stage) not in out:
+                for up in stage.upstream().values():
+                    visit(up)
+                out[id(stage)] = stage
 
         for stage in (self.pool, *self.products.values()):
             visit(stage)
-        return out
+        return list(out.values())
 
     def plan(self) -> str:
         """What a run would do, as a tree in lines."""
@@ -314,61 +314,3 @@ def score_name(seeds: Seeds) -> str:
     if isinstance(scores, TruthScores):
         return "truth"
     return f"CAM ({getattr(scores, 'target', '')})"
-
-
-def instantiate(node: Any, where: str) -> Any:
-    """The stages that a config node describes: Hydra's ``_target_`` form, a class and its keyword arguments.
-
-    Not ``hydra.utils.instantiate``, which takes 40 times as long for such a tree; a sweep does it for every job.
-
-    Args:
-        node: the config. where: its key, for errors.
-
-    Raises:
-        SegError: for keys that a stage does not have, and values it refuses, naming the config key.
-    """
-    problems: list[str] = []
-
-    def find(target: str, path: str) -> Any:
-        try:
-            place, _, name = target.rpartition(".")
-            return getattr(importlib.import_module(place), name)
-        except Exception:
-            problems.append(f"{path}._target_={target}: no such class; give its whole dotted name")
-
-    def make(value: Any, path: str) -> Any:
-        if isinstance(value, list):
-            return [make(child, f"{path}.{i}") for i, child in enumerate(value)]
-        if not isinstance(value, dict):
-            return value
-        target = value.get("_target_")
-        cls = find(str(target), path) if target else None
-        before = len(problems)
-        if isinstance(cls, type) and dataclasses.is_dataclass(cls):
-            names = _field_names(cls)
-            unknown = [k for k in value if k not in names and k != "_target_"]
-            problems.extend(f"{path}.{k}: {cls.__name__} has no such parameter" for k in unknown)
-        values = {k: make(child, f"{path}.{k}") for k, child in value.items() if k != "_target_"}
-        if target is None:
-            return values
-        if cls is None or len(problems) > before:
-            return None
-        try:
-            return cls(**values)
-        except SegError as error:
-            problems.append(f"{where}: {error}")
-        except TypeError as error:  # a required parameter is missing
-            problems.append(f"{path}: {error}")
-
-    try:
-        made = make(OmegaConf.to_container(node, resolve=True, throw_on_missing=True), where)
-    except OmegaConfBaseException as error:
-        raise SegError(f"{where}: {str(error).splitlines()[0]}") from error
-    if problems:
-        raise SegError("; ".join(sorted(set(problems))))
-    return made
-
-
-@functools.cache
-def _field_names(cls: type) -> frozenset[str]:
-    return frozenset(f.name for f in dataclasses.fields(cls))

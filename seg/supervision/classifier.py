@@ -84,10 +84,15 @@ class Classifier(Training):
         return model
 
     def empty(self, store: Store) -> nn.Module:
-        """The classifier with random weights."""
+        """The classifier without any weights: drawing random ones takes longer than loading."""
         # Images are not decoded for the number of classes, nor the lists read again once they are.
         known: Any = store.get(self.data if store.has(self.data) else self.data.source)
-        return self._make(len(known.classes), None)
+        with torch.device("meta"):
+            model = self._make(len(known.classes), None)
+        model.to_empty(device="cpu")
+        for buffer in model.buffers():  # a state dict may lack batch norm's counters
+            buffer.zero_()
+        return model
 
     def network(self, store: Store) -> nn.Module:
         """The classifier with its initial weights."""

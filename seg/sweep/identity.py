@@ -23,11 +23,11 @@ def identity(config: DictConfig) -> str | None:
     """
     from omegaconf.errors import OmegaConfBaseException
 
-    from seg.experiment import instantiate
+    from seg.instantiate import instantiate
 
     ours = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     try:
-        source = instantiate(config.data.prepared.source, "data.prepared.source").key
+        source = instantiate(config, "data.prepared.source").key
         values = OmegaConf.to_container(ours, resolve=True)
     except (SegError, OmegaConfBaseException):  # the job itself meets it again, and tells
         return None

@@ -39,6 +39,9 @@ def run_sweep(sweeper: Any, arguments: Sequence[str]) -> list[Any]:
     if workers > 1:
         jobs = spread(jobs)
     extra = shared_threads(plan, workers)
+    if not any(text.startswith("hydra.output_subdir=") for text in config.hydra.overrides.hydra):
+        # Three files of config per job, which say what multirun.yaml and the job's job.json say together.
+        extra.append("hydra.output_subdir=null")
     started_with = {job.folder: [*job.overrides, *extra, f"hydra.sweep.subdir='{job.folder}'"] for job in jobs}
     identities = _identities(config, loader, started_with)
     pictures = bool(config.figures)

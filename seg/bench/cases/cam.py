@@ -12,7 +12,7 @@ from seg.bench.machine import has_bfloat16
 from seg.bench.measure import interleaved
 from seg.bench.rows import Goal, Row
 from seg.data.augment import normalise
-from seg.experiment import instantiate
+from seg.instantiate import instantiate
 
 
 def run(lab: Lab) -> Iterator[Row]:
@@ -20,7 +20,7 @@ def run(lab: Lab) -> Iterator[Row]:
     sizes = lab.sizes
     images = sizes.batch * sizes.batches
     cfg, store = lab.config(images), lab.store()
-    cam: Any = instantiate(cfg.supervision, "supervision")
+    cam: Any = instantiate(cfg, "supervision")
     plant(cam.classifier, store, 1)
     pool, model = store.get(cam.pool), store.get(cam.classifier)
     batches = [

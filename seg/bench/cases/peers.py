@@ -13,7 +13,7 @@ from seg.bench.lab import Lab
 from seg.bench.measure import interleaved
 from seg.bench.rows import Goal, Row
 from seg.data.augment import normalise
-from seg.experiment import instantiate
+from seg.instantiate import instantiate
 from seg.supervision.cam import class_activation_maps, normalise_maps
 
 
@@ -21,7 +21,7 @@ def run(lab: Lab) -> Iterator[Row]:
     """Each as its documentation shows it, in batches; the maps are compared after the peer's own normalisation."""
     sizes = lab.sizes
     cfg, store = lab.config(sizes.batch), lab.store()
-    classifier: Any = instantiate(cfg.classifier, "classifier")
+    classifier: Any = instantiate(cfg, "classifier")
     data = store.get(classifier.data)
     model = classifier.network(store).eval()
     rows = np.arange(min(sizes.batch, len(data)))

@@ -11,13 +11,13 @@ from PIL import Image
 from seg.bench.lab import Lab
 from seg.bench.measure import interleaved
 from seg.bench.rows import Goal, Row
-from seg.experiment import instantiate
+from seg.instantiate import instantiate
 
 
 def run(lab: Lab) -> Iterator[Row]:
     """Ours also scales, decodes the truth, looks for peculiarities and writes; both use all cores."""
     store = lab.store()
-    prepared: Any = instantiate(lab.config(lab.sizes.prepare_images).data.prepared, "data.prepared")
+    prepared: Any = instantiate(lab.config(lab.sizes.prepare_images), "data.prepared")
     records = store.get(prepared.source).records
     photos = [record.image for record in records]
     trimaps = [record.trimap for record in records if record.trimap is not None]

@@ -17,14 +17,14 @@ from seg.bench.measure import Sample
 from seg.bench.rows import Goal, Row
 from seg.bench.script_way import sweep, usable
 from seg.data.augment import normalise
-from seg.experiment import instantiate
+from seg.instantiate import instantiate
 
 
 def run(lab: Lab) -> Iterator[Row]:
     """Prepared images and classifiers are there; CAMs, masks and figures are not."""
     sizes, epochs = lab.sizes, lab.sizes.sweep_epochs
     cfg, store = lab.config(sizes.sweep_images, f"epoch={epochs}"), lab.store()
-    classifier: Any = instantiate(cfg.classifier, "classifier")
+    classifier: Any = instantiate(cfg, "classifier")
     plant(classifier, store, epochs)
     data = store.get(classifier.data)
     count = len(data)

@@ -10,7 +10,7 @@ import torch
 from seg.bench.lab import Lab, plant
 from seg.bench.measure import Sample
 from seg.bench.rows import Goal, Row
-from seg.experiment import instantiate
+from seg.instantiate import instantiate
 from seg.runtime import Runtime
 from seg.seeds import Seeds
 from seg.store import Store
@@ -67,12 +67,12 @@ def run(lab: Lab) -> Iterator[Row]:
         "classifier.hold_out=0",
         "runtime.batch_size=32",
     )
-    classifier: Any = instantiate(cfg.classifier, "classifier")
+    classifier: Any = instantiate(cfg, "classifier")
     planted = dataclasses.replace(classifier, seed=1)
     plant(planted, store, 1)
-    truth = Seeds(scores=TruthScores(pool=instantiate(cfg.data.pool, "data.pool")), threshold=0.5)
-    affinity = instantiate(cfg.refiner.scores.affinity, "refiner.scores.affinity")
-    segmenter = instantiate(cfg.segmenter, "segmenter")
+    truth = Seeds(scores=TruthScores(pool=instantiate(cfg, "data.pool")), threshold=0.5)
+    affinity = instantiate(cfg, "refiner.scores.affinity")
+    segmenter = instantiate(cfg, "segmenter")
     stages: dict[str, Training] = {
         "classifier": classifier,
         "AffinityNet": dataclasses.replace(affinity, seeds=truth, classifier=planted),

@@ -1,0 +1,103 @@
+"""From a composed config to the stages that it describes."""
+
+import dataclasses
+import functools
+import importlib
+import re
+from typing import Any
+
+from omegaconf import Container, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from seg.errors import SegError
+
+_REFERENCE = re.compile(r"\$\{([A-Za-z_]\w*(?:\.\w+)*)\}")
+_ABSENT = object()
+
+
+def instantiate(cfg: DictConfig, key: str, made: dict[str, Any] | None = None) -> Any:
+    """The stages that a config node describes: Hydra's ``_target_`` form, a class and its keyword arguments.
+
+    Not ``hydra.utils.instantiate``, which resolves a node anew wherever it is referred to and takes a hundred times
+    as long for such a tree; a sweep does it for every job. Here ``${data.pool}`` is one object, however often it is
+    named.
+
+    Args:
+        cfg: the whole config.
+        key: of the node, with dots.
+        made: what was made of this config before, by key, to share it; grows.
+
+    Raises:
+        SegError: for keys that a stage does not have, and values it refuses, naming the config key; all together.
+    """
+    maker = _Maker(cfg, {} if made is None else made)
+    try:
+        value = maker.reference(key)
+    except OmegaConfBaseException as error:
+        raise SegError(f"{key}: {str(error).splitlines()[0]}") from error
+    if maker.problems:
+        raise SegError("; ".join(sorted(set(maker.problems))))
+    return value
+
+
+class _Maker:
+    def __init__(self, cfg: DictConfig, made: dict[str, Any]) -> None:
+        self.cfg = cfg
+        self.made = made
+        self.problems: list[str] = []
+
+    def reference(self, key: str) -> Any:
+        if key not in self.made:
+            node = OmegaConf.select(self.cfg, key, default=_ABSENT, throw_on_missing=True)
+            if node is _ABSENT:
+                raise SegError(f"{key}: no such key; --cfg job shows them all")
+            self.made[key] = self.make(_plain(node), key)
+        return self.made[key]
+
+    def make(self, value: Any, path: str) -> Any:
+        if isinstance(value, str) and "${" in value:
+            found = _REFERENCE.fullmatch(value)
+            # What is more than a plain reference, OmegaConf resolves.
+            return self.reference(found.group(1)) if found else self.make_resolved(path)
+        if isinstance(value, list):
+            return [self.make(child, f"{path}.{i}") for i, child in enumerate(value)]
+        if not isinstance(value, dict):
+            return value
+        target = self.make(value["_target_"], f"{path}._target_") if "_target_" in value else None
+        cls = self.find(str(target), path) if target else None
+        before = len(self.problems)
+        if isinstance(cls, type) and dataclasses.is_dataclass(cls):
+            names = _field_names(cls)
+            unknown = [k for k in value if k not in names and k != "_target_"]
+            self.problems += [f"{path}.{k}: {cls.__name__} has no such parameter" for k in unknown]
+        values = {k: self.make(child, f"{path}.{k}") for k, child in value.items() if k != "_target_"}
+        if target is None:
+            return values
+        if cls is None or len(self.problems) > before:
+            return None
+        try:
+            return cls(**values)
+        except SegError as error:
+            self.problems.append(f"{path}: {error}")
+        except TypeError as error:  # a required parameter is missing
+            self.problems.append(f"{path}: {error}")
+
+    def make_resolved(self, path: str) -> Any:
+        value = OmegaConf.select(self.cfg, path, throw_on_missing=True)
+        return OmegaConf.to_container(value, resolve=True) if isinstance(value, Container) else value
+
+    def find(self, target: str, path: str) -> Any:
+        try:
+            place, _, name = target.rpartition(".")
+            return getattr(importlib.import_module(place), name)
+        except Exception:
+            self.problems.append(f"{path}._target_={target}: no such class; give its whole dotted name")
+
+
+def _plain(node: Any) -> Any:
+    return OmegaConf.to_container(node, throw_on_missing=True) if isinstance(node, Container) else node
+
+
+@functools.cache
+def _field_names(cls: type) -> frozenset[str]:
+    return frozenset(f.name for f in dataclasses.fields(cls))
