@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision import models
 
-from seg.backbones import make_classifier, read_state_dict, set_output_stride, split_at_pooling
+from seg.backbones import fold_batch_norm, make_classifier, read_state_dict, set_output_stride, split_at_pooling
 from seg.errors import SegError
 
 #: One of every family that the refusal names, small where there is a choice.
@@ -255,3 +255,24 @@ def test_a_resnet_without_its_last_stage(saved: Callable[..., str], resnet: nn.M
         torch.testing.assert_close(model.get_submodule(head)(maps.mean((2, 3))), model(x))
     with pytest.raises(SegError, match="only a ResNet can do without its last stage, not mobilenet_v2"):
         make_classifier("mobilenet_v2", 3, None, stages=3)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "densenet121"])
+def test_folding_batch_norm_changes_nothing_but_rounding(name: str) -> None:
+    torch.manual_seed(0)
+    model = make_classifier(name, 3, None)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):  # statistics and factors that a training could leave
+            module.running_mean.uniform_(-0.2, 0.2), module.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
+            nn.init.uniform_(module.weight, 0.5, 2), nn.init.uniform_(module.bias, -0.2, 0.2)
+    features, _ = split_at_pooling(model.eval(), name)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    images = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        folded, plain = fold_batch_norm(features), features(images)
+        scale = plain.abs().max()
+        torch.testing.assert_close(folded(images) / scale, plain / scale, atol=2e-5, rtol=0)
+    norms = [sum(isinstance(m, nn.BatchNorm2d) for m in net.modules()) for net in (features, folded)]
+    # DenseNet norms before it convolves: of its pairs few can be folded.
+    assert norms[1] < norms[0] and (norms[1] == 0 or name == "densenet121")
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())

@@ -20,7 +20,7 @@ def normalise(images: np.ndarray | Tensor, mean: Sequence[float] = MEAN, std: Se
     scale = torch.tensor([255 * s for s in std], device=tensor.device)
     shift = torch.tensor([m / s for m, s in zip(mean, std, strict=True)], device=tensor.device)
     # Working in (B, H, W, 3) and permuting the view gives channels-last memory at no cost.
-    return (tensor.float() / scale - shift).permute(0, 3, 1, 2)
+    return tensor.float().div_(scale).sub_(shift).permute(0, 3, 1, 2)
 
 
 def augment(

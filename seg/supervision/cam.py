@@ -1,5 +1,6 @@
 """Class activation maps in closed form (Zhou et al., CVPR 2016)."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seg.backbones import fold_batch_norm
 from seg.data.augment import normalise
 from seg.data.prepared import Pool, PoolRows
 from seg.stage import param
@@ -59,6 +61,7 @@ class CAM(ScoreStage):
             finest one's grid.
         flip: average with the map of the mirrored image.
         normalisation: ``minmax`` or ``relu`` (see :func:`normalise_maps`).
+        precision: ``32-true``; or ``bf16-true``: the network computes in bfloat16, its maps are summed in float32.
     """
 
     what: ClassVar[str] = "CAM"
@@ -69,13 +72,24 @@ class CAM(ScoreStage):
     scales: tuple[float, ...] = param(default=(1.0,), above=0, high=4)
     flip: bool = param(default=False)
     normalisation: Literal["minmax", "relu"] = param(default="minmax")
+    precision: Literal["32-true", "bf16-true"] = param(default="32-true")
+
+    def params(self) -> dict[str, Any]:
+        """Keys without ``precision`` are as old as those without the parameter."""
+        return {k: v for k, v in super().params().items() if k != "precision" or v != "32-true"}
 
     def build(self, out: Path, store: Store) -> dict[str, Any]:
         """One forward pass per image, scale and direction."""
         pool: PoolRows = store.get(self.pool)
         model: nn.Module = store.get(self.classifier)
         features, weight, bias = self.classifier.parts(model)
-        features = features.eval().to(memory_format=torch.channels_last)
+        dtype = torch.bfloat16 if self.precision == "bf16-true" else torch.float32
+        network = fold_batch_norm(features).to(dtype=dtype, memory_format=torch.channels_last)
+
+        def forward(images: Tensor) -> Tensor:
+            maps: Tensor = network(images.to(dtype))
+            return maps.float()
+
         device, size = store.runtime.device, store.runtime.batch_size
         labels = torch.from_numpy(pool.data.labels)
         maps = []
@@ -84,10 +98,12 @@ class CAM(ScoreStage):
             for start in store.runtime.bar(starts, "CAM", len(starts)):
                 rows = pool.rows[start : start + size]
                 images = normalise(torch.from_numpy(pool.data.images[rows]).to(device))
-                maps.append(self._maps(features, weight, bias, images, labels[rows].to(device)).cpu())
+                maps.append(self._maps(forward, weight, bias, images, labels[rows].to(device)).cpu())
         return self.save(out, pool.data, pool.rows, torch.cat(maps).numpy())
 
-    def _maps(self, features: nn.Module, weight: Tensor, bias: Tensor, images: Tensor, labels: Tensor) -> Tensor:
+    def _maps(
+        self, features: Callable[[Tensor], Tensor], weight: Tensor, bias: Tensor, images: Tensor, labels: Tensor
+    ) -> Tensor:
         side = images.shape[-1]
         sides = [max(32, round(side * scale / 32) * 32) for scale in self.scales]
         if self.target == "predicted":

@@ -127,6 +127,15 @@ def test_the_parameters_enter_the_key(pool: Pool, classifier: Classifier) -> Non
     assert make(pool, later).key not in keys
 
 
+def test_half_precision_is_close_and_has_a_key_of_its_own(
+    store: Store, tmp_path: Path, pool: Pool, classifier: Classifier
+) -> None:
+    plain, half = make(pool, classifier), make(pool, classifier, precision="bf16-true")
+    assert "precision" not in plain.params() and plain.key != half.key
+    one, other = (np.asarray(store.get(cam).values, np.float32) for cam in (plain, half))
+    assert 0 < np.abs(one - other).max() < 0.1 and np.abs(one - other).mean() < 0.01
+
+
 @pytest.mark.parametrize("scales", [[0.0], [5.0], 1.0])
 def test_refusals(pool: Pool, classifier: Classifier, scales: Any) -> None:
     with pytest.raises(Exception, match=r"CAM.scales="):
