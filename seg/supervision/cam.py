@@ -84,7 +84,7 @@ class CAM(ScoreStage):
         model: nn.Module = store.get(self.classifier)
         features, weight, bias = self.classifier.parts(model)
         dtype = torch.bfloat16 if self.precision == "bf16-true" else torch.float32
-        network = fold_batch_norm(features).to(dtype=dtype, memory_format=torch.channels_last)
+        network = fold_batch_norm(features).to(dtype=dtype).to(memory_format=torch.channels_last)
 
         def forward(images: Tensor) -> Tensor:
             maps: Tensor = network(images.to(dtype))

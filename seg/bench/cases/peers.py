@@ -1,5 +1,6 @@
 """CAM for the image's label against torchcam's and grad-cam's, all from the same tensors in memory."""
 
+import copy
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -8,9 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seg.backbones import fold_batch_norm
 from seg.bench.cases import Skipped
 from seg.bench.lab import Lab
-from seg.bench.measure import interleaved
+from seg.bench.machine import has_bfloat16
+from seg.bench.measure import Sample, interleaved
 from seg.bench.rows import Goal, Row
 from seg.data.augment import normalise
 from seg.instantiate import instantiate
@@ -30,46 +33,68 @@ def run(lab: Lab) -> Iterator[Row]:
     dense = images.contiguous()  # as a transform to a tensor leaves it
     own = classifier.network(store).eval().to(memory_format=torch.channels_last)
     own.load_state_dict(model.state_dict())
-    parts = classifier.parts(own)
+    features, weight, bias = classifier.parts(own)
+    folded = fold_batch_norm(features).to(memory_format=torch.channels_last)
+    parts, halves = (folded, weight, bias), (copy.deepcopy(folded).bfloat16(), weight, bias)
 
     def ours() -> Tensor:
         return our_maps(parts, images, labels)
 
+    def ours_half() -> Tensor:
+        return our_maps(halves, images, labels)
+
     note = f"batch {len(rows)}, {data.side} px, ResNet-18; a forward pass is all that either needs, so it is the limit"
     with torchcam_of(model) as extractor:
-        fast, slow, slow_last = interleaved(
+        fast, half, slow, slow_last = interleaved(
             [
                 lambda: normalise_maps(ours(), "minmax"),
+                lambda: normalise_maps(ours_half(), "minmax"),
                 lambda: torchcam_maps(extractor, model, dense, labels),
                 lambda: torchcam_maps(extractor, model, images, labels),
             ],
             sizes.repeats,
         )
-        differ = (normalise_maps(ours(), "minmax") - torchcam_maps(extractor, model, dense, labels)).abs().max()
-    note += f"; largest difference of the maps {differ:.1e}"
-    yield Row("CAM of the image's label", fast, "torchcam CAM, batched", slow, Goal("speed", 2), note=note)
+        theirs = torchcam_maps(extractor, model, dense, labels)
+    goal = Goal("speed", 2)
+    yield from both(
+        fast,
+        half,
+        "torchcam CAM, batched",
+        slow,
+        goal,
+        note,
+        [normalise_maps(m(), "minmax") for m in (ours, ours_half)],
+        theirs,
+    )
     yield Row("CAM of the image's label", fast, "torchcam CAM, batched, given channels-last input", slow_last)
 
     gradcam = gradcam_of(model)
-    fast, slow = interleaved([ours, lambda: gradcam_maps(gradcam, dense, labels)], sizes.repeats)
-    theirs = gradcam_maps(gradcam, dense, labels)
-    differ = np.abs(theirs - like_gradcam(ours(), data.side)).max()
-    yield Row(
-        "CAM of the image's label",
-        fast,
-        "grad-cam GradCAM, batched",
-        slow,
-        Goal("speed", 5),
-        note=f"batch {len(rows)}; GradCAM adds a backward pass and scales its maps to {data.side} px; with global "
-        f"pooling it is CAM: largest difference of the maps {differ:.1e}",
+    fast, half, slow = interleaved([ours, ours_half, lambda: gradcam_maps(gradcam, dense, labels)], sizes.repeats)
+    theirs = torch.from_numpy(gradcam_maps(gradcam, dense, labels))
+    note = (
+        f"batch {len(rows)}; GradCAM adds a backward pass and scales its maps to {data.side} px; "
+        "with global pooling it is CAM"
     )
+    mine = [torch.from_numpy(like_gradcam(make(), data.side)) for make in (ours, ours_half)]
+    yield from both(fast, half, "grad-cam GradCAM, batched", slow, Goal("speed", 5), note, mine, theirs)
+
+
+def both(
+    full: Sample, half: Sample, peer: str, slow: Sample, goal: Goal, note: str, mine: list[Tensor], theirs: Tensor
+) -> Iterator[Row]:
+    """A row in float32, and one in bfloat16 where the CPU computes in it; the peer as it comes, in float32."""
+    kinds = [("", full), (", bfloat16", half)] if has_bfloat16() else [("", full)]
+    for (kind, sample), maps in zip(kinds, mine, strict=False):
+        differ = f"; largest difference of the maps {(maps - theirs).abs().max():.1e}"
+        yield Row(f"CAM of the image's label{kind}", sample, peer, slow, goal, note=note + differ)
 
 
 def our_maps(parts: tuple[nn.Module, Tensor, Tensor], images: Tensor, labels: Tensor) -> Tensor:
     """Ours, not normalised: ``float32 (B, h, w)``."""
     features, weight, _ = parts
     with torch.inference_mode():
-        return class_activation_maps(features(images), weight, labels)
+        images = images.to(next(features.parameters()).dtype)
+        return class_activation_maps(features(images).float(), weight, labels)
 
 
 def torchcam_of(model: nn.Module) -> Any:

@@ -13,6 +13,7 @@ import torch
 from seg.bench.cases import Skipped
 from seg.bench.cases.cam import forward
 from seg.bench.lab import Lab, plant
+from seg.bench.machine import has_bfloat16
 from seg.bench.measure import Sample
 from seg.bench.rows import Goal, Row
 from seg.bench.script_way import sweep, usable
@@ -35,43 +36,47 @@ def run(lab: Lab) -> Iterator[Row]:
         call()
         return Sample((time.perf_counter() - started,))
 
-    folder = lab.scratch / "sweep"
-    ours = timed(
-        lambda: lab.call(
-            "seg.run",
-            "-m",
-            *lab.overrides(sizes.sweep_images),
-            f"epoch=1..{epochs}",
-            "threshold=0.1..0.9",
-            f"hydra.sweep.dir='{folder}'",
-            f"runtime.batch_size={sizes.batch}",
+    def grid(*more: str) -> Sample:
+        folder = lab.empty("sweep")
+        done = timed(
+            lambda: lab.call(
+                "seg.run",
+                "-m",
+                *lab.overrides(sizes.sweep_images),
+                f"epoch=1..{epochs}",
+                "threshold=0.1..0.9",
+                f"hydra.sweep.dir='{folder}'",
+                f"runtime.batch_size={sizes.batch}",
+                *more,
+            )
         )
-    )
-    check(folder, 9 * epochs, store.folder(classifier))
+        check(folder, 9 * epochs, store.folder(classifier))
+        return done
+
+    ours = grid()
 
     model = store.get(classifier).to(memory_format=torch.channels_last)
     # Copies: PyTorch warns of arrays that it may not write to.
     parts = [np.array(data.images[i : i + sizes.batch]) for i in range(0, count, sizes.batch)]
-    one_pass = forward(model, [normalise(part) for part in parts])
+    batches = [normalise(part) for part in parts]
 
-    def bare() -> None:
+    def bare(half: bool) -> None:
         np.array(data.images)
         for _ in range(epochs):
-            one_pass()
+            forward(model, batches, half)()
 
     small = "" if epochs == 20 and count >= 500 else "; SMALLER than the goal's 20 epochs and 500 images"
     note = (
         f"{epochs} epochs x 9 thresholds, {count} images, {lab.data_note()}; ours with the start of the process{small}"
     )
     what = f"sweep of {epochs} epochs x 9 thresholds after training"
-    yield Row(
-        what,
-        ours,
-        f"{epochs} bare forward passes and a read of the prepared images",
-        timed(bare),
-        Goal("cost", 1.15),
-        note=note,
-    )
+    against = f"{epochs} bare forward passes and a read of the prepared images"
+    yield Row(what, ours, against, timed(lambda: bare(False)), Goal("cost", 1.15), note=note)
+    if has_bfloat16():
+        half = grid("supervision.precision=bf16-true")
+        half_note = f"{note}; with supervision.precision=bf16-true"
+        base = timed(lambda: bare(True))
+        yield Row(f"{what}, bfloat16", half, f"{against}, bfloat16 autocast", base, Goal("cost", 1.15), note=half_note)
     if importlib.util.find_spec("cv2") is None:
         raise Skipped("the scripts' way needs OpenCV: pip install 'weakseg[bench]'")
     records = store.get(classifier.data.source).records
