@@ -90,8 +90,9 @@ class MLflow(Tracker):
             return MlflowClient(tracking_uri=self.folder.absolute().as_uri())
 
     def _experiment_id(self, name: str) -> str:
+        client = self.client
         with self._locked():  # two processes would make two of the same name
-            found = self.client.get_experiment_by_name(name)
+            found = client.get_experiment_by_name(name)
             if found is not None and found.lifecycle_stage != "active":
                 raise SegError(
                     f"the experiment {name} was deleted; restore it, or give another tracker.mlflow.experiment="
@@ -99,10 +100,10 @@ class MLflow(Tracker):
             if found is not None:
                 return str(found.experiment_id)
             try:
-                return str(self.client.create_experiment(name))
+                return str(client.create_experiment(name))
             except Exception:
                 # On a server another process may have been faster.
-                found = self.client.get_experiment_by_name(name)
+                found = client.get_experiment_by_name(name)
                 if found is None:
                     raise
                 return str(found.experiment_id)
