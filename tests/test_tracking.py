@@ -75,8 +75,8 @@ def trained(here: Path) -> tuple[Path, pd.DataFrame, dict[str, float]]:
     assert status == 0, printed
     (history,) = (here / "outputs/store/Classifier").glob("*/history.csv")
     rows = json.loads((here / "plain/metrics.json").read_text())["rows"]
-    figures = {f"miou/{plain_name(row['stage'])}/{row['split']}": row["miou"] for row in rows}
-    assert {"miou/seeds/trainval", "miou/seeds/test", "miou/CAM label/test"} <= set(figures)
+    figures = {f"{row['split']}/{plain_name(row['stage'])}/miou": row["miou"] for row in rows}
+    assert {"trainval/seeds/miou", "test/seeds/miou", "test/CAM label/miou"} <= set(figures)
     return here, pd.read_csv(history), figures
 
 
@@ -92,7 +92,7 @@ def test_csv_has_the_history_and_the_results_of_a_run_that_trained_nothing(
         assert list(told[name]) == list(history[name]), name
     (row,) = csv.DictReader((here / "csv/csv/results/metrics.csv").open())
     assert {name: float(row[name]) for name in figures} == figures
-    assert float(row["miou"]) == figures["miou/seeds/trainval"]
+    assert float(row["miou"]) == figures["trainval/seeds/miou"]
     assert not (here / "plain/csv").exists() and not (here / "plain/tracked.json").exists()
 
 
@@ -222,7 +222,7 @@ def test_mlflow_has_a_run_once(
         zip(history["epoch"], history["loss"], strict=True)
     )
     assert {name: run.data.metrics[name] for name in figures} == figures
-    assert run.data.metrics["miou"] == figures["miou/seeds/trainval"]
+    assert run.data.metrics["miou"] == figures["trainval/seeds/miou"]
     assert run.data.params["threshold"] == "0.5" and run.data.params["data.size"] == "64"
     assert {"panel.png", "report.html", "metrics.csv", "config.yaml"} <= run.files
     assert run.data.tags["weakseg.command"].startswith("python -m seg.run data.prepared")

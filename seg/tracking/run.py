@@ -80,7 +80,7 @@ class Tracking:
             self.follow(stage)
         rows = experiment.rows
         figures = {
-            f"{figure}/{plain_name(row['stage'])}/{row['split']}": row[figure] for figure in _FIGURES for row in rows
+            f"{row['split']}/{plain_name(row['stage'])}/{figure}": row[figure] for figure in _FIGURES for row in rows
         }
         miou = _finite(headline(rows)).get("miou") if rows else None
         paths = [path for name in ARTIFACTS if (path := self.facts.folder / name).is_file()]
