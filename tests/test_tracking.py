@@ -139,6 +139,24 @@ def test_epochs_are_told_while_training_and_a_failing_tracker_ends_nothing(
     assert "Classifier epoch 3/3" in printed and (tmp_path / "run/metrics.csv").is_file()
 
 
+def test_a_tracker_that_goes_away_fails_no_job_of_a_sweep(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = iter([None])  # the sweep's own; the jobs would meet the end of it
+
+    def gone(self: CSV, *_: Any) -> dict[str, Any]:
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(CSV, "check", lambda self: next(checks))
+    monkeypatch.setattr(CSV, "start", gone)
+    command = ["-m", *TINY, "epoch=1", "threshold=0.2,0.3", "hydra.sweep.dir=away", "tracker=csv"]
+    status, printed = call(here, *command)
+    assert status == 0 and "2 jobs, 0 done before, 0 failed" in printed, printed
+    assert printed.count("tracker csv: ConnectionError: no route to host") == 2
+    # Once it is back, the same command tells what was missed.
+    monkeypatch.undo()
+    assert "2 jobs, 0 done before" in call(here, *command)[1]
+    assert "2 jobs, 2 done before" in call(here, *command)[1]
+
+
 @pytest.mark.parametrize("extra", ["tensorboard", "mlflow"])
 @pytest.mark.parametrize("before", [(), ("-m", "epoch=1..2")], ids=["run", "sweep"])
 def test_a_missing_extra_is_refused_before_anything_is_built(
