@@ -260,6 +260,17 @@ def test_mlflow_goes_on_with_a_run_that_failed(
     assert [p.step for p in again.points["classifier/loss"]] == [1, 2] and "miou" in again.data.metrics
 
 
+def test_mlflow_that_can_make_no_file_ends_nothing(
+    here: Path, runs: Callable[..., list[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seg.tracking.mlflow_runs._PATIENCE", 0.1)
+    monkeypatch.setattr("seg.cli.writable", lambda folder: True)  # as on a file system that lies about it
+    (here / "locked.lock").mkdir(exist_ok=True)  # no lock file can be made in its place
+    status, printed = call(here, *ONE, "tracker=mlflow", "tracker.mlflow.uri=locked", "hydra.run.dir=unlocked")
+    assert status == 0, printed
+    assert printed.count("tracker mlflow: ") == 1 and (here / "unlocked/metrics.csv").is_file()
+
+
 def family(found: list[Any]) -> tuple[Any, list[Any]]:
     """The run of a sweep and those of its jobs."""
     (parent,) = (run for run in found if run.data.tags.get("weakseg.kind") == "sweep")

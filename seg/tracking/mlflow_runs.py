@@ -5,7 +5,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 IDENTITY = "weakseg.identity"
 _STATUS = {"finished": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 _PARENT = "mlflow.parentRunId"
+#: Seconds to wait for another process that makes an experiment.
+_PATIENCE = 30
 #: Of a parameter's text.
 _MOST_CHARACTERS = 500
 
@@ -69,7 +71,8 @@ class MLflow(Tracker):
         try:
             self.client.search_experiments(max_results=1)
         except Exception as error:
-            raise SegError(f"tracker.mlflow.uri={self.uri}: {first_line(error)}") from error
+            hint = "" if self.uri.startswith("http") else "; a data base needs the whole of it: pip install mlflow"
+            raise SegError(f"tracker.mlflow.uri={self.uri}: {first_line(error)}{hint}") from error
 
     @cached_property
     def client(self) -> Any:
@@ -79,6 +82,7 @@ class MLflow(Tracker):
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         if self.folder is None:
+            logging.getLogger("urllib3").setLevel(logging.ERROR)  # a line for every attempt says nothing more
             from mlflow import MlflowClient
 
             return MlflowClient(tracking_uri=self.uri)
@@ -112,9 +116,12 @@ class MLflow(Tracker):
     def _locked(self) -> Iterator[None]:
         from filelock import FileLock
 
-        if self.folder is not None:
-            self.folder.parent.mkdir(parents=True, exist_ok=True)
-        with nullcontext() if self.folder is None else FileLock(f"{self.folder}.lock"):
+        if self.folder is None:
+            yield
+            return
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        # Where no file can be made, filelock tries for ever; and a training must not wait for a tracker for long.
+        with FileLock(f"{self.folder}.lock", timeout=_PATIENCE):
             yield
 
     # -- a run -----------------------------------------------------------------------------------------

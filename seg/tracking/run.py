@@ -46,7 +46,11 @@ class Tracking:
         """The run begins."""
         before = read_notes(self.facts.folder)
         sweep = read_notes(self.facts.sweep) if self.facts.sweep else {}
-        self._others = {name: notes for name, notes in before.items() if name not in self._alive}
+        # Of a tracker that fails now, what it knew is kept for the next time; but it has not been told this run.
+        self._notes = {
+            name: {k: v for k, v in notes.items() if k != "status" or name not in self._alive}
+            for name, notes in before.items()
+        }
 
         def act(name: str, tracker: Tracker) -> None:
             self._notes[name] = tracker.start(self.facts, before.get(name, {}), sweep.get(name, {}))
@@ -106,7 +110,7 @@ class Tracking:
 
     def _save(self) -> None:
         with suppress(OSError):  # a full disk ends the run by itself, if it is the store's too
-            write_json(self.facts.folder / NOTES, {**self._others, **self._notes})
+            write_json(self.facts.folder / NOTES, self._notes)
 
 
 @contextmanager
