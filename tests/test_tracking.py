@@ -19,7 +19,9 @@ from hydra.core.global_hydra import GlobalHydra
 
 from seg import run as entrypoint
 from seg.cli import CONF
+from seg.errors import SegError
 from seg.experiment import Experiment
+from seg.models import in_sweep
 from seg.sweep.identity import identity
 from seg.sweep.plan import make_plan
 from seg.tracking.base import plain_name
@@ -140,12 +142,14 @@ def test_epochs_are_told_while_training_and_a_failing_tracker_ends_nothing(
 
 
 def test_a_tracker_that_goes_away_fails_no_job_of_a_sweep(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checks = iter([None])  # the sweep's own; the jobs would meet the end of it
+    def check(self: CSV) -> None:
+        if in_sweep():  # the sweep itself has passed it, and now a job asks
+            raise SegError("no route to host")
 
     def gone(self: CSV, *_: Any) -> dict[str, Any]:
         raise ConnectionError("no route to host")
 
-    monkeypatch.setattr(CSV, "check", lambda self: next(checks))
+    monkeypatch.setattr(CSV, "check", check)
     monkeypatch.setattr(CSV, "start", gone)
     command = ["-m", *TINY, "epoch=1", "threshold=0.2,0.3", "hydra.sweep.dir=away", "tracker=csv"]
     status, printed = call(here, *command)
