@@ -28,6 +28,7 @@ from seg.stage import Stage
 from seg.store import Store
 from seg.supervision.bbox import BoxScores
 from seg.supervision.mask import TruthScores
+from seg.tracking.base import Tracker
 from seg.train import Training
 
 log = logging.getLogger("seg")
@@ -51,6 +52,7 @@ class Experiment:
         products: the stages that are evaluated, by the name that the table gives them: masks as
             :class:`seg.seeds.Seeds`, in the order of the data's way.
         rows: the stage table, filled by :meth:`measure`.
+        trackers: what the run is told to, by name.
     """
 
     cfg: DictConfig
@@ -59,6 +61,7 @@ class Experiment:
     products: dict[str, Seeds]
     rows: list[dict[str, Any]] = field(default_factory=list)
     started: float = field(default_factory=time.perf_counter)
+    trackers: dict[str, Tracker] = field(default_factory=dict)
 
     @classmethod
     def from_config(cls, cfg: DictConfig, store: Store | None = None) -> "Experiment":
@@ -99,7 +102,9 @@ class Experiment:
             segmenter = instantiate(cfg, "segmenter", made)
             scores = Predicted(pool=pool, segmenter=segmenter)
             products[f"{type(segmenter.net).__name__} prediction"] = Seeds(scores=scores, threshold=0.5)
-        experiment = cls(cfg, store or Store(Path(cfg.store), make_runtime(cfg)), pool, products)
+        experiment = cls(
+            cfg, store or Store(Path(cfg.store), make_runtime(cfg)), pool, products, trackers=make_trackers(cfg)
+        )
         experiment.evaluated(seeds, "test")  # its parameters are checked now, not after the work
         return experiment
 
@@ -127,6 +132,14 @@ class Experiment:
             self.store.runtime.check()
         except SegError as error:
             problems.append(str(error))
+        from seg.models import in_sweep
+
+        # A sweep has checked its trackers: a server that goes away in the middle must not fail the jobs after it.
+        for tracker in () if in_sweep() else self.trackers.values():
+            try:
+                tracker.check()
+            except SegError as error:
+                problems.append(str(error))
         for stage in self._stages():
             try:
                 # What is there can't fail any more.
@@ -150,6 +163,10 @@ class Experiment:
     def networks(self) -> dict[str, Training]:
         """The networks that the run trains or is given, by role."""
         return {s.role: s for s in self._stages() if isinstance(s, Training) and s.role}
+
+    def trainings(self) -> list[Training]:
+        """The trainings of the run, each kind once."""
+        return list({s.what: s for s in self._stages() if isinstance(s, Training)}.values())
 
     def given(self) -> list[str]:
         """A line for each of ``checkpoints.*`` that is given."""
@@ -269,7 +286,7 @@ class Experiment:
             from seg.html.run_report import write_run_report
 
             picture = draw_panel(folder / "panel.png", masks, int(self.cfg.evaluation.panel))
-            trainings = {s.what: s for s in self._stages() if isinstance(s, Training)}
+            trainings = {s.what: s for s in self.trainings()}
             curves = draw_curves(folder / "curves.png", trainings, self.store)
             page = write_run_report(folder, self, masks)
         self.save_models(folder / "models")
@@ -303,6 +320,12 @@ class Experiment:
 def make_runtime(cfg: DictConfig) -> Runtime:
     """The machine's settings in a config."""
     return Runtime(**{k: v for k, v in cfg.runtime.items() if k != "precision"})
+
+
+def make_trackers(cfg: DictConfig) -> dict[str, Tracker]:
+    """The trackers in a config, by name; new ones, for one run."""
+    made: dict[str, Tracker] = instantiate(cfg.tracker, "tracker") if cfg.tracker else {}
+    return made
 
 
 def score_name(seeds: Seeds) -> str:

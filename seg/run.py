@@ -43,6 +43,7 @@ def run(cfg: DictConfig, folder: Path | None, store: "Store | None" = None, figu
         SegError: for bad input, before any long work where that can be known.
     """
     from seg.experiment import Experiment
+    from seg.tracking.run import tracking
 
     experiment = Experiment.from_config(cfg, store)
     _refuse_loners(experiment.store.runtime.processes)
@@ -57,9 +58,10 @@ def run(cfg: DictConfig, folder: Path | None, store: "Store | None" = None, figu
         return experiment
     experiment.check(folder)
     log.info(experiment.heading())
-    experiment.build()
-    experiment.measure()
-    experiment.report(folder, figures)
+    with tracking(experiment, folder):
+        experiment.build()
+        experiment.measure()
+        experiment.report(folder, figures)
     return experiment
 
 

@@ -8,7 +8,7 @@ import shutil
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +58,8 @@ class Store:
     Attributes:
         together: whether the processes that train together all take part; the first one turns it off for what it
             does alone at the end.
+        builds: how many builds this process has begun.
+        on_epoch: told of a training at each of its epochs, once that is saved; by the process that writes.
     """
 
     def __init__(self, root: Path, runtime: Runtime | None = None) -> None:
@@ -66,6 +68,8 @@ class Store:
         self._open: dict[str, OrderedDict[str, Any]] = {}
         self.together = self.runtime.processes > 1
         self._settled: set[str] = set()
+        self.builds = 0
+        self.on_epoch: Callable[[Any], None] | None = None
 
     def folder(self, stage: Stage) -> Path:
         """Where the product of ``stage`` is or would be."""
@@ -169,6 +173,7 @@ class Store:
 
     def _build(self, stage: Stage, folder: Path) -> None:
         log.log(stage.log_level, "%s %s: building", type(stage).__name__, stage.key)
+        self.builds += 1
         started = time.perf_counter()
         if stage.in_place:
             folder.mkdir(parents=True, exist_ok=True)

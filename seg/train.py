@@ -310,6 +310,8 @@ def fit(stage: Training, folder: Path, store: Store) -> None:
         seconds += row["seconds"]
         if rank == 0:
             _save(stage, folder, store, model, optimizer, row, seconds)
+            if store.on_epoch is not None:
+                store.on_epoch(stage)
         fabric.barrier()
         shown = "  ".join(f"{k} {v:.4f}" for k, v in row.items() if k not in ("epoch", "seconds"))
         log.info("%s epoch %d/%d  %s  (%.1f s)", type(stage).__name__, epoch, stage.wanted, shown, row["seconds"])

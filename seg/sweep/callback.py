@@ -22,6 +22,12 @@ class SweepCallback(Callback):
 
         if config.dry_run:
             return
-        if summarise(Path(config.hydra.sweep.dir), figures=config.figures is not False) > 0:
+        folder = Path(config.hydra.sweep.dir)
+        undone = summarise(folder, figures=config.figures is not False)
+        if config.tracker:
+            from seg.tracking.sweep import end_sweep
+
+            end_sweep(config, folder, ok=undone == 0)
+        if undone > 0:
             # Hydra's multirun has no exit status of its own.
             sys.exit(1)

@@ -16,7 +16,7 @@ MOST_CHARACTERS = 120
 
 #: What tells where and how to compute, show or keep, and so is no part of what a sweep is about.
 _ASIDE = re.compile(
-    r"(store|figures|dry_run|select|select_by|sweep|export\..*|evaluation\.panel|runtime\.(?!precision$).*|hydra[./].*)"
+    r"(store|figures|dry_run|select|select_by|sweep|export\..*|evaluation\.panel|tracker(\..*)?|runtime\.(?!precision$).*|hydra[./].*)"
 )
 
 

@@ -17,6 +17,7 @@ from seg.sweep.identity import identity
 from seg.sweep.plan import Job, Plan, make_plan
 from seg.sweep.progress import watching
 from seg.sweep.results import RECORD, Results, Row, Session
+from seg.tracking.sweep import SweepTracking
 
 
 def run_sweep(sweeper: Any, arguments: Sequence[str]) -> list[Any]:
@@ -34,6 +35,7 @@ def run_sweep(sweeper: Any, arguments: Sequence[str]) -> list[Any]:
         raise SegError("runtime.devices, runtime.num_nodes: each job of a sweep has one device; leave them at 1")
     folder = Path(config.hydra.sweep.dir)
     plan = make_plan(sweeper.params, arguments, loader)
+    tracked = SweepTracking(config, plan, folder)
     jobs = plan.jobs
     workers = parallel_jobs(config, len(jobs), sweeper.max_batch_size)
     if workers > 1:
@@ -46,7 +48,8 @@ def run_sweep(sweeper: Any, arguments: Sequence[str]) -> list[Any]:
     identities = _identities(config, loader, started_with)
     pictures = bool(config.figures)
     rows = {job.folder: finished(folder, job, identities[job.folder], pictures) for job in jobs}
-    done = {name: row for name, row in rows.items() if row is not None}
+    # What was done before there was a tracker is told to it by reading the store once more.
+    done = {name: row for name, row in rows.items() if row is not None and tracked.has(folder / name)}
     pending = [job for job in jobs if job.folder not in done]
     if config.dry_run:
         print(f"sweep: {len(jobs)} jobs, {len(done)} done, {len(pending)} to run, in {folder}")
@@ -55,6 +58,8 @@ def run_sweep(sweeper: Any, arguments: Sequence[str]) -> list[Any]:
         refuse_hopeless(config, loader, started_with[pending[0].folder], started_with[pending[-1].folder], folder)
     session = Session(list(plan.swept), len(jobs), len(done), time.time(), identities)
     session.write(folder)
+    if pending:
+        tracked.begin()
     OmegaConf.save(config, folder / "multirun.yaml")
     Results(folder, list(plan.swept)).write(list(done.values()))
     print(f"sweep: {len(jobs)} jobs, {len(done)} done before; {folder}", file=sys.stderr, flush=True)
