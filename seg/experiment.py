@@ -324,7 +324,7 @@ def make_runtime(cfg: DictConfig) -> Runtime:
 
 def make_trackers(cfg: DictConfig) -> dict[str, Tracker]:
     """The trackers in a config, by name; new ones, for one run."""
-    made: dict[str, Tracker] = instantiate(cfg.tracker, "tracker") if cfg.tracker else {}
+    made: dict[str, Tracker] = instantiate(cfg, "tracker") if cfg.tracker else {}
     return made
 
 
