@@ -78,12 +78,13 @@ class Prepared(Stage):
     """Decode every image of a source once.
 
     Images and truths are squashed to ``size x size`` (images antialiased, truths to the nearest pixel); the
-    truth at original size is kept beside them, compressed. Unreadable images are named, skipped and counted.
+    truth at original size is kept beside them, compressed. Unreadable images are named, skipped and counted; an
+    image whose truth is unreadable is used without it.
 
     Attributes:
         source: the data set.
         size: working resolution in pixels, a multiple of 32.
-        max_bad_share: share of unreadable images above which the run is refused.
+        max_bad_share: share of unreadable images and truths above which the run is refused.
     """
 
     what: ClassVar[str] = "images at working resolution"
@@ -108,6 +109,7 @@ class Prepared(Stage):
         kept: list[tuple[Record, tuple[int, int], bool]] = []
         originals: list[bytes] = []
         bad: list[str] = []
+        untrue: list[str] = []
         level = logging.DEBUG if dataset.is_toy else logging.INFO
 
         def one(record: Record) -> tuple[Record, Any]:
@@ -124,18 +126,16 @@ class Prepared(Stage):
                     log.warning("data: skipped: %s", result)
                     continue
                 row = len(kept)
-                images[row], truth[row], hw, packed, met = result
+                images[row], truth[row], hw, packed, met, trouble = result
+                if trouble:
+                    untrue.append(trouble)
+                    log.warning("data: image used without its truth: %s", trouble)
                 quirks.update(met)
                 for quirk in met:
                     examples.setdefault(quirk, []).append(record.id)
                 originals.append(packed)
                 kept.append((record, hw, bool(packed)))
-        if len(bad) > self.max_bad_share * n:
-            some = "; ".join(bad[:3]) + ("; ..." if len(bad) > 3 else "")
-            raise SegError(
-                f"{len(bad)} of {n} images are unreadable, more than "
-                f"data.prepared.max_bad_share={self.max_bad_share:g} allows: {some}"
-            )
+        self._refuse(n, bad, untrue, truths=sum(r.trimap is not None for r in dataset.records))
         for quirk, count in quirks.items():
             names = ", ".join(examples.get(quirk, [])[:3])
             log.log(
@@ -163,7 +163,20 @@ class Prepared(Stage):
             "offsets": offsets,
         }
         write_json(out / "index.json", index)
-        return {"images": len(kept), "unreadable": bad, "quirks": dict(quirks)}
+        return {"images": len(kept), "unreadable": bad, "truth unreadable": untrue, "quirks": dict(quirks)}
+
+    def _refuse(self, n: int, bad: list[str], untrue: list[str], truths: int) -> None:
+        """Refuse too many unreadable files; and that not one truth of several can be read, however few they are."""
+        both = bad + untrue
+        some = "; ".join(both[:3]) + ("; ..." if len(both) > 3 else "")
+        if len(both) > self.max_bad_share * n:
+            what = "images" if not untrue else f"images ({len(untrue)} for their truth)"
+            raise SegError(
+                f"{len(both)} of {n} {what} are unreadable, more than "
+                f"data.prepared.max_bad_share={self.max_bad_share:g} allows: {some}"
+            )
+        if untrue and len(untrue) == truths:
+            raise SegError(f"no truth can be read, so nothing could be measured: {some}; mend or remove them")
 
     def load(self, path: Path, store: Store) -> PreparedData:
         """Memory-map the arrays and read the index."""
@@ -185,17 +198,21 @@ class Prepared(Stage):
         )
 
 
-def _decode(record: Record, size: int) -> tuple[np.ndarray, np.ndarray, tuple[int, int], bytes, tuple[str, ...]]:
-    """Image and truth at working resolution, original size, original truth as PNG, the quirks met."""
+def _decode(record: Record, size: int) -> tuple[np.ndarray, np.ndarray, tuple[int, int], bytes, tuple[str, ...], str]:
+    """Image and truth at working resolution, original size, original truth as PNG, the quirks met, its trouble."""
     from PIL import Image
 
     image, hw = decode_image(record.image, size)
     quirks = image_quirks(record.image)
+    unknown = np.full((size, size), 255, np.uint8)
     if record.trimap is None:
-        return image, np.full((size, size), 255, np.uint8), hw, b"", quirks
+        return image, unknown, hw, b"", quirks, ""
     kind = "trimaps" if record.codes == "trimap" else "masks"
     photo = record.image if kind == "masks" else None
-    original, resized = decode_trimap(record.trimap, hw, record.codes, photo)
+    try:
+        original, resized = decode_trimap(record.trimap, hw, record.codes, photo)
+    except SegError as error:
+        return image, unknown, hw, b"", (*quirks, f"{kind} that cannot be read (image used without)"), str(error)
     if resized:
         quirks = (*quirks, f"{kind} of another size than their image, resized")
     if kind == "masks" and (original == 255).any():
@@ -205,7 +222,7 @@ def _decode(record: Record, size: int) -> tuple[np.ndarray, np.ndarray, tuple[in
     buffer = io.BytesIO()
     # With a palette (its indices are the codes) Pillow tries no filters on the rows: half the time and half the size.
     picture.convert("P").save(buffer, "PNG", compress_level=3)
-    return image, truth, hw, buffer.getvalue(), quirks
+    return image, truth, hw, buffer.getvalue(), quirks, ""
 
 
 def _trim(tmp: Path, path: Path, n: int) -> None:
