@@ -43,6 +43,8 @@ def run(cfg: DictConfig, folder: Path | None, store: "Store | None" = None, figu
         SegError: for bad input, before any long work where that can be known.
     """
     from seg.experiment import Experiment
+    from seg.models import in_sweep
+    from seg.run_folders import remember_run
     from seg.tracking.run import tracking
 
     experiment = Experiment.from_config(cfg, store)
@@ -57,6 +59,8 @@ def run(cfg: DictConfig, folder: Path | None, store: "Store | None" = None, figu
         print(experiment.plan())
         return experiment
     experiment.check(folder)
+    # A sweep's jobs lie in one folder: that is enough to find them again.
+    remember_run(experiment.store.root, Path(HydraConfig.get().sweep.dir) if in_sweep() else folder)
     log.info(experiment.heading())
     with tracking(experiment, folder):
         experiment.build()

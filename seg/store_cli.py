@@ -13,6 +13,7 @@ from seg.errors import SegError
 from seg.garbage import Garbage, find_garbage, remove
 from seg.html.page import duration, size
 from seg.inventory import Product, find, is_busy, problems, products
+from seg.run_folders import outermost, remembered_runs
 from seg.runtime import Runtime
 
 #: Run folders named in a refusal.
@@ -54,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     verify.set_defaults(do=_verify)
     gc = commands.add_parser("gc", parents=[store], help="remove what no run folder refers to; asks first")
     gc.add_argument(
-        "--outputs", type=Path, action="append", metavar="DIR", help="where the runs are (may be repeated): outputs"
+        "--outputs", type=Path, action="append", metavar="DIR", help="where more runs are (may be repeated): outputs"
     )
     gc.add_argument("--dry-run", action="store_true", help="only say what would go")
     gc.add_argument("--yes", action="store_true", help="do not ask")
@@ -132,9 +133,17 @@ def _verify(given: argparse.Namespace) -> int:
 
 
 def _gc(given: argparse.Namespace) -> int:
-    outputs = given.outputs or _usual_outputs(given.store)
+    products(given.store)  # refuses what is no store
+    there, gone = remembered_runs(given.store)
+    outputs = outermost([*(given.outputs or _usual_outputs(given.store, there)), *there])
     garbage = find_garbage(given.store, outputs)
-    print(f"run folders: {garbage.runs} below {', '.join(map(str, outputs))}")
+    named = ", ".join(map(str, outputs[:_MOST_NAMED])) + (", ..." if len(outputs) > _MOST_NAMED else "")
+    print(f"run folders: {garbage.runs} below {named}")
+    if moved := [x for x in gone if not any(x.is_relative_to(o.resolve()) for o in outputs)]:
+        print(
+            f"not there any more: {', '.join(map(str, moved[:_MOST_NAMED]))}{', ...' if moved[_MOST_NAMED:] else ''} "
+            f"({len(moved)} in all); if they were moved, name the place with --outputs DIR"
+        )
     if garbage.unknown and not given.forget_unknown:
         named = "\n  ".join(garbage.unknown[:_MOST_NAMED])
         raise SegError(
@@ -161,12 +170,12 @@ def _gc(given: argparse.Namespace) -> int:
     return 0
 
 
-def _usual_outputs(store: Path) -> list[Path]:
+def _usual_outputs(store: Path, remembered: list[Path]) -> list[Path]:
     """Where the runs of a store are unless somebody says otherwise: beside it, and where a run would put them."""
     beside = [store.parent] if any((store.parent / x).is_dir() for x in ("runs", "sweeps")) else []
     here = [Path("outputs")] if Path("outputs").is_dir() else []
     places = {path.resolve(): path for path in [*beside, *here]}
-    if not places:
+    if not places and not remembered:
         raise SegError(f"{store}: where are the runs that use it? Name their folder with --outputs DIR")
     return list(places.values())
 

@@ -251,6 +251,7 @@ def refused(said: str) -> str:
         ("export.format=rle", "export.format=rle: must be one of png255, png01, palette, coco_rle"),
         ("segmenter=deeplabv3 segmenter.net.name=deeplab", "must be one of deeplabv3_mobilenet_v3_large"),
         ("segmenter=unet +segmenter.epoch=99", "ends at epochs="),
+        ("segmenter=unet segmenter.net.depth=6 segmenter.input_size=32", "segmenter.net.depth=6: takes images from 64"),
     ],
 )
 def test_bad_input_is_one_line(

@@ -14,6 +14,7 @@ import pytest
 
 from seg.garbage import find_garbage, find_runs, references, remove
 from seg.inventory import find, leftovers, problems, products
+from seg.run_folders import outermost, remember_run, remembered_runs
 from seg.stage import Stage, param
 from seg.store import Store, read_json, write_json
 from seg.store_cli import main
@@ -360,6 +361,32 @@ def test_gc_needs_to_know_where_the_runs_are(filled: Store, capsys: pytest.Captu
     assert len(products(Path("store"))) == 4
 
 
+def test_gc_finds_runs_wherever_they_are(filled: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    refer(Double(of=Number(number=3)), name="../../elsewhere/x/run")
+    for _ in range(2):
+        remember_run(filled.root, Path("elsewhere/x/run"))
+    remember_run(filled.root, Path("elsewhere/gone"))
+    remember_run(filled.root, Path("outputs/runs/removed"))
+    assert len((filled.root / "runs.txt").read_text().splitlines()) == 3
+    kept = {name(Double(of=Number(number=3))), name(Number(number=3))}
+    # Naming one place leaves out no other.
+    assert main(["gc", "--dry-run", "--outputs", "outputs"]) == 0
+    assert main(["gc", "--yes"]) == 0
+    printed = capsys.readouterr().out
+    assert names(filled) == kept
+    gone = Path("elsewhere/gone").resolve()
+    # What was removed where runs are looked for was removed; of the other nobody knows.
+    assert printed.count(f"not there any more: {gone} (1 in all); if they were moved") == 2
+    shutil.rmtree("outputs/runs")
+    assert main(["gc", "--yes"]) == 0
+    assert names(filled) == kept
+
+
+def test_the_outermost_folders() -> None:
+    folders = [Path("a/b"), Path("a"), Path("c"), Path("a/../c"), Path("ab")]
+    assert outermost(folders) == [Path("a"), Path("c"), Path("ab")]
+
+
 # -- with real runs ------------------------------------------------------------------------------------
 
 TINY = ["images=24", "breeds=2", "size=48"]
@@ -383,6 +410,7 @@ def test_what_a_run_refers_to_is_what_it_finds_again(tmp_path: Path, monkeypatch
         return done.stdout
 
     run("hydra.run.dir=outputs/runs/a")
+    assert remembered_runs(Path("outputs/store")) == ([(tmp_path / "outputs/runs/a").resolve()], [])
     store = Path("outputs/store")
     everything = {x.name for x in products(store)}
     assert references(Path("outputs/runs/a")) == everything

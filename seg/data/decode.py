@@ -107,9 +107,7 @@ def decode_trimap(
         values = np.where((values >= 0) & (values <= 255), values, 255).astype(np.uint8)
     if codes == "binary":
         _require_binary(path, values)
-    # Three times as fast as indexing the table with an array.
-    translated = bytearray(values.tobytes()).translate(_TRUTH_CODES[codes])
-    truth: npt.NDArray[np.uint8] = np.frombuffer(translated, np.uint8).reshape(values.shape)
+    truth = to_truth(values, codes)
     if truth.shape == hw:
         return truth, False
     if photo is not None and truth.shape == hw[::-1]:
@@ -119,6 +117,13 @@ def decode_trimap(
             return np.array(Image.fromarray(truth).transpose(_TRANSPOSE[orientation]), dtype=np.uint8), False
     resized = Image.fromarray(truth).resize((hw[1], hw[0]), Image.Resampling.NEAREST)
     return np.array(resized, dtype=np.uint8), True
+
+
+def to_truth(values: npt.NDArray[np.uint8], codes: Codes) -> npt.NDArray[np.uint8]:
+    """A file's codes as ours, ``uint8`` of the same shape (see :func:`decode_trimap`)."""
+    # Three times as fast as indexing the table with an array.
+    translated = bytearray(values.tobytes()).translate(_TRUTH_CODES[codes])
+    return np.frombuffer(translated, np.uint8).reshape(values.shape)
 
 
 def _require_binary(path: Path, values: npt.NDArray[np.uint8]) -> None:

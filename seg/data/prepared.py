@@ -4,16 +4,18 @@ import io
 import json
 import logging
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, BinaryIO, ClassVar, Literal
 
 import numpy as np
 
-from seg.data.dataset import Dataset, Record
-from seg.data.decode import decode_image, decode_trimap, image_quirks
+from seg.data.dataset import Codes, Dataset, Record
+from seg.data.decode import decode_image, decode_trimap, image_quirks, to_truth
 from seg.data.sources import Source
 from seg.errors import SegError
 from seg.stage import Stage, param
@@ -50,6 +52,7 @@ class PreparedData:
     boxes: list[list[list[float]]]
     _offsets: np.ndarray = field(repr=False)
     _originals: np.ndarray = field(repr=False)
+    _codes: list[Codes | None] = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -66,7 +69,9 @@ class PreparedData:
         if not self.has_truth[row]:
             raise SegError(f"{self.ids[row]}: this image has no truth")
         start, end = self._offsets[row], self._offsets[row + 1]
-        return np.asarray(Image.open(io.BytesIO(self._originals[start:end].tobytes())))
+        values = np.asarray(Image.open(io.BytesIO(self._originals[start:end].tobytes())))
+        codes = self._codes[row]
+        return values if codes is None else to_truth(values, codes)
 
     @cached_property
     def row_of(self) -> dict[str, int]:
@@ -78,12 +83,13 @@ class Prepared(Stage):
     """Decode every image of a source once.
 
     Images and truths are squashed to ``size x size`` (images antialiased, truths to the nearest pixel); the
-    truth at original size is kept beside them, compressed. Unreadable images are named, skipped and counted.
+    truth at original size is kept beside them, compressed. Unreadable images are named, skipped and counted; an
+    image whose truth is unreadable is used without it.
 
     Attributes:
         source: the data set.
         size: working resolution in pixels, a multiple of 32.
-        max_bad_share: share of unreadable images above which the run is refused.
+        max_bad_share: share of unreadable images and truths above which the run is refused.
     """
 
     what: ClassVar[str] = "images at working resolution"
@@ -103,11 +109,10 @@ class Prepared(Stage):
         quirks = Counter(dataset.quirks)
         examples: dict[str, list[str]] = {k: list(v) for k, v in dataset.examples.items()}
         n, s = len(dataset.records), self.size
-        images = np.lib.format.open_memmap(out / "images.tmp", "w+", np.uint8, (n, s, s, 3))
-        truth = np.lib.format.open_memmap(out / "truth.tmp", "w+", np.uint8, (n, s, s))
-        kept: list[tuple[Record, tuple[int, int], bool]] = []
-        originals: list[bytes] = []
+        kept: list[tuple[Record, tuple[int, int]]] = []
+        originals: list[tuple[bytes, Codes | None]] = []
         bad: list[str] = []
+        untrue: list[str] = []
         level = logging.DEBUG if dataset.is_toy else logging.INFO
 
         def one(record: Record) -> tuple[Record, Any]:
@@ -116,26 +121,29 @@ class Prepared(Stage):
             except SegError as error:
                 return record, error
 
-        with ThreadPoolExecutor(store.runtime.worker_count) as pool:
+        with (
+            _rows_file(out / "images.npy", (s, s, 3)) as images,
+            _rows_file(out / "truth.npy", (s, s)) as truth,
+            ThreadPoolExecutor(store.runtime.worker_count) as pool,
+        ):
             results = store.runtime.bar(pool.map(one, dataset.records), "decoding", n)
             for record, result in results:
                 if isinstance(result, SegError):
                     bad.append(str(result))
                     log.warning("data: skipped: %s", result)
                     continue
-                row = len(kept)
-                images[row], truth[row], hw, packed, met = result
+                image, target, hw, packed, met, trouble = result
+                images.write(image)
+                truth.write(target)
+                if trouble:
+                    untrue.append(trouble)
+                    log.warning("data: image used without its truth: %s", trouble)
                 quirks.update(met)
                 for quirk in met:
                     examples.setdefault(quirk, []).append(record.id)
                 originals.append(packed)
-                kept.append((record, hw, bool(packed)))
-        if len(bad) > self.max_bad_share * n:
-            some = "; ".join(bad[:3]) + ("; ..." if len(bad) > 3 else "")
-            raise SegError(
-                f"{len(bad)} of {n} images are unreadable, more than "
-                f"data.prepared.max_bad_share={self.max_bad_share:g} allows: {some}"
-            )
+                kept.append((record, hw))
+        self._refuse(n, bad, untrue, truths=sum(r.trimap is not None for r in dataset.records))
         for quirk, count in quirks.items():
             names = ", ".join(examples.get(quirk, [])[:3])
             log.log(
@@ -145,25 +153,36 @@ class Prepared(Stage):
                 count,
                 f" ({names}{', ...' if count > 3 else ''})" if names else "",
             )
-        del images, truth
-        _trim(out / "images.tmp", out / "images.npy", len(kept))
-        _trim(out / "truth.tmp", out / "truth.npy", len(kept))
-        np.save(out / "originals.npy", np.frombuffer(b"".join(originals), np.uint8))
-        offsets = np.cumsum([0, *map(len, originals)]).tolist()
+        np.save(out / "originals.npy", np.frombuffer(b"".join(packed for packed, _ in originals), np.uint8))
+        offsets = np.cumsum([0, *(len(packed) for packed, _ in originals)]).tolist()
         index = {
             "title": dataset.title,
             "is_toy": dataset.is_toy,
             "classes": dataset.classes,
-            "ids": [r.id for r, _, _ in kept],
-            "labels": [r.label for r, _, _ in kept],
-            "is_test": [r.split == "test" for r, _, _ in kept],
-            "has_truth": [t for _, _, t in kept],
-            "sizes": [hw for _, hw, _ in kept],
-            "boxes": [r.boxes for r, _, _ in kept],
+            "ids": [r.id for r, _ in kept],
+            "labels": [r.label for r, _ in kept],
+            "is_test": [r.split == "test" for r, _ in kept],
+            "has_truth": [bool(packed) for packed, _ in originals],
+            "sizes": [hw for _, hw in kept],
+            "boxes": [r.boxes for r, _ in kept],
             "offsets": offsets,
+            "codes": [codes for _, codes in originals],
         }
         write_json(out / "index.json", index)
-        return {"images": len(kept), "unreadable": bad, "quirks": dict(quirks)}
+        return {"images": len(kept), "unreadable": bad, "truth unreadable": untrue, "quirks": dict(quirks)}
+
+    def _refuse(self, n: int, bad: list[str], untrue: list[str], truths: int) -> None:
+        """Refuse too many unreadable files; and that not one truth of several can be read, however few they are."""
+        both = bad + untrue
+        some = "; ".join(both[:3]) + ("; ..." if len(both) > 3 else "")
+        if len(both) > self.max_bad_share * n:
+            what = "images" if not untrue else f"images ({len(untrue)} for their truth)"
+            raise SegError(
+                f"{len(both)} of {n} {what} are unreadable, more than "
+                f"data.prepared.max_bad_share={self.max_bad_share:g} allows: {some}"
+            )
+        if untrue and len(untrue) == truths:
+            raise SegError(f"no truth can be read, so nothing could be measured: {some}; mend or remove them")
 
     def load(self, path: Path, store: Store) -> PreparedData:
         """Memory-map the arrays and read the index."""
@@ -182,40 +201,97 @@ class Prepared(Stage):
             boxes=index["boxes"],
             _offsets=np.asarray(index["offsets"], np.int64),
             _originals=np.load(path / "originals.npy", mmap_mode="r"),
+            _codes=index.get("codes", [None] * len(index["ids"])),  # products of before had all of them packed
         )
 
 
-def _decode(record: Record, size: int) -> tuple[np.ndarray, np.ndarray, tuple[int, int], bytes, tuple[str, ...]]:
-    """Image and truth at working resolution, original size, original truth as PNG, the quirks met."""
+_Packed = tuple[bytes, "Codes | None"]
+
+
+def _decode(record: Record, size: int) -> tuple[np.ndarray, np.ndarray, tuple[int, int], _Packed, tuple[str, ...], str]:
+    """Image and truth at working resolution, original size, original truth as a file, the quirks met, its trouble."""
     from PIL import Image
 
     image, hw = decode_image(record.image, size)
     quirks = image_quirks(record.image)
+    unknown = np.full((size, size), 255, np.uint8)
     if record.trimap is None:
-        return image, np.full((size, size), 255, np.uint8), hw, b"", quirks
+        return image, unknown, hw, (b"", None), quirks, ""
     kind = "trimaps" if record.codes == "trimap" else "masks"
     photo = record.image if kind == "masks" else None
-    original, resized = decode_trimap(record.trimap, hw, record.codes, photo)
+    try:
+        original, resized = decode_trimap(record.trimap, hw, record.codes, photo)
+    except SegError as error:
+        return (
+            image,
+            unknown,
+            hw,
+            (b"", None),
+            (*quirks, f"{kind} that cannot be read (image used without)"),
+            str(error),
+        )
     if resized:
         quirks = (*quirks, f"{kind} of another size than their image, resized")
     if kind == "masks" and (original == 255).any():
         quirks = (*quirks, "masks with pixels that are neither foreground nor background (no truth there)")
     picture = Image.fromarray(original)
     truth = np.asarray(picture.resize((size, size), Image.Resampling.NEAREST))
+    return image, truth, hw, _pack(record.trimap, original, record.codes), quirks, ""
+
+
+def _pack(path: Path, original: np.ndarray, codes: Codes) -> _Packed:
+    """A truth at its own size as the bytes of an image file, with the codes in it; None for our own codes.
+
+    The file itself, where it is a small one that holds what was read from it: compressing anew takes as long as
+    decoding.
+    """
+    from PIL import Image
+
+    with Image.open(path) as image:
+        as_it_is = image.mode in ("L", "P") and image.size == original.shape[::-1]
+    if as_it_is and path.stat().st_size < original.size / 4:
+        return path.read_bytes(), codes
     buffer = io.BytesIO()
     # With a palette (its indices are the codes) Pillow tries no filters on the rows: half the time and half the size.
-    picture.convert("P").save(buffer, "PNG", compress_level=3)
-    return image, truth, hw, buffer.getvalue(), quirks
+    Image.fromarray(original).convert("P").save(buffer, "PNG", compress_level=3)
+    return buffer.getvalue(), None
 
 
-def _trim(tmp: Path, path: Path, n: int) -> None:
-    """Rename an array file, cutting the rows at its end that were kept for images that proved unreadable."""
-    array = np.load(tmp, mmap_mode="r")
-    if len(array) == n:
-        tmp.rename(path)
-    else:
-        np.save(path, array[:n])
-        tmp.unlink()
+class _RowsFile:
+    """An ``.npy`` file of uint8 rows, written one after the other: how many they are is only known at the end.
+
+    Not a memory-mapped array, each page of which faults once: writing 100 MB takes ten times as long that way.
+    """
+
+    def __init__(self, file: BinaryIO, shape: tuple[int, ...]) -> None:
+        self._file = file
+        self._shape = shape
+        self._count = 0
+        self._header()
+        self._start = file.tell()
+
+    def write(self, row: np.ndarray) -> None:
+        """Add ``uint8 shape``."""
+        self._file.write(np.ascontiguousarray(row, np.uint8).data)
+        self._count += 1
+
+    def finish(self) -> None:
+        """Write the count; NumPy's header leaves room for it."""
+        self._file.seek(0)
+        self._header()
+        assert self._file.tell() == self._start
+
+    def _header(self) -> None:
+        described = {"descr": "|u1", "fortran_order": False, "shape": (self._count, *self._shape)}
+        np.lib.format.write_array_header_1_0(self._file, described)
+
+
+@contextmanager
+def _rows_file(path: Path, shape: tuple[int, ...]) -> Iterator[_RowsFile]:
+    with path.open("wb") as file:
+        rows = _RowsFile(file, shape)
+        yield rows
+        rows.finish()
 
 
 @dataclass(frozen=True)

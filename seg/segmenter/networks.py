@@ -19,6 +19,11 @@ class Network(Stage):
     stored: ClassVar[bool] = False
     what: ClassVar[str] = "network"
 
+    @property
+    def smallest(self) -> int:
+        """Side in pixels of the smallest image that it takes."""
+        return 32
+
     def bare(self) -> "Network":
         """The same architecture for weights that come from elsewhere: it reads and fetches none itself."""
         names = {f.name for f in dataclasses.fields(self)}
@@ -30,6 +35,11 @@ class PlainUNet(Network):
 
     width: int = param(default=16, low=1)
     depth: int = param(default=4, low=1, high=6)
+
+    @property
+    def smallest(self) -> int:
+        """Every level but the first halves."""
+        return int(2**self.depth)
 
     def load(self, path: Path, store: Store) -> nn.Module:
         """A fresh U-Net."""

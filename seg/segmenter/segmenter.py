@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seg.data.augment import augment, normalise
-from seg.data.prepared import Pool, PoolRows
+from seg.data.prepared import Pool, PoolRows, Prepared
+from seg.errors import SegError
 from seg.seeds import MaskSet
 from seg.segmenter.networks import Network
 from seg.stage import Stage, param
@@ -57,7 +58,14 @@ class Segmenter(Training):
     jitter: float = param(default=0.2, low=0, below=1)
 
     def check(self, store: Store) -> None:
-        """Load what is given once, before anything long."""
+        """Load what is given once, and look whether the network takes images of this size, before anything long."""
+        side = self.input_size or _working_size(self.masks)
+        if side is not None and side < self.net.smallest:
+            built = " ".join(f"segmenter.net.{k}={v}" for k, v in self.net.params().items())
+            raise SegError(
+                f"{built}: takes images from {self.net.smallest} pixels on, and here it would see {side}; raise "
+                f"{'segmenter.input_size' if self.input_size else 'data.size'}, or lower segmenter.net.depth"
+            )
         if self.checkpoint is not None:
             self.load_given(store)
 
@@ -110,6 +118,13 @@ class Segmenter(Training):
         known = masks != 255
         right = ((logits > 0) == (masks == 1)) & known
         return focal_loss(logits, masks, self.gamma), {"pixel_accuracy": right.sum() / known.sum().clamp_min(1)}
+
+
+def _working_size(stage: Stage) -> int | None:
+    """Side of the images that a stage's masks are of. By its fields: a key would need the data."""
+    if isinstance(stage, Prepared):
+        return stage.size
+    return next((size for up in stage.upstream().values() if (size := _working_size(up)) is not None), None)
 
 
 def foreground(model: nn.Module, images: Tensor, side: int) -> np.ndarray:

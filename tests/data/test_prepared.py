@@ -108,6 +108,35 @@ def test_too_many_of_them_are_an_error_that_names_them(new_store: Store, officia
     assert len(new_store.get(make(root, max_bad_share=0.25))) == 6
 
 
+def test_an_image_with_a_truncated_truth_is_used_without_it(
+    new_store: Store, official: Official, caplog: pytest.LogCaptureFixture
+) -> None:
+    root = official()
+    path = root / "oxford-iiit-pet/annotations/trimaps/beagle_1.png"
+    path.write_bytes(path.read_bytes()[:60])
+    stage = make(root, max_bad_share=0.2)
+    with caplog.at_level(logging.INFO):
+        data: PreparedData = new_store.get(stage)
+    row = data.row_of["beagle_1"]
+    assert len(data) == 8 and data.has_truth.sum() == 7 and not data.has_truth[row] and (data.truth[row] == 255).all()
+    np.testing.assert_array_equal(data.images[row], decode_image(picture(root, "beagle_1"), 32)[0])
+    assert any("used without its truth" in m and "beagle_1.png" in m for m in caplog.messages)
+    assert "data: trimaps that cannot be read (image used without): 1 (beagle_1)" in caplog.messages
+    assert len((new_store.manifest(stage) or {})["notes"]["truth unreadable"]) == 1
+    with pytest.raises(
+        SegError, match=r"1 of 8 images \(1 for their truth\) are unreadable, more than .*beagle_1\.png"
+    ):
+        new_store.get(make(root, max_bad_share=0.1, size=64))
+
+
+def test_not_one_readable_truth_is_refused(new_store: Store, official: Official) -> None:
+    root = official(without_truth=tuple(f"{b}_{n}" for b in ("beagle", "Abyssinian") for n in range(2, 5)))
+    for path in (root / "oxford-iiit-pet/annotations/trimaps").iterdir():
+        path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(SegError, match=r"no truth can be read, .*mend or remove them"):
+        new_store.get(make(root, max_bad_share=0.5))
+
+
 def test_quirks_are_counted_and_named(new_store: Store, official: Official, caplog: pytest.LogCaptureFixture) -> None:
     root = official(without_truth=("beagle_1",))
     Image.open(picture(root, "beagle_2")).convert("L").save(picture(root, "beagle_2"), "JPEG")

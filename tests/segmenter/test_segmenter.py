@@ -10,6 +10,7 @@ from torchvision.ops import sigmoid_focal_loss
 
 from seg.data.augment import normalise
 from seg.data.prepared import Pool, PreparedData
+from seg.errors import SegError
 from seg.seeds import Seeds
 from seg.segmenter.networks import PlainUNet
 from seg.segmenter.segmenter import Predicted, Segmenter, focal_loss
@@ -93,6 +94,22 @@ def test_a_batch(store: Store, data: PreparedData, pool: Pool) -> None:
     images, masks = small.batch(positions, torch.Generator().manual_seed(0), store)
     assert images.shape == (2, 3, 32, 32) and masks.shape == (2, 32, 32)
     assert masks.dtype == torch.uint8 and set(masks.unique().tolist()) <= {0, 1, 255}
+
+
+@pytest.mark.parametrize(
+    ("depth", "input_size", "small"), [(6, 32, True), (6, 63, True), (5, 32, False), (6, None, False)]
+)
+def test_a_network_too_deep_for_its_images_is_refused_before_the_work(
+    store: Store, pool: Pool, depth: int, input_size: int | None, small: bool
+) -> None:
+    stage = make(pool, net=PlainUNet(width=2, depth=depth), input_size=input_size)
+    side = input_size or 64  # of the pool's images
+    if small:
+        with pytest.raises(SegError, match=rf"net\.depth=6: takes images from 64 pixels on, .* see {side}; raise segm"):
+            stage.check(store)
+    else:
+        stage.check(store)
+        assert stage.network(store)(torch.zeros(2, 3, side, side)).shape == (2, 1, side, side)
 
 
 def test_training_and_prediction(store: Store, data: PreparedData, pool: Pool) -> None:

@@ -1,0 +1,37 @@
+"""A store's list of the folders of the runs that used it, wherever they are: what they need is no garbage."""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+#: In the store: a line per folder of a run, or of a whole sweep.
+LIST = "runs.txt"
+
+
+def remember_run(root: Path, folder: Path) -> None:
+    """Add a folder to the list of the store at ``root``, once; a store that can only be read keeps none."""
+    line = str(folder.resolve())
+    with suppress(OSError):
+        if line in _lines(root):
+            return
+        root.mkdir(parents=True, exist_ok=True)
+        with (root / LIST).open("a", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(f"{line}\n")  # one short write at the end: no lock is needed for it
+
+
+def remembered_runs(root: Path) -> tuple[list[Path], list[Path]]:
+    """The folders on the list: those that are there, and those that are not any more."""
+    folders = [Path(line) for line in dict.fromkeys(_lines(root))]
+    return [x for x in folders if x.is_dir()], [x for x in folders if not x.is_dir()]
+
+
+def outermost(folders: Iterable[Path]) -> list[Path]:
+    """The folders that lie in no other of them, each once."""
+    places = {folder.resolve(): folder for folder in reversed(list(folders))}
+    return [folder for place, folder in reversed(places.items()) if not places.keys() & set(place.parents)]
+
+
+def _lines(root: Path) -> list[str]:
+    with suppress(OSError):
+        return (root / LIST).read_text(encoding="utf-8", errors="surrogateescape").split("\n")[:-1]
+    return []
