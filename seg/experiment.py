@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import importlib
 import logging
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from seg.checkpoints import ROLES, beside
 from seg.cli import writable
 from seg.data.dataset import Split
 from seg.data.prepared import Pool, Prepared, PreparedData, split_counts
-from seg.data.sources import Source
+from seg.data.sources import Source, ToyPets
 from seg.errors import SegError
 from seg.evaluate import Metrics
 from seg.evaluation import Evaluated, Histogram
@@ -29,6 +30,7 @@ from seg.segmenter.segmenter import Predicted
 from seg.stage import Stage
 from seg.store import Store
 from seg.supervision.bbox import BoxScores
+from seg.supervision.cam import CAM
 from seg.supervision.mask import TruthScores
 from seg.train import Training
 
@@ -197,10 +199,11 @@ class Experiment:
 
     def heading(self) -> str:
         """The first line of every run: which data it is."""
-        title = getattr(self.source, "title", None)
-        if title is None:
-            return f"data: toy_pets, a TOY: {getattr(self.source, 'images', '?')} drawn pictures"
-        return f"data: {title} ({getattr(self.source, 'root', '')}){self.source.detail(self.store)}"
+        title = getattr(self.source, "title", type(self.source).__name__)
+        if isinstance(self.source, ToyPets):
+            return f"data: toy_pets, a TOY: {self.source.images} drawn pictures"
+        root = getattr(self.source, "root", None)
+        return f"data: {title}{f' ({root})' if root else ''}{self.source.detail(self.store)}"
 
     # -- the work --------------------------------------------------------------------------------------
 
@@ -313,7 +316,9 @@ def score_name(seeds: Seeds) -> str:
         return f"Gaussian on {source.boxes_of}" if scores.box_source == "xml" else "Gaussian on body boxes"
     if isinstance(scores, TruthScores):
         return "truth"
-    return f"CAM ({getattr(scores, 'target', '')})"
+    if isinstance(scores, CAM):
+        return f"CAM ({scores.target})"
+    return scores.what or type(scores).__name__
 
 
 def instantiate(node: Any, where: str) -> Any:
@@ -331,10 +336,9 @@ def instantiate(node: Any, where: str) -> Any:
 
     def find(target: str, path: str) -> Any:
         try:
-            place, _, name = target.rpartition(".")
-            return getattr(importlib.import_module(place), name)
-        except Exception:
-            problems.append(f"{path}._target_={target}: no such class; give its whole dotted name")
+            return _found(target)
+        except SegError as error:
+            problems.append(f"{_written(node, path, where)}._target_={target}: {error}")
 
     def make(value: Any, path: str) -> Any:
         if isinstance(value, list):
@@ -347,7 +351,8 @@ def instantiate(node: Any, where: str) -> Any:
         if isinstance(cls, type) and dataclasses.is_dataclass(cls):
             names = _field_names(cls)
             unknown = [k for k in value if k not in names and k != "_target_"]
-            problems.extend(f"{path}.{k}: {cls.__name__} has no such parameter" for k in unknown)
+            for k in unknown:
+                problems.append(f"{_written(node, path, where)}.{k}: {cls.__name__} has no such parameter")
         values = {k: make(child, f"{path}.{k}") for k, child in value.items() if k != "_target_"}
         if target is None:
             return values
@@ -358,7 +363,7 @@ def instantiate(node: Any, where: str) -> Any:
         except SegError as error:
             problems.append(f"{where}: {error}")
         except TypeError as error:  # a required parameter is missing
-            problems.append(f"{path}: {error}")
+            problems.append(f"{_written(node, path, where)}: {error}")
 
     try:
         made = make(OmegaConf.to_container(node, resolve=True, throw_on_missing=True), where)
@@ -367,6 +372,34 @@ def instantiate(node: Any, where: str) -> Any:
     if problems:
         raise SegError("; ".join(sorted(set(problems))))
     return made
+
+
+def _written(node: DictConfig, path: str, where: str) -> str:
+    """Where a path of the resolved ``node`` is set: what stands in for ``${supervision}`` is at ``supervision``."""
+    root: Any = OmegaConf.to_container(node._get_root(), resolve=False)
+    here: Any = OmegaConf.to_container(node, resolve=False)
+    said = where
+    for key in path.removeprefix(where).split(".")[1:]:
+        here, said = here[int(key) if isinstance(here, list) else key], f"{said}.{key}"
+        while isinstance(here, str) and (found := re.fullmatch(r"\$\{([\w.]+)\}", here)):
+            said, here = found[1], functools.reduce(lambda value, k: value[k], found[1].split("."), root)
+    return said
+
+
+def _found(target: str) -> Any:
+    """A class by its dotted name; it may be a user's own, in a module that does not even import."""
+    place, _, name = target.rpartition(".")
+    try:
+        return getattr(importlib.import_module(place), name)
+    except AttributeError as error:
+        raise SegError(f"no such class; {error}") from error
+    except ValueError as error:
+        raise SegError("no such class; give its whole dotted name") from error
+    except ModuleNotFoundError as error:
+        where = "Python looks in the folder of python -m seg.run, and in those of PYTHONPATH"
+        raise SegError(f"no such class; {error} ({where})") from error
+    except Exception as error:
+        raise SegError(f"{place} cannot be imported ({type(error).__name__}: {error})") from error
 
 
 @functools.cache
