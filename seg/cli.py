@@ -38,7 +38,7 @@ def prepare_arguments(arguments: list[str]) -> list[str]:
         return arguments
     # Hydra's parser wants the flag before or after all overrides; a sweep of conf/sweep/ implies it.
     flags = [a for a in arguments if a in ("-m", "--multirun")]
-    typed = [a for a in arguments if a not in flags]
+    typed = [_quoted(a) for a in arguments if a not in flags]
     multirun = bool(flags) or any(a.startswith("sweep=") and a != "sweep=none" for a in typed)
     # Our launcher configs set other resources in the plugins' own, and Hydra would rather see another name.
     warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/.*is validated against ConfigStore schema")
@@ -89,6 +89,13 @@ def _folders(overrides: Sequence[str]) -> list[Path]:
     """The folders that ``hydra.searchpath=[file://DIR]`` adds."""
     texts = [o.partition("=")[2] for o in overrides if o.startswith("hydra.searchpath=")]
     return [Path(found) for text in texts for found in re.findall(r"file://([^'\",\]]+)", text)]
+
+
+def _quoted(argument: str) -> str:
+    """A sweep's folder has ``=`` and ``,`` in its name, which Hydra would read as its own; a shell took the quotes away."""
+    path = argument.removeprefix("select=")
+    quote = path != argument and not re.fullmatch(r"[\w./~-]*|'.*'|\".*\"", path)
+    return f"select='{path}'" if quote else argument
 
 
 def _selected(arguments: list[str]) -> list[str]:

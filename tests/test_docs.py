@@ -337,7 +337,8 @@ def test_every_command_is_understood(
         if argument.startswith("select="):
             folder = Path(argument.partition("=")[2])
             folder.mkdir(parents=True)
-            (folder / "best.yaml").write_text("miou: {rule: x, overrides: [epoch=2]}\nheld_out_accuracy: ${miou}\n")
+            choice = "{rule: x, overrides: [epoch=2]}"
+            (folder / "best.yaml").write_text(f"miou: {choice}\nheld_out_accuracy: {choice}\n")
     if module == "seg.run":
         assert prepare_arguments(arguments)
     elif module == "seg.predict":
