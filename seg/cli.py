@@ -92,7 +92,7 @@ def _folders(overrides: Sequence[str]) -> list[Path]:
 
 
 def _quoted(argument: str) -> str:
-    """A sweep's folder has ``=`` and ``,`` in its name, which Hydra would read as its own; a shell took the quotes away."""
+    """A sweep's folder has ``=`` and ``,`` in its name, and only Hydra's own quotes shield them."""
     path = argument.removeprefix("select=")
     quote = path != argument and not re.fullmatch(r"[\w./~-]*|'.*'|\".*\"", path)
     return f"select='{path}'" if quote else argument
