@@ -5,7 +5,7 @@ import errno
 from seg.errors import SegError
 
 _MEMORY = ("out of memory", "can't allocate memory", "unable to allocate")
-_SPACE = ("no space left on device", "disk quota exceeded", "pytorchstreamwriter failed writing")
+_SPACE = ("no space left on device", "disk quota exceeded", "pytorchstreamwriter failed writing", "] . unexpected pos ")
 
 
 def out_of(error: BaseException, what: str, store: object) -> SegError | None:

@@ -52,3 +52,5 @@ def test_what_the_libraries_say() -> None:
     assert "CUDA out of memory. Tried to allocate 2.00 GiB.)" in str(out_of(cuda, "x", "store"))
     safetensors = Exception("Error while serializing: I/O error: No space left on device (os error 28)")
     assert "no space left" in str(out_of(safetensors, "x", "store"))
+    torch_save = RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 2769088 vs 2768984")
+    assert "no space left" in str(out_of(torch_save, "x", "store"))
