@@ -38,14 +38,14 @@ def prepare_arguments(arguments: list[str]) -> list[str]:
         return arguments
     # Hydra's parser wants the flag before or after all overrides; a sweep of conf/sweep/ implies it.
     flags = [a for a in arguments if a in ("-m", "--multirun")]
-    typed = [a for a in arguments if a not in flags]
+    typed = [_quoted(a) for a in arguments if a not in flags]
     multirun = bool(flags) or any(a.startswith("sweep=") and a != "sweep=none" for a in typed)
     # Our launcher configs set other resources in the plugins' own, and Hydra would rather see another name.
     warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/.*is validated against ConfigStore schema")
     arguments = expand_arguments(typed + _selected(typed))
     if not multirun and (changed := [old for old, new in zip(typed, arguments, strict=False) if old != new]):
         raise SegError(f"{changed[0]}: a span is a sweep; add -m")
-    overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
+    overrides = own_folders([a for a in arguments if "=" in a and not a.startswith("-")], arguments)
     plan = check_overrides(overrides, multirun)
     if multirun:
         shown = any(a in ("--cfg", "-c", "--shell-completion", "-sc") for a in arguments)
@@ -54,6 +54,48 @@ def prepare_arguments(arguments: list[str]) -> list[str]:
         # Hydra makes the run's folder before the job can object; this one exists already.
         return [*arguments, "hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=stdout"]
     return arguments
+
+
+def own_folders(overrides: list[str], arguments: Sequence[str]) -> list[str]:
+    """Overrides that find the choices of ``--config-dir``, a user's own, as Hydra does when it runs.
+
+    Args:
+        overrides: among the arguments. arguments: as typed.
+
+    Returns:
+        The overrides, with the folder in ``hydra.searchpath``.
+
+    Raises:
+        SegError: for a folder that is not there.
+    """
+    given: list[str] = []
+    for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, equals, joined = flag.partition("=")
+        if name in ("--config-dir", "-cd"):
+            given.append(joined if equals else value)
+    folders = [Path(text) for text in given] + _folders(overrides)
+    for folder in folders:
+        if not folder.is_dir():
+            raise SegError(
+                f"--config-dir {folder}: no such folder; give the one that holds supervision/, data/ or the like"
+            )
+    if not given:
+        return overrides
+    urls = ",".join(f"'file://{folder.absolute().as_posix()}'" for folder in folders)
+    return [f"hydra.searchpath=[{urls}]", *(o for o in overrides if not o.startswith("hydra.searchpath="))]
+
+
+def _folders(overrides: Sequence[str]) -> list[Path]:
+    """The folders that ``hydra.searchpath=[file://DIR]`` adds."""
+    texts = [o.partition("=")[2] for o in overrides if o.startswith("hydra.searchpath=")]
+    return [Path(found) for text in texts for found in re.findall(r"file://([^'\",\]]+)", text)]
+
+
+def _quoted(argument: str) -> str:
+    """A sweep's folder has ``=`` and ``,`` in its name, and only Hydra's own quotes shield them."""
+    path = argument.removeprefix("select=")
+    quote = path != argument and not re.fullmatch(r"[\w./~-]*|'.*'|\".*\"", path)
+    return f"select='{path}'" if quote else argument
 
 
 def _selected(arguments: list[str]) -> list[str]:
@@ -159,7 +201,7 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
         name = found.group(1)
         if "/" in name:
             group, _, choice = name.rpartition("/")
-            choices = sorted(p.stem for p in (CONF / group).glob("*.yaml"))
+            choices = sorted({p.stem for place in (CONF, *_folders(overrides)) for p in (place / group).glob("*.yaml")})
             return f"{group}={choice}: no such choice; there are {', '.join(choices)}"
         groups = sorted(p.name for p in CONF.iterdir() if p.is_dir() and p.name != "hydra")
         return f"{name}: no such group; there are {', '.join(groups)}"

@@ -14,7 +14,7 @@ from seg.checkpoints import ROLES, beside
 from seg.cli import writable
 from seg.data.dataset import Split
 from seg.data.prepared import Pool, Prepared, PreparedData, split_counts
-from seg.data.sources import Source
+from seg.data.sources import Source, ToyPets
 from seg.errors import SegError
 from seg.evaluate import Metrics
 from seg.evaluation import Evaluated, Histogram
@@ -27,6 +27,7 @@ from seg.segmenter.segmenter import Predicted
 from seg.stage import Stage
 from seg.store import Store
 from seg.supervision.bbox import BoxScores
+from seg.supervision.cam import CAM
 from seg.supervision.mask import TruthScores
 from seg.tracking.base import Tracker
 from seg.train import Training
@@ -214,10 +215,11 @@ class Experiment:
 
     def heading(self) -> str:
         """The first line of every run: which data it is."""
-        title = getattr(self.source, "title", None)
-        if title is None:
-            return f"data: toy_pets, a TOY: {getattr(self.source, 'images', '?')} drawn pictures"
-        return f"data: {title} ({getattr(self.source, 'root', '')}){self.source.detail(self.store)}"
+        title = getattr(self.source, "title", type(self.source).__name__)
+        if isinstance(self.source, ToyPets):
+            return f"data: toy_pets, a TOY: {self.source.images} drawn pictures"
+        root = getattr(self.source, "root", None)
+        return f"data: {title}{f' ({root})' if root else ''}{self.source.detail(self.store)}"
 
     # -- the work --------------------------------------------------------------------------------------
 
@@ -336,4 +338,6 @@ def score_name(seeds: Seeds) -> str:
         return f"Gaussian on {source.boxes_of}" if scores.box_source == "xml" else "Gaussian on body boxes"
     if isinstance(scores, TruthScores):
         return "truth"
-    return f"CAM ({getattr(scores, 'target', '')})"
+    if isinstance(scores, CAM):
+        return f"CAM ({scores.target})"
+    return scores.what or type(scores).__name__

@@ -12,8 +12,6 @@ from seg.store import Store
 from seg.train import Training
 
 __all__ = ["draw_curves", "draw_panel", "export_masks"]
-#: How the names of products begin whose scores are shown, not their masks.
-_SCORES = ("CAM", "Gaussian")
 
 
 def shared_rows(products: Mapping[str, MaskSet]) -> np.ndarray:
@@ -25,15 +23,20 @@ def shared_rows(products: Mapping[str, MaskSet]) -> np.ndarray:
     return shared
 
 
+def shows_scores(name: str) -> bool:
+    """Whether a product is its supervision's scores at the threshold (``CAM (label) >= 0.4``): shown as scores."""
+    return " >= " in name
+
+
 def column_names(products: Mapping[str, MaskSet]) -> list[str]:
     """What a row of pictures shows, in order, the photo first and the truth last."""
-    scores = ["score map"] if any(name.startswith(_SCORES) for name in products) else []
+    scores = ["score map"] if any(map(shows_scores, products)) else []
     return ["photo", *scores, *mask_names(products), "truth"]
 
 
 def mask_names(products: Mapping[str, MaskSet]) -> list[str]:
     """The products that are shown as masks."""
-    return [name for name in products if not name.startswith(_SCORES)]
+    return [name for name in products if not shows_scores(name)]
 
 
 def picture_cells(products: Mapping[str, MaskSet], row: int) -> dict[str, np.ndarray | None]:
@@ -42,7 +45,7 @@ def picture_cells(products: Mapping[str, MaskSet], row: int) -> dict[str, np.nda
     cells: dict[str, np.ndarray | None] = {"photo": np.asarray(data.images[row])}
     for name, masks in products.items():
         position = np.searchsorted(masks.rows, [row])
-        if name.startswith(_SCORES):
+        if shows_scores(name):
             cells["score map"] = masks.scores.at(position)[0]
         else:
             cells[name] = masks.at(position)[0]

@@ -18,6 +18,7 @@ from seg import __version__
 from seg.errors import SegError
 from seg.runtime import Runtime
 from seg.stage import Stage, file_sha256
+from seg.trouble import out_of
 
 log = logging.getLogger(__name__)
 
@@ -172,6 +173,14 @@ class Store:
         return "build", "needs " + ", ".join(missing) + " first" if missing else "not in the store"
 
     def _build(self, stage: Stage, folder: Path) -> None:
+        try:
+            self._make(stage, folder)
+        except Exception as error:
+            if refusal := out_of(error, f"{type(stage).__name__} {stage.key}", self.root):
+                raise refusal from error
+            raise
+
+    def _make(self, stage: Stage, folder: Path) -> None:
         log.log(stage.log_level, "%s %s: building", type(stage).__name__, stage.key)
         self.builds += 1
         started = time.perf_counter()

@@ -120,6 +120,10 @@ def test_select_stands_for_what_a_sweep_chose(tmp_path, capsys):
     blind = [*here, "select_by=held_out_accuracy"]
     assert prepare_arguments(blind) == [*blind, "epoch=9"]
     assert "(by labels)" in capsys.readouterr().out
+    other = tmp_path / "epoch=1..3,threshold=0.1..0.3"  # as sweeps are called; the shell has taken the quotes away
+    other.mkdir()
+    (other / "best.yaml").write_text((tmp_path / "best.yaml").read_text())
+    assert prepare_arguments([f"select={other}", *here[1:]]) == [f"select='{other}'", *prepare_arguments(here)[1:]]
     (tmp_path / "best.yaml").write_text("miou: 3")
     with pytest.raises(SegError, match=r"is not the best\.yaml of a sweep"):
         prepare_arguments(here)

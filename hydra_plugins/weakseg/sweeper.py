@@ -34,9 +34,16 @@ class ResumingSweeper(Sweeper):
         loader = SharingLoader(hydra_context.config_loader)
         self.config = config
         self.hydra_context = HydraContext(config_loader=loader, callbacks=hydra_context.callbacks)
-        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=self.hydra_context, task_function=task_function, config=config
-        )
+        try:
+            self.launcher: Launcher = Plugins.instance().instantiate_launcher(
+                hydra_context=self.hydra_context, task_function=task_function, config=config
+            )
+        except RuntimeError as error:
+            if "Unknown plugin class" not in str(error):
+                raise
+            name = config.hydra.runtime.choices["hydra/launcher"]
+            extra = "ray" if name == "ray" else "sweep"
+            sys.exit(f"error: hydra/launcher={name}: is not installed: pip install 'weakseg[{extra}]'")
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the jobs that are not done; called by Hydra."""

@@ -1,6 +1,7 @@
 """What a job's figures depend on, beside the overrides that its folder is named by."""
 
 import hashlib
+import importlib.util
 import json
 from functools import cache
 from pathlib import Path
@@ -32,7 +33,7 @@ def identity(config: DictConfig) -> str | None:
     except (SegError, OmegaConfBaseException):  # the job itself meets it again, and tells
         return None
     assert isinstance(values, dict)
-    leaves = {k: _content(v) for k, v in _leaves(values) if not is_aside(k)}
+    leaves = {k: _code_of(v) if k.endswith("._target_") else _content(v) for k, v in _leaves(values) if not is_aside(k)}
     text = json.dumps([_code(), source, leaves], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -52,6 +53,18 @@ def _content(value: Any) -> Any:
     except (OSError, ValueError):
         return value
     return file_sha256(Path(value)) if is_file else value
+
+
+def _code_of(target: str) -> Any:
+    """A class by its dotted name; of a user's own the code of its module too."""
+    place = target.rpartition(".")[0]
+    if place.partition(".")[0] == "seg":
+        return target
+    try:
+        spec = importlib.util.find_spec(place)
+    except (ImportError, ValueError):  # the job itself meets it again, and tells
+        return target
+    return [target, _content(spec.origin if spec else None)]
 
 
 @cache

@@ -1,0 +1,29 @@
+"""What a machine runs out of, told in a line: libraries say it in many ways, and at length."""
+
+import errno
+
+from seg.errors import SegError
+
+_MEMORY = ("out of memory", "can't allocate memory", "unable to allocate")
+_SPACE = ("no space left on device", "disk quota exceeded", "pytorchstreamwriter failed writing", "] . unexpected pos ")
+
+
+def out_of(error: BaseException, what: str, store: object) -> SegError | None:
+    """The refusal for an error that means no memory or no space; None if it means something else.
+
+    Args:
+        error: as it was raised. what: was being done. store: where its results go.
+    """
+    said = str(error).lower()
+    if isinstance(error, MemoryError) or any(text in said for text in _MEMORY):
+        first = (str(error).strip().splitlines() or ["MemoryError"])[0][:160]
+        return SegError(
+            f"{what}: out of memory ({first}); lower runtime.batch_size (inference), the training's batch_size, "
+            "or data.size; what was built before is kept"
+        )
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(text in said for text in _SPACE):
+        return SegError(
+            f"{what}: no space left for {store}; make room (python -m seg.store gc removes what no run refers to), "
+            "or choose another store=; what was built before is kept"
+        )
+    return None

@@ -1,0 +1,395 @@
+"""The documentation: its examples run, its commands compose, its links lead somewhere, its keys exist."""
+
+import csv
+import json
+import logging
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from PIL import Image
+
+from seg import run as entrypoint
+from seg import schema
+from seg.cli import CONF, _keys, prepare_arguments
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+EXTENDING = ROOT / "docs/extending.md"
+
+if not EXTENDING.is_file():
+    pytest.skip("docs/ is not part of this copy", allow_module_level=True)
+
+TINY = [
+    "data.prepared.source.images=24",
+    "data.prepared.source.breeds=2",
+    "data.prepared.source.size=48",
+    "data.size=64",
+    "epoch=1",
+    "runtime.accelerator=cpu",
+    "runtime.threads=1",
+    "figures=false",
+]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced code blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def write_examples(folder: Path) -> list[str]:
+    """Copy every block of docs/extending.md that is a file to where its first line says."""
+    written = []
+    for text in [*blocks(EXTENDING, "python"), *blocks(EXTENDING, "yaml")]:
+        named = re.search(r"^# ([\w/]+\.(?:py|yaml))$", text, re.MULTILINE)
+        assert named is not None, text
+        name = named[1]
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        written.append(name)
+    return written
+
+
+# -- the examples of docs/extending.md ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A user's folder with the examples, which is the current one and where Python finds modules."""
+    folder = tmp_path / "mine"
+    names = write_examples(folder)
+    assert {n for n in names if n.endswith(".py")} == {
+        "my_supervision.py",
+        "my_refiner.py",
+        "my_segmenter.py",
+        "my_data.py",
+    }
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
+    before = set(sys.modules)
+    yield folder
+    for name in set(sys.modules) - before:
+        if name.startswith("my_"):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def call(mine: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Any]:
+    """The entrypoint within this process, in the user's folder: exit status and all that it printed."""
+    monkeypatch.setattr(sys, "argv", ["seg.run"])
+    handlers, level = logging.root.handlers[:], logging.root.level
+
+    def run(*arguments: str) -> tuple[int, str]:
+        capfd.readouterr()
+        GlobalHydra.instance().clear()
+        try:
+            entrypoint.main(["--config-dir", "conf", *arguments])
+            status = 0
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        out, err = capfd.readouterr()
+        return status, out + err
+
+    yield run
+    GlobalHydra.instance().clear()
+    for handler in set(logging.root.handlers) - set(handlers):
+        handler.close()
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+
+
+def figures(run: Path) -> dict[tuple[str, str], dict[str, str]]:
+    with (run / "metrics.csv").open() as file:
+        return {(row["stage"], row["split"]): row for row in csv.DictReader(file)}
+
+
+def stored(stage: str) -> list[Path]:
+    return sorted(p for p in Path("outputs/store", stage).glob("*") if p.is_dir())
+
+
+def photos(root: Path) -> None:
+    """A flat folder of 12 pictures of two classes: a bright square on dark noise, with its mask."""
+    rng = np.random.default_rng(0)
+    for part in ("images", "masks"):
+        (root / part).mkdir(parents=True)
+    for number in range(12):
+        name = f"{'cat' if number % 2 else 'dog'}_{number}"
+        image = rng.integers(0, 40, (50, 70, 3), dtype=np.uint8)
+        mask = np.zeros((50, 70), np.uint8)
+        top, left = rng.integers(8, 18, 2)
+        image[top : top + 24, left : left + 30] = 220
+        mask[top : top + 24, left : left + 30] = 255
+        Image.fromarray(image).save(root / f"images/{name}.png")
+        Image.fromarray(mask).save(root / f"masks/{name}.png")
+    (root / "test.txt").write_text("dog_0\ncat_1\n")
+
+
+def test_a_supervision_of_ones_own_as_the_shell_runs_it(mine: Path) -> None:
+    """The one test that starts ``python -m``, which is what finds the module in the current folder."""
+    own = ["supervision=contrast", "threshold=0.5", "hydra.run.dir=out"]
+    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-m", "seg.run", "--config-dir", "conf", *TINY, *own],
+        env=os.environ | {"PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = figures(Path("out"))
+    assert ("contrast to the rim >= 0.5", "trainval") in rows and "CAM" not in done.stdout
+    assert int(rows["seeds", "test"]["images"]) == 8
+    (folder,) = stored("Contrast")
+    scores = np.load(folder / "scores.npy")
+    assert scores.shape == (24, 56, 56) and scores.dtype == np.float16
+    assert scores.max() == 1 and (scores.reshape(24, -1).max(1) == 1).all() and scores.min() >= 0
+    assert not stored("Classifier")
+
+
+def test_the_supervisions_score_and_its_key(mine: Path, call: Callable[..., tuple[int, str]]) -> None:
+    from my_supervision import Contrast  # type: ignore[import-not-found]
+
+    from seg.data.prepared import Pool, Prepared
+    from seg.data.sources import ToyPets
+
+    pool = Pool(data=Prepared(source=ToyPets(), size=64))
+    image = np.full((64, 64, 3), 30, np.uint8)
+    image[20:44, 20:44] = 200
+    score = Contrast(pool=pool, cells=32, rim=3).score(image)
+    assert score[16, 16] == 1 and score[0, 0] < 0.01
+    assert Contrast(pool=pool, rim=3).key != Contrast(pool=pool, rim=4).key
+    assert Contrast(pool=pool, rim=3).key == Contrast(pool=pool, rim=3.0).key
+    status, said = call(*TINY, "-m", "supervision=contrast", "supervision.rim=1..2", "threshold=0.3,0.5")
+    assert status == 0, said
+    assert len(stored("Contrast")) == 2
+    (table,) = Path("outputs/sweeps").rglob("miou_results_all.csv")
+    with table.open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 4 and {row["supervision.rim"] for row in rows} == {"1", "2"}
+    assert all(float(row["miou"]) > 0 for row in rows)
+    # Whoever works on the module gets the sweep's jobs looked at again.
+    again = [*TINY, "-m", "supervision=contrast", "supervision.rim=1..2", "threshold=0.3,0.5", "dry_run=true"]
+    assert "4 jobs, 4 done" in call(*again)[1]
+    Path("my_supervision.py").write_text(Path("my_supervision.py").read_text() + "\n# changed\n")
+    assert "4 jobs, 0 done" in call(*again)[1]
+
+
+def test_a_refiner_of_ones_own(call: Callable[..., tuple[int, str]]) -> None:
+    options = [*TINY, "supervision=contrast", "refiner=smoothed", "hydra.run.dir=out"]
+    status, said = call(*options)
+    assert status == 0, said
+    assert ("refined masks", "test") in figures(Path("out"))
+    (folder,) = stored("Smoothed")
+    smoothed = np.load(folder / "scores.npy").astype(np.float32)
+    assert smoothed.shape == (24, 16, 16)
+    rough = np.load(stored("Contrast")[0] / "scores.npy").astype(np.float32)
+    coarse = rough[:, 1::4, 1::4]
+    assert np.abs(np.diff(smoothed, axis=2)).mean() < 0.7 * np.abs(np.diff(coarse, axis=2)).mean()
+    status, said = call(*options, "refiner.scores.sigma=4")
+    assert status == 0 and len(stored("Smoothed")) == 2 and len(stored("Contrast")) == 1
+
+
+def test_a_segmenter_of_ones_own(call: Callable[..., tuple[int, str]]) -> None:
+    from seg import load_model, predict
+
+    own = ["pipeline=full", "segmenter=tiny", "segmenter.epochs=2", "segmenter.net.width=4"]
+    status, said = call(*TINY, *own, "hydra.run.dir=out")
+    assert status == 0, said
+    assert ("TinyNet prediction", "test") in figures(Path("out"))
+    info = json.loads(Path("out/models/segmenter.json").read_text())
+    assert info["architecture"] == {"_target_": "my_segmenter.TinyNet", "width": 4}
+    model = load_model("out", "cpu")
+    image = np.zeros((40, 30, 3), np.uint8)
+    (mask,) = predict(model, [image])
+    assert mask.shape == (40, 30) and set(np.unique(mask)) <= {0, 1}
+    status, said = call(*TINY, *own, "checkpoints.segmenter=out", "hydra.run.dir=given", "store=other")
+    assert status == 0 and "given, not trained" in said
+    assert figures(Path("given")) == figures(Path("out"))
+    status, said = call(*TINY, *own, "segmenter.net.width=5", "dry_run=true")
+    assert re.search(r"\+ +Segmenter \w+@2 ", said), said
+
+
+def test_a_data_set_of_ones_own_with_all_the_others(call: Callable[..., tuple[int, str]]) -> None:
+    photos(Path("photos"))
+    own = ["data=flat", "data.root=photos", "data.size=64", "supervision=contrast", "refiner=smoothed"]
+    own += ["refiner.scores.sigma=1", "threshold=0.5", "runtime.accelerator=cpu", "figures=false"]
+    status, said = call(*own, "hydra.run.dir=out")
+    assert status == 0, said
+    assert said.splitlines()[0].startswith("data: FlatFolder (photos)")
+    assert "10 trainval + 2 test" in said
+    rows = figures(Path("out"))
+    # A bright square on dark noise is nothing but contrast.
+    assert float(rows["contrast to the rim >= 0.5", "trainval"]["miou"]) > 0.9
+    assert float(rows["refined masks", "test"]["miou"]) > 0.8
+    index = json.loads((stored("Prepared")[0] / "index.json").read_text())
+    assert index["classes"] == ["cat", "dog"] and sum(index["is_test"]) == 2 and all(index["has_truth"])
+    Path("photos/test.txt").write_text("dog_0\n")
+    status, said = call(*own, "hydra.run.dir=other")
+    assert status == 0 and "11 trainval + 1 test" in said and len(stored("Prepared")) == 2
+    Path("photos").rename("moved")
+    status, said = call(*own, "data.root=moved", "dry_run=true")
+    assert re.search(r"= +Prepared ", said), said  # the content is the key, not the place
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (
+            "supervision=contrast supervision._target_=my_supervision.Contrst",
+            "supervision._target_=my_supervision.Contrst: no such class; "
+            "module 'my_supervision' has no attribute 'Contrst'",
+        ),
+        (
+            "supervision=contrast supervision._target_=my_supervison.Contrast",
+            "supervision._target_=my_supervison.Contrast: no such class; No module named 'my_supervison' "
+            "(Python looks in the folder of python -m seg.run, and in those of PYTHONPATH)",
+        ),
+        ("supervision=contrast supervision._target_=broken.Contrast", "broken cannot be imported (NameError: "),
+        ("supervision=contrast supervision.rims=1", "supervision.rims: no such key"),
+        ("supervision=wrong", "supervision.rims: Contrast has no such parameter"),
+        ("supervision=contrast supervision.rim=0", "Contrast.rim=0: must lie in [1, inf)"),
+        ("supervision=contrat", "supervision=contrat: no such choice; there are bbox, body_bbox, cam, contrast, mask"),
+        ("--config-dir cnf", "--config-dir cnf: no such folder; give the one that holds supervision/, data/"),
+        ("data=flat data.root=none", "data.root=none: no images in none/images"),
+    ],
+)
+def test_mistakes_are_one_line(
+    call: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch, arguments: str, expected: str
+) -> None:
+    monkeypatch.setattr("seg.experiment.Experiment.build", lambda _: pytest.fail("it was not refused"))
+    Path("broken.py").write_text("Contrast = Contast\n")
+    good = Path("conf/supervision/contrast.yaml").read_text()
+    Path("conf/supervision/wrong.yaml").write_text(good.replace("rim:", "rims:"))
+    status, said = call(*arguments.split())
+    lines = [line for line in said.splitlines() if line.strip()]
+    assert status != 0 and len(lines) == 1 and lines[0].startswith("error: "), said
+    assert expected in lines[0]
+
+
+# -- all pages ---------------------------------------------------------------------------------------------------
+
+
+def slug(heading: str) -> str:
+    """GitHub's anchor of a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+def links() -> Iterator[Any]:
+    for page in PAGES:
+        text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        for target in dict.fromkeys(re.findall(r"\]\(([^)\s]+)\)", text)):
+            if not re.match(r"[a-z]+:", target):
+                yield pytest.param(page, target, id=f"{page.name}-{target}")
+
+
+@pytest.mark.parametrize(("page", "target"), list(links()))
+def test_links_and_pictures_are_there(page: Path, target: str) -> None:
+    name, _, anchor = target.partition("#")
+    file = (page.parent / name) if name else page
+    assert file.exists(), f"{page.name}: {target}"
+    if anchor:
+        headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+        assert anchor in {slug(h) for h in headings}, f"{page.name}: {target}"
+
+
+def commands() -> list[tuple[str, list[str]]]:
+    """Module and arguments of every ``python -m seg...`` in the fenced blocks, each once."""
+    found: dict[tuple[str, ...], None] = {}
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        names = dict(re.findall(r'`?\b([A-Z])="([^"]*)"`', text))
+        for block in blocks(page, "bash"):
+            for line in block.replace("\\\n", " ").splitlines():
+                for _ in range(2):  # one names another
+                    line = re.sub(r"\$([A-Z])\b", lambda m, names=names: names.get(m[1], m[0]), line)
+                place = re.search(r"(?<![\w-])-m (seg\.\w+)(.*)", line)
+                if place is None:
+                    continue
+                arguments = shlex.split(re.sub(r"<\w+>", "NAME", place[2]), comments=True)
+                arguments = [a for a in arguments if a not in ("&", "...")]
+                choices = [a for a in arguments if "|" in a]
+                for one in choices[0].partition("=")[2].split("|") if choices else [""]:
+                    key = choices[0].partition("=")[0] if choices else ""
+                    found[place[1], *(f"{key}={one}" if a in choices else a for a in arguments)] = None
+    return [(module, list(arguments)) for module, *arguments in found]
+
+
+@pytest.mark.parametrize(("module", "arguments"), commands(), ids=lambda x: " ".join(x) if isinstance(x, list) else x)
+def test_every_command_is_understood(
+    mine: Path, module: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema.register()
+    GlobalHydra.instance().clear()
+    for argument in arguments:
+        if argument.startswith("select="):
+            folder = Path(argument.partition("=")[2])
+            folder.mkdir(parents=True)
+            choice = "{rule: x, overrides: [epoch=2]}"
+            (folder / "best.yaml").write_text(f"miou: {choice}\nheld_out_accuracy: {choice}\n")
+    if module == "seg.run":
+        assert prepare_arguments(arguments)
+    elif module == "seg.predict":
+        from seg.predict import parse
+
+        assert "--help" in arguments or parse(arguments)
+    elif module == "seg.store":
+        from seg.store_cli import _parser
+
+        options = [f"--{x}" if x.startswith(("store=", "outputs=")) else x for x in arguments]
+        assert _parser().parse_args(options).do
+    else:
+        pytest.fail(f"{module}: a tool that this test does not know")
+
+
+def test_the_commands_were_found() -> None:
+    assert len(commands()) > 20 and {m for m, _ in commands()} >= {"seg.run", "seg.predict", "seg.store"}
+
+
+@cache
+def known_keys() -> frozenset[str]:
+    """Dotted keys of the config under any choice, and those of the launchers."""
+    from hydra.core.config_store import ConfigStore
+
+    schema.register()
+    GlobalHydra.instance().clear()
+    out: set[str] = set()
+    choices = [
+        f"{path.parent.name}={path.stem}"
+        for path in CONF.glob("*/*.yaml")
+        if path.parent.name not in ("hydra", "sweep", "pipeline")
+    ]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        for choice in choices:
+            cfg = compose("config", [choice], return_hydra_config=choice.startswith("runtime"))
+            out |= {".".join(k) for k in _keys(cfg)}
+    for path in CONF.glob("hydra/launcher/*.yaml"):
+        out |= {f"hydra.launcher.{'.'.join(k)}" for k in leaves(yaml.safe_load(path.read_text()))}
+    assert ConfigStore.instance()
+    return frozenset(out)
+
+
+def leaves(node: Any) -> Iterator[tuple[str, ...]]:
+    for key, value in node.items() if isinstance(node, dict) else ():
+        yield (key,)
+        yield from ((key, *rest) for rest in leaves(value))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_every_key_that_is_named_exists(page: Path) -> None:
+    text = re.sub(r"^```(python|text)\n.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    named = set(re.findall(r"(?<![\w./$<-])\+?([a-z]\w*(?:\.\w+)+)=", text))
+    own = {"supervision.rim", "supervision.cells", "refiner.scores.sigma", "supervision.rims"}  # of docs/extending.md
+    assert named - known_keys() - (own if page == EXTENDING else set()) == set()
