@@ -278,7 +278,7 @@ class Experiment:
             count = export_masks(folder / "masks", masks, self.store, self.cfg.export.format or "png255", names)
             log.info("masks: %s (%d files)", folder / "masks", count)
         log.info("\n%s\n", format_table(self.rows) if self.rows or not masks else without_figures(masks, picture))
-        for path in (picture, curves, page, folder / "metrics.csv"):
+        for path in (picture, curves, page, folder / "metrics.csv" if self.rows else None):
             if path is not None:
                 log.info("%s", path)
 
