@@ -184,7 +184,7 @@ class Experiment:
 
     def plan(self) -> str:
         """What a run would do, as a tree in lines."""
-        lines = [f"data: {type(self.source).__name__}; store: {self.store.root}"]
+        lines = [self.heading(), f"store: {self.store.root}"]
         for planned in self.store.plan(self.products):
             mark = {"built": "=", "build": "+", "extend": "+", "on the fly": ".", "above": "^"}[planned.status]
             name = type(planned.stage).__name__
