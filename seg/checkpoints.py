@@ -39,7 +39,11 @@ def find_checkpoint(path: Path, role: str, epoch: int) -> Path:
         if (m := re.search(r"epoch[_-]?0*(\d+)\.(?:pth|pt|safetensors)$", file.name))
     }
     if epoch not in found:
-        have = ", ".join(map(str, sorted(found))) or "none"
+        have = ", ".join(map(str, sorted(found)))
+        if not have:
+            raise SegError(
+                f"checkpoints.{role}={path}: a folder with neither models/{role}.safetensors nor ...epochN.pth"
+            )
         raise SegError(f"epoch={epoch}: the folder checkpoints.{role}={path} lacks it; it has epochs: {have}")
     return found[epoch]
 

@@ -1,6 +1,5 @@
 """The command line before Hydra reads it: spans, sweeps, one clear line for what Hydra would refuse at length."""
 
-import difflib
 import os
 import re
 import warnings
@@ -142,6 +141,7 @@ def check_overrides(overrides: list[str], multirun: bool = False) -> "Plan":
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    from seg.nearest import below_null
     from seg.sweep.plan import choices_of, make_plan
 
     try:
@@ -162,7 +162,7 @@ def check_overrides(overrides: list[str], multirun: bool = False) -> "Plan":
     except (HydraException, OmegaConfBaseException) as error:
         raise SegError(explain(error, overrides)) from error
     except AssertionError as error:  # what OmegaConf says of a key below a null, as of segmenter=none
-        raise SegError(_below_null(overrides) or str(error)) from error
+        raise SegError(below_null(overrides) or str(error)) from error
     validate_tree(cfg, overrides)
     return plan
 
@@ -193,6 +193,8 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
     Args:
         error: what they raised. overrides: as typed; the groups among them decide which keys there are.
     """
+    from seg.nearest import nearest
+
     text = str(error)
     cause = f"{text} {error.__cause__ or ''}"
     if found := re.search(r"In '[^']*': Could not find '([^']+)'", text) or re.search(
@@ -208,69 +210,13 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
     if found := re.search(r"Could not override '([^']+)'", text):
         key = found.group(1)
         if "is not in struct" in cause or "not in '" in cause:
-            return f"{key}: no such key{_nearest(key, overrides)}; --cfg job shows them all"
+            return f"{key}: no such key{nearest(key, overrides)}; --cfg job shows them all"
         detail = str(error.__cause__ or text).splitlines()[0]
         return f"{key}: {detail}"
     if found := re.fullmatch(r"Error merging override (\S+)", text.strip()):
         return f"{found.group(1)}: {str(error.__cause__).splitlines()[0] if error.__cause__ else 'not allowed'}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return " ".join(lines[:2])
-
-
-def _below_null(overrides: Sequence[str]) -> str:
-    """The refusal of the keys of a group whose choice is to have none."""
-    keys = [override.partition("=")[0].lstrip("+~") for override in overrides]
-    wrong = [key for key in keys if "." in key and (CONF / key.partition(".")[0] / "none.yaml").is_file()]
-    return f"{wrong[0]}: no such key{_nearest(wrong[0], [])}; --cfg job shows them all" if wrong else ""
-
-
-def _nearest(key: str, overrides: Sequence[str]) -> str:
-    from hydra import compose, initialize_config_dir
-    from hydra.errors import HydraException
-
-    if elsewhere := _choices_with(key):
-        return f" here; {' and '.join(elsewhere)} {'have' if len(elsewhere) > 1 else 'has'} it"
-    groups = {p.name for p in CONF.iterdir() if p.is_dir()}
-    # Of several choices of a sweep the first: what its keys are called is a guess anyway.
-    chosen = [o.partition(",")[0] for o in overrides if o.partition("=")[0] in groups]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        try:
-            cfg = compose("config", chosen)
-        except HydraException:
-            cfg = compose("config")
-        keys = [".".join(k) for k in _keys(cfg)]
-    close = difflib.get_close_matches(key, keys, 1, 0.5) or [k for k in keys if k.endswith(f".{key}")][:1]
-    return f", did you mean {close[0]}?" if close else ""
-
-
-def _choices_with(key: str) -> list[str]:
-    """The choices of the key's group (``data=image_folder``) whose own files have such a key."""
-    import yaml
-
-    group, _, rest = key.partition(".")
-    out = []
-    for path in sorted((CONF / group).glob("*.yaml")) if rest else []:
-        content = yaml.safe_load(path.read_text())
-        node: Any = content
-        # A file with @package _global_ begins at the root, the others at their group.
-        for part in (key if group in content else rest).split("."):
-            node = node[part] if isinstance(node, dict) and part in node else _choices_with
-        if node is not _choices_with:
-            out.append(f"{group}={path.stem}")
-    return out
-
-
-def _keys(node: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    from omegaconf import DictConfig
-
-    if not isinstance(node, DictConfig):
-        return [path]
-    out = [path] if path else []
-    for key in node:
-        # Values that point elsewhere are not followed: they are set where they stand.
-        value = None if node._get_node(key) is None else node._get_node(key)
-        out += _keys(value, (*path, str(key))) if isinstance(value, DictConfig) else [(*path, str(key))]
-    return out
 
 
 def validate_tree(cfg: Any, overrides: list[str]) -> None:
@@ -289,6 +235,7 @@ def validate_tree(cfg: Any, overrides: list[str]) -> None:
 
     from omegaconf import OmegaConf
 
+    from seg.nearest import nearest
     from seg.schema import Config
 
     unknown = [str(k) for k in cfg if k not in {"hydra", *(f.name for f in dataclasses.fields(Config))}]
@@ -299,7 +246,7 @@ def validate_tree(cfg: Any, overrides: list[str]) -> None:
             if parent is not None and "_target_" not in parent:
                 unknown.append(key.lstrip("+"))
     if unknown:
-        raise SegError(f"{', '.join(unknown)}: no such key{_nearest(unknown[0], overrides)}; --cfg job shows them all")
+        raise SegError(f"{', '.join(unknown)}: no such key{nearest(unknown[0], overrides)}; --cfg job shows them all")
 
 
 def writable(folder: Path) -> bool:

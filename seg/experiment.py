@@ -202,7 +202,7 @@ class Experiment:
 
     def plan(self) -> str:
         """What a run would do, as a tree in lines."""
-        lines = [f"data: {type(self.source).__name__}; store: {self.store.root}"]
+        lines = [self.heading(), f"store: {self.store.root}"]
         for planned in self.store.plan(self.products):
             mark = {"built": "=", "build": "+", "extend": "+", "on the fly": ".", "above": "^"}[planned.status]
             name = type(planned.stage).__name__
@@ -297,7 +297,7 @@ class Experiment:
             count = export_masks(folder / "masks", masks, self.store, self.cfg.export.format or "png255", names)
             log.info("masks: %s (%d files)", folder / "masks", count)
         log.info("\n%s\n", format_table(self.rows) if self.rows or not masks else without_figures(masks, picture))
-        for path in (picture, curves, page, folder / "metrics.csv"):
+        for path in (picture, curves, page, folder / "metrics.csv" if self.rows else None):
             if path is not None:
                 log.info("%s", path)
 

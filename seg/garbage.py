@@ -8,6 +8,7 @@ from pathlib import Path
 
 from seg.errors import SegError
 from seg.inventory import Product, is_busy, leftovers, locked, plain, products, size_of
+from seg.run_folders import REFUSED
 from seg.store import read_json
 
 
@@ -110,6 +111,8 @@ def references(run: Path) -> set[str]:
         raise SegError("metrics.json is damaged") from error
     if "products" in header:
         return {plain(name) for name in header["products"]}
+    if not header and (run / REFUSED).is_file():
+        return set()
     if not config.is_file():
         if header:
             raise SegError("an older version made it, and it has no .hydra/config.yaml")

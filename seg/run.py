@@ -44,21 +44,23 @@ def run(cfg: DictConfig, folder: Path | None, store: "Store | None" = None, figu
     """
     from seg.experiment import Experiment
     from seg.models import in_sweep
-    from seg.run_folders import remember_run
+    from seg.run_folders import refusing, remember_run
     from seg.tracking.run import tracking
 
-    experiment = Experiment.from_config(cfg, store)
-    _refuse_loners(experiment.store.runtime.processes)
-    if not cfg.dry_run and not experiment.store.runtime.leads:
-        # One of several processes that train together, and not the first: it helps to build.
+    with refusing(folder):
+        experiment = Experiment.from_config(cfg, store)
+        _refuse_loners(experiment.store.runtime.processes)
         experiment.acquire()
+        # One of several processes that train together, and not the first, helps to build and no more.
+        helps = not cfg.dry_run and not experiment.store.runtime.leads
+        if folder is not None and not cfg.dry_run and not helps:
+            experiment.check(folder)
+    if helps:
         experiment.build()
         return experiment
-    experiment.acquire()
     if cfg.dry_run or folder is None:
         print(experiment.plan())
         return experiment
-    experiment.check(folder)
     # A sweep's jobs lie in one folder: that is enough to find them again.
     remember_run(experiment.store.root, Path(HydraConfig.get().sweep.dir) if in_sweep() else folder)
     log.info(experiment.heading())

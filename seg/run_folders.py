@@ -1,11 +1,16 @@
-"""A store's list of the folders of the runs that used it, wherever they are: what they need is no garbage."""
+"""What runs leave for ``python -m seg.store gc``: a list of their folders in the store, and a mark of the refused."""
 
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from seg.errors import SegError
 
 #: In the store: a line per folder of a run, or of a whole sweep.
 LIST = "runs.txt"
+
+#: In the folder of a run that was refused before it made anything: why.
+REFUSED = "refused.txt"
 
 
 def remember_run(root: Path, folder: Path) -> None:
@@ -29,6 +34,22 @@ def outermost(folders: Iterable[Path]) -> list[Path]:
     """The folders that lie in no other of them, each once."""
     places = {folder.resolve(): folder for folder in reversed(list(folders))}
     return [folder for place, folder in reversed(places.items()) if not places.keys() & set(place.parents)]
+
+
+@contextmanager
+def refusing(folder: Path | None) -> Iterator[None]:
+    """Mark a run's folder (where Hydra has made one) if the run is refused in the block; else take a mark away."""
+    if folder is None or not (folder / ".hydra").is_dir():
+        folder = None
+    try:
+        yield
+    except SegError as error:
+        if folder is not None:
+            with suppress(OSError):
+                (folder / REFUSED).write_text(f"{error}\n", encoding="utf-8")
+        raise
+    if folder is not None:
+        (folder / REFUSED).unlink(missing_ok=True)
 
 
 def _lines(root: Path) -> list[str]:

@@ -272,6 +272,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
     tmp = path.with_name(f"{path.name}.{token}.tmp")
     try:
         yield tmp
+        # Some writers (safetensors) make files for their owner alone; a store and its models are for others too.
+        umask = os.umask(0)
+        os.umask(umask)
+        with suppress(OSError):  # a link to somebody else's file
+            tmp.chmod(0o666 & ~umask)
         os.replace(tmp, path)
     finally:
         tmp.unlink(missing_ok=True)

@@ -398,6 +398,10 @@ def test_own_photos_with_masks_and_boxes(call: Callable[..., tuple[int, str]], p
         Image.fromarray(truth).save(root / f"masks/cat{number}.png")
     (root / "boxes.csv").write_text("".join(f"cat{i}.png,20,10,45,30\n" for i in range(1, 6)))
     options = [*OWN, f"data.root={root}", "threshold=0.5", "evaluation.panel=1"]
+    before = files(root)
+    status, said = call(*options, "pipeline=bbox", "dry_run=true")
+    assert status == 0 and f"({root}): 5 images of 1 class, masks for 5 in {root}/masks, boxes for 5 in {root}" in said
+    assert files(Path.cwd()) == set() and files(root) == before
     status, said = call(*options, "pipeline=bbox", "supervision.scale=3", "export.format=coco_rle")
     assert status == 0, said
     with Path("out/metrics.csv").open() as file:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import torch
 
 from seg.errors import SegError
 from seg.stage import Stage, param
@@ -160,6 +161,17 @@ def test_only_so_many_products_are_kept_open(new_store: Store, monkeypatch: pyte
     for n in (1, 2, 1, 3, 1, 2):
         assert new_store.get(Number(number=n)) == n
     assert [c for c in calls if c.startswith("load")] == ["load 1", "load 2", "load 3", "load 2"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+def test_what_a_writer_keeps_to_itself_is_for_others_too(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    with atomic_path(tmp_path / "weights.safetensors") as tmp:
+        save_file({"a": torch.zeros(1)}, tmp)
+        tmp.chmod(0o600)  # as some versions of safetensors leave it
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "weights.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_atomic_path(tmp_path: Path) -> None:

@@ -397,16 +397,17 @@ def test_what_a_run_refers_to_is_what_it_finds_again(tmp_path: Path, monkeypatch
     options = [f"data.prepared.source.{x}" for x in TINY]
     options += ["data.size=64", "epoch=1", "runtime.threads=1", "runtime.accelerator=cpu", "figures=false"]
 
-    def run(*more: str) -> str:
+    def run(*more: str, refused: bool = False) -> str:
+        own = options if not refused else options[len(TINY) :]
         done = subprocess.run(
-            [sys.executable, "-m", "seg.run", *options, *more],
+            [sys.executable, "-m", "seg.run", *own, *more],
             env=os.environ | {"PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
             check=False,
             timeout=300,
         )
-        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.returncode == (1 if refused else 0), done.stdout + done.stderr
         return done.stdout
 
     run("hydra.run.dir=outputs/runs/a")
@@ -428,9 +429,14 @@ def test_what_a_run_refers_to_is_what_it_finds_again(tmp_path: Path, monkeypatch
     assert main(["gc", "--yes"]) == 1
     path.unlink()
     # Another threshold needs nothing but other figures; a run that is refused needs nothing.
+    run("hydra.run.dir=outputs/runs/b", "data=image_folder", "data.root=nowhere", refused=True)
+    assert "no such folder" in Path("outputs/runs/b/refused.txt").read_text()
+    assert references(Path("outputs/runs/b")) == set()
     run("hydra.run.dir=outputs/runs/b", "threshold=0.3")
+    assert not Path("outputs/runs/b/refused.txt").exists()
+    run("hydra.run.dir=outputs/runs/d", "data=image_folder", "data.root=nowhere", refused=True)
     shutil.rmtree("outputs/runs/a")
-    assert find_runs([Path("outputs")], store) == [Path("outputs/runs/b").resolve()]
+    assert find_runs([Path("outputs")], store) == [Path(f"outputs/runs/{x}").resolve() for x in "bd"]
     assert main(["gc", "--yes"]) == 0
     left = {x.name for x in products(store)}
     assert {x.partition("/")[0] for x in everything - left} == {"Evaluated"}
