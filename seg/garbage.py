@@ -8,7 +8,7 @@ from pathlib import Path
 
 from seg.errors import SegError
 from seg.inventory import Product, is_busy, leftovers, locked, plain, products, size_of
-from seg.run_folders import REFUSED
+from seg.run_folders import RECORD, REFUSED
 from seg.store import read_json
 
 
@@ -92,7 +92,7 @@ def find_runs(outputs: Iterable[Path], root: Path) -> list[Path]:
     for top in outputs:
         for place, folders, files in os.walk(top, followlinks=False):
             folder = Path(place)
-            if "metrics.json" in files or (folder / ".hydra" / "config.yaml").is_file():
+            if {"metrics.json", RECORD} & set(files) or (folder / ".hydra" / "config.yaml").is_file():
                 out.add(folder.resolve())
             folders[:] = [x for x in folders if x not in (".hydra", "masks") and (folder / x).resolve() != store]
     return sorted(out)
@@ -114,6 +114,8 @@ def references(run: Path) -> set[str]:
     if not header and (run / REFUSED).is_file():
         return set()
     if not config.is_file():
+        if record := read_json(run / RECORD):
+            return {plain(name) for name in record.get("products", [])}
         if header:
             raise SegError("an older version made it, and it has no .hydra/config.yaml")
         return set()

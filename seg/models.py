@@ -71,15 +71,21 @@ def save_models(
 
 
 def _write_weights(stage: "Training", path: Path, store: Store) -> None:
+    from safetensors import safe_open
     from safetensors.torch import save_file
 
-    model: nn.Module = store.get(stage)
-    plain = to_plain(model)
+    store.ensure(stage)
+    stored = store.folder(stage) / stage.file_name
+    with safe_open(stored, "pt") as file:
+        # The network itself knows whether these are the wrapper's names; it is not made to find that they are not.
+        may_be_wrapped = all(name.startswith("model.") for name in file.keys())  # noqa: SIM118
     with atomic_path(path) as tmp:
-        if plain.keys() != model.state_dict().keys():
-            save_file(plain, tmp)
-            return
-        stored = store.folder(stage) / stage.file_name
+        if may_be_wrapped:
+            model: nn.Module = store.get(stage)
+            plain = to_plain(model)
+            if plain.keys() != model.state_dict().keys():
+                save_file(plain, tmp)
+                return
         try:
             os.link(stored, tmp)
         except OSError:  # another file system, or one without links

@@ -278,10 +278,12 @@ def _shorten(text: str, limit: int) -> str:
 
 def _save(figure: "Figure", path: Path) -> Path:
     """PNG in one step, with a palette of 256 colours if it would be large without."""
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png")
-    image = Image.open(drawn).convert("RGB")
-    image.save(small := io.BytesIO(), format="PNG", optimize=True)
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    image.save(small := io.BytesIO(), format="PNG")
     if small.tell() > PALETTE_ABOVE:
         palette = image.quantize(256, Image.Quantize.MEDIANCUT)
         palette = image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)

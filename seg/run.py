@@ -44,7 +44,7 @@ def run(cfg: DictConfig, folder: Path | None, store: "Store | None" = None, figu
     """
     from seg.experiment import Experiment
     from seg.models import in_sweep
-    from seg.run_folders import refusing, remember_run
+    from seg.run_folders import refusing, remember_products, remember_run
     from seg.tracking.run import tracking
 
     with refusing(folder):
@@ -61,8 +61,12 @@ def run(cfg: DictConfig, folder: Path | None, store: "Store | None" = None, figu
     if cfg.dry_run or folder is None:
         print(experiment.plan())
         return experiment
-    # A sweep's jobs lie in one folder: that is enough to find them again.
-    remember_run(experiment.store.root, Path(HydraConfig.get().sweep.dir) if in_sweep() else folder)
+    if in_sweep():
+        # The jobs lie in one folder: that is enough to find them again. They have no .hydra/config.yaml.
+        remember_run(experiment.store.root, Path(HydraConfig.get().sweep.dir))
+        remember_products(folder, experiment.stored_products())
+    else:
+        remember_run(experiment.store.root, folder)
     log.info(experiment.heading())
     with tracking(experiment, folder):
         experiment.build()

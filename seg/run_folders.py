@@ -1,13 +1,17 @@
 """What runs leave for ``python -m seg.store gc``: a list of their folders in the store, and a mark of the refused."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from seg.errors import SegError
+from seg.store import write_json
 
 #: In the store: a line per folder of a run, or of a whole sweep.
 LIST = "runs.txt"
+
+#: In the folder of a sweep's job: its row, or while it runs (and if it failed) what it needs.
+RECORD = "job.json"
 
 #: In the folder of a run that was refused before it made anything: why.
 REFUSED = "refused.txt"
@@ -28,6 +32,12 @@ def remembered_runs(root: Path) -> tuple[list[Path], list[Path]]:
     """The folders on the list: those that are there, and those that are not any more."""
     folders = [Path(line) for line in dict.fromkeys(_lines(root))]
     return [x for x in folders if x.is_dir()], [x for x in folders if not x.is_dir()]
+
+
+def remember_products(folder: Path, names: Sequence[str]) -> None:
+    """Write down what a sweep's job is about to build or to use, as ``Stage/product``, in its record."""
+    with suppress(OSError):
+        write_json(folder / RECORD, {"products": list(names)})
 
 
 def outermost(folders: Iterable[Path]) -> list[Path]:

@@ -22,7 +22,8 @@ from PIL import Image
 
 from seg import run as entrypoint
 from seg import schema
-from seg.cli import CONF, _keys, prepare_arguments
+from seg.cli import CONF, prepare_arguments
+from seg.nearest import _keys
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -14,7 +14,7 @@ import pytest
 
 from seg.garbage import find_garbage, find_runs, references, remove
 from seg.inventory import find, leftovers, problems, products
-from seg.run_folders import outermost, remember_run, remembered_runs
+from seg.run_folders import outermost, remember_products, remember_run, remembered_runs
 from seg.stage import Stage, param
 from seg.store import Store, read_json, write_json
 from seg.store_cli import main
@@ -380,6 +380,14 @@ def test_gc_finds_runs_wherever_they_are(filled: Store, capsys: pytest.CaptureFi
     shutil.rmtree("outputs/runs")
     assert main(["gc", "--yes"]) == 0
     assert names(filled) == kept
+
+
+def test_a_job_of_a_sweep_that_did_not_end_keeps_what_it_was_at(filled: Store) -> None:
+    folder = Path("outputs/sweeps/cam/x/epoch=1")
+    folder.mkdir(parents=True)
+    remember_products(folder, [name(Number(number=3)), name(Double(of=Number(number=3)))])
+    assert main(["gc", "--yes"]) == 0
+    assert names(filled) == {name(Double(of=Number(number=3))), name(Number(number=3))}
 
 
 def test_the_outermost_folders() -> None:

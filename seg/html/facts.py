@@ -43,9 +43,10 @@ def differences(cfg: DictConfig, overrides: Sequence[str]) -> list[tuple[str, st
     # An application has its own already, with the same folder.
     running = GlobalHydra.instance().is_initialized()
     with nullcontext() if running else initialize_config_dir(str(CONF), version_base="1.3"):
-        usual = _leaves(compose("config", chosen))
-        plain = {} if not chosen else _choices([])
-        own = _choices(chosen) if chosen else {}
+        composed = compose("config", chosen, return_hydra_config=True)
+        usual = _leaves(composed)
+        plain = _choices(compose("config", return_hydra_config=True)) if chosen else {}
+        own = _choices(composed) if chosen else {}
     out = [(group, plain.get(group, ""), name) for group, name in own.items() if plain.get(group) != name]
     found = _leaves(cfg)
     for key in [*found, *(k for k in usual if k not in found)]:
@@ -59,10 +60,7 @@ def _group(override: str) -> str:
     return override.partition("=")[0].lstrip("+")
 
 
-def _choices(overrides: list[str]) -> dict[str, str]:
-    from hydra import compose
-
-    cfg = compose("config", overrides, return_hydra_config=True)
+def _choices(cfg: DictConfig) -> dict[str, str]:
     return {str(k): str(v) for k, v in cfg.hydra.runtime.choices.items() if not str(k).startswith("hydra")}
 
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from seg.errors import SegError
-from seg.store import Store, write_json
+from seg.run_folders import RECORD
+from seg.store import Store, read_json, write_json
 from seg.sweep.progress import show
-from seg.sweep.results import RECORD, Results, Row, Session
+from seg.sweep.results import Results, Row, Session
 
 if TYPE_CHECKING:
     from seg.experiment import Experiment
@@ -52,7 +53,10 @@ def run_sweep_job(cfg: DictConfig, hydra_cfg: Any) -> Row:
         (folder / "error.txt").unlink(missing_ok=True)
     row["seconds"] = round(time.perf_counter() - started, 3)
     identity = session.identities.get(name) if session else None
-    write_json(folder / RECORD, {"identity": identity, "overrides": list(hydra_cfg.overrides.task), "row": row})
+    record = {"identity": identity, "overrides": list(hydra_cfg.overrides.task), "row": row}
+    if row["status"] != "ok":  # else metrics.json tells what it needs
+        record["products"] = (read_json(folder / RECORD) or {}).get("products", [])
+    write_json(folder / RECORD, record)
     rows = Results(sweep, swept).add(row)
     show(row, swept, session.progress(rows) if session else str(len(rows)))
     return row

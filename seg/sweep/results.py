@@ -17,7 +17,6 @@ from seg.store import atomic_path, read_json, write_json
 Row = dict[str, Any]
 
 CSV = "miou_results_all.csv"
-RECORD = "job.json"
 
 #: Columns after the swept keys.
 COLUMNS = (

@@ -12,11 +12,12 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from seg.errors import SegError
+from seg.run_folders import RECORD
 from seg.store import read_json
 from seg.sweep.identity import identity
 from seg.sweep.plan import Job, Plan, make_plan
 from seg.sweep.progress import watching
-from seg.sweep.results import RECORD, Results, Row, Session
+from seg.sweep.results import Results, Row, Session
 from seg.tracking.sweep import SweepTracking
 
 
