@@ -150,9 +150,11 @@ def test_a_second_run_builds_nothing_and_says_the_same(
     status, said = call(*TINY, *AFFINITY, *UNET, f"store={store}", "hydra.run.dir=out")
     assert status == 0 and "building" not in said, said
     after = {p: p.stat().st_mtime_ns for p in store.rglob("*") if p.is_file()}
-    assert {p: t for p, t in after.items() if p.suffix != ".lock"} == {
-        p: t for p, t in before.items() if p.suffix != ".lock"
+    listed = store / "runs.txt"  # says that there was another run, and where; all else is as it was
+    assert {p: t for p, t in after.items() if p.suffix != ".lock" and p != listed} == {
+        p: t for p, t in before.items() if p.suffix != ".lock" and p != listed
     }
+    assert listed.read_text().splitlines() == [str(folder / "out"), str(Path("out").resolve())]
     assert Path("out/metrics.csv").read_bytes() == (folder / "out/metrics.csv").read_bytes()
 
 

@@ -205,6 +205,8 @@ def test_a_change_of_code_or_data_looks_at_every_job_again(swept, monkeypatch):
     assert "2 jobs, 0 done before" in sweep(here, *command)[1]
     assert "2 jobs, 2 done before" in sweep(here, *command)[1]
     monkeypatch.setattr("seg.sweep.identity._code", lambda: "another")
+    # The folder that was given belongs to the command that goes on with it.
+    assert "hydra.sweep.dir=code" in (here / "code/report.html").read_text()
     status, printed = sweep(here, *command)
     assert status == 0 and "2 jobs, 0 done before" in printed
 
@@ -405,7 +407,9 @@ def test_a_sweep_without_a_truth_leaves_the_pictures(tmp_path, photos):
     assert not (folder / "best.yaml").exists() and not list(folder.glob("*/panel.png"))
     # Done jobs are not taken for done where the pictures that they could still give are asked for.
     status, printed = sweep(tmp_path, *blind, "figures=true")
-    assert status == 0 and len(list(folder.glob("*/panel.png"))) == 2
+    assert status == 0 and len(list(folder.glob("*/panel.png"))) == 2 and "draws them" not in printed
+    page = (folder / "report.html").read_text()
+    assert "The best is marked" not in page and "hydra.sweep.dir" not in page
     assert "2 jobs, 2 done before" in sweep(tmp_path, *blind, "figures=true")[1]
 
 

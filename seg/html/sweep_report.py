@@ -1,5 +1,6 @@
 """``report.html`` of a sweep: its table, its picture, links to its runs."""
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from seg.sweep.results import Row, number
 
 #: Rows of the table at most; the CSV has them all.
 MOST_ROWS = 5000
+
+_FOLDER = "hydra.sweep.dir="
 
 
 def write_sweep_report(
@@ -74,10 +77,14 @@ def _command(folder: Path) -> str | None:
     from omegaconf import OmegaConf
 
     try:
-        given = OmegaConf.select(OmegaConf.load(folder / "multirun.yaml"), "hydra.overrides.task") or []
+        written = OmegaConf.load(folder / "multirun.yaml")
     except FileNotFoundError:
         return None
-    return command(["-m", *(_short(str(override)) for override in given)])
+    given = [_short(str(override)) for override in OmegaConf.select(written, "hydra.overrides.task") or []]
+    # Without the folder that was given it would be another sweep; the usual ones have the name of the sweep.
+    own = [str(x) for x in OmegaConf.select(written, "hydra.overrides.hydra") or [] if str(x).startswith(_FOLDER)]
+    own = [x for x in own if not re.fullmatch(r"outputs/sweeps/[^/]+/[^/]+", x.removeprefix(_FOLDER).strip("'"))]
+    return command(["-m", *given, *own])
 
 
 def _short(override: str) -> str:

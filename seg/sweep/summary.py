@@ -123,9 +123,10 @@ def describe_best(swept: Sequence[str], rows: Sequence[Row], best: Row) -> list[
 
 def _unmeasured(folder: Path, swept: Sequence[str], rows: Sequence[Row]) -> list[str]:
     """What is left to choose by where no image has a truth."""
+    drawn = all((folder / str(row["folder"]) / "panel.png").is_file() for row in rows)
     lines = [
         "nothing was measured: no image that gets a mask has a truth, so no job is the best; compare the jobs' "
-        f"pictures in {folder} (figures=true with the same command draws them)"
+        f"pictures in {folder}" + ("" if drawn else " (figures=true with the same command draws them)")
     ]
     blind = without_masks(swept, rows)
     if blind is not None:
