@@ -320,6 +320,7 @@ def fit(stage: Training, folder: Path, store: Store) -> None:
 def _resume(stage: Training, folder: Path, model: "nn.Module", store: Store) -> tuple[int, float, dict[str, Any]]:
     """Load the newest state of ``folder`` into ``model``: epochs done, seconds spent, the state."""
     import torch
+    from safetensors.torch import load_file
 
     manifest = read_json(folder / "manifest.json") or {}
     if not manifest.get("epochs_done") or not (folder / "state.pt").is_file():
@@ -328,15 +329,17 @@ def _resume(stage: Training, folder: Path, model: "nn.Module", store: Store) -> 
     # The manifest is written after the state; a kill between the two leaves the state one epoch ahead,
     # and that epoch is trained again from the weights of the one before only if its state is lost.
     done = int(state["epoch"])
-    if done >= stage.wanted:
-        # The state is beyond the wanted epoch, whose weights are gone: only a new start leads to them.
+    newest = folder / f"epoch_{done:03d}.safetensors"
+    if done >= stage.wanted or not (newest.is_file() or "model" in state):
+        # Weights are gone, and the state is of the wanted epoch or beyond it: only a new start leads to them.
         log.warning("%s: %s is missing; training anew", type(stage).__name__, folder / stage.file_name)
         if store.runtime.leads:
             (folder / "manifest.json").unlink()
         return 0, 0.0, {}
     if done > manifest["epochs_done"] and store.runtime.leads:
         store.write_manifest(stage, folder, float(manifest["seconds"]), {"epochs_done": done})
-    model.load_state_dict(state["model"])
+    # States of before had the weights in them too.
+    model.load_state_dict(state["model"] if "model" in state else load_file(newest))
     log.info("%s: going on after epoch %d", type(stage).__name__, done)
     return done, float(manifest["seconds"]), state
 
@@ -367,7 +370,7 @@ def _save(
     with atomic_path(path) as tmp:
         frame.to_csv(tmp, index=False)
     with atomic_path(folder / "state.pt") as tmp:
-        torch.save({"epoch": epoch, "model": weights, "optimizer": optimizer.state_dict()}, tmp)
+        torch.save({"epoch": epoch, "optimizer": optimizer.state_dict()}, tmp)
     store.write_manifest(stage, folder, seconds, {"epochs_done": epoch})
     if stage.keep == "last":
         (folder / f"epoch_{epoch - 1:03d}.safetensors").unlink(missing_ok=True)
