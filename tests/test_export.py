@@ -118,7 +118,7 @@ def test_coco_decoded_is_the_mask(masks: MaskSet, new_store: Store, tmp_path: Pa
 
 
 def test_pycocotools_reads_it() -> None:
-    tools = pytest.importorskip("pycocotools.mask", reason="pycocotools is no dependency")
+    tools = pytest.importorskip("pycocotools.mask", reason="pycocotools is not installed (the extra test)")
     rng = np.random.default_rng(0)
     mask = rng.random((13, 17)) > 0.6
     rle = tools.frPyObjects({"size": [13, 17], "counts": run_lengths(mask)}, 13, 17)
