@@ -62,5 +62,5 @@ def run(lab: Lab) -> Iterator[Row]:
             base,
             Goal("speed", 0.8) if i == fastest else None,
             note=f"{len(photos)} images, {len(trimaps)} trimaps, {lab.data_note()}; {workers} threads on both sides "
-            f"(PyTorch {threads}); ours also scales to {prepared.size} px, packs the truth at full size as PNG, writes",
+            f"(PyTorch {threads}); ours also scales to {prepared.size} px with antialiasing, and writes",
         )
