@@ -31,10 +31,7 @@ def instantiate(cfg: DictConfig, key: str, made: dict[str, Any] | None = None) -
         SegError: for keys that a stage does not have, and values it refuses, naming the config key; all together.
     """
     maker = _Maker(cfg, {} if made is None else made)
-    try:
-        value = maker.reference(key)
-    except OmegaConfBaseException as error:
-        raise SegError(f"{key}: {str(error).splitlines()[0]}") from error
+    value = maker.reference(key)
     if maker.problems:
         raise SegError("; ".join(sorted(set(maker.problems))))
     return value
@@ -48,10 +45,13 @@ class _Maker:
 
     def reference(self, key: str) -> Any:
         if key not in self.made:
-            node = OmegaConf.select(self.cfg, key, default=_ABSENT, throw_on_missing=True)
+            try:
+                node = _plain(OmegaConf.select(self.cfg, key, default=_ABSENT, throw_on_missing=True))
+            except OmegaConfBaseException as error:
+                raise SegError(f"{key}: {str(error).splitlines()[0]}") from error
             if node is _ABSENT:
                 raise SegError(f"{key}: no such key; --cfg job shows them all")
-            self.made[key] = self.make(_plain(node), key)
+            self.made[key] = self.make(node, key)
         return self.made[key]
 
     def make(self, value: Any, path: str) -> Any:
@@ -83,7 +83,10 @@ class _Maker:
             self.problems.append(f"{path}: {error}")
 
     def make_resolved(self, path: str) -> Any:
-        value = OmegaConf.select(self.cfg, path, throw_on_missing=True)
+        try:
+            value = OmegaConf.select(self.cfg, path, throw_on_missing=True)
+        except OmegaConfBaseException as error:
+            raise SegError(f"{path}: {str(error).splitlines()[0]}") from error
         return OmegaConf.to_container(value, resolve=True) if isinstance(value, Container) else value
 
     def find(self, target: str, path: str) -> Any:

@@ -89,6 +89,12 @@ def _hydra_main(cfg: DictConfig) -> Any:
         # Hydra would print a traceback for it; here the message is all there is to say.
         log.error("error: %s", error)
         sys.exit(1)
+    if cfg.runtime.devices * cfg.runtime.num_nodes > 1:
+        import torch.distributed
+
+        # Left to the end of the interpreter, its threads sometimes outlive what they need and abort the process.
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
     return None
 
 
