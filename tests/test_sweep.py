@@ -1,10 +1,7 @@
 """Sweeps from the command line to the table, for real on drawn pictures, under the launchers too."""
 
-import contextlib
 import csv
-import io
 import json
-import logging
 import os
 import re
 import signal
@@ -20,8 +17,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from PIL import Image
+from within import call as sweep
 
-from seg import run as entrypoint
 from seg.cli import CONF
 from seg.errors import SegError
 from seg.evaluate import Confusion, Metrics
@@ -47,28 +44,6 @@ TINY = [
     "runtime.accelerator=cpu",
 ]
 GRID = ["epoch=1..2", "threshold=0.1..0.9"]
-
-
-def sweep(folder: Path, *arguments: str) -> tuple[int, str]:
-    """Run the entrypoint in ``folder`` within this process: exit status, and what it printed."""
-    handlers, level = logging.root.handlers[:], logging.root.level
-    argv, printed = sys.argv, io.StringIO()
-    sys.argv = ["seg.run"]
-    GlobalHydra.instance().clear()
-    with contextlib.chdir(folder), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-        try:
-            entrypoint.main(list(arguments))
-            status = 0
-        except SystemExit as stop:
-            status = stop.code if isinstance(stop.code, int) else 1
-            printed.write("" if isinstance(stop.code, int | None) else str(stop.code))
-    sys.argv = argv
-    GlobalHydra.instance().clear()
-    # Hydra sets logging up for the whole process.
-    logging.root.handlers[:], train = handlers, logging.getLogger("seg.train")
-    logging.root.setLevel(level)
-    train.handlers[:], train.propagate = [], True
-    return status, printed.getvalue()
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:

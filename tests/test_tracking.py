@@ -1,10 +1,7 @@
 """What trackers are told, read back with each library's own reader; and what must not happen because of them."""
 
-import contextlib
 import csv
-import io
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -16,8 +13,8 @@ import pandas as pd
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from within import call
 
-from seg import run as entrypoint
 from seg.cli import CONF
 from seg.errors import SegError
 from seg.experiment import Experiment
@@ -41,27 +38,6 @@ TINY = [
 ]
 ONE = [*TINY, "epoch=2", "threshold=0.5", "figures=false"]
 GRID = ["-m", *TINY, "epoch=1..2", "threshold=0.4,0.5"]
-
-
-def call(folder: Path, *arguments: str) -> tuple[int, str]:
-    """Run the entrypoint in ``folder`` within this process: exit status, and what it printed."""
-    handlers, level = logging.root.handlers[:], logging.root.level
-    argv, printed = sys.argv, io.StringIO()
-    sys.argv = ["seg.run"]
-    GlobalHydra.instance().clear()
-    with contextlib.chdir(folder), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-        try:
-            entrypoint.main(list(arguments))
-            status = 0
-        except SystemExit as stop:
-            status = stop.code if isinstance(stop.code, int) else 1
-            printed.write("" if isinstance(stop.code, int | None) else str(stop.code))
-    sys.argv = argv
-    GlobalHydra.instance().clear()
-    logging.root.handlers[:], train = handlers, logging.getLogger("seg.train")
-    logging.root.setLevel(level)
-    train.handlers[:], train.propagate = [], True
-    return status, printed.getvalue()
 
 
 @pytest.fixture(scope="module")

@@ -222,14 +222,8 @@ def _decode(record: Record, size: int) -> tuple[np.ndarray, np.ndarray, tuple[in
     try:
         original, resized = decode_trimap(record.trimap, hw, record.codes, photo)
     except SegError as error:
-        return (
-            image,
-            unknown,
-            hw,
-            (b"", None),
-            (*quirks, f"{kind} that cannot be read (image used without)"),
-            str(error),
-        )
+        quirks = (*quirks, f"{kind} that cannot be read (image used without)")
+        return image, unknown, hw, (b"", None), quirks, str(error)
     if resized:
         quirks = (*quirks, f"{kind} of another size than their image, resized")
     if kind == "masks" and (original == 255).any():
@@ -260,7 +254,7 @@ def _pack(path: Path, original: np.ndarray, codes: Codes) -> _Packed:
 class _RowsFile:
     """An ``.npy`` file of uint8 rows, written one after the other: how many they are is only known at the end.
 
-    Not a memory-mapped array, each page of which faults once: writing 100 MB takes ten times as long that way.
+    Not a memory-mapped array, each page of which would fault once.
     """
 
     def __init__(self, file: BinaryIO, shape: tuple[int, ...]) -> None:

@@ -112,13 +112,15 @@ def describe_best(swept: Sequence[str], rows: Sequence[Row], best: Row) -> list[
         f"fg {number(best['iou_foreground']):.4f}; {best['images']} {best['split']} images)"
     )
     lines = [f"best: {cell}  {figures}", f"  by the {_rule(best)}"]
+    return lines + _blind_choice("without masks (select_by=held_out_accuracy)", swept, rows)
+
+
+def _blind_choice(said: str, swept: Sequence[str], rows: Sequence[Row]) -> list[str]:
+    """The choice that needs no masks in a line, or none."""
     blind = without_masks(swept, rows)
-    if blind is not None:
-        lines.append(
-            f"  without masks (select_by=held_out_accuracy): {' '.join(blind['overrides'])}  "
-            f"accuracy {blind['held_out_accuracy']:.4f}"
-        )
-    return lines
+    if blind is None:
+        return []
+    return [f"  {said}: {' '.join(blind['overrides'])}  accuracy {blind['held_out_accuracy']:.4f}"]
 
 
 def _unmeasured(folder: Path, swept: Sequence[str], rows: Sequence[Row]) -> list[str]:
@@ -128,13 +130,7 @@ def _unmeasured(folder: Path, swept: Sequence[str], rows: Sequence[Row]) -> list
         "nothing was measured: no image that gets a mask has a truth, so no job is the best; compare the jobs' "
         f"pictures in {folder}" + ("" if drawn else " (figures=true with the same command draws them)")
     ]
-    blind = without_masks(swept, rows)
-    if blind is not None:
-        lines.append(
-            f"  the classifier's best on held-out images: {' '.join(blind['overrides'])}  "
-            f"accuracy {blind['held_out_accuracy']:.4f}"
-        )
-    return lines
+    return lines + _blind_choice("the classifier's best on held-out images", swept, rows)
 
 
 def _failures(swept: Sequence[str], failed: Sequence[Mapping[str, Any]]) -> list[str]:
