@@ -8,21 +8,21 @@ masks = predict(model, "photos/")  # uint8 (H, W) each, 0 background, 1 foregrou
 
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from seg.models import load_model as load_model
-    from seg.prediction import predict as predict
+from seg.version import __version__ as __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from seg.models.load import load_model as load_model
+    from seg.models.predictor import predict as predict
 
 
 def __getattr__(name: str) -> Any:
     """PyTorch is imported when it is asked for, not with the package."""
     if name == "load_model":
-        from seg.models import load_model
+        from seg.models.load import load_model
 
         return load_model
     if name == "predict":
-        from seg.prediction import predict
+        from seg.models.predictor import predict
 
         return predict
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,14 +1,14 @@
 """The command line before Hydra reads it: spans, sweeps, one clear line for what Hydra would refuse at length."""
 
-import os
 import re
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seg.config.spans import expand_arguments
 from seg.errors import SegError
-from seg.spans import expand_arguments
 
 if TYPE_CHECKING:
     from seg.sweep.plan import Plan
@@ -27,32 +27,53 @@ def prepare_arguments(arguments: list[str]) -> list[str]:
 
     Returns:
         The same with spans as lists of choices, with what ``select=`` stands for, and with what Hydra has to
-        be told for a dry run that leaves no trace and for a sweep that can be found again.
+        be told for a dry run that leaves no trace and for a sweep that prints little.
 
     Raises:
-        SegError: for a span, a key, a group or a value that is refused, or a sweep's folder that can't be
-            written to.
+        SegError: for a span, a key, a group or a value that is refused.
     """
     if any(a in ("-h", "--help", "--hydra-help", "--version") or a.startswith("--info") for a in arguments):
         return arguments
-    # Hydra's parser wants the flag before or after all overrides; a sweep of conf/sweep/ implies it.
+    # Hydra's parser wants the flag before or after all overrides.
     flags = [a for a in arguments if a in ("-m", "--multirun")]
-    typed = [_quoted(a) for a in arguments if a not in flags]
-    multirun = bool(flags) or any(a.startswith("sweep=") and a != "sweep=none" for a in typed)
+    typed = [_quoted(renamed(a)) for a in arguments if a not in flags]
     # Our launcher configs set other resources in the plugins' own, and Hydra would rather see another name.
     warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/.*is validated against ConfigStore schema")
     arguments = expand_arguments(typed + _selected(typed))
+    overrides = own_folders([a for a in arguments if "=" in a and not a.startswith("-")], arguments)
+    multirun, plan = check_overrides(overrides, bool(flags))
     if not multirun and (changed := [old for old, new in zip(typed, arguments, strict=False) if old != new]):
         raise SegError(f"{changed[0]}: a span is a sweep; add -m")
-    overrides = own_folders([a for a in arguments if "=" in a and not a.startswith("-")], arguments)
-    plan = check_overrides(overrides, multirun)
     if multirun:
+        quiet = [f"hydra/{kind}_logging" for kind in ("hydra", "job") if f"hydra/{kind}_logging" not in plan.fixed]
         shown = any(a in ("--cfg", "-c", "--shell-completion", "-sc") for a in arguments)
-        return ["-m", *arguments, *([] if shown else _sweep_arguments(plan))]
+        return [*flags, *arguments, *([] if shown else [f"{key}=weakseg_sweep" for key in quiet])]
     if any(re.fullmatch(r"dry_run=['\"]?(true|yes|on|1)['\"]?", a.lower()) for a in overrides):
         # Hydra makes the run's folder before the job can object; this one exists already.
         return [*arguments, "hydra.run.dir=.", "hydra.output_subdir=null", "hydra/job_logging=stdout"]
     return arguments
+
+
+#: Keys of before, by their first words, and what they are called now.
+_RENAMED = {
+    "runtime.precision": "precision",
+    "data.boxes.threshold": "threshold",
+    "data.boxes.refined_threshold": "data.refine.threshold",
+    "data.boxes.scale": "supervision.scale",
+    "data.boxes.clip": "supervision.clip",
+    "data.boxes.test_images": "supervision.test_images",
+    "data.boxes": "data.refine",
+}
+
+
+def renamed(argument: str) -> str:
+    """An argument whose key has another name now, under that name; it is said aloud."""
+    key, equals, value = argument.partition("=")
+    for old, new in _RENAMED.items():
+        if equals and (key == old or key.startswith(f"{old}.")):
+            print(f"{key} is {new}{key.removeprefix(old)} now", file=sys.stderr, flush=True)
+            return f"{new}{key.removeprefix(old)}={value}"
+    return argument
 
 
 def own_folders(overrides: list[str], arguments: Sequence[str]) -> list[str]:
@@ -110,27 +131,14 @@ def _selected(arguments: list[str]) -> list[str]:
     return overrides
 
 
-def _sweep_arguments(plan: "Plan") -> list[str]:
-    """Where a sweep's results go, and how little it prints, unless that was given."""
-    from seg.sweep.plan import sweep_folder
-
-    given = plan.fixed.get("hydra.sweep.dir")
-    folder = Path(given.strip("'\"")) if given else sweep_folder(plan)
-    if "$" not in str(folder) and not writable(folder):
-        raise SegError(f"{folder}: cannot be written to; choose another with hydra.sweep.dir=")
-    extra = {
-        "hydra.sweep.dir": f"'{folder.as_posix()}'",
-        "hydra/hydra_logging": "weakseg_sweep",
-        "hydra/job_logging": "weakseg_sweep",
-    }
-    return [f"{key}={value}" for key, value in extra.items() if key not in plan.fixed]
-
-
-def check_overrides(overrides: list[str], multirun: bool = False) -> "Plan":
+def check_overrides(overrides: list[str], multirun: bool = False) -> tuple[bool, "Plan"]:
     """Compose the config once, to turn Hydra's many-line refusals into one line; in a sweep, try every value.
 
+    Args:
+        overrides: with spans as choices. multirun: whether ``-m`` was typed; ``sweep=`` may ask for it too.
+
     Returns:
-        The jobs; one if it is no sweep.
+        Whether it is a sweep, and its jobs.
 
     Raises:
         SegError: naming the override that is wrong, with the nearest that would be right.
@@ -139,23 +147,25 @@ def check_overrides(overrides: list[str], multirun: bool = False) -> "Plan":
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
+    from hydra.types import RunMode
     from omegaconf.errors import OmegaConfBaseException
 
-    from seg.nearest import below_null
+    from seg.config.nearest import below_null
     from seg.sweep.plan import choices_of, make_plan
 
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             loader = GlobalHydra.instance().config_loader()
+            parsed = OverridesParser.create(config_loader=loader).parse_overrides(overrides)
             firsts: dict[str, str] = {}
-            for override in OverridesParser.create(config_loader=loader).parse_overrides(overrides):
+            for override in parsed:
                 text = override.input_line or ""
-                if override.is_sweep_override():
-                    if not multirun:
-                        raise SegError(f"{text}: several values are a sweep; add -m")
-                    text = f"{text.split('=', 1)[0]}={choices_of(override)[0]}"
-                firsts[text.split("=", 1)[0]] = text
+                key = text.split("=", 1)[0]
+                firsts[key] = f"{key}={choices_of(override)[0]}" if override.is_sweep_override() else text
             cfg = compose("config", list(firsts.values()), return_hydra_config=True)
+            multirun = multirun or cfg.hydra.mode == RunMode.MULTIRUN
+            if several := [o.input_line for o in parsed if o.is_sweep_override() and not multirun]:
+                raise SegError(f"{several[0]}: several values are a sweep; add -m")
             params = (cfg.hydra.sweeper.get("params") or {}) if multirun else {}
             plan = make_plan(params, overrides, loader, str(cfg.hydra.runtime.choices.pipeline))
             _check_values(plan, cfg, firsts, frozenset(loader.list_groups("")))
@@ -164,7 +174,7 @@ def check_overrides(overrides: list[str], multirun: bool = False) -> "Plan":
     except AssertionError as error:  # what OmegaConf says of a key below a null, as of segmenter=none
         raise SegError(below_null(overrides) or str(error)) from error
     validate_tree(cfg, overrides)
-    return plan
+    return multirun, plan
 
 
 def _check_values(plan: "Plan", cfg: Any, firsts: dict[str, str], groups: frozenset[str]) -> None:
@@ -193,7 +203,7 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
     Args:
         error: what they raised. overrides: as typed; the groups among them decide which keys there are.
     """
-    from seg.nearest import nearest
+    from seg.config.nearest import nearest
 
     text = str(error)
     cause = f"{text} {error.__cause__ or ''}"
@@ -231,26 +241,16 @@ def validate_tree(cfg: Any, overrides: list[str]) -> None:
     Raises:
         SegError: naming every such key.
     """
-    import dataclasses
-
     from omegaconf import OmegaConf
 
-    from seg.nearest import nearest
-    from seg.schema import Config
+    from seg.config.nearest import nearest
 
-    unknown = [str(k) for k in cfg if k not in {"hydra", *(f.name for f in dataclasses.fields(Config))}]
+    unknown = []
     for override in overrides:
         key = override.partition("=")[0]
-        if key.startswith("+") and "/" not in key and not key.lstrip("+").startswith("hydra."):
+        if key.startswith("+") and "/" not in key and not re.match(r"\+*(hydra|chain)\.", key):
             parent = OmegaConf.select(cfg, key.lstrip("+").rpartition(".")[0]) if "." in key else None
             if parent is not None and "_target_" not in parent:
                 unknown.append(key.lstrip("+"))
     if unknown:
         raise SegError(f"{', '.join(unknown)}: no such key{nearest(unknown[0], overrides)}; --cfg job shows them all")
-
-
-def writable(folder: Path) -> bool:
-    """Whether files can be made in ``folder``, or it can be made."""
-    while not folder.exists():
-        folder = folder.parent
-    return folder.is_dir() and os.access(folder, os.W_OK)

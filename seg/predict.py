@@ -11,15 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from seg.cli import writable
 from seg.errors import SegError
-from seg.stage import coerce
-from seg.store import atomic_path, read_json, write_json
+from seg.files import atomic_path, read_json, writable, write_json
+from seg.store.parameters import coerce
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from seg.models import Model
+    from seg.models.load import Model
 
 HELP = """weakseg: masks of images with a trained segmenter.
 python -m seg.predict model=RUN_FOLDER|FILE images=FILE|FOLDER|'GLOB' out=FOLDER [key=value ...]
@@ -114,9 +113,9 @@ def run(request: Request) -> list[str]:
     Raises:
         SegError: for a model, images or a folder that can't be used, before any work.
     """
-    from seg.models import load_model
-    from seg.prediction import find_images, predict_each
-    from seg.runtime import Runtime
+    from seg.models.load import load_model
+    from seg.models.predictor import find_images, predict_each
+    from seg.store import Runtime
 
     out = Path(request.out)
     if not writable(out):
@@ -130,7 +129,7 @@ def run(request: Request) -> list[str]:
         todo = [(path, targets) for path, targets in todo if not all(t.exists() for t in targets.values())]
     skipped = len(found) - len(todo)
     bad = []
-    _ = runtime.device  # which sets the number of threads
+    runtime.start()
     results = predict_each(
         model, [path for path, _ in todo], batch_size=request.batch_size, workers=runtime.worker_count
     )
@@ -150,7 +149,7 @@ def run(request: Request) -> list[str]:
 
 def _remember(request: Request, model: "Model", out: Path) -> None:
     """One folder holds the results of one model: what is skipped has to be what would have been made."""
-    from seg.prediction import MARK
+    from seg.models.predictor import MARK
 
     mark = out / MARK
     now = {"model": model.sha256, **{k: getattr(request, k) for k in ("threshold", "format")}}
@@ -181,8 +180,8 @@ def _write(request: Request, photo: Path, scores: "np.ndarray", targets: dict[st
     from PIL import Image
 
     from seg.data.decode import decode_image
-    from seg.pictures import COLOURS, overlay
-    from seg.seeds import threshold_scores
+    from seg.masks import threshold_scores
+    from seg.report.pictures import COLOURS, overlay
 
     mask = threshold_scores(scores, request.threshold, request.threshold)
     made = {}
@@ -220,7 +219,7 @@ class _CallableModule(types.ModuleType):
     """``seg.predict`` names this module as well as the function of ``from seg import predict``."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        from seg.prediction import predict
+        from seg.models.predictor import predict
 
         return predict(*args, **kwargs)
 

@@ -7,83 +7,34 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from seg import schema
-from seg.cli import CONF, prepare_arguments, writable
+from seg.cli import prepare_arguments
+from seg.config import schema
+from seg.config.paths import CONF
+from seg.config.process import current_job, in_sweep
 from seg.errors import SegError
-
-if TYPE_CHECKING:
-    from seg.experiment import Experiment
-    from seg.store import Store
+from seg.files import writable
+from seg.sweep import plan  # noqa: F401  the resolver of hydra.sweep.dir
 
 log = logging.getLogger("seg")
 
 schema.register()
 
 
-def run(cfg: DictConfig, folder: Path | None, store: "Store | None" = None, figures: bool = True) -> "Experiment":
-    """Run the pipeline that ``cfg`` describes.
-
-    Args:
-        cfg: the composed config.
-        folder: where figures, pictures and exports go; None for a dry run.
-        store: where products are kept, if several runs of this process share one; else the config says.
-        figures: whether to draw the panel and the curves, and to write report.html.
-
-    Returns:
-        The experiment, its stages built and its rows measured.
-
-    Raises:
-        SegError: for bad input, before any long work where that can be known.
-    """
-    from seg.experiment import Experiment
-    from seg.models import in_sweep
-    from seg.run_folders import refusing, remember_products, remember_run
-    from seg.tracking.run import tracking
-
-    with refusing(folder):
-        experiment = Experiment.from_config(cfg, store)
-        _refuse_loners(experiment.store.runtime.processes)
-        experiment.acquire()
-        # One of several processes that train together, and not the first, helps to build and no more.
-        helps = not cfg.dry_run and not experiment.store.runtime.leads
-        if folder is not None and not cfg.dry_run and not helps:
-            experiment.check(folder)
-    if helps:
-        experiment.build()
-        return experiment
-    if cfg.dry_run or folder is None:
-        print(experiment.plan())
-        return experiment
-    if in_sweep():
-        # The jobs lie in one folder: that is enough to find them again. They have no .hydra/config.yaml.
-        remember_run(experiment.store.root, Path(HydraConfig.get().sweep.dir))
-        remember_products(folder, experiment.stored_products())
-    else:
-        remember_run(experiment.store.root, folder)
-    log.info(experiment.heading())
-    with tracking(experiment, folder):
-        experiment.build()
-        experiment.measure()
-        experiment.report(folder, figures)
-    return experiment
-
-
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def _hydra_main(cfg: DictConfig) -> Any:
-    hydra_cfg = HydraConfig.get()
-    if hydra_cfg.mode == RunMode.MULTIRUN:
-        from seg.sweep.job import run_sweep_job
+    if in_sweep():
+        from seg.sweep.job import SweepTask
 
-        return run_sweep_job(cfg, hydra_cfg)
-    folder = None if cfg.dry_run else Path(hydra_cfg.runtime.output_dir)
+        return SweepTask()(cfg)  # of another sweeper than ours, which brings a task of its own
+    folder = None if cfg.dry_run else current_job().folder
     try:
+        from seg.pipeline import run
+
         run(cfg, folder, figures=cfg.figures is not False)
     except SegError as error:
         # Hydra would print a traceback for it; here the message is all there is to say.
@@ -105,16 +56,6 @@ def _check_folders(arguments: list[str]) -> None:
         place = Path(value.strip("'\"").partition("${")[0])
         if not writable(place):
             raise SegError(f"{place}: cannot be written to; choose another with {key}=")
-
-
-def _refuse_loners(processes: int) -> None:
-    """Refuse processes that were started together without being told of each other: each would do all the work."""
-    started = int(os.environ.get("WORLD_SIZE", "1"))
-    if processes == 1 < started:
-        raise SegError(
-            f"{started} processes were started together, but runtime.devices x runtime.num_nodes is 1: "
-            f"add runtime.devices={started} (per machine) and runtime.num_nodes"
-        )
 
 
 def _follow(arguments: list[str]) -> list[str]:

@@ -17,8 +17,7 @@ from PIL import Image
 
 from seg.data.prepared import Pool, Prepared, PreparedData
 from seg.data.sources import ToyPets
-from seg.runtime import Runtime
-from seg.store import Store
+from seg.store import Runtime, Store
 from seg.supervision.classifier import Classifier
 
 torch.set_num_threads(1)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from seg import schema
 from seg.cli import prepare_arguments
+from seg.config import schema
 from seg.errors import SegError
 
 schema.register()

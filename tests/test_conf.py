@@ -12,14 +12,14 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from seg import schema
-from seg.cli import CONF
+from seg.config import schema
+from seg.config.paths import CONF
 from seg.data.image_folder import ImageFolder
 from seg.data.sources import OxfordPet, ToyPets
 from seg.experiment import KEYS, Experiment
 from seg.refiner.affinity import Refined, Unrefined
-from seg.runtime import Runtime
-from seg.segmenter.segmenter import Predicted
+from seg.segmenter.predicted import Predicted
+from seg.store import Runtime
 from seg.supervision.bbox import BoxScores
 from seg.supervision.cam import CAM
 from seg.supervision.mask import TruthScores

@@ -21,9 +21,10 @@ from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
 from seg import run as entrypoint
-from seg import schema
-from seg.cli import CONF, prepare_arguments
-from seg.nearest import _keys
+from seg.cli import prepare_arguments
+from seg.config import schema
+from seg.config.nearest import _keys
+from seg.config.paths import CONF
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -347,7 +348,7 @@ def test_every_command_is_understood(
 
         assert "--help" in arguments or parse(arguments)
     elif module == "seg.store":
-        from seg.store_cli import _parser
+        from seg.store.__main__ import _parser
 
         options = [f"--{x}" if x.startswith(("store=", "outputs=")) else x for x in arguments]
         assert _parser().parse_args(options).do

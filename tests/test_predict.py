@@ -12,11 +12,13 @@ from PIL import Image
 
 from seg.data.prepared import Pool, Prepared, PreparedData
 from seg.errors import SegError
-from seg.models import Model, load_model, save_models
-from seg.prediction import find_images, predict, predict_each
-from seg.seeds import Seeds
-from seg.segmenter.networks import PlainUNet
-from seg.segmenter.segmenter import Predicted, Segmenter
+from seg.masks import Seeds
+from seg.models.predictor import find_images, predict, predict_each
+from seg.models.load import Model, load_model
+from seg.models.save import save_models
+from seg.segmenter.architectures import PlainUNet
+from seg.segmenter.predicted import Predicted
+from seg.segmenter.segmenter import Segmenter
 from seg.store import Store
 from seg.supervision.mask import TruthScores
 

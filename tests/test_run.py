@@ -17,8 +17,8 @@ from hydra.core.global_hydra import GlobalHydra
 from PIL import Image
 
 from seg import run as entrypoint
-from seg.backbones import make_classifier
-from seg.pictures import panel_size
+from seg.nets.backbones import make_classifier
+from seg.report.pictures import panel_size
 
 TINY = [
     "data.prepared.source.images=24",
@@ -238,7 +238,7 @@ def refused(said: str) -> str:
         ("runtime.precision=7-bit", "precision='7-bit': must be one of 32-true"),
         ("classifier.lr=0", "lr=0"),
         ("supervision.scales=2", "must be a list, like [2]"),
-        ("seeds._target_=seg.seeds.Sedes", "_target_=seg.seeds.Sedes: no such class"),
+        ("seeds._target_=seg.masks.Sedes", "_target_=seg.masks.Sedes: no such class"),
         ("backbone=resnet81", "did you mean"),
         ("backbone=alexnet", "CAM needs global average pooling"),
         ("pipeline=cam_affinity refiner.scores.affinity.strides=[3]", "wants levels of stride [3]"),

@@ -19,18 +19,18 @@ from omegaconf import OmegaConf
 from PIL import Image
 from within import call as sweep
 
-from seg.cli import CONF
+from seg.config.paths import CONF
 from seg.errors import SegError
-from seg.evaluate import Confusion, Metrics
+from seg.evaluation.metrics import Confusion, Metrics
+from seg.evaluation.table import headline
 from seg.experiment import Experiment
-from seg.seeds import MaskSet, Seeds
+from seg.masks import MaskSet, Seeds
 from seg.sweep.figure import choose_axes, draw_sweep
 from seg.sweep.identity import identity
-from seg.sweep.job import headline
-from seg.sweep.loader import SharingLoader
 from seg.sweep.plan import Job, make_plan
 from seg.sweep.results import Results, Session
 from seg.sweep.run import parallel_jobs, shared_threads, spread
+from seg.sweep.shared_config import SharingLoader
 from seg.sweep.summary import best_row, without_masks
 
 ROOT = Path(__file__).parents[1]

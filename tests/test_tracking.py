@@ -15,10 +15,10 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from within import call
 
-from seg.cli import CONF
+from seg.config.paths import CONF
+from seg.config.process import in_sweep
 from seg.errors import SegError
 from seg.experiment import Experiment
-from seg.models import in_sweep
 from seg.sweep.identity import identity
 from seg.sweep.plan import make_plan
 from seg.tracking.base import plain_name
@@ -244,7 +244,7 @@ def test_mlflow_that_can_make_no_file_ends_nothing(
     here: Path, runs: Callable[..., list[Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("seg.tracking.mlflow_runs._PATIENCE", 0.1)
-    monkeypatch.setattr("seg.cli.writable", lambda folder: True)  # as on a file system that lies about it
+    monkeypatch.setattr("seg.files.writable", lambda folder: True)  # as on a file system that lies about it
     (here / "locked.lock").mkdir(exist_ok=True)  # no lock file can be made in its place
     status, printed = call(here, *ONE, "tracker=mlflow", "tracker.mlflow.uri=locked", "hydra.run.dir=unlocked")
     assert status == 0, printed

@@ -18,8 +18,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from seg.errors import SegError
-from seg.stage import param
-from seg.store import Store
+from seg.store import Store, param
 from seg.train import Training, epoch_batches, schedule_factor
 
 

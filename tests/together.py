@@ -7,8 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from seg.runtime import Runtime
-from seg.store import Store
+from seg.store import Runtime, Store
 from seg.train import Training
 
 

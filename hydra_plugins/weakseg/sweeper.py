@@ -29,14 +29,15 @@ class ResumingSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra."""
-        from seg.sweep.loader import SharingLoader
+        from seg.sweep.job import Shared, SweepTask
+        from seg.sweep.shared_config import SharedConfigs
 
-        loader = SharingLoader(hydra_context.config_loader)
-        self.config = config
+        loader = SharedConfigs(hydra_context.config_loader)
+        self.config, self.shared = config, Shared()
         self.hydra_context = HydraContext(config_loader=loader, callbacks=hydra_context.callbacks)
         try:
             self.launcher: Launcher = Plugins.instance().instantiate_launcher(
-                hydra_context=self.hydra_context, task_function=task_function, config=config
+                hydra_context=self.hydra_context, task_function=SweepTask(self.shared), config=config
             )
         except RuntimeError as error:
             if "Unknown plugin class" not in str(error):

@@ -12,10 +12,9 @@ from seg.data.decode import image_size
 from seg.data.findings import Findings
 from seg.data.folder_layout import Names, Parts, draw_test_images, find_parts, image_ids
 from seg.data.layout import content_fingerprint
-from seg.data.sources import Source, remembered
+from seg.data.sources import Source
 from seg.errors import SegError
-from seg.stage import param
-from seg.store import Store
+from seg.store import Products, param
 
 # Tools write boxes that are rounded, or that count the last pixel in.
 _TOLERANCE = 1.0
@@ -63,7 +62,7 @@ class ImageFolder(Source):
         if self.masks is True:
             raise SegError("data.masks=true: give the folder of the masks, null to look in data.root, or false")
 
-    def detail(self, store: Store) -> str:
+    def detail(self, store: Products) -> str:
         """What was found: nothing lies beside the photos without being named, and nothing is taken for granted."""
         dataset: Dataset = store.get(self)
         records, parts = dataset.records, self.parts
@@ -75,7 +74,7 @@ class ImageFolder(Source):
         how = f"in {parts.test_list}" if parts.test_list else f"drawn (test_share={self.test_share:g})"
         return ": " + ", ".join([*said, f"test images {how}"])
 
-    def check(self, store: Store) -> None:
+    def check(self, store: Products) -> None:
         """Refuse folders, lists and boxes that can't be used."""
         store.get(self)
 
@@ -90,12 +89,8 @@ class ImageFolder(Source):
     def fingerprint(self) -> str:
         """Hash of the names and contents of all files."""
         cache = Path(self.cache) if self.cache else None
-        parts = self.parts
-        place = str(parts.root.resolve())
-        asked = "\0".join(str(p and p.resolve()) for p in (parts.masks_folder, parts.boxes, parts.test_list))
-        return remembered(
-            f"{place}\0{asked}",
-            lambda: content_fingerprint(place, parts.content(), cache, write=not self.read_only),
+        return content_fingerprint(
+            str(self.parts.root.resolve()), self.parts.content(), cache, write=not self.read_only
         )
 
     def params(self) -> dict[str, Any]:
@@ -109,7 +104,7 @@ class ImageFolder(Source):
                 out |= {"split_seed": self.split_seed}
         return out
 
-    def load(self, path: Path, store: Store) -> Dataset:
+    def load(self, path: Path, store: Products) -> Dataset:
         """Read names, lists and boxes; of images with boxes the sizes."""
         parts, found = self.parts, Findings()
         for sentence, skipped in parts.skipped.items():
@@ -141,8 +136,7 @@ class ImageFolder(Source):
             codes: Codes = self.mask_codes if truth else "trimap"
             records.append(Record(image_id, file, label, split, truth, boxes.get(image_id, ()), codes))
         records.sort(key=lambda record: record.split == "test")
-        title = f"{self.title} ({self.root})"
-        return Dataset(title, tuple(classes), tuple(records), found.quirks, False, found.examples, parts.root)
+        return Dataset(self.title, tuple(classes), tuple(records), found.quirks, False, found.examples, parts.root)
 
     def _test(self, parts: Parts, ids: dict[str, str], names: Names) -> set[str]:
         if parts.test_list is None:

@@ -4,13 +4,11 @@ import io
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -18,8 +16,8 @@ from seg.data.dataset import Codes, Dataset, Record
 from seg.data.decode import decode_image, decode_trimap, image_quirks, to_truth
 from seg.data.sources import Source
 from seg.errors import SegError
-from seg.stage import Stage, param
-from seg.store import Store, write_json
+from seg.files import rows_file, write_json
+from seg.store import Products, Stage, param
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +101,7 @@ class Prepared(Stage):
         if self.size % 32:
             raise SegError(f"data.size={self.size}: must be a multiple of 32, such as {self.size // 32 * 32 + 32}")
 
-    def build(self, out: Path, store: Store) -> dict[str, Any]:
+    def build(self, out: Path, store: Products) -> dict[str, Any]:
         """Decode with a pool of threads (Pillow lets go of the interpreter lock while it decodes)."""
         dataset: Dataset = store.get(self.source)
         quirks = Counter(dataset.quirks)
@@ -122,8 +120,8 @@ class Prepared(Stage):
                 return record, error
 
         with (
-            _rows_file(out / "images.npy", (s, s, 3)) as images,
-            _rows_file(out / "truth.npy", (s, s)) as truth,
+            rows_file(out / "images.npy", np.uint8) as images,
+            rows_file(out / "truth.npy", np.uint8) as truth,
             ThreadPoolExecutor(store.runtime.worker_count) as pool,
         ):
             results = store.runtime.bar(pool.map(one, dataset.records), "decoding", n)
@@ -133,8 +131,8 @@ class Prepared(Stage):
                     log.warning("data: skipped: %s", result)
                     continue
                 image, target, hw, packed, met, trouble = result
-                images.write(image)
-                truth.write(target)
+                images.write(image[None])
+                truth.write(target[None])
                 if trouble:
                     untrue.append(trouble)
                     log.warning("data: image used without its truth: %s", trouble)
@@ -184,7 +182,7 @@ class Prepared(Stage):
         if untrue and len(untrue) == truths:
             raise SegError(f"no truth can be read, so nothing could be measured: {some}; mend or remove them")
 
-    def load(self, path: Path, store: Store) -> PreparedData:
+    def load(self, path: Path, store: Products) -> PreparedData:
         """Memory-map the arrays and read the index."""
         index = json.loads((path / "index.json").read_text())
         return PreparedData(
@@ -251,43 +249,6 @@ def _pack(path: Path, original: np.ndarray, codes: Codes) -> _Packed:
     return buffer.getvalue(), None
 
 
-class _RowsFile:
-    """An ``.npy`` file of uint8 rows, written one after the other: how many they are is only known at the end.
-
-    Not a memory-mapped array, each page of which would fault once.
-    """
-
-    def __init__(self, file: BinaryIO, shape: tuple[int, ...]) -> None:
-        self._file = file
-        self._shape = shape
-        self._count = 0
-        self._header()
-        self._start = file.tell()
-
-    def write(self, row: np.ndarray) -> None:
-        """Add ``uint8 shape``."""
-        self._file.write(np.ascontiguousarray(row, np.uint8).data)
-        self._count += 1
-
-    def finish(self) -> None:
-        """Write the count; NumPy's header leaves room for it."""
-        self._file.seek(0)
-        self._header()
-        assert self._file.tell() == self._start
-
-    def _header(self) -> None:
-        described = {"descr": "|u1", "fortran_order": False, "shape": (self._count, *self._shape)}
-        np.lib.format.write_array_header_1_0(self._file, described)
-
-
-@contextmanager
-def _rows_file(path: Path, shape: tuple[int, ...]) -> Iterator[_RowsFile]:
-    with path.open("wb") as file:
-        rows = _RowsFile(file, shape)
-        yield rows
-        rows.finish()
-
-
 @dataclass(frozen=True)
 class PoolRows:
     """The part of a prepared data set that gets masks: ``rows`` is ``int64 (n,)``, ascending."""
@@ -312,13 +273,13 @@ class Pool(Stage):
     images: Literal["all", "truth", "trainval"] = param(default="all")
     limit: int | None = param(default=None, low=1)
 
-    def check(self, store: Store) -> None:
+    def check(self, store: Products) -> None:
         """Refuse to choose images by a truth that none has, if that is known before they are decoded."""
         dataset = self.data.source.seen(store)
         if self.images == "truth" and dataset is not None and not any(r.trimap for r in dataset.records):
             raise SegError(_WITHOUT_TRUTH)
 
-    def load(self, path: Path, store: Store) -> PoolRows:
+    def load(self, path: Path, store: Products) -> PoolRows:
         """The rows chosen."""
         data: PreparedData = store.get(self.data)
         chosen = []

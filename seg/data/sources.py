@@ -1,15 +1,12 @@
 """Where the images come from: each source is a stage whose product is a Dataset."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 from seg.data.dataset import Dataset
 from seg.errors import SegError
-from seg.stage import Stage, param
-from seg.store import Store
+from seg.store import Products, Stage, param
 
 
 class Source(Stage):
@@ -25,14 +22,19 @@ class Source(Stage):
     boxes_hint: ClassVar[str] = "give XML files in annotations/xmls"
     licence: ClassVar[str] = "unknown: that of the images"
 
+    @property
+    def title(self) -> str:
+        """What runs and pages call the data, wherever they lie."""
+        return self.what or type(self).__name__
+
     def acquire(self) -> None:
         """Fetch what has to be fetched before anything about the data can be known."""
 
-    def detail(self, store: Store) -> str:
+    def detail(self, store: Products) -> str:
         """What more the first line of a run says of the data."""
         return ""
 
-    def seen(self, store: Store) -> Dataset | None:
+    def seen(self, store: Products) -> Dataset | None:
         """The data set, for checks before any work; None where it would first have to be made."""
         dataset: Dataset | None = store.get(self) if not self.stored or store.has(self) else None
         return dataset
@@ -56,45 +58,23 @@ class ToyPets(Source):
     size: int = param(default=160, low=48)
     seed: int = param(default=0, low=0)
 
-    def build(self, out: Path, store: Store) -> None:
+    @property
+    def title(self) -> str:
+        """That it is a toy."""
+        return f"toy_pets, a TOY: {self.images} drawn pictures"
+
+    def build(self, out: Path, store: Products) -> None:
         """Draw the pictures, trimaps, boxes and lists."""
-        from seg.data.toy_pets import draw_toy_pets
+        from seg.data.toy.pets import draw_toy_pets
 
         draw_toy_pets(out, images=self.images, breeds=self.breeds, size=self.size, seed=self.seed)
 
-    def load(self, path: Path, store: Store) -> Dataset:
+    def load(self, path: Path, store: Products) -> Dataset:
         """Read the layout back, as any other data set in it."""
         from seg.data.official_layout import read_official_layout
 
         title = f"toy_pets (a TOY: {self.images} drawn pictures, seed {self.seed})"
         return read_official_layout(path, title=title, is_toy=True)
-
-
-_fingerprints: dict[str, str] | None = None
-
-
-@contextmanager
-def remembering(known: dict[str, str]) -> Iterator[None]:
-    """Look at each folder of data once: the jobs of a sweep would list its thousands of files every time.
-
-    Args:
-        known: fingerprints by folder, filled as they are met.
-    """
-    global _fingerprints
-    before, _fingerprints = _fingerprints, known
-    try:
-        yield
-    finally:
-        _fingerprints = before
-
-
-def remembered(place: str, make: Callable[[], str]) -> str:
-    """The fingerprint of a place, made once within :func:`remembering`."""
-    if _fingerprints is None:
-        return make()
-    if place not in _fingerprints:
-        _fingerprints[place] = make()
-    return _fingerprints[place]
 
 
 class OxfordPet(Source):
@@ -128,7 +108,7 @@ class OxfordPet(Source):
         if self.download and not self._is_there():
             download_oxford_pet(Path(self.root))
 
-    def check(self, store: Store) -> None:
+    def check(self, store: Products) -> None:
         """Refuse a root without data, and lists, boxes or classes that can't be used."""
         self._require()
         store.get(self)
@@ -151,18 +131,15 @@ class OxfordPet(Source):
 
         self._require()
         cache = Path(self.cache) if self.cache else None
-        return remembered(
-            str(Path(self.root).resolve()),
-            lambda: layout_fingerprint(Path(self.root), cache, write=not self.read_only),
-        )
+        return layout_fingerprint(Path(self.root), cache, write=not self.read_only)
 
     def params(self) -> dict[str, Any]:
         """The content is the identity."""
         return {"content": self.fingerprint}
 
-    def load(self, path: Path, store: Store) -> Dataset:
+    def load(self, path: Path, store: Products) -> Dataset:
         """Read the lists, boxes and file names."""
         from seg.data.official_layout import read_official_layout
 
         self._require()
-        return read_official_layout(Path(self.root), title=f"{self.title} ({self.root})")
+        return read_official_layout(Path(self.root), title=self.title)

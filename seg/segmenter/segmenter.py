@@ -1,6 +1,5 @@
 """Train a segmentation network on any masks, and predict with it."""
 
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -8,14 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seg.data.augment import augment, normalise
-from seg.data.prepared import Pool, PoolRows, Prepared
+from seg.data.prepared import Prepared
 from seg.errors import SegError
-from seg.seeds import MaskSet
-from seg.segmenter.networks import Network
-from seg.stage import Stage, param
-from seg.store import Store
-from seg.supervision.scores import ScoreMaps, ScoreStage
+from seg.masks import MaskSet
+from seg.nets.augment import augment, normalise
+from seg.segmenter.architectures import Architecture
+from seg.store import Products, Stage, param
 from seg.train import Training
 
 
@@ -41,7 +38,7 @@ class Segmenter(Training):
     """A segmentation network, trained on the masks of trainval's images.
 
     Attributes:
-        masks: the stage whose product (:class:`seg.seeds.MaskSet`) is learnt: seeds, refined masks, truth.
+        masks: the stage whose product (:class:`seg.masks.MaskSet`) is learnt: seeds, refined masks, truth.
         net: what is trained.
         gamma: of the focal loss.
         input_size: side in pixels of what the network sees, null for the working resolution.
@@ -51,13 +48,13 @@ class Segmenter(Training):
     role: ClassVar[str] = "segmenter"
 
     masks: Stage
-    net: Network
+    net: Architecture
     gamma: float = param(default=2.0, low=0)
     input_size: int | None = param(default=None, low=32)
     zoom: float = param(default=0.7, above=0, high=1)
     jitter: float = param(default=0.2, low=0, below=1)
 
-    def check(self, store: Store) -> None:
+    def check(self, store: Products) -> None:
         """Load what is given once, and look whether the network takes images of this size, before anything long."""
         side = self.input_size or _working_size(self.masks)
         if side is not None and side < self.net.smallest:
@@ -66,33 +63,28 @@ class Segmenter(Training):
                 f"{built}: takes images from {self.net.smallest} pixels on, and here it would see {side}; raise "
                 f"{'segmenter.input_size' if self.input_size else 'data.size'}, or lower segmenter.net.depth"
             )
-        if self.checkpoint is not None:
-            self.load_given(store)
+        if self.net.params() != self.net.bare().params():
+            self.net.make()
 
     def shape(self) -> dict[str, Any]:
-        """What decides how given weights are used."""
-        return {"input_size": self.input_size}
+        """What decides how given weights are used: the architecture, without the weights that it would start from."""
+        net = self.net.bare()
+        return {"input_size": self.input_size, "net": {"class": type(net).__name__, **net.params()}}
 
-    def needs(self) -> dict[str, Stage]:
-        """The network's architecture, without the weights that it would start from."""
-        return {"net": self.net.bare()}
-
-    def empty(self, store: Store) -> nn.Module:
+    def empty(self, store: Products) -> nn.Module:
         """A network with random weights."""
-        model: nn.Module = self.net.bare().load(Path(), store)
-        return model
+        return self.net.bare().make()
 
-    def network(self, store: Store) -> nn.Module:
+    def network(self, store: Products) -> nn.Module:
         """A fresh network."""
-        model: nn.Module = self.net.load(Path(), store)
-        return model
+        return self.net.make()
 
-    def samples(self, store: Store) -> np.ndarray:
+    def samples(self, store: Products) -> np.ndarray:
         """Positions in the masks of trainval's images, less those where nothing is known."""
         masks: MaskSet = store.get(self.masks)
         return np.flatnonzero(~masks.data.is_test[masks.rows])
 
-    def batch(self, rows: np.ndarray, generator: torch.Generator, store: Store) -> tuple[Tensor, ...]:
+    def batch(self, rows: np.ndarray, generator: torch.Generator, store: Products) -> tuple[Tensor, ...]:
         """Augmented images ``(B, 3, s, s)`` and masks ``uint8 (B, s, s)``."""
         masks: MaskSet = store.get(self.masks)
         images, target = augment(
@@ -125,49 +117,3 @@ def _working_size(stage: Stage) -> int | None:
     if isinstance(stage, Prepared):
         return stage.size
     return next((size for up in stage.upstream().values() if (size := _working_size(up)) is not None), None)
-
-
-def foreground(model: nn.Module, images: Tensor, side: int) -> np.ndarray:
-    """Probability of the foreground, ``float16 (B, side, side)`` in [0, 1].
-
-    Args:
-        model: in ``eval`` mode. images: ``float32 (B, 3, S, S)``, normalised, on its device.
-        side: in pixels, of what the network sees.
-    """
-    if side != images.shape[-1]:
-        images = F.interpolate(images, (side, side), mode="bilinear", antialias=True)
-    scores: np.ndarray = model(images)[:, 0].sigmoid().half().cpu().numpy()
-    return scores
-
-
-class Predicted(ScoreStage):
-    """The segmenter's foreground probability for every image of the pool.
-
-    Attributes:
-        pool: the images. segmenter: the trained network.
-    """
-
-    what: ClassVar[str] = "prediction"
-
-    pool: Pool
-    segmenter: Segmenter
-
-    def build(self, out: Path, store: Store) -> dict[str, Any]:
-        """One forward pass per image, at the size that the network was trained at."""
-        pool: PoolRows = store.get(self.pool)
-        model: nn.Module = store.get(self.segmenter).to(memory_format=torch.channels_last)
-        side = self.segmenter.input_size or pool.data.side
-        values = np.lib.format.open_memmap(out / "scores.npy", "w+", np.float16, (len(pool.rows), side, side))
-        size = store.runtime.batch_size
-        starts = range(0, len(pool.rows), size)
-        with torch.inference_mode():
-            for start in store.runtime.bar(starts, "predicting", len(starts)):
-                rows = pool.rows[start : start + size]
-                images = normalise(torch.from_numpy(pool.data.images[rows]).to(store.runtime.device))
-                values[start : start + size] = foreground(model, images, side)
-        values.flush()
-        return self.describe(out, pool.data, pool.rows, (side, side))
-
-    def load(self, path: Path, store: Store) -> ScoreMaps:
-        """Probabilities as score maps."""
-        return self.read(path, store.get(self.pool).data)

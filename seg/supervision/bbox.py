@@ -9,8 +9,7 @@ import numpy as np
 from seg.data.boxes import body_box, gaussian_score, write_bbox_list
 from seg.data.prepared import Pool, PoolRows, PreparedData
 from seg.errors import SegError
-from seg.stage import param
-from seg.store import Store
+from seg.store import Products, param
 from seg.supervision.scores import ScoreMaps, ScoreStage
 
 log = logging.getLogger(__name__)
@@ -44,15 +43,17 @@ class BoxScores(ScoreStage):
     test_images: bool = param(default=False)
 
     @property
+    def title(self) -> str:
+        """Whose boxes they are."""
+        source = self.pool.data.source
+        return f"Gaussian on {source.boxes_of if self.box_source == 'xml' else 'body boxes'}"
+
+    @property
     def is_oracle(self) -> bool:
         """Boxes of the truth are more than a user would have."""
         return self.box_source == "trimap"
 
-    def params(self) -> dict[str, Any]:
-        """Keys without ``test_images`` are as old as those without the parameter."""
-        return {k: v for k, v in super().params().items() if k != "test_images" or v}
-
-    def check(self, store: Store) -> None:
+    def check(self, store: Products) -> None:
         """Refuse data without any box, if that is known before they are decoded."""
         dataset = self.pool.data.source.seen(store)
         if dataset is None:
@@ -69,7 +70,7 @@ class BoxScores(ScoreStage):
             "or use supervision.box_source=trimap (an oracle)"
         )
 
-    def build(self, out: Path, store: Store) -> dict[str, Any]:
+    def build(self, out: Path, store: Products) -> dict[str, Any]:
         """Write the scores, and the boxes as ``trimaps_bbox.txt``."""
         pool: PoolRows = store.get(self.pool)
         data = pool.data
@@ -105,6 +106,6 @@ class BoxScores(ScoreStage):
         box = body_box(data.original_truth(row))
         return [box] if box else []
 
-    def load(self, path: Path, store: Store) -> ScoreMaps:
+    def load(self, path: Path, store: Products) -> ScoreMaps:
         """Scores of the images that have a box."""
         return self.read(path, store.get(self.pool).data)

@@ -4,49 +4,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seg.backbones import fold_batch_norm
-from seg.data.augment import normalise
 from seg.data.prepared import Pool, PoolRows
-from seg.stage import param
-from seg.store import Store
+from seg.errors import SegError
+from seg.nets.backbones import fold_batch_norm
+from seg.nets.maps import class_activation_maps, normalise_maps
+from seg.store import Products, param
 from seg.supervision.classifier import Classifier
-from seg.supervision.scores import ScoreMaps, ScoreStage
-
-
-def class_activation_maps(features: Tensor, weight: Tensor, classes: Tensor) -> Tensor:
-    """``M_c(x, y) = sum_k w_k^c f_k(x, y)`` (Zhou et al., eq. 2), for one class per image.
-
-    Args:
-        features: ``float (B, C, h, w)``, the input of the global pooling.
-        weight: ``float (classes, C)``, of the linear layer.
-        classes: ``int64 (B,)``, the class asked of each image.
-
-    Returns:
-        ``float (B, h, w)``, unbounded; its mean over the map is the class's logit less its bias.
-    """
-    return torch.einsum("bchw,bc->bhw", features, weight[classes])
-
-
-def normalise_maps(maps: Tensor, how: str) -> Tensor:
-    """Bring each map to [0, 1].
-
-    Args:
-        maps: ``float (B, h, w)``.
-        how: ``minmax``: its minimum to 0 and its maximum to 1; ``relu``: negative values to 0 and its
-            maximum to 1. A constant map (for ``relu``: one without a positive value) becomes 0.
-
-    Returns:
-        ``float (B, h, w)`` in [0, 1].
-    """
-    flat = maps.flatten(1)
-    low = flat.min(1).values[:, None, None] if how == "minmax" else torch.zeros_like(maps[:, :1, :1])
-    shifted = (maps - low).clamp_min(0)
-    high = shifted.flatten(1).max(1).values[:, None, None]
-    return shifted / torch.where(high > 0, high, torch.ones_like(high))
+from seg.supervision.scores import ScoreMaps, ScoreStage, infer
+from seg.train import NetworkStage
 
 
 class CAM(ScoreStage):
@@ -67,22 +37,35 @@ class CAM(ScoreStage):
     what: ClassVar[str] = "CAM"
 
     pool: Pool
-    classifier: Classifier
+    classifier: NetworkStage
     target: Literal["label", "predicted"] = param(default="label")
     scales: tuple[float, ...] = param(default=(1.0,), above=0, high=4)
     flip: bool = param(default=False)
     normalisation: Literal["minmax", "relu"] = param(default="minmax")
     precision: Literal["32-true", "bf16-true"] = param(default="32-true")
 
-    def params(self) -> dict[str, Any]:
-        """Keys without ``precision`` are as old as those without the parameter."""
-        return {k: v for k, v in super().params().items() if k != "precision" or v != "32-true"}
+    @property
+    def design(self) -> Classifier:
+        """What the classifier is, trained or given."""
+        design = self.classifier.design
+        if not isinstance(design, Classifier):
+            raise SegError(f"supervision.classifier: is a {type(design).__name__}, not a classifier")
+        return design
 
-    def build(self, out: Path, store: Store) -> dict[str, Any]:
+    def validate(self) -> None:
+        """Only a classifier has classes to map."""
+        _ = self.design
+
+    @property
+    def title(self) -> str:
+        """The class that is asked for matters."""
+        return f"CAM ({self.target})"
+
+    def build(self, out: Path, store: Products) -> dict[str, Any]:
         """One forward pass per image, scale and direction."""
         pool: PoolRows = store.get(self.pool)
         model: nn.Module = store.get(self.classifier)
-        features, weight, bias = self.classifier.parts(model)
+        features, weight, bias = self.design.parts(model)
         dtype = torch.bfloat16 if self.precision == "bf16-true" else torch.float32
         network = fold_batch_norm(features).to(dtype=dtype).to(memory_format=torch.channels_last)
 
@@ -90,16 +73,12 @@ class CAM(ScoreStage):
             maps: Tensor = network(images.to(dtype))
             return maps.float()
 
-        device, size = store.runtime.device, store.runtime.batch_size
-        labels = torch.from_numpy(pool.data.labels)
-        maps = []
-        starts = range(0, len(pool.rows), size)
-        with torch.inference_mode():
-            for start in store.runtime.bar(starts, "CAM", len(starts)):
-                rows = pool.rows[start : start + size]
-                images = normalise(torch.from_numpy(pool.data.images[rows]).to(device))
-                maps.append(self._maps(forward, weight, bias, images, labels[rows].to(device)).cpu())
-        return self.save(out, pool.data, pool.rows, torch.cat(maps).numpy())
+        labels = torch.from_numpy(pool.data.labels[pool.rows])
+
+        def maps(images: Tensor, part: np.ndarray) -> Tensor:
+            return self._maps(forward, weight, bias, images, labels[part].to(images.device))
+
+        return self.save(out, pool.data, pool.rows, infer(maps, pool.data, pool.rows, store.runtime, "CAM"))
 
     def _maps(
         self, features: Callable[[Tensor], Tensor], weight: Tensor, bias: Tensor, images: Tensor, labels: Tensor
@@ -123,6 +102,6 @@ class CAM(ScoreStage):
         assert total is not None
         return normalise_maps(total, self.normalisation)
 
-    def load(self, path: Path, store: Store) -> ScoreMaps:
+    def load(self, path: Path, store: Products) -> ScoreMaps:
         """Scores of the pool's images."""
         return self.read(path, store.get(self.pool).data)

@@ -1,5 +1,6 @@
 """The image classifier that CAM looks into."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -7,13 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seg.backbones import make_classifier, read_state_dict, set_output_stride, split_at_pooling
-from seg.checkpoints import fit_into
-from seg.data.augment import augment, normalise
 from seg.data.prepared import Prepared, PreparedData
 from seg.errors import SegError
-from seg.stage import Stage, param
-from seg.store import Store
+from seg.nets.augment import augment, normalise
+from seg.nets.backbones import make_classifier, set_output_stride, split_at_pooling, weights_of
+from seg.store import Products, Stage, param
+from seg.supervision.scores import infer
 from seg.train import Training
 
 
@@ -23,7 +23,7 @@ class Classifier(Training):
     Attributes:
         data: the prepared images; all of trainval is used, whatever the pool of the masks is.
         backbone: torchvision's name.
-        weights: null, a member of torchvision's enum, or a file (see :func:`seg.backbones.make_classifier`).
+        weights: null, a member of torchvision's enum, or a file (see :func:`seg.nets.backbones.make_classifier`).
         output_stride: pixels per cell of the last feature map; below 32 the last stages are dilated.
         stages: 3 leaves a ResNet's last stage out; its stride is then 16 at most.
         recalibrate: so many images of trainval are used to estimate the batch-norm statistics anew at the end
@@ -39,7 +39,7 @@ class Classifier(Training):
 
     data: Prepared
     backbone: str = param(default="resnet18")
-    weights: str | None = param(default=None, file=True)
+    weights: str | None = param(default=None, content=weights_of("backbone"))
     output_stride: Literal[8, 16, 32] = param(default=32)
     stages: Literal[3, 4] = param(default=4)
     recalibrate: int = param(default=0, low=0)
@@ -54,36 +54,28 @@ class Classifier(Training):
         """The data, for their classes."""
         return {"data": self.data}
 
-    def check(self, store: Store) -> None:
+    def check(self, store: Products) -> None:
         """Load the weights once, before anything long, and refuse data that leave nothing to tell apart."""
-        if self.checkpoint is None:
-            dataset = self.data.source.seen(store)
-            if dataset is not None and len(dataset.classes) < 2:
-                raise SegError(
-                    f"one class only, {dataset.classes[0]!r}: a classifier, and so supervision=cam, needs a contrast; "
-                    "supervision=bbox works (with boxes, and with weights= for refiner=affinity); for cam add a "
-                    "second class, such as a folder of like photos without the object"
-                )
-            self._make(2, self.weights)
-        else:
-            self.load_given(store)
+        dataset = self.data.source.seen(store)
+        if dataset is not None and len(dataset.classes) < 2:
+            raise SegError(
+                f"one class only, {dataset.classes[0]!r}: a classifier, and so supervision=cam, needs a contrast; "
+                "supervision=bbox works (with boxes, and with weights= for refiner=affinity); for cam add a "
+                "second class, such as a folder of like photos without the object"
+            )
+        self._make(2, self.weights)
 
-    def load_given(self, store: Store) -> nn.Module:
-        """The classifier with the weights that are given; they have to be of the data's classes."""
-        file, key = self.given(), f"checkpoints.{self.role}"
-        state = read_state_dict(file, key=key)
-        model = self.empty(store)
+    def check_given(self, model: nn.Module, state: Mapping[str, Tensor], said: str) -> None:
+        """Given weights have to be of the data's classes."""
         head = split_at_pooling(model, self.backbone)[1]
         own, found = model.state_dict()[f"{head}.weight"], state.get(f"{head}.weight")
         if found is not None and found.shape != own.shape and found.shape[1:] == own.shape[1:]:
             raise SegError(
-                f"{key}={file}: {len(found)} classes, but the data has {len(own)} classes; "
-                f"give a classifier of these classes, or leave {key} out to train one"
+                f"{said}: {len(found)} classes, but the data has {len(own)} classes; "
+                f"give a classifier of these classes, or leave checkpoints.{self.role} out to train one"
             )
-        fit_into(model, state, file, key)
-        return model
 
-    def empty(self, store: Store) -> nn.Module:
+    def empty(self, store: Products) -> nn.Module:
         """The classifier without any weights: drawing random ones takes longer than loading."""
         # Images are not decoded for the number of classes, nor the lists read again once they are.
         known: Any = store.get(self.data if store.has(self.data) else self.data.source)
@@ -94,7 +86,7 @@ class Classifier(Training):
             buffer.zero_()
         return model
 
-    def network(self, store: Store) -> nn.Module:
+    def network(self, store: Products) -> nn.Module:
         """The classifier with its initial weights."""
         data: PreparedData = store.get(self.data)
         return self._make(len(data.classes), self.weights)
@@ -105,7 +97,7 @@ class Classifier(Training):
             set_output_stride(model, self.output_stride)
         return model
 
-    def _rows(self, store: Store) -> tuple[np.ndarray, np.ndarray]:
+    def _rows(self, store: Products) -> tuple[np.ndarray, np.ndarray]:
         data: PreparedData = store.get(self.data)
         rows = np.flatnonzero(~data.is_test)
         rng = np.random.default_rng(self.seed)
@@ -115,11 +107,11 @@ class Classifier(Training):
             held += rng.permutation(own)[: int(self.hold_out * len(own))].tolist()
         return np.setdiff1d(rows, held), np.asarray(sorted(held), np.int64)
 
-    def samples(self, store: Store) -> np.ndarray:
+    def samples(self, store: Products) -> np.ndarray:
         """Rows of trainval, less those held out."""
         return self._rows(store)[0]
 
-    def batch(self, rows: np.ndarray, generator: torch.Generator, store: Store) -> tuple[Tensor, ...]:
+    def batch(self, rows: np.ndarray, generator: torch.Generator, store: Products) -> tuple[Tensor, ...]:
         """Augmented images ``(B, 3, S, S)`` and labels ``int64 (B,)``."""
         data: PreparedData = store.get(self.data)
         images, _ = augment(
@@ -136,14 +128,14 @@ class Classifier(Training):
         logits = model(images)
         return F.cross_entropy(logits, labels), {"accuracy": (logits.argmax(1) == labels).float().mean()}
 
-    def after_epoch(self, model: nn.Module, store: Store) -> None:
+    def after_epoch(self, model: nn.Module, store: Products) -> None:
         """Estimate the batch-norm statistics anew."""
         if self.recalibrate == 0:
             return
         data: PreparedData = store.get(self.data)
         rows = self.samples(store)
         rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), self.recalibrate)).round().astype(int)]
-        norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+        norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]  # SyncBatchNorm too
         momenta = [m.momentum for m in norms]
         device = next(model.parameters()).device
         model.train()
@@ -157,18 +149,14 @@ class Classifier(Training):
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
 
-    def held_out(self, model: nn.Module, store: Store) -> dict[str, float]:
+    def held_out(self, model: nn.Module, store: Products) -> dict[str, float]:
         """Accuracy on the share of trainval that was held out."""
         rows = self._rows(store)[1]
         if len(rows) == 0:
             return {}
         data: PreparedData = store.get(self.data)
-        device = next(model.parameters()).device
-        right = 0
-        for start in store.runtime.bar(range(0, len(rows), store.runtime.batch_size), "held-out images"):
-            part = rows[start : start + store.runtime.batch_size]
-            logits = model(normalise(torch.from_numpy(data.images[part]).to(device)))
-            right += int((logits.argmax(1).cpu().numpy() == data.labels[part]).sum())
+        answers = infer(lambda x, _: model(x).argmax(1), data, rows, store.runtime, "held-out images")
+        right = int((np.concatenate(list(answers)) == data.labels[rows]).sum())
         return {"held_out_accuracy": right / len(rows)}
 
     def parts(self, model: nn.Module) -> tuple[nn.Module, Tensor, Tensor]:

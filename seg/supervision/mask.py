@@ -8,8 +8,7 @@ import numpy as np
 
 from seg.data.prepared import Pool, PoolRows, PreparedData
 from seg.errors import SegError
-from seg.stage import param
-from seg.store import Store
+from seg.store import Products, param
 from seg.supervision.scores import ScoreMaps, ScoreStage
 
 #: Score of each truth code: background, foreground, and NaN (unknown) elsewhere.
@@ -53,13 +52,13 @@ class TruthScores(ScoreStage):
     pool: Pool
     border: Literal["ignore", "foreground", "background"] = param(default="ignore")
 
-    def check(self, store: Store) -> None:
+    def check(self, store: Products) -> None:
         """Refuse data without a truth, if that is known before they are decoded."""
         dataset = self.pool.data.source.seen(store)
         if dataset is not None and not any(r.trimap and r.split == "trainval" for r in dataset.records):
             raise SegError(_WITHOUT_TRUTH)
 
-    def load(self, path: Path, store: Store) -> TruthMaps:
+    def load(self, path: Path, store: Products) -> TruthMaps:
         """A view of the prepared truth; test images are left out, nothing may learn from them."""
         pool: PoolRows = store.get(self.pool)
         rows = pool.rows[pool.data.has_truth[pool.rows] & ~pool.data.is_test[pool.rows]]

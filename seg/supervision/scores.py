@@ -1,15 +1,20 @@
 """Score maps: what every supervision hands on."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from seg.data.prepared import PreparedData
-from seg.stage import Stage
+from seg.files import rows_file
+from seg.nets.augment import normalise
+from seg.nets.maps import upsample
+from seg.store import Runtime, Stage
 
 
 class ScoreMaps(ABC):
@@ -61,32 +66,63 @@ class StoredScores(ScoreMaps):
         return upsample(values, size or (self.data.side, self.data.side))
 
 
-def upsample(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """``float32 (b, h, w)`` to ``(b, *size)``, bilinear with ``align_corners=False``."""
-    import torch
-    from torch.nn import functional as F
-
-    if values.shape[1:] == size:
-        return values
-    out = F.interpolate(torch.from_numpy(values)[:, None], size, mode="bilinear", align_corners=False)
-    return out[:, 0].numpy()
-
-
 class ScoreStage(Stage):
     """Base of the stages whose product is :class:`ScoreMaps`."""
 
-    def save(self, out: Path, data: PreparedData, rows: np.ndarray, values: np.ndarray) -> dict[str, Any]:
-        """Write scores ``(n, h, w)`` for ``rows``; returns the manifest's notes."""
-        np.save(out / "scores.npy", values.astype(np.float16))
-        return self.describe(out, data, rows, values.shape[1:])
+    @property
+    def title(self) -> str:
+        """What a table calls the scores."""
+        return self.what or type(self).__name__
 
-    def describe(self, out: Path, data: PreparedData, rows: np.ndarray, shape: tuple[int, ...]) -> dict[str, Any]:
-        """Write which images the scores are of; returns the manifest's notes."""
+    def save(
+        self, out: Path, data: PreparedData, rows: np.ndarray, values: np.ndarray | Iterable[np.ndarray]
+    ) -> dict[str, Any]:
+        """Write scores and which images they are of.
+
+        Args:
+            out: the product's folder. data: the prepared images. rows: ``int64 (n,)``, theirs.
+            values: ``float (n, h, w)`` in [0, 1]; or its parts ``(b, h, w)``, one after the other.
+
+        Returns:
+            The manifest's notes.
+        """
+        parts = [values] if isinstance(values, np.ndarray) else values
+        with rows_file(out / "scores.npy", np.float16) as file:
+            for part in parts:
+                file.write(part)
         np.save(out / "rows.npy", rows.astype(np.int64))
-        (out / "ids.txt").write_text("\n".join(data.ids[r] for r in rows) + "\n")
-        return {"images": len(rows), "resolution": list(shape)}
+        (out / "ids.txt").write_text("\n".join(data.ids[r] for r in rows) + "\n", encoding="utf-8")
+        return {"images": len(rows), "resolution": list(file.shape)}
 
     def read(self, path: Path, data: PreparedData) -> StoredScores:
         """Memory-map what :meth:`save` wrote."""
         values = np.load(path / "scores.npy", mmap_mode="r")
         return StoredScores(data, np.load(path / "rows.npy"), values)
+
+
+@torch.inference_mode()
+def infer(
+    compute: Callable[[Tensor, np.ndarray], Tensor],
+    data: PreparedData,
+    rows: np.ndarray,
+    runtime: Runtime,
+    what: str,
+    most: int | None = None,
+) -> Iterator[np.ndarray]:
+    """Apply a network to images, batch by batch: the one loop of inference.
+
+    Args:
+        compute: of normalised images ``float32 (b, 3, S, S)`` on the device, and of their positions ``int (b,)``
+            among ``rows``.
+        data: the prepared images. rows: ``int64 (n,)``, those wanted.
+        runtime: the device, the size of a batch, the progress bar. what: that it says.
+        most: images in a batch at most.
+
+    Yields:
+        What ``compute`` gave, on the CPU.
+    """
+    size = min(runtime.batch_size, most or runtime.batch_size)
+    for start in runtime.bar(range(0, len(rows), size), what):
+        part = np.arange(start, min(start + size, len(rows)))
+        images = normalise(torch.from_numpy(data.images[rows[part]]).to(runtime.device))
+        yield compute(images, part).cpu().numpy()

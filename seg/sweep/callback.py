@@ -25,7 +25,7 @@ class SweepCallback(Callback):
         folder = Path(config.hydra.sweep.dir)
         undone = summarise(folder, figures=config.figures is not False)
         if config.tracker:
-            from seg.tracking.sweep import end_sweep
+            from seg.sweep.tracking import end_sweep
 
             end_sweep(config, folder, ok=undone == 0)
         if undone > 0:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seg.store import atomic_path
+from seg.files import atomic_path
 from seg.sweep.results import Row, number, sortable
 
 if TYPE_CHECKING:

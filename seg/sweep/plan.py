@@ -8,21 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from omegaconf import OmegaConf
+
+from seg.config.aside import is_aside
+from seg.config.spans import collapse, expand_value
 from seg.errors import SegError
-from seg.spans import collapse, expand_value
 
 #: Longest readable part of a folder's name; beyond it a hash stands for the rest.
 MOST_CHARACTERS = 120
-
-#: What tells where and how to compute, show or keep, and so is no part of what a sweep is about.
-_ASIDE = re.compile(
-    r"(store|figures|dry_run|select|select_by|sweep|export\..*|evaluation\.panel|tracker(\..*)?|runtime\.(?!precision$).*|hydra[./].*)"
-)
-
-
-def is_aside(key: str) -> bool:
-    """Whether a config key can't change a figure: it enters neither a folder's name nor a job's identity."""
-    return _ASIDE.fullmatch(key.lstrip("+~")) is not None
 
 
 @dataclass(frozen=True)
@@ -125,6 +118,22 @@ def choices_of(override: Any) -> list[str]:
 def sweep_folder(plan: Plan) -> Path:
     """Where a sweep's results go: the same for the same sweep, whenever and in whatever order it is typed."""
     return Path("outputs/sweeps") / ("several" if "pipeline" in plan.swept else plan.pipeline) / plan.name()
+
+
+def register() -> None:
+    """Make ``${sweep_folder:}`` known, the value of ``hydra.sweep.dir``; a job, whose overrides are its own, is told."""
+
+    def resolve(*, _root_: Any) -> str:
+        from hydra.core.global_hydra import GlobalHydra
+
+        hydra = _root_.hydra
+        loader = GlobalHydra.instance().config_loader()
+        plan = make_plan(
+            hydra.sweeper.get("params") or {}, hydra.overrides.task, loader, hydra.runtime.choices.pipeline
+        )
+        return sweep_folder(plan).as_posix()
+
+    OmegaConf.register_new_resolver("sweep_folder", resolve, replace=True)
 
 
 def safe_name(items: Sequence[str]) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from seg.errors import SegError
-from seg.store import atomic_path, read_json, write_json
+from seg.files import atomic_path, read_json, write_json
 
 Row = dict[str, Any]
 
@@ -116,15 +116,12 @@ class Session:
     Attributes:
         swept: the swept keys. total: how many jobs the sweep has. skipped: how many were done before.
         started: when this run of it began (seconds since the epoch).
-        identities: by job folder, what its figures depend on beside the folder's name (see
-            :func:`seg.sweep.identity.identity`).
     """
 
     swept: list[str]
     total: int
     skipped: int
     started: float
-    identities: dict[str, str | None]
 
     @classmethod
     def read(cls, folder: Path) -> "Session | None":

@@ -5,20 +5,21 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from seg.errors import SegError
-from seg.run_folders import RECORD
-from seg.store import read_json
-from seg.sweep.identity import identity
+from seg.files import read_json, writable
+from seg.store.run_folders import RECORD
+from seg.store.runtime import available_cores
+from seg.sweep.job import Shared
 from seg.sweep.plan import Job, Plan, make_plan
 from seg.sweep.progress import watching
 from seg.sweep.results import Results, Row, Session
-from seg.tracking.sweep import SweepTracking
+from seg.sweep.tracking import SweepTracking
 
 
 def run_sweep(sweeper: Any, arguments: Sequence[str]) -> list[Any]:
@@ -31,24 +32,25 @@ def run_sweep(sweeper: Any, arguments: Sequence[str]) -> list[Any]:
     Returns:
         What the launcher returned of the jobs that it was given.
     """
-    config, loader = sweeper.config, sweeper.hydra_context.config_loader
+    config = sweeper.config
     if config.runtime.devices != 1 or config.runtime.num_nodes != 1:
         raise SegError("runtime.devices, runtime.num_nodes: each job of a sweep has one device; leave them at 1")
     folder = Path(config.hydra.sweep.dir)
-    plan = make_plan(sweeper.params, arguments, loader)
+    if not writable(folder):
+        raise SegError(f"{folder}: cannot be written to; choose another with hydra.sweep.dir=")
+    plan = make_plan(sweeper.params, arguments, sweeper.hydra_context.config_loader)
     tracked = SweepTracking(config, plan, folder)
     jobs = plan.jobs
     workers = parallel_jobs(config, len(jobs), sweeper.max_batch_size)
     if workers > 1:
         jobs = spread(jobs)
-    extra = shared_threads(plan, workers)
-    if not any(text.startswith("hydra.output_subdir=") for text in config.hydra.overrides.hydra):
-        # Three files of config per job, which say what multirun.yaml and the job's job.json say together.
-        extra.append("hydra.output_subdir=null")
-    started_with = {job.folder: [*job.overrides, *extra, f"hydra.sweep.subdir='{job.folder}'"] for job in jobs}
-    identities = _identities(config, loader, started_with)
-    pictures = bool(config.figures)
-    rows = {job.folder: finished(folder, job, identities[job.folder], pictures) for job in jobs}
+    started_with = _started_with(config, plan, jobs, workers)
+
+    def config_of(job: Job) -> DictConfig:
+        made: DictConfig = sweeper.hydra_context.config_loader.load_sweep_config(config, started_with[job.folder])
+        return made
+
+    rows = {job.folder: finished(folder, job, config_of, sweeper.shared) for job in jobs}
     # What was done before there was a tracker is told to it by reading the store once more.
     done = {name: row for name, row in rows.items() if row is not None and tracked.has(folder / name)}
     pending = [job for job in jobs if job.folder not in done]
@@ -56,8 +58,8 @@ def run_sweep(sweeper: Any, arguments: Sequence[str]) -> list[Any]:
         print(f"sweep: {len(jobs)} jobs, {len(done)} done, {len(pending)} to run, in {folder}")
         return []
     if len(pending) == len(jobs):
-        refuse_hopeless(config, loader, started_with[pending[0].folder], started_with[pending[-1].folder], folder)
-    session = Session(list(plan.swept), len(jobs), len(done), time.time(), identities)
+        refuse_hopeless([config_of(pending[0]), config_of(pending[-1])], folder, sweeper.shared)
+    session = Session(list(plan.swept), len(jobs), len(done), time.time())
     session.write(folder)
     if pending:
         tracked.begin()
@@ -67,51 +69,53 @@ def run_sweep(sweeper: Any, arguments: Sequence[str]) -> list[Any]:
     schedule = config.classifier.get("schedule", "constant")
     if "epoch" in plan.swept and schedule != "constant":
         print(f"classifier.schedule={schedule} depends on the total: every epoch is a training of its own", flush=True)
-    batch = sweeper.max_batch_size or (workers if _starts_all_at_once(config) else len(jobs))
     os.environ["WEAKSEG_SWEEP_WORKERS"] = str(workers)
-    returned: list[Any] = []
+    batch = sweeper.max_batch_size or (workers if _starts_all_at_once(config) else len(jobs))
     elsewhere = any(name in str(config.hydra.launcher._target_) for name in ("submitit", "ray"))
     with watching(folder, session, elsewhere):
-        for start in range(0, len(pending), batch):
-            part = [started_with[job.folder] for job in pending[start : start + batch]]
-            try:
-                returned += sweeper.launcher.launch(part, initial_job_idx=start)
-            except Exception as error:
-                # A process that was killed, say. Its job has no row; the summary counts it as missing.
-                (folder / "launcher_error.txt").write_text(traceback.format_exc())
-                said = (str(error).splitlines() or [""])[0]
-                print(f"error: {type(error).__name__}: {said} ({folder / 'launcher_error.txt'})", file=sys.stderr)
+        returned = _launch(sweeper.launcher, [started_with[job.folder] for job in pending], batch, folder)
     if sys.stderr.isatty() and pending:
         print(file=sys.stderr)
     return returned
 
 
-def _identities(config: Any, loader: Any, jobs: Mapping[str, list[str]]) -> dict[str, str | None]:
-    """By job folder; computed once per combination of config groups, which is what changes the rest."""
-    known: dict[tuple[str, ...], str | None] = {}
-    out = {}
-    for folder, overrides in jobs.items():
-        signature = loader.signature(overrides)
-        if signature not in known:
-            known[signature] = identity(loader.load_sweep_config(config, overrides))
-        out[folder] = known[signature]
-    return out
+def _started_with(config: Any, plan: Plan, jobs: Sequence[Job], workers: int) -> dict[str, list[str]]:
+    """The overrides of each job, by its folder."""
+    extra = shared_threads(plan, workers)
+    if not any(text.startswith("hydra.output_subdir=") for text in config.hydra.overrides.hydra):
+        # Three files of config per job, which say what multirun.yaml and the job's job.json say together.
+        extra.append("hydra.output_subdir=null")
+    extra.append(f"hydra.sweep.dir='{Path(config.hydra.sweep.dir).as_posix()}'")
+    return {job.folder: [*job.overrides, *extra, f"hydra.sweep.subdir='{job.folder}'"] for job in jobs}
 
 
-def refuse_hopeless(config: Any, loader: Any, first: list[str], last: list[str], folder: Path) -> None:
+def _launch(launcher: Any, jobs: Sequence[list[str]], batch: int, folder: Path) -> list[Any]:
+    """Give the jobs to the launcher, so many at a time."""
+    returned: list[Any] = []
+    for start in range(0, len(jobs), batch):
+        try:
+            returned += launcher.launch(jobs[start : start + batch], initial_job_idx=start)
+        except Exception as error:
+            # A process that was killed, say. Its job has no row; the summary counts it as missing.
+            (folder / "launcher_error.txt").write_text(traceback.format_exc())
+            said = (str(error).splitlines() or [""])[0]
+            print(f"error: {type(error).__name__}: {said} ({folder / 'launcher_error.txt'})", file=sys.stderr)
+    return returned
+
+
+def refuse_hopeless(ends: Sequence[DictConfig], folder: Path, shared: Shared) -> None:
     """Refuse a sweep all of whose jobs would fail alike: both its ends do, for the same reason.
+
+    Args:
+        ends: the configs of the first and the last job. folder: the sweep's. shared: what its jobs share.
 
     Raises:
         SegError: the reason, such as data that are not there.
     """
-    from seg.experiment import Experiment
-    from seg.sweep.job import shared_store
-
     reasons = []
-    for overrides in (first, last):
-        cfg = loader.load_sweep_config(config, overrides)
+    for cfg in ends:
         try:
-            experiment = Experiment.from_config(cfg, shared_store(cfg))
+            experiment = shared.experiment(cfg)
             experiment.acquire()
             experiment.check(folder)
         except SegError as error:
@@ -120,16 +124,27 @@ def refuse_hopeless(config: Any, loader: Any, first: list[str], last: list[str],
         raise SegError(reasons[0])
 
 
-def finished(folder: Path, job: Job, wanted: str | None, pictures: bool = False) -> Row | None:
+def finished(folder: Path, job: Job, config_of: Callable[[Job], DictConfig], shared: Shared) -> Row | None:
     """The row of a job that was done before and would give the same again, else None.
 
-    Where nothing could be measured, pictures are all that a job gives: if they are wanted, they have to be there.
+    Its figures are the same if the stages that give them have the same keys. Where nothing could be measured,
+    pictures are all that a job gives: if they are wanted, they have to be there.
     """
-    record = read_json(folder / job.folder / RECORD)
-    if not record or wanted is None or record.get("identity") != wanted or record["row"].get("status") != "ok":
+    try:
+        record = read_json(folder / job.folder / RECORD)
+    except ValueError:
+        return None
+    if not isinstance(record, dict) or record.get("row", {}).get("status") != "ok":
+        return None
+    cfg = config_of(job)
+    try:
+        wanted = shared.experiment(cfg).figures()
+    except SegError:  # the job itself meets it again, and tells
+        return None
+    if record.get("figures") != wanted:
         return None
     row: Row = record["row"]
-    if pictures and row.get("miou") is None and not (folder / job.folder / "panel.png").is_file():
+    if cfg.figures and row.get("miou") is None and not (folder / job.folder / "panel.png").is_file():
         return None
     return row
 
@@ -167,11 +182,6 @@ def parallel_jobs(config: Any, pending: int, batch: int | None) -> int:
 
 def _starts_all_at_once(config: Any) -> bool:
     return str(config.hydra.launcher._target_).endswith("submitit_launcher.LocalLauncher")
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def shared_threads(plan: Plan, workers: int) -> list[str]:

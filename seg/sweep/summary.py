@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from seg.store import atomic_path
+from seg.files import atomic_path
 from seg.sweep.figure import draw_sweep
 from seg.sweep.results import Results, Row, Session, number
 
@@ -52,7 +52,7 @@ def summarise(folder: Path, figures: bool = True) -> int:
         lines += _unmeasured(folder, session.swept, rows)
     after += _failures(session.swept, failed)
     if figures and rows:
-        from seg.html.sweep_report import write_sweep_report
+        from seg.sweep.page import write_sweep_report
 
         paths.append(write_sweep_report(folder, rows, session.swept, best, [*lines, *after], picture))
     lines += [*map(str, paths if best is not None else paths[1:]), *after]

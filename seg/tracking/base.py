@@ -126,6 +126,6 @@ def installed(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
-def plain_name(product: str) -> str:
-    """A product's name without its threshold, which runs may differ in, in characters that every tracker takes."""
-    return re.sub(r"[^\w .:-]", "", re.sub(r" >= \S+$", "", product))
+def tracked_name(name: str) -> str:
+    """A step's name in characters that every tracker takes."""
+    return re.sub(r"[^\w .:-]", "", name)

@@ -62,7 +62,7 @@ class MLflow(Tracker):
     def check(self) -> None:
         """Refuse a missing package, a place that can't be written to, and a server that does not answer."""
         super().check()
-        from seg.cli import writable
+        from seg.files import writable
 
         if self.folder is not None:
             if not writable(self.folder):

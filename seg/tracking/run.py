@@ -1,5 +1,6 @@
 """A run and its trackers: what happens is told to each, and none of them can end the run."""
 
+import dataclasses
 import hashlib
 import json
 import logging
@@ -9,16 +10,20 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from omegaconf import DictConfig
 
-from seg.store import Store, read_json, write_json
-from seg.tracking.base import NOTES, Facts, Notes, Status, Tracker, plain_name
+from seg.config.aside import is_aside
+from seg.config.process import choices, command, given_overrides, sweep_folder
+from seg.config.tree import make_objects
+from seg.errors import SegError
+from seg.evaluation.table import headline
+from seg.experiment import Experiment
+from seg.files import read_json, write_json
+from seg.store import Store
+from seg.tracking.base import NOTES, Facts, Notes, Status, Tracker, tracked_name
 from seg.train import Training
-
-if TYPE_CHECKING:
-    from seg.experiment import Experiment
 
 log = logging.getLogger(__name__)
 
@@ -76,15 +81,15 @@ class Tracking:
         told.update(new)
         self._each(act)
 
-    def results(self, experiment: "Experiment") -> None:
+    def results(self, experiment: Experiment) -> None:
         """Tell all that is known when the run has been measured and reported."""
-        from seg.sweep.job import headline
-
         for stage in experiment.trainings():
             self.follow(stage)
         rows = experiment.rows
         figures = {
-            f"{row['split']}/{plain_name(row['stage'])}/{figure}": row[figure] for figure in _FIGURES for row in rows
+            f"{row['split']}/{tracked_name(experiment.steps[row['stage']].plain_name)}/{figure}": row[figure]
+            for figure in _FIGURES
+            for row in rows
         }
         miou = _finite(headline(rows)).get("miou") if rows else None
         paths = [path for name in ARTIFACTS if (path := self.facts.folder / name).is_file()]
@@ -113,68 +118,75 @@ class Tracking:
             write_json(self.facts.folder / NOTES, self._notes)
 
 
+def make_trackers(cfg: DictConfig) -> dict[str, Tracker]:
+    """The trackers in a config, by name; new ones, for one run."""
+    made: dict[str, Tracker] = make_objects(cfg, "tracker") if cfg.tracker else {}
+    return made
+
+
+def check_trackers(trackers: Mapping[str, Tracker]) -> None:
+    """Refuse what can't work, before anything is computed.
+
+    Raises:
+        SegError: naming all of them.
+    """
+    problems = []
+    for tracker in trackers.values():
+        try:
+            tracker.check()
+        except SegError as error:
+            problems.append(str(error))
+    if problems:
+        raise SegError("; ".join(problems))
+
+
 @contextmanager
-def tracking(experiment: "Experiment", folder: Path) -> Iterator[None]:
-    """Track what is done within, of an experiment that was checked.
+def tracking(trackers: Mapping[str, Tracker], experiment: Experiment, folder: Path) -> Iterator[Experiment]:
+    """Track what is done within, with the experiment that is handed out.
 
     Args:
-        experiment: its trackers may be none. folder: the run's.
+        trackers: by name, checked; there may be none. experiment: the run's. folder: the run's.
     """
-    if not experiment.trackers:
-        yield
+    if not trackers:
+        yield experiment
         return
-    store = experiment.store
-    tracked = Tracking(experiment.trackers, facts_of(experiment, folder), store)
+    tracked = Tracking(trackers, facts_of(experiment, folder), experiment.store)
     tracked.start()
-    store.on_epoch = tracked.follow
     try:
-        yield
+        yield dataclasses.replace(experiment, store=experiment.store.telling(tracked.follow))
     except BaseException as error:
         tracked.end("failed" if isinstance(error, Exception) else "killed")
         raise
     else:
         tracked.results(experiment)
         tracked.end("finished")
-    finally:
-        store.on_epoch = None
 
 
-def facts_of(experiment: "Experiment", folder: Path) -> Facts:
+def facts_of(experiment: Experiment, folder: Path) -> Facts:
     """What a run is."""
-    from hydra.core.hydra_config import HydraConfig
-
-    from seg.html.facts import command, given_overrides
-    from seg.models import in_sweep
-
-    store, before = experiment.store, experiment.store.builds
-    products = json.dumps(experiment.stored_products())
+    store, before = experiment.store, len(experiment.store.builds)
+    stored = json.dumps(experiment.stored())
     overrides = given_overrides()
-    running = HydraConfig.initialized()
-    sweep = Path(HydraConfig.get().sweep.dir) if in_sweep() else None
     return Facts(
         name=folder.name,
-        pipeline=str(HydraConfig.get().runtime.choices["pipeline"]) if running else "weakseg",
+        pipeline=choices().get("pipeline", "weakseg"),
         folder=folder,
-        sweep=sweep,
-        identity=hashlib.sha256(products.encode()).hexdigest()[:16],
+        sweep=sweep_folder(),
+        identity=hashlib.sha256(stored.encode()).hexdigest()[:16],
         settings=settings(experiment.cfg, overrides),
         command=command(overrides),
         revision=revision(),
         data=experiment.heading(),
-        worked=lambda: store.builds > before,
+        worked=lambda: len(store.builds) > before,
     )
 
 
 def settings(cfg: DictConfig, overrides: list[str]) -> dict[str, str]:
     """The main keys, and whatever else was given that can change a figure."""
-    from hydra.core.hydra_config import HydraConfig
-
-    from seg.sweep.plan import is_aside
-
-    out = {}
-    if HydraConfig.initialized():
-        choices = HydraConfig.get().runtime.choices
-        out = {group: str(choices[group]) for group in ("pipeline", "data", "supervision", "refiner", "segmenter")}
+    chosen = choices()
+    out: dict[str, str] = {
+        g: chosen[g] for g in ("pipeline", "data", "supervision", "refiner", "segmenter") if g in chosen
+    }
     out |= {key: str(cfg[key]) for key in ("epoch", "threshold", "seed", "backbone")}
     given = [
         text.lstrip("+").partition("=")[::2]

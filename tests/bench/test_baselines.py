@@ -5,10 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from benchmark.cases.walk import csr_walk, dense_walk, our_walk, random_case
+from benchmark.script_way import confusion, mask_of
 from PIL import Image
-
-from seg.bench.cases.walk import csr_walk, dense_walk, our_walk, random_case
-from seg.bench.script_way import confusion, mask_of
 
 
 @pytest.mark.parametrize("fill", [None, 1.0, 0.0])

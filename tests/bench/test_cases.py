@@ -5,9 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from seg.bench.cases import CASES, run_case
-from seg.bench.lab import Lab, Sizes
+from benchmark.cases import CASES, run_case
+from benchmark.lab import Lab, Sizes
 
 TINY = Sizes(
     side=64,

@@ -23,7 +23,7 @@ def test_the_toy_is_drawn_once_and_says_that_it_is_one(
     assert dataset.is_toy and "TOY" in dataset.title and "32 drawn" in dataset.title
     assert len(dataset.records) == 32 and len(dataset.classes) == 2
     assert {r.split for r in dataset.records} == {"trainval", "test"}
-    monkeypatch.setattr("seg.data.toy_pets.draw_toy_pets", lambda *_, **__: pytest.fail("drawn again"))
+    monkeypatch.setattr("seg.data.toy.pets.draw_toy_pets", lambda *_, **__: pytest.fail("drawn again"))
     again: Dataset = Store(store.root, store.runtime).get(ToyPets(images=32, breeds=2, size=48))
     assert again.records == dataset.records
 

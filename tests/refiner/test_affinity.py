@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from seg.backbones import make_classifier
-from seg.data.augment import normalise
 from seg.data.prepared import Pool, PreparedData
 from seg.errors import SegError
-from seg.refiner.affinity import Affinity, FrozenAffinity, Refined, Unrefined, Walk, to_grid
-from seg.refiner.walk import random_walk
-from seg.seeds import Seeds
+from seg.masks import Seeds
+from seg.nets.augment import normalise
+from seg.nets.backbones import make_classifier
+from seg.nets.walk import random_walk
+from seg.refiner.affinity import Affinity, FrozenAffinity, Refined, Unrefined, to_grid
+from seg.refiner.walk import Walk
 from seg.store import Store
 from seg.supervision.cam import CAM
 from seg.supervision.classifier import Classifier

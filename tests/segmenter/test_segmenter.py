@@ -8,12 +8,13 @@ import torch
 from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
-from seg.data.augment import normalise
 from seg.data.prepared import Pool, PreparedData
 from seg.errors import SegError
-from seg.seeds import Seeds
-from seg.segmenter.networks import PlainUNet
-from seg.segmenter.segmenter import Predicted, Segmenter, focal_loss
+from seg.masks import Seeds
+from seg.nets.augment import normalise
+from seg.segmenter.architectures import PlainUNet
+from seg.segmenter.predicted import Predicted
+from seg.segmenter.segmenter import Segmenter, focal_loss
 from seg.store import Store
 from seg.supervision.mask import TruthScores
 

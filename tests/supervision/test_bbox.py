@@ -11,7 +11,7 @@ from seg.data.image_folder import ImageFolder
 from seg.data.prepared import Pool, Prepared, PreparedData
 from seg.data.sources import OxfordPet
 from seg.errors import SegError
-from seg.seeds import Seeds
+from seg.masks import Seeds
 from seg.store import Store
 from seg.supervision.bbox import BoxScores
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from seg.data.augment import normalise
 from seg.data.prepared import Pool, PreparedData
-from seg.runtime import Runtime
-from seg.store import Store
-from seg.supervision.cam import CAM, class_activation_maps, normalise_maps
+from seg.nets.augment import normalise
+from seg.nets.maps import class_activation_maps, normalise_maps
+from seg.store import Runtime, Store
+from seg.supervision.cam import CAM
 from seg.supervision.classifier import Classifier
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from seg.data.augment import normalise
 from seg.data.image_folder import ImageFolder
 from seg.data.prepared import Prepared, PreparedData
 from seg.errors import SegError
+from seg.nets.augment import normalise
 from seg.store import Store
 from seg.supervision.classifier import Classifier
 

@@ -7,7 +7,8 @@ import torch
 from torch.nn import functional as F
 
 from seg.data.prepared import PreparedData
-from seg.supervision.scores import ScoreStage, StoredScores, upsample
+from seg.nets.maps import upsample
+from seg.supervision.scores import ScoreStage, StoredScores
 
 
 def random_maps(n: int, *shape: int) -> np.ndarray:

@@ -1,0 +1,123 @@
+"""One training epoch against the bare loop of forward, backward and step over tensors in memory."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+import torch
+
+from benchmark.lab import Lab, plant
+from benchmark.measure import Sample
+from benchmark.rows import Goal, Row
+from seg.config.tree import instantiate
+from seg.masks import Seeds
+from seg.store import Runtime, Store
+from seg.supervision.mask import TruthScores
+from seg.train import Training, epoch_batches, fit
+
+T = TypeVar("T")
+
+
+class Interleaving(Runtime):
+    """A runtime that runs something else before every epoch of a training, and keeps the two times apart.
+
+    The one loop asks for a progress bar when an epoch begins. So an epoch of ours is everything from there to the
+    next one: reading, augmentation, the steps, and saving.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.prepare(lambda: None)
+
+    def prepare(self, between: Callable[[], None]) -> None:
+        """Begin anew with ``between``, the thing to run."""
+        self.between = between
+        self.ours: list[float] = []
+        self.theirs: list[float] = []
+        self._since = 0.0
+
+    def bar(self, items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
+        """The bar of an epoch; other bars (batch norm, held-out images) belong to the epoch that they are in."""
+        if " epoch " not in what:
+            return iter(items)
+        self.note()
+        started = time.perf_counter()
+        self.between()
+        self.theirs.append(time.perf_counter() - started)
+        self._since = time.perf_counter()
+        return iter(items)
+
+    def note(self) -> None:
+        """An epoch of ours has ended."""
+        if self._since:
+            self.ours.append(time.perf_counter() - self._since)
+
+
+def run(lab: Lab) -> Iterator[Row]:
+    """The three networks with the recipe of their configs, all from random weights, nothing held out."""
+    runtime = Interleaving(accelerator="cpu", progress=False, batch_size=lab.sizes.batch)
+    store = Store(lab.scratch / "store", runtime)
+    cfg = lab.config(
+        lab.sizes.train_images,
+        "supervision=mask",
+        "refiner=affinity",
+        "segmenter=unet",
+        "classifier.hold_out=0",
+        "runtime.batch_size=32",
+    )
+    classifier: Any = instantiate(cfg, "classifier")
+    planted = dataclasses.replace(classifier, seed=1)
+    plant(planted, store, 1)
+    truth = Seeds(scores=TruthScores(pool=instantiate(cfg, "data.pool")), threshold=0.5)
+    affinity = instantiate(cfg, "refiner.scores.affinity")
+    segmenter = instantiate(cfg, "segmenter")
+    stages: dict[str, Training] = {
+        "classifier": classifier,
+        "AffinityNet": dataclasses.replace(affinity, seeds=truth, classifier=planted),
+        "U-Net": dataclasses.replace(segmenter, masks=truth),
+    }
+    for name, stage in stages.items():
+        yield epoch_of(name, stage, store, runtime, lab)
+
+
+def epoch_of(name: str, stage: Training, store: Store, runtime: Interleaving, lab: Lab) -> Row:
+    """The row of one network."""
+    epochs = lab.sizes.epochs + 1  # the first one warms up
+    stage = dataclasses.replace(stage, epochs=epochs, epoch=None, precision="32-true")
+    for up in stage.upstream().values():
+        store.get(up)
+    rows = stage.samples(store)
+    loop, images = bare_loop(stage, store)
+    runtime.prepare(loop)
+    fit(stage, lab.empty("training"), store)
+    runtime.note()
+    ours, base = Sample(tuple(runtime.ours[1:])), Sample(tuple(runtime.theirs[1:]))
+    return Row(
+        f"training epoch, {name}",
+        ours,
+        "bare forward, backward, step",
+        base,
+        Goal("cost", 1.1),
+        note=f"{len(rows)} images at {images.shape[-1]} px, batch {stage.batch_size}, float32, {lab.data_note()}; "
+        "ours also reads, augments and saves weights and optimizer, a fixed cost that weighs less with more images",
+    )
+
+
+def bare_loop(stage: Training, store: Store) -> tuple[Callable[[], None], torch.Tensor]:
+    """An epoch over batches that are already augmented tensors, as fast as it goes; and a batch's images."""
+    generator = torch.Generator().manual_seed(0)
+    parts = epoch_batches(stage.samples(store), stage.batch_size, stage.seed, 1)
+    batches = [stage.batch(part, generator, store) for part in parts]
+    model = stage.network(store).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(stage.groups(model))
+
+    def loop() -> None:
+        model.train()
+        for batch in batches:
+            loss, _ = stage.loss(model, batch)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+
+    return loop, batches[0][0]

@@ -1,1 +1,0 @@
-"""The bench: the core's speed as ratios against what people use today (``scripts/bench``, ``python -m seg.bench``)."""

@@ -1,0 +1,53 @@
+"""What Hydra's state says of this process: the one place where it is read."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+
+
+def given_overrides() -> list[str]:
+    """What the command line gave; nothing where no Hydra application runs."""
+    return [str(x) for x in HydraConfig.get().overrides.task] if HydraConfig.initialized() else []
+
+
+def command(overrides: Sequence[str]) -> str:
+    """The command line that repeats a run."""
+    return shlex.join(["python", "-m", "seg.run", *overrides])
+
+
+def in_sweep() -> bool:
+    """Whether this run is a job of a sweep, whose many folders are not for networks unless that is asked for."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def sweep_folder() -> Path | None:
+    """The folder of the sweep that this run is a job of."""
+    return Path(HydraConfig.get().sweep.dir) if in_sweep() else None
+
+
+def choices() -> dict[str, str]:
+    """The choice of every group; empty where no Hydra application runs."""
+    return {str(k): str(v) for k, v in HydraConfig.get().runtime.choices.items()} if HydraConfig.initialized() else {}
+
+
+@dataclass(frozen=True)
+class Job:
+    """The run that Hydra has started in this process.
+
+    Attributes:
+        overrides: what it was started with. folder: its own. sweep: that of the sweep, if it is a job of one.
+    """
+
+    overrides: list[str]
+    folder: Path
+    sweep: Path
+
+
+def current_job() -> Job:
+    """What Hydra runs now."""
+    cfg = HydraConfig.get()
+    return Job(given_overrides(), Path(cfg.runtime.output_dir), Path(cfg.sweep.dir))

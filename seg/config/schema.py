@@ -1,0 +1,83 @@
+"""The typed config: what Hydra itself checks before anything runs."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+
+@dataclass
+class Checkpoints:
+    """Networks that are given."""
+
+    classifier: str | None = None
+    affinity: str | None = None
+    segmenter: str | None = None
+
+
+@dataclass
+class Evaluation:
+    """How masks are compared with the truth."""
+
+    border: str = "ignore"
+    resolution: str = "working"
+    panel: int = 6
+
+
+@dataclass
+class Export:
+    """What a run leaves beside its table."""
+
+    masks: bool = False
+    format: str | None = None
+    models: bool | None = None
+    onnx: bool = False
+
+
+@dataclass
+class Runtime:
+    """As :class:`seg.store.Runtime`, which knows the values."""
+
+    accelerator: str = "auto"
+    devices: int = 1
+    num_nodes: int = 1
+    strategy: str = "auto"
+    workers: int | None = None
+    threads: int | None = None
+    batch_size: int = 64
+    progress: bool = True
+
+
+@dataclass
+class Config:
+    """Top-level keys. The keys of groups that are stages are checked against the stages' declared parameters."""
+
+    epoch: int = MISSING
+    threshold: float = MISSING
+    seed: int = 0
+    precision: str = "32-true"
+    backbone: str = MISSING
+    weights: str | None = None
+    store: str = "outputs/store"
+    dry_run: bool = False
+    figures: bool | None = None
+    select: str | None = None
+    select_by: str = "miou"
+    data: dict[str, Any] = field(default_factory=dict)
+    classifier: dict[str, Any] = field(default_factory=dict)
+    supervision: dict[str, Any] = field(default_factory=dict)
+    seeds: dict[str, Any] = field(default_factory=dict)
+    refiner: Any = None
+    segmenter: dict[str, Any] | None = None
+    chain: dict[str, Any] = field(default_factory=dict)
+    checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    export: Export = field(default_factory=Export)
+    runtime: Runtime = field(default_factory=Runtime)
+    tracker: dict[str, Any] = field(default_factory=dict)
+
+
+def register() -> None:
+    """Make the schema known to Hydra under the name that ``conf/config.yaml`` lists."""
+    ConfigStore.instance().store(name="schema", node=Config)

@@ -1,0 +1,147 @@
+"""From a composed config to the stages that it describes."""
+
+import dataclasses
+import functools
+import importlib
+import inspect
+import re
+from typing import Any
+
+from omegaconf import Container, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from seg.errors import SegError
+
+_REFERENCE = re.compile(r"\$\{([A-Za-z_]\w*(?:\.\w+)*)\}")
+_ABSENT = object()
+
+
+def make_objects(
+    cfg: DictConfig, key: str, made: dict[str, Any] | None = None, objects: dict[Any, Any] | None = None
+) -> Any:
+    """The stages that a config node describes: a class by ``_target_``, and its keyword arguments.
+
+    Hydra's own ``instantiate`` resolves a node anew wherever it is referred to, and takes a hundred times as long for
+    such a tree, which a sweep makes for every job. Here ``${data.pool}`` is one object, however often it is named.
+
+    Args:
+        cfg: the whole config.
+        key: of the node, with dots.
+        made: what was made of this config before, by key, to share it; grows.
+        objects: what was made of any config, by class and arguments: equal stages are one object; grows.
+
+    Raises:
+        SegError: for keys that a stage does not have, and values it refuses, naming the config key; all together.
+    """
+    maker = _Maker(cfg, {} if made is None else made, {} if objects is None else objects)
+    value = maker.reference(key)
+    if maker.problems:
+        raise SegError("; ".join(sorted(set(maker.problems))))
+    return value
+
+
+class _Maker:
+    def __init__(self, cfg: DictConfig, made: dict[str, Any], objects: dict[Any, Any]) -> None:
+        self.cfg = cfg
+        self.made = made
+        self.objects = objects
+        self.problems: list[str] = []
+
+    def reference(self, key: str) -> Any:
+        if key not in self.made:
+            try:
+                node = _plain(OmegaConf.select(self.cfg, key, default=_ABSENT, throw_on_missing=True))
+            except OmegaConfBaseException as error:
+                raise SegError(f"{key}: {str(error).splitlines()[0]}") from error
+            if node is _ABSENT:
+                raise SegError(f"{key}: no such key; --cfg job shows them all")
+            made = self.make(node, key)
+            self.made[key] = made
+        return self.made[key]
+
+    def make(self, value: Any, path: str) -> Any:
+        if isinstance(value, str) and "${" in value:
+            found = _REFERENCE.fullmatch(value)
+            # What is more than a plain reference, OmegaConf resolves.
+            return self.reference(found.group(1)) if found else self.make_resolved(path)
+        if isinstance(value, list):
+            return [self.make(child, f"{path}.{i}") for i, child in enumerate(value)]
+        if not isinstance(value, dict):
+            return value
+        if path not in self.made:
+            self.made[path] = self.node(value, path)
+        return self.made[path]
+
+    def node(self, value: dict[str, Any], path: str) -> Any:
+        target = self.make(value["_target_"], f"{path}._target_") if "_target_" in value else None
+        cls = self.find(str(target), path) if target else None
+        before = len(self.problems)
+        if isinstance(cls, type) and dataclasses.is_dataclass(cls):
+            names = _field_names(cls)
+            unknown = [k for k in value if k not in names and k != "_target_"]
+            self.problems += [f"{path}.{k}: {cls.__name__} has no such parameter" for k in unknown]
+        values = {k: self.make(child, f"{path}.{k}") for k, child in value.items() if k != "_target_"}
+        if target is None:
+            return values
+        if cls is None or len(self.problems) > before:
+            return None
+        same = (cls, _frozen(values))
+        if same in self.objects:
+            return self.objects[same]
+        try:
+            # A class may choose what stands for it: given weights in place of a training.
+            made = self.objects[same] = getattr(cls, "from_config", cls)(**values)
+            return made
+        except SegError as error:
+            self.problems.append(f"{path}: {error}")
+        except TypeError as error:  # a required parameter is missing
+            self.problems.append(f"{path}: {error}")
+
+    def make_resolved(self, path: str) -> Any:
+        try:
+            value = OmegaConf.select(self.cfg, path, throw_on_missing=True)
+        except OmegaConfBaseException as error:
+            raise SegError(f"{path}: {str(error).splitlines()[0]}") from error
+        return OmegaConf.to_container(value, resolve=True) if isinstance(value, Container) else value
+
+    def find(self, target: str, path: str) -> Any:
+        try:
+            return _found(target)
+        except SegError as error:
+            self.problems.append(f"{path}._target_={target}: {error}")
+
+
+def _found(target: str) -> Any:
+    """A class by its dotted name; it may be a user's own, in a module that does not even import."""
+    place, _, name = target.rpartition(".")
+    try:
+        return getattr(importlib.import_module(place), name)
+    except AttributeError as error:
+        raise SegError(f"no such class; {error}") from error
+    except ValueError as error:
+        raise SegError("no such class; give its whole dotted name") from error
+    except ModuleNotFoundError as error:
+        where = "Python looks in the folder of python -m seg.run, and in those of PYTHONPATH"
+        raise SegError(f"no such class; {error} ({where})") from error
+    except Exception as error:
+        raise SegError(f"{place} cannot be imported ({type(error).__name__}: {error})") from error
+
+
+def _plain(node: Any) -> Any:
+    return OmegaConf.to_container(node, throw_on_missing=True) if isinstance(node, Container) else node
+
+
+@functools.cache
+def _field_names(cls: type) -> frozenset[str]:
+    own = {f.name for f in dataclasses.fields(cls)}
+    chooser = getattr(cls, "from_config", None)
+    return frozenset(own | ({*inspect.signature(chooser).parameters} - {"values"} if chooser else set()))
+
+
+def _frozen(value: Any) -> Any:
+    """Hashable and equal where the arguments are; a stage is told by its identity, since equal ones are one object."""
+    if isinstance(value, dict):
+        return tuple((k, _frozen(v)) for k, v in sorted(value.items()))
+    if isinstance(value, list):
+        return tuple(_frozen(v) for v in value)
+    return (type(value), value)

@@ -1,0 +1,176 @@
+"""The embedded data set: drawn animals in the official folder layout of Oxford-IIIT Pet.
+
+It is a toy. It lets every stage run, and be seen to do its work, in minutes and without a network; figures
+measured on it say nothing about photographs.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from seg.data.toy.animals import POSES, Animal
+from seg.data.toy.coats import BREEDS, Breed
+from seg.data.toy.drawing import Array, Ellipse, Frame, Window, clouds
+from seg.data.toy.scenes import draw_scene
+from seg.errors import SegError
+
+HEADER = """#Image CLASS-ID SPECIES BREED ID
+#ID: 1:{classes} Class ids
+#SPECIES: 1:Cat 2:Dog
+#BREED ID: 1-{cats}:Cat 1:{dogs}:Dog
+#All images with 1st letter as capital are cat images
+#images with small first letter are dog images
+"""
+XML = (
+    "<annotation><folder>OXIIIT</folder><filename>{stem}.jpg</filename>"
+    "<source><database>weakseg toy pets</database><image>drawn</image></source>"
+    "<size><width>{width}</width><height>{height}</height><depth>3</depth></size><segmented>0</segmented>"
+    "<object><name>{species}</name><pose>Frontal</pose><truncated>0</truncated><occluded>0</occluded>"
+    "<bndbox><xmin>{box[0]}</xmin><ymin>{box[1]}</ymin><xmax>{box[2]}</xmax><ymax>{box[3]}</ymax></bndbox>"
+    "<difficult>0</difficult></object></annotation>\n"
+)
+PET, BACKGROUND, BORDER = 1, 2, 3
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One drawn picture.
+
+    Attributes:
+        image: ``uint8 (H, W, 3)`` RGB.
+        trimap: ``uint8 (H, W)``, 1 pet, 2 background, 3 border.
+        head: ``(xmin, ymin, xmax, ymax)`` of the head in pixels, inside the image and the animal's own box.
+    """
+
+    image: NDArray[np.uint8]
+    trimap: NDArray[np.uint8]
+    head: tuple[int, int, int, int]
+
+
+def _extent(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """The box (xmin, ymin, xmax, ymax) of a mask, its last pixel included."""
+    rows, columns = (np.flatnonzero(mask.any(axis=a)) for a in (1, 0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
+
+
+def _photograph(rng: np.random.Generator, scene: Array) -> NDArray[np.uint8]:
+    """Light and camera: uneven light, white balance, exposure, gamma, grain."""
+    high, wide = scene.shape[:2]
+    uneven = 1 + float(rng.uniform(0, 0.16)) * clouds(rng, (high, wide), wide * 0.8, 0.3)
+    balance = (rng.normal(1, 0.03, 3) * rng.uniform(0.82, 1.15)).astype(np.float32)
+    exposed = np.clip(scene * uneven[..., None] * balance, 0, 1.15) / 1.05
+    grain = rng.standard_normal(scene.shape, dtype=np.float32) * float(rng.uniform(0.004, 0.02))
+    return (np.clip(exposed ** rng.uniform(0.8, 1.15) + grain, 0, 1) * 255).astype(np.uint8)
+
+
+def _stand(rng: np.random.Generator, animal: Animal, shape: tuple[int, int]) -> tuple[Frame, Window]:
+    """Choose where an animal stands, how large and how turned, so that all of it is in the picture.
+
+    Returns the frame over the whole picture and the window that holds the animal, fur included.
+    """
+    angle, flip = float(rng.normal(0, 0.13)), bool(rng.random() < 0.5)
+    left, top, right, bottom = animal.extent(angle, flip)
+    high, wide = shape
+    scale = float(rng.uniform(0.74, 0.98)) * min(wide / (right - left), high / (bottom - top))
+    x = float(rng.uniform(0.03, 0.97)) * (wide - scale * (right - left)) - scale * left
+    y = float(rng.uniform(0.03, 0.97)) * (high - scale * (bottom - top)) - scale * top
+    fur = 3 + 0.05 * scale
+    rows = slice(max(0, int(y + scale * top - fur)), int(y + scale * bottom + fur))
+    columns = slice(max(0, int(x + scale * left - fur)), int(x + scale * right + fur))
+    return Frame.place(shape, (x, y), scale, angle, flip), (rows, columns)
+
+
+def draw_picture(rng: np.random.Generator, breed: Breed, size: int) -> Picture:
+    """Draw one animal of ``breed`` in a scene ``size`` pixels short and up to 1.3 times that long."""
+    long = round(size * rng.uniform(1, 1.3))
+    shape = (size, long) if rng.random() < 0.7 else (long, size)
+    angle = float(rng.uniform(-np.pi, 0))  # light from somewhere above
+    light, contrast = (float(np.cos(angle)), float(np.sin(angle))), float(rng.uniform(0.35, 0.75))
+    canvas = draw_scene(rng, shape, light, contrast)
+    animal = Animal(breed, int(rng.integers(len(POSES))), int(rng.integers(2**32)))
+    frame, window = _stand(rng, animal, shape)
+    shadow = Ellipse((0, 0.55), (0.75, 0.16)).on(frame).distance / (0.12 * frame.scale)
+    canvas *= (1 - 0.4 / (1 + np.exp(np.clip(shadow, -20, 20))))[..., None]
+    covered, head = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+    drawn = animal.draw(rng, canvas[window], frame.cut(window), light, contrast)
+    covered[window], head[window] = drawn.animal, drawn.head
+    solid = ndimage.gaussian_filter(covered, 0.5) > 0.5
+    width = max(1.0, size / 85)
+    gap = np.where(solid, ndimage.distance_transform_edt(solid), ndimage.distance_transform_edt(~solid))
+    trimap = np.where(solid, PET, BACKGROUND).astype(np.uint8)
+    trimap[gap <= width] = BORDER
+    return Picture(_photograph(rng, canvas), trimap, _extent((head > 0.5) & (trimap != BACKGROUND)))
+
+
+def _check(images: int, breeds: int, size: int) -> None:
+    if not 2 <= breeds <= len(BREEDS):
+        raise SegError(f"toy_pets: breeds={breeds}, but it can draw 2 to {len(BREEDS)} breeds: set data.breeds so")
+    if images < 3 * breeds:
+        raise SegError(
+            f"toy_pets: images={images} is too few for {breeds} breeds: set data.images={3 * breeds} or more"
+        )
+    if size < 48:
+        raise SegError(f"toy_pets: size={size} is too small to draw an animal: set data.size=48 or more")
+
+
+def _draw_numbered(number: int, *, seed: int, breed: Breed, size: int) -> Picture:
+    return draw_picture(np.random.default_rng([seed, BREEDS.index(breed), number]), breed, size)
+
+
+def draw_toy_pets(out: Path, *, images: int, breeds: int, size: int, seed: int) -> None:
+    """Draw the toy data set in the official layout below ``out/oxford-iiit-pet/``.
+
+    Every third image of a breed goes to the test split. A picture depends on the seed, its breed and its
+    number alone: a larger set begins with the smaller one's pictures.
+
+    Args:
+        out: the data root; it and the folders below are made.
+        images: number of pictures over both splits, shared out evenly among the breeds.
+        breeds: the first so many of ``BREEDS``.
+        size: shorter side of the pictures in pixels.
+        seed: the same seed gives the same bytes.
+
+    Raises:
+        SegError: breeds, images or size that cannot be drawn; a folder that cannot be written.
+    """
+    _check(images, breeds, size)
+    chosen = sorted(BREEDS[:breeds], key=lambda b: b.name.lower())
+    species_id = {b: sum(o.is_cat == b.is_cat for o in chosen[: i + 1]) for i, b in enumerate(chosen)}
+    root = out / "oxford-iiit-pet"
+    lists: dict[str, list[str]] = {"list": [], "trainval": [], "test": []}
+    try:
+        for folder in ("images", "annotations/trimaps", "annotations/xmls"):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+        with ThreadPoolExecutor() as pool:
+            for index, breed in enumerate(chosen):
+                numbers = range(1, len(range(index, images, breeds)) + 1)
+                draw = partial(_draw_numbered, seed=seed, breed=breed, size=size)
+                for number, picture in zip(numbers, pool.map(draw, numbers), strict=True):
+                    stem, split = f"{breed.name}_{number}", "test" if number % 3 == 0 else "trainval"
+                    Image.fromarray(picture.image).save(root / "images" / f"{stem}.jpg", quality=90)
+                    Image.fromarray(picture.trimap).save(root / "annotations" / "trimaps" / f"{stem}.png")
+                    if split == "trainval":
+                        _write_box(root / "annotations" / "xmls" / f"{stem}.xml", stem, breed, picture)
+                    line = f"{stem} {index + 1} {1 if breed.is_cat else 2} {species_id[breed]}\n"
+                    lists["list"].append(line)
+                    lists[split].append(line)
+        cats = sum(b.is_cat for b in chosen)
+        header = HEADER.format(classes=breeds, cats=cats, dogs=breeds - cats)
+        for name, lines in lists.items():
+            text = (header if name == "list" else "") + "".join(lines)
+            (root / "annotations" / f"{name}.txt").write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SegError(f"toy_pets: cannot write below {root}: {error}; choose a folder that can be written") from error
+
+
+def _write_box(path: Path, stem: str, breed: Breed, picture: Picture) -> None:
+    high, wide = picture.trimap.shape
+    species = "cat" if breed.is_cat else "dog"
+    text = XML.format(stem=stem, width=wide, height=high, species=species, box=picture.head)
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,168 @@
+"""The stage table: on the terminal for people, as JSON and CSV for programs."""
+
+import csv
+import io
+import json
+import math
+import os
+import textwrap
+from collections.abc import Callable, Mapping, Sequence, Sized
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seg.errors import SegError
+
+WIDTH = 100
+STAGE_WIDTH = 29  # what the other columns leave of WIDTH
+
+Row = Mapping[str, Any]
+
+
+def _figure(value: Any) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.4f}"
+
+
+def _text(value: Any) -> str:
+    return "-" if value is None else str(value)
+
+
+# key, the two lines of its heading, how it is written
+_COLUMNS: tuple[tuple[str, tuple[str, str], Callable[[Any], str]], ...] = (
+    ("images", ("", "images"), _text),
+    ("miou", ("", "mIoU"), _figure),
+    ("iou_background", ("IoU", "bg"), _figure),
+    ("iou_foreground", ("IoU", "fg"), _figure),
+    ("pixel_accuracy", ("pixel", "acc."), _figure),
+    ("per_image_miou", ("per-image", "mean"), _figure),
+    ("coverage", ("", "coverage"), _figure),
+)
+
+
+def format_table(rows: Sequence[Row]) -> str:
+    """The figures by stage as plain text, at most 100 columns wide.
+
+    Args:
+        rows: each with ``stage`` and ``split``, and the fields of `seg.evaluation.metrics.Metrics`; what a row
+            lacks, or what is nan, is "-". Coverage is a column only if some row's is below 1. A true
+            ``oracle`` marks the stage, and a note under the table says what that means.
+
+    Returns:
+        the lines, without one at the end. A long stage name goes on below.
+    """
+    if not rows:
+        return "no stage was evaluated"
+    partial = any(row.get("coverage") is not None and row["coverage"] < 1 for row in rows)
+    columns = [column for column in _COLUMNS if partial or column[0] != "coverage"]
+    lines = [
+        ["", "", *(above for _, (above, _), _ in columns)],
+        ["stage", "split", *(below for _, (_, below), _ in columns)],
+    ]
+    for row in rows:
+        name = f"{row['stage']} *" if row.get("oracle") else str(row["stage"])
+        first, *more = textwrap.wrap(name, STAGE_WIDTH, subsequent_indent="  ") or [""]
+        figures = [write(row.get(key)) for key, _, write in columns]
+        lines.append([first, _text(row.get("split")), *figures])
+        lines += [[part, *[""] * (len(figures) + 1)] for part in more]
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    text = ["  ".join(_aligned(cells, widths)).rstrip() for cells in lines]
+    text.insert(2, "-" * (sum(widths) + 2 * (len(widths) - 1)))
+    if any(row.get("oracle") for row in rows):
+        text.append("* oracle: made with the truth of the images, which weak labels do not have")
+    return "\n".join(text)
+
+
+def without_figures(products: Mapping[str, Sized], picture: Path | None) -> str:
+    """What stands in the table's place where no image has a truth: how many masks there are, and where to look.
+
+    Args:
+        products: masks by stage. picture: the panel, if one was drawn.
+    """
+    width = max(map(len, products), default=0)
+    lines = [f"{'stage':{width}}  masks", "-" * (width + 7)]
+    lines += [f"{name:{width}}  {len(masks):5d}" for name, masks in products.items()]
+    look = f"look at {picture}" if picture else "draw pictures with figures=true evaluation.panel=6"
+    lines.append(f"nothing was measured: no image that gets a mask has a truth; {look}")
+    return "\n".join(lines)
+
+
+def write_metrics(folder: Path, rows: Sequence[Row], header: Mapping[str, Any]) -> tuple[Path, Path]:
+    """Write the figures as ``metrics.json`` and ``metrics.csv``, each in one step.
+
+    Args:
+        folder: is made if need be.
+        rows: as for `format_table`; every key is kept, in the order of first sight.
+        header: what holds for all rows (data set, border, resolution, ...); JSON only.
+
+    Returns:
+        the two paths. JSON is ``{"header": ..., "rows": [...]}``; floats are written so that reading
+        them gives the same number; nan is null in JSON and an empty cell in CSV.
+
+    Raises:
+        SegError: if the folder cannot be written to.
+    """
+    values = [{key: plain(value) for key, value in row.items()} for row in rows]
+    whole = {"header": plain(header), "rows": values}
+    sheet = io.StringIO()
+    keys = list(dict.fromkeys(key for row in values for key in row))
+    writer = csv.DictWriter(sheet, keys, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(values)
+    contents = {
+        folder / "metrics.json": json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
+        folder / "metrics.csv": sheet.getvalue(),
+    }
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, text in contents.items():
+            part = path.with_name(f".{path.name}.{os.getpid()}.part")
+            part.write_text(text, encoding="utf-8", newline="")
+            part.replace(path)
+    except OSError as error:
+        raise SegError(f"{folder}: metrics cannot be written ({error.strerror}): use another") from error
+    json_path, csv_path = contents
+    return json_path, csv_path
+
+
+def _aligned(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
+    """Names to the left, numbers to the right."""
+    return [
+        cell.ljust(width) if c < 2 else cell.rjust(width)
+        for c, (cell, width) in enumerate(zip(cells, widths, strict=True))
+    ]
+
+
+def plain(value: Any) -> Any:
+    """What JSON knows, and nothing that only Python's dialect of it knows."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, bool | int | float | str | None) else str(value)
+
+
+def headline(rows: Sequence[Row]) -> Row:
+    """The figures that a sweep compares: of the last product that decides every pixel, on trainval.
+
+    A product with an ignored band is measured where it decides, which the band can make as easy as it likes,
+    so it only counts where there is no other. Where no trainval image has a truth it is the test split.
+
+    Args:
+        rows: the stage table.
+
+    Raises:
+        SegError: if nothing was measured.
+    """
+    split = "trainval" if any(row["split"] == "trainval" for row in rows) else "test"
+    chosen = [row for row in rows if row["split"] == split]
+    if not chosen:
+        raise SegError("nothing was measured: no image that gets a mask has a truth")
+    whole = [row for row in chosen if row["coverage"] == 1]
+    row = (whole or chosen)[-1]
+    keys = ("miou", "iou_background", "iou_foreground", "images", "stage", "split")
+    return {key: row[key] for key in keys}

@@ -1,0 +1,110 @@
+"""Files: read and written whole or not at all, and known by their content."""
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file, or None when there is no such file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON so that a reader sees the old file or the new one, never a part."""
+    with atomic_path(path) as tmp:
+        tmp.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A path beside ``path`` to write to, moved over it when the block ends without an error.
+
+    Its name is random: two containers that share a folder have equal process ids.
+    """
+    tmp = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        # Made here, it has the mode that a file of this process has; some writers (safetensors) make their own,
+        # for their owner alone, and a store and its models are for others too.
+        with tmp.open("xb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+        yield tmp
+        with suppress(OSError):
+            tmp.chmod(mode & 0o777)
+        os.replace(tmp, path)
+    finally:
+        tmp.unlink(missing_ok=True)
+
+
+def writable(folder: Path) -> bool:
+    """Whether files can be made in ``folder``, or it can be made."""
+    while not folder.exists():
+        folder = folder.parent
+    return folder.is_dir() and os.access(folder, os.W_OK)
+
+
+_sha_memo: dict[tuple[str, int, int], str] = {}
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes as hex, remembered within the process by path, size and time."""
+    stat = path.stat()
+    memo = (str(path.resolve()), stat.st_size, stat.st_mtime_ns)
+    if memo not in _sha_memo:
+        with path.open("rb") as file:
+            _sha_memo[memo] = hashlib.file_digest(file, "sha256").hexdigest()
+    return _sha_memo[memo]
+
+
+class RowsFile:
+    """An ``.npy`` file whose rows are written one after the other: how many they are is only known at the end.
+
+    Not a memory-mapped array, each page of which would fault once, and for which a full disk is a signal that kills.
+
+    Attributes:
+        shape: of a row, as of the first that was written.
+    """
+
+    def __init__(self, file: BinaryIO, dtype: type[np.generic]) -> None:
+        self.shape: tuple[int, ...] = ()
+        self._file, self._dtype, self._count, self._start = file, dtype, 0, 0
+
+    def write(self, rows: np.ndarray) -> None:
+        """Add rows ``(b, ...)``, converted to the file's dtype."""
+        if not self._start:
+            self.shape = rows.shape[1:]
+            self._header()
+            self._start = self._file.tell()
+        assert rows.shape[1:] == self.shape
+        self._file.write(np.ascontiguousarray(rows, self._dtype).data)
+        self._count += len(rows)
+
+    def finish(self) -> None:
+        """Write the count; NumPy's header leaves room for it."""
+        self._file.seek(0)
+        self._header()
+        assert self._start in (0, self._file.tell())
+
+    def _header(self) -> None:
+        descr = np.lib.format.dtype_to_descr(np.dtype(self._dtype))
+        described = {"descr": descr, "fortran_order": False, "shape": (self._count, *self.shape)}
+        np.lib.format.write_array_header_1_0(self._file, described)
+
+
+@contextmanager
+def rows_file(path: Path, dtype: type[np.generic]) -> Iterator[RowsFile]:
+    """A new ``.npy`` file to write rows to."""
+    with path.open("wb") as file:
+        rows = RowsFile(file, dtype)
+        yield rows
+        rows.finish()

@@ -1,0 +1,160 @@
+"""Scores to masks by a threshold: seeds before a refiner, pseudo masks after it, predictions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal, get_args
+
+import numpy as np
+
+from seg.data.prepared import PreparedData
+from seg.errors import SegError
+from seg.store import Products, Stage, param
+from seg.supervision.scores import ScoreMaps, ScoreStage
+
+CleanUp = Literal["fill_holes", "largest_component", "closing"]
+
+
+@dataclass(frozen=True)
+class MaskSet:
+    """Masks of ``n`` images, made from scores when they are asked for.
+
+    Attributes:
+        scores: what is thresholded. low, high: background below ``low``, foreground from ``high`` on,
+            255 between them and where the score is unknown.
+        clean_up: operations on the foreground, in order. radius: of the closing, in pixels of the working
+            resolution.
+    """
+
+    scores: ScoreMaps
+    low: float
+    high: float
+    clean_up: Sequence[str] = ()
+    radius: int = 3
+
+    @property
+    def data(self) -> PreparedData:
+        """The prepared images."""
+        return self.scores.data
+
+    @property
+    def rows(self) -> np.ndarray:
+        """``int64 (n,)`` rows in ``data``, ascending."""
+        return self.scores.rows
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def at(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
+        """Masks of some images: ``uint8 (b, H, W)``, 0 background, 1 foreground, 255 ignore."""
+        masks = threshold_scores(self.scores.at(positions, size), self.low, self.high)
+        for mask in masks if self.clean_up else ():
+            height, width = (max(1, round(self.radius * side / self.data.side)) for side in mask.shape)
+            for operation in self.clean_up:
+                clean(mask, operation, (height, width))
+        return masks
+
+
+def threshold_scores(scores: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Scores to seeds, compared in ``float32``.
+
+    Args:
+        scores: ``float32``, any shape, in [0, 1] or NaN for unknown.
+        low: below it is background. high: from it on is foreground; at least ``low``.
+
+    Returns:
+        ``uint8`` of the same shape: 0, 1, or 255 between the two and where unknown.
+    """
+    out = np.full(scores.shape, 255, np.uint8)
+    out[scores < np.float32(low)] = 0
+    out[scores >= np.float32(high)] = 1
+    return out
+
+
+def clean(mask: np.ndarray, operation: str, radius: tuple[int, int] = (3, 3)) -> None:
+    """Clean the foreground of one mask in place; ignored pixels stay ignored.
+
+    Args:
+        mask: ``uint8 (H, W)`` of 0, 1, 255.
+        operation: ``fill_holes``, ``largest_component`` (4-connected), or ``closing`` by a disk.
+        radius: of the disk, in pixels down and across; it is an ellipse where the image was squashed.
+    """
+    foreground = mask == 1
+    if operation == "fill_holes":
+        from scipy.ndimage import binary_fill_holes
+
+        result = binary_fill_holes(foreground)
+    elif operation == "largest_component":
+        from skimage.measure import label
+
+        components = label(foreground, connectivity=1)
+        sizes = np.bincount(components.ravel())[1:]
+        result = components == sizes.argmax() + 1 if len(sizes) else foreground
+    elif operation == "closing":
+        from scipy.ndimage import binary_closing
+
+        # Beyond the picture nothing is known: padding by reflection keeps the closing from eroding there.
+        (down, across), (height, width) = radius, foreground.shape
+        padded = np.pad(foreground, ((down, down), (across, across)), mode="symmetric")
+        result = binary_closing(padded, disk(down, across))[down : down + height, across : across + width]
+    else:
+        raise SegError(f"clean_up={operation}: must be one of {', '.join(get_args(CleanUp))}")
+    known = mask != 255
+    mask[known] = result[known]
+
+
+def disk(down: int, across: int) -> np.ndarray:
+    """``bool (2 * down + 1, 2 * across + 1)``: the offsets of an ellipse with these half axes."""
+    ys, xs = np.ogrid[-down : down + 1, -across : across + 1]
+    inside: np.ndarray = (ys * across) ** 2 + (xs * down) ** 2 <= (down * across) ** 2
+    return inside
+
+
+class Threshold(Stage):
+    """Foreground and background by a threshold, with an optional ignored band around it.
+
+    Attributes:
+        scores: of the supervision, or of the refiner's walk.
+        threshold: foreground from it on, background below it.
+        band: scores nearer to the threshold than this are ignored.
+        background_below, foreground_from: the two ends of the ignored band, instead of threshold and band.
+        clean_up: any of ``fill_holes``, ``largest_component``, ``closing``, in order.
+        radius: of the closing, in pixels of the working resolution.
+    """
+
+    stored: ClassVar[bool] = False
+    what: ClassVar[str] = "threshold"
+
+    scores: ScoreStage
+    threshold: float | None = param(default=None, low=0, high=1)
+    band: float = param(default=0.0, low=0, high=1)
+    background_below: float | None = param(default=None, low=0, high=1)
+    foreground_from: float | None = param(default=None, low=0, high=1)
+    clean_up: tuple[CleanUp, ...] = param(default=())
+    radius: int = param(default=3, low=1)
+
+    def validate(self) -> None:
+        """One way of saying where the bounds are, and the right way round."""
+        given = (self.background_below is not None) + (self.foreground_from is not None)
+        if given == 1 or (given == 0) == (self.threshold is None):
+            raise SegError(
+                f"{type(self).__name__}: give threshold (and band), or both background_below and foreground_from"
+            )
+        low, high = self.bounds
+        if low > high:
+            raise SegError(
+                f"{type(self).__name__}.background_below={low:g}: must not lie above foreground_from={high:g}"
+            )
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Background below the first, foreground from the second on."""
+        if self.threshold is None:
+            assert self.background_below is not None
+            assert self.foreground_from is not None
+            return self.background_below, self.foreground_from
+        return max(self.threshold - self.band, 0.0), min(self.threshold + self.band, 1.0)
+
+    def load(self, path: Path, store: Products) -> MaskSet:
+        """Masks that are made when they are asked for."""
+        return MaskSet(store.get(self.scores), *self.bounds, self.clean_up, self.radius)

@@ -1,0 +1,157 @@
+"""Masks out of the store: PNG in three kinds, or COCO's run lengths."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from seg.data.prepared import PreparedData
+from seg.errors import SegError
+from seg.files import atomic_path
+from seg.masks import MaskSet
+from seg.store import Store
+
+Format = Literal["png255", "png01", "palette", "coco_rle"]
+
+Mask = npt.NDArray[np.uint8]
+
+
+def check_format(value: Any) -> None:
+    """Refuse what is no :data:`Format` (None is: nothing was asked for)."""
+    if value is not None and value not in get_args(Format):
+        raise SegError(f"export.format={value}: must be one of {', '.join(get_args(Format))}")
+
+
+def export_masks(
+    folder: Path,
+    products: Mapping[str, MaskSet],
+    store: Store,
+    kind: Format = "png255",
+    file_names: Mapping[str, str] | None = None,
+) -> int:
+    """Write every mask at its image's original size (upright, where EXIF turns it).
+
+    * ``png255``: 0 background, 255 foreground, 128 ignored. ``png01``: 0, 1, and 255 ignored.
+    * ``palette``: indexed PNG in Pascal VOC's way and colours: 0 background, 1 + label foreground, 255 ignored;
+      ``classes.txt`` beside them names the indices.
+    * ``coco_rle``: one JSON per product, see :func:`coco_document`.
+
+    Args:
+        folder: gets a folder per product with ``<image id>.png``, or ``<product>.json``.
+        products: masks by name. store: for its progress bar.
+        kind: of the files. file_names: of the images by id, for the JSON.
+
+    Returns:
+        How many files were written, lists of classes not counted.
+
+    Raises:
+        SegError: for a palette with more than 254 classes.
+    """
+    count = 0
+    for name, masks in products.items():
+        target = folder / "".join(c if c.isalnum() else "_" for c in name).strip("_")
+        folder.mkdir(parents=True, exist_ok=True)
+        if kind == "coco_rle":
+            document = coco_document(masks, store, file_names or {}, f"exporting {name}")
+            with atomic_path(target.with_suffix(".json")) as tmp:
+                tmp.write_text(json.dumps(document) + "\n", encoding="utf-8")
+            count += 1
+            continue
+        target.mkdir(exist_ok=True)
+        if kind == "palette":
+            _write_classes(target / "classes.txt", masks.data.classes)
+        for position in store.runtime.bar(range(len(masks)), f"exporting {name}"):
+            row, mask = _mask(masks, position)
+            path = target / f"{masks.data.ids[row]}.png"
+            save_png(path, mask, kind, int(masks.data.labels[row]))
+            count += 1
+    return count
+
+
+def _mask(masks: MaskSet, position: int) -> tuple[int, Mask]:
+    row = int(masks.rows[position])
+    height, width = map(int, masks.data.sizes[row])
+    return row, masks.at(np.asarray([position]), (height, width))[0]
+
+
+def save_png(path: Path, mask: Mask, kind: Format, label: int = 0) -> None:
+    """Write one mask (``uint8 (H, W)``: 0, 1, 255) as PNG of a kind; ``label`` counts for ``palette`` alone."""
+    from PIL import Image
+
+    codes = np.full(256, 128 if kind == "png255" else 255, np.uint8)
+    codes[[0, 1]] = 0, {"png255": 255, "png01": 1}.get(kind, label + 1)
+    image = Image.fromarray(codes[mask])
+    if kind == "palette":
+        image = image.convert("P")
+        image.putpalette(voc_palette().ravel().tolist())
+    image.save(path)
+
+
+def voc_palette() -> npt.NDArray[np.uint8]:
+    """The 256 colours of Pascal VOC's masks, ``uint8 (256, 3)``: the index's bits, dealt to red, green, blue."""
+    index = np.arange(256)
+    palette = np.zeros((256, 3), np.uint8)
+    for bit in range(8):
+        for channel in range(3):
+            palette[:, channel] |= (((index >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
+    return palette
+
+
+def _write_classes(path: Path, classes: tuple[str, ...]) -> None:
+    if len(classes) > 254:
+        raise SegError(f"export.format=palette: {len(classes)} classes, but an indexed PNG has room for 254")
+    lines = ["0 background", *(f"{label + 1} {name}" for label, name in enumerate(classes)), "255 ignored"]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def run_lengths(foreground: npt.NDArray[np.bool_]) -> list[int]:
+    """COCO's uncompressed RLE of a mask: lengths of its runs, column by column from the top left.
+
+    The first run is of background and may be 0; the lengths add up to ``H * W``.
+
+    Args:
+        foreground: ``bool (H, W)``.
+    """
+    flat = foreground.ravel(order="F")
+    edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
+    counts = np.diff(np.concatenate(([0], edges, [flat.size]))).tolist()
+    return [0, *counts] if flat.size and flat[0] else counts
+
+
+def coco_document(masks: MaskSet, store: Store, file_names: Mapping[str, str], what: str) -> dict[str, Any]:
+    """Masks as a COCO document: every image, and one annotation for each that has foreground.
+
+    ``segmentation`` is uncompressed RLE (:func:`run_lengths`, which pycocotools' ``frPyObjects`` reads, hence
+    ``iscrowd: 1``); ``bbox`` is ``[x, y, width, height]``; ``category_id`` is 1 + the image's label. Ignored
+    pixels are not foreground.
+    """
+    data: PreparedData = masks.data
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for position in store.runtime.bar(range(len(masks)), what):
+        row, mask = _mask(masks, position)
+        height, width = mask.shape
+        name = file_names.get(data.ids[row], data.ids[row])
+        images.append({"id": row + 1, "file_name": name, "width": width, "height": height})
+        foreground = mask == 1
+        ys, xs = np.flatnonzero(foreground.any(1)), np.flatnonzero(foreground.any(0))
+        if not len(ys):
+            continue
+        box = [int(xs[0]), int(ys[0]), int(xs[-1] - xs[0] + 1), int(ys[-1] - ys[0] + 1)]
+        annotations.append(
+            {
+                "id": len(annotations) + 1,
+                "image_id": row + 1,
+                "category_id": int(data.labels[row]) + 1,
+                "segmentation": {"size": [height, width], "counts": run_lengths(foreground)},
+                "area": int(foreground.sum()),
+                "bbox": box,
+                "iscrowd": 1,
+            }
+        )
+    categories = [{"id": label + 1, "name": name} for label, name in enumerate(data.classes)]
+    info = {"description": f"weakseg: masks of {data.title}"}
+    return {"info": info, "images": images, "annotations": annotations, "categories": categories}

@@ -1,0 +1,135 @@
+"""A trained segmenter as ONNX, checked against PyTorch before it counts."""
+
+import importlib.util
+import json
+import logging
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seg.errors import SegError
+from seg.files import atomic_path
+from seg.version import __version__
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from seg.models.load import Model
+
+#: Largest difference to PyTorch's scores that passes, of 1.
+TOLERANCE = 1e-3
+
+
+def check_onnx(has_segmenter: bool) -> None:
+    """Refuse an export that cannot be, before any work.
+
+    Raises:
+        SegError: there is no segmenter to export, or the extra is missing.
+    """
+    if not has_segmenter:
+        raise SegError("export.onnx=true: this run has no segmenter to export; add segmenter=unet")
+    missing = [name for name in ("onnx", "onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise SegError(
+            f"export.onnx=true: needs {', '.join(missing)}, which are not installed: pip install 'weakseg[onnx]'"
+        )
+
+
+def export_onnx(model: "Model", path: Path) -> float:
+    """Write a segmenter as ONNX with any batch and any size.
+
+    The input ``images`` is ``float32 (B, 3, H, W)``, RGB in [0, 1] less the mean, over the standard deviation; the
+    output ``scores`` is ``float32 (B, 1, H, W)``, the foreground's probability. The metadata hold ``mean``,
+    ``std``, ``classes``, ``size`` (the side that it was trained at), ``version`` and the rest of the model's JSON.
+
+    Args:
+        model: of :func:`seg.models.load.load_model`. path: the file.
+
+    Returns:
+        The largest difference of a score to PyTorch's, over random images of two batches and sizes.
+
+    Raises:
+        SegError: the network cannot be exported, or ONNX Runtime's scores differ.
+    """
+    import onnx
+    import torch
+
+    check_onnx(True)
+    network = (
+        torch.nn.Sequential(model.network, torch.nn.Sigmoid()).cpu().eval().to(memory_format=torch.contiguous_format)
+    )
+    side = model.input_size
+    dims = {0: torch.export.Dim("batch"), 2: torch.export.Dim("height", min=32), 3: torch.export.Dim("width", min=32)}
+    try:
+        with warnings.catch_warnings(), _quiet():
+            warnings.simplefilter("ignore")
+            program: Any = torch.onnx.export(
+                network,
+                (torch.zeros(2, 3, side, side + 32),),
+                input_names=["images"],
+                output_names=["scores"],
+                dynamic_shapes=(dims,),
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+            proto = program.model_proto
+    except Exception as error:  # the exporter raises many kinds
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise SegError(f"export.onnx=true: {type(model.network).__name__} cannot be exported ({reason})") from error
+    metadata = {
+        "mean": list(model.mean),
+        "std": list(model.std),
+        "classes": ["background", "foreground"],
+        "size": side,
+        "version": __version__,
+        "weakseg": dict(model.info),
+    }
+    onnx.helper.set_model_props(proto, {k: v if isinstance(v, str) else json.dumps(v) for k, v in metadata.items()})
+    onnx.checker.check_model(proto)
+    content = proto.SerializeToString()
+    try:
+        largest = _difference(network, content, side)
+    except Exception as error:  # ONNX Runtime's own kinds
+        reason = str(error).strip().splitlines()[0][:300]
+        raise SegError(f"export.onnx=true: ONNX Runtime cannot run the network at every size ({reason})") from error
+    model.network.to(model.device)
+    if not largest <= TOLERANCE:
+        raise SegError(f"export.onnx=true: ONNX Runtime's scores differ from PyTorch's by {largest:.2g}; not written")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as tmp:
+        tmp.write_bytes(content)
+    return largest
+
+
+def _difference(network: "nn.Module", content: bytes, side: int) -> float:
+    import numpy as np
+    import onnxruntime
+    import torch
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    generator = torch.Generator().manual_seed(0)
+    largest = 0.0
+    # A third shape of odd sides: neither those of the export nor multiples of anything.
+    for shape in ((1, 3, side, side), (3, 3, side + 64, side), (2, 3, 75, 101)):
+        images = torch.randn(shape, generator=generator)
+        with torch.inference_mode():
+            expected = network(images).numpy()
+        (found,) = session.run(["scores"], {"images": images.numpy()})
+        if found.shape != expected.shape:
+            return float("inf")
+        largest = max(largest, float(np.abs(found - expected).max()))
+    return largest
+
+
+def _quiet() -> Any:
+    """The exporter tells of its steps on the terminal."""
+    import contextlib
+    import io
+
+    for name in ("onnxscript", "onnx_ir", "torch.onnx"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    return contextlib.redirect_stdout(io.StringIO())

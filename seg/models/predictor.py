@@ -1,0 +1,162 @@
+"""Masks of any images with a trained segmenter, as arrays."""
+
+import glob
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from seg.data.decode import decode_image
+from seg.errors import SegError
+from seg.masks import threshold_scores
+from seg.models.load import Model
+from seg.nets.augment import normalise
+from seg.nets.maps import upsample
+from seg.segmenter.predicted import foreground
+
+#: What is taken for a photo in a folder; a file that is named itself may end in anything.
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".jp2", ".avif", ".ppm", ".pgm")
+
+#: In the folder of the results: the file that tells of which model they are, and the folders.
+MARK, KINDS = "predict.json", ("masks", "overlays", "scores")
+
+Image = str | Path | np.ndarray
+
+
+def predict(
+    model: Model,
+    images: "Image | Sequence[Image]",
+    *,
+    scores: bool = False,
+    threshold: float = 0.5,
+    batch_size: int = 16,
+) -> list[np.ndarray]:
+    """Masks of images, each at its own size. ::
+
+        from seg import load_model, predict
+
+        model = load_model("outputs/runs/full/2026-01-31_12-00-00")
+        masks = predict(model, ["a.jpg", "b.png"])  # uint8 (H, W), 0 and 1
+
+    Args:
+        model: of :func:`seg.load_model`.
+        images: paths, or ``uint8 (H, W, 3)`` RGB arrays of any sizes; one or many. A text may also be a folder or
+            a glob, whose images come in the order of :func:`find_images`.
+        scores: return the foreground's probability instead.
+        threshold: foreground from this probability on.
+        batch_size: images per forward pass.
+
+    Returns:
+        In the order of ``images``: ``uint8 (H, W)``, 0 background, 1 foreground; or ``float32 (H, W)`` in [0, 1].
+        A photo's H and W are as its EXIF orientation shows it.
+
+    Raises:
+        SegError: an image that is missing or unreadable, or no array of that kind.
+    """
+    if isinstance(images, np.ndarray):
+        listed: Sequence[Image] = [images] if images.ndim == 3 else list(images)
+    elif isinstance(images, str | Path):
+        listed = [path for path, _ in find_images(str(images))]
+    else:
+        listed = images
+    out = []
+    for result in predict_each(model, listed, batch_size=batch_size):
+        if isinstance(result, SegError):
+            raise result
+        out.append(result if scores else threshold_scores(result, threshold, threshold))
+    return out
+
+
+def predict_each(
+    model: Model, images: Sequence[Image], *, batch_size: int = 16, workers: int = 1
+) -> Iterator[np.ndarray | SegError]:
+    """Scores of images one after the other, each at its own size: ``float32 (H, W)`` in [0, 1].
+
+    An unreadable image gives the error that it met. The next batch is decoded while one is computed; images are
+    squashed, computed and scaled back exactly as a run does it.
+    """
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: list[Future[Any]] = []
+        for part in (*_parts(images, batch_size), []):
+            # What comes next is decoded while this is computed.
+            decoding = [pool.submit(_decode, image, model.working_size) for image in part]
+            decoded = [future.result() for future in waiting]
+            waiting = decoding
+            good = [d for d in decoded if not isinstance(d, SegError)]
+            found = iter(_scores(model, np.stack([image for image, _ in good])) if good else ())
+            for one in decoded:
+                yield one if isinstance(one, SegError) else upsample(next(found)[None], one[1])[0]
+
+
+def _parts(images: Sequence[Image], size: int) -> Iterator[Sequence[Image]]:
+    for start in range(0, len(images), size):
+        yield images[start : start + size]
+
+
+def _decode(image: Image, side: int) -> tuple[np.ndarray, tuple[int, int]] | SegError:
+    """``uint8 (side, side, 3)`` and the original height and width."""
+    if isinstance(image, np.ndarray):
+        from PIL import Image as Pillow
+
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+            return SegError(f"an image is {image.dtype} {image.shape}; give uint8 (H, W, 3) RGB, or a path")
+        squashed = Pillow.fromarray(image).resize((side, side), Pillow.Resampling.BILINEAR)
+        return np.asarray(squashed), (image.shape[0], image.shape[1])
+    try:
+        return decode_image(Path(image), side)
+    except SegError as error:
+        return error
+
+
+@torch.inference_mode()
+def _scores(model: Model, images: np.ndarray) -> np.ndarray:
+    """``uint8 (B, S, S, 3)`` to ``float32 (B, s, s)`` in [0, 1]."""
+    batch = normalise(torch.from_numpy(images).to(model.device), model.mean, model.std)
+    return foreground(model.network, batch, model.input_size).float().cpu().numpy()
+
+
+def _is_result(path: Path, root: Path) -> bool:
+    """Whether a prediction has written the file: its folder of results lies below the root."""
+    below = [folder for folder in path.parents if folder != root and folder.is_relative_to(root)]
+    return any(folder.name in KINDS and (folder.parent / MARK).is_file() for folder in below)
+
+
+def find_images(pattern: str) -> list[tuple[Path, Path]]:
+    """The images that a file, a folder or a glob stands for.
+
+    Args:
+        pattern: a folder is searched with all folders below it, for files that end as images do; ``**`` in a glob
+            too. Results of earlier predictions are left out.
+
+    Returns:
+        In the order of their names: the path, and a name for its result: the path below the folder, without the
+        ending (with it where two images differ in nothing else).
+
+    Raises:
+        SegError: there is none.
+    """
+    path = Path(pattern)
+    if path.is_file():
+        found, root = [path], path.parent
+    elif path.is_dir():
+        root = path
+        found = [p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()]
+        found = [p for p in found if not any(part.startswith(".") for part in p.relative_to(root).parts)]
+    else:
+        root = Path(pattern[: re.search(r"[*?[]|$", pattern).start()])  # type: ignore[union-attr]
+        root = root if pattern.startswith(f"{root}/") else root.parent
+        found = [p for p in map(Path, glob.glob(pattern, recursive=True)) if p.is_file()]
+    if not path.is_file():
+        found = [p for p in found if p.name != MARK and not _is_result(p, root)]
+    if not found:
+        what = f"no image ({', '.join(SUFFIXES[:4])}, ...) in it" if path.is_dir() else "no such file, folder or glob"
+        raise SegError(f"images={pattern}: {what}")
+    found.sort()
+    names = [p.relative_to(root) for p in found]
+    stems = Counter(n.with_suffix("") for n in names)
+    return [(p, n if stems[n.with_suffix("")] > 1 else n.with_suffix("")) for p, n in zip(found, names, strict=True)]

@@ -1,0 +1,144 @@
+"""The networks of a run, as files that people take away: plain weights with a JSON beside them."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seg.config.process import command, given_overrides
+from seg.data.prepared import Prepared, PreparedData
+from seg.evaluation.table import plain
+from seg.files import atomic_path, file_sha256, write_json
+from seg.nets.augment import MEAN, STD
+from seg.nets.given import beside
+from seg.nets.state_dicts import to_plain
+from seg.segmenter.architectures import Architecture
+from seg.store import Stage, Store
+from seg.train import Given, NetworkStage, Training
+from seg.version import __version__
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def save_models(
+    folder: Path,
+    masks: Mapping[str, Stage],
+    rows: Sequence[Mapping[str, Any]],
+    prepared: Prepared,
+    store: Store,
+) -> list[Path]:
+    """Write every network that a run used, trained or given, as ``<role>.safetensors`` and ``<role>.json``.
+
+    The weights are a plain state dict with torchvision's names where the network is torchvision's.
+    ``checkpoints.<role>=`` takes it back.
+
+    Args:
+        folder: is made. masks: the run's, by name, all built. rows: the stage table.
+        prepared: the run's images.
+
+    Returns:
+        The weights' files.
+    """
+    users: dict[str, tuple[NetworkStage, list[str]]] = {}
+    for name, top in masks.items():
+        networks = [s for s in top.walk() if isinstance(s, NetworkStage) and s.role]
+        for stage in networks:
+            users.setdefault(stage.id, (stage, []))
+        if networks:  # what is measured is the last network on its way
+            users[networks[-1].id][1].append(name)
+    written: list[Path] = []
+    for stage, names in users.values():
+        same = [p for p in written if p.stem.partition("_")[0] == stage.role]
+        path = folder / f"{stage.role}{f'_{len(same) + 1}' if same else ''}.safetensors"
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_weights(stage, path, store)
+        own = [dict(row) for row in rows if row.get("stage") in names]
+        write_json(path.with_suffix(".json"), describe(stage, path, own, prepared, store))
+        written.append(path)
+    return written
+
+
+def _write_weights(stage: NetworkStage, path: Path, store: Store) -> None:
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    store.ensure(stage)
+    stored = store.folder(stage) / stage.file_name
+    with safe_open(stored, "pt") as file:
+        # The network itself knows whether these are the wrapper's names; it is not made to find that they are not.
+        may_be_wrapped = all(name.startswith("model.") for name in file.keys())  # noqa: SIM118
+    with atomic_path(path) as tmp:
+        if may_be_wrapped:
+            model: nn.Module = store.get(stage)
+            plain = to_plain(model)
+            if plain.keys() != model.state_dict().keys():
+                save_file(plain, tmp)
+                return
+        shutil.copyfile(stored, tmp)  # no link: what is edited in a run's folder must not change the store
+
+
+def describe(
+    stage: NetworkStage, path: Path, rows: Sequence[Mapping[str, Any]], prepared: Prepared, store: Store
+) -> dict[str, Any]:
+    """What somebody who finds only the weights has to know about them, as JSON values.
+
+    Args:
+        stage: the network. path: its weights' file. rows: of the stage table, those of its product.
+        prepared: the run's images.
+    """
+
+    data: PreparedData = store.get(prepared)
+    # Of a network that was given, only the JSON beside it knows what it was trained on.
+    given = beside(stage.path) if isinstance(stage, Given) else None
+    origin = given if given is not None else {"data": data.title, "licence": prepared.source.licence}
+    overrides = given_overrides()
+    return {
+        "weakseg": __version__,
+        "role": stage.role,
+        "architecture": architecture(stage.design),
+        "config": config_that_fits(stage.design),
+        "classes": list(data.classes) if stage.role == "classifier" else ["background", "foreground"],
+        "mean": list(MEAN),
+        "std": list(STD),
+        "working_size": data.side,
+        "input_size": getattr(stage.design, "input_size", None) or data.side,
+        "epoch": stage.design.wanted if given is None else given.get("epoch"),
+        "data": origin.get("data"),
+        "licence": origin.get("licence"),
+        "oracle": stage.is_oracle,
+        "given": stage.path.name if isinstance(stage, Given) else None,
+        "metrics": plain(rows),
+        "command": command(overrides) if overrides else None,
+        "stage": stage.id,
+        "sha256": file_sha256(path),
+    }
+
+
+def architecture(stage: Training) -> dict[str, Any]:
+    """The parameters that build the network; of a segmenter with the ``_target_`` of its network."""
+    net: Architecture | None = getattr(stage, "net", None)
+    if net is None:
+        return stage.shape()
+    net = net.bare()
+    return {"_target_": f"{type(net).__module__}.{type(net).__qualname__}", **net.params()}
+
+
+def config_that_fits(stage: Training) -> list[str]:
+    """Overrides of a run that takes the network back."""
+    shape = stage.shape()
+    if stage.role == "classifier":
+        return [f"backbone={shape['backbone']}"] + [f"classifier.{k}={shape[k]}" for k in ("stages", "output_stride")]
+    if stage.role == "affinity":
+        strides = ",".join(map(str, shape["strides"]))
+        place = "refiner.scores.affinity"
+        sizes = [f"{place}.{k}={shape[k]:g}" for k in ("channels", "radius")]
+        return ["refiner=affinity", f"{place}.backbone={shape['backbone']}", f"{place}.strides=[{strides}]", *sizes]
+    params = architecture(stage)
+    target = str(params.pop("_target_"))
+    groups = {"PlainUNet": "unet", "BackboneUNet": "unet_resnet18", "TorchvisionNetwork": "deeplabv3"}
+    group = groups.get(target.rpartition(".")[2])
+    place = "segmenter.net"
+    start = [f"segmenter={group}"] if group else [f"{place}._target_={target}"]
+    size = [f"segmenter.input_size={shape['input_size']}"] if shape.get("input_size") else []
+    return start + [f"{place}.{k}={v}" for k, v in params.items() if not k.startswith("weights")] + size

@@ -1,0 +1,219 @@
+"""AffinityNet (Ahn and Kwak, CVPR 2018): are two nearby positions of an image of the same kind?
+
+Features of several levels of a classification backbone, mixed by 1x1 convolutions on one grid; the affinity
+of a pair is ``exp(-mean |f_i - f_j|)`` (eq. 1). The labels come from confident seeds alone (eq. 3 to 6).
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seg.errors import SegError
+from seg.nets.backbones import backbone_blocks, levels_by_stride
+from seg.nets.walk import Offsets, pair_offsets
+
+IGNORE = 255
+_TINY = 1e-5  # keeps the logarithms finite, as in the authors' code
+
+
+class Pyramid(nn.Module):
+    """Levels of a classification backbone, whose batch-norm statistics stay fixed, and the walk's pairs.
+
+    Args:
+        backbone: a torchvision classifier that already holds its weights; its blocks are used, not copied.
+        strides: the levels to use; the level of a stride is the last block before the next downsampling, and
+            that of stride 1 the image itself.
+        radius: reach of the walk's pairs in grid positions, see ``pair_offsets``.
+        train_backbone: whether the backbone learns too.
+
+    Raises:
+        SegError: the backbone is not a chain of blocks, or lacks a level of one of the strides.
+    """
+
+    def __init__(
+        self, backbone: nn.Module, strides: Sequence[int], radius: float, train_backbone: bool = False
+    ) -> None:
+        super().__init__()
+        self.offsets: Offsets = pair_offsets(radius)
+        self.blocks = backbone_blocks(backbone).requires_grad_(train_backbone)
+        self.train_backbone = train_backbone
+        last, widths = levels_by_stride(self.blocks)
+        if not strides or not last.keys() >= set(strides):
+            raise SegError(
+                f"AffinityNet wants levels of stride {list(strides)}, "
+                f"but {type(backbone).__name__} has {sorted(last)} before its pooling"
+            )
+        self.taps = [last[stride] for stride in strides]
+        self.widths = [widths[stride] for stride in strides]
+        del self.blocks[max(self.taps) :]
+
+    def train(self, mode: bool = True) -> Self:
+        """Keeps the backbone in evaluation mode: batches are too small to estimate its statistics anew."""
+        super().train(mode)
+        self.blocks.eval()
+        return self
+
+    def levels(self, images: Tensor) -> list[Tensor]:
+        """Feature maps (B, c, S / stride, S / stride) of the strides asked for, of images (B, 3, S, S)."""
+        outputs = [images]
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.train_backbone):
+            for block in self.blocks:
+                outputs.append(block(outputs[-1]))
+        return [outputs[tap] for tap in self.taps]
+
+
+class AffinityNet(Pyramid):
+    """Affinities of every position with its neighbours, on a grid of a quarter of the input.
+
+    Args:
+        backbone, strides, radius, train_backbone: see :class:`Pyramid`.
+        channels: width of each level's 1x1 convolution and of the embedding.
+        train_radius: reach of the pairs that are drawn for training. The paper trains on those of the walk; but
+            confident seeds of a smooth score map leave an ignored band wider than that between foreground and
+            background, so that not one pair would be of different kinds, and all affinities would go to 1.
+
+    Raises:
+        SegError: as :class:`Pyramid`.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        *,
+        strides: Sequence[int] = (4, 8, 16),
+        channels: int = 32,
+        radius: float = 5.0,
+        train_radius: float = 12.0,
+        train_backbone: bool = False,
+    ) -> None:
+        super().__init__(backbone, strides, radius, train_backbone)
+        self.train_offsets: Offsets = pair_offsets(train_radius)
+        # Levels differ in scale by orders of magnitude, and so do channels: bring all to unit spread.
+        self.norm = nn.ModuleList(nn.BatchNorm2d(width, affine=False) for width in self.widths)
+        self.reduce = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in self.widths)
+        self.mix = nn.Conv2d(channels * len(strides), channels, 1)
+        for conv in (*self.reduce, self.mix):
+            nn.init.kaiming_normal_(conv.weight)
+            nn.init.zeros_(conv.bias)
+        self.train()
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Embedding float (B, channels, S / 4, S / 4) of normalised images (B, 3, S, S)."""
+        grid = (-(-images.shape[-2] // 4), -(-images.shape[-1] // 4))
+        parts = []
+        for level, norm, reduce in zip(self.levels(images), self.norm, self.reduce, strict=True):
+            parts.append(_to_grid(reduce(_at_most(norm(level), grid)), grid))
+        mixed: Tensor = self.mix(F.relu(torch.cat(parts, dim=1)))
+        # In half precision 1 + _TINY is 1, and the logarithm of a sure pair would be infinite.
+        return mixed.float()
+
+    def draw_offsets(self, count: int = 8, generator: torch.Generator | None = None) -> Offsets:
+        """``count`` of the training pairs' offsets at random: a step with all of them costs 27 times as much."""
+        drawn = torch.randperm(len(self.train_offsets), generator=generator)[:count]
+        return [self.train_offsets[i] for i in drawn.tolist()]
+
+    def forward(self, images: Tensor, offsets: Offsets | None = None) -> Tensor:
+        """Affinities float (B, P, S / 4, S / 4) in (0, 1] of normalised images (B, 3, S, S).
+
+        ``[b, p, y, x]`` is that of ``(y, x)`` and ``(y, x) + offsets[p]``, by default with the walk's
+        ``self.offsets``; where the partner lies outside the grid the value means nothing.
+        """
+        return pair_affinity(self.embed(images), self.offsets if offsets is None else offsets)
+
+
+class FrozenAffinityNet(Pyramid):
+    """Affinities of a backbone's features as they are, with nothing trained: what AffinityNet has to beat.
+
+    The affinity is the mean over the levels of the cosine between two positions' features, less each image's
+    mean feature, and 0 where that is negative.
+
+    Args:
+        backbone, strides, radius: see :class:`Pyramid`.
+
+    Raises:
+        SegError: as :class:`Pyramid`.
+    """
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Affinities float (B, P, S / 4, S / 4) in [0, 1], as :meth:`AffinityNet.forward` gives them."""
+        grid = (-(-images.shape[-2] // 4), -(-images.shape[-1] // 4))
+        total: Tensor | float = 0.0
+        for level in self.levels(images):
+            level = _to_grid(_at_most(level.float(), grid), grid)
+            level = F.normalize(level - level.mean((2, 3), keepdim=True), dim=1)
+            cosines = [(there * level).sum(1) for there in neighbours(level, self.offsets, 0.0)]
+            total = total + torch.stack(cosines, 1)
+        return (total / len(self.taps)).clamp(0, 1)  # type: ignore[union-attr]
+
+
+def _at_most(level: Tensor, grid: tuple[int, int]) -> Tensor:
+    # All of a cell's pixels count.
+    return F.adaptive_avg_pool2d(level, grid) if level.shape[-1] > grid[1] else level
+
+
+def _to_grid(level: Tensor, grid: tuple[int, int]) -> Tensor:
+    return F.interpolate(level, size=grid, mode="bilinear", align_corners=False)
+
+
+def neighbours(x: Tensor, offsets: Offsets, fill: float) -> Iterator[Tensor]:
+    """For each offset, ``x`` (..., h, w) moved so that ``[y, x]`` holds the value at ``(y, x) + offset``."""
+    height, width = x.shape[-2:]
+    reach = max(max(dy, abs(dx)) for dy, dx in offsets)
+    padded = F.pad(x, (reach, reach, 0, reach), value=fill)
+    for dy, dx in offsets:
+        yield padded[..., dy : dy + height, reach + dx : reach + dx + width]
+
+
+def pair_affinity(embedding: Tensor, offsets: Offsets) -> Tensor:
+    """``exp(-mean_c |f_i - f_j|)`` (eq. 1): float (B, K, h, w) to float (B, P, h, w) in (0, 1]."""
+    distances = [(there - embedding).abs().mean(dim=1) for there in neighbours(embedding, offsets, 0.0)]
+    return torch.exp(-torch.stack(distances, dim=1))
+
+
+def pair_labels(seeds: Tensor, offsets: Offsets) -> tuple[Tensor, Tensor, Tensor]:
+    """Which pairs are both foreground, both background, or one of each (eq. 3 and 4).
+
+    Args:
+        seeds: integer (B, h, w): 0 background, 1 foreground, 255 ignored.
+        offsets: the P offsets of ``pair_offsets``.
+
+    Returns:
+        Three bool (B, P, h, w). A pair with an ignored end, or with an end outside the grid, is in none.
+    """
+    there = torch.stack(list(neighbours(seeds, offsets, IGNORE)), dim=1)
+    here = seeds[:, None]
+    foreground = (here == 1) & (there == 1)
+    background = (here == 0) & (there == 0)
+    return foreground, background, (here != there) & (here != IGNORE) & (there != IGNORE)
+
+
+def affinity_loss(affinity: Tensor, seeds: Tensor, offsets: Offsets) -> Tensor:
+    """Cross-entropy of the pairs, a quarter of it foreground, a quarter background, half mixed (eq. 5 and 6).
+
+    Args:
+        affinity: float (B, P, h, w) in (0, 1], as ``AffinityNet`` gives it.
+        seeds: integer (B, h, w) on the same grid: 0 background, 1 foreground, 255 ignored.
+        offsets: the P offsets of the affinities.
+
+    Returns:
+        Scalar >= 0. Each kind is averaged over its own pairs in the batch; a kind without pairs counts 0.
+
+    Raises:
+        SegError: seeds and affinities are not on one grid.
+    """
+    if affinity.shape != (seeds.shape[0], len(offsets), *seeds.shape[1:]):
+        raise SegError(
+            f"affinities {tuple(affinity.shape)} do not fit seeds {tuple(seeds.shape)} and "
+            f"{len(offsets)} offsets: bring the seeds to the affinities' grid"
+        )
+    foreground, background, mixed = pair_labels(seeds, offsets)
+    same = -torch.log(affinity + _TINY)
+    different = -torch.log(1 + _TINY - affinity)
+    return (_mean_over(same, foreground) + _mean_over(same, background) + 2 * _mean_over(different, mixed)) / 4
+
+
+def _mean_over(loss: Tensor, pairs: Tensor) -> Tensor:
+    return torch.where(pairs, loss, 0).sum() / pairs.sum().clamp_min(1)

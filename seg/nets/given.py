@@ -1,0 +1,87 @@
+"""Networks that are given: a plain state dict into the network that the config describes, or one clear refusal."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seg.errors import SegError
+from seg.files import read_json
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+#: What ``checkpoints.*=`` can be: the networks that a run trains, and the names of their files in its folder.
+ROLES = ("classifier", "affinity", "segmenter")
+
+
+def find_checkpoint(path: Path, role: str, epoch: int) -> Path:
+    """The file that ``checkpoints.<role>=path`` means.
+
+    Args:
+        path: a file; a folder of one file per epoch (``...epoch7.pth``); or a run's folder.
+        role: one of :data:`ROLES`.
+        epoch: the epoch that is wanted of a folder.
+
+    Raises:
+        SegError: there is no such file, folder or epoch.
+    """
+    if not path.is_dir():
+        if not path.is_file():
+            raise SegError(f"checkpoints.{role}={path}: no such file or folder")
+        return path
+    for saved in (path / "models" / f"{role}.safetensors", path / f"{role}.safetensors"):
+        if saved.is_file():
+            return saved
+    found = {
+        int(m.group(1)): file
+        for file in sorted(path.iterdir())
+        if (m := re.search(r"epoch[_-]?0*(\d+)\.(?:pth|pt|safetensors)$", file.name))
+    }
+    if epoch not in found:
+        have = ", ".join(map(str, sorted(found)))
+        if not have:
+            raise SegError(
+                f"checkpoints.{role}={path}: a folder with neither models/{role}.safetensors nor ...epochN.pth"
+            )
+        raise SegError(f"epoch={epoch}: the folder checkpoints.{role}={path} lacks it; it has epochs: {have}")
+    return found[epoch]
+
+
+def fit_into(model: "nn.Module", state: "Mapping[str, Tensor]", file: Path, key: str) -> None:
+    """Load a whole given state dict, with torchvision's names where the network is torchvision's.
+
+    Args:
+        model: of the architecture that is expected; changed in place.
+        state: tensors by name. file: where they come from. key: the config key that named it.
+
+    Raises:
+        SegError: naming the first keys or shapes that differ, and the config that the weights would fit.
+    """
+    from seg.nets.state_dicts import differences, from_plain
+
+    own = model.state_dict()
+    state = from_plain(model, state)
+    if found := differences(own, state):
+        raise SegError(f"{key}={file}: another architecture: {found}{hint(file, state)}")
+    model.load_state_dict(state, strict=False)
+
+
+def hint(file: Path, state: "Mapping[str, Tensor]") -> str:
+    """The end of a refusal: what the weights are, as the JSON beside them says or as their names and shapes tell."""
+    from seg.nets.recognise import recognise
+
+    described = beside(file)
+    if isinstance(config := described.get("config"), list):
+        return f"; it is of a {described.get('role')} that fits {' '.join(map(str, config))}"
+    fits = recognise(state)
+    return f"; it is {fits}" if fits else ""
+
+
+def beside(file: Path) -> dict[str, Any]:
+    """What the JSON beside a file of weights says of them; empty where there is none that can be read."""
+    try:
+        described = read_json(file.with_suffix(".json"))
+    except (OSError, ValueError):
+        return {}
+    return described if isinstance(described, dict) else {}

@@ -1,0 +1,160 @@
+"""Which network do these weights fit? Told from the names and shapes of a state dict alone."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision import models
+
+from seg.errors import SegError
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """A network that a state dict fits.
+
+    Attributes:
+        role: ``classifier``, ``affinity`` or ``segmenter``.
+        config: overrides of a run whose network it would be, where they can be told.
+        classes: of a classifier.
+        network: of a segmenter: the ``_target_`` and the parameters of its :class:`seg.segmenter.architectures.Network`.
+    """
+
+    role: str
+    config: tuple[str, ...]
+    classes: int | None = None
+    network: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        of = f" of {self.classes} classes" if self.classes is not None else ""
+        return f"a {self.role}{of} ({' '.join(self.config)})"
+
+
+def recognise(state: Mapping[str, Tensor]) -> Recognised | None:
+    """The network that a state dict fits, or None if it is none of ours.
+
+    Args:
+        state: tensors by name, without a wrapper or a prefix.
+
+    Returns:
+        What could be told. Backbones are looked for among torchvision's; a few (RegNet) are not recognised.
+    """
+    shapes = _shapes(state)
+    if "mix.weight" in shapes:
+        return _affinity(shapes)
+    if "down.0.0.weight" in shapes and "head.weight" in shapes:
+        width, depth = shapes["down.0.0.weight"][0], sum(bool(re.fullmatch(r"up\.\d+\.weight", k)) for k in shapes)
+        config = ("segmenter=unet", f"segmenter.net.width={width}", f"segmenter.net.depth={depth}")
+        return Recognised("segmenter", config, network=_network("PlainUNet", width=width, depth=depth))
+    if any(k.startswith("encoder.") for k in shapes) and "head.weight" in shapes:
+        return _encoder_unet(shapes)
+    return _torchvision_segmenter(shapes) or _classifier(shapes)
+
+
+def _network(kind: str, /, **params: Any) -> dict[str, Any]:
+    return {"_target_": f"seg.segmenter.architectures.{kind}", **params}
+
+
+def _shapes(state: Mapping[str, Tensor]) -> Shapes:
+    return {k: tuple(v.shape) for k, v in state.items() if "num_batches" not in k}
+
+
+def _candidates(module: Any, **options: Any) -> Iterator[tuple[str, nn.Module]]:
+    """torchvision's models by name, without memory for their weights; the common ones first."""
+    names = models.list_models(module=module)
+    for name in sorted(names, key=lambda n: (not n.startswith(("resnet", "mobilenet_v2", "deeplab")), n)):
+        try:
+            with torch.device("meta"):
+                yield name, models.get_model(name, **options)
+        except RuntimeError:  # its constructor computes with tensors, and these have no values
+            continue
+
+
+def _classifier(shapes: Shapes) -> Recognised | None:
+    from seg.nets.backbones import split_at_pooling
+
+    for name, model in _candidates(models):
+        own = _shapes(model.state_dict())
+        # A classifier may lack a ResNet's last stage, and its head is of the data's classes.
+        shortened = not any(k.startswith("layer4.") for k in shapes)
+        if shortened:
+            own = {k: v for k, v in own.items() if not k.startswith("layer4.")}
+        heads = {k for k in shapes if k in own and own[k] != shapes[k]}
+        if own.keys() != shapes.keys() or len({k.rpartition(".")[0] for k in heads}) > 1:
+            continue
+        try:
+            head = split_at_pooling(model, name)[1]
+        except SegError:  # no CAM, so no use
+            continue
+        if not {k.rpartition(".")[0] for k in heads} <= {head}:
+            continue
+        config = [f"backbone={name}"]
+        if isinstance(model, models.ResNet):
+            config.append(f"classifier.stages={3 if shortened else 4}")
+        return Recognised("classifier", tuple(config), classes=shapes[f"{head}.weight"][0])
+    return None
+
+
+def _torchvision_segmenter(shapes: Shapes) -> Recognised | None:
+    shapes = {k.removeprefix("model."): v for k, v in shapes.items() if "aux_classifier." not in k}
+    if not any(k.startswith("backbone.") for k in shapes):
+        return None
+    for name, model in _candidates(models.segmentation, weights=None, weights_backbone=None, num_classes=1):
+        own = _shapes(model.state_dict())
+        if own.keys() == shapes.keys() and all(own[k][1:] == shapes[k][1:] for k in own if k.startswith("backbone.")):
+            outputs = next(v[0] for k, v in reversed(shapes.items()) if not k.startswith("backbone."))
+            config = ("segmenter=deeplabv3", f"segmenter.net.name={name}")
+            classes = None if outputs == 1 else outputs
+            return Recognised("segmenter", config, classes, _network("TorchvisionNetwork", name=name))
+    return None
+
+
+def _blocks(model: nn.Module) -> tuple[nn.ModuleList, Shapes]:
+    from seg.nets.backbones import backbone_blocks
+
+    blocks = backbone_blocks(model)
+    return blocks, _shapes(blocks.state_dict())
+
+
+def _encoder_unet(shapes: Shapes) -> Recognised | None:
+    encoder = {k.removeprefix("encoder."): v for k, v in shapes.items() if k.startswith("encoder.")}
+    width = shapes["head.weight"][1]
+    for name, model in _candidates(models):
+        if _blocks(model)[1] == encoder:
+            network = _network("BackboneUNet", encoder=name, weights=None, width=width)
+            config = ("segmenter=unet_resnet18", f"segmenter.net.encoder={name}", f"segmenter.net.width={width}")
+            return Recognised("segmenter", config, network=network)
+    return None
+
+
+def _affinity(shapes: Shapes) -> Recognised:
+    channels = shapes["mix.weight"][0]
+    widths = [v[0] for k, v in shapes.items() if re.fullmatch(r"norm\.\d+\.running_mean", k)]
+    place = "refiner.scores.affinity"
+    config = ["refiner=affinity", f"{place}.channels={channels}"]
+    given = {k.removeprefix("blocks."): v for k, v in shapes.items() if k.startswith("blocks.")}
+    if not given:  # it looks at the image itself alone, and any backbone will do
+        return Recognised("affinity", (*config, f"{place}.strides=[1]"))
+    for name, model in _candidates(models):
+        own = _blocks(model)[1]
+        # The backbone is cut after the coarsest level.
+        count = 1 + max(int(k.partition(".")[0]) for k in given)
+        if {k: v for k, v in own.items() if int(k.partition(".")[0]) < count} == given:
+            strides = _strides(model, widths)
+            levels = (f"{place}.strides=[{','.join(map(str, strides))}]",) if strides else ()
+            return Recognised("affinity", (f"backbone={name}", *config, *levels))
+    return Recognised("affinity", tuple(config))
+
+
+def _strides(model: nn.Module, widths: list[int]) -> list[int]:
+    """Strides of the levels of these widths, the coarser where two are equally wide; empty if there are none."""
+    from seg.nets.backbones import levels_by_stride
+
+    with torch.device("meta"):
+        by_width = {width: stride for stride, width in sorted(levels_by_stride(_blocks(model)[0])[1].items())}
+    return [by_width[w] for w in widths] if by_width.keys() >= set(widths) else []

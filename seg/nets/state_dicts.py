@@ -1,0 +1,93 @@
+"""State dicts: read from files, compared with a network, loaded into it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seg.errors import SegError
+from seg.nets.outputs import MainOutput
+
+
+def to_plain(model: nn.Module) -> dict[str, Tensor]:
+    """The state dict of a network on the CPU, with torchvision's own names where the network is torchvision's."""
+    prefix = _prefix(model)
+    return {k.removeprefix(prefix): v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+
+
+def from_plain(model: nn.Module, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The reverse of :func:`to_plain`; torchvision's auxiliary head, if ``model`` has none, is left out."""
+    prefix = _prefix(model)
+    named = {prefix + k.removeprefix(prefix): v for k, v in state.items()}
+    extra = f"{prefix}aux_classifier."
+    wanted = any(k.startswith(extra) for k in model.state_dict())
+    return {k: v for k, v in named.items() if wanted or not k.startswith(extra)}
+
+
+def _prefix(model: nn.Module) -> str:
+    return "model." if isinstance(model, MainOutput) else ""
+
+
+def read_state_dict(path: Path, also: str = "", key: str = "weights") -> dict[str, Tensor]:
+    """Read a plain state dict of any float type, with or without a wrapper or a ``module.`` prefix.
+
+    Args:
+        path: a ``.safetensors`` file or anything ``torch.load(weights_only=True)`` reads.
+        also: added to the message when there is no such file.
+        key: the config key that named the file, for the messages.
+
+    Returns:
+        Tensors by name, floats cast to ``float32``.
+
+    Raises:
+        SegError: for a file that is missing, truncated, or no state dict.
+    """
+    if not path.is_file():
+        raise SegError(f"{key}={path}: no such file{also}")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state: Any = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises many kinds for a broken file
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise SegError(f"{key}={path}: cannot be read, truncated or not a state dict ({reason})") from error
+    for wrapper in ("state_dict", "model_state_dict", "model"):
+        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
+            state = state[wrapper]
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise SegError(f"{key}={path}: not a state dict of tensors; save model.state_dict()")
+    return {k.removeprefix("module."): v.float() if v.is_floating_point() else v for k, v in state.items()}
+
+
+def load_into(model: nn.Module, state: Mapping[str, Tensor], *, head: str, what: str) -> None:
+    """Load a state dict whose head (the layer named ``head``) may be missing or of another size.
+
+    Raises:
+        SegError: naming the first keys or shapes that differ.
+    """
+    rest = {k: v for k, v in state.items() if not k.startswith(head + ".")}
+    own = {k: v for k, v in model.state_dict().items() if not k.startswith(head + ".")}
+    if found := differences(own, rest):
+        raise SegError(f"weights={what}: another architecture: {found}")
+    model.load_state_dict(rest, strict=False)
+
+
+def differences(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
+    """The first three keys or shapes in which ``given`` differs from a network's ``own``; empty if none does.
+
+    Counters of batch norm may be missing.
+    """
+    problems = [f"lacks {k}" for k in own if k not in given and "num_batches" not in k]
+    problems += [f"has an unknown {k}" for k in given if k not in own]
+    problems += [
+        f"{k} is {tuple(v.shape)}, not {tuple(own[k].shape)}"
+        for k, v in given.items()
+        if k in own and v.shape != own[k].shape
+    ]
+    more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
+    return "; ".join(problems[:3]) + more

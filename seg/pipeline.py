@@ -1,0 +1,80 @@
+"""One run from start to end: refuse what can't work, build, measure, report."""
+
+import logging
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from seg.config.process import in_sweep, sweep_folder
+from seg.errors import SegError
+from seg.experiment import Experiment
+from seg.report.write import write_report
+from seg.store import Store
+from seg.store.run_folders import refusing, remember_products, remember_run
+from seg.tracking.run import check_trackers, make_trackers, tracking
+
+log = logging.getLogger("seg")
+
+
+def run(
+    cfg: DictConfig,
+    folder: Path | None,
+    store: Store | None = None,
+    figures: bool = True,
+    objects: dict[Any, Any] | None = None,
+) -> Experiment:
+    """Run the chain that ``cfg`` describes.
+
+    Args:
+        cfg: the composed config.
+        folder: where figures, pictures and exports go; None for a dry run.
+        store: where products are kept, if several runs of this process share one; else the config says.
+        figures: whether to draw the panel and the curves, and to write report.html.
+        objects: stages that several runs of this process share.
+
+    Returns:
+        The experiment, its steps built and its rows measured.
+
+    Raises:
+        SegError: for bad input, before any long work where that can be known.
+    """
+    with refusing(folder):
+        experiment = Experiment.from_config(cfg, store, objects)
+        runtime = experiment.store.runtime
+        _refuse_loners(runtime.processes)
+        experiment.acquire()
+        if cfg.dry_run or folder is None:
+            print(experiment.plan())
+            return experiment
+        trackers = make_trackers(cfg)
+        if runtime.leads:
+            # A sweep has checked its trackers: a server that goes away in the middle must not fail the jobs after it.
+            check_trackers({} if in_sweep() else trackers)
+            experiment.check(folder)
+    runtime.start()
+    if not runtime.leads:
+        # One of several processes that train together, and not the first, helps to build and no more.
+        experiment.build()
+        return experiment
+    remember_run(experiment.store.root, sweep_folder() or folder)
+    remember_products(folder, experiment.stored(), job=in_sweep())
+    log.info(experiment.heading())
+    with tracking(trackers, experiment, folder) as followed:
+        followed.build()
+        done = replace(followed, store=followed.store.alone())
+        done.measure()
+        write_report(done, folder, figures)
+    return done
+
+
+def _refuse_loners(processes: int) -> None:
+    """Refuse processes that were started together without being told of each other: each would do all the work."""
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes == 1 < started:
+        raise SegError(
+            f"{started} processes were started together, but runtime.devices x runtime.num_nodes is 1: "
+            f"add runtime.devices={started} (per machine) and runtime.num_nodes"
+        )

@@ -1,0 +1,80 @@
+"""From a template to a file: rendering, embedded pictures, the page's size."""
+
+import base64
+import functools
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seg.errors import SegError
+from seg.files import atomic_path
+from seg.format import duration, figure, size
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+log = logging.getLogger(__name__)
+
+#: Bytes of a whole page, whatever the data set.
+LIMIT = 10_000_000
+#: Bytes of one picture beside the gallery; a larger one stays a file beside the page.
+LARGEST = 1_000_000
+
+_MIME = {".png": "image/png", ".jpg": "image/jpeg", ".svg": "image/svg+xml"}
+
+
+def data_uri(content: bytes, suffix: str) -> str:
+    """A picture as text that an ``img`` takes for its source.
+
+    Args:
+        content: the file's bytes. suffix: ``.png``, ``.jpg`` or ``.svg``.
+    """
+    return f"data:{_MIME[suffix]};base64,{base64.b64encode(content).decode()}"
+
+
+def embedded(path: Path | None) -> str | None:
+    """The data URI of a picture that was written; None if there is none, or it is larger than `LARGEST`."""
+    if path is None or not path.is_file() or path.stat().st_size > LARGEST:
+        return None
+    return data_uri(path.read_bytes(), path.suffix)
+
+
+def write_page(path: Path, template: str, values: dict[str, Any]) -> Path:
+    """Render a template of this package.
+
+    Args:
+        path: the HTML file, written in one step. template: its name. values: what it names.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        SegError: if the folder cannot be written to, or the page would be larger than `LIMIT`.
+    """
+    from seg.version import __version__
+
+    text = _environment().get_template(template).render(version=__version__, **values).encode()
+    if len(text) > LIMIT:
+        raise SegError(f"{path}: would have {len(text)} bytes; the limit is {LIMIT}; leave it out with figures=false")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as tmp:
+            tmp.write_bytes(text)
+    except OSError as error:
+        raise SegError(f"{path}: cannot be written ({error.strerror}); choose another hydra.run.dir=") from error
+    return path
+
+
+@functools.cache
+def _environment() -> "Environment":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    made = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {"duration": duration, "size": size, "figure": figure}
+    return made

@@ -1,0 +1,100 @@
+"""How much the seeds can be relied on: mIoU of ``score >= threshold`` at every threshold."""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import get_args
+
+import numpy as np
+
+from seg.data.dataset import Split
+from seg.evaluation.metrics import Border
+from seg.evaluation.stages import Histogram
+from seg.experiment import Step
+from seg.report.page import data_uri
+from seg.store import Store
+
+#: Thresholds of the curves; multiples of the histogram's 0.001.
+THRESHOLDS = tuple(round(0.02 * i, 2) for i in range(51))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """mIoU by threshold, of the scores behind one product on one split.
+
+    Attributes:
+        name: of the product. split: of the images. miou: ``float64 (51,)``, at :data:`THRESHOLDS`.
+        used: the bounds of the masks: background below the first, foreground from the second on.
+    """
+
+    name: str
+    split: str
+    miou: np.ndarray
+    used: tuple[float, float]
+
+    @property
+    def best(self) -> tuple[float, float]:
+        """The threshold with the highest mIoU, and that mIoU."""
+        i = int(np.nanargmax(self.miou))
+        return THRESHOLDS[i], float(self.miou[i])
+
+
+def curves_of(steps: Mapping[str, Step], border: Border, store: Store) -> list[Curve]:
+    """The curves of the seeds, and of every other step whose scores were counted already.
+
+    Args:
+        steps: the chain. border: as in the stage table.
+
+    Returns:
+        One per kind of scores and split with a truth; none where nothing can be measured.
+    """
+    out: list[Curve] = []
+    seen: set[str] = set()
+    # The last step of equal scores names them: "seeds" says more than "CAM >= 0.4".
+    for name, step in reversed(list(steps.items())):
+        scores = step.masks.scores
+        if scores.id in seen:
+            continue
+        seen.add(scores.id)
+        for split in reversed(get_args(Split)):
+            counted = Histogram(scores=scores, split=split)
+            if step.kind != "seeds" and not store.has(counted):
+                continue
+            histogram = store.get(counted)
+            miou = np.asarray([histogram.metrics(t, border).miou for t in THRESHOLDS])
+            if not np.isnan(miou).all():
+                out.append(Curve(name, split, miou, step.masks.bounds))
+    return out[::-1]
+
+
+def draw(curves: list[Curve]) -> str:
+    """The curves as a picture.
+
+    Args:
+        curves: at least one.
+
+    Returns:
+        The data URI of an SVG.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 3.8), facecolor="white", layout="constrained")
+    axes = figure.subplots()
+    names = list(dict.fromkeys(curve.name for curve in curves))
+    colours = ("#d81b60", "#1e5aa0", "#00796b", "#8d5a00")
+    for curve in curves:
+        colour = colours[names.index(curve.name) % len(colours)]
+        style = "-" if curve.split == "trainval" else "--"
+        axes.plot(THRESHOLDS, curve.miou, style, color=colour, linewidth=1.7, label=f"{curve.name}, {curve.split}")
+        low, high = curve.used
+        for place in {low, high}:
+            axes.axvline(place, color=colour, linewidth=0.9, linestyle=":")
+    axes.set(xlabel="threshold (dotted: in this run)", ylabel="mIoU", xlim=(0, 1))
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=8.5, frameon=False)
+    drawn = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "weakseg"}):
+        figure.savefig(drawn, format="svg", metadata={"Date": None})
+    return data_uri(drawn.getvalue(), ".svg")

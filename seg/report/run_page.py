@@ -1,0 +1,68 @@
+"""``report.html`` of a run: what was run, how good it is, what it looks like, what it cost."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from seg.config.process import command, given_overrides
+from seg.experiment import Experiment
+from seg.masks import MaskSet
+from seg.report.facts import costs, differences
+from seg.report.gallery import make_gallery
+from seg.report.page import embedded, write_page
+from seg.report.pictures import COLOURS, NAMES, SCORE_MAP
+from seg.report.reliability import curves_of, draw
+
+NAME = "report.html"
+
+
+def write_run_page(folder: Path, experiment: Experiment, masks: Mapping[str, MaskSet]) -> Path:
+    """Write the report of a run that was built and measured.
+
+    Args:
+        folder: the run's; ``curves.png`` is taken from it.
+        experiment: with its rows. masks: the steps' masks by name.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        SegError: if it cannot be written.
+    """
+    cfg, store = experiment.cfg, experiment.store
+    overrides = given_overrides()
+    gallery = make_gallery(experiment.steps, masks, cfg.evaluation.border, store.runtime)
+    curves = curves_of(experiment.steps, cfg.evaluation.border, store)
+    spent = costs([experiment.pool, *(step.masks for step in experiment.steps.values())], store)
+    values: dict[str, Any] = {
+        "title": experiment.data_title(),
+        "written": time.strftime("%Y-%m-%d %H:%M:%S"),
+        "seconds": time.perf_counter() - experiment.started,
+        "device": str(store.runtime.device),
+        "command": command(overrides),
+        "is_known": bool(overrides),
+        "differences": differences(cfg, overrides),
+        "rows": experiment.rows,
+        "partial": any(row["coverage"] < 1 for row in experiment.rows),
+        "border": cfg.evaluation.border,
+        "resolution": cfg.evaluation.resolution,
+        "gallery": gallery,
+        # The pictures open with what the run is for, its last masks.
+        "start": gallery.columns.index(gallery.masks[-1]) if gallery.masks else 0,
+        "legend": legend(),
+        "training": embedded(folder / "curves.png"),
+        "reliability": draw(curves) if curves else None,
+        "curves": curves,
+        "costs": spent,
+    }
+    return write_page(folder / NAME, "run.html", values)
+
+
+def legend() -> dict[str, Any]:
+    """The panel's colours for CSS: ``codes`` by name, and ``scale``, the stops of the score map's colours."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    codes = {NAMES[code]: "#{:02x}{:02x}{:02x}".format(*rgb) for code, rgb in COLOURS.items()}
+    return {"codes": codes, "scale": ", ".join(to_hex(colormaps[SCORE_MAP](i / 8)) for i in range(9))}

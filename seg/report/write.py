@@ -1,0 +1,64 @@
+"""All that a run leaves in its folder: the table, pictures, the page, networks, masks."""
+
+import logging
+import time
+from pathlib import Path
+
+from seg.evaluation.table import format_table, without_figures, write_metrics
+from seg.experiment import Experiment, wants_models
+from seg.models.load import load_model
+from seg.models.mask_files import export_masks
+from seg.models.save import save_models
+
+log = logging.getLogger("seg")
+
+
+def write_report(experiment: Experiment, folder: Path, figures: bool = True) -> None:
+    """Write the table; pictures, if ``figures`` are wanted; and what was asked to be exported.
+
+    Args:
+        experiment: built and measured. folder: the run's. figures: whether to draw.
+    """
+    cfg, store = experiment.cfg, experiment.store
+    header = {
+        "data": experiment.data_title(),
+        "border": cfg.evaluation.border,
+        "resolution": cfg.evaluation.resolution,
+        "seconds": round(time.perf_counter() - experiment.started, 2),
+        "stages": {name: step.masks.id for name, step in experiment.steps.items()},
+        "kinds": {name: step.kind for name, step in experiment.steps.items()},
+    }
+    write_metrics(folder, experiment.rows, header)
+    masks = experiment.masks()
+    picture = curves = page = None
+    if figures:
+        from seg.report.panel import draw_curves, draw_panel
+        from seg.report.run_page import write_run_page
+
+        picture = draw_panel(folder / "panel.png", experiment.steps, masks, cfg.evaluation.panel)
+        curves = draw_curves(folder / "curves.png", experiment.trainings(), store)
+        page = write_run_page(folder, experiment, masks)
+    if wants_models(cfg):
+        _save_models(experiment, folder / "models")
+    if cfg.export.masks or cfg.export.format:
+        names = store.get(experiment.source).file_names()
+        count = export_masks(folder / "masks", masks, store, cfg.export.format or "png255", names)
+        log.info("masks: %s (%d files)", folder / "masks", count)
+    rows = experiment.rows
+    log.info("\n%s\n", format_table(rows) if rows or not masks else without_figures(masks, picture))
+    for path in (picture, curves, page, folder / "metrics.csv" if rows else None):
+        if path is not None:
+            log.info("%s", path)
+
+
+def _save_models(experiment: Experiment, folder: Path) -> None:
+    """Write the networks that the run used; the segmenter as ONNX too, if that is wanted."""
+    stages = {name: step.masks for name, step in experiment.steps.items()}
+    saved = save_models(folder, stages, experiment.rows, experiment.pool.data, experiment.store)
+    if saved:
+        log.info("networks: %s (%s)", folder, ", ".join(path.stem for path in saved))
+    if experiment.cfg.export.onnx:
+        from seg.models.onnx import export_onnx
+
+        difference = export_onnx(load_model(folder, "cpu"), folder / "segmenter.onnx")
+        log.info("%s: scores differ from PyTorch's by at most %.1g", folder / "segmenter.onnx", difference)

@@ -1,0 +1,95 @@
+"""The networks that a segmenter can be: declared parameters, which enter the segmenter's key."""
+
+import dataclasses
+
+from torch import nn
+
+from seg.errors import SegError
+from seg.nets.backbones import make_classifier, weights_of
+from seg.nets.outputs import MainOutput
+from seg.nets.unet import EncoderUNet, UNet
+from seg.store import Parameters, param
+
+
+class Architecture(Parameters):
+    """Base: :meth:`make` returns a fresh network, ``(B, 3, H, W)`` images to ``(B, 1, H, W)`` logits."""
+
+    @property
+    def smallest(self) -> int:
+        """Side in pixels of the smallest image that it takes."""
+        return 32
+
+    def make(self) -> nn.Module:
+        """A fresh network.
+
+        Raises:
+            SegError: weights that it starts from can't be had.
+        """
+        raise TypeError(f"{type(self).__name__} has no make()")
+
+    def bare(self) -> "Architecture":
+        """The same for weights that come from elsewhere: it reads and fetches none itself."""
+        names = {f.name for f in dataclasses.fields(self)}
+        return dataclasses.replace(self, **{k: None for k in ("weights", "weights_backbone") if k in names})
+
+
+class PlainUNet(Architecture):
+    """:class:`seg.nets.unet.UNet` with random weights."""
+
+    width: int = param(default=16, low=1)
+    depth: int = param(default=4, low=1, high=6)
+
+    @property
+    def smallest(self) -> int:
+        """Every level but the first halves."""
+        return int(2**self.depth)
+
+    def make(self) -> nn.Module:
+        """A fresh U-Net."""
+        return UNet(self.width, self.depth)
+
+
+class BackboneUNet(Architecture):
+    """:class:`seg.nets.unet.EncoderUNet` over a torchvision classifier.
+
+    Attributes:
+        encoder: torchvision's name. weights: as for :func:`seg.nets.backbones.make_classifier`.
+        width: channels of the decoder's finest level.
+    """
+
+    encoder: str = param(default="resnet18")
+    weights: str | None = param(default="DEFAULT", content=weights_of("encoder"))
+    width: int = param(default=32, low=1)
+
+    def make(self) -> nn.Module:
+        """A fresh U-Net whose encoder has its weights."""
+        return EncoderUNet(make_classifier(self.encoder, 2, self.weights), self.width)
+
+
+class TorchvisionNetwork(Architecture):
+    """A segmentation model of torchvision's with one output.
+
+    Attributes:
+        name: such as ``deeplabv3_resnet50``, ``deeplabv3_mobilenet_v3_large``, ``fcn_resnet50``,
+            ``lraspp_mobilenet_v3_large``.
+        weights_backbone: null, or a member of the enum of its backbone's weights, such as ``DEFAULT``.
+    """
+
+    name: str = param(default="deeplabv3_mobilenet_v3_large")
+    weights_backbone: str | None = param(default=None)
+
+    def make(self) -> nn.Module:
+        """A fresh model that returns its main output only."""
+        from torchvision.models import get_model, list_models, segmentation
+
+        names = list_models(module=segmentation)
+        if self.name not in names:
+            raise SegError(f"segmenter.network.name={self.name}: must be one of {', '.join(names)}")
+        try:
+            model = get_model(self.name, weights=None, weights_backbone=self.weights_backbone, num_classes=1)
+        except (OSError, ValueError, KeyError) as error:
+            raise SegError(
+                f"segmenter.network.weights_backbone={self.weights_backbone}: cannot be had for {self.name} "
+                f"({error}); offline, use weights_backbone=null"
+            ) from error
+        return MainOutput(model)

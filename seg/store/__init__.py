@@ -1,0 +1,8 @@
+"""Stages and their store: what is computed, once, under a name that says what it was computed from."""
+
+from seg.store.parameters import Parameters as Parameters
+from seg.store.parameters import param as param
+from seg.store.runtime import Runtime as Runtime
+from seg.store.stage import Products as Products
+from seg.store.stage import Stage as Stage
+from seg.store.store import Store as Store

@@ -1,0 +1,156 @@
+"""Which products of a store no run refers to, and their removal."""
+
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from seg.errors import SegError
+from seg.files import read_json
+from seg.store.inventory import Product, is_busy, leftovers, locked, plain, products, size_of
+from seg.store.run_folders import RECORD, RUN
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """What can go.
+
+    Attributes:
+        products: that no run refers to. leftovers: of broken builds. runs: how many run folders were looked at.
+        busy: what no run refers to either, but another process builds it now.
+        unknown: run folders of which nobody can tell what they refer to, with the reason.
+    """
+
+    products: list[Product]
+    leftovers: list[Path]
+    runs: int
+    busy: list[str]
+    unknown: list[str]
+
+    @property
+    def bytes(self) -> int:
+        """What their removal frees."""
+        return sum(x.bytes for x in self.products) + sum(size_of(x) for x in self.leftovers if x.is_dir())
+
+    def within(self, other: "Garbage") -> "Garbage":
+        """What can go by ``other`` too."""
+        names = {product.name for product in other.products}
+        return replace(
+            self,
+            products=[product for product in self.products if product.name in names],
+            leftovers=[path for path in self.leftovers if path in other.leftovers],
+        )
+
+
+def find_garbage(root: Path, outputs: Sequence[Path]) -> Garbage:
+    """Look through all run folders.
+
+    Args:
+        root: of the store. outputs: folders with the runs and sweeps that may use it.
+
+    Raises:
+        SegError: if one of them is not there.
+    """
+    for folder in outputs:
+        if not folder.is_dir():
+            raise SegError(f"{folder}: no such folder; name the one with your runs with --outputs DIR")
+    everything = products(root)
+    referred: set[str] = set()
+    unknown = []
+    runs = find_runs(outputs, root)
+    for run in runs:
+        try:
+            referred |= references(run)
+        except SegError as error:
+            unknown.append(f"{run}: {error}")
+    known = {product.name: product for product in everything}
+    waiting = [name for name in referred if name in known]
+    while waiting:
+        for name in known[waiting.pop()].upstream:
+            if name in known and name not in referred:
+                waiting.append(name)
+            referred.add(name)
+    loose = [product for product in everything if product.name not in referred]
+    rest = leftovers(root)
+    busy = {path for path in [*(x.folder for x in loose), *rest] if is_busy(path)}
+    return Garbage(
+        [product for product in loose if product.folder not in busy],
+        [path for path in rest if path not in busy],
+        len(runs),
+        sorted(f"{path.parent.name}/{path.name}" for path in busy),
+        unknown,
+    )
+
+
+def find_runs(outputs: Iterable[Path], root: Path) -> list[Path]:
+    """The folders of runs, and of a sweep's jobs, finished or not, below ``outputs``; the store is not one."""
+    out, store = set(), root.resolve()
+    for top in outputs:
+        for place, folders, files in os.walk(top, followlinks=False):
+            folder = Path(place)
+            if {"metrics.json", RECORD, RUN} & set(files) or (folder / ".hydra" / "config.yaml").is_file():
+                out.add(folder.resolve())
+            folders[:] = [x for x in folders if x not in (".hydra", "masks") and (folder / x).resolve() != store]
+    return sorted(out)
+
+
+def references(run: Path) -> set[str]:
+    """The stored products (``Stage/key``) that a run needs, as it wrote down before it built any.
+
+    Raises:
+        SegError: if that can't be told any more.
+    """
+    for name in (RUN, RECORD, "metrics.json"):
+        try:
+            written = read_json(run / name)
+            # Before there was run.json, a finished run had them in its figures' header.
+            written = written["header"] if written and name == "metrics.json" else written
+            if written and "products" in written:
+                return {plain(str(product)) for product in written["products"]}
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise SegError(f"{name} is damaged") from error
+    if (run / "metrics.json").is_file() or (run / RECORD).is_file():
+        raise SegError("an older version made it, and wrote down nothing")
+    return set()  # it was refused, or ended before it built anything
+
+
+def remove(garbage: Garbage) -> tuple[int, list[str]]:
+    """Remove what nobody else is at.
+
+    Returns:
+        The bytes that were freed, and what stayed: ``Stage/key``, since another process holds its lock.
+    """
+    freed, kept = 0, []
+    for product in garbage.products:
+        with locked(product.folder) as free:
+            if not free:
+                kept.append(product.name)
+                continue
+            # Under the name of a broken build first: what is half removed must not look like a product.
+            part = product.folder.with_name(f"{product.key}.part")
+            shutil.rmtree(part, ignore_errors=True)
+            product.folder.rename(part)
+            shutil.rmtree(part)
+            freed += product.bytes
+    for path in garbage.leftovers:
+        if path.suffix != ".part":
+            continue
+        with locked(path) as free:
+            if free:
+                freed += size_of(path)
+                shutil.rmtree(path)
+            else:
+                kept.append(f"{path.parent.name}/{path.name}")
+    _remove_locks(garbage)
+    return freed, kept
+
+
+def _remove_locks(garbage: Garbage) -> None:
+    """Locks of products that are gone; each while it is held, so that none is taken from under a build."""
+    gone = [product.folder for product in garbage.products] + garbage.leftovers
+    for path in {x.with_name(x.name.partition(".")[0] + ".lock") for x in gone}:
+        folder = path.with_suffix("")
+        with locked(folder) as free:
+            if free and not folder.exists() and not folder.with_name(f"{folder.name}.part").exists():
+                path.unlink(missing_ok=True)

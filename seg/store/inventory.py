@@ -1,0 +1,187 @@
+"""What a store holds, read from its folders alone: products, what is left of broken builds, what is damaged."""
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from seg.errors import SegError
+from seg.files import file_sha256
+
+_KEY = re.compile(r"[0-9a-f]{16}")
+
+
+@dataclass(frozen=True)
+class Product:
+    """One product's folder, ``<store>/<stage>/<key>``.
+
+    Attributes:
+        stage, key: as the folders are named. folder: where it is.
+        manifest: what was written about it; None if that is missing or damaged.
+        bytes: of all its files. made, used: seconds since the epoch, the newest file beside the manifest, and
+            when a process last loaded it, exact to an hour.
+    """
+
+    stage: str
+    key: str
+    folder: Path
+    manifest: dict[str, Any] | None
+    bytes: int
+    made: float
+    used: float
+
+    @property
+    def name(self) -> str:
+        """``Stage/key``."""
+        return f"{self.stage}/{self.key}"
+
+    @property
+    def seconds(self) -> float | None:
+        """What it took to make, None where nobody wrote that down."""
+        return (self.manifest or {}).get("seconds")
+
+    @property
+    def upstream(self) -> set[str]:
+        """The names of the products that it was made from, those that are never stored included."""
+        return {plain(name) for name in (self.manifest or {}).get("upstream", {}).values()}
+
+
+def plain(name: str) -> str:
+    """``Classifier/0123@7`` to ``Classifier/0123``: all epochs of a training share one folder."""
+    return name.partition("@")[0]
+
+
+def products(root: Path) -> list[Product]:
+    """The products of a store, by stage and key, the broken ones included.
+
+    Raises:
+        SegError: if there is no such folder.
+    """
+    if not root.is_dir():
+        raise SegError(f"{root}: there is no store; name another with --store DIR")
+    return [_read(folder) for folder in sorted(root.glob("*/*")) if folder.is_dir() and _KEY.fullmatch(folder.name)]
+
+
+def leftovers(root: Path) -> list[Path]:
+    """What builds that broke off have left: folders ``<key>.part``, and locks of products that are not there."""
+    out = []
+    for path in sorted(root.glob("*/*")):
+        key, _, suffix = path.name.partition(".")
+        if not _KEY.fullmatch(key):
+            continue
+        alone = not (path.with_name(key).exists() or path.with_name(f"{key}.part").exists())
+        if (suffix == "part" and path.is_dir()) or (suffix == "lock" and alone):
+            out.append(path)
+    return out
+
+
+def find(root: Path, text: str) -> Product:
+    """The product whose key, or ``Stage/key``, begins like ``text``.
+
+    Raises:
+        SegError: if there is none, or more than one.
+    """
+    stage, _, key = text.rpartition("/")
+    found = [x for x in products(root) if x.key.startswith(plain(key)) and stage in ("", x.stage)]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise SegError(f"{text}: no product in {root} has such a key; 'ls' lists them")
+    raise SegError(f"{text}: may be any of {', '.join(x.name for x in found[:5])}; give more of the key")
+
+
+def problems(product: Product) -> list[str]:
+    """What is wrong with a product: every file is read again and compared with the manifest's size and checksum.
+
+    Files that a training rewrites at every epoch (its history and the optimizer's state) have no checksum.
+    """
+    manifest = product.manifest
+    if manifest is None:
+        damaged = (product.folder / "manifest.json").exists()
+        return [f"{product.name}: manifest.json is {'damaged' if damaged else 'missing'}"]
+    out = []
+    if (manifest.get("stage"), manifest.get("key")) != (product.stage, product.key):
+        out.append(f"{product.name}: its manifest is of {manifest.get('stage')}/{manifest.get('key')}")
+    done = manifest.get("epochs_done")
+    for entry in manifest.get("files", []):
+        path = product.folder / entry["name"]
+        try:
+            size = path.stat().st_size
+            same = size == entry["size"] and file_sha256(path) == entry["sha256"]
+        except FileNotFoundError:
+            # With keep=last the weights of an epoch go when the next ones are written down.
+            epoch = re.fullmatch(r"epoch_(\d+)\.safetensors", entry["name"])
+            if not (epoch and done and int(epoch[1]) < done and "epoch" in manifest.get("params", {})):
+                out.append(f"{product.name}: {entry['name']} is missing")
+        except OSError as error:
+            out.append(f"{product.name}: {entry['name']} cannot be read ({error.strerror})")
+        else:
+            if not same:
+                what = f"has {size} bytes, not {entry['size']}" if size != entry["size"] else "has another checksum"
+                out.append(f"{product.name}: {entry['name']} {what}")
+    return out
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[bool]:
+    """Hold a product's lock, as a process that builds it does; False where another process holds it.
+
+    Raises:
+        SegError: where no lock can be made, as on a disk to read only.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder.with_name(folder.name.partition(".")[0] + ".lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    except OSError as error:
+        raise SegError(f"{folder}: its lock cannot be taken ({error.strerror})") from error
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def is_busy(folder: Path) -> bool:
+    """Whether another process holds the lock of a product (or of its ``.part``). Makes no lock."""
+    if not folder.with_name(folder.name.partition(".")[0] + ".lock").exists():
+        return False
+    try:
+        with locked(folder) as free:
+            return not free
+    except SegError:
+        return False
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files below ``folder``."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _read(folder: Path) -> Product:
+    manifest = None
+    path = folder / "manifest.json"
+    try:
+        found = json.loads(path.read_text())
+        manifest = found if isinstance(found, dict) else None
+    except (OSError, ValueError):
+        pass
+    times, total = [], 0
+    for file in folder.rglob("*"):
+        try:
+            stat = file.stat()
+        except FileNotFoundError:  # a training that goes on replaces its files
+            continue
+        if file.is_file():
+            total += stat.st_size
+            if file != path:
+                times.append(stat.st_mtime)
+    used = path.stat().st_mtime if path.is_file() else folder.stat().st_mtime
+    made = max(times, default=used)
+    return Product(folder.parent.name, folder.name, folder, manifest, total, made, max(made, used))

@@ -1,0 +1,187 @@
+"""Declared parameters: brought to their types, held to their bounds, and told as JSON for a key."""
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Union, dataclass_transform
+
+from seg.errors import SegError
+from seg.files import file_sha256
+
+
+def param(
+    default: Any = dataclasses.MISSING,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    key: bool = True,
+    content: Callable[[Any, Any], Any] | None = None,
+) -> Any:
+    """Declare a parameter.
+
+    Args:
+        default: its default; without one the parameter is required.
+        low, high: inclusive bounds, checked for every number in the value.
+        above, below: exclusive bounds.
+        key: False for what must not change the product, such as how much of a stream is wanted.
+        content: what enters the key for a value that names something: called with the stage and the value (never
+            None). :func:`content_of_file` is for files.
+    """
+    metadata = {"low": low, "high": high, "above": above, "below": below, "key": key, "content": content}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def content_of_file(stage: Any, value: str) -> str:
+    """What stands in a key for a file: its bytes, wherever it lies.
+
+    Raises:
+        SegError: there is no such file.
+    """
+    path = Path(value)
+    if not path.is_file():
+        raise SegError(f"{type(stage).__name__}: {path}: no such file")
+    return f"sha256:{file_sha256(path)}"
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(param, dataclasses.field))
+class Parameters:
+    """Declared parameters with bounds: a subclass is made a frozen, keyword-only dataclass on definition.
+
+    Raises:
+        SegError: when one is made, naming every value that does not fit.
+
+    Attributes:
+        called: what a refusal calls it; None for the class's name.
+        has_key: whether it is told apart by a key of its own, as a stage is.
+    """
+
+    called: ClassVar[str | None] = None
+    has_key: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        dataclasses.dataclass(frozen=True, kw_only=True, eq=False)(cls)
+
+    def __post_init__(self) -> None:
+        problems, name = [], self.called or type(self).__name__
+        for f in dataclasses.fields(self):  # type: ignore[arg-type]
+            try:
+                value = coerce(getattr(self, f.name), _hints(type(self))[f.name])  # type: ignore[arg-type]
+                _check_bounds(value, f.metadata)
+            except ValueError as error:
+                problems.append(f"{name}.{f.name}={getattr(self, f.name)!r}: {error}")
+            else:
+                object.__setattr__(self, f.name, value)
+        if problems:
+            raise SegError("; ".join(problems))
+        self.validate()
+
+    def validate(self) -> None:
+        """Refuse combinations of parameters that make no sense. Must be cheap and touch no file."""
+
+    def params(self) -> dict[str, Any]:
+        """The parameters that enter a key, by field name, as JSON values; stages among them are left out.
+
+        Raises:
+            SegError: a file that a parameter names is not there.
+        """
+        out: dict[str, Any] = {}
+        for f in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, f.name)
+            if not f.metadata.get("key", True):
+                continue
+            if isinstance(value, Parameters):
+                if value.has_key:
+                    continue
+                value = {"class": type(value).__name__, **value.params()}
+            elif value is not None and (content := f.metadata.get("content")):
+                value = content(self, value)
+            out[f.name] = value
+        return out
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+def _check_bounds(value: Any, metadata: Mapping[str, Any]) -> None:
+    numbers = value if isinstance(value, tuple) else (value,)
+    for x in numbers:
+        if isinstance(x, bool) or not isinstance(x, int | float):
+            continue
+        low, high = metadata.get("low"), metadata.get("high")
+        above, below = metadata.get("above"), metadata.get("below")
+        if not math.isfinite(x):
+            raise ValueError("must be finite")
+        if (
+            (low is not None and x < low)
+            or (high is not None and x > high)
+            or (above is not None and x <= above)
+            or (below is not None and x >= below)
+        ):
+            left = f"[{low:g}" if low is not None else f"({above:g}" if above is not None else "(-inf"
+            right = f"{high:g}]" if high is not None else f"{below:g})" if below is not None else "inf)"
+            raise ValueError(f"must lie in {left}, {right}")
+
+
+def coerce(value: Any, hint: Any) -> Any:
+    """Bring a config value to its declared type, so that ``4`` and ``4.0`` make one key.
+
+    Args:
+        value: what the YAML or the command line gave.
+        hint: ``int``, ``float``, ``str``, ``bool``, ``Literal``, ``tuple[X, ...]``, a class, or a union.
+
+    Returns:
+        The value in the declared type (lists become tuples).
+
+    Raises:
+        ValueError: when it does not fit, saying what was expected.
+    """
+    origin = typing.get_origin(hint)
+    if hint is Any:
+        return value
+    if origin in (Union, types.UnionType):
+        return _coerce_union(value, typing.get_args(hint))
+    if origin is Literal:
+        allowed = typing.get_args(hint)
+        for choice in allowed:
+            # The choice itself, for 16.0 == 16; but no 1 for true.
+            if value == choice and isinstance(value, bool) == isinstance(choice, bool):
+                return choice
+        raise ValueError("must be one of " + ", ".join(map(str, allowed)))
+    if origin is tuple:
+        item = typing.get_args(hint)[0]
+        if isinstance(value, str) or not isinstance(value, list | tuple):
+            raise ValueError(f"must be a list, like [{value}]")
+        return tuple(coerce(v, item) for v in value)
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if hint is int and isinstance(value, int | float) and not isinstance(value, bool):
+        if math.isfinite(value) and value == int(value):
+            return int(value)
+        raise ValueError("must be a whole number")
+    if isinstance(hint, type) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
+        return value
+    name = getattr(hint, "__name__", str(hint))
+    raise ValueError(f"must be of type {name}")
+
+
+def _coerce_union(value: Any, options: tuple[Any, ...]) -> Any:
+    if value is None and type(None) in options:
+        return None
+    messages = []
+    for option in options:
+        if option is type(None):
+            continue
+        try:
+            return coerce(value, option)
+        except ValueError as error:
+            messages.append(str(error))
+    raise ValueError(" or ".join(messages) + (" or null" if type(None) in options else ""))

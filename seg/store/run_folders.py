@@ -1,0 +1,75 @@
+"""What runs leave for ``python -m seg.store gc``: a list of their folders in the store, and a mark of the refused."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from seg.errors import SegError
+from seg.files import write_json
+
+#: In the store: a line per folder of a run, or of a whole sweep.
+LIST = "runs.txt"
+
+#: In the folder of a sweep's job: its row, or while it runs (and if it failed) what it needs.
+RECORD = "job.json"
+
+#: In the folder of any other run: what it needs.
+RUN = "run.json"
+
+#: In the folder of a run that was refused before it made anything: why.
+REFUSED = "refused.txt"
+
+
+def remember_run(root: Path, folder: Path) -> None:
+    """Add a folder to the list of the store at ``root``, once; a store that can only be read keeps none."""
+    line = str(folder.resolve())
+    with suppress(OSError):
+        if line in _lines(root):
+            return
+        root.mkdir(parents=True, exist_ok=True)
+        with (root / LIST).open("a", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(f"{line}\n")  # one short write at the end: no lock is needed for it
+
+
+def remembered_runs(root: Path) -> tuple[list[Path], list[Path]]:
+    """The folders on the list: those that are there, and those that are not any more."""
+    folders = [Path(line) for line in dict.fromkeys(_lines(root))]
+    return [x for x in folders if x.is_dir()], [x for x in folders if not x.is_dir()]
+
+
+def remember_products(folder: Path, names: Sequence[str], job: bool = False) -> None:
+    """Write down what a run is about to build or to use, as ``Stage/key``, before it does; ``gc`` reads it.
+
+    Args:
+        folder: the run's. names: of all stored products. job: whether it is a job of a sweep, whose record also has
+            its row.
+    """
+    write_json(folder / (RECORD if job else RUN), {"products": list(names)})
+
+
+def outermost(folders: Iterable[Path]) -> list[Path]:
+    """The folders that lie in no other of them, each once."""
+    places = {folder.resolve(): folder for folder in reversed(list(folders))}
+    return [folder for place, folder in reversed(places.items()) if not places.keys() & set(place.parents)]
+
+
+@contextmanager
+def refusing(folder: Path | None) -> Iterator[None]:
+    """Mark a run's folder (where Hydra has made one) if the run is refused in the block; else take a mark away."""
+    if folder is None or not (folder / ".hydra").is_dir():
+        folder = None
+    try:
+        yield
+    except SegError as error:
+        if folder is not None:
+            with suppress(OSError):
+                (folder / REFUSED).write_text(f"{error}\n", encoding="utf-8")
+        raise
+    if folder is not None:
+        (folder / REFUSED).unlink(missing_ok=True)
+
+
+def _lines(root: Path) -> list[str]:
+    with suppress(OSError):
+        return (root / LIST).read_text(encoding="utf-8", errors="surrogateescape").split("\n")[:-1]
+    return []

@@ -1,0 +1,150 @@
+"""Where and how fast a run computes: nothing here may change what is computed."""
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
+
+from seg.errors import SegError
+from seg.store.parameters import Parameters, param
+from seg.store.progress import log_progress
+
+if TYPE_CHECKING:
+    import torch
+    from lightning_fabric import Fabric
+
+T = TypeVar("T")
+
+
+class Runtime(Parameters):
+    """Settings of the machine, outside of every stage's key.
+
+    With several devices or machines there is one process per device, and all go through a run together: trainings
+    are shared, everything else is built by the first (see :meth:`seg.store.Store.ensure`).
+
+    Attributes:
+        accelerator: as Lightning Fabric names them.
+        devices: how many of them on each machine.
+        num_nodes: how many machines.
+        strategy: Fabric's strategy of distribution.
+        workers: threads that decode images; null for one per core.
+        threads: threads of PyTorch's CPU operators; null leaves PyTorch's choice.
+        batch_size: images per batch of inference.
+        progress: bars while a stage runs (on a terminal), else a line now and then.
+    """
+
+    called: ClassVar[str | None] = "runtime"
+
+    accelerator: Literal["auto", "cpu", "cuda", "gpu", "mps", "tpu"] = param(default="auto")
+    devices: int = param(default=1, low=1)
+    num_nodes: int = param(default=1, low=1)
+    strategy: str = param(default="auto")
+    workers: int | None = param(default=None, low=1)
+    threads: int | None = param(default=None, low=1)
+    batch_size: int = param(default=64, low=1)
+    progress: bool = param(default=True)
+
+    def start(self) -> None:
+        """Set up this process, before anything is computed: the number of PyTorch's threads, and its memory."""
+        import torch
+
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        if self.device.type == "cpu":
+            keep_freed_memory()
+
+    def check(self) -> None:
+        """Refuse an accelerator that is not there.
+
+        Raises:
+            SegError: naming it.
+        """
+        import torch
+
+        wanted, mps = self.accelerator, torch.backends.mps
+        if (wanted in ("cuda", "gpu") and not (torch.cuda.is_available() or mps.is_available())) or (
+            wanted == "mps" and not mps.is_available()
+        ):
+            raise SegError(f"runtime.accelerator={wanted}: there is none here; use cpu or auto")
+
+    @property
+    def worker_count(self) -> int:
+        """Threads that decode images, at least 1."""
+        return self.workers or available_cores()
+
+    @property
+    def processes(self) -> int:
+        """How many processes train together, over all machines."""
+        return self.devices * self.num_nodes
+
+    @cached_property
+    def team(self) -> "Fabric":
+        """Fabric that tells the processes which train together from each other, launched.
+
+        Outside of torchrun and Slurm the first use starts the others of this machine, with this command line.
+        """
+        return self.fabric("32-true")
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.processes == 1 or self.team.global_rank == 0
+
+    @cached_property
+    def device(self) -> "torch.device":
+        """The device of inference (of this process)."""
+        import torch
+
+        if self.accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available():
+            return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        if self.accelerator in ("auto", "mps") and torch.backends.mps.is_available():
+            return torch.device("mps")
+        return torch.device("cpu")
+
+    def fabric(self, precision: str) -> "Fabric":
+        """Lightning Fabric for a training in the given precision, launched."""
+        from lightning_fabric import Fabric
+
+        fabric = Fabric(
+            accelerator=self.accelerator,
+            devices=self.devices,
+            num_nodes=self.num_nodes,
+            strategy=self.strategy,
+            precision=precision,  # type: ignore[arg-type]
+        )
+        fabric.launch()
+        return fabric
+
+    def bar(self, items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
+        """Iterate with a progress bar on a terminal; elsewhere with a line in the log now and then."""
+        if not self.progress:
+            return iter(items)
+        if not sys.stderr.isatty():
+            return log_progress(items, what, total)
+        from tqdm import tqdm
+
+        return iter(tqdm(items, desc=what, total=total, leave=False))
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep the memory that tensors free, instead of handing it back to the kernel.
+
+    By default every large tensor is mapped anew and each of its pages faults again, at every batch, which is dear
+    on virtual machines: a quarter of the time of ResNet-18's forward pass at 336 pixels on one of them (7,400 page
+    faults an image, 73 with this). Elsewhere than on glibc this does nothing.
+    """
+    import ctypes
+
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return
+    trim_threshold, mmap_max = -1, -4  # of malloc.h; the threshold of mapping cannot be set above 32 MiB
+    mallopt(mmap_max, 0)
+    mallopt(trim_threshold, 2**31 - 1)

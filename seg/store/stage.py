@@ -1,0 +1,144 @@
+"""A stage: a frozen dataclass whose fields are its parameters and the stages it needs.
+
+The tree of stages that the config describes is the dependency graph, and the hash of a stage's class, version,
+parameters and upstream stages is the name under which its product is stored.
+"""
+
+import dataclasses
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from seg.errors import SegError
+from seg.store.parameters import Parameters
+from seg.store.runtime import Runtime
+
+
+class Products(Protocol):
+    """What a stage may ask of the store: see :class:`seg.store.Store`."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """Device, workers and progress."""
+
+    @property
+    def on_epoch(self) -> "Callable[[Any], None] | None":
+        """Wants to be told of each epoch of a training."""
+
+    def get(self, stage: "Stage") -> Any:
+        """The product of a stage, built if it is not there."""
+
+    def ensure(self, stage: "Stage") -> None:
+        """Build a stage, if its product is not there."""
+
+    def has(self, stage: "Stage") -> bool:
+        """Whether that would build nothing."""
+
+    def folder(self, stage: "Stage") -> Path:
+        """Where a product is."""
+
+    def write_manifest(self, stage: "Stage", folder: Path, seconds: float, extra: Mapping[str, Any]) -> None:
+        """Of a stage that grows in place, what makes its files count."""
+
+
+#: Where each stage was defined, by its name, which is part of its products' keys.
+_defined: dict[str, str] = {}
+
+
+class Stage(Parameters):
+    """Base of all stages.
+
+    Subclasses implement :meth:`load`, and :meth:`build` unless ``stored`` is False. A product must be a
+    function of the parameters and of the upstream products alone: devices, workers, paths and progress
+    belong to :class:`seg.store.Runtime`.
+
+    Attributes:
+        version: bump by hand when the code changes what is produced.
+        stored: False for products that are cheaper to make than to read; they are made on the fly.
+        in_place: True for a product that grows in its final folder (training), else a build is atomic.
+        what: a few words for tables and plans.
+        log_level: of the lines that tell of a build; the small stages are not worth a line.
+
+    Raises:
+        SegError: when a second stage of one name is defined elsewhere, for their products would share keys.
+    """
+
+    has_key: ClassVar[bool] = True
+    version: ClassVar[int] = 1
+    stored: ClassVar[bool] = True
+    in_place: ClassVar[bool] = False
+    what: ClassVar[str] = ""
+    log_level: ClassVar[int] = logging.INFO
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        place = f"{cls.__module__}.{cls.__qualname__}"
+        first = _defined.setdefault(cls.__name__, place)
+        if first != place:
+            raise SegError(f"{place}: {first} is a stage of this name, and their products would be mixed; rename one")
+
+    # -- what a subclass says ------------------------------------------------------------------------
+
+    def check(self, store: Products) -> None:
+        """Refuse what is sure to fail later (a missing file, say), before any long work begins.
+
+        Raises:
+            SegError: with what is wrong, where, and how to mend it.
+        """
+
+    def build(self, out: Path, store: Products) -> Mapping[str, Any] | None:
+        """Write the product's files below ``out``; what is returned is kept as the manifest's notes."""
+        raise TypeError(f"{type(self).__name__} has no build()")
+
+    def load(self, path: Path, store: Products) -> Any:
+        """Return the product; cheap, memory-mapping what it can. ``path`` is unused if not ``stored``."""
+        raise TypeError(f"{type(self).__name__} has no load()")
+
+    def is_complete(self, folder: Path) -> bool:
+        """Whether ``folder`` holds all that this stage asks for."""
+        return (folder / "manifest.json").is_file()
+
+    # -- identity --------------------------------------------------------------------------------------
+
+    def upstream(self) -> dict[str, "Stage"]:
+        """The stages this one needs, by field name: all that its ``build`` and ``load`` may ask the store for."""
+        return {f.name: v for f in dataclasses.fields(self) if isinstance(v := getattr(self, f.name), Stage)}
+
+    @cached_property
+    def key(self) -> str:
+        """16 hex digits that name the product's folder: equal keys, equal products."""
+        identity = {
+            "stage": type(self).__name__,
+            "version": self.version,
+            "params": self.params(),
+            "upstream": {name: stage.id for name, stage in self.upstream().items()},
+        }
+        text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def id(self) -> str:
+        """``Stage/key``: what downstream stages depend on; of a training with the epoch that is wanted of it."""
+        return f"{type(self).__name__}/{self.key}"
+
+    def walk(self) -> Iterator["Stage"]:
+        """Every stage of the tree once (by id), upstream first, this one last."""
+        seen: set[str] = set()
+
+        def visit(stage: "Stage") -> Iterator["Stage"]:
+            for up in stage.upstream().values():
+                yield from visit(up)
+            if stage.id not in seen:
+                seen.add(stage.id)
+                yield stage
+
+        return visit(self)
+
+    @cached_property
+    def is_oracle(self) -> bool:
+        """Whether truth that a user would not have has entered upstream; tables mark it."""
+        return any(stage.is_oracle for stage in self.upstream().values())

@@ -1,0 +1,109 @@
+"""Hydra's config loader, composing once what the jobs of a sweep have in common.
+
+Composing takes Hydra longer than most jobs take: it reads a dozen files each time. Jobs that differ only in
+plain values (``epoch``, ``threshold``) differ in a few nodes of one tree, so that tree is composed once and
+the values are set in a copy, by the same update that Hydra uses. A choice in a config group, an addition or a
+deletion is composed anew.
+"""
+
+import pickle
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import ConfigCompositionException
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import OmegaConfBaseException
+
+_PLAIN = re.compile(r"([A-Za-z_][\w.]*)=(.*)", re.DOTALL)
+
+
+class SharedConfigs(ConfigLoader):
+    """Wraps Hydra's loader; only :meth:`load_sweep_config` is its own. Can be pickled, for other processes."""
+
+    def __init__(self, inner: ConfigLoader) -> None:
+        self.inner = inner
+        self._groups: frozenset[str] | None = None
+        self._values: dict[str, Any] = {}
+        self._templates: dict[tuple[str, ...], bytes] = {}
+
+    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        """The config of one job."""
+        signature = self.signature(sweep_overrides)
+        if signature not in self._templates:
+            config = self.inner.load_sweep_config(master_config, sweep_overrides)
+            self._templates[signature] = pickle.dumps(config)
+            return config
+        config = pickle.loads(self._templates[signature])
+        for text in sweep_overrides:
+            if not self._is_structural(text):
+                self._set(config, text)
+        self._describe(config, master_config, sweep_overrides)
+        OmegaConf.copy_cache(from_config=master_config, to_config=config)
+        return config
+
+    def signature(self, overrides: Sequence[str]) -> tuple[str, ...]:
+        """What jobs share that differ in plain values only."""
+        return tuple(text if self._is_structural(text) else text.partition("=")[0] for text in overrides)
+
+    def _is_structural(self, text: str) -> bool:
+        """Whether an override can change which files are composed."""
+        found = _PLAIN.fullmatch(text)
+        if found is None:
+            return True
+        if self._groups is None:
+            self._groups = frozenset(self.inner.list_groups(""))
+        return found.group(1) in self._groups
+
+    def _set(self, config: DictConfig, text: str) -> None:
+        if text not in self._values:
+            override = OverridesParser.create().parse_override(text)
+            self._values[text] = override.key_or_group, override.value()
+        key, value = self._values[text]
+        try:
+            OmegaConf.update(config, key, value, merge=True)
+        except OmegaConfBaseException as error:
+            raise ConfigCompositionException(f"Could not override '{key}'.\n{error}") from error
+
+    def _describe(self, config: DictConfig, master: DictConfig, overrides: Sequence[str]) -> None:
+        """What Hydra says about the job within the job's config."""
+        task = [text for text in overrides if not text.startswith("hydra")]
+        look = config.hydra.job.config.override_dirname
+        named = [text.split("=", 1) for text in sorted(task)]
+        with read_write(config.hydra), open_dict(config.hydra):
+            config.hydra.overrides.task = task
+            config.hydra.overrides.hydra = [
+                *master.hydra.overrides.hydra,
+                *(text for text in overrides if text.startswith("hydra")),
+            ]
+            config.hydra.job.override_dirname = look.item_sep.join(
+                look.kv_sep.join(pair) for pair in named if pair[0] not in look.exclude_keys
+            )
+
+    # -- the rest is Hydra's ---------------------------------------------------------------------------
+
+    def load_configuration(self, *args: Any, **kwargs: Any) -> DictConfig:
+        """Hydra's."""
+        return self.inner.load_configuration(*args, **kwargs)
+
+    def get_search_path(self) -> Any:
+        """Hydra's."""
+        return self.inner.get_search_path()
+
+    def get_sources(self) -> Any:
+        """Hydra's."""
+        return self.inner.get_sources()
+
+    def list_groups(self, parent_name: str) -> list[str]:
+        """Hydra's."""
+        return self.inner.list_groups(parent_name)
+
+    def get_group_options(self, *args: Any, **kwargs: Any) -> list[str]:
+        """Hydra's."""
+        return self.inner.get_group_options(*args, **kwargs)
+
+    def compute_defaults_list(self, *args: Any, **kwargs: Any) -> Any:
+        """Hydra's."""
+        return self.inner.compute_defaults_list(*args, **kwargs)

@@ -1,0 +1,201 @@
+"""One training loop for all networks: a stream of epochs that survives being killed."""
+
+import logging
+import math
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from seg.errors import SegError
+from seg.files import atomic_path, read_json
+from seg.store import Products
+from seg.train.training import Training
+
+log = logging.getLogger(__name__)
+
+
+def schedule_factor(schedule: str, step: int, total: int) -> float:
+    """Factor of the learning rate at ``step`` of ``total``, in [0, 1]."""
+    if schedule == "poly":
+        return max(0.0, 1 - step / total) ** 0.9
+    if schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
+    return 1.0
+
+
+def epoch_batches(rows: Any, batch_size: int, seed: int, epoch: int, processes: int = 1) -> Iterator[Any]:
+    """Shuffled batches of ``rows``, of all processes together.
+
+    A last batch that does not give every process two images is dropped (batch norm can't use a single one).
+    """
+    order = np.random.default_rng((seed, epoch)).permutation(rows)
+    for start in range(0, len(order), batch_size):
+        part = order[start : start + batch_size]
+        if len(part) >= 2 * processes or len(order) == processes == 1:
+            yield part
+
+
+class Loop:
+    """Trains a stage in its folder up to the epoch that is wanted.
+
+    The weights and the optimizer's state are saved at every epoch, so that a killed training loses at most
+    one. Each epoch's order and augmentation come from ``(seed, epoch)`` alone, so a resumed training gives
+    the weights that an uninterrupted one gives.
+
+    Where several processes train together, each takes its share of every batch of ``batch_size`` images, and the
+    gradient is that of the mean over the whole batch; only batch norm sees each share alone, unless on GPUs, where
+    its statistics are those of the whole batch too.
+
+    Args:
+        stage: the training. folder: where its product grows. store: of what it needs.
+
+    Raises:
+        SegError: no image to train on, or too few for the processes.
+    """
+
+    def __init__(self, stage: Training, folder: Path, store: Products) -> None:
+        self.stage, self.folder, self.store = stage, folder, store
+        self.name = type(stage).__name__
+        self.rows = stage.samples(store)
+        if len(self.rows) == 0:
+            raise SegError(f"{self.name}: there is no trainval image to train on")
+        torch.manual_seed(stage.seed)
+        model = stage.network(store)
+        self.fabric = store.runtime.fabric(stage.precision)
+        self.world, self.rank = self.fabric.world_size, self.fabric.global_rank
+        self.done, self.seconds, state = self._resume(model)
+        if self.world > 1 and self.fabric.device.type == "cuda":
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        self.steps = sum(1 for _ in self._batches(0))
+        if self.steps == 0 and self.world > 1:
+            raise SegError(
+                f"{self.name}: batch_size={stage.batch_size} and {len(self.rows)} images leave {self.world} processes "
+                "less than two images each; use fewer devices"
+            )
+        self.model: nn.Module = model.to(memory_format=torch.channels_last)
+        groups = stage.groups(self.model)
+        self.rates = [group["lr"] for group in groups]
+        adam = torch.optim.Adam(groups, weight_decay=stage.weight_decay)
+        self.wrapped, self.optimizer = self.fabric.setup(self.model, adam)
+        if state:
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.fabric.strategy.precision.load_state_dict(state.get("precision", {}))
+
+    def run(self) -> None:
+        """Train the epochs that are missing."""
+        for epoch in range(self.done + 1, self.stage.wanted + 1):
+            started = time.perf_counter()
+            row = self._epoch(epoch)
+            self.stage.after_epoch(self.model, self.store)
+            self.wrapped.eval()
+            with torch.inference_mode():
+                row |= self.stage.held_out(self.model, self.store)
+            row["seconds"] = round(time.perf_counter() - started, 2)
+            self.seconds += row["seconds"]
+            if self.rank == 0:
+                self._save(row)
+                if self.store.on_epoch is not None:
+                    self.store.on_epoch(self.stage)
+            self.fabric.barrier()
+            shown = "  ".join(f"{k} {v:.4f}" for k, v in row.items() if k not in ("epoch", "seconds"))
+            log.info("%s epoch %d/%d  %s  (%.1f s)", self.name, epoch, self.stage.wanted, shown, row["seconds"])
+
+    def _batches(self, epoch: int) -> Iterator[Any]:
+        return epoch_batches(self.rows, self.stage.batch_size, self.stage.seed, epoch, self.world)
+
+    def _epoch(self, epoch: int) -> dict[str, Any]:
+        """One pass over the images: the means of the loss and of what else is logged."""
+        stage = self.stage
+        # Dropout and the like draw from the global generator; the rest from this one.
+        torch.manual_seed(stage.seed * 100_003 + epoch)
+        generator = torch.Generator().manual_seed((stage.seed * 100_003 + epoch) + self.rank * 1_000_000_007)
+        self.wrapped.train()
+        totals: dict[str, Tensor] = {}
+        count = 0
+        bar = self.store.runtime.bar(self._batches(epoch), f"{self.name} epoch {epoch}/{stage.wanted}", self.steps)
+        for i, part in enumerate(bar):
+            factor = schedule_factor(stage.schedule, (epoch - 1) * self.steps + i, stage.epochs * self.steps)
+            for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+                group["lr"] = rate * factor
+            own = part[self.rank :: self.world]
+            for name, value in self._step(own, len(part), generator).items():
+                totals[name] = totals.get(name, 0) + value.detach() * len(own)
+            count += len(part)
+        if self.world > 1:
+            totals = cast("dict[str, Tensor]", self.fabric.all_reduce(totals, reduce_op="sum"))
+        row = {"epoch": epoch, **{name: float(total) / count for name, total in totals.items()}}
+        if not math.isfinite(row["loss"]):
+            raise SegError(f"{self.name}: the loss of epoch {epoch} is {row['loss']}; lower lr (now {stage.lr:g})")
+        return row
+
+    def _step(self, own: Any, whole: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """One step of the optimizer on this process's share of a batch of ``whole`` images."""
+        batch = self.fabric.to_device(self.stage.batch(own, generator, self.store))
+        loss, metrics = self.stage.loss(self.wrapped, batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        # Gradients are averaged over the processes, whose shares may differ by an image.
+        self.fabric.backward(loss * (len(own) * self.world / whole) if self.world > 1 else loss)
+        self.optimizer.step()
+        return {"loss": loss, **metrics}
+
+    # -- what is kept ----------------------------------------------------------------------------------
+
+    def _resume(self, model: nn.Module) -> tuple[int, float, dict[str, Any]]:
+        """Load the newest state of the folder into ``model``: epochs done, seconds spent, the state."""
+        from safetensors.torch import load_file
+
+        folder = self.folder
+        manifest = read_json(folder / "manifest.json") or {}
+        if not manifest.get("epochs_done"):
+            return 0, 0.0, {}
+        if not (folder / "state.pt").is_file():
+            return self._anew(folder / "state.pt")
+        state = torch.load(folder / "state.pt", weights_only=True, map_location="cpu")
+        # The manifest is written after the state; a kill between the two leaves the state one epoch ahead,
+        # and that epoch is trained again from the weights of the one before only if its state is lost.
+        done = int(state["epoch"])
+        newest = folder / f"epoch_{done:03d}.safetensors"
+        if done >= self.stage.wanted or not newest.is_file():
+            # Weights are gone, and the state is of the wanted epoch or beyond it: only a new start leads to them.
+            return self._anew(folder / self.stage.file_name)
+        if done > manifest["epochs_done"] and self.rank == 0:
+            self.store.write_manifest(self.stage, folder, float(manifest["seconds"]), {"epochs_done": done})
+        model.load_state_dict(load_file(newest))
+        log.info("%s: going on after epoch %d", self.name, done)
+        return done, float(manifest["seconds"]), state
+
+    def _anew(self, missing: Path) -> tuple[int, float, dict[str, Any]]:
+        log.warning("%s: %s is missing; training anew", self.name, missing)
+        if self.rank == 0:
+            (self.folder / "manifest.json").unlink(missing_ok=True)
+        return 0, 0.0, {}
+
+    def _save(self, row: Mapping[str, Any]) -> None:
+        """Write an epoch: weights, history, state, and last the manifest that makes them count."""
+        import pandas as pd
+        from safetensors.torch import save_file
+
+        epoch, folder = int(row["epoch"]), self.folder
+        weights = {k: v.detach().cpu().contiguous() for k, v in self.model.state_dict().items()}
+        with atomic_path(folder / f"epoch_{epoch:03d}.safetensors") as tmp:
+            save_file(weights, tmp, {"epoch": str(epoch), "stage": self.name})
+        path = folder / "history.csv"
+        frame = pd.DataFrame([row])
+        if path.exists():
+            old = pd.read_csv(path)
+            frame = pd.concat([old[old["epoch"] < epoch], frame])
+        with atomic_path(path) as tmp:
+            frame.to_csv(tmp, index=False)
+        state = {"epoch": epoch, "optimizer": self.optimizer.state_dict()}
+        if precision := self.fabric.strategy.precision.state_dict():  # the scaler of 16-mixed
+            state["precision"] = precision
+        with atomic_path(folder / "state.pt") as tmp:
+            torch.save(state, tmp)
+        self.store.write_manifest(self.stage, folder, self.seconds, {"epochs_done": epoch})
+        if self.stage.keep == "last":
+            (folder / f"epoch_{epoch - 1:03d}.safetensors").unlink(missing_ok=True)

@@ -1,0 +1,132 @@
+"""Spans on the command line: exact numbers, and everything else untouched."""
+
+import random
+from decimal import Decimal
+
+import pytest
+
+from seg.config.spans import collapse, expand_arguments, expand_value, has_span
+from seg.errors import SegError
+
+
+@pytest.mark.parametrize(
+    ("typed", "values"),
+    [
+        ("1..5", "1,2,3,4,5"),
+        ("1..20", ",".join(map(str, range(1, 21)))),
+        ("0.1..0.9", "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9"),
+        ("0.10..0.13", "0.1,0.11,0.12,0.13"),
+        ("0..1", "0,1"),
+        ("0..1:0.5", "0.0,0.5,1.0"),
+        ("0.5..1.5:0.5", "0.5,1.0,1.5"),
+        ("1..9:2", "1,3,5,7,9"),
+        ("1..10:4", "1,5,9"),
+        ("0.1..0.9:0.25", "0.1,0.35,0.6,0.85"),
+        (".1...3", "0.1,0.2,0.3"),
+        ("-1..1", "-1,0,1"),
+        ("-0.2..-0.1", "-0.2,-0.1"),
+        ("1e-4..3e-4", "0.0001,0.0002,0.0003"),
+        ("100..300:1e2", "100,200,300"),
+        ("7..7", "7"),
+        ("1..3,10", "1,2,3,10"),
+        ("0.3,0.5..0.7", "0.3,0.5,0.6,0.7"),
+        ("1..3,2..4", "1,2,3,4"),
+        ("cam,1..2", "cam,1,2"),
+    ],
+)
+def test_spans_are_expanded_to_exact_decimals(typed, values):
+    assert expand_value(typed) == values
+    assert expand_arguments([f"a.b={typed}"]) == [f"a.b={values}"]
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "data.root=../x",
+        "data.root=..",
+        "version=v1..2",
+        "epoch=1..",
+        "epoch=..5",
+        "epoch=1..b",
+        "epoch=1..2..3",
+        "threshold=0.3,0.5",
+        "threshold=range(0.1,1.0,0.1)",
+        "threshold=choice(1..2)",
+        "threshold=glob(*)",
+        "name='1..5'",
+        'name="1..5"',
+        "list=[1..5]",
+        "map={a:1..5}",
+        "key=${oc.env:A}..5",
+        "hydra.run.dir=1..5",
+        "+hydra.sweeper.params.epoch=1..5",
+        "~epoch",
+        "-m",
+        "--config-dir=1..5",
+        "1..5",
+        "",
+    ],
+)
+def test_anything_else_is_untouched(argument):
+    assert expand_arguments([argument]) == [argument]
+
+
+def test_keys_of_any_kind_may_be_swept():
+    keys = ("epoch", "refiner.scores.beta", "+new.key", "++seed", "group/sub", "key@pkg.a")
+    assert expand_arguments([f"{key}=1..2" for key in keys]) == [f"{key}=1,2" for key in keys]
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("5..1", r"epoch=5\.\.1: descends, so it is empty; write 1\.\.5"),
+        ("0.9..0.1", "descends"),
+        ("1..5,9..7", r"epoch=9\.\.7: descends"),
+        ("1..5:0", "step must be greater than 0"),
+        ("1..5:-1", "step must be greater than 0"),
+        ("1..5:", "the step '' is no number"),
+        ("1..5:x", "the step 'x' is no number"),
+        ("0..1000000", "more than 10000 values; give a larger step"),
+        ("0..1e999999", "more than 10000 values"),
+        ("0..1:1e-999999", "more than 10000 values"),
+    ],
+)
+def test_wrong_spans_are_one_clear_error(typed, message):
+    with pytest.raises(SegError, match=message) as caught:
+        expand_arguments(["threshold=0.5", f"epoch={typed}"])
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_any_span_is_what_decimal_arithmetic_says():
+    rng = random.Random(0)
+    for _ in range(300):
+        digits = rng.randrange(5)
+        unit = Decimal(1).scaleb(-digits)
+        low, count, every = rng.randrange(-500, 500), rng.randrange(1, 60), rng.randrange(1, 9)
+        first, step = low * unit, every * unit
+        last = first + (count - 1) * step + rng.randrange(every) * unit
+        values = expand_value(f"{first}..{last}:{step}").split(",")
+        assert [Decimal(v) for v in values] == [first + i * step for i in range(count)]
+        # The shortest way to write the number that it is: nothing of binary fractions.
+        assert all(repr(float(v)) == v or float(v) == int(float(v)) for v in values)
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ("1,2,3", "1..3"),
+        ("0.1,0.2,0.3", "0.1..0.3"),
+        ("0.1,0.35,0.6", "0.1..0.6:0.25"),
+        ("1,3,5", "1..5:2"),
+        ("3,2,1", "3+2+1"),
+        ("1,2", "1..2"),
+        ("1,3", "1+3"),
+        ("1,2,4", "1+2+4"),
+        ("cam,bbox", "cam+bbox"),
+        ("5", "5"),
+    ],
+)
+def test_collapse_names_values_shortly_and_can_be_typed_back(values, text):
+    assert collapse(values.split(",")) == text
+    if has_span(text):
+        assert expand_value(text) == values

@@ -1,0 +1,117 @@
+"""Evaluation as stages."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from seg.data.prepared import Pool, Prepared, PreparedData
+from seg.data.sources import OxfordPet
+from seg.evaluation.metrics import Border, Confusion
+from seg.evaluation.stages import Evaluated, Histogram, rows_with_truth
+from seg.masks import Seeds
+from seg.store import Store
+from seg.supervision.cam import CAM
+from seg.supervision.classifier import Classifier
+from seg.supervision.mask import TruthScores
+from seg.supervision.scores import ScoreStage
+
+
+class RandomScores(ScoreStage):
+    """Random scores for the whole pool."""
+
+    pool: Pool
+
+    def build(self, out: Path, store: Store) -> dict[str, Any]:
+        pool = store.get(self.pool)
+        values = np.random.default_rng(0).random((len(pool.rows), 7, 7))
+        return self.save(out, pool.data, pool.rows, values)
+
+    def load(self, path: Path, store: Store) -> Any:
+        return self.read(path, store.get(self.pool).data)
+
+
+@pytest.fixture
+def scores(pool: Pool) -> RandomScores:
+    return RandomScores(pool=pool)
+
+
+@pytest.mark.parametrize("border", ["ignore", "foreground", "background"])
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.55, 1.0])
+def test_the_histograms_way_is_the_direct_way(
+    store: Store, scores: RandomScores, border: Border, threshold: float
+) -> None:
+    masks = Seeds(scores=scores, threshold=threshold)
+    metrics = store.get(Evaluated(masks=masks, split="trainval", border=border))
+    direct = Confusion()
+    made = store.get(masks)
+    chosen = np.flatnonzero(~made.data.is_test[made.rows])
+    direct.add(made.at(chosen), made.data.truth[made.rows[chosen]], border)
+    assert metrics.as_dict() == direct.compute().as_dict()
+    assert metrics.images == len(chosen) > 0
+
+
+def test_thresholds_share_one_histogram_and_others_go_the_direct_way(
+    store: Store, scores: RandomScores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.get(Evaluated(masks=Seeds(scores=scores, threshold=0.2), split="test"))
+
+    def build(*_: object) -> None:
+        raise AssertionError("built again")
+
+    monkeypatch.setattr(Histogram, "build", build)
+    coarse = store.get(Evaluated(masks=Seeds(scores=scores, threshold=0.4), split="test"))
+    # A threshold between two steps of the histogram, and a band, cannot come from it.
+    fine = store.get(Evaluated(masks=Seeds(scores=scores, threshold=0.40004), split="test"))
+    band = store.get(Evaluated(masks=Seeds(scores=scores, threshold=0.4, band=0.1), split="test"))
+    assert fine.miou == pytest.approx(coarse.miou, abs=1e-3)
+    assert band.coverage < 1 == coarse.coverage
+
+
+def test_original_resolution(store: Store, data: PreparedData, scores: RandomScores) -> None:
+    masks = Seeds(scores=scores, threshold=0.5)
+    metrics = store.get(Evaluated(masks=masks, split="test", resolution="original"))
+    direct = Confusion()
+    made = store.get(masks)
+    pixels = 0
+    for position in np.flatnonzero(data.is_test):
+        truth = data.original_truth(int(position))
+        assert truth.shape == tuple(data.sizes[position])
+        direct.add(made.at(np.asarray([position]), truth.shape)[0], truth)  # type: ignore[arg-type]
+        pixels += int((truth < 2).sum())
+    assert metrics.as_dict() == direct.compute().as_dict()
+    assert metrics.pixels == pixels
+
+
+def test_the_truth_against_itself_is_perfect(store: Store, pool: Pool) -> None:
+    masks = Seeds(scores=TruthScores(pool=pool), threshold=0.5)
+    metrics = store.get(Evaluated(masks=masks, split="trainval"))
+    assert metrics.miou == metrics.pixel_accuracy == 1
+    # Nothing of test is in it, and that is no error.
+    assert store.get(Evaluated(masks=masks, split="test")).images == 0
+
+
+def test_images_without_truth_are_left_out(new_store: Store, official: Callable[..., Path]) -> None:
+    root = official(without_truth=("beagle_1", "Abyssinian_4"))
+    pool = Pool(data=Prepared(source=OxfordPet(root=str(root)), size=32))
+    scores = new_store.get(RandomScores(pool=pool))
+    data = scores.data
+    names = [[data.ids[r] for r in rows_with_truth(scores, s)] for s in ("trainval", "test")]  # type: ignore[arg-type]
+    assert sorted(names[0]) == ["Abyssinian_1", "Abyssinian_2", "Abyssinian_3", "beagle_2", "beagle_3"]
+    assert names[1] == ["beagle_4"]
+    masks = Seeds(scores=RandomScores(pool=pool), threshold=0.5)
+    for resolution in ("working", "original"):
+        found = new_store.get(Evaluated(masks=masks, split="test", resolution=resolution))  # type: ignore[arg-type]
+        assert found.images == 1
+
+
+def test_what_enters_the_key(pool: Pool, classifier: Classifier) -> None:
+    masks = Seeds(scores=CAM(pool=pool, classifier=classifier), threshold=0.5)
+    keys = {
+        Evaluated(masks=masks, split=split, **changed).key  # type: ignore[arg-type]
+        for split in ("trainval", "test")
+        for changed in ({}, {"border": "foreground"}, {"resolution": "original"})
+    }
+    assert len(keys) == 6

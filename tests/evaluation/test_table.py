@@ -1,0 +1,127 @@
+import csv
+import json
+import math
+import os
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from seg.errors import SegError
+from seg.evaluation.metrics import Confusion
+from seg.evaluation.table import format_table, without_figures, write_metrics
+
+FIGURES = {
+    "miou": 2 / 3,
+    "iou_background": 0.1 + 0.2,
+    "iou_foreground": 1 / 7,
+    "pixel_accuracy": 0.87654321,
+    "per_image_miou": 0.5,
+    "images": 298,
+    "pixels": 14_000_000,
+    "coverage": 1.0,
+}
+
+
+def row(stage="seeds", split="test", **changes):
+    return {"stage": stage, "split": split, **FIGURES, **changes}
+
+
+def cells(line):
+    return line.split()
+
+
+def test_table_says_every_figure_under_its_heading():
+    lines = format_table([row()]).splitlines()
+    assert cells(lines[0]) == ["IoU", "IoU", "pixel", "per-image"]
+    assert cells(lines[1]) == ["stage", "split", "images", "mIoU", "bg", "fg", "acc.", "mean"]
+    assert cells(lines[3]) == ["seeds", "test", "298", "0.6667", "0.3000", "0.1429", "0.8765", "0.5000"]
+    for column in ("mIoU", "images"):  # right edges line up
+        assert lines[3][: lines[1].index(column) + len(column)].rstrip()[-1].isdigit()
+
+
+def test_columns_line_up_over_rows_of_different_length():
+    lines = format_table([row("a", images=7), row("the U-Net", "trainval", images=3680)]).splitlines()
+    assert len({len(line) for line in lines[2:]}) == 1
+    assert lines[3].index("0.6667") == lines[4].index("0.6667")
+
+
+def test_coverage_is_a_column_only_when_something_is_missing():
+    assert "coverage" not in format_table([row(), row()])
+    text = format_table([row(), row(coverage=0.75)])
+    assert "coverage" in text.splitlines()[1]
+    assert text.splitlines()[-1].endswith("0.7500")
+
+
+def test_table_is_never_wider_than_100_columns():
+    name = "refined by affinity, 256 steps, from seeds of boxes of the whole body"
+    text = format_table([row(name, "trainval", coverage=0.5, oracle=True)])
+    assert max(map(len, text.splitlines())) <= 100
+    wrapped = " ".join(line[:29].strip() for line in text.splitlines()[3:-1])
+    assert wrapped == f"{name} *"
+
+
+def test_oracles_are_marked_and_explained():
+    text = format_table([row("boxes"), row("boxes of trimaps", oracle=True)])
+    assert [line.split("  ")[0] for line in text.splitlines()[3:5]] == ["boxes", "boxes of trimaps *"]
+    assert text.splitlines()[-1].startswith("* oracle")
+    assert "*" not in format_table([row("boxes", oracle=False)])
+
+
+def test_what_is_missing_is_a_dash():
+    line = format_table([{"stage": "U-Net", "split": "test", "images": 0, "miou": math.nan}]).splitlines()[3]
+    assert cells(line) == ["U-Net", "test", "0", "-", "-", "-", "-", "-"]
+    assert format_table([]) == "no stage was evaluated"
+
+
+def test_table_takes_the_evaluations_own_answer():
+    confusion = Confusion()
+    confusion.add(np.array([[1, 0, 255]], np.uint8), np.array([[1, 1, 0]], np.uint8))
+    text = format_table([{"stage": "s", "split": "test", **confusion.compute().as_dict()}])
+    expected = "s test 1 0.2500 0.0000 0.5000 0.5000 0.2500 0.6667"
+    assert cells(text.splitlines()[3]) == expected.split()
+
+
+def test_written_numbers_are_read_back_exactly(tmp_path):
+    rows = [row(threshold=np.float64(0.1)), row("unet", note='a, b\n"c"')]
+    folder = tmp_path / "run" / "1"
+    header = {"data": "toy_pets", "border": "ignore", "root": tmp_path}
+    json_path, csv_path = write_metrics(folder, rows, header)
+    assert sorted(os.listdir(folder)) == ["metrics.csv", "metrics.json"]
+    whole = json.loads(json_path.read_text())
+    assert whole["header"] == {"data": "toy_pets", "border": "ignore", "root": str(tmp_path)}
+    assert whole["rows"] == rows
+    with csv_path.open(newline="") as file:
+        sheet = list(csv.DictReader(file))
+    assert {key: float(sheet[0][key]) for key in FIGURES} == FIGURES
+    assert (sheet[0]["threshold"], sheet[0]["note"]) == ("0.1", "")
+    assert (sheet[1]["threshold"], sheet[1]["note"]) == ("", 'a, b\n"c"')
+    assert pd.read_csv(csv_path)["stage"].tolist() == ["seeds", "unet"]
+
+
+def test_nan_is_null_and_an_empty_cell(tmp_path):
+    rows = [row(miou=math.nan, coverage=np.float32("nan"))]
+    json_path, csv_path = write_metrics(tmp_path, rows, {"best": math.inf})
+    whole = json.loads(json_path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert whole["rows"][0]["miou"] is whole["rows"][0]["coverage"] is whole["header"]["best"] is None
+    assert math.isnan(pd.read_csv(csv_path)["miou"][0])
+
+
+def test_writing_again_replaces(tmp_path):
+    write_metrics(tmp_path, [row("a"), row("b")], {})
+    json_path, csv_path = write_metrics(tmp_path, [row("c")], {})
+    assert [one["stage"] for one in json.loads(json_path.read_text())["rows"]] == ["c"]
+    assert len(csv_path.read_text().splitlines()) == 2
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SegError, match="file/run: metrics cannot be written"):
+        write_metrics(tmp_path / "file" / "run", [row()], {})
+
+
+def test_where_nothing_was_measured_the_masks_are_counted_and_the_pictures_named(tmp_path):
+    lines = without_figures({"CAM >= 0.4": range(12), "seeds": range(3)}, tmp_path / "panel.png").splitlines()
+    assert [cells(line)[-1] for line in (lines[0], *lines[2:4])] == ["masks", "12", "3"]
+    assert lines[4].startswith("nothing was measured: ") and str(tmp_path / "panel.png") in lines[4]
+    assert "figures=true" in without_figures({"seeds": range(3)}, None)

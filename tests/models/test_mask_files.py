@@ -1,0 +1,131 @@
+"""Masks as files: read back, they are the masks."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from seg.data.image_folder import ImageFolder
+from seg.data.prepared import Prepared, PreparedData
+from seg.errors import SegError
+from seg.masks import MaskSet
+from seg.models.mask_files import check_format, export_masks, run_lengths, save_png, voc_palette
+from seg.store import Store
+from seg.supervision.scores import StoredScores
+
+# Of the masks below, dog1's has no foreground: it is a test image and so the last.
+MASK = np.array([[0, 1, 1], [255, 1, 0]], np.uint8)
+
+
+@pytest.fixture
+def masks(photos: Callable[..., Path], new_store: Store) -> MaskSet:
+    """Of all ten images: the right half foreground, an undecided stripe in the middle; one without foreground."""
+    prepared = Prepared(source=ImageFolder(root=str(photos())), size=32)
+    data: PreparedData = new_store.get(prepared)
+    values = np.zeros((10, 8, 8), np.float16)
+    values[:9, :, 3:5] = 0.5
+    values[:9, :, 5:] = 1
+    return MaskSet(StoredScores(data, np.arange(10), values), 0.3, 0.7)
+
+
+def read(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        return np.asarray(image)
+
+
+@pytest.mark.parametrize(("kind", "codes"), [("png255", [0, 255, 128]), ("png01", [0, 1, 255])])
+def test_grey_png(masks: MaskSet, new_store: Store, tmp_path: Path, kind: str, codes: list[int]) -> None:
+    assert export_masks(tmp_path, {"CAM (label) >= 0.4": masks}, new_store, kind) == 10  # type: ignore[arg-type]
+    folder = tmp_path / "CAM__label_____0_4"
+    assert {p.name for p in folder.iterdir()} == {f"{i}.png" for i in masks.data.ids}
+    table = np.zeros(256, np.uint8)
+    table[[0, 1, 255]] = codes
+    for position, name in enumerate(masks.data.ids):
+        written = read(folder / f"{name}.png")
+        assert written.shape == (40, 60)  # the photo's own size
+        np.testing.assert_array_equal(written, table[masks.at(np.array([position]), (40, 60))[0]])
+
+
+def test_the_default_is_0_and_255(masks: MaskSet, new_store: Store, tmp_path: Path) -> None:
+    export_masks(tmp_path, {"seeds": masks}, new_store)
+    assert set(np.unique(read(tmp_path / "seeds/cat1.png"))) == {0, 128, 255}
+
+
+def test_indexed_png_has_the_class_as_its_index(masks: MaskSet, new_store: Store, tmp_path: Path) -> None:
+    export_masks(tmp_path, {"seeds": masks}, new_store, "palette")
+    for name, index in (("cat1", 1), ("dog2", 2)):
+        with Image.open(tmp_path / f"seeds/{name}.png") as image:
+            assert image.mode == "P"
+            assert set(np.unique(np.asarray(image))) == {0, index, 255}
+            colours = {tuple(c) for c in np.asarray(image.convert("RGB")).reshape(-1, 3).tolist()}
+        assert colours == {(0, 0, 0), tuple(voc_palette()[index].tolist()), (224, 224, 192)}
+    assert (tmp_path / "seeds/classes.txt").read_text() == "0 background\n1 cat\n2 dog\n255 ignored\n"
+    many = replace(masks, scores=replace(masks.scores, data=replace(masks.data, classes=("x",) * 255)))  # type: ignore[type-var]
+    with pytest.raises(SegError, match="room for 254"):
+        export_masks(tmp_path / "many", {"seeds": many}, new_store, "palette")
+
+
+def test_the_palette_is_pascal_vocs() -> None:
+    known = {0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 3: (128, 128, 0), 15: (192, 128, 128), 20: (0, 64, 128)}
+    assert {i: tuple(voc_palette()[i].tolist()) for i in known} == known
+
+
+def test_indices_beyond_what_grey_would_keep(tmp_path: Path) -> None:
+    save_png(tmp_path / "m.png", MASK, "palette", label=199)
+    assert read(tmp_path / "m.png").tolist() == [[0, 200, 200], [255, 200, 0]]
+
+
+def test_run_lengths_by_hand() -> None:
+    assert run_lengths(MASK == 1) == [2, 3, 1]  # down the columns: 0 255 | 1 1 | 1 0
+    assert run_lengths(np.ones((2, 2), bool)) == [0, 4]
+    assert run_lengths(np.zeros((2, 2), bool)) == [4]
+    assert run_lengths(np.array([[True, False]])) == [0, 1, 1]
+
+
+def decode(segmentation: dict[str, list[int]]) -> np.ndarray:
+    """As COCO's format says, written anew."""
+    height, width = segmentation["size"]
+    values = np.arange(len(segmentation["counts"])) % 2
+    return np.repeat(values, segmentation["counts"]).reshape(width, height).T
+
+
+def test_coco_decoded_is_the_mask(masks: MaskSet, new_store: Store, tmp_path: Path) -> None:
+    names = {i: f"folder/{i}.jpg" for i in masks.data.ids}
+    assert export_masks(tmp_path, {"seeds": masks}, new_store, "coco_rle", names) == 1
+    document = json.loads((tmp_path / "seeds.json").read_text())
+    assert document["categories"] == [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+    assert [image["file_name"] for image in document["images"]] == [names[i] for i in masks.data.ids]
+    assert len(document["annotations"]) == 9  # one image has no foreground
+    by_id = {image["id"]: image for image in document["images"]}
+    for annotation in document["annotations"]:
+        image = by_id[annotation["image_id"]]
+        name = Path(image["file_name"]).stem
+        row = masks.data.row_of[name]
+        expected = masks.at(np.array([row]), (40, 60))[0] == 1
+        assert (image["height"], image["width"]) == (40, 60)
+        np.testing.assert_array_equal(decode(annotation["segmentation"]), expected)
+        assert annotation["area"] == expected.sum() and annotation["iscrowd"] == 1
+        x, y, width, height = annotation["bbox"]
+        box = np.zeros_like(expected)
+        box[y : y + height, x : x + width] = True
+        np.testing.assert_array_equal(box, expected)  # this foreground is a rectangle
+        assert annotation["category_id"] == (1 if name.startswith("cat") else 2)
+
+
+def test_pycocotools_reads_it() -> None:
+    tools = pytest.importorskip("pycocotools.mask", reason="pycocotools is not installed (the extra test)")
+    rng = np.random.default_rng(0)
+    mask = rng.random((13, 17)) > 0.6
+    rle = tools.frPyObjects({"size": [13, 17], "counts": run_lengths(mask)}, 13, 17)
+    np.testing.assert_array_equal(tools.decode(rle), mask)
+
+
+def test_what_is_no_format() -> None:
+    check_format(None)
+    with pytest.raises(SegError, match=r"export\.format=png: must be one of png255, png01, palette, coco_rle"):
+        check_format("png")

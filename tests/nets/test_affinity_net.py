@@ -1,0 +1,184 @@
+"""AffinityNet, its pair labels and its loss, against values worked out by hand."""
+
+import math
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from seg.errors import SegError
+from seg.nets.affinity_net import AffinityNet, FrozenAffinityNet, affinity_loss, pair_affinity, pair_labels
+from seg.nets.walk import pair_offsets
+
+NEAR = pair_offsets(1.5)  # (0, 1), (1, -1), (1, 0), (1, 1)
+
+
+def backbone(name: str = "resnet18") -> nn.Module:
+    torch.manual_seed(0)
+    return torchvision.models.get_model(name, weights=None)
+
+
+@pytest.mark.parametrize(
+    ("name", "widths"),
+    [
+        ("resnet18", [64, 128, 256, 512]),
+        ("resnet34", [64, 128, 256, 512]),
+        ("resnet50", [256, 512, 1024, 2048]),
+        ("mobilenet_v2", [24, 32, 96, 1280]),
+    ],
+)
+def test_levels_of_torchvision_backbones(name: str, widths: list[int]) -> None:
+    net = AffinityNet(backbone(name), strides=(4, 8, 16, 32))
+    levels = net.levels(torch.zeros(1, 3, 64, 64))
+    assert [level.shape[1] for level in levels] == widths
+    assert [level.shape[2] for level in levels] == [16, 8, 4, 2]
+    assert net(torch.rand(2, 3, 64, 64)).shape == (2, 34, 16, 16)
+
+
+def test_last_level_is_the_backbones_own_last_map() -> None:
+    model = backbone().eval()
+    images = torch.rand(1, 3, 64, 64)
+    last = AffinityNet(model, strides=(32,)).levels(images)[-1]
+    assert torch.allclose(model.fc(last.mean((2, 3))), model(images), atol=1e-5)
+
+
+def test_missing_level_is_refused() -> None:
+    with pytest.raises(SegError, match=r"stride \[4, 64\], but ResNet has \[1, 2, 4, 8, 16, 32\]"):
+        AffinityNet(backbone(), strides=(4, 64))
+
+
+def test_affinity_is_exp_of_the_mean_distance() -> None:
+    embedding = torch.randn(1, 6, 5, 7)
+    affinity = pair_affinity(embedding, NEAR)
+    for p, (dy, dx) in enumerate(NEAR):
+        distance = sum(abs(float(embedding[0, c, 2, 3] - embedding[0, c, 2 + dy, 3 + dx])) for c in range(6)) / 6
+        assert float(affinity[0, p, 2, 3]) == pytest.approx(math.exp(-distance), abs=1e-6)
+    assert (pair_affinity(torch.ones(1, 6, 5, 7), NEAR)[:, 0, :, :-1] == 1).all()
+
+
+def test_labels_of_a_small_grid() -> None:
+    seeds = torch.tensor([[[1, 1, 255], [0, 1, 0]]], dtype=torch.uint8)
+    foreground, background, mixed = (
+        {(NEAR[p], (y, x)) for p, y, x in kind[0].nonzero().tolist()} for kind in pair_labels(seeds, NEAR)
+    )
+    assert foreground == {((0, 1), (0, 0)), ((1, 1), (0, 0)), ((1, 0), (0, 1))}
+    assert background == set()
+    assert mixed == {
+        ((1, 0), (0, 0)),
+        ((1, -1), (0, 1)),
+        ((1, 1), (0, 1)),
+        ((0, 1), (1, 0)),
+        ((0, 1), (1, 1)),
+    }
+
+
+def test_loss_balances_the_three_kinds() -> None:
+    seeds = torch.zeros(1, 6, 6, dtype=torch.uint8)
+    seeds[:, :, 4:] = 1
+    affinity = torch.full((1, len(NEAR), 6, 6), 0.7)
+    expected = (2 * -math.log(0.7) + 2 * -math.log(0.3)) / 4  # whatever the number of pairs of each kind
+    assert float(affinity_loss(affinity, seeds, NEAR)) == pytest.approx(expected, abs=1e-3)
+    nothing = torch.full_like(seeds, 255)
+    assert float(affinity_loss(affinity, nothing, NEAR)) == 0
+
+
+def test_perfect_and_opposite_affinities() -> None:
+    seeds = torch.zeros(1, 6, 6, dtype=torch.uint8)
+    seeds[:, 2:5, 1:4] = 1
+    truth = (~pair_labels(seeds, NEAR)[2]).float()
+    assert float(affinity_loss(truth, seeds, NEAR)) == pytest.approx(0, abs=1e-4)
+    assert float(affinity_loss(1 - truth, seeds, NEAR)) > 10
+
+
+def test_loss_refuses_another_grid() -> None:
+    with pytest.raises(SegError, match="seeds"):
+        affinity_loss(torch.ones(1, len(NEAR), 8, 8), torch.zeros(1, 4, 4), NEAR)
+
+
+def grads(net: AffinityNet, images: Tensor, seeds: Tensor) -> set[str]:
+    net.train()
+    affinity_loss(net(images), seeds, net.offsets).backward()
+    return {name.split(".")[0] for name, p in net.named_parameters() if p.grad is not None and p.grad.any()}
+
+
+def test_frozen_backbone_gets_no_gradient_and_keeps_its_statistics() -> None:
+    images, seeds = torch.rand(2, 3, 64, 64), torch.randint(0, 2, (2, 16, 16))
+    net = AffinityNet(backbone())
+    before = {k: v.clone() for k, v in net.blocks.state_dict().items()}
+    assert grads(net, images, seeds) == {"reduce", "mix"}
+    assert all(torch.equal(v, before[k]) for k, v in net.blocks.state_dict().items())
+    assert grads(AffinityNet(backbone(), train_backbone=True), images, seeds) == {"blocks", "reduce", "mix"}
+
+
+def test_training_learns_the_seeds() -> None:
+    torch.manual_seed(0)
+    images = torch.randn(4, 3, 64, 64) * 0.1
+    images[:, 0, :, :32] += 2  # the left half is another colour
+    seeds = torch.zeros(4, 16, 16, dtype=torch.uint8)
+    seeds[:, :, :8] = 1
+    stem = nn.Sequential(nn.Conv2d(3, 8, 4, stride=4), nn.ReLU())
+    net = AffinityNet(stem, strides=(4,), channels=8)
+    optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], 1e-2)
+    losses = []
+    for _ in range(30):
+        loss = affinity_loss(net(images), seeds, net.offsets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_uneven_input_is_on_a_grid_of_its_quarter() -> None:
+    assert AffinityNet(backbone())(torch.rand(1, 3, 72, 104)).shape == (1, 34, 18, 26)
+
+
+def test_training_pairs_reach_farther_than_the_walks() -> None:
+    net = AffinityNet(backbone(), train_radius=12)
+    assert set(net.offsets) < set(net.train_offsets)
+    drawn = net.draw_offsets(6, torch.Generator().manual_seed(0))
+    assert len(set(drawn)) == 6
+    assert set(drawn) <= set(net.train_offsets)
+    assert drawn != net.draw_offsets(6, torch.Generator().manual_seed(1))
+    net.eval()
+    images = torch.rand(1, 3, 64, 64)
+    here = net.offsets.index((2, -1))
+    assert torch.allclose(net(images, [(2, -1)])[:, 0], net(images)[:, here])
+
+
+def test_wide_band_leaves_mixed_pairs_only_in_the_training_reach() -> None:
+    seeds = torch.full((1, 30, 30), 255)
+    seeds[:, :, :10] = 1
+    seeds[:, :, 17:] = 0
+    assert not pair_labels(seeds, pair_offsets(5))[2].any()
+    assert pair_labels(seeds, pair_offsets(12))[2].any()
+
+
+def test_half_precision_leaves_the_loss_finite() -> None:
+    net = AffinityNet(backbone(), channels=8)
+    images = torch.full((1, 3, 64, 64), 0.5)  # all positions inside are alike: affinities of 1
+    with torch.autocast("cpu", torch.bfloat16):
+        affinity = net(images)
+    seeds = torch.zeros(1, 16, 16, dtype=torch.uint8)
+    seeds[:, :, 8:] = 1
+    assert affinity.dtype == torch.float32
+    assert torch.isfinite(affinity_loss(affinity, seeds, net.offsets))
+
+
+def test_frozen_affinities_are_the_mean_of_the_levels_cosines() -> None:
+    net = FrozenAffinityNet(backbone(), (4, 8), 3.0)
+    images = torch.rand(2, 3, 64, 64)
+    affinity = net(images)
+    assert affinity.shape == (2, len(net.offsets), 16, 16)
+    assert affinity.min() >= 0 and affinity.max() <= 1
+    assert not any(p.requires_grad for p in net.parameters())
+    fine, coarse = net.levels(images)
+    coarse = torch.nn.functional.interpolate(coarse, size=(16, 16), mode="bilinear")
+    p = net.offsets.index((1, -2))
+    cosines = []
+    for level in (fine, coarse):
+        centred = level[1] - level[1].mean((1, 2))[:, None, None]
+        a, b = centred[:, 4, 9], centred[:, 5, 7]
+        cosines.append(float(a @ b / (a.norm() * b.norm())))
+    assert float(affinity[1, p, 4, 9]) == pytest.approx(max(0.0, sum(cosines) / 2), abs=1e-5)

@@ -1,0 +1,97 @@
+"""From stored bytes to a network's input."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+from torchvision.transforms.functional import normalize
+
+from seg.nets.augment import MEAN, STD, augment, normalise
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def some(n: int = 16, side: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images whose first channel says what their mask is."""
+    rng = np.random.default_rng(0)
+    codes = torch.from_numpy(np.asarray([0, 1, 255], np.uint8)[rng.integers(0, 3, (n, 4, 4))])
+    masks = F.interpolate(codes[:, None].float(), (side, side), mode="nearest")[:, 0].to(torch.uint8)
+    images = torch.from_numpy(rng.standard_normal((n, 3, side, side)).astype(np.float32))
+    images[:, 0] = masks.float()
+    return images, masks
+
+
+def test_normalise_is_torchvisions() -> None:
+    raw = np.random.default_rng(0).integers(0, 256, (2, 5, 7, 3), dtype=np.uint8)
+    made = normalise(raw)
+    expected = normalize(torch.from_numpy(raw).permute(0, 3, 1, 2) / 255, list(MEAN), list(STD))
+    torch.testing.assert_close(made, expected, rtol=1e-5, atol=1e-5)
+    assert made.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("wrong", [np.zeros((2, 5, 7, 3), np.float32), np.zeros((5, 7, 3), np.uint8)])
+def test_normalise_takes_bytes_in_batches(wrong: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="images must be uint8"):
+        normalise(wrong)
+
+
+def test_nothing_asked_nothing_done() -> None:
+    images, masks = some()
+    made, moved = augment(images, masks, generator(), flip=False)
+    assert torch.equal(made, images) and moved is not None and torch.equal(moved, masks)
+
+
+def test_a_flip_takes_the_mask_along() -> None:
+    images, masks = some()
+    made, moved = augment(images, masks, generator(), flip=True)
+    assert moved is not None
+    mirrored = [torch.equal(m, i.flip(2)) for m, i in zip(made, images, strict=True)]
+    kept = [torch.equal(m, i) for m, i in zip(made, images, strict=True)]
+    assert 0 < sum(mirrored) < 16 and sum(mirrored) + sum(kept) == 16
+    assert torch.equal(made[:, 0], moved.float())
+
+
+@pytest.mark.parametrize("zoom", [0.5, 0.8])
+def test_a_crop_takes_the_mask_along_and_blends_no_label(zoom: float) -> None:
+    images, masks = some(side=64)
+    made, moved = augment(images, masks, generator(), zoom=zoom)
+    assert moved is not None and moved.dtype == torch.uint8 and moved.shape == masks.shape
+    assert set(moved.unique().tolist()) <= {0, 1, 255}
+    assert not torch.equal(moved, masks)
+    # The image is interpolated between two blocks; inside of a block it says what the mask says.
+    same = (made[:, 0] - moved.float()).abs() < 1e-3
+    assert same.float().mean() > 0.85
+
+
+def test_a_crop_without_a_mask_is_the_crop_with_one() -> None:
+    images, masks = some()
+    one, none = augment(images, None, generator(), zoom=0.7, jitter=0.2)
+    two, _ = augment(images, masks, generator(), zoom=0.7, jitter=0.2)
+    assert none is None and torch.equal(one, two)
+
+
+def test_a_crop_is_no_smaller_than_asked() -> None:
+    """A ramp from -1 to 1 shows at its ends which part of the image the crop is."""
+    ramp = torch.linspace(-1, 1, 64).expand(64, 3, 64, 64)
+    made, _ = augment(ramp, None, generator(), flip=False, zoom=0.6)
+    share = (made[:, 0, 0, -1] - made[:, 0, 0, 0]) / 2
+    assert share.min() > 0.57 and share.max() <= 1.001 and share.std() > 0.05
+    assert made.min() >= -1.001 and made.max() <= 1.001  # never beyond the image
+
+
+def test_jitter_moves_within_its_range() -> None:
+    ones = torch.ones(200, 3, 4, 4)
+    made, _ = augment(ones, None, generator(), flip=False, jitter=0.2)
+    assert (made.amax((2, 3)) == made.amin((2, 3))).all()  # an image's channel moves as a whole
+    assert made.min() >= 0.8 * 0.9 - 0.2 and made.max() <= 1.2 * 1.1 + 0.2
+    assert made[:, 0, 0, 0].std() > 0.05 and (made[:, 0] != made[:, 1]).any()
+
+
+def test_the_generator_alone_decides() -> None:
+    images, masks = some()
+    options = {"zoom": 0.7, "jitter": 0.2}
+    one, two = (augment(images, masks, generator(5), **options)[0] for _ in range(2))  # type: ignore[arg-type]
+    assert torch.equal(one, two)
+    assert not torch.equal(one, augment(images, masks, generator(6), **options)[0])  # type: ignore[arg-type]

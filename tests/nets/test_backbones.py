@@ -1,0 +1,279 @@
+"""torchvision's classifiers: weights from anywhere, the cut at the pooling, dilation."""
+
+import functools
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torchvision import models
+
+from seg.errors import SegError
+from seg.nets.backbones import fold_batch_norm, make_classifier, set_output_stride, split_at_pooling
+from seg.nets.state_dicts import read_state_dict
+
+#: One of every family that the refusal names, small where there is a choice.
+FAMILIES = [
+    "resnet18",
+    "resnet50",
+    "mobilenet_v2",
+    "mnasnet0_5",
+    "densenet121",
+    "efficientnet_b0",
+    "shufflenet_v2_x1_0",
+    "regnet_y_400mf",
+    "resnext50_32x4d",
+]
+
+
+@pytest.fixture(scope="module")
+def resnet() -> nn.Module:
+    torch.manual_seed(0)
+    return models.resnet18().eval()
+
+
+@pytest.fixture
+def saved(tmp_path: Path, resnet: nn.Module) -> Callable[..., str]:
+    """Save a state dict derived from the ResNet's."""
+
+    def save(name: str = "w.pth", change: Callable[[dict[str, Tensor]], object] = lambda state: state) -> str:
+        path = tmp_path / name
+        state = change(resnet.state_dict())
+        if path.suffix == ".safetensors":
+            save_file(state, path)  # type: ignore[arg-type]
+        else:
+            torch.save(state, path)
+        return str(path)
+
+    return save
+
+
+def loaded(weights: str, name: str = "resnet18") -> dict[str, Tensor]:
+    return make_classifier(name, 5, weights).state_dict()
+
+
+def agrees(state: dict[str, Tensor], resnet: nn.Module, tolerance: float = 0.0) -> bool:
+    own = resnet.state_dict()
+    return all(
+        torch.allclose(v, own[k], rtol=tolerance, atol=tolerance) for k, v in state.items() if not k.startswith("fc.")
+    )
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_linear_layer_of_the_pooled_features_gives_the_logits(name: str) -> None:
+    torch.manual_seed(1)
+    model = make_classifier(name, 7, None).eval()
+    features, head = split_at_pooling(model, name)
+    x = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        logits, maps = model(x), features(x)
+        linear = model.get_submodule(head)
+        assert maps.ndim == 4 and logits.shape == (2, 7)
+        torch.testing.assert_close(linear(maps.mean((2, 3))), logits, rtol=1e-4, atol=1e-5)
+    # The cut shares the model's weights: it is a view of the trained network, no copy.
+    own = {p.data_ptr() for p in model.parameters()}
+    assert {p.data_ptr() for p in features.parameters()} <= own
+
+
+@pytest.mark.parametrize("name", ["vgg11", "alexnet", "vit_b_32", "squeezenet1_0", "mobilenet_v3_small"])
+def test_another_form_is_refused(name: str) -> None:
+    with torch.device("meta"), pytest.raises(SegError, match=f"backbone={name}: CAM needs global average"):
+        make_classifier(name, 2, None)
+
+
+def test_an_unknown_name_is_refused_with_the_nearest() -> None:
+    with pytest.raises(SegError, match=r"backbone=resnet81: .*did you mean .*resnet18"):
+        make_classifier("resnet81", 2, None)
+    with pytest.raises(SegError, match="no classifier of that name"):
+        make_classifier("fcn_resnet50", 2, None)
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+def test_weights_from_a_file(saved: Callable[..., str], resnet: nn.Module, name: str) -> None:
+    assert agrees(loaded(saved(name)), resnet)
+    assert loaded(saved(name))["fc.weight"].shape == (5, 512)
+
+
+def test_half_precision_is_cast(saved: Callable[..., str], resnet: nn.Module) -> None:
+    path = saved("half.safetensors", lambda s: {k: v.half() if v.is_floating_point() else v for k, v in s.items()})
+    state = loaded(path)
+    assert {v.dtype for v in state.values()} == {torch.float32, torch.int64}
+    assert agrees(state, resnet, 1e-3) and not agrees(state, resnet)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda s: {f"module.{k}": v for k, v in s.items()},
+        lambda s: {"state_dict": s, "epoch": 3},
+        lambda s: {"model": {f"module.{k}": v for k, v in s.items()}},
+        lambda s: {k: v for k, v in s.items() if not k.startswith("fc.")},
+        lambda s: {k: v for k, v in s.items() if "num_batches" not in k},
+        lambda s: s | {"fc.weight": torch.zeros(37, 512), "fc.bias": torch.zeros(37)},
+    ],
+    ids=["module", "state_dict", "model+module", "no head", "no num_batches", "other head"],
+)
+def test_wrappers_prefixes_and_heads(
+    saved: Callable[..., str], resnet: nn.Module, change: Callable[[dict[str, Tensor]], object]
+) -> None:
+    assert agrees(loaded(saved("w.pth", change)), resnet)
+
+
+def one_line(excinfo: "pytest.ExceptionInfo[SegError]") -> str:
+    text = str(excinfo.value)
+    assert "\n" not in text and len(text) < 600
+    return text
+
+
+def test_another_architecture_names_the_keys(saved: Callable[..., str]) -> None:
+    with pytest.raises(SegError) as error:
+        loaded(saved(), "mobilenet_v2")
+    text = one_line(error)
+    assert "another architecture" in text and "lacks features.0.0.weight" in text and "more" in text
+    with pytest.raises(SegError) as error:
+        loaded(saved(), "resnet50")  # the same names, other shapes
+    assert "conv" in one_line(error)
+    wide = saved("wide.pth", lambda s: s | {"layer1.0.conv1.weight": torch.zeros(64, 32, 3, 3)})
+    with pytest.raises(SegError) as error:
+        loaded(wide)
+    assert "layer1.0.conv1.weight is (64, 32, 3, 3), not (64, 64, 3, 3)" in one_line(error)
+
+
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
+def test_truncated_weights(saved: Callable[..., str], name: str, share: float) -> None:
+    path = Path(saved(name))
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(SegError) as error:
+        loaded(str(path))
+    assert "truncated or not a state dict" in one_line(error) and name in one_line(error)
+
+
+def test_missing_weights_and_other_files(tmp_path: Path) -> None:
+    with pytest.raises(SegError) as error:
+        loaded(str(tmp_path / "none.pth"))
+    assert "no such file; torchvision has IMAGENET1K_V1" in one_line(error)
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(SegError, match="not a state dict of tensors"):
+        read_state_dict(tmp_path / "list.pth")
+    (tmp_path / "text.pth").write_text("hello")
+    with pytest.raises(SegError, match="truncated or not a state dict"):
+        read_state_dict(tmp_path / "text.pth")
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty download cache instead of the user's."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    return tmp_path / "hub"
+
+
+@pytest.mark.parametrize("reason", [URLError("no route to host"), TimeoutError("timed out")])
+def test_torchvisions_weights_offline(hub: Path, monkeypatch: pytest.MonkeyPatch, reason: OSError) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise reason
+
+    monkeypatch.setattr("torch.hub.urlopen", fails)
+    with pytest.raises(SegError) as error:
+        make_classifier("resnet18", 2, "DEFAULT")
+    text = one_line(error)
+    assert "weights=DEFAULT: cannot download" in text and "weights=null" in text
+    assert "resnet18-f37072fd.pth" in text  # the file to look for elsewhere
+
+
+@pytest.fixture
+def server(tmp_path: Path, saved: Callable[..., str]) -> Iterator[str]:
+    """The address of a server that has the ResNet's weights, named by their checksum as torchvision's are."""
+    path = Path(saved())
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+    (tmp_path / "www").mkdir()
+    path.rename(tmp_path / "www" / f"resnet18-{digest}.pth")
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "www"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as made:
+        threading.Thread(target=made.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{made.server_port}/resnet18-{digest}.pth"
+        made.shutdown()
+
+
+def test_torchvisions_weights_online(
+    hub: Path, monkeypatch: pytest.MonkeyPatch, server: str, resnet: nn.Module
+) -> None:
+    member = models.ResNet18_Weights.DEFAULT
+    monkeypatch.setattr(member, "_value_", member.value.__class__(server, member.transforms, member.meta))
+    assert agrees(loaded("DEFAULT"), resnet)
+    wrong = server.rpartition("-")[0] + "-00000000.pth"
+    monkeypatch.setattr(member, "_value_", member.value.__class__(wrong, member.transforms, member.meta))
+    with pytest.raises(SegError, match="weights=DEFAULT: cannot download"):
+        loaded("DEFAULT")
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenet_v2"])
+@pytest.mark.parametrize("stride", [8, 16, 32])
+def test_output_stride(name: str, stride: int) -> None:
+    model = make_classifier(name, 2, None).eval()
+    names = set(model.state_dict())
+    set_output_stride(model, stride)
+    features, _ = split_at_pooling(model, name)
+    with torch.inference_mode():
+        assert features(torch.zeros(1, 3, 64, 96)).shape[2:] == (64 // stride, 96 // stride)
+    assert set(model.state_dict()) == names
+
+
+def test_a_dilated_network_computes_what_the_original_does_on_its_own_grid() -> None:
+    """À trous: the finer map holds the coarse one at every other position, borders aside."""
+    torch.manual_seed(0)
+    model = make_classifier("resnet18", 2, None).eval()
+    x = torch.randn(1, 3, 256, 256)
+    with torch.inference_mode():
+        coarse = split_at_pooling(model, "resnet18")[0](x)
+        set_output_stride(model, 16)
+        fine = split_at_pooling(model, "resnet18")[0](x)
+    torch.testing.assert_close(fine[:, :, ::2, ::2], coarse, rtol=1e-4, atol=1e-4)
+
+
+def test_a_network_that_halves_by_pooling_keeps_its_stride() -> None:
+    model = make_classifier("densenet121", 2, None)
+    with pytest.raises(SegError, match="output_stride=16: DenseNet keeps a stride of 32"):
+        set_output_stride(model, 16)
+
+
+def test_a_resnet_without_its_last_stage(saved: Callable[..., str], resnet: nn.Module) -> None:
+    model = make_classifier("resnet18", 3, saved(), stages=3).eval()
+    assert not any(k.startswith("layer4") for k in model.state_dict())
+    assert agrees(model.state_dict(), resnet)
+    features, head = split_at_pooling(model, "resnet18")
+    x = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        maps = features(x)
+        assert maps.shape == (2, 256, 4, 4)
+        torch.testing.assert_close(model.get_submodule(head)(maps.mean((2, 3))), model(x))
+    with pytest.raises(SegError, match="only a ResNet can do without its last stage, not mobilenet_v2"):
+        make_classifier("mobilenet_v2", 3, None, stages=3)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "densenet121"])
+def test_folding_batch_norm_changes_nothing_but_rounding(name: str) -> None:
+    torch.manual_seed(0)
+    model = make_classifier(name, 3, None)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):  # statistics and factors that a training could leave
+            module.running_mean.uniform_(-0.2, 0.2), module.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
+            nn.init.uniform_(module.weight, 0.5, 2), nn.init.uniform_(module.bias, -0.2, 0.2)
+    features, _ = split_at_pooling(model.eval(), name)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    images = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        folded, plain = fold_batch_norm(features), features(images)
+        scale = plain.abs().max()
+        torch.testing.assert_close(folded(images) / scale, plain / scale, atol=2e-5, rtol=0)
+    norms = [sum(isinstance(m, nn.BatchNorm2d) for m in net.modules()) for net in (features, folded)]
+    # DenseNet norms before it convolves: of its pairs few can be folded.
+    assert norms[1] < norms[0] and (norms[1] == 0 or name == "densenet121")
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())

@@ -1,0 +1,148 @@
+"""The walk against the dense matrix of the paper, which lives here and only here."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from numpy.polynomial import chebyshev
+from torch import Tensor
+
+from seg.errors import SegError
+from seg.nets.walk import chebyshev_coefficients, pair_offsets, random_walk
+
+OFFSETS = pair_offsets(5)
+
+
+def dense_walk(affinity: Tensor, scores: Tensor, beta: float, steps: int, radius: float = 5) -> Tensor:
+    """T^steps v in float64 by the matrix power, pair by pair from the definition."""
+    offsets = pair_offsets(radius)
+    batch, _, height, width = affinity.shape
+    results = []
+    for b in range(batch):
+        matrix = torch.eye(height * width, dtype=torch.float64)
+        for (p, (dy, dx)), y, x in itertools.product(enumerate(offsets), range(height), range(width)):
+            if 0 <= y + dy < height and 0 <= x + dx < width:
+                i, j = y * width + x, (y + dy) * width + x + dx
+                matrix[i, j] = matrix[j, i] = affinity[b, p, y, x].double() ** beta
+        transition = torch.linalg.matrix_power(matrix / matrix.sum(1, keepdim=True), steps)
+        results.append(transition @ scores[b].double().flatten(1).T)
+    return torch.stack(results).mT.reshape(scores.shape)
+
+
+def random_case(height: int, width: int, batch: int = 2, channels: int = 2) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(height * 100 + width)
+    affinity = torch.rand(batch, len(OFFSETS), height, width, generator=generator)
+    return affinity, torch.rand(batch, channels, height, width, generator=generator)
+
+
+def test_offsets_are_the_half_plane_inside_the_radius() -> None:
+    assert len(OFFSETS) == 34  # the count of the authors' code at radius 5
+    assert set(pair_offsets(1.5)) == {(0, 1), (1, -1), (1, 0), (1, 1)}
+    both = OFFSETS + [(-y, -x) for y, x in OFFSETS]
+    disc = {(y, x) for y in range(-9, 10) for x in range(-9, 10) if 0 < y * y + x * x < 25}
+    assert len(both) == len(set(both))
+    assert set(both) == disc
+
+
+def test_radius_without_neighbours_is_refused() -> None:
+    with pytest.raises(SegError, match="radius=1"):
+        pair_offsets(1)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 7, 256, 1000])
+def test_polynomial_is_the_power(steps: int) -> None:
+    x = np.linspace(-1, 1, 1001)
+    coefficients = chebyshev_coefficients(steps, eps=1e-5)
+    assert abs(chebyshev.chebval(x, coefficients) - x**steps).max() <= 2e-5
+    assert sum(coefficients) == pytest.approx(1, abs=1e-12)
+
+
+def test_polynomial_is_as_short_as_promised() -> None:
+    for steps in (256, 1024, 4096):
+        assert len(chebyshev_coefficients(steps, 1e-5)) - 1 <= (2 * steps * np.log(2 / 1e-5)) ** 0.5
+
+
+@pytest.mark.parametrize(("height", "width"), [(12, 12), (9, 17), (1, 20), (20, 1), (2, 3), (1, 1)])
+@pytest.mark.parametrize(("beta", "steps"), [(1.0, 3), (8.0, 256)])
+def test_walk_is_the_dense_walk(height: int, width: int, beta: float, steps: int) -> None:
+    affinity, scores = random_case(height, width)
+    walked = random_walk(affinity, scores, offsets=OFFSETS, beta=beta, steps=steps)
+    assert (walked - dense_walk(affinity, scores, beta, steps)).abs().max() <= 1e-4
+
+
+@pytest.mark.parametrize("fill", [0.0, 1e-3, 1.0])
+def test_uniform_affinities(fill: float) -> None:
+    affinity, scores = random_case(10, 11)
+    affinity = torch.full_like(affinity, fill)
+    walked = random_walk(affinity, scores, offsets=OFFSETS, beta=2)
+    assert (walked - dense_walk(affinity, scores, 2, 256)).abs().max() <= 1e-4
+    if fill == 0:
+        assert torch.allclose(walked, scores, atol=1e-6)
+
+
+def test_isolated_pixel_keeps_its_score_and_gives_nothing() -> None:
+    affinity, scores = random_case(8, 8, batch=1)
+    for p, (dy, dx) in enumerate(OFFSETS):
+        affinity[0, p, 3, 4] = 0
+        if dy <= 3 and 0 <= 4 - dx < 8:
+            affinity[0, p, 3 - dy, 4 - dx] = 0
+    walked = random_walk(affinity, scores, offsets=OFFSETS)
+    assert torch.allclose(walked[..., 3, 4], scores[..., 3, 4], atol=1e-5)
+    changed = scores.clone()
+    changed[..., 3, 4] = 0
+    rest = torch.ones(8, 8, dtype=torch.bool)
+    rest[3, 4] = False
+    assert torch.allclose(random_walk(affinity, changed, offsets=OFFSETS)[..., rest], walked[..., rest], atol=1e-5)
+
+
+def test_almost_bipartite_graph() -> None:
+    # The extreme for an even power: eigenvalues close to -1 as well as to 1.
+    affinity, scores = random_case(1, 30)
+    affinity = torch.zeros_like(affinity)
+    affinity[:, OFFSETS.index((0, 1))] = 1
+    walked = random_walk(affinity, scores, offsets=OFFSETS, beta=1)
+    assert (walked - dense_walk(affinity, scores, 1, 256)).abs().max() <= 1e-4
+
+
+def test_constants_and_range_are_kept() -> None:
+    affinity, scores = random_case(16, 16)
+    scores[:, 0] = 0.3
+    scores[:, 1] = scores[:, 1] * 7 - 3
+    walked = random_walk(affinity, scores, offsets=OFFSETS)
+    assert torch.equal(walked[:, 0], scores[:, 0])
+    assert (walked.amax((2, 3)) <= scores.amax((2, 3))).all()
+    assert (walked.amin((2, 3)) >= scores.amin((2, 3))).all()
+
+
+def test_batch_is_the_same_as_one_by_one() -> None:
+    affinity, scores = random_case(60, 60, batch=9)  # more than one chunk
+    batched = random_walk(affinity, scores, offsets=OFFSETS, steps=32)
+    single = [random_walk(affinity[i : i + 1], scores[i : i + 1], offsets=OFFSETS, steps=32) for i in range(9)]
+    assert torch.allclose(batched, torch.cat(single), atol=1e-6)
+
+
+def test_what_lies_outside_the_grid_is_ignored() -> None:
+    affinity, scores = random_case(7, 7)
+    walked = random_walk(affinity, scores, offsets=OFFSETS)
+    for p, (dy, dx) in enumerate(OFFSETS):
+        affinity[:, p, 7 - dy :] = 0.9
+        affinity[:, p, :, : max(0, -dx)] = 0.9
+        affinity[:, p, :, 7 - max(0, dx) :] = 0.9
+    assert torch.equal(random_walk(affinity, scores, offsets=OFFSETS), walked)
+
+
+def test_inputs_stay_untouched() -> None:
+    affinity, scores = random_case(8, 8)
+    before = affinity.clone(), scores.clone()
+    random_walk(affinity, scores, offsets=OFFSETS)
+    assert torch.equal(affinity, before[0])
+    assert torch.equal(scores, before[1])
+
+
+def test_shapes_that_do_not_fit_are_refused() -> None:
+    affinity, scores = random_case(8, 8)
+    with pytest.raises(SegError, match="one grid"):
+        random_walk(affinity, scores[..., :4], offsets=OFFSETS)
+    with pytest.raises(SegError, match="beta"):
+        random_walk(affinity, scores, offsets=OFFSETS, beta=0)

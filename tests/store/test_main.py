@@ -1,0 +1,451 @@
+"""Looking after a store: what is in it, what is damaged, what nobody needs."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from seg.files import read_json, write_json
+from seg.store import Stage, Store, param
+from seg.store.__main__ import main
+from seg.store.garbage import find_garbage, find_runs, references, remove
+from seg.store.inventory import find, leftovers, problems, products
+from seg.store.run_folders import outermost, remember_products, remember_run, remembered_runs
+
+ROOT = Path(__file__).parents[1]
+
+
+class Number(Stage):
+    """Writes its number."""
+
+    number: int = param(1)
+
+    def build(self, out: Path, store: Store) -> None:
+        (out / "sub").mkdir()
+        (out / "sub" / "number.txt").write_text(str(self.number) * 1000)
+
+    def load(self, path: Path, store: Store) -> int:
+        return self.number
+
+
+class Double(Stage):
+    """Doubles a number."""
+
+    of: Number
+
+    def build(self, out: Path, store: Store) -> None:
+        (out / "number.txt").write_text(str(2 * store.get(self.of)))
+
+    def load(self, path: Path, store: Store) -> None:
+        return None
+
+
+class View(Stage):
+    """Is never stored."""
+
+    stored: ClassVar[bool] = False
+    of: Double
+
+    def load(self, path: Path, store: Store) -> None:
+        return store.get(self.of)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to run in, with ``outputs/runs``."""
+    (tmp_path / "outputs/runs").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def filled(place: Path) -> Store:
+    """Two pairs of products: ``Double`` of 3 and of 4."""
+    store = Store(Path("outputs/store"))
+    for number in (3, 4):
+        store.ensure(Double(of=Number(number=number)))
+    return store
+
+
+def refer(*stages: Stage, name: str = "one") -> None:
+    """A run folder that needs some products."""
+    folder = Path("outputs/runs") / name
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [f"{type(stage).__name__}/{stage.product}" for stage in stages]
+    write_json(folder / "metrics.json", {"header": {"products": names}, "rows": []})
+
+
+def names(store: Store) -> set[str]:
+    return {x.name for x in products(store.root)}
+
+
+def name(stage: Stage) -> str:
+    return f"{type(stage).__name__}/{stage.key}"
+
+
+@pytest.fixture
+def held() -> Iterator[Callable[[Path], None]]:
+    """Let another process hold a lock until the test ends."""
+    processes = []
+
+    def hold(path: Path) -> None:
+        code = "import sys, filelock; l = filelock.FileLock(sys.argv[1]); l.acquire(); print('x', flush=True); input()"
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        processes.append(process)
+        assert process.stdout is not None and process.stdout.readline() == "x\n"
+
+    yield hold
+    for process in processes:
+        process.communicate("\n", timeout=30)
+
+
+# -- ls, show ------------------------------------------------------------------------------------------
+
+
+def test_ls_says_what_there_is(filled: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["ls", "--sort", "size", "--store", "outputs/store"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:4] == ["stage", "key", "size", "time"]
+    assert [line.split()[0] for line in lines[1:5]] == ["Number", "Number", "Double", "Double"]
+    key = Number(number=3).key
+    (line,) = [line for line in lines if key in line]
+    assert "number=3" in line and time.strftime("%Y-%m-%d") in line
+    assert lines[-1].startswith("4 products, ")
+    assert main(["ls", "store=outputs/store"]) == 0
+
+
+def test_sizes_are_those_of_the_files(filled: Store) -> None:
+    product = find(filled.root, Number(number=4).key)
+    manifest = (product.folder / "manifest.json").stat().st_size
+    assert product.bytes == 1000 + manifest
+
+
+def test_last_used_is_when_it_was_loaded(filled: Store) -> None:
+    stage = Double(of=Number(number=3))
+    path = filled.folder(stage) / "manifest.json"
+    for file in (path, path.with_name("number.txt")):
+        os.utime(file, (1_000_000, 1_000_000))
+    made = find(filled.root, stage.key)
+    assert made.made == made.used == 1_000_000
+    Store(filled.root).ensure(stage)  # is not looked into
+    assert find(filled.root, stage.key).used == 1_000_000
+    fresh = Store(filled.root)
+    fresh.get(View(of=stage))
+    product = find(filled.root, stage.key)
+    assert product.made == 1_000_000 and abs(product.used - time.time()) < 60
+    recent = time.time() - 600
+    os.utime(path, (recent, recent))
+    Store(filled.root).get(stage)  # within the hour: not worth a write
+    assert path.stat().st_mtime == pytest.approx(recent, abs=1)
+
+
+def test_show_by_the_beginning_of_a_key(filled: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    stage = Double(of=Number(number=3))
+    assert main(["show", stage.key[:9], "store=outputs/store"]) == 0
+    shown = capsys.readouterr().out
+    assert f"of: {name(stage.of)}" in shown
+    assert read_json(filled.folder(stage) / "manifest.json")["files"][0]["sha256"] in shown
+    assert main(["show", f"Number/{stage.of.key}"]) == 0
+    assert "number: 3" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["show", "ffffffffffffffffffff"], "no product"),
+        (["show", ""], "may be any of"),
+        (["ls", "store=nowhere"], "nowhere: there is no store"),
+        (["gc", "--outputs", "nowhere"], "nowhere: no such folder"),
+    ],
+)
+def test_bad_input_is_one_line(
+    filled: Store, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert main(arguments) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and message in said and len(said.splitlines()) == 1
+
+
+def test_python_m_seg_store_reaches_it(filled: Store) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "seg.store", "ls", "store=outputs/store"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0 and "4 products" in done.stdout and done.stderr == ""
+
+
+# -- verify --------------------------------------------------------------------------------------------
+
+
+def test_verify_finds_nothing_in_a_whole_store(filled: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify"]) == 0
+    assert "every file is as it was written" in capsys.readouterr().out
+
+
+def flip(folder: Path) -> None:
+    path = folder / "sub/number.txt"
+    path.write_text(path.read_text()[:-1] + "x")
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "checksum": (flip, "sub/number.txt has another checksum"),
+    "size": (lambda x: (x / "sub/number.txt").write_text("33"), "sub/number.txt has 2 bytes, not 1000"),
+    "missing": (lambda x: (x / "sub/number.txt").unlink(), "sub/number.txt is missing"),
+    "manifest": (lambda x: (x / "manifest.json").write_text('{"stage": "Num'), "manifest.json is damaged"),
+    "no manifest": (lambda x: (x / "manifest.json").unlink(), "manifest.json is missing"),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_verify_names_what_is_broken(filled: Store, capsys: pytest.CaptureFixture[str], what: str) -> None:
+    stage = Number(number=3)
+    damage, message = DAMAGE[what]
+    damage(filled.folder(stage))
+    assert main(["verify"]) == 1
+    printed = capsys.readouterr().out
+    assert f"{name(stage)}: {message}" in printed and "1 problems" in printed
+
+
+def test_a_product_under_a_wrong_name_is_broken(filled: Store) -> None:
+    folder = filled.folder(Number(number=3))
+    other = folder.with_name("0" * 16)
+    shutil.copytree(folder, other)
+    assert problems(find(filled.root, "0" * 16)) == [f"Number/{'0' * 16}: its manifest is of {name(Number(number=3))}"]
+
+
+def test_what_is_being_built_is_not_broken(
+    filled: Store, capsys: pytest.CaptureFixture[str], held: Callable[[Path], None]
+) -> None:
+    folder = filled.folder(Number(number=3))
+    (folder / "manifest.json").unlink()
+    held(folder.with_name(folder.name + ".lock"))
+    assert main(["verify"]) == 0
+    assert "1 left out" in capsys.readouterr().out
+
+
+def test_weights_that_keep_last_has_removed_are_not_missing(place: Path) -> None:
+    folder = place / "outputs/store/Segmenter/00112233445566aa"
+    folder.mkdir(parents=True)
+    entry = {"size": 1, "sha256": "2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"}  # "x"
+    (folder / "epoch_002.safetensors").write_text("x")
+    manifest = {
+        "stage": "Segmenter",
+        "key": folder.name,
+        "params": {"epoch": 2},
+        "epochs_done": 2,
+        "files": [{"name": f"epoch_00{i}.safetensors", **entry} for i in (1, 2)],
+    }
+    write_json(folder / "manifest.json", manifest)
+    assert problems(find(place / "outputs/store", folder.name)) == []
+    write_json(folder / "manifest.json", manifest | {"params": {}})
+    assert problems(find(place / "outputs/store", folder.name)) != []
+
+
+# -- gc ------------------------------------------------------------------------------------------------
+
+
+def test_gc_removes_what_no_run_refers_to_and_keeps_what_is_upstream(filled: Store) -> None:
+    kept = Double(of=Number(number=3))
+    refer(kept)
+    assert main(["gc", "--yes"]) == 0
+    assert names(filled) == {name(kept), name(kept.of)}
+    assert not list(filled.root.glob("*/*.part")) and len(list(filled.root.glob("*/*.lock"))) == 2
+    assert Store(filled.root).has(kept)
+
+
+def test_gc_dry_run_says_it_and_removes_nothing(filled: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    refer(Double(of=Number(number=3)))
+    before = sorted(filled.root.rglob("*"))
+    assert main(["gc", "--dry-run", "store=outputs/store"]) == 0
+    printed = capsys.readouterr().out
+    assert Number(number=4).key in printed and Number(number=3).key not in printed
+    assert "to remove: 2 products, 0 leftovers" in printed and "dry run" in printed
+    assert sorted(filled.root.rglob("*")) == before
+
+
+@pytest.mark.parametrize(("answer", "left"), [("", 4), ("n", 4), ("y", 2), ("YES", 2)])
+def test_gc_asks_first(filled: Store, monkeypatch: pytest.MonkeyPatch, answer: str, left: int) -> None:
+    refer(Double(of=Number(number=3)))
+    monkeypatch.setattr("builtins.input", lambda prompt: answer)
+    assert main(["gc"]) == (0 if left == 2 else 1)
+    assert len(names(filled)) == left
+
+
+def test_gc_without_anybody_to_ask_removes_nothing(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(prompt: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr("builtins.input", nobody)
+    assert main(["gc"]) == 1
+    assert len(names(filled)) == 4
+
+
+def test_a_run_that_begins_while_gc_asks_keeps_its_products(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def begin(prompt: str) -> str:
+        refer(Double(of=Number(number=4)), name="new")
+        return "y"
+
+    monkeypatch.setattr("builtins.input", begin)
+    assert main(["gc"]) == 0
+    assert names(filled) == {name(Double(of=Number(number=4))), name(Number(number=4))}
+
+
+def test_gc_never_takes_what_another_process_holds(
+    filled: Store, capsys: pytest.CaptureFixture[str], held: Callable[[Path], None]
+) -> None:
+    folder = filled.folder(Number(number=4))
+    broken = folder.with_name("ab" * 8 + ".part")
+    broken.mkdir()
+    held(folder.with_name(folder.name + ".lock"))
+    held(broken.with_name("ab" * 8 + ".lock"))
+    assert main(["gc", "--yes"]) == 0
+    assert folder.is_dir() and broken.is_dir() and names(filled) == {name(Number(number=4))}
+    assert f"left alone: Number/{folder.name}" in capsys.readouterr().out
+
+
+def test_a_lock_taken_after_the_look_counts_too(filled: Store, held: Callable[[Path], None]) -> None:
+    garbage = find_garbage(filled.root, [Path("outputs")])
+    folder = filled.folder(Number(number=4))
+    held(folder.with_name(folder.name + ".lock"))
+    freed, kept = remove(garbage)
+    assert kept == [name(Number(number=4))] and names(filled) == {name(Number(number=4))} and freed > 1000
+
+
+def test_gc_takes_what_broken_builds_left(filled: Store) -> None:
+    refer(Double(of=Number(number=3)), Double(of=Number(number=4)))
+    part = filled.root / "Number" / ("cd" * 8 + ".part")
+    part.mkdir()
+    (part / "half").write_text("half")
+    part.with_suffix(".lock").touch()
+    alone = filled.root / "Number" / ("ef" * 8 + ".lock")
+    alone.touch()
+    foreign = filled.root / "Number" / "notes.txt"
+    foreign.touch()
+    assert {path.name for path in leftovers(filled.root)} == {part.name, alone.name}
+    assert main(["gc", "--yes"]) == 0
+    assert not part.exists() and not alone.exists() and not part.with_suffix(".lock").exists()
+    assert foreign.exists() and len(names(filled)) == 4
+
+
+def test_a_damaged_record_of_a_run_stops_gc(filled: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    refer(Double(of=Number(number=3)))
+    folder = Path("outputs/runs/bad")
+    folder.mkdir()
+    (folder / "metrics.json").write_text('{"header": ')
+    assert main(["gc", "--yes"]) == 1
+    said = capsys.readouterr().err
+    assert "runs/bad: metrics.json is damaged" in said and "--forget-unknown" in said
+    assert len(names(filled)) == 4
+    assert main(["gc", "--yes", "--forget-unknown"]) == 0
+    assert len(names(filled)) == 2
+
+
+def test_gc_needs_to_know_where_the_runs_are(filled: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.move("outputs/store", "store")
+    shutil.rmtree("outputs")
+    assert main(["gc", "store=store", "--yes"]) == 1
+    assert "--outputs DIR" in capsys.readouterr().err
+    assert len(products(Path("store"))) == 4
+
+
+def test_gc_finds_runs_wherever_they_are(filled: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    refer(Double(of=Number(number=3)), name="../../elsewhere/x/run")
+    for _ in range(2):
+        remember_run(filled.root, Path("elsewhere/x/run"))
+    remember_run(filled.root, Path("elsewhere/gone"))
+    remember_run(filled.root, Path("outputs/runs/removed"))
+    assert len((filled.root / "runs.txt").read_text().splitlines()) == 3
+    kept = {name(Double(of=Number(number=3))), name(Number(number=3))}
+    # Naming one place leaves out no other.
+    assert main(["gc", "--dry-run", "--outputs", "outputs"]) == 0
+    assert main(["gc", "--yes"]) == 0
+    printed = capsys.readouterr().out
+    assert names(filled) == kept
+    gone = Path("elsewhere/gone").resolve()
+    # What was removed where runs are looked for was removed; of the other nobody knows.
+    assert printed.count(f"not there any more: {gone} (1 in all); if they were moved") == 2
+    shutil.rmtree("outputs/runs")
+    assert main(["gc", "--yes"]) == 0
+    assert names(filled) == kept
+
+
+def test_a_job_of_a_sweep_that_did_not_end_keeps_what_it_was_at(filled: Store) -> None:
+    folder = Path("outputs/sweeps/cam/x/epoch=1")
+    folder.mkdir(parents=True)
+    remember_products(folder, [name(Number(number=3)), name(Double(of=Number(number=3)))])
+    assert main(["gc", "--yes"]) == 0
+    assert names(filled) == {name(Double(of=Number(number=3))), name(Number(number=3))}
+
+
+def test_the_outermost_folders() -> None:
+    folders = [Path("a/b"), Path("a"), Path("c"), Path("a/../c"), Path("ab")]
+    assert outermost(folders) == [Path("a"), Path("c"), Path("ab")]
+
+
+# -- with real runs ------------------------------------------------------------------------------------
+
+TINY = ["images=24", "breeds=2", "size=48"]
+
+
+def test_what_a_run_refers_to_is_what_it_finds_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = [f"data.prepared.source.{x}" for x in TINY]
+    options += ["data.size=64", "epoch=1", "runtime.threads=1", "runtime.accelerator=cpu", "figures=false"]
+
+    def run(*more: str, refused: bool = False) -> str:
+        own = options if not refused else options[len(TINY) :]
+        done = subprocess.run(
+            [sys.executable, "-m", "seg.run", *own, *more],
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        assert done.returncode == (1 if refused else 0), done.stdout + done.stderr
+        return done.stdout
+
+    run("hydra.run.dir=outputs/runs/a")
+    assert remembered_runs(Path("outputs/store")) == ([(tmp_path / "outputs/runs/a").resolve()], [])
+    store = Path("outputs/store")
+    everything = {x.name for x in products(store)}
+    assert references(Path("outputs/runs/a")) == everything
+    assert main(["verify"]) == 0
+    # As an older version wrote it, and as a run is found that is not finished.
+    path = Path("outputs/runs/a/metrics.json")
+    old = json.loads(path.read_text())
+    del old["header"]["products"]
+    path.write_text(json.dumps(old))
+    assert references(Path("outputs/runs/a")) == everything
+    path.unlink()
+    assert references(Path("outputs/runs/a")) == everything
+    old["header"]["stages"]["seeds"] = "Seeds/0000000000000000"
+    path.write_text(json.dumps(old))
+    assert main(["gc", "--yes"]) == 1
+    path.unlink()
+    # Another threshold needs nothing but other figures; a run that is refused needs nothing.
+    run("hydra.run.dir=outputs/runs/b", "data=image_folder", "data.root=nowhere", refused=True)
+    assert "no such folder" in Path("outputs/runs/b/refused.txt").read_text()
+    assert references(Path("outputs/runs/b")) == set()
+    run("hydra.run.dir=outputs/runs/b", "threshold=0.3")
+    assert not Path("outputs/runs/b/refused.txt").exists()
+    run("hydra.run.dir=outputs/runs/d", "data=image_folder", "data.root=nowhere", refused=True)
+    shutil.rmtree("outputs/runs/a")
+    assert find_runs([Path("outputs")], store) == [Path(f"outputs/runs/{x}").resolve() for x in "bd"]
+    assert main(["gc", "--yes"]) == 0
+    left = {x.name for x in products(store)}
+    assert {x.partition("/")[0] for x in everything - left} == {"Evaluated"}
+    assert "building" not in run("hydra.run.dir=outputs/runs/c", "threshold=0.3")

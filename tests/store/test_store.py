@@ -1,0 +1,255 @@
+"""The store: once, whole or not at all."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+
+from seg.errors import SegError
+from seg.files import atomic_path, read_json
+from seg.store import Stage, Store, param
+
+calls: list[str] = []
+
+
+class Number(Stage):
+    """Writes its number; may be told to fail half-way."""
+
+    fail: ClassVar[bool] = False
+    number: int = param(1)
+
+    def build(self, out: Path, store: Store) -> dict[str, Any]:
+        calls.append(f"build {self.number}")
+        (out / "sub").mkdir()
+        (out / "sub" / "half.txt").write_text("half")
+        if self.fail:
+            raise SegError("the build failed")
+        (out / "number.txt").write_text(str(self.number))
+        return {"note": self.number}
+
+    def load(self, path: Path, store: Store) -> int:
+        calls.append(f"load {self.number}")
+        return int((path / "number.txt").read_text())
+
+
+class Double(Stage):
+    """Doubles a number."""
+
+    of: Number
+
+    def build(self, out: Path, store: Store) -> None:
+        calls.append("build double")
+        (out / "number.txt").write_text(str(2 * store.get(self.of)))
+
+    def load(self, path: Path, store: Store) -> int:
+        return int((path / "number.txt").read_text())
+
+
+class View(Stage):
+    """Not stored."""
+
+    stored: ClassVar[bool] = False
+    of: Double
+
+    def load(self, path: Path, store: Store) -> str:
+        return f"<{store.get(self.of)}>"
+
+
+@pytest.fixture(autouse=True)
+def _no_calls() -> None:
+    calls.clear()
+
+
+def everything(folder: Path) -> list[str]:
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*")) if folder.exists() else []
+
+
+def test_a_product_is_built_once_with_what_it_needs(new_store: Store) -> None:
+    view = View(of=Double(of=Number(number=21)))
+    assert not new_store.has(view)
+    assert new_store.get(view) == "<42>"
+    assert new_store.get(view) == "<42>"
+    assert calls == ["build 21", "build double", "load 21"]
+    assert new_store.has(view)
+    # Another process, and equal stages made anew, find it.
+    again = Store(new_store.root)
+    assert again.get(View(of=Double(of=Number(number=21.0)))) == "<42>"  # type: ignore[arg-type]
+    assert [c for c in calls if c.startswith("build")] == ["build 21", "build double"]
+
+
+def test_what_is_needed_is_not_built_where_the_product_is_there(new_store: Store) -> None:
+    double = Double(of=Number(number=3))
+    new_store.get(double)
+    for path in sorted(new_store.folder(double.of).rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    calls.clear()
+    assert Store(new_store.root).get(double) == 6
+    assert calls == []
+
+
+def test_the_manifest(new_store: Store, manifest: Callable[[Path], dict[str, Any]]) -> None:
+    double = Double(of=Number(number=4))
+    new_store.get(double)
+    found = manifest(new_store.folder(double.of))
+    assert found["stage"] == "Number" and found["key"] == double.of.key and found["version"] == 1
+    assert found["params"] == {"number": 4} and found["notes"] == {"note": 4} and found["seconds"] >= 0
+    files = {f["name"]: f for f in found["files"]}
+    assert set(files) == {"number.txt", "sub/half.txt"}
+    assert files["number.txt"]["sha256"] == hashlib.sha256(b"4").hexdigest()
+    assert files["sub/half.txt"]["size"] == 4
+    assert manifest(new_store.folder(double))["upstream"] == {"of": f"Number/{double.of.key}"}
+
+
+def test_a_build_that_fails_leaves_nothing_and_is_tried_again(
+    new_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    double = Double(of=Number(number=5))
+    monkeypatch.setattr(Number, "fail", True)
+    with pytest.raises(SegError, match="the build failed"):
+        new_store.get(double)
+    assert not new_store.folder(double.of).exists() and not new_store.has(double)
+    monkeypatch.setattr(Number, "fail", False)
+    assert new_store.get(double) == 10
+    assert not [name for name in everything(new_store.root) if name.endswith(".part")]
+
+
+def test_a_folder_without_a_manifest_is_no_product(new_store: Store) -> None:
+    number = Number(number=6)
+    folder = new_store.folder(number)
+    folder.mkdir(parents=True)
+    (folder / "number.txt").write_text("999")
+    assert new_store.get(number) == 6
+
+
+def test_plan_says_what_would_happen_and_writes_nothing(new_store: Store) -> None:
+    view = View(of=Double(of=Number(number=7)))
+    lines = {type(p.stage).__name__: p for p in new_store.plan({"view": view})}
+    assert {n: (p.status, p.depth) for n, p in lines.items()} == {
+        "View": ("on the fly", 0),
+        "Double": ("build", 1),
+        "Number": ("build", 2),
+    }
+    assert lines["Double"].why == "needs of first" and lines["Number"].why == "not in the store"
+    assert lines["Double"].would_run and not lines["View"].would_run
+    assert everything(new_store.root) == [] and calls == []
+    new_store.get(view.of.of)
+    before = everything(new_store.root)
+    planned = new_store.plan({"view": view, "again": view.of})
+    assert [p.status for p in planned] == ["on the fly", "build", "built", "above"]
+    assert planned[1].why == "not in the store" and planned[3].repeated
+    assert everything(new_store.root) == before
+
+
+def test_an_unwritable_store_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SegError, match=r"file/store: cannot write to the store.*choose another store="):
+        Store(tmp_path / "file" / "store").get(Number())
+
+
+def test_only_so_many_products_are_kept_open(new_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seg.store.store._OPEN_PRODUCTS", 2)
+    for n in (1, 2, 1, 3, 1, 2):
+        assert new_store.get(Number(number=n)) == n
+    assert [c for c in calls if c.startswith("load")] == ["load 1", "load 2", "load 3", "load 2"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+def test_what_a_writer_keeps_to_itself_is_for_others_too(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    with atomic_path(tmp_path / "weights.safetensors") as tmp:
+        save_file({"a": torch.zeros(1)}, tmp)
+        tmp.chmod(0o600)  # as some versions of safetensors leave it
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "weights.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_atomic_path(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("old")
+
+    def dies() -> None:
+        with atomic_path(path) as tmp:
+            tmp.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        dies()
+    assert path.read_text() == "old" and everything(tmp_path) == ["a.json"]
+    with atomic_path(path) as tmp:
+        tmp.write_text("new")
+    assert path.read_text() == "new" and everything(tmp_path) == ["a.json"]
+    assert read_json(tmp_path / "none.json") is None
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+from seg.stage import Stage, param
+from seg.store import Store
+
+class Slow(Stage):
+    seconds: float = param(0.0, key=False)
+    def build(self, out, store):
+        (out / "first.txt").write_text("first")
+        with open(log, "a") as file:
+            file.write("built\\n")
+        time.sleep(self.seconds)
+        (out / "last.txt").write_text("last")
+    def load(self, path, store):
+        return (path / "first.txt").read_text() + (path / "last.txt").read_text()
+
+root, log, seconds = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+print(Store(root).get(Slow(seconds=seconds)))
+"""
+
+
+def start(folder: Path, seconds: float) -> "subprocess.Popen[str]":
+    script = folder / "slow.py"
+    script.write_text(textwrap.dedent(SLOW))
+    arguments = [str(script), str(folder / "store"), str(folder / "log.txt"), str(seconds)]
+    # The package may not be installed where the tests run.
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": path}
+    return subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def wait_for(path: Path, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < end, f"{path} did not come"
+        time.sleep(0.02)
+
+
+def test_a_killed_build_leaves_no_half_product(tmp_path: Path) -> None:
+    process = start(tmp_path, 60)
+    wait_for(tmp_path / "log.txt")
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    left = everything(tmp_path / "store")
+    assert any(name.endswith(".part/first.txt") for name in left)  # it was killed in the midst of it
+    assert not any(name.endswith("manifest.json") for name in left)
+    out, _ = start(tmp_path, 0).communicate(timeout=60)
+    assert out.strip() == "firstlast"
+    assert not any(".part" in name for name in everything(tmp_path / "store"))
+
+
+def test_two_processes_build_once(tmp_path: Path) -> None:
+    first = start(tmp_path, 1.5)
+    wait_for(tmp_path / "log.txt")
+    second = start(tmp_path, 1.5)
+    outputs = [p.communicate(timeout=60)[0].strip() for p in (first, second)]
+    assert outputs == ["firstlast", "firstlast"]
+    assert (tmp_path / "log.txt").read_text() == "built\n"
+    (product,) = (tmp_path / "store" / "Slow").glob("*/manifest.json")
+    assert {f["name"] for f in json.loads(product.read_text())["files"]} == {"first.txt", "last.txt"}

@@ -1,0 +1,116 @@
+"""Scores to masks."""
+
+import numpy as np
+import pytest
+
+from seg.data.prepared import Pool, PreparedData
+from seg.errors import SegError
+from seg.masks import MaskSet, Seeds, clean, threshold_scores
+from seg.store import Store
+from seg.supervision.bbox import BoxScores
+from seg.supervision.scores import StoredScores
+
+NAN = np.float32(np.nan)
+
+
+def picture(*rows: str) -> np.ndarray:
+    return np.asarray([[{".": 0, "#": 1, "?": 255}[c] for c in row] for row in rows], np.uint8)
+
+
+def test_threshold_and_band() -> None:
+    scores = np.asarray([0, 0.3, 0.4, 0.5, 0.6, 1, NAN], np.float32)
+    assert threshold_scores(scores, 0.5, 0.5).tolist() == [0, 0, 0, 1, 1, 1, 255]
+    assert threshold_scores(scores, 0.4, 0.6).tolist() == [0, 0, 255, 255, 1, 1, 255]
+    assert threshold_scores(scores, 0.0, 0.0).tolist() == [1, 1, 1, 1, 1, 1, 255]
+    assert threshold_scores(scores, 1.0, 1.0).tolist() == [0, 0, 0, 0, 0, 1, 255]
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.3, 0.6, 0.7, 0.9])
+def test_a_score_at_the_threshold_is_foreground(threshold: float) -> None:
+    """0.3 as float32 is not 0.3: both sides are compared in float32."""
+    assert threshold_scores(np.asarray([threshold], np.float32), threshold, threshold).tolist() == [1]
+
+
+def test_fill_holes() -> None:
+    mask = picture("#####.", "#..?#.", "#..##.", "#####.", "......")
+    clean(mask, "fill_holes")
+    assert mask.tolist() == picture("#####.", "###?#.", "#####.", "#####.", "......").tolist()
+
+
+def test_largest_component() -> None:
+    mask = picture("##..#", "##..#", "..#..", "?...#")  # corners do not connect
+    clean(mask, "largest_component")
+    assert mask.tolist() == picture("##...", "##...", ".....", "?....").tolist()
+    empty = picture("...", "?..")
+    clean(empty, "largest_component")
+    assert empty.tolist() == picture("...", "?..").tolist()
+
+
+def test_closing() -> None:
+    mask = picture("##.##", "##.##", "##.##", "##.##", "##?##")
+    clean(mask, "closing", 1)
+    assert mask.tolist() == picture("#####", "#####", "#####", "#####", "##?##").tolist()
+    alone = picture("#....", ".....", ".....", ".....", "....#")  # nothing is eroded at the rim
+    before = alone.tolist()
+    clean(alone, "closing", 1)
+    assert alone.tolist() == before
+
+
+def test_an_unknown_operation_is_refused() -> None:
+    with pytest.raises(SegError, match=r"clean_up=opening: must be one of fill_holes, largest_component"):
+        clean(picture("#"), "opening")
+
+
+def masks_of(data: PreparedData, values: np.ndarray, **changed: object) -> MaskSet:
+    scores = StoredScores(data, np.arange(len(values)), values)
+    return MaskSet(scores, **{"low": 0.5, "high": 0.5} | changed)  # type: ignore[arg-type]
+
+
+def test_a_set_of_masks(data: PreparedData) -> None:
+    values = np.random.default_rng(0).random((3, 4, 4)).astype(np.float16)
+    masks = masks_of(data, values)
+    made = masks.at(np.asarray([2, 0]), (20, 30))
+    assert made.shape == (2, 20, 30) and made.dtype == np.uint8
+    np.testing.assert_array_equal(made, masks.scores.at(np.asarray([2, 0]), (20, 30)) >= 0.5)
+    assert len(masks) == 3 and masks.data is data and masks.is_pure_threshold
+    assert not masks_of(data, values, low=0.4).is_pure_threshold
+
+
+def test_operations_run_in_order(data: PreparedData) -> None:
+    values = np.zeros((1, 64, 64), np.float16)
+    values[0, 10:20, 10:20] = 1
+    values[0, 13:17, 13:17] = 0  # a hole
+    values[0, 40, 40] = 1  # a crumb
+    masks = masks_of(data, values, clean_up=("fill_holes", "largest_component"))
+    expected = np.zeros((64, 64), np.uint8)
+    expected[10:20, 10:20] = 1
+    np.testing.assert_array_equal(masks.at(np.asarray([0]))[0], expected)
+
+
+def test_the_stage(store: Store, pool: Pool) -> None:
+    scores = BoxScores(pool=pool, resolution=16)
+    masks = store.get(Seeds(scores=scores, threshold=0.9, band=0.2))
+    assert (masks.low, masks.high) == (pytest.approx(0.7), 1.0)  # the band ends with the range
+    confident = store.get(Seeds(scores=scores, background_below=0.2, foreground_from=0.7))
+    assert (confident.low, confident.high) == (0.2, 0.7)
+    assert Seeds(scores=scores, threshold=1).key == Seeds(scores=scores, threshold=1.0).key
+    assert Seeds(scores=scores, threshold=0.3).key != Seeds(scores=scores, threshold=0.4).key
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"threshold": 1.5}, r"Seeds.threshold=1.5: must lie in \[0, 1\]"),
+        ({"threshold": -0.1}, r"\[0, 1\]"),
+        ({"threshold": 0.5, "clean_up": ["opening"]}, "must be one of fill_holes, largest_component, closing"),
+        ({"threshold": 0.5, "clean_up": "closing"}, "must be a list"),
+        ({"threshold": 0.5, "radius": 0}, "radius=0"),
+        ({}, "give threshold"),
+        ({"background_below": 0.2}, "or both background_below and foreground_from"),
+        ({"threshold": 0.5, "background_below": 0.2, "foreground_from": 0.7}, "give threshold"),
+        ({"background_below": 0.7, "foreground_from": 0.2}, "background_below=0.7: must not lie above"),
+    ],
+)
+def test_refusals(pool: Pool, wrong: dict, message: str) -> None:
+    with pytest.raises(SegError, match=message):
+        Seeds(scores=BoxScores(pool=pool), **wrong)
