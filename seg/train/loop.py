@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from seg.errors import SegError
 from seg.files import atomic_path, read_json
 from seg.store import Products
-from seg.train.training import Training
 
 log = logging.getLogger(__name__)
 
@@ -52,13 +51,13 @@ class Loop:
     its statistics are those of the whole batch too.
 
     Args:
-        stage: the training. folder: where its product grows. store: of what it needs.
+        stage: the :class:`seg.train.Training`, which calls this. folder: where its product grows. store: of what it needs.
 
     Raises:
         SegError: no image to train on, or too few for the processes.
     """
 
-    def __init__(self, stage: Training, folder: Path, store: Products) -> None:
+    def __init__(self, stage: Any, folder: Path, store: Products) -> None:
         self.stage, self.folder, self.store = stage, folder, store
         self.name = type(stage).__name__
         self.rows = stage.samples(store)
