@@ -213,7 +213,8 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
         name = found.group(1)
         if "/" in name:
             group, _, choice = name.rpartition("/")
-            choices = sorted({p.stem for place in (CONF, *_folders(overrides)) for p in (place / group).glob("*.yaml")})
+            files = [p for place in (CONF, *_folders(overrides)) for p in (place / group).glob("[!_]*.yaml")]
+            choices = sorted({p.stem for p in files})
             return f"{group}={choice}: no such choice; there are {', '.join(choices)}"
         groups = sorted(p.name for p in CONF.iterdir() if p.is_dir() and p.name != "hydra")
         return f"{name}: no such group; there are {', '.join(groups)}"
@@ -244,8 +245,9 @@ def validate_tree(cfg: Any, overrides: list[str]) -> None:
     from omegaconf import OmegaConf
 
     from seg.config.nearest import nearest
+    from seg.config.schema import Config
 
-    unknown = []
+    unknown = [str(key) for key in cfg if key != "hydra" and key not in Config.__dataclass_fields__]
     for override in overrides:
         key = override.partition("=")[0]
         if key.startswith("+") and "/" not in key and not re.match(r"\+*(hydra|chain)\.", key):
