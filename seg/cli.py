@@ -213,8 +213,7 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
         name = found.group(1)
         if "/" in name:
             group, _, choice = name.rpartition("/")
-            files = [p for place in (CONF, *_folders(overrides)) for p in (place / group).glob("[!_]*.yaml")]
-            choices = sorted({p.stem for p in files})
+            choices = sorted({p.stem for place in (CONF, *_folders(overrides)) for p in (place / group).glob("*.yaml")})
             return f"{group}={choice}: no such choice; there are {', '.join(choices)}"
         groups = sorted(p.name for p in CONF.iterdir() if p.is_dir() and p.name != "hydra")
         return f"{name}: no such group; there are {', '.join(groups)}"
@@ -245,9 +244,8 @@ def validate_tree(cfg: Any, overrides: list[str]) -> None:
     from omegaconf import OmegaConf
 
     from seg.config.nearest import nearest
-    from seg.config.schema import Config
 
-    unknown = [str(key) for key in cfg if key != "hydra" and key not in Config.__dataclass_fields__]
+    unknown = []
     for override in overrides:
         key = override.partition("=")[0]
         if key.startswith("+") and "/" not in key and not re.match(r"\+*(hydra|chain)\.", key):

@@ -13,7 +13,6 @@ from seg.errors import SegError
 from seg.files import file_sha256, read_json
 from seg.nets.augment import MEAN, STD
 from seg.nets.given import ROLES, beside, fit_into
-from seg.nets.recognise import recognise
 from seg.nets.state_dicts import read_state_dict
 from seg.segmenter.architectures import Architecture
 from seg.store import Runtime
@@ -122,6 +121,8 @@ def _network(file: Path, info: Mapping[str, Any], state: Mapping[str, torch.Tens
     described: Any = info.get("architecture")
     role = info.get("role")
     if described is None:
+        from seg.nets.recognise import recognise  # and with it torchvision, for longer than PyTorch
+
         fits = recognise(state)
         role, described = (fits.role, fits.network) if fits else (None, None)
         if fits is not None and fits.role == "segmenter" and fits.classes is not None:

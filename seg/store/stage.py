@@ -130,10 +130,10 @@ class Stage(Parameters):
         seen: set[str] = set()
 
         def visit(stage: "Stage") -> Iterator["Stage"]:
-            for up in stage.upstream().values():
-                yield from visit(up)
             if stage.id not in seen:
                 seen.add(stage.id)
+                for up in stage.upstream().values():
+                    yield from visit(up)
                 yield stage
 
         return visit(self)

@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -249,9 +250,8 @@ class Store:
         """What may change the last digits of a product, and is no part of its key."""
         import torch
 
-        packages = {name: metadata.version(name) for name in ("torch", "torchvision", "pillow", "numpy")}
         processes = self.runtime.processes if self._together else 1
-        return packages | {
+        return _packages() | {
             "device": self.runtime.device.type,
             "threads": torch.get_num_threads(),
             "processes": processes,
@@ -265,10 +265,9 @@ class Store:
         then = (self.manifest(stage) or {}).get("made_with")
         if not then:
             return
-        major = metadata.version("torch").partition(".")[0]
-        before = str(then.get("torch", "")).partition(".")[0]
-        if before != major:
-            log.warning("%s was made with torch %s; here is %s", stage.id, then.get("torch"), metadata.version("torch"))
+        here, before = _packages()["torch"], str(then.get("torch", ""))
+        if before.partition(".")[0] != here.partition(".")[0]:
+            log.warning("%s was made with torch %s; here is %s", stage.id, then.get("torch"), here)
         if then.get("device") != self.runtime.device.type:
             log.warning("%s was made on %s; here is %s", stage.id, then.get("device"), self.runtime.device.type)
 
@@ -290,6 +289,11 @@ class Store:
             yield
         finally:
             lock.release()
+
+
+@cache
+def _packages() -> dict[str, str]:
+    return {name: metadata.version(name) for name in ("torch", "torchvision", "pillow", "numpy")}
 
 
 def mark_used(folder: Path) -> None:

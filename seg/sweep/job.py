@@ -82,14 +82,14 @@ class SweepTask:
             # Without any truth the pictures and the classifier's accuracy are all there is to compare.
             row |= {"status": "ok", **(headline(experiment.rows) if experiment.rows else {"miou": None})}
             row["held_out_accuracy"] = held_out_accuracy(experiment)
-            record |= {"figures": experiment.figures(), "products": experiment.stored()}
+            record["figures"] = experiment.figures()
         except Exception as error:  # a KeyboardInterrupt still ends the sweep
             row |= {"status": "failed", "error": str(error) if isinstance(error, SegError) else _describe(error)}
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "error.txt").write_text(traceback.format_exc())
-            record["products"] = read_record(folder).get("products", [])
         else:
             (folder / "error.txt").unlink(missing_ok=True)
+        record["products"] = read_record(folder).get("products", [])  # as they were written before the work
         row["seconds"] = round(time.perf_counter() - started, 3)
         write_json(folder / RECORD, {**record, "row": row})
         rows = Results(sweep, swept).add(row)

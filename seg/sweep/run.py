@@ -46,7 +46,7 @@ def run_sweep(sweeper: Any, arguments: Sequence[str]) -> list[Any]:
     started_with = _started_with(config, plan, jobs, workers)
 
     def config_of(job: Job) -> DictConfig:
-        made: DictConfig = sweeper.hydra_context.config_loader.load_sweep_config(config, started_with[job.folder])
+        made: DictConfig = sweeper.hydra_context.config_loader.own_part(config, started_with[job.folder])
         return made
 
     rows = {job.folder: finished(folder, job, config_of, sweeper.shared) for job in jobs}

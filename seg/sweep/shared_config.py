@@ -9,6 +9,7 @@ deletion is composed anew.
 import pickle
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
@@ -20,28 +21,54 @@ from omegaconf.errors import OmegaConfBaseException
 _PLAIN = re.compile(r"([A-Za-z_][\w.]*)=(.*)", re.DOTALL)
 
 
+@dataclass(frozen=True)
+class Template:
+    """What Hydra composed for the first of some jobs.
+
+    Attributes:
+        overrides: that job's. whole: its config, pickled. own: the same without the node ``hydra``.
+    """
+
+    overrides: frozenset[str]
+    whole: bytes
+    own: bytes
+
+
 class SharedConfigs(ConfigLoader):
-    """Wraps Hydra's loader; only :meth:`load_sweep_config` is its own. Can be pickled, for other processes."""
+    """Wraps Hydra's loader; only how a job's config is made is its own. Can be pickled, for other processes."""
 
     def __init__(self, inner: ConfigLoader) -> None:
         self.inner = inner
         self._groups: frozenset[str] | None = None
         self._values: dict[str, Any] = {}
-        self._templates: dict[tuple[str, ...], bytes] = {}
+        self._templates: dict[tuple[str, ...], Template] = {}
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         """The config of one job."""
-        signature = self.signature(sweep_overrides)
-        if signature not in self._templates:
-            config = self.inner.load_sweep_config(master_config, sweep_overrides)
-            self._templates[signature] = pickle.dumps(config)
-            return config
-        config = pickle.loads(self._templates[signature])
-        for text in sweep_overrides:
-            if not self._is_structural(text):
-                self._set(config, text)
+        template = self._template(master_config, sweep_overrides)
+        config = self._filled(template, template.whole, sweep_overrides)
         self._describe(config, master_config, sweep_overrides)
         OmegaConf.copy_cache(from_config=master_config, to_config=config)
+        return config
+
+    def own_part(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        """The same without what is Hydra's, which is most of it: enough to tell what a job would do."""
+        template = self._template(master_config, sweep_overrides)
+        return self._filled(template, template.own, [x for x in sweep_overrides if not x.startswith("hydra")])
+
+    def _template(self, master: DictConfig, overrides: list[str]) -> "Template":
+        signature = self.signature(overrides)
+        if signature not in self._templates:
+            config = self.inner.load_sweep_config(master, overrides)
+            own = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+            self._templates[signature] = Template(frozenset(overrides), pickle.dumps(config), pickle.dumps(own))
+        return self._templates[signature]
+
+    def _filled(self, template: "Template", pickled: bytes, overrides: Sequence[str]) -> DictConfig:
+        config: DictConfig = pickle.loads(pickled)
+        for text in overrides:
+            if text not in template.overrides and not self._is_structural(text):
+                self._set(config, text)
         return config
 
     def signature(self, overrides: Sequence[str]) -> tuple[str, ...]:
