@@ -1,5 +1,6 @@
 """Looking after a store: what is in it, what is damaged, what nobody needs."""
 
+import importlib
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from seg.errors import SegError
 from seg.files import read_json, write_json
 from seg.store import Stage, Store, param
 from seg.store.__main__ import main
@@ -19,10 +21,10 @@ from seg.store.garbage import find_garbage, find_runs, references, remove
 from seg.store.inventory import find, leftovers, problems, products
 from seg.store.run_folders import outermost, remember_products, remember_run, remembered_runs
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
-class Number(Stage):
+class Count(Stage):
     """Writes its number."""
 
     number: int = param(1)
@@ -35,10 +37,10 @@ class Number(Stage):
         return self.number
 
 
-class Double(Stage):
+class Doubled(Stage):
     """Doubles a number."""
 
-    of: Number
+    of: Count
 
     def build(self, out: Path, store: Store) -> None:
         (out / "number.txt").write_text(str(2 * store.get(self.of)))
@@ -47,11 +49,11 @@ class Double(Stage):
         return None
 
 
-class View(Stage):
+class Shown(Stage):
     """Is never stored."""
 
     stored: ClassVar[bool] = False
-    of: Double
+    of: Doubled
 
     def load(self, path: Path, store: Store) -> None:
         return store.get(self.of)
@@ -67,10 +69,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def filled(place: Path) -> Store:
-    """Two pairs of products: ``Double`` of 3 and of 4."""
+    """Two pairs of products: ``Doubled`` of 3 and of 4."""
     store = Store(Path("outputs/store"))
     for number in (3, 4):
-        store.ensure(Double(of=Number(number=number)))
+        store.ensure(Doubled(of=Count(number=number)))
     return store
 
 
@@ -78,7 +80,7 @@ def refer(*stages: Stage, name: str = "one") -> None:
     """A run folder that needs some products."""
     folder = Path("outputs/runs") / name
     folder.mkdir(parents=True, exist_ok=True)
-    names = [f"{type(stage).__name__}/{stage.product}" for stage in stages]
+    names = [stage.id for stage in stages]
     write_json(folder / "metrics.json", {"header": {"products": names}, "rows": []})
 
 
@@ -115,8 +117,8 @@ def test_ls_says_what_there_is(filled: Store, capsys: pytest.CaptureFixture[str]
     assert main(["ls", "--sort", "size", "--store", "outputs/store"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:4] == ["stage", "key", "size", "time"]
-    assert [line.split()[0] for line in lines[1:5]] == ["Number", "Number", "Double", "Double"]
-    key = Number(number=3).key
+    assert [line.split()[0] for line in lines[1:5]] == ["Count", "Count", "Doubled", "Doubled"]
+    key = Count(number=3).key
     (line,) = [line for line in lines if key in line]
     assert "number=3" in line and time.strftime("%Y-%m-%d") in line
     assert lines[-1].startswith("4 products, ")
@@ -124,13 +126,13 @@ def test_ls_says_what_there_is(filled: Store, capsys: pytest.CaptureFixture[str]
 
 
 def test_sizes_are_those_of_the_files(filled: Store) -> None:
-    product = find(filled.root, Number(number=4).key)
+    product = find(filled.root, Count(number=4).key)
     manifest = (product.folder / "manifest.json").stat().st_size
     assert product.bytes == 1000 + manifest
 
 
 def test_last_used_is_when_it_was_loaded(filled: Store) -> None:
-    stage = Double(of=Number(number=3))
+    stage = Doubled(of=Count(number=3))
     path = filled.folder(stage) / "manifest.json"
     for file in (path, path.with_name("number.txt")):
         os.utime(file, (1_000_000, 1_000_000))
@@ -139,7 +141,7 @@ def test_last_used_is_when_it_was_loaded(filled: Store) -> None:
     Store(filled.root).ensure(stage)  # is not looked into
     assert find(filled.root, stage.key).used == 1_000_000
     fresh = Store(filled.root)
-    fresh.get(View(of=stage))
+    fresh.get(Shown(of=stage))
     product = find(filled.root, stage.key)
     assert product.made == 1_000_000 and abs(product.used - time.time()) < 60
     recent = time.time() - 600
@@ -149,13 +151,27 @@ def test_last_used_is_when_it_was_loaded(filled: Store) -> None:
 
 
 def test_show_by_the_beginning_of_a_key(filled: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    stage = Double(of=Number(number=3))
+    stage = Doubled(of=Count(number=3))
     assert main(["show", stage.key[:9], "store=outputs/store"]) == 0
     shown = capsys.readouterr().out
     assert f"of: {name(stage.of)}" in shown
     assert read_json(filled.folder(stage) / "manifest.json")["files"][0]["sha256"] in shown
-    assert main(["show", f"Number/{stage.of.key}"]) == 0
+    assert main(["show", f"Count/{stage.of.key}"]) == 0
     assert "number: 3" in capsys.readouterr().out
+
+
+def test_show_tells_what_it_was_made_with(filled: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    stage = Count(number=3)
+    path = filled.folder(stage) / "manifest.json"
+    made_with = {"torch": "9.8.7", "torchvision": "0.99.1", "pillow": "99.0.0", "numpy": "7.0.0"}
+    made_with |= {"device": "cuda", "threads": 5, "processes": 3}
+    write_json(path, read_json(path) | {"made_with": made_with})
+    assert main(["show", stage.key]) == 0
+    said = "torch 9.8.7, torchvision 0.99.1, pillow 99.0.0, numpy 7.0.0, device cuda, threads 5, processes 3"
+    assert f"made with: {said}" in capsys.readouterr().out.splitlines()
+    write_json(path, {k: v for k, v in read_json(path).items() if k != "made_with"})  # of an older version
+    assert main(["show", stage.key]) == 0
+    assert "made with" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -204,14 +220,14 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "checksum": (flip, "sub/number.txt has another checksum"),
     "size": (lambda x: (x / "sub/number.txt").write_text("33"), "sub/number.txt has 2 bytes, not 1000"),
     "missing": (lambda x: (x / "sub/number.txt").unlink(), "sub/number.txt is missing"),
-    "manifest": (lambda x: (x / "manifest.json").write_text('{"stage": "Num'), "manifest.json is damaged"),
+    "manifest": (lambda x: (x / "manifest.json").write_text('{"stage": "Cou'), "manifest.json is damaged"),
     "no manifest": (lambda x: (x / "manifest.json").unlink(), "manifest.json is missing"),
 }
 
 
 @pytest.mark.parametrize("what", DAMAGE)
 def test_verify_names_what_is_broken(filled: Store, capsys: pytest.CaptureFixture[str], what: str) -> None:
-    stage = Number(number=3)
+    stage = Count(number=3)
     damage, message = DAMAGE[what]
     damage(filled.folder(stage))
     assert main(["verify"]) == 1
@@ -220,16 +236,16 @@ def test_verify_names_what_is_broken(filled: Store, capsys: pytest.CaptureFixtur
 
 
 def test_a_product_under_a_wrong_name_is_broken(filled: Store) -> None:
-    folder = filled.folder(Number(number=3))
+    folder = filled.folder(Count(number=3))
     other = folder.with_name("0" * 16)
     shutil.copytree(folder, other)
-    assert problems(find(filled.root, "0" * 16)) == [f"Number/{'0' * 16}: its manifest is of {name(Number(number=3))}"]
+    assert problems(find(filled.root, "0" * 16)) == [f"Count/{'0' * 16}: its manifest is of {name(Count(number=3))}"]
 
 
 def test_what_is_being_built_is_not_broken(
     filled: Store, capsys: pytest.CaptureFixture[str], held: Callable[[Path], None]
 ) -> None:
-    folder = filled.folder(Number(number=3))
+    folder = filled.folder(Count(number=3))
     (folder / "manifest.json").unlink()
     held(folder.with_name(folder.name + ".lock"))
     assert main(["verify"]) == 0
@@ -258,7 +274,7 @@ def test_weights_that_keep_last_has_removed_are_not_missing(place: Path) -> None
 
 
 def test_gc_removes_what_no_run_refers_to_and_keeps_what_is_upstream(filled: Store) -> None:
-    kept = Double(of=Number(number=3))
+    kept = Doubled(of=Count(number=3))
     refer(kept)
     assert main(["gc", "--yes"]) == 0
     assert names(filled) == {name(kept), name(kept.of)}
@@ -267,18 +283,18 @@ def test_gc_removes_what_no_run_refers_to_and_keeps_what_is_upstream(filled: Sto
 
 
 def test_gc_dry_run_says_it_and_removes_nothing(filled: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    refer(Double(of=Number(number=3)))
+    refer(Doubled(of=Count(number=3)))
     before = sorted(filled.root.rglob("*"))
     assert main(["gc", "--dry-run", "store=outputs/store"]) == 0
     printed = capsys.readouterr().out
-    assert Number(number=4).key in printed and Number(number=3).key not in printed
+    assert Count(number=4).key in printed and Count(number=3).key not in printed
     assert "to remove: 2 products, 0 leftovers" in printed and "dry run" in printed
     assert sorted(filled.root.rglob("*")) == before
 
 
 @pytest.mark.parametrize(("answer", "left"), [("", 4), ("n", 4), ("y", 2), ("YES", 2)])
 def test_gc_asks_first(filled: Store, monkeypatch: pytest.MonkeyPatch, answer: str, left: int) -> None:
-    refer(Double(of=Number(number=3)))
+    refer(Doubled(of=Count(number=3)))
     monkeypatch.setattr("builtins.input", lambda prompt: answer)
     assert main(["gc"]) == (0 if left == 2 else 1)
     assert len(names(filled)) == left
@@ -295,44 +311,44 @@ def test_gc_without_anybody_to_ask_removes_nothing(filled: Store, monkeypatch: p
 
 def test_a_run_that_begins_while_gc_asks_keeps_its_products(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def begin(prompt: str) -> str:
-        refer(Double(of=Number(number=4)), name="new")
+        refer(Doubled(of=Count(number=4)), name="new")
         return "y"
 
     monkeypatch.setattr("builtins.input", begin)
     assert main(["gc"]) == 0
-    assert names(filled) == {name(Double(of=Number(number=4))), name(Number(number=4))}
+    assert names(filled) == {name(Doubled(of=Count(number=4))), name(Count(number=4))}
 
 
 def test_gc_never_takes_what_another_process_holds(
     filled: Store, capsys: pytest.CaptureFixture[str], held: Callable[[Path], None]
 ) -> None:
-    folder = filled.folder(Number(number=4))
+    folder = filled.folder(Count(number=4))
     broken = folder.with_name("ab" * 8 + ".part")
     broken.mkdir()
     held(folder.with_name(folder.name + ".lock"))
     held(broken.with_name("ab" * 8 + ".lock"))
     assert main(["gc", "--yes"]) == 0
-    assert folder.is_dir() and broken.is_dir() and names(filled) == {name(Number(number=4))}
-    assert f"left alone: Number/{folder.name}" in capsys.readouterr().out
+    assert folder.is_dir() and broken.is_dir() and names(filled) == {name(Count(number=4))}
+    assert f"left alone: Count/{folder.name}" in capsys.readouterr().out
 
 
 def test_a_lock_taken_after_the_look_counts_too(filled: Store, held: Callable[[Path], None]) -> None:
     garbage = find_garbage(filled.root, [Path("outputs")])
-    folder = filled.folder(Number(number=4))
+    folder = filled.folder(Count(number=4))
     held(folder.with_name(folder.name + ".lock"))
     freed, kept = remove(garbage)
-    assert kept == [name(Number(number=4))] and names(filled) == {name(Number(number=4))} and freed > 1000
+    assert kept == [name(Count(number=4))] and names(filled) == {name(Count(number=4))} and freed > 1000
 
 
 def test_gc_takes_what_broken_builds_left(filled: Store) -> None:
-    refer(Double(of=Number(number=3)), Double(of=Number(number=4)))
-    part = filled.root / "Number" / ("cd" * 8 + ".part")
+    refer(Doubled(of=Count(number=3)), Doubled(of=Count(number=4)))
+    part = filled.root / "Count" / ("cd" * 8 + ".part")
     part.mkdir()
     (part / "half").write_text("half")
     part.with_suffix(".lock").touch()
-    alone = filled.root / "Number" / ("ef" * 8 + ".lock")
+    alone = filled.root / "Count" / ("ef" * 8 + ".lock")
     alone.touch()
-    foreign = filled.root / "Number" / "notes.txt"
+    foreign = filled.root / "Count" / "notes.txt"
     foreign.touch()
     assert {path.name for path in leftovers(filled.root)} == {part.name, alone.name}
     assert main(["gc", "--yes"]) == 0
@@ -341,7 +357,7 @@ def test_gc_takes_what_broken_builds_left(filled: Store) -> None:
 
 
 def test_a_damaged_record_of_a_run_stops_gc(filled: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    refer(Double(of=Number(number=3)))
+    refer(Doubled(of=Count(number=3)))
     folder = Path("outputs/runs/bad")
     folder.mkdir()
     (folder / "metrics.json").write_text('{"header": ')
@@ -353,6 +369,63 @@ def test_a_damaged_record_of_a_run_stops_gc(filled: Store, capsys: pytest.Captur
     assert len(names(filled)) == 2
 
 
+@pytest.mark.parametrize("record", ["run.json", "job.json", "metrics.json"])
+@pytest.mark.parametrize(
+    "content",
+    ['{"header": ', "", "[]", "3", "null", '"x"', '{"products": 3}', '{"products": null}', '{"header": 3}', "\xff"],
+)
+def test_what_a_damaged_record_needs_nobody_can_tell(filled: Store, record: str, content: str) -> None:
+    """It is never taken for one that needs nothing, whatever is written in the others."""
+    folder = Path("outputs/runs/bad")
+    folder.mkdir()
+    (folder / record).write_bytes(content.encode("latin-1"))
+    garbage = find_garbage(filled.root, [Path("outputs")])
+    assert garbage.runs == 1 and len(garbage.unknown) == 1 and garbage.unknown[0].startswith(str(folder.resolve()))
+    assert main(["gc", "--yes"]) == 1
+    assert len(names(filled)) == 4
+
+
+@pytest.mark.parametrize("job", [False, True])
+def test_a_run_that_is_not_finished_needs_what_it_wrote_at_its_start(filled: Store, job: bool) -> None:
+    """Whatever its config says, and whether or not it can be read."""
+    kept = Doubled(of=Count(number=3))
+    folder = Path("outputs/runs/at-it")
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra/config.yaml").write_text("a: [")
+    remember_products(folder, [kept.id], job=job)
+    assert references(folder) == {name(kept)}
+    assert main(["gc", "--yes"]) == 0
+    assert names(filled) == {name(kept), name(kept.of)}
+
+
+def test_gc_runs_nothing_that_a_config_names(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither as a class nor by the import of its module, for whatever kind of folder."""
+    place = Path("evil")
+    place.mkdir()
+    (place / "evil_module.py").write_text(
+        "from pathlib import Path\nPath('imported').touch()\ndef evil(**given):\n    Path('called').touch()\n"
+    )
+    monkeypatch.syspath_prepend(str(place.resolve()))
+    config = "data: {pool: {_target_: evil_module.evil}}\nchain: {seeds: {_target_: evil_module.evil}}\n"
+    config += "seeds: {_target_: evil_module.evil}\nstore: outputs/store\n"
+    for kind in ("started", "refused", "finished", "old", "job"):
+        folder = Path("outputs/runs") / kind
+        (folder / ".hydra").mkdir(parents=True)
+        for file in ("config.yaml", "overrides.yaml", "hydra.yaml"):
+            (folder / ".hydra" / file).write_text(config)
+    (Path("outputs/runs/refused/refused.txt")).write_text("x: no such folder\n")
+    refer(name="finished")
+    write_json(Path("outputs/runs/old/metrics.json"), {"header": {"stages": {"seeds": "Seeds/00"}}, "rows": []})
+    remember_products(Path("outputs/runs/job"), [name(Count(number=3))], job=True)
+    assert main(["gc", "--yes"]) == 1  # of the old one nobody can tell
+    assert main(["gc", "--yes", "--forget-unknown"]) == 0
+    assert names(filled) == {name(Count(number=3))}
+    assert "evil_module" not in sys.modules
+    assert not Path("imported").exists() and not Path("called").exists()
+    importlib.import_module("evil_module").evil()
+    assert Path("imported").exists() and Path("called").exists()  # it would have
+
+
 def test_gc_needs_to_know_where_the_runs_are(filled: Store, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.move("outputs/store", "store")
     shutil.rmtree("outputs")
@@ -362,13 +435,13 @@ def test_gc_needs_to_know_where_the_runs_are(filled: Store, capsys: pytest.Captu
 
 
 def test_gc_finds_runs_wherever_they_are(filled: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    refer(Double(of=Number(number=3)), name="../../elsewhere/x/run")
+    refer(Doubled(of=Count(number=3)), name="../../elsewhere/x/run")
     for _ in range(2):
         remember_run(filled.root, Path("elsewhere/x/run"))
     remember_run(filled.root, Path("elsewhere/gone"))
     remember_run(filled.root, Path("outputs/runs/removed"))
     assert len((filled.root / "runs.txt").read_text().splitlines()) == 3
-    kept = {name(Double(of=Number(number=3))), name(Number(number=3))}
+    kept = {name(Doubled(of=Count(number=3))), name(Count(number=3))}
     # Naming one place leaves out no other.
     assert main(["gc", "--dry-run", "--outputs", "outputs"]) == 0
     assert main(["gc", "--yes"]) == 0
@@ -385,9 +458,9 @@ def test_gc_finds_runs_wherever_they_are(filled: Store, capsys: pytest.CaptureFi
 def test_a_job_of_a_sweep_that_did_not_end_keeps_what_it_was_at(filled: Store) -> None:
     folder = Path("outputs/sweeps/cam/x/epoch=1")
     folder.mkdir(parents=True)
-    remember_products(folder, [name(Number(number=3)), name(Double(of=Number(number=3)))])
+    remember_products(folder, [name(Count(number=3)), name(Doubled(of=Count(number=3)))])
     assert main(["gc", "--yes"]) == 0
-    assert names(filled) == {name(Double(of=Number(number=3))), name(Number(number=3))}
+    assert names(filled) == {name(Doubled(of=Count(number=3))), name(Count(number=3))}
 
 
 def test_the_outermost_folders() -> None:
@@ -419,23 +492,29 @@ def test_what_a_run_refers_to_is_what_it_finds_again(tmp_path: Path, monkeypatch
         return done.stdout
 
     run("hydra.run.dir=outputs/runs/a")
+    here = Path("outputs/runs/a")
     assert remembered_runs(Path("outputs/store")) == ([(tmp_path / "outputs/runs/a").resolve()], [])
     store = Path("outputs/store")
     everything = {x.name for x in products(store)}
     assert references(Path("outputs/runs/a")) == everything
     assert main(["verify"]) == 0
-    # As an older version wrote it, and as a run is found that is not finished.
-    path = Path("outputs/runs/a/metrics.json")
-    old = json.loads(path.read_text())
-    del old["header"]["products"]
-    path.write_text(json.dumps(old))
-    assert references(Path("outputs/runs/a")) == everything
-    path.unlink()
-    assert references(Path("outputs/runs/a")) == everything
-    old["header"]["stages"]["seeds"] = "Seeds/0000000000000000"
-    path.write_text(json.dumps(old))
+    assert set(read_json(here / "run.json")) == {"products"}
+    # As a run is found that is not finished, and as older versions wrote a finished one.
+    written = (here / "metrics.json").read_text()
+    (here / "metrics.json").unlink()
+    assert references(here) == everything
+    (here / "run.json").unlink()
+    old = json.loads(written)
+    old["header"]["products"] = [x + "@7" if x.startswith("Classifier") else x for x in everything]
+    write_json(here / "metrics.json", old)
+    assert references(here) == everything
+    # One older still wrote down nothing, and no config is asked for it.
+    (here / "metrics.json").write_text(written)
+    assert "products" not in json.loads(written)["header"] and (here / ".hydra/config.yaml").is_file()
+    with pytest.raises(SegError, match="an older version made it, and wrote down nothing"):
+        references(here)
     assert main(["gc", "--yes"]) == 1
-    path.unlink()
+    (here / "metrics.json").unlink()
     # Another threshold needs nothing but other figures; a run that is refused needs nothing.
     run("hydra.run.dir=outputs/runs/b", "data=image_folder", "data.root=nowhere", refused=True)
     assert "no such folder" in Path("outputs/runs/b/refused.txt").read_text()
