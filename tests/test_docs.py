@@ -161,7 +161,9 @@ def test_a_supervision_of_ones_own_as_the_shell_runs_it(mine: Path) -> None:
     assert not stored("Classifier")
 
 
-def test_the_supervisions_score_and_its_key(mine: Path, call: Callable[..., tuple[int, str]]) -> None:
+def test_the_supervisions_score_and_its_key(
+    mine: Path, call: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     from my_supervision import Contrast  # type: ignore[import-not-found]
 
     from seg.data.prepared import Pool, Prepared
@@ -182,10 +184,10 @@ def test_the_supervisions_score_and_its_key(mine: Path, call: Callable[..., tupl
         rows = list(csv.DictReader(file))
     assert len(rows) == 4 and {row["supervision.rim"] for row in rows} == {"1", "2"}
     assert all(float(row["miou"]) > 0 for row in rows)
-    # Whoever works on the module gets the sweep's jobs looked at again.
+    # Whoever raises the version gets the sweep's jobs looked at again.
     again = [*TINY, "-m", "supervision=contrast", "supervision.rim=1..2", "threshold=0.3,0.5", "dry_run=true"]
     assert "4 jobs, 4 done" in call(*again)[1]
-    Path("my_supervision.py").write_text(Path("my_supervision.py").read_text() + "\n# changed\n")
+    monkeypatch.setattr(Contrast, "version", 2)
     assert "4 jobs, 0 done" in call(*again)[1]
 
 
@@ -230,7 +232,7 @@ def test_a_data_set_of_ones_own_with_all_the_others(call: Callable[..., tuple[in
     own += ["refiner.scores.sigma=1", "threshold=0.5", "runtime.accelerator=cpu", "figures=false"]
     status, said = call(*own, "hydra.run.dir=out")
     assert status == 0, said
-    assert said.splitlines()[0].startswith("data: FlatFolder (photos)")
+    assert said.splitlines()[0].startswith("data: photos in a flat folder (photos)")
     assert "10 trainval + 2 test" in said
     rows = figures(Path("out"))
     # A bright square on dark noise is nothing but contrast.
@@ -244,6 +246,78 @@ def test_a_data_set_of_ones_own_with_all_the_others(call: Callable[..., tuple[in
     Path("photos").rename("moved")
     status, said = call(*own, "data.root=moved", "dry_run=true")
     assert re.search(r"= +Prepared ", said), said  # the content is the key, not the place
+
+
+ROUNDS = [
+    "pipeline=two_rounds",
+    "segmenter.epochs=1",
+    "segmenter.net.width=4",
+    "segmenter.net.depth=2",
+    "chain.second.masks.scores.segmenter.epochs=2",
+    "chain.second.masks.scores.segmenter.net.width=8",
+    "chain.second.masks.scores.segmenter.net.depth=2",
+    "data.refine.epochs=1",
+    "data.refine.log_steps=3",
+]
+
+
+def test_two_rounds_of_refiner_and_segmenter(call: Callable[..., tuple[int, str]]) -> None:
+    options = [*TINY, *ROUNDS, "figures=true", "evaluation.panel=1", "export.masks=true", "tracker=csv"]
+    status, said = call(*options, "hydra.run.dir=out")
+    assert status == 0, said
+    names = ["CAM (label) >= 0.6", "seeds", "refined masks", "PlainUNet prediction", "refined again", "second prediction"]
+    assert list(figures(Path("out"))) == [(name, split) for name in names for split in ("trainval", "test")]
+    roles = {"classifier", "affinity", "affinity_2", "segmenter", "segmenter_2"}
+    assert {path.stem for path in Path("out/models").glob("*.safetensors")} == roles
+    first, second = (json.loads(Path(f"out/models/{role}.json").read_text()) for role in ("segmenter", "segmenter_2"))
+    assert (first["architecture"]["width"], second["architecture"]["width"]) == (4, 8)
+    assert {row["stage"] for row in second["metrics"]} == {"second prediction"}
+    assert {row["stage"] for row in first["metrics"]} == {"PlainUNet prediction"}
+    assert len(stored("Walk")) == len(stored("Affinity")) == len(stored("Segmenter")) == len(stored("Predicted")) == 2
+    # The second round learns from the first: what the first is changes what the second is.
+    manifest = json.loads((Path("outputs/store") / second["stage"].partition("@")[0] / "manifest.json").read_text())
+    written = json.loads(Path("out/metrics.json").read_text())["header"]["stages"]
+    assert manifest["upstream"]["masks"] == written["refined again"] != written["refined masks"]
+    # Curves, trackers and masks tell the two from each other.
+    assert {path.name for path in Path("out/csv").iterdir()} == {
+        *("classifier", "AffinityNet", "AffinityNet 2", "segmenter", "segmenter 2", "results")
+    }
+    assert len(list(Path("out/csv/segmenter 2").rglob("*.csv"))) == 1
+    assert {path.name for path in Path("out/masks").iterdir()} >= {"refined_masks", "refined_again", "second_prediction"}
+    assert "building" not in call(*options, "hydra.run.dir=again")[1]
+    given = ["checkpoints.segmenter=out", "checkpoints.affinity=out", "figures=false", "hydra.run.dir=given"]
+    status, said = call(*TINY, *ROUNDS, *given)
+    assert status == 0 and "checkpoints.segmenter=out: given, not trained" in said and "NOT USED" not in said
+    assert figures(Path("given")) == figures(Path("out"))
+
+
+def test_two_refiners_side_by_side_and_one_after_a_segmenter(call: Callable[..., tuple[int, str]]) -> None:
+    text = Path("conf/pipeline/two_rounds.yaml").read_text()
+    beside = text.partition("  - /segmenter@")[0].replace("chain.again", "chain.frozen").replace("affinity", "frozen")
+    chain = "chain:\n  frozen: {_target_: seg.experiment.Step, kind: refined, title: frozen features}\n"
+    Path("conf/pipeline/beside.yaml").write_text(f"{beside}  - _self_\n  - override /refiner: affinity\n{chain}")
+    options = [*TINY, "data.refine.epochs=1", "data.refine.log_steps=3", "hydra.run.dir=out"]
+    status, said = call(*options, "pipeline=beside")
+    assert status == 0, said
+    assert [name for name, split in figures(Path("out")) if split == "test"][-2:] == ["refined masks", "frozen features"]
+    learnt = ["segmenter=unet", "segmenter.masks=${chain.frozen.masks}", "segmenter.epochs=1", "segmenter.net.width=4"]
+    status, said = call(*options, "pipeline=beside", *learnt, "dry_run=true")
+    assert re.search(r"Segmenter \w+@1 .*\n\. +Threshold .*\n= +Walk .*\n.*\n\. +FrozenAffinity", said), said
+    untitled = text.replace("    title: refined again\n", "")
+    after, rest = untitled.partition("  second:")[0], "  - /segmenter@chain.second.masks.scores.segmenter: unet\n"
+    Path("conf/pipeline/after.yaml").write_text(after.replace(rest, ""))
+    status, said = call(*options, "pipeline=after", "dry_run=true")
+    assert status != 0 and "two steps are called 'refined masks'; give one of them another title" in said
+    status, said = call(*options, "pipeline=after", "+chain.again.title=after the U-Net", "dry_run=true")
+    assert status == 0 and said.count(" Walk ") == 2, said
+
+
+def test_a_recipe_of_ones_own_is_found(call: Callable[..., tuple[int, str]]) -> None:
+    photos(Path("photos"))
+    options = ["data=flat", "data.root=photos"]
+    contrast, cam = (call(*options, f"supervision={name}", "--cfg", "job")[1] for name in ("contrast", "cam"))
+    assert "threshold: 0.5" in contrast.splitlines() and "    threshold: 0.7" in contrast.splitlines()
+    assert "threshold: 0.4" in cam.splitlines() and "    threshold: 0.6" in cam.splitlines()
 
 
 @pytest.mark.parametrize(
@@ -394,4 +468,5 @@ def test_every_key_that_is_named_exists(page: Path) -> None:
     text = re.sub(r"^```(python|text)\n.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     named = set(re.findall(r"(?<![\w./$<-])\+?([a-z]\w*(?:\.\w+)+)=", text))
     own = {"supervision.rim", "supervision.cells", "refiner.scores.sigma", "supervision.rims"}  # of docs/extending.md
+    own |= {"chain.again.masks", "chain.second.masks.scores.segmenter.epochs"}
     assert named - known_keys() - (own if page == EXTENDING else set()) == set()
