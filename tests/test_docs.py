@@ -265,7 +265,14 @@ def test_two_rounds_of_refiner_and_segmenter(call: Callable[..., tuple[int, str]
     options = [*TINY, *ROUNDS, "figures=true", "evaluation.panel=1", "export.masks=true", "tracker=csv"]
     status, said = call(*options, "hydra.run.dir=out")
     assert status == 0, said
-    names = ["CAM (label) >= 0.6", "seeds", "refined masks", "PlainUNet prediction", "refined again", "second prediction"]
+    names = [
+        "CAM (label) >= 0.6",
+        "seeds",
+        "refined masks",
+        "PlainUNet prediction",
+        "refined again",
+        "second prediction",
+    ]
     assert list(figures(Path("out"))) == [(name, split) for name in names for split in ("trainval", "test")]
     roles = {"classifier", "affinity", "affinity_2", "segmenter", "segmenter_2"}
     assert {path.stem for path in Path("out/models").glob("*.safetensors")} == roles
@@ -283,7 +290,11 @@ def test_two_rounds_of_refiner_and_segmenter(call: Callable[..., tuple[int, str]
         *("classifier", "AffinityNet", "AffinityNet 2", "segmenter", "segmenter 2", "results")
     }
     assert len(list(Path("out/csv/segmenter 2").rglob("*.csv"))) == 1
-    assert {path.name for path in Path("out/masks").iterdir()} >= {"refined_masks", "refined_again", "second_prediction"}
+    assert {path.name for path in Path("out/masks").iterdir()} >= {
+        "refined_masks",
+        "refined_again",
+        "second_prediction",
+    }
     assert "building" not in call(*options, "hydra.run.dir=again")[1]
     given = ["checkpoints.segmenter=out", "checkpoints.affinity=out", "figures=false", "hydra.run.dir=given"]
     status, said = call(*TINY, *ROUNDS, *given)
@@ -299,7 +310,10 @@ def test_two_refiners_side_by_side_and_one_after_a_segmenter(call: Callable[...,
     options = [*TINY, "data.refine.epochs=1", "data.refine.log_steps=3", "hydra.run.dir=out"]
     status, said = call(*options, "pipeline=beside")
     assert status == 0, said
-    assert [name for name, split in figures(Path("out")) if split == "test"][-2:] == ["refined masks", "frozen features"]
+    assert [name for name, split in figures(Path("out")) if split == "test"][-2:] == [
+        "refined masks",
+        "frozen features",
+    ]
     learnt = ["segmenter=unet", "segmenter.masks=${chain.frozen.masks}", "segmenter.epochs=1", "segmenter.net.width=4"]
     status, said = call(*options, "pipeline=beside", *learnt, "dry_run=true")
     assert re.search(r"Segmenter \w+@1 .*\n\. +Threshold .*\n= +Walk .*\n.*\n\. +FrozenAffinity", said), said

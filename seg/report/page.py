@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: What the page of a run, or of a sweep, is called in its folder.
+NAME = "report.html"
 #: Bytes of a whole page, whatever the data set.
 LIMIT = 10_000_000
 #: Bytes of one picture beside the gallery; a larger one stays a file beside the page.

@@ -10,11 +10,9 @@ from seg.experiment import Experiment
 from seg.masks import MaskSet
 from seg.report.facts import costs, differences
 from seg.report.gallery import make_gallery
-from seg.report.page import embedded, write_page
+from seg.report.page import NAME, embedded, write_page
 from seg.report.pictures import COLOURS, NAMES, SCORE_MAP
 from seg.report.reliability import curves_of, draw
-
-NAME = "report.html"
 
 
 def write_run_page(folder: Path, experiment: Experiment, masks: Mapping[str, MaskSet]) -> Path:

@@ -9,8 +9,7 @@ from urllib.parse import quote
 
 from seg.config.process import command
 from seg.config.spans import collapse
-from seg.report.page import embedded, write_page
-from seg.report.run_page import NAME
+from seg.report.page import NAME, embedded, write_page
 from seg.sweep.results import Row, number
 
 #: Rows of the table at most; the CSV has them all.

@@ -64,8 +64,14 @@ class Results:
         writer = csv.DictWriter(sheet, [*self.swept, *COLUMNS], extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows({k: _cell(v) for k, v in row.items()} for row in sorted(rows, key=self._order))
+        if self.path.is_file() and self.path.read_bytes() == sheet.getvalue().encode():
+            return  # its time says since when it is so
         with atomic_path(self.path) as tmp:
-            tmp.write_text(sheet.getvalue(), encoding="utf-8")
+            tmp.write_bytes(sheet.getvalue().encode())
+
+    def newer_than(self, path: Path) -> bool:
+        """Whether the table has changed since a file was written that was made from it."""
+        return not path.is_file() or path.stat().st_mtime_ns < self.path.stat().st_mtime_ns
 
     def add(self, row: Mapping[str, Any]) -> list[Row]:
         """Add a row, or replace the one of the same job folder; returns all rows."""

@@ -34,7 +34,7 @@ class Template:
     own: bytes
 
 
-class SharedConfigs(ConfigLoader):
+class SharedConfigs:
     """Wraps Hydra's loader; only how a job's config is made is its own. Can be pickled, for other processes."""
 
     def __init__(self, inner: ConfigLoader) -> None:
@@ -42,6 +42,12 @@ class SharedConfigs(ConfigLoader):
         self._groups: frozenset[str] | None = None
         self._values: dict[str, Any] = {}
         self._templates: dict[tuple[str, ...], Template] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        """The rest is Hydra's."""
+        if name.startswith("__"):  # as pickle asks, before there is an inner one
+            raise AttributeError(name)
+        return getattr(self.inner, name)
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         """The config of one job."""
@@ -108,29 +114,3 @@ class SharedConfigs(ConfigLoader):
             config.hydra.job.override_dirname = look.item_sep.join(
                 look.kv_sep.join(pair) for pair in named if pair[0] not in look.exclude_keys
             )
-
-    # -- the rest is Hydra's ---------------------------------------------------------------------------
-
-    def load_configuration(self, *args: Any, **kwargs: Any) -> DictConfig:
-        """Hydra's."""
-        return self.inner.load_configuration(*args, **kwargs)
-
-    def get_search_path(self) -> Any:
-        """Hydra's."""
-        return self.inner.get_search_path()
-
-    def get_sources(self) -> Any:
-        """Hydra's."""
-        return self.inner.get_sources()
-
-    def list_groups(self, parent_name: str) -> list[str]:
-        """Hydra's."""
-        return self.inner.list_groups(parent_name)
-
-    def get_group_options(self, *args: Any, **kwargs: Any) -> list[str]:
-        """Hydra's."""
-        return self.inner.get_group_options(*args, **kwargs)
-
-    def compute_defaults_list(self, *args: Any, **kwargs: Any) -> Any:
-        """Hydra's."""
-        return self.inner.compute_defaults_list(*args, **kwargs)

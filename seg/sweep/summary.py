@@ -31,7 +31,8 @@ def summarise(folder: Path, figures: bool = True) -> int:
     session = Session.read(folder)
     if session is None:
         return 0
-    rows = Results(folder, session.swept).read()
+    table = Results(folder, session.swept)
+    rows = table.read()
     best = best_row(rows)
     failed = [row for row in rows if row["status"] != "ok"]
     missing = session.total - len(rows)
@@ -40,12 +41,14 @@ def summarise(folder: Path, figures: bool = True) -> int:
         + (f", {missing} missing" if missing else "")
         + f", {time.time() - session.started:.1f} s"
     ]
-    paths, after = [Results(folder, session.swept).path], []
-    picture = None
+    paths, after = [table.path], []
+    picture: Path | None = None
     if best is not None:
         write_best(folder, session.swept, rows, best)
         lines += describe_best(session.swept, rows, best)
-        picture = draw_sweep(folder / "miou.png", rows, session.swept, best)
+        picture = folder / "miou.png"
+        if table.newer_than(picture):
+            picture = draw_sweep(picture, rows, session.swept, best)
         paths += [path for path in (folder / "best.yaml", picture) if path is not None]
         after = [f"next: python -m seg.run pipeline=cam_affinity select='{folder}'"]
     elif any(row["status"] == "ok" for row in rows):

@@ -156,11 +156,12 @@ def test_one_training_and_the_cams_of_an_epoch_once(swept):
 
 def test_the_same_command_again_runs_nothing(swept):
     here, folder, _ = swept
-    before = times_of(folder)
+    before, drawn = times_of(folder), (folder / "miou.png").stat().st_mtime_ns
     started = time.perf_counter()
     status, printed = sweep(here, *TINY, "threshold=0.1..0.9", "epoch=1..2", "-m", "figures=false")
     assert status == 0 and "18 jobs, 18 done before" in printed
     assert times_of(folder) == before and cells(rows_of(folder)) == ALL
+    assert (folder / "miou.png").stat().st_mtime_ns == drawn  # of the same table there is a picture
     assert time.perf_counter() - started < 20
 
 
