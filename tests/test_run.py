@@ -440,6 +440,11 @@ def test_two_processes_share_one_run(tmp_path: Path, launcher: tuple[str, ...]) 
     assert stages[-1] == "refined masks"
     assert done.stdout.count("Classifier epoch 1/1") == 1
     assert [p.name for p in tmp_path.iterdir()] == ["outputs"]
+    # Again, from the store alone.
+    done = module(tmp_path, *TINY, *AFFINITY, "runtime.devices=2", "hydra.run.dir=again", launcher=launcher)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "building" not in done.stdout and "Traceback" not in done.stdout + done.stderr
+    assert (tmp_path / "again/metrics.csv").read_bytes() == (folder / "metrics.csv").read_bytes()
 
 
 def test_processes_that_were_not_told_of_each_other_are_refused(tmp_path: Path) -> None:
