@@ -136,7 +136,7 @@ class ImageFolder(Source):
             codes: Codes = self.mask_codes if truth else "trimap"
             records.append(Record(image_id, file, label, split, truth, boxes.get(image_id, ()), codes))
         records.sort(key=lambda record: record.split == "test")
-        return Dataset(self.title, tuple(classes), tuple(records), found.quirks, False, found.examples, parts.root)
+        return Dataset(tuple(classes), tuple(records), found.quirks, False, found.examples, parts.root)
 
     def _test(self, parts: Parts, ids: dict[str, str], names: Names) -> set[str]:
         if parts.test_list is None:

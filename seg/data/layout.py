@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from seg.errors import SegError
+from seg.files import atomic_path
 
 FOLDER = "oxford-iiit-pet"
 LISTS = ("trainval", "test")
@@ -137,11 +138,7 @@ def _read_cache(cache: Path | None, place: str) -> dict[str, tuple[int, int, str
 
 
 def _write_cache(cache: Path, place: str, files: dict[str, tuple[int, int, str]]) -> None:
-    part = cache.with_name(f"{cache.name}.{os.getpid()}.part")
     with suppress(OSError):
         cache.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            part.write_text(json.dumps({"folder": place, "files": files}), encoding="utf-8")
-            part.replace(cache)
-        finally:
-            part.unlink(missing_ok=True)
+        with atomic_path(cache) as tmp:
+            tmp.write_text(json.dumps({"folder": place, "files": files}), encoding="utf-8")

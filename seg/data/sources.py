@@ -61,7 +61,7 @@ class ToyPets(Source):
     @property
     def title(self) -> str:
         """That it is a toy."""
-        return f"toy_pets, a TOY: {self.images} drawn pictures"
+        return f"toy_pets (a TOY: {self.images} drawn pictures, seed {self.seed})"
 
     def build(self, out: Path, store: Products) -> None:
         """Draw the pictures, trimaps, boxes and lists."""
@@ -73,8 +73,7 @@ class ToyPets(Source):
         """Read the layout back, as any other data set in it."""
         from seg.data.official_layout import read_official_layout
 
-        title = f"toy_pets (a TOY: {self.images} drawn pictures, seed {self.seed})"
-        return read_official_layout(path, title=title, is_toy=True)
+        return read_official_layout(path, is_toy=True)
 
 
 class OxfordPet(Source):
@@ -142,4 +141,4 @@ class OxfordPet(Source):
         from seg.data.official_layout import read_official_layout
 
         self._require()
-        return read_official_layout(Path(self.root), title=self.title)
+        return read_official_layout(Path(self.root))
