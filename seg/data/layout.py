@@ -54,6 +54,16 @@ def scan(folder: Path) -> list[os.DirEntry[str]]:
         raise SegError(f"{folder}: cannot be read ({error.strerror or error})") from error
 
 
+def read_text(path: Path, errors: str = "strict") -> str:
+    """The text of a file in UTF-8, with or without a byte order mark; ``errors`` as of :func:`open`."""
+    try:
+        return path.read_text(encoding="utf-8-sig", errors=errors)
+    except OSError as error:
+        raise SegError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except UnicodeDecodeError as error:
+        raise SegError(f"{path}: is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
+
+
 def layout_fingerprint(root: Path, cache: Path | None = None, *, write: bool = True) -> str:
     """Hash of what the data set contains, wherever it lies: names, sizes and contents of its files.
 

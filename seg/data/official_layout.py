@@ -8,7 +8,7 @@ from typing import NamedTuple, cast
 from seg.data.boxes import read_box_file
 from seg.data.dataset import Box, Dataset, Record, Split
 from seg.data.findings import Findings
-from seg.data.layout import IMAGE_SUFFIXES, LISTS, MissingDataError, require_layout, scan
+from seg.data.layout import IMAGE_SUFFIXES, LISTS, MissingDataError, read_text, require_layout, scan
 from seg.errors import SegError
 
 
@@ -88,11 +88,7 @@ def read_official_layout(root: Path, *, is_toy: bool = False) -> Dataset:
 def _read_list(path: Path, found: Findings) -> list[_Line]:
     """Lines ``stem class-id species breed-id`` (the last two are optional); comments and blanks skipped."""
     lines, blank, comments = [], [], []
-    try:
-        content = path.read_text(encoding="utf-8-sig", errors="replace")
-    except OSError as error:
-        raise SegError(f"{path}: cannot be read ({error.strerror or error})") from error
-    for number, text in enumerate(content.splitlines(), 1):
+    for number, text in enumerate(read_text(path, errors="replace").splitlines(), 1):
         parts = text.split()
         numbers = "".join(parts[1:])
         if not parts:

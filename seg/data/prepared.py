@@ -183,7 +183,7 @@ class Prepared(Stage):
 
 
 class _Facts(NamedTuple):
-    """Of one image: original size, the truth at that size as a file and its codes, quirks, the trouble with the truth."""
+    """Of one image: original size, the truth at that size as a file and its codes, quirks, the truth's trouble."""
 
     size: tuple[int, int]
     original: bytes = b""

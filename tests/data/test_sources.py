@@ -70,7 +70,7 @@ def test_download_fetches_what_is_not_there(
     official: Official, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Path] = []
-    monkeypatch.setattr("seg.data.oxford_pet.download_oxford_pet", asked.append)
+    monkeypatch.setattr("seg.data.sources.download_oxford_pet", asked.append)
     OxfordPet(root=str(official()), download=True).acquire()
     assert asked == []
     OxfordPet(root=str(tmp_path / "none"), download=True).acquire()
