@@ -22,7 +22,7 @@ class Recognised:
         role: ``classifier``, ``affinity`` or ``segmenter``.
         config: overrides of a run whose network it would be, where they can be told.
         classes: of a classifier.
-        network: of a segmenter: the ``_target_`` and the parameters of its :class:`seg.segmenter.architectures.Network`.
+        network: of a segmenter: the ``_target_`` and the parameters of its architecture.
     """
 
     role: str

@@ -27,6 +27,7 @@ class NetworkStage(Stage):
 
     Attributes:
         role: what ``checkpoints.*`` and the run's folder call the network.
+        design: the training that describes the network and its use, whether or not it was trained by it.
     """
 
     role: ClassVar[str] = ""
