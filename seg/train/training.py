@@ -31,10 +31,11 @@ class NetworkStage(Stage):
 
     role: ClassVar[str] = ""
 
-    @property
-    def design(self) -> "Training":
-        """The training that describes the network and its use, whether or not it was trained by it."""
-        raise TypeError(f"{type(self).__name__} has no design")
+    if TYPE_CHECKING:  # a property that is there would be in the way of a field of that name
+
+        @property
+        def design(self) -> "Training":
+            """The training that describes the network and its use, whether or not it was trained by it."""
 
     @property
     def file_name(self) -> str:

@@ -19,12 +19,10 @@ from seg.config.paths import CONF
 from seg.config.process import in_sweep
 from seg.errors import SegError
 from seg.experiment import Experiment
-from seg.sweep.identity import identity
 from seg.sweep.plan import make_plan
-from seg.tracking.base import plain_name
 from seg.tracking.loggers import CSV
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TINY = [
     "data.prepared.source.images=32",
     "data.prepared.source.breeds=2",
