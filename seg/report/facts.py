@@ -7,6 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from seg.config.process import without_folders
 from seg.store import Stage, Store
 
 
@@ -18,7 +19,7 @@ def differences(cfg: DictConfig, overrides: Sequence[str]) -> list[tuple[str, st
 
     Returns:
         Key, default, and value in this run, in the config's order. A key that points to another one
-        (``${threshold}``) is compared as it is written, so that a change is told once.
+        (``${threshold}``) is compared as it is written, so that a change is told once. Paths are told without folders.
     """
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
@@ -38,7 +39,7 @@ def differences(cfg: DictConfig, overrides: Sequence[str]) -> list[tuple[str, st
     for key in [*found, *(k for k in usual if k not in found)]:
         old, new = usual.get(key, "(none)"), found.get(key, "(none)")
         if old != new:
-            out.append((key, old, new))
+            out.append((key, without_folders(old), without_folders(new)))
     return out
 
 

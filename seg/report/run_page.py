@@ -40,7 +40,7 @@ def write_run_page(folder: Path, experiment: Experiment, masks: Mapping[str, Mas
         "written": time.strftime("%Y-%m-%d %H:%M:%S"),
         "seconds": time.perf_counter() - experiment.started,
         "device": str(store.runtime.device),
-        "command": command(overrides),
+        "command": command(overrides, folders=False),
         "is_known": bool(overrides),
         "differences": differences(cfg, overrides),
         "rows": experiment.rows,

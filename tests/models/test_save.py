@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 
 from seg.data.prepared import Pool, Prepared
@@ -53,6 +54,23 @@ def test_an_edit_in_place_leaves_the_store_alone(
         assert stored.read_bytes() == before
         file.seek(0)
         file.write(whole)
+
+
+def test_the_file_itself_says_what_its_network_is(
+    store: Store, saved: tuple[Path, dict[str, Threshold]], prepared: Prepared, tmp_path: Path
+) -> None:
+    folder, products = saved
+    rows = [{"stage": "prediction", "split": "test", "miou": 0.75}]
+    save_models(tmp_path, products, rows, prepared, store)
+    for role in ("classifier", "segmenter"):
+        described = json.loads((folder / f"{role}.json").read_text())
+        with safe_open(folder / f"{role}.safetensors", "np") as file:
+            own = json.loads(file.metadata()["weakseg"])
+        assert own["role"] == role and own["architecture"] and own["config"]
+        assert {k: described[k] for k in own} == own
+        assert described.keys() - own.keys() == {"weakseg", "given", "metrics", "command", "sha256"}
+        # Equal networks are equal files, whatever the run measured: their keys in a store are those of their bytes.
+        assert (tmp_path / f"{role}.safetensors").read_bytes() == (folder / f"{role}.safetensors").read_bytes()
 
 
 def test_given_back_the_masks_are_the_same(
