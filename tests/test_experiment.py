@@ -60,10 +60,10 @@ def test_a_step_is_called_by_its_kind_or_its_title(pool: Pool) -> None:
 def test_the_chain_is_in_the_datas_order_and_null_leaves_a_step_out(make: Make) -> None:
     all_groups = ["refiner=affinity", "segmenter=unet"]
     whole = make(*all_groups)
-    assert list(whole.steps) == ["CAM (label) >= 0.2", "seeds", "refined masks", "PlainUNet prediction"]
+    assert list(whole.steps) == ["CAM (label) >= 0.6", "seeds", "refined masks", "PlainUNet prediction"]
     assert [step.kind for step in whole.steps.values()] == ["scores", "seeds", "refined", "prediction"]
     assert list(make(*all_groups, "chain.seeds=null").steps) == [name for name in whole.steps if name != "seeds"]
-    assert list(make().steps) == ["CAM (label) >= 0.2", "seeds"]
+    assert list(make().steps) == ["CAM (label) >= 0.6", "seeds"]
 
 
 def test_what_a_step_refers_to_is_one_object(make: Make) -> None:

@@ -178,6 +178,8 @@ def test_formats(
     assert status == 0, wrong
     with Image.open(tmp_path / "out/masks/a.png") as image:
         assert image.mode == mode and set(np.unique(np.asarray(image)).tolist()) <= values
+        if kind == "palette":  # the colours of a run's masks
+            assert image.getpalette()[:6] == [0, 0, 0, 128, 0, 0]  # type: ignore[index]
 
 
 def test_unreadable_files_are_named_at_the_end_and_the_others_done(
