@@ -196,11 +196,7 @@ class Experiment:
     def heading(self) -> str:
         """The first line of every run: which data it is, and where they lie."""
         root = getattr(self.source, "root", None)
-        return f"data: {self.data_title()}" + (f" ({root})" if root else "") + self.source.detail(self.store)
-
-    def data_title(self) -> str:
-        """Which data it is, wherever they lie."""
-        return self.source.title
+        return f"data: {self.source.title}" + (f" ({root})" if root else "") + self.source.detail(self.store)
 
     # -- the work --------------------------------------------------------------------------------------
 

@@ -88,7 +88,9 @@ def load_model(path: str | Path, device: str = "auto", input_size: int | None = 
         raise SegError(str(error).replace("runtime.accelerator", "device")) from error
     file = find_model(Path(path))
     state = read_state_dict(file, key="model")
-    info = _info(file)
+    info = description(file)
+    if not info and file.with_suffix(".json").exists():
+        raise SegError(f"{file.with_suffix('.json')}: does not describe a model; mend it, or move it away")
     model = _network(file, info, state)
     fit_into(model, state, file, "model")
     given = input_size or info.get("input_size")
@@ -108,14 +110,6 @@ def load_model(path: str | Path, device: str = "auto", input_size: int | None = 
         path=file,
         sha256=file_sha256(file),
     )
-
-
-def _info(file: Path) -> dict[str, Any]:
-    path = file.with_suffix(".json")
-    info = description(file)
-    if not info and path.exists():
-        raise SegError(f"{path}: does not describe a model; mend it, or move it away")
-    return info
 
 
 def _network(file: Path, info: Mapping[str, Any], state: Mapping[str, torch.Tensor]) -> nn.Module:

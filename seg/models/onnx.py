@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seg.errors import SegError
+from seg.errors import SegError, first_line
 from seg.files import atomic_path
 from seg.version import __version__
 
@@ -60,7 +60,7 @@ def export_onnx(model: "Model", path: Path) -> float:
     try:
         largest = _difference(network, content, model.input_size)
     except Exception as error:  # ONNX Runtime's own kinds
-        raise SegError(f"export.onnx=true: ONNX Runtime cannot run it at every size ({_reason(error)})") from error
+        raise SegError(f"export.onnx=true: ONNX Runtime cannot run it at every size ({first_line(error)})") from error
     model.network.to(model.device)
     if not largest <= TOLERANCE:
         raise SegError(f"export.onnx=true: ONNX Runtime's scores differ from PyTorch's by {largest:.2g}; not written")
@@ -92,7 +92,7 @@ def _exported(network: "nn.Module", model: "Model") -> Any:
             return program.model_proto
     except Exception as error:  # the exporter raises many kinds
         name = type(model.network).__name__
-        raise SegError(f"export.onnx=true: {name} cannot be exported ({_reason(error)})") from error
+        raise SegError(f"export.onnx=true: {name} cannot be exported ({first_line(error)})") from error
 
 
 def _with_metadata(proto: Any, model: "Model") -> bytes:
@@ -110,10 +110,6 @@ def _with_metadata(proto: Any, model: "Model") -> bytes:
     onnx.helper.set_model_props(proto, texts | {"version": __version__})
     onnx.checker.check_model(proto)
     return bytes(proto.SerializeToString())
-
-
-def _reason(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 def _difference(network: "nn.Module", content: bytes, side: int) -> float:
