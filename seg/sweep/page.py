@@ -84,7 +84,7 @@ def _command(folder: Path) -> str | None:
     # Without the folder that was given it would be another sweep; the usual ones have the name of the sweep.
     own = [str(x) for x in OmegaConf.select(written, "hydra.overrides.hydra") or [] if str(x).startswith(_FOLDER)]
     own = [x for x in own if not re.fullmatch(r"outputs/sweeps/[^/]+/[^/]+", x.removeprefix(_FOLDER).strip("'"))]
-    return command(["-m", *given, *own])
+    return command(["-m", *given, *own], folders=False)
 
 
 def _short(override: str) -> str:
