@@ -250,8 +250,9 @@ def validate_tree(cfg: Any, overrides: list[str]) -> None:
     from omegaconf import OmegaConf
 
     from seg.config.nearest import keys_of, no_such_key
+    from seg.config.schema import Config
 
-    unknown = []
+    unknown = [str(key) for key in cfg if key != "hydra" and key not in Config.__dataclass_fields__]
     for override in overrides:
         key = override.partition("=")[0]
         if key.startswith("+") and "/" not in key and not re.match(r"\+*(hydra|chain)\.", key):

@@ -1,6 +1,6 @@
 """What a run draws: a panel of images by step, the curves of its trainings."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -78,8 +78,8 @@ def draw_panel(path: Path, steps: Mapping[str, Step], products: Mapping[str, Mas
     return panel(path, pictures, columns, names, heading=data.title)
 
 
-def draw_curves(path: Path, trainings: Iterable[Training], store: Store) -> Path | None:
+def draw_curves(path: Path, trainings: Mapping[str, Training], store: Store) -> Path | None:
     """Loss and metric by epoch of every training, or None if there was none."""
-    histories = {stage.what: stage.history(store) for stage in trainings}
+    histories = {name: stage.history(store) for name, stage in trainings.items()}
     histories = {name: frame for name, frame in histories.items() if len(frame)}
     return curves(path, histories) if histories else None

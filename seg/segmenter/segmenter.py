@@ -63,8 +63,7 @@ class Segmenter(Training):
                 f"{built}: takes images from {self.net.smallest} pixels on, and here it would see {side}; raise "
                 f"{'segmenter.input_size' if self.input_size else 'data.size'}, or lower segmenter.net.depth"
             )
-        if self.net.params() != self.net.bare().params():
-            self.net.make()
+        self.net.make()
 
     def shape(self) -> dict[str, Any]:
         """What decides how given weights are used: the architecture, without the weights that it would start from."""

@@ -38,10 +38,14 @@ class Tracking:
 
     Args:
         trackers: by name. facts: what the run is. store: where the trainings' histories are.
+        trainings: the run's, by the names that they are told under.
     """
 
-    def __init__(self, trackers: Mapping[str, Tracker], facts: Facts, store: Store) -> None:
+    def __init__(
+        self, trackers: Mapping[str, Tracker], facts: Facts, store: Store, trainings: Mapping[str, Training]
+    ) -> None:
         self.facts = facts
+        self._trainings = trainings
         self._store = store
         self._alive = dict(trackers)
         self._told: dict[str, set[int]] = {}
@@ -66,24 +70,26 @@ class Tracking:
     def follow(self, stage: Training) -> None:
         """Tell the epochs of a training that were not told yet, of those that its history has."""
 
-        def act(name: str, tracker: Tracker) -> None:
+        what = next((name for name, known in self._trainings.items() if known.key == stage.key), stage.what)
+
+        def act(_: str, tracker: Tracker) -> None:
             for epoch, values in new.items():
-                tracker.scalars(stage.what, epoch, values)
+                tracker.scalars(what, epoch, values)
 
         try:
             rows = stage.history(self._store).to_dict("records")
         except Exception as error:
             self._alive.clear()
-            log.warning("trackers: %s cannot be read (%s); the run goes on without them", stage.what, first_line(error))
+            log.warning("trackers: %s cannot be read (%s); the run goes on without them", what, first_line(error))
             return
-        told = self._told.setdefault(stage.what, set())
+        told = self._told.setdefault(what, set())
         new = {int(row.pop("epoch")): _finite(row) for row in rows if int(row["epoch"]) not in told}
         told.update(new)
         self._each(act)
 
     def results(self, experiment: Experiment) -> None:
         """Tell all that is known when the run has been measured and reported."""
-        for stage in experiment.trainings():
+        for stage in self._trainings.values():
             self.follow(stage)
         rows = experiment.rows
         figures = {
@@ -151,7 +157,7 @@ def tracking(trackers: Mapping[str, Tracker], experiment: Experiment, folder: Pa
     if not trackers:
         yield experiment
         return
-    tracked = Tracking(trackers, facts_of(experiment, folder), experiment.store)
+    tracked = Tracking(trackers, facts_of(experiment, folder), experiment.store, experiment.trainings())
     tracked.start()
     try:
         yield dataclasses.replace(experiment, store=experiment.store.telling(tracked.follow))
