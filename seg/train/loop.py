@@ -83,7 +83,8 @@ class Loop:
         self.wrapped, self.optimizer = self.fabric.setup(self.model, adam)
         if state:
             self.optimizer.load_state_dict(state["optimizer"])
-            self.fabric.strategy.precision.load_state_dict(state.get("precision", {}))
+            if "precision" in state:
+                self.fabric.strategy.precision.load_state_dict(state["precision"])
 
     def run(self) -> None:
         """Train the epochs that are missing."""

@@ -27,14 +27,15 @@ class NetworkStage(Stage):
 
     Attributes:
         role: what ``checkpoints.*`` and the run's folder call the network.
+        design: the training that describes the network and its use, whether or not it was trained by it.
     """
 
     role: ClassVar[str] = ""
 
-    @property
-    def design(self) -> "Training":
-        """The training that describes the network and its use, whether or not it was trained by it."""
-        raise TypeError(f"{type(self).__name__} has no design")
+    if TYPE_CHECKING:  # of one kind it is a field, which a property here would forbid
+
+        @property
+        def design(self) -> "Training": ...
 
     @property
     def file_name(self) -> str:

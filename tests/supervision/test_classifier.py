@@ -62,11 +62,15 @@ def test_a_batch(store: Store, data: PreparedData, prepared: Prepared) -> None:
     assert small.batch(rows, torch.Generator(), store)[0].shape == (2, 3, 32, 32)
 
 
-def test_batch_norm_is_estimated_anew(store: Store, data: PreparedData, prepared: Prepared) -> None:
+@pytest.mark.parametrize("several", [False, True], ids=["alone", "SyncBatchNorm"])
+def test_batch_norm_is_estimated_anew(store: Store, data: PreparedData, prepared: Prepared, several: bool) -> None:
     stage = Classifier(data=prepared, stages=3, output_stride=16, recalibrate=10, hold_out=0)
     torch.manual_seed(0)
     model = stage.network(store).eval()
+    if several:  # as of a training on several GPUs
+        model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
     norm = model.bn1
+    assert isinstance(norm, torch.nn.SyncBatchNorm) == several
     seen = []
     hook = norm.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach()))
     stage.after_epoch(model, store)
