@@ -3,20 +3,16 @@
 import re
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seg.config.paths import CONF
 from seg.config.spans import expand_arguments
 from seg.errors import SegError
 
 if TYPE_CHECKING:
     from seg.sweep.plan import Plan
-
-_PACKAGE = Path(__file__).parent
-
-#: The config folder: inside the package when installed from a wheel, beside it in a checkout.
-CONF = _PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _PACKAGE.parent / "conf"
 
 
 def prepare_arguments(arguments: list[str]) -> list[str]:
@@ -41,9 +37,8 @@ def prepare_arguments(arguments: list[str]) -> list[str]:
     warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/.*is validated against ConfigStore schema")
     arguments = expand_arguments(typed + _selected(typed))
     overrides = own_folders([a for a in arguments if "=" in a and not a.startswith("-")], arguments)
-    multirun, plan = check_overrides(overrides, bool(flags))
-    if not multirun and (changed := [old for old, new in zip(typed, arguments, strict=False) if old != new]):
-        raise SegError(f"{changed[0]}: a span is a sweep; add -m")
+    as_typed = dict(zip(arguments, typed, strict=False))
+    multirun, plan = check_overrides(overrides, bool(flags), as_typed)
     if multirun:
         quiet = [f"hydra/{kind}_logging" for kind in ("hydra", "job") if f"hydra/{kind}_logging" not in plan.fixed]
         shown = any(a in ("--cfg", "-c", "--shell-completion", "-sc") for a in arguments)
@@ -131,11 +126,12 @@ def _selected(arguments: list[str]) -> list[str]:
     return overrides
 
 
-def check_overrides(overrides: list[str], multirun: bool = False) -> tuple[bool, "Plan"]:
+def check_overrides(overrides: list[str], multirun: bool, as_typed: Mapping[str, str]) -> tuple[bool, "Plan"]:
     """Compose the config once, to turn Hydra's many-line refusals into one line; in a sweep, try every value.
 
     Args:
         overrides: with spans as choices. multirun: whether ``-m`` was typed; ``sweep=`` may ask for it too.
+        as_typed: overrides with their spans.
 
     Returns:
         Whether it is a sweep, and its jobs.
@@ -150,7 +146,7 @@ def check_overrides(overrides: list[str], multirun: bool = False) -> tuple[bool,
     from hydra.types import RunMode
     from omegaconf.errors import OmegaConfBaseException
 
-    from seg.config.nearest import below_null
+    from seg.config.nearest import no_such_key
     from seg.sweep.plan import choices_of, make_plan
 
     try:
@@ -162,17 +158,23 @@ def check_overrides(overrides: list[str], multirun: bool = False) -> tuple[bool,
                 text = override.input_line or ""
                 key = text.split("=", 1)[0]
                 firsts[key] = f"{key}={choices_of(override)[0]}" if override.is_sweep_override() else text
+            recipe = firsts.get("recipe", "recipe=null").partition("=")[2]
+            if recipe not in ("null", *loader.get_group_options("recipe")):
+                # It is optional: Hydra would go on without it.
+                raise SegError(_no_such_choice("recipe", recipe, overrides))
             cfg = compose("config", list(firsts.values()), return_hydra_config=True)
             multirun = multirun or cfg.hydra.mode == RunMode.MULTIRUN
-            if several := [o.input_line for o in parsed if o.is_sweep_override() and not multirun]:
-                raise SegError(f"{several[0]}: several values are a sweep; add -m")
+            if several := [str(o.input_line) for o in parsed if o.is_sweep_override() and not multirun]:
+                raise SegError(f"{as_typed[several[0]]}: several values are a sweep; add -m")
             params = (cfg.hydra.sweeper.get("params") or {}) if multirun else {}
             plan = make_plan(params, overrides, loader, str(cfg.hydra.runtime.choices.pipeline))
             _check_values(plan, cfg, firsts, frozenset(loader.list_groups("")))
     except (HydraException, OmegaConfBaseException) as error:
         raise SegError(explain(error, overrides)) from error
     except AssertionError as error:  # what OmegaConf says of a key below a null, as of segmenter=none
-        raise SegError(below_null(overrides) or str(error)) from error
+        keys = [override.partition("=")[0].lstrip("+~") for override in overrides]
+        null = [key for key in keys if "." in key and (CONF / key.partition(".")[0] / "none.yaml").is_file()]
+        raise SegError(no_such_key(null, overrides) if null else str(error)) from error
     validate_tree(cfg, overrides)
     return multirun, plan
 
@@ -203,7 +205,7 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
     Args:
         error: what they raised. overrides: as typed; the groups among them decide which keys there are.
     """
-    from seg.config.nearest import nearest
+    from seg.config.nearest import no_such_key
 
     text = str(error)
     cause = f"{text} {error.__cause__ or ''}"
@@ -213,20 +215,24 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
         name = found.group(1)
         if "/" in name:
             group, _, choice = name.rpartition("/")
-            choices = sorted({p.stem for place in (CONF, *_folders(overrides)) for p in (place / group).glob("*.yaml")})
-            return f"{group}={choice}: no such choice; there are {', '.join(choices)}"
+            return _no_such_choice(group, choice, overrides)
         groups = sorted(p.name for p in CONF.iterdir() if p.is_dir() and p.name != "hydra")
         return f"{name}: no such group; there are {', '.join(groups)}"
     if found := re.search(r"Could not override '([^']+)'", text):
         key = found.group(1)
         if "is not in struct" in cause or "not in '" in cause:
-            return f"{key}: no such key{nearest(key, overrides)}; --cfg job shows them all"
+            return no_such_key([getattr(error.__cause__, "full_key", None) or key], overrides)
         detail = str(error.__cause__ or text).splitlines()[0]
         return f"{key}: {detail}"
     if found := re.fullmatch(r"Error merging override (\S+)", text.strip()):
         return f"{found.group(1)}: {str(error.__cause__).splitlines()[0] if error.__cause__ else 'not allowed'}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return " ".join(lines[:2])
+
+
+def _no_such_choice(group: str, choice: str, overrides: Sequence[str]) -> str:
+    choices = sorted({p.stem for place in (CONF, *_folders(overrides)) for p in (place / group).glob("*.yaml")})
+    return f"{group}={choice}: no such choice; there are {', '.join(choices)}"
 
 
 def validate_tree(cfg: Any, overrides: list[str]) -> None:
@@ -243,14 +249,16 @@ def validate_tree(cfg: Any, overrides: list[str]) -> None:
     """
     from omegaconf import OmegaConf
 
-    from seg.config.nearest import nearest
+    from seg.config.nearest import keys_of, no_such_key
 
     unknown = []
     for override in overrides:
         key = override.partition("=")[0]
         if key.startswith("+") and "/" not in key and not re.match(r"\+*(hydra|chain)\.", key):
-            parent = OmegaConf.select(cfg, key.lstrip("+").rpartition(".")[0]) if "." in key else None
-            if parent is not None and "_target_" not in parent:
-                unknown.append(key.lstrip("+"))
-    if unknown:
-        raise SegError(f"{', '.join(unknown)}: no such key{nearest(unknown[0], overrides)}; --cfg job shows them all")
+            key = key.lstrip("+")
+            parent = OmegaConf.select(cfg, key.rpartition(".")[0]) if "." in key else cfg
+            # A group that is added (+group=choice) is no key itself.
+            if key.rpartition(".")[2] in parent and "_target_" not in parent:
+                unknown.append(key)
+    if unknown and (unknown := [key for key in unknown if key not in keys_of(overrides)]):
+        raise SegError(no_such_key(unknown, overrides))

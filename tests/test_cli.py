@@ -4,12 +4,15 @@ import re
 from pathlib import Path
 
 import pytest
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from hydra.types import RunMode
 
+from seg import run
 from seg.cli import prepare_arguments
-from seg.config import schema
+from seg.config.paths import CONF
 from seg.errors import SegError
-
-schema.register()
 
 QUIET = ["hydra/hydra_logging=weakseg_sweep", "hydra/job_logging=weakseg_sweep"]
 
@@ -20,8 +23,11 @@ def empty_folder(tmp_path, monkeypatch):
 
 
 def folder_of(arguments):
-    (text,) = (a for a in prepare_arguments(arguments) if a.startswith("hydra.sweep.dir="))
-    return text.partition("=")[2].strip("'")
+    """The sweep's folder, as Hydra's main function composes it from the prepared arguments."""
+    overrides = [a for a in prepare_arguments(arguments) if a != "-m"]
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        hydra = GlobalHydra.instance().hydra
+        return hydra.compose_config("config", overrides, RunMode.MULTIRUN, with_log_configuration=False).hydra.sweep.dir
 
 
 def test_a_run_is_left_alone():
@@ -34,12 +40,15 @@ def test_a_run_is_left_alone():
 def test_a_sweep_is_expanded_and_named(place, flag):
     arguments = ["epoch=1..3", "threshold=0.1..0.3"]
     arguments.insert(place, flag)
-    folder = "hydra.sweep.dir='outputs/sweeps/cam/epoch=1..3,threshold=0.1..0.3'"
-    assert prepare_arguments(arguments) == ["-m", "epoch=1,2,3", "threshold=0.1,0.2,0.3", folder, *QUIET]
+    assert prepare_arguments(arguments) == [flag, "epoch=1,2,3", "threshold=0.1,0.2,0.3", *QUIET]
+    assert folder_of(["-m", *(a for a in arguments if a != flag)]) == (
+        "outputs/sweeps/cam/epoch=1..3,threshold=0.1..0.3"
+    )
 
 
 def test_the_grid_has_the_name_of_the_command_that_it_stands_for():
-    assert prepare_arguments(["sweep=grid"])[0] == "-m"
+    assert prepare_arguments(["sweep=grid"]) == ["sweep=grid", *QUIET]  # its hydra.mode says what -m says
+    assert prepare_arguments(["sweep=grid", "epoch=1..3"]) == ["sweep=grid", "epoch=1,2,3", *QUIET]
     assert folder_of(["sweep=grid"]) == folder_of(["-m", "threshold=0.1..0.9", "epoch=1..20"])
     assert folder_of(["sweep=grid", "epoch=1..5"]) == folder_of(["-m", "epoch=1..5", "threshold=0.1..0.9"])
 
@@ -49,7 +58,7 @@ def test_the_name_comes_from_what_can_change_a_figure():
     assert plain == "outputs/sweeps/cam/epoch=1..3"
     for aside in ("store=x", "runtime.threads=1", "figures=true", "export.masks=true", "hydra/launcher=basic"):
         assert folder_of(["-m", "epoch=1..3", aside]) == plain
-    for other in ("seed=1", "data.size=64", "seeds.clean_up=[fill_holes]", "runtime.precision=bf16-mixed"):
+    for other in ("seed=1", "data.size=64", "seeds.clean_up=[fill_holes]", "precision=bf16-mixed"):
         assert folder_of(["-m", "epoch=1..3", other]) != plain
     assert folder_of(["-m", "epoch=1..3", "pipeline=bbox"]) == "outputs/sweeps/bbox/epoch=1..3"
     assert folder_of(["-m", "pipeline=cam,bbox"]) == "outputs/sweeps/several/pipeline=cam+bbox"
@@ -74,7 +83,7 @@ def test_a_folder_that_is_given_is_taken(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["epoch=1..3"], "epoch=1..3: a span is a sweep; add -m"),
+        (["epoch=1..3"], "epoch=1..3: several values are a sweep; add -m"),
         (["epoch=1,3"], "epoch=1,3: several values are a sweep; add -m"),
         (["-m", "epoch=3..1"], "epoch=3..1: descends, so it is empty; write 1..3"),
         (["-m", "epoch=0.5..1.5"], "epoch=0.5: "),
@@ -95,7 +104,12 @@ def test_a_folder_that_is_given_is_taken(tmp_path):
         (["select=nowhere"], "select=nowhere: no such folder or file; give a sweep's folder or its best.yaml"),
         (["select=.", "select_by=miou"], "select=.: the sweep has not ended with a result"),
         (["select=.", "select_by=luck"], "select_by=luck: must be one of miou, held_out_accuracy"),
-        (["-m", "epoch=1..3", "hydra.sweep.dir=file/x"], "file/x: cannot be written to"),
+        (["recipe=toy"], "recipe=toy: no such choice; there are image_folder_bbox, "),
+        (["segmenter=segmenter_base"], "segmenter=segmenter_base: no such choice; there are deeplabv3, none, unet, "),
+        (["+nothing=1"], "nothing: no such key"),
+        (["++data.sizes=64"], "data.sizes: no such key, did you mean data.size?"),
+        (["data.boxes.foo=1"], "data.refine.foo: no such key"),
+        (["data.boxes.scale=1"], "supervision.scale: no such key here; supervision=bbox and supervision=body_bbox "),
     ],
 )
 def test_mistakes_are_one_line_before_anything_runs(arguments, message, tmp_path):
@@ -104,6 +118,77 @@ def test_mistakes_are_one_line_before_anything_runs(arguments, message, tmp_path
         prepare_arguments(arguments)
     assert str(caught.value).startswith(message)
     assert len(str(caught.value).splitlines()) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("sign", ["", "+", "++"])
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    {
+        "evaluation.bordr=ignore": "evaluation.bordr: no such key, did you mean evaluation.border?",
+        "export.mask=true": "export.mask: no such key, did you mean export.masks?",
+        "runtime.workerz=1": "runtime.workerz: no such key, did you mean runtime.workers?",
+        "checkpoints.classifer=x": "checkpoints.classifer: no such key, did you mean checkpoints.classifier?",
+    }.items(),
+)
+def test_a_key_that_nobody_reads_is_refused(sign, wrong, message):
+    with pytest.raises(SegError) as caught:
+        prepare_arguments([sign + wrong])
+    assert str(caught.value).startswith(message) and len(str(caught.value).splitlines()) == 1
+    # By Hydra itself, which adds what a sign asks for even to typed nodes; those are ours to refuse.
+    assert isinstance(caught.value.__cause__, HydraException) == (sign == "")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    {
+        "evaluation.panel=x": "Value 'x' of type 'str' could not be converted to Integer",
+        "evaluation.panel=1.5": "Value '1.5' of type 'float' could not be converted to Integer",
+        "export.masks=perhaps": "Value 'perhaps' is not a valid bool (type str)",
+        "runtime.devices=two": "Value 'two' of type 'str' could not be converted to Integer",
+        "checkpoints.segmenter=[a]": "Cannot convert 'list' to string: '['a']'",
+        "checkpoints=x": "Invalid type assigned: str is not a subclass of Checkpoints. value: x",
+    }.items(),
+)
+def test_a_value_of_another_type_is_refused_by_hydra_itself(wrong, message):
+    with pytest.raises(SegError) as caught:
+        prepare_arguments([wrong])
+    assert str(caught.value) == f"{wrong}: {message}"
+    assert isinstance(caught.value.__cause__, HydraException)
+
+
+def test_keys_that_are_there_may_be_set_with_two_signs():
+    arguments = ["++epoch=3", "++data.size=64", "++evaluation.panel=3", "++runtime.threads=1"]
+    assert prepare_arguments(arguments) == arguments
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    {
+        "runtime.precision=bf16-mixed": "precision=bf16-mixed",
+        "data.boxes.threshold=0.3": "threshold=0.3",
+        "data.boxes.refined_threshold=0.3": "data.refine.threshold=0.3",
+        "data.boxes.scale=0.5": "supervision.scale=0.5",
+        "data.boxes.clip=false": "supervision.clip=false",
+        "data.boxes.test_images=false": "supervision.test_images=false",
+        "data.boxes.levels=[1]": "data.refine.levels=[1]",
+        "data.boxes.train_radius=3": "data.refine.train_radius=3",
+    }.items(),
+)
+def test_old_keys_still_work_and_say_their_new_name(old, new, capsys):
+    arguments = ["pipeline=bbox_affinity"]
+    assert prepare_arguments([*arguments, old]) == [*arguments, new]
+    assert capsys.readouterr().err == f"{old.partition('=')[0]} is {new.partition('=')[0]} now\n"
+    assert prepare_arguments([*arguments, new]) == [*arguments, new]
+    assert capsys.readouterr().err == ""
+
+
+def test_a_sweeps_folder_that_cannot_be_made_is_one_line_before_hydra(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SystemExit) as ended:
+        run.main(["-m", "epoch=1..3", "hydra.sweep.dir=file/x"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "error: file/x: cannot be written to; choose another with hydra.sweep.dir=\n"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 

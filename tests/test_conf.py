@@ -1,6 +1,7 @@
 """Every file of conf/: it composes, it instantiates, and no key of it is read by nobody."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ from seg.config import schema
 from seg.config.paths import CONF
 from seg.data.image_folder import ImageFolder
 from seg.data.sources import OxfordPet, ToyPets
-from seg.experiment import KEYS, Experiment
-from seg.refiner.affinity import Refined, Unrefined
+from seg.experiment import Experiment
+from seg.masks import Threshold
+from seg.nets.given import ROLES
+from seg.refiner.walk import Walk
 from seg.segmenter.predicted import Predicted
 from seg.store import Runtime
 from seg.supervision.bbox import BoxScores
@@ -59,7 +62,12 @@ def test_every_key_beside_a_target_is_a_parameter_of_it(file: str) -> None:
             continue
         cls = get_object(node["_target_"])
         names = {f.name for f in dataclasses.fields(cls)}
+        # What chooses the class that takes its place (given weights) is no field of it.
+        chooser = getattr(cls, "from_config", None)
+        names |= set(inspect.signature(chooser).parameters) - {"values"} if chooser else set()
         assert set(node) - {"_target_"} <= names, f"{file}{path}"
+        if "/" not in file:  # a base, which others add to
+            continue
         required = {f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING}
         assert required <= set(node), f"{file}{path}"
 
@@ -71,8 +79,19 @@ def test_every_choice_composes_and_instantiates(
     override = f"{group}={choice}"
     roots = {"data=oxford_pet": official, "data=image_folder": photos}
     overrides = [override, f"data.root={roots[override]()}"] if override in roots else [override]
+    if group == "recipe":  # it is found by what it is for
+        data = next(name for name in ("toy_pets", "oxford_pet", "image_folder") if choice.startswith(name))
+        write = {"oxford_pet": official, "image_folder": photos}.get(data)
+        overrides = [f"data={data}", f"supervision={choice.removeprefix(f'{data}_')}"]
+        overrides += [f"data.root={write()}"] if write else []
+        cfg = compose("config", overrides, return_hydra_config=True)
+        assert cfg.hydra.runtime.choices.recipe == choice
+        written = yaml.safe_load((CONF / f"recipe/{choice}.yaml").read_text())
+        written.pop("defaults", None)
+        assert OmegaConf.merge(cfg, written) == cfg  # nothing wins over it but the command line
+        override = f"data={data}"
     made = experiment(*overrides)
-    assert made.store.plan(made.products) or not made.products
+    assert made.store.plan([step.masks for step in made.steps.values()]) or not made.steps
     expected = {"data=oxford_pet": OxfordPet, "data=image_folder": ImageFolder}.get(override, ToyPets)
     assert isinstance(made.source, expected)
 
@@ -83,10 +102,14 @@ def test_every_key_at_the_top_is_in_the_schema_and_the_reverse() -> None:
 
 
 def test_the_keys_of_the_groups_without_a_stage() -> None:
-    """What :data:`seg.experiment.KEYS` lets pass is what conf/ has, and the reverse."""
-    assert set(compose("config").runtime) - {"precision"} == {f.name for f in dataclasses.fields(Runtime)}
-    for group, keys in KEYS.items():
-        assert {str(k) for k in compose("config")[group]} == keys, group
+    """What the schema lets pass is what conf/ writes, and what reads it knows; each default is written once."""
+    cfg, bare = compose("config"), OmegaConf.structured(schema.Config)
+    assert set(cfg.runtime) == {f.name for f in dataclasses.fields(Runtime)}
+    assert set(cfg.checkpoints) == set(ROLES)
+    written = yaml.safe_load((CONF / "config.yaml").read_text())
+    written["runtime"] = yaml.safe_load((CONF / "runtime/default.yaml").read_text())
+    for group in ("checkpoints", "evaluation", "export", "runtime"):
+        assert written[group] == dict(bare[group]) == dict(cfg[group]), group
 
 
 @pytest.mark.parametrize("supervision", SUPERVISIONS)
@@ -94,16 +117,17 @@ def test_the_keys_of_the_groups_without_a_stage() -> None:
 def test_all_combinations(supervision: str, refiner: str) -> None:
     for segmenter in SEGMENTERS:
         made = experiment(f"supervision={supervision}", f"refiner={refiner}", f"segmenter={segmenter}")
-        stages = made._stages()
+        stages = made.stages()
         assert any(isinstance(s, SUPERVISIONS[supervision]) for s in stages) == (
             supervision != "mask" or refiner != "none" or segmenter != "none"
         )
-        assert any(isinstance(s, Refined) for s in stages) == (refiner != "none")
+        assert any(isinstance(s, Walk) for s in stages) == (refiner != "none")
         predicted = [s for s in stages if isinstance(s, Predicted)]
         assert len(predicted) == (segmenter != "none")
         if predicted:
             learnt = predicted[0].segmenter.masks
-            assert isinstance(learnt, Unrefined if refiner == "none" else Refined)
+            assert isinstance(learnt, Threshold)
+            assert isinstance(learnt.scores, SUPERVISIONS[supervision] if refiner == "none" else Walk)
 
 
 @pytest.mark.parametrize(
@@ -132,20 +156,20 @@ def test_without_a_pipeline_it_is_model_0_which_trains_the_classifier_alone() ->
     from seg.train import Training
 
     made = experiment("epoch=3", "threshold=0.35")
-    assert {type(s).__name__ for s in made._stages() if isinstance(s, Training)} == {"Classifier"}
-    assert made.products["seeds"].threshold == 0.35
+    assert {type(s).__name__ for s in made.stages() if isinstance(s, Training)} == {"Classifier"}
+    assert made.steps["seeds"].masks.threshold == 0.35
 
 
 def test_seeds_may_be_given_by_two_bounds() -> None:
     made = experiment("seeds.threshold=null", "+seeds.background_below=0.2", "+seeds.foreground_from=0.7")
-    assert made.products["seeds"].bounds == (0.2, 0.7)
+    assert made.steps["seeds"].masks.bounds == (0.2, 0.7)
 
 
 def test_equal_trees_share_their_products() -> None:
     """A sweep trains one classifier, and its thresholds share the CAM."""
-    one, two = (experiment(f"threshold={t}").products["seeds"] for t in (0.3, 0.4))
+    one, two = (experiment(f"threshold={t}").steps["seeds"].masks for t in (0.3, 0.4))
     assert one.key != two.key and one.scores.key == two.scores.key
-    three = experiment("threshold=0.3", "epoch=5").products["seeds"].scores
+    three = experiment("threshold=0.3", "epoch=5").steps["seeds"].masks.scores
     assert three.classifier.key == one.scores.classifier.key  # type: ignore[attr-defined]
     assert three.key != one.scores.key
 
@@ -158,4 +182,4 @@ def test_interpolated_values_reach_every_place() -> None:
         for key, value in (("weights", "w.pth"), ("seed", 3)):
             if key in node and "source" not in path:
                 assert node[key] == value, path
-    assert {s.size for s in made._stages() if type(s).__name__ == "Prepared"} == {64}  # type: ignore[attr-defined]
+    assert {s.size for s in made.stages() if type(s).__name__ == "Prepared"} == {64}  # type: ignore[attr-defined]

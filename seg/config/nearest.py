@@ -7,53 +7,38 @@ from typing import Any
 from seg.config.paths import CONF
 
 
-def below_null(overrides: Sequence[str]) -> str:
-    """The refusal of the keys of a group whose choice is to have none, as of ``segmenter=none``; or nothing."""
-    keys = [override.partition("=")[0].lstrip("+~") for override in overrides]
-    wrong = [key for key in keys if "." in key and (CONF / key.partition(".")[0] / "none.yaml").is_file()]
-    return f"{wrong[0]}: no such key{nearest(wrong[0], [])}; --cfg job shows them all" if wrong else ""
-
-
-def nearest(key: str, overrides: Sequence[str]) -> str:
-    """The end of a refusal of ``key``: which choices have it, or what it may have been meant to be; or nothing.
+def no_such_key(unknown: Sequence[str], overrides: Sequence[str]) -> str:
+    """The refusal of keys, with the choices that have the first of them, or what it may have been meant to be.
 
     Args:
-        key: that is not there. overrides: as typed; the groups among them decide which keys there are.
+        unknown: keys that are not there, at least one.
+        overrides: as typed; the groups among them decide which keys there are.
     """
+    key, group = unknown[0], unknown[0].partition(".")[0]
+    choices = [p.stem for p in sorted((CONF / group).glob("*.yaml"))] if "." in key else []
+    elsewhere = [choice for c in choices if key in keys_of([*overrides, (choice := f"{group}={c}")])]
+    hint = f" here; {' and '.join(elsewhere)} {'have' if len(elsewhere) > 1 else 'has'} it" if elsewhere else ""
+    if not elsewhere:
+        keys = [k for k in keys_of(overrides) if not key.startswith(f"{k}.")]
+        close = difflib.get_close_matches(key, keys, 1, 0.5) or [k for k in keys if k.endswith(f".{key}")]
+        hint = f", did you mean {close[0]}?" if close else ""
+    return f"{', '.join(unknown)}: no such key{hint}; --cfg job shows them all"
+
+
+def keys_of(overrides: Sequence[str]) -> list[str]:
+    """All keys of the config, with dots, under the choices among ``overrides``, of which the last of a group counts."""
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
 
-    if elsewhere := _choices_with(key):
-        return f" here; {' and '.join(elsewhere)} {'have' if len(elsewhere) > 1 else 'has'} it"
-    groups = {p.name for p in CONF.iterdir() if p.is_dir()}
+    groups = {"hydra.searchpath", *(p.name for p in CONF.iterdir() if p.is_dir())}
     # Of several choices of a sweep the first: what its keys are called is a guess anyway.
-    chosen = [o.partition(",")[0] for o in overrides if o.partition("=")[0] in groups]
+    chosen = {o.partition("=")[0]: o if o.startswith("hydra") else o.partition(",")[0] for o in overrides}
     with initialize_config_dir(str(CONF), version_base="1.3"):
         try:
-            cfg = compose("config", chosen)
+            cfg = compose("config", [override for group, override in chosen.items() if group in groups])
         except HydraException:
             cfg = compose("config")
-        keys = [".".join(k) for k in _keys(cfg)]
-    close = difflib.get_close_matches(key, keys, 1, 0.5) or [k for k in keys if k.endswith(f".{key}")][:1]
-    return f", did you mean {close[0]}?" if close else ""
-
-
-def _choices_with(key: str) -> list[str]:
-    """The choices of the key's group (``data=image_folder``) whose own files have such a key."""
-    from omegaconf import OmegaConf
-
-    group, _, rest = key.partition(".")
-    out = []
-    for path in sorted((CONF / group).glob("*.yaml")) if rest else []:
-        node: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-        # A file with @package _global_ begins at the root, the others at their group.
-        for part in (key if group in node else rest).split("."):
-            if not isinstance(node, dict) or part not in node:
-                break
-            node = node[part]
-        else:
-            out.append(f"{group}={path.stem}")
-    return out
+    return [".".join(path) for path in _keys(cfg)]
 
 
 def _keys(node: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:

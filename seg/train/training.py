@@ -32,10 +32,11 @@ class NetworkStage(Stage):
 
     role: ClassVar[str] = ""
 
-    if TYPE_CHECKING:  # of one kind it is a field, which a property here would forbid
+    if TYPE_CHECKING:  # a property that is there would be in the way of a field of that name
 
         @property
-        def design(self) -> "Training": ...
+        def design(self) -> "Training":
+            """The training that describes the network and its use, whether or not it was trained by it."""
 
     @property
     def file_name(self) -> str:

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from seg.config.tree import instantiate
+from seg.config.tree import make_objects
 from seg.errors import SegError
 from seg.store import Stage, Store, param
 
 
-class Leaf(Stage):
+class Part(Stage):
     size: int = param(default=1, low=1)
     name: str = param(default="")
 
@@ -19,8 +19,8 @@ class Leaf(Stage):
 
 
 class Pair(Stage):
-    left: Leaf
-    right: Leaf
+    left: Part
+    right: Part
     sizes: tuple[int, ...] = param(default=())
 
     def load(self, path: Path, store: Store) -> None: ...
@@ -34,7 +34,7 @@ def config(**changed: Any) -> Any:
         {
             "size": 3,
             "root": "data",
-            "leaf": {"_target_": f"{HERE}.Leaf", "size": "${size}", "name": "${root}/pets"},
+            "leaf": {"_target_": f"{HERE}.Part", "size": "${size}", "name": "${root}/pets"},
             "pair": {"_target_": f"{HERE}.Pair", "left": "${leaf}", "right": "${leaf}", "sizes": ["${size}", 5]},
             "again": "${pair}",
         }
@@ -44,42 +44,42 @@ def config(**changed: Any) -> Any:
 
 def test_a_node_is_one_object_however_often_it_is_named() -> None:
     cfg, made = config(), {}
-    pair = instantiate(cfg, "pair", made)
+    pair = make_objects(cfg, "pair", made)
     assert isinstance(pair, Pair) and pair.left is pair.right
     assert (pair.left.size, pair.left.name, pair.sizes) == (3, "data/pets", (3, 5))
-    assert instantiate(cfg, "leaf", made) is pair.left
-    assert instantiate(cfg, "pair") is not pair and instantiate(cfg, "pair").key == pair.key
-    assert instantiate(cfg, "again").key == pair.key
+    assert make_objects(cfg, "leaf", made) is pair.left
+    assert make_objects(cfg, "pair") is not pair and make_objects(cfg, "pair").key == pair.key
+    assert make_objects(cfg, "again").key == pair.key
 
 
 def test_what_has_no_target_stays_plain() -> None:
-    assert instantiate(config(group={"a": "${size}", "b": [1, "${leaf.size}"]}), "group") == {"a": 3, "b": [1, 3]}
-    assert instantiate(config(group=None), "group") is None
+    assert make_objects(config(group={"a": "${size}", "b": [1, "${leaf.size}"]}), "group") == {"a": 3, "b": [1, 3]}
+    assert make_objects(config(group=None), "group") is None
 
 
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"leaf": {"_target_": f"{HERE}.Leaf", "colour": 1}}, "leaf.colour: Leaf has no such parameter"),
-        ({"leaf": {"_target_": f"{HERE}.Leaf", "size": 0}}, r"leaf: Leaf.size=0: must lie in \[1, inf\)"),
+        ({"leaf": {"_target_": f"{HERE}.Part", "colour": 1}}, "leaf.colour: Part has no such parameter"),
+        ({"leaf": {"_target_": f"{HERE}.Part", "size": 0}}, r"leaf: Part.size=0: must lie in \[1, inf\)"),
         ({"leaf": {"_target_": f"{HERE}.Twig"}}, rf"leaf._target_={HERE}.Twig: no such class; .*'Twig'"),
         ({"leaf": {"_target_": "no.such.Thing"}}, "leaf._target_=no.such.Thing: no such class; No module named 'no'"),
-        ({"leaf": {"_target_": "Leaf"}}, "leaf._target_=Leaf: no such class; give its whole dotted name"),
+        ({"leaf": {"_target_": "Part"}}, "leaf._target_=Part: no such class; give its whole dotted name"),
         ({"pair": {"_target_": f"{HERE}.Pair", "left": "${leaf}"}}, "pair: .*missing 1 required .*'right'"),
-        ({"leaf": {"_target_": f"{HERE}.Leaf", "size": "???"}}, "leaf: Missing mandatory value: size"),
+        ({"leaf": {"_target_": f"{HERE}.Part", "size": "???"}}, "leaf: Missing mandatory value: size"),
         ({"leaf": "${twig}"}, "leaf: Interpolation key 'twig' not found"),
         ({"pair": {"_target_": f"{HERE}.Pair", "left": "${leaf}", "right": "${twig}"}}, "twig: no such key"),
-        ({"leaf": {"_target_": f"{HERE}.Leaf", "name": "a/${twig}"}}, "leaf.name: Interpolation key 'twig' not found"),
+        ({"leaf": {"_target_": f"{HERE}.Part", "name": "a/${twig}"}}, "leaf.name: Interpolation key 'twig' not found"),
     ],
 )
 def test_refusals_name_the_key_where_it_is_written(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(SegError, match=f"^.*{message}") as error:
-        instantiate(config(**changed), "pair")
+        make_objects(config(**changed), "pair")
     assert "\n" not in str(error.value)
 
 
 def test_all_that_is_wrong_is_said_together() -> None:
-    wrong = {"_target_": f"{HERE}.Pair", "left": {"_target_": f"{HERE}.Leaf", "size": 0}, "right": "${leaf}", "up": 1}
+    wrong = {"_target_": f"{HERE}.Pair", "left": {"_target_": f"{HERE}.Part", "size": 0}, "right": "${leaf}", "up": 1}
     with pytest.raises(SegError) as error:
-        instantiate(config(pair=wrong), "pair")
-    assert "pair.up: Pair has no such parameter" in str(error.value) and "pair.left: Leaf.size=0" in str(error.value)
+        make_objects(config(pair=wrong), "pair")
+    assert "pair.up: Pair has no such parameter" in str(error.value) and "pair.left: Part.size=0" in str(error.value)

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from seg.data.prepared import Pool, Prepared
 from seg.errors import SegError
-from seg.masks import Seeds
+from seg.masks import Threshold
 from seg.nets.backbones import make_classifier
 from seg.nets.given import find_checkpoint
 from seg.refiner.affinity import Affinity
@@ -18,25 +18,25 @@ from seg.segmenter.segmenter import Segmenter
 from seg.store import Store
 from seg.supervision.classifier import Classifier
 from seg.supervision.mask import TruthScores
-from seg.train import Training
+from seg.train import Given, NetworkStage
 
 
 def state_of(net: Any) -> dict[str, torch.Tensor]:
     torch.manual_seed(1)
-    state: dict[str, torch.Tensor] = net.load(Path(), Store(Path())).state_dict()
+    state: dict[str, torch.Tensor] = net.make().state_dict()
     return state
 
 
-def segmenter(pool: Pool, checkpoint: Path | str | None, net: Any = None) -> Segmenter:
-    masks = Seeds(scores=TruthScores(pool=pool), threshold=0.5)
+def segmenter(pool: Pool, checkpoint: Path | str | None, net: Any = None) -> NetworkStage:
+    masks = Threshold(scores=TruthScores(pool=pool), threshold=0.5)
     given = None if checkpoint is None else str(checkpoint)
-    return Segmenter(masks=masks, net=net or PlainUNet(width=2, depth=1), epochs=1, checkpoint=given)
+    return Segmenter.from_config(given, masks=masks, net=net or PlainUNet(width=2, depth=1), epochs=1)
 
 
-def affinity(pool: Pool, checkpoint: Path, **changed: Any) -> Affinity:
-    seeds = Seeds(scores=TruthScores(pool=pool), threshold=0.5)
+def affinity(pool: Pool, checkpoint: Path, **changed: Any) -> NetworkStage:
+    seeds = Threshold(scores=TruthScores(pool=pool), threshold=0.5)
     options: dict[str, Any] = {"strides": (4, 8), "channels": 4} | changed
-    return Affinity(seeds=seeds, epochs=1, checkpoint=str(checkpoint), **options)
+    return Affinity.from_config(str(checkpoint), seeds=seeds, epochs=1, **options)
 
 
 def save(path: Path, state: dict[str, torch.Tensor]) -> Path:
@@ -60,8 +60,9 @@ def test_every_form_of_file(new_store: Store, pool: Pool, tmp_path: Path, form: 
     found = new_store.get(stage).state_dict()
     assert all(torch.equal(found[k].float(), v.float()) for k, v in state.items())
     # It is taken over, not trained: there is no history, and nothing that a training needs is made.
-    assert len(stage.history(new_store)) == 0
-    assert {p.name for p in new_store.root.iterdir()} == {"Segmenter"}
+    assert isinstance(stage, Given) and stage.role == "segmenter"
+    assert {p.name for p in new_store.folder(stage).iterdir()} == {"manifest.json", "weights.safetensors"}
+    assert {p.name for p in new_store.root.iterdir()} == {"Given"}
 
 
 def test_the_content_is_the_key(pool: Pool, tmp_path: Path) -> None:
@@ -77,9 +78,9 @@ def test_the_content_is_the_key(pool: Pool, tmp_path: Path) -> None:
 
 def test_how_one_would_have_trained_plays_no_part(pool: Pool, tmp_path: Path) -> None:
     path = save(tmp_path / "a.pth", state_of(PlainUNet(width=2, depth=1)))
-    masks = Seeds(scores=TruthScores(pool=pool), threshold=0.7)
+    masks = Threshold(scores=TruthScores(pool=pool), threshold=0.7)
     net = PlainUNet(width=2, depth=1)
-    other = Segmenter(masks=masks, net=net, epochs=1, lr=0.5, gamma=1, seed=3, checkpoint=str(path))
+    other = Segmenter.from_config(str(path), masks=masks, net=net, epochs=1, lr=0.5, gamma=1, seed=3)
     assert other.key == segmenter(pool, path).key
 
 
@@ -87,8 +88,8 @@ def test_how_one_would_have_trained_plays_no_part(pool: Pool, tmp_path: Path) ->
     ("what", "missing"), [("classifier", "none.pth"), ("affinity", "none.pth"), ("segmenter", "none.pth")]
 )
 def test_a_file_that_is_not_there(new_store: Store, pool: Pool, prepared: Prepared, what: str, missing: str) -> None:
-    stages: dict[str, Training] = {
-        "classifier": Classifier(data=prepared, checkpoint=missing),
+    stages: dict[str, NetworkStage] = {
+        "classifier": Classifier.from_config(missing, data=prepared),
         "affinity": affinity(pool, Path(missing)),
         "segmenter": segmenter(pool, missing),
     }
@@ -105,10 +106,10 @@ def test_another_architecture_says_what_would_fit(
     assert "segmenter.net.width=3 segmenter.net.depth=2" in str(refused.value)
     assert "\n" not in str(refused.value)
     with pytest.raises(SegError, match=r"checkpoints\.classifier=.*segmenter=unet"):
-        Classifier(data=prepared, checkpoint=str(unet)).check(new_store)
+        Classifier.from_config(str(unet), data=prepared).check(new_store)
     net = save(tmp_path / "net.pth", make_classifier("resnet18", 2, None, stages=3).state_dict())
     with pytest.raises(SegError, match=r"lacks layer4.*backbone=resnet18 classifier\.stages=3"):
-        Classifier(data=prepared, checkpoint=str(net)).check(new_store)
+        Classifier.from_config(str(net), data=prepared).check(new_store)
     with pytest.raises(SegError, match=r"checkpoints\.affinity=.*a classifier of 2 classes \(backbone=resnet18"):
         affinity(pool, net).check(new_store)
     assert not new_store.root.exists() or {p.name for p in new_store.root.iterdir()} == {"ToyPets"}
@@ -117,7 +118,7 @@ def test_another_architecture_says_what_would_fit(
 def test_another_number_of_classes(store: Store, prepared: Prepared, tmp_path: Path) -> None:
     net = save(tmp_path / "net.pth", make_classifier("resnet18", 5, None).state_dict())
     with pytest.raises(SegError, match="5 classes, but the data has 2 classes"):
-        Classifier(data=prepared, checkpoint=str(net)).check(store)
+        Classifier.from_config(str(net), data=prepared).check(store)
 
 
 def test_an_affinity_net_and_its_wrong_strides(new_store: Store, pool: Pool, tmp_path: Path) -> None:
@@ -129,7 +130,7 @@ def test_an_affinity_net_and_its_wrong_strides(new_store: Store, pool: Pool, tmp
     assert stage.upstream() == {}  # no seeds, and no classifier to start from
     found = new_store.get(stage)
     assert torch.equal(found.mix.weight, net.mix.weight) and found.offsets == net.offsets
-    assert {p.name for p in new_store.root.iterdir()} == {"Affinity"}
+    assert {p.name for p in new_store.root.iterdir()} == {"Given"}
     with pytest.raises(SegError, match=r"reduce\.0\.weight|strides=\[4,8\]"):
         affinity(pool, path, strides=(8, 16)).check(new_store)
 

@@ -19,10 +19,10 @@ from seg.store.garbage import find_garbage, find_runs, references, remove
 from seg.store.inventory import find, leftovers, problems, products
 from seg.store.run_folders import outermost, remember_products, remember_run, remembered_runs
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
-class Number(Stage):
+class Count(Stage):
     """Writes its number."""
 
     number: int = param(1)
@@ -35,10 +35,10 @@ class Number(Stage):
         return self.number
 
 
-class Double(Stage):
+class Doubled(Stage):
     """Doubles a number."""
 
-    of: Number
+    of: Count
 
     def build(self, out: Path, store: Store) -> None:
         (out / "number.txt").write_text(str(2 * store.get(self.of)))
@@ -47,11 +47,11 @@ class Double(Stage):
         return None
 
 
-class View(Stage):
+class Shown(Stage):
     """Is never stored."""
 
     stored: ClassVar[bool] = False
-    of: Double
+    of: Doubled
 
     def load(self, path: Path, store: Store) -> None:
         return store.get(self.of)
@@ -67,10 +67,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def filled(place: Path) -> Store:
-    """Two pairs of products: ``Double`` of 3 and of 4."""
+    """Two pairs of products: ``Doubled`` of 3 and of 4."""
     store = Store(Path("outputs/store"))
     for number in (3, 4):
-        store.ensure(Double(of=Number(number=number)))
+        store.ensure(Doubled(of=Count(number=number)))
     return store
 
 
@@ -78,7 +78,7 @@ def refer(*stages: Stage, name: str = "one") -> None:
     """A run folder that needs some products."""
     folder = Path("outputs/runs") / name
     folder.mkdir(parents=True, exist_ok=True)
-    names = [f"{type(stage).__name__}/{stage.product}" for stage in stages]
+    names = [stage.id for stage in stages]
     write_json(folder / "metrics.json", {"header": {"products": names}, "rows": []})
 
 
@@ -115,8 +115,8 @@ def test_ls_says_what_there_is(filled: Store, capsys: pytest.CaptureFixture[str]
     assert main(["ls", "--sort", "size", "--store", "outputs/store"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:4] == ["stage", "key", "size", "time"]
-    assert [line.split()[0] for line in lines[1:5]] == ["Number", "Number", "Double", "Double"]
-    key = Number(number=3).key
+    assert [line.split()[0] for line in lines[1:5]] == ["Count", "Count", "Doubled", "Doubled"]
+    key = Count(number=3).key
     (line,) = [line for line in lines if key in line]
     assert "number=3" in line and time.strftime("%Y-%m-%d") in line
     assert lines[-1].startswith("4 products, ")
@@ -124,13 +124,13 @@ def test_ls_says_what_there_is(filled: Store, capsys: pytest.CaptureFixture[str]
 
 
 def test_sizes_are_those_of_the_files(filled: Store) -> None:
-    product = find(filled.root, Number(number=4).key)
+    product = find(filled.root, Count(number=4).key)
     manifest = (product.folder / "manifest.json").stat().st_size
     assert product.bytes == 1000 + manifest
 
 
 def test_last_used_is_when_it_was_loaded(filled: Store) -> None:
-    stage = Double(of=Number(number=3))
+    stage = Doubled(of=Count(number=3))
     path = filled.folder(stage) / "manifest.json"
     for file in (path, path.with_name("number.txt")):
         os.utime(file, (1_000_000, 1_000_000))
@@ -139,7 +139,7 @@ def test_last_used_is_when_it_was_loaded(filled: Store) -> None:
     Store(filled.root).ensure(stage)  # is not looked into
     assert find(filled.root, stage.key).used == 1_000_000
     fresh = Store(filled.root)
-    fresh.get(View(of=stage))
+    fresh.get(Shown(of=stage))
     product = find(filled.root, stage.key)
     assert product.made == 1_000_000 and abs(product.used - time.time()) < 60
     recent = time.time() - 600
@@ -149,12 +149,12 @@ def test_last_used_is_when_it_was_loaded(filled: Store) -> None:
 
 
 def test_show_by_the_beginning_of_a_key(filled: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    stage = Double(of=Number(number=3))
+    stage = Doubled(of=Count(number=3))
     assert main(["show", stage.key[:9], "store=outputs/store"]) == 0
     shown = capsys.readouterr().out
     assert f"of: {name(stage.of)}" in shown
     assert read_json(filled.folder(stage) / "manifest.json")["files"][0]["sha256"] in shown
-    assert main(["show", f"Number/{stage.of.key}"]) == 0
+    assert main(["show", f"Count/{stage.of.key}"]) == 0
     assert "number: 3" in capsys.readouterr().out
 
 
@@ -204,14 +204,14 @@ DAMAGE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "checksum": (flip, "sub/number.txt has another checksum"),
     "size": (lambda x: (x / "sub/number.txt").write_text("33"), "sub/number.txt has 2 bytes, not 1000"),
     "missing": (lambda x: (x / "sub/number.txt").unlink(), "sub/number.txt is missing"),
-    "manifest": (lambda x: (x / "manifest.json").write_text('{"stage": "Num'), "manifest.json is damaged"),
+    "manifest": (lambda x: (x / "manifest.json").write_text('{"stage": "Cou'), "manifest.json is damaged"),
     "no manifest": (lambda x: (x / "manifest.json").unlink(), "manifest.json is missing"),
 }
 
 
 @pytest.mark.parametrize("what", DAMAGE)
 def test_verify_names_what_is_broken(filled: Store, capsys: pytest.CaptureFixture[str], what: str) -> None:
-    stage = Number(number=3)
+    stage = Count(number=3)
     damage, message = DAMAGE[what]
     damage(filled.folder(stage))
     assert main(["verify"]) == 1
@@ -220,16 +220,16 @@ def test_verify_names_what_is_broken(filled: Store, capsys: pytest.CaptureFixtur
 
 
 def test_a_product_under_a_wrong_name_is_broken(filled: Store) -> None:
-    folder = filled.folder(Number(number=3))
+    folder = filled.folder(Count(number=3))
     other = folder.with_name("0" * 16)
     shutil.copytree(folder, other)
-    assert problems(find(filled.root, "0" * 16)) == [f"Number/{'0' * 16}: its manifest is of {name(Number(number=3))}"]
+    assert problems(find(filled.root, "0" * 16)) == [f"Count/{'0' * 16}: its manifest is of {name(Count(number=3))}"]
 
 
 def test_what_is_being_built_is_not_broken(
     filled: Store, capsys: pytest.CaptureFixture[str], held: Callable[[Path], None]
 ) -> None:
-    folder = filled.folder(Number(number=3))
+    folder = filled.folder(Count(number=3))
     (folder / "manifest.json").unlink()
     held(folder.with_name(folder.name + ".lock"))
     assert main(["verify"]) == 0
@@ -258,7 +258,7 @@ def test_weights_that_keep_last_has_removed_are_not_missing(place: Path) -> None
 
 
 def test_gc_removes_what_no_run_refers_to_and_keeps_what_is_upstream(filled: Store) -> None:
-    kept = Double(of=Number(number=3))
+    kept = Doubled(of=Count(number=3))
     refer(kept)
     assert main(["gc", "--yes"]) == 0
     assert names(filled) == {name(kept), name(kept.of)}
@@ -267,18 +267,18 @@ def test_gc_removes_what_no_run_refers_to_and_keeps_what_is_upstream(filled: Sto
 
 
 def test_gc_dry_run_says_it_and_removes_nothing(filled: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    refer(Double(of=Number(number=3)))
+    refer(Doubled(of=Count(number=3)))
     before = sorted(filled.root.rglob("*"))
     assert main(["gc", "--dry-run", "store=outputs/store"]) == 0
     printed = capsys.readouterr().out
-    assert Number(number=4).key in printed and Number(number=3).key not in printed
+    assert Count(number=4).key in printed and Count(number=3).key not in printed
     assert "to remove: 2 products, 0 leftovers" in printed and "dry run" in printed
     assert sorted(filled.root.rglob("*")) == before
 
 
 @pytest.mark.parametrize(("answer", "left"), [("", 4), ("n", 4), ("y", 2), ("YES", 2)])
 def test_gc_asks_first(filled: Store, monkeypatch: pytest.MonkeyPatch, answer: str, left: int) -> None:
-    refer(Double(of=Number(number=3)))
+    refer(Doubled(of=Count(number=3)))
     monkeypatch.setattr("builtins.input", lambda prompt: answer)
     assert main(["gc"]) == (0 if left == 2 else 1)
     assert len(names(filled)) == left
@@ -295,44 +295,44 @@ def test_gc_without_anybody_to_ask_removes_nothing(filled: Store, monkeypatch: p
 
 def test_a_run_that_begins_while_gc_asks_keeps_its_products(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def begin(prompt: str) -> str:
-        refer(Double(of=Number(number=4)), name="new")
+        refer(Doubled(of=Count(number=4)), name="new")
         return "y"
 
     monkeypatch.setattr("builtins.input", begin)
     assert main(["gc"]) == 0
-    assert names(filled) == {name(Double(of=Number(number=4))), name(Number(number=4))}
+    assert names(filled) == {name(Doubled(of=Count(number=4))), name(Count(number=4))}
 
 
 def test_gc_never_takes_what_another_process_holds(
     filled: Store, capsys: pytest.CaptureFixture[str], held: Callable[[Path], None]
 ) -> None:
-    folder = filled.folder(Number(number=4))
+    folder = filled.folder(Count(number=4))
     broken = folder.with_name("ab" * 8 + ".part")
     broken.mkdir()
     held(folder.with_name(folder.name + ".lock"))
     held(broken.with_name("ab" * 8 + ".lock"))
     assert main(["gc", "--yes"]) == 0
-    assert folder.is_dir() and broken.is_dir() and names(filled) == {name(Number(number=4))}
-    assert f"left alone: Number/{folder.name}" in capsys.readouterr().out
+    assert folder.is_dir() and broken.is_dir() and names(filled) == {name(Count(number=4))}
+    assert f"left alone: Count/{folder.name}" in capsys.readouterr().out
 
 
 def test_a_lock_taken_after_the_look_counts_too(filled: Store, held: Callable[[Path], None]) -> None:
     garbage = find_garbage(filled.root, [Path("outputs")])
-    folder = filled.folder(Number(number=4))
+    folder = filled.folder(Count(number=4))
     held(folder.with_name(folder.name + ".lock"))
     freed, kept = remove(garbage)
-    assert kept == [name(Number(number=4))] and names(filled) == {name(Number(number=4))} and freed > 1000
+    assert kept == [name(Count(number=4))] and names(filled) == {name(Count(number=4))} and freed > 1000
 
 
 def test_gc_takes_what_broken_builds_left(filled: Store) -> None:
-    refer(Double(of=Number(number=3)), Double(of=Number(number=4)))
-    part = filled.root / "Number" / ("cd" * 8 + ".part")
+    refer(Doubled(of=Count(number=3)), Doubled(of=Count(number=4)))
+    part = filled.root / "Count" / ("cd" * 8 + ".part")
     part.mkdir()
     (part / "half").write_text("half")
     part.with_suffix(".lock").touch()
-    alone = filled.root / "Number" / ("ef" * 8 + ".lock")
+    alone = filled.root / "Count" / ("ef" * 8 + ".lock")
     alone.touch()
-    foreign = filled.root / "Number" / "notes.txt"
+    foreign = filled.root / "Count" / "notes.txt"
     foreign.touch()
     assert {path.name for path in leftovers(filled.root)} == {part.name, alone.name}
     assert main(["gc", "--yes"]) == 0
@@ -341,7 +341,7 @@ def test_gc_takes_what_broken_builds_left(filled: Store) -> None:
 
 
 def test_a_damaged_record_of_a_run_stops_gc(filled: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    refer(Double(of=Number(number=3)))
+    refer(Doubled(of=Count(number=3)))
     folder = Path("outputs/runs/bad")
     folder.mkdir()
     (folder / "metrics.json").write_text('{"header": ')
@@ -362,13 +362,13 @@ def test_gc_needs_to_know_where_the_runs_are(filled: Store, capsys: pytest.Captu
 
 
 def test_gc_finds_runs_wherever_they_are(filled: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    refer(Double(of=Number(number=3)), name="../../elsewhere/x/run")
+    refer(Doubled(of=Count(number=3)), name="../../elsewhere/x/run")
     for _ in range(2):
         remember_run(filled.root, Path("elsewhere/x/run"))
     remember_run(filled.root, Path("elsewhere/gone"))
     remember_run(filled.root, Path("outputs/runs/removed"))
     assert len((filled.root / "runs.txt").read_text().splitlines()) == 3
-    kept = {name(Double(of=Number(number=3))), name(Number(number=3))}
+    kept = {name(Doubled(of=Count(number=3))), name(Count(number=3))}
     # Naming one place leaves out no other.
     assert main(["gc", "--dry-run", "--outputs", "outputs"]) == 0
     assert main(["gc", "--yes"]) == 0
@@ -385,9 +385,9 @@ def test_gc_finds_runs_wherever_they_are(filled: Store, capsys: pytest.CaptureFi
 def test_a_job_of_a_sweep_that_did_not_end_keeps_what_it_was_at(filled: Store) -> None:
     folder = Path("outputs/sweeps/cam/x/epoch=1")
     folder.mkdir(parents=True)
-    remember_products(folder, [name(Number(number=3)), name(Double(of=Number(number=3)))])
+    remember_products(folder, [name(Count(number=3)), name(Doubled(of=Count(number=3)))])
     assert main(["gc", "--yes"]) == 0
-    assert names(filled) == {name(Double(of=Number(number=3))), name(Number(number=3))}
+    assert names(filled) == {name(Doubled(of=Count(number=3))), name(Count(number=3))}
 
 
 def test_the_outermost_folders() -> None:

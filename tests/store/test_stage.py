@@ -9,7 +9,7 @@ import pytest
 from seg.errors import SegError
 from seg.files import file_sha256
 from seg.store import Stage, param
-from seg.store.stage import coerce
+from seg.store.parameters import coerce, content_of_file
 
 
 class Leaf(Stage):
@@ -20,7 +20,7 @@ class Leaf(Stage):
     sizes: tuple[float, ...] = param((1.0,), above=0)
     kind: Literal["a", "b"] = param("a")
     stride: Literal[8, 16] = param(8)
-    name: str | None = param(None, file=True)
+    name: str | None = param(None, content=content_of_file)
     hint: int = param(0, key=False)
 
 

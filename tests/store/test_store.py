@@ -133,7 +133,7 @@ def test_a_folder_without_a_manifest_is_no_product(new_store: Store) -> None:
 
 def test_plan_says_what_would_happen_and_writes_nothing(new_store: Store) -> None:
     view = View(of=Double(of=Number(number=7)))
-    lines = {type(p.stage).__name__: p for p in new_store.plan({"view": view})}
+    lines = {type(p.stage).__name__: p for p in new_store.plan([view])}
     assert {n: (p.status, p.depth) for n, p in lines.items()} == {
         "View": ("on the fly", 0),
         "Double": ("build", 1),
@@ -144,7 +144,7 @@ def test_plan_says_what_would_happen_and_writes_nothing(new_store: Store) -> Non
     assert everything(new_store.root) == [] and calls == []
     new_store.get(view.of.of)
     before = everything(new_store.root)
-    planned = new_store.plan({"view": view, "again": view.of})
+    planned = new_store.plan([view, view.of])
     assert [p.status for p in planned] == ["on the fly", "build", "built", "above"]
     assert planned[1].why == "not in the store" and planned[3].repeated
     assert everything(new_store.root) == before
@@ -195,8 +195,7 @@ def test_atomic_path(tmp_path: Path) -> None:
 SLOW = """
 import sys, time
 from pathlib import Path
-from seg.stage import Stage, param
-from seg.store import Store
+from seg.store import Stage, Store, param
 
 class Slow(Stage):
     seconds: float = param(0.0, key=False)
@@ -219,7 +218,7 @@ def start(folder: Path, seconds: float) -> "subprocess.Popen[str]":
     script.write_text(textwrap.dedent(SLOW))
     arguments = [str(script), str(folder / "store"), str(folder / "log.txt"), str(seconds)]
     # The package may not be installed where the tests run.
-    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"PYTHONPATH": path}
     return subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, text=True, env=environment)
 
