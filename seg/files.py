@@ -85,7 +85,8 @@ class RowsFile:
             self.shape = rows.shape[1:]
             self._header()
             self._start = self._file.tell()
-        assert rows.shape[1:] == self.shape
+        if rows.shape[1:] != self.shape:
+            raise ValueError(f"rows of {rows.shape[1:]} among rows of {self.shape}")
         self._file.write(np.ascontiguousarray(rows, self._dtype).data)
         self._count += len(rows)
 

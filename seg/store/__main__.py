@@ -103,7 +103,9 @@ def _show(given: argparse.Namespace) -> int:
     print(f"folder:    {product.folder}")
     print(f"size:      {size(product.bytes)}, made in {duration(product.seconds)}")
     print(f"made:      {_when(product.made)}; last used {_when(product.used)}")
-    for key in ("epochs_done", "given", "notes"):
+    if made_with := manifest.get("made_with"):
+        print(f"made with: {', '.join(f'{name} {value}' for name, value in made_with.items())}")
+    for key in ("epochs_done", "notes"):
         if manifest.get(key):
             print(textwrap.shorten(f"{key + ':':10} {json.dumps(manifest[key])}", 400, placeholder=" ..."))
     for title, values in (("parameters:", manifest.get("params", {})), ("upstream:", manifest.get("upstream", {}))):
@@ -202,3 +204,7 @@ def _short(value: object) -> str:
 
 def _when(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

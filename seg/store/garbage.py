@@ -101,16 +101,17 @@ def references(run: Path) -> set[str]:
     Raises:
         SegError: if that can't be told any more.
     """
-    for name in (RUN, RECORD, "metrics.json"):
+    there = [name for name in (RUN, RECORD, "metrics.json") if (run / name).exists()]
+    for name in there:
         try:
             written = read_json(run / name)
             # Before there was run.json, a finished run had them in its figures' header.
-            written = written["header"] if written and name == "metrics.json" else written
-            if written and "products" in written:
-                return {plain(str(product)) for product in written["products"]}
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            written = written["header"] if name == "metrics.json" else written
+            if "products" in written:
+                return {plain(product) for product in written["products"]}
+        except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
             raise SegError(f"{name} is damaged") from error
-    if (run / "metrics.json").is_file() or (run / RECORD).is_file():
+    if there:
         raise SegError("an older version made it, and wrote down nothing")
     return set()  # it was refused, or ended before it built anything
 

@@ -1,5 +1,6 @@
 """Looking after a store: what is in it, what is damaged, what nobody needs."""
 
+import importlib
 import json
 import os
 import shutil
@@ -12,6 +13,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+from seg.errors import SegError
 from seg.files import read_json, write_json
 from seg.store import Stage, Store, param
 from seg.store.__main__ import main
@@ -156,6 +158,20 @@ def test_show_by_the_beginning_of_a_key(filled: Store, capsys: pytest.CaptureFix
     assert read_json(filled.folder(stage) / "manifest.json")["files"][0]["sha256"] in shown
     assert main(["show", f"Count/{stage.of.key}"]) == 0
     assert "number: 3" in capsys.readouterr().out
+
+
+def test_show_tells_what_it_was_made_with(filled: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    stage = Count(number=3)
+    path = filled.folder(stage) / "manifest.json"
+    made_with = {"torch": "9.8.7", "torchvision": "0.99.1", "pillow": "99.0.0", "numpy": "7.0.0"}
+    made_with |= {"device": "cuda", "threads": 5, "processes": 3}
+    write_json(path, read_json(path) | {"made_with": made_with})
+    assert main(["show", stage.key]) == 0
+    said = "torch 9.8.7, torchvision 0.99.1, pillow 99.0.0, numpy 7.0.0, device cuda, threads 5, processes 3"
+    assert f"made with: {said}" in capsys.readouterr().out.splitlines()
+    write_json(path, {k: v for k, v in read_json(path).items() if k != "made_with"})  # of an older version
+    assert main(["show", stage.key]) == 0
+    assert "made with" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -353,6 +369,63 @@ def test_a_damaged_record_of_a_run_stops_gc(filled: Store, capsys: pytest.Captur
     assert len(names(filled)) == 2
 
 
+@pytest.mark.parametrize("record", ["run.json", "job.json", "metrics.json"])
+@pytest.mark.parametrize(
+    "content",
+    ['{"header": ', "", "[]", "3", "null", '"x"', '{"products": 3}', '{"products": null}', '{"header": 3}', "\xff"],
+)
+def test_what_a_damaged_record_needs_nobody_can_tell(filled: Store, record: str, content: str) -> None:
+    """It is never taken for one that needs nothing, whatever is written in the others."""
+    folder = Path("outputs/runs/bad")
+    folder.mkdir()
+    (folder / record).write_bytes(content.encode("latin-1"))
+    garbage = find_garbage(filled.root, [Path("outputs")])
+    assert garbage.runs == 1 and len(garbage.unknown) == 1 and garbage.unknown[0].startswith(str(folder.resolve()))
+    assert main(["gc", "--yes"]) == 1
+    assert len(names(filled)) == 4
+
+
+@pytest.mark.parametrize("job", [False, True])
+def test_a_run_that_is_not_finished_needs_what_it_wrote_at_its_start(filled: Store, job: bool) -> None:
+    """Whatever its config says, and whether or not it can be read."""
+    kept = Doubled(of=Count(number=3))
+    folder = Path("outputs/runs/at-it")
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra/config.yaml").write_text("a: [")
+    remember_products(folder, [kept.id], job=job)
+    assert references(folder) == {name(kept)}
+    assert main(["gc", "--yes"]) == 0
+    assert names(filled) == {name(kept), name(kept.of)}
+
+
+def test_gc_runs_nothing_that_a_config_names(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither as a class nor by the import of its module, for whatever kind of folder."""
+    place = Path("evil")
+    place.mkdir()
+    (place / "evil_module.py").write_text(
+        "from pathlib import Path\nPath('imported').touch()\ndef evil(**given):\n    Path('called').touch()\n"
+    )
+    monkeypatch.syspath_prepend(str(place.resolve()))
+    config = "data: {pool: {_target_: evil_module.evil}}\nchain: {seeds: {_target_: evil_module.evil}}\n"
+    config += "seeds: {_target_: evil_module.evil}\nstore: outputs/store\n"
+    for kind in ("started", "refused", "finished", "old", "job"):
+        folder = Path("outputs/runs") / kind
+        (folder / ".hydra").mkdir(parents=True)
+        for file in ("config.yaml", "overrides.yaml", "hydra.yaml"):
+            (folder / ".hydra" / file).write_text(config)
+    (Path("outputs/runs/refused/refused.txt")).write_text("x: no such folder\n")
+    refer(name="finished")
+    write_json(Path("outputs/runs/old/metrics.json"), {"header": {"stages": {"seeds": "Seeds/00"}}, "rows": []})
+    remember_products(Path("outputs/runs/job"), [name(Count(number=3))], job=True)
+    assert main(["gc", "--yes"]) == 1  # of the old one nobody can tell
+    assert main(["gc", "--yes", "--forget-unknown"]) == 0
+    assert names(filled) == {name(Count(number=3))}
+    assert "evil_module" not in sys.modules
+    assert not Path("imported").exists() and not Path("called").exists()
+    importlib.import_module("evil_module").evil()
+    assert Path("imported").exists() and Path("called").exists()  # it would have
+
+
 def test_gc_needs_to_know_where_the_runs_are(filled: Store, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.move("outputs/store", "store")
     shutil.rmtree("outputs")
@@ -419,23 +492,29 @@ def test_what_a_run_refers_to_is_what_it_finds_again(tmp_path: Path, monkeypatch
         return done.stdout
 
     run("hydra.run.dir=outputs/runs/a")
+    here = Path("outputs/runs/a")
     assert remembered_runs(Path("outputs/store")) == ([(tmp_path / "outputs/runs/a").resolve()], [])
     store = Path("outputs/store")
     everything = {x.name for x in products(store)}
     assert references(Path("outputs/runs/a")) == everything
     assert main(["verify"]) == 0
-    # As an older version wrote it, and as a run is found that is not finished.
-    path = Path("outputs/runs/a/metrics.json")
-    old = json.loads(path.read_text())
-    del old["header"]["products"]
-    path.write_text(json.dumps(old))
-    assert references(Path("outputs/runs/a")) == everything
-    path.unlink()
-    assert references(Path("outputs/runs/a")) == everything
-    old["header"]["stages"]["seeds"] = "Seeds/0000000000000000"
-    path.write_text(json.dumps(old))
+    assert set(read_json(here / "run.json")) == {"products"}
+    # As a run is found that is not finished, and as older versions wrote a finished one.
+    written = (here / "metrics.json").read_text()
+    (here / "metrics.json").unlink()
+    assert references(here) == everything
+    (here / "run.json").unlink()
+    old = json.loads(written)
+    old["header"]["products"] = [x + "@7" if x.startswith("Classifier") else x for x in everything]
+    write_json(here / "metrics.json", old)
+    assert references(here) == everything
+    # One older still wrote down nothing, and no config is asked for it.
+    (here / "metrics.json").write_text(written)
+    assert "products" not in json.loads(written)["header"] and (here / ".hydra/config.yaml").is_file()
+    with pytest.raises(SegError, match="an older version made it, and wrote down nothing"):
+        references(here)
     assert main(["gc", "--yes"]) == 1
-    path.unlink()
+    (here / "metrics.json").unlink()
     # Another threshold needs nothing but other figures; a run that is refused needs nothing.
     run("hydra.run.dir=outputs/runs/b", "data=image_folder", "data.root=nowhere", refused=True)
     assert "no such folder" in Path("outputs/runs/b/refused.txt").read_text()

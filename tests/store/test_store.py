@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -9,14 +10,18 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+import PIL
 import pytest
 import torch
+import torchvision
 
 from seg.errors import SegError
-from seg.files import atomic_path, read_json
+from seg.files import read_json, write_json
 from seg.store import Stage, Store, param
 
 calls: list[str] = []
@@ -108,6 +113,90 @@ def test_the_manifest(new_store: Store, manifest: Callable[[Path], dict[str, Any
     assert files["number.txt"]["sha256"] == hashlib.sha256(b"4").hexdigest()
     assert files["sub/half.txt"]["size"] == 4
     assert manifest(new_store.folder(double))["upstream"] == {"of": f"Number/{double.of.key}"}
+    # Some wheels tell how they were built (+cu130) and some only in the module.
+    made_with = {k: v.partition("+")[0] if isinstance(v, str) else v for k, v in found["made_with"].items()}
+    assert made_with == {
+        "torch": torch.__version__.partition("+")[0],
+        "torchvision": torchvision.__version__.partition("+")[0],
+        "pillow": PIL.__version__,
+        "numpy": np.__version__,
+        "device": "cpu",
+        "threads": torch.get_num_threads(),
+        "processes": 1,
+    }
+
+
+class Meddler(Stage):
+    """Asks for what its key does not tell of; or for what is upstream of what is upstream."""
+
+    of: Double
+    number: int = param(5, key=False)
+
+    def build(self, out: Path, store: Store) -> None:
+        store.get(self.of.of)
+        store.get(Number(number=self.number))
+
+    def load(self, path: Path, store: Store) -> int:
+        return self.number
+
+
+def test_a_build_that_asks_for_what_is_not_upstream_is_a_mistake(new_store: Store) -> None:
+    other = Number(number=5)
+    stage = Meddler(of=Double(of=Number(number=3)))
+    for ask in (new_store.get, Store(new_store.root).ensure):
+        with pytest.raises(TypeError, match=rf"^a build asked for {other.id}, which is not upstream of it"):
+            ask(stage)
+    assert not new_store.has(stage) and not new_store.has(other) and new_store.has(stage.of)
+    # Nor where it is there already, or was asked for before; and outside of a build everybody may.
+    assert new_store.get(other) == 5
+    with pytest.raises(TypeError, match=other.id):
+        new_store.get(stage)
+    assert new_store.get(Number(number=6)) == 6
+    assert new_store.get(Meddler(of=stage.of, number=3)) == 3
+
+
+def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"torch": "1.13.1"}, ["{0} was made with torch 1.13.1; here is {1}"]),
+        ({"torch": "{major}.0.0+cu118"}, []),
+        ({"device": "cuda"}, ["{0} was made on cuda; here is cpu"]),
+        (
+            {"torch": "99.1", "device": "mps"},
+            ["{0} was made with torch 99.1; here is {1}", "{0} was made on mps; here is cpu"],
+        ),
+        ({"numpy": "0.1", "torchvision": "0.1", "pillow": "1.0", "threads": 99, "processes": 7}, []),
+        (None, []),
+    ],
+    ids=["torch", "torch minor", "device", "both", "the rest", "an old manifest"],
+)
+def test_a_product_of_another_kind_of_machine_is_named_once_when_it_is_used(
+    new_store: Store, caplog: pytest.LogCaptureFixture, changed: dict[str, Any] | None, said: list[str]
+) -> None:
+    number, double = Number(number=8), Double(of=Number(number=8))
+    new_store.ensure(number)
+    path = new_store.folder(number) / "manifest.json"
+    found = read_json(path)
+    major = torch.__version__.partition(".")[0]
+    if changed is None:
+        del found["made_with"]
+    else:
+        found["made_with"] |= {k: v.format(major=major) if isinstance(v, str) else v for k, v in changed.items()}
+    write_json(path, found)
+    store = Store(new_store.root, new_store.runtime)
+    store.ensure(number)
+    assert messages(caplog) == []  # it is there, and nobody has used it
+    expected = [text.format(number.id, metadata.version("torch")) for text in said]
+    store.get(double)
+    assert messages(caplog) == expected
+    for n in range(20, 30):  # it is closed, and opened again
+        store.get(Number(number=n))
+    assert store.get(number) == 8 and calls.count("load 8") == 2
+    assert messages(caplog) == expected
 
 
 def test_a_build_that_fails_leaves_nothing_and_is_tried_again(
@@ -161,35 +250,6 @@ def test_only_so_many_products_are_kept_open(new_store: Store, monkeypatch: pyte
     for n in (1, 2, 1, 3, 1, 2):
         assert new_store.get(Number(number=n)) == n
     assert [c for c in calls if c.startswith("load")] == ["load 1", "load 2", "load 3", "load 2"]
-
-
-@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
-def test_what_a_writer_keeps_to_itself_is_for_others_too(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
-    with atomic_path(tmp_path / "weights.safetensors") as tmp:
-        save_file({"a": torch.zeros(1)}, tmp)
-        tmp.chmod(0o600)  # as some versions of safetensors leave it
-    (tmp_path / "plain").touch()
-    assert (tmp_path / "weights.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
-
-
-def test_atomic_path(tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    path.write_text("old")
-
-    def dies() -> None:
-        with atomic_path(path) as tmp:
-            tmp.write_text("half")
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        dies()
-    assert path.read_text() == "old" and everything(tmp_path) == ["a.json"]
-    with atomic_path(path) as tmp:
-        tmp.write_text("new")
-    assert path.read_text() == "new" and everything(tmp_path) == ["a.json"]
-    assert read_json(tmp_path / "none.json") is None
 
 
 SLOW = """

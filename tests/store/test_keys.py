@@ -1,0 +1,121 @@
+"""Keys of the package's own stages: equal keys, equal products; no path in any of them."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from torchvision.models import ResNet18_Weights, ResNet50_Weights
+
+from seg.config import schema
+from seg.config.paths import CONF
+from seg.data.prepared import Pool, Prepared
+from seg.errors import SegError
+from seg.experiment import Experiment
+from seg.masks import Threshold
+from seg.refiner.affinity import Affinity, FrozenAffinity
+from seg.segmenter.architectures import BackboneUNet, PlainUNet
+from seg.segmenter.segmenter import Segmenter
+from seg.store import Stage
+from seg.supervision.classifier import Classifier
+from seg.supervision.mask import TruthScores
+
+
+def keys(*overrides: str) -> dict[str, str]:
+    """The ids of all stages of a run, the evaluated ones among them."""
+    schema.register()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        made = Experiment.from_config(compose("config", list(overrides)))
+    everything = {type(s).__name__: s.id for s in made.stages()}
+    return everything | {name: ",".join(made.figures()) for name in ["figures"]}
+
+
+WEIGHTS: dict[str, Callable[[Pool, str | None, str], Stage]] = {
+    "classifier": lambda pool, w, net: Classifier(data=pool.data, backbone=net, weights=w),
+    "affinity": lambda pool, w, net: Affinity(
+        seeds=Threshold(scores=TruthScores(pool=pool), threshold=0.5), backbone=net, weights=w
+    ),
+    "frozen": lambda pool, w, net: FrozenAffinity(backbone=net, weights=w),
+    "segmenter": lambda pool, w, net: Segmenter(
+        masks=Threshold(scores=TruthScores(pool=pool), threshold=0.5), net=BackboneUNet(encoder=net, weights=w)
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WEIGHTS)
+@pytest.mark.parametrize("net", ["resnet18", "resnet50"])
+def test_default_weights_are_the_member_that_they_stand_for(pool: Pool, what: str, net: str) -> None:
+    """So that torchvision may choose another default."""
+    default = {"resnet18": ResNet18_Weights, "resnet50": ResNet50_Weights}[net].DEFAULT.name
+    assert default == {"resnet18": "IMAGENET1K_V1", "resnet50": "IMAGENET1K_V2"}[net]
+    make = WEIGHTS[what]
+    assert make(pool, "DEFAULT", net).key == make(pool, default, net).key
+    assert make(pool, "DEFAULT", net).key != make(pool, None, net).key
+    if net == "resnet50":
+        assert make(pool, "DEFAULT", net).key != make(pool, "IMAGENET1K_V1", net).key
+
+
+@pytest.mark.parametrize("what", WEIGHTS)
+def test_a_file_of_weights_is_its_bytes(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    make = WEIGHTS[what]
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a.pth").write_bytes(b"weights")
+    (tmp_path / "sub/b.pth").write_bytes(b"weights")
+    (tmp_path / "c.pth").write_bytes(b"others")
+    monkeypatch.chdir(tmp_path)
+    places = ["a.pth", "./sub/../a.pth", "sub/b.pth", str(tmp_path / "a.pth"), str(tmp_path / "sub/b.pth")]
+    (key,) = {make(pool, place, "resnet18").key for place in places}
+    assert make(pool, "c.pth", "resnet18").key != key
+    with pytest.raises(SegError, match=r"^weights=d\.pth: no such file; torchvision has IMAGENET1K_V1, DEFAULT for"):
+        _ = make(pool, "d.pth", "resnet18").key
+    # A file that is called like one of torchvision's is the file.
+    (tmp_path / "IMAGENET1K_V1").write_bytes(b"weights")
+    assert make(pool, "IMAGENET1K_V1", "resnet18").key == key
+
+
+def test_given_weights_are_their_bytes(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def given(place: str) -> Stage:
+        masks = Threshold(scores=TruthScores(pool=pool), threshold=0.5)
+        return Segmenter.from_config(place, masks=masks, net=PlainUNet(width=2, depth=1), epochs=1)
+
+    torch.save(PlainUNet(width=2, depth=1).make().state_dict(), tmp_path / "a.pth")
+    (tmp_path / "run/models").mkdir(parents=True)
+    for copy in ("b.pth", "run/models/segmenter.safetensors", "run/epoch1.pth"):
+        shutil.copy(tmp_path / "a.pth", tmp_path / copy)
+    monkeypatch.chdir(tmp_path)
+    places = ["a.pth", "b.pth", str(tmp_path / "a.pth"), "run", str(tmp_path / "run/models"), "run/epoch1.pth"]
+    assert len({given(place).key for place in places}) == 1
+    with pytest.raises(SegError, match=r"checkpoints\.segmenter=c\.pth: no such file or folder"):
+        _ = given("c.pth").key
+
+
+@pytest.mark.parametrize("data", ["oxford_pet", "image_folder"])
+def test_no_place_of_the_data_enters_a_key(
+    data: str, official: Any, photos: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor the working folder, nor the store."""
+    root = {"oxford_pet": official, "image_folder": photos}[data]()
+    shutil.copytree(root, tmp_path / "elsewhere/copy")
+    monkeypatch.chdir(tmp_path)
+    options = [f"data={data}", "pipeline=bbox" if data == "oxford_pet" else "pipeline=cam", "refiner=affinity"]
+    options += ["segmenter=unet"]
+    first = keys(*options, f"data.root={root}", f"store={tmp_path}/store")
+    assert {"Affinity", "Segmenter", "Prepared", "Threshold"} <= set(first) and "Evaluated/" in first["figures"]
+    assert keys(*options, f"data.root={root.name}") == first
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert keys(*options, "data.root=copy", "store=other") == first
+    for file in (tmp_path / "elsewhere/copy").rglob("*.*"):
+        os.utime(file, (1, 1))
+    assert keys(*options, "data.root=../elsewhere/copy") == first
+    assert str(tmp_path) not in str(first)
+
+
+def test_the_size_is_in_the_key(prepared: Prepared) -> None:
+    assert Prepared(source=prepared.source, size=64).key == prepared.key
+    assert Prepared(source=prepared.source, size=96).key != prepared.key

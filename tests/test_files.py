@@ -1,0 +1,153 @@
+"""Files: whole or not at all, under names and with modes that disturb nobody; arrays of rows."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from seg.files import atomic_path, file_sha256, read_json, rows_file, writable, write_json
+
+
+def everything(folder: Path) -> list[str]:
+    return sorted(p.name for p in folder.iterdir())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+def test_what_a_writer_keeps_to_itself_is_for_others_too(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    with atomic_path(tmp_path / "weights.safetensors") as tmp:
+        save_file({"a": torch.zeros(1)}, tmp)
+        tmp.chmod(0o600)  # as some versions of safetensors leave it
+    (tmp_path / "plain").touch()
+    assert (tmp_path / "weights.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("old")
+
+    def dies() -> None:
+        with atomic_path(path) as tmp:
+            tmp.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        dies()
+    assert path.read_text() == "old" and everything(tmp_path) == ["a.json"]
+    with atomic_path(path) as tmp:
+        tmp.write_text("new")
+    assert path.read_text() == "new" and everything(tmp_path) == ["a.json"]
+    assert read_json(tmp_path / "none.json") is None
+
+
+def test_names_are_random(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two containers that share a folder have equal process ids, and may write one file at once."""
+    path, seen = tmp_path / "a.json", set()
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    for _ in range(20):
+        with atomic_path(path) as one, atomic_path(path) as two:
+            assert one.parent == two.parent == tmp_path and one.name.startswith("a.json.")
+            assert one.suffix == two.suffix == ".tmp"
+            seen |= {one.name, two.name}
+            one.write_text("one")
+            two.write_text("two")
+        assert path.read_text() == "one"  # which was moved last
+    assert len(seen) == 40 and everything(tmp_path) == ["a.json"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077, 0o002])
+def test_the_mode_is_that_of_a_plain_file_and_the_umask_is_let_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, umask: int
+) -> None:
+    before = os.umask(umask)
+    try:
+
+        def touched(mask: int) -> int:
+            raise AssertionError("other threads of the process make files too")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "umask", touched)
+            write_json(tmp_path / "written.json", {"a": 1})
+            with atomic_path(tmp_path / "narrow") as tmp:
+                tmp.touch()
+                tmp.chmod(0o600)
+        (tmp_path / "plain").touch()
+        modes = {name: (tmp_path / name).stat().st_mode & 0o777 for name in ("written.json", "narrow", "plain")}
+        assert set(modes.values()) == {0o666 & ~umask}
+    finally:
+        assert os.umask(before) == umask
+
+
+def test_json_round_trip_and_what_is_not_there(tmp_path: Path) -> None:
+    value = {"a": [1, 2.5, None], "b": {"c": "ä"}}
+    write_json(tmp_path / "a.json", value)
+    assert read_json(tmp_path / "a.json") == value
+    assert read_json(tmp_path / "b.json") is None and read_json(tmp_path / "a.json/b.json") is None
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "a.json", {"a": object()})
+    assert read_json(tmp_path / "a.json") == value and everything(tmp_path) == ["a.json"]
+
+
+def test_a_file_that_changes_is_hashed_again(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"")
+    assert file_sha256(path) == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    path.write_bytes(b"abc")
+    assert file_sha256(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_what_can_be_written_to(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert writable(tmp_path) and writable(tmp_path / "a/b/c") and not writable(tmp_path / "file/a")
+    assert not (tmp_path / "a").exists()
+
+
+# -- rows ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float16, np.float32, np.float64, np.bool_])
+def test_rows_come_back_as_they_were_written(tmp_path: Path, dtype: Any) -> None:
+    """As NumPy itself would have written them, to the last byte, however many batches they came in."""
+    rows = (np.random.default_rng(0).random((1234, 3, 2)) * 2).astype(dtype)
+    with rows_file(tmp_path / "a.npy", dtype) as file:
+        for start, end in ((0, 1), (1, 1), (1, 9), (9, 10), (10, 1234)):
+            file.write(rows[start:end])
+        assert file.shape == (3, 2)
+    np.save(tmp_path / "b.npy", rows)
+    assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
+    assert np.load(tmp_path / "a.npy", mmap_mode="r").dtype == dtype
+
+
+def test_rows_are_brought_to_the_files_type_whatever_their_order_in_memory(tmp_path: Path) -> None:
+    rows = np.asfortranarray(np.arange(12.0).reshape(3, 4))
+    with rows_file(tmp_path / "a.npy", np.float16) as file:
+        file.write(rows)
+        file.write(rows[::-1])
+    loaded = np.load(tmp_path / "a.npy")
+    assert loaded.dtype == np.float16 and loaded.flags.c_contiguous
+    assert np.array_equal(loaded, np.concatenate([rows, rows[::-1]]))
+
+
+def test_no_rows(tmp_path: Path) -> None:
+    with rows_file(tmp_path / "none.npy", np.float32):
+        pass
+    with rows_file(tmp_path / "empty.npy", np.uint8) as file:
+        file.write(np.empty((0, 4, 5)))
+    assert np.load(tmp_path / "none.npy").shape == (0,)
+    empty = np.load(tmp_path / "empty.npy")
+    assert empty.shape == (0, 4, 5) and empty.dtype == np.uint8
+
+
+@pytest.mark.parametrize("other", [(2, 4), (2, 3, 1), (2,), (0, 4)])
+def test_rows_of_another_shape_are_refused(tmp_path: Path, other: tuple[int, ...]) -> None:
+    with rows_file(tmp_path / "a.npy", np.float32) as file:
+        file.write(np.zeros((2, 3)))
+        with pytest.raises(ValueError, match=r"rows of .* among rows of \(3,\)"):
+            file.write(np.zeros(other))
+        file.write(np.ones((1, 3)))
+    assert np.load(tmp_path / "a.npy").tolist() == [[0, 0, 0], [0, 0, 0], [1, 1, 1]]
