@@ -43,6 +43,9 @@ def test_largest_component() -> None:
     mask = picture("##..#", "##..#", "..#..", "?...#")  # corners do not connect
     clean(mask, "largest_component")
     assert mask.tolist() == picture("##...", "##...", ".....", "?....").tolist()
+    later = picture("#....", "..##.", "..##.", "....#")
+    clean(later, "largest_component")
+    assert later.tolist() == picture(".....", "..##.", "..##.", ".....").tolist()
     empty = picture("...", "?..")
     clean(empty, "largest_component")
     assert empty.tolist() == picture("...", "?..").tolist()
@@ -123,6 +126,9 @@ def test_the_stage(store: Store, pool: Pool) -> None:
     scores = BoxScores(pool=pool, resolution=16)
     masks = store.get(Threshold(scores=scores, threshold=0.9, band=0.2))
     assert (masks.low, masks.high) == (pytest.approx(0.7), 1.0)  # the band ends with the range
+    assert masks.scores is store.get(scores) and (masks.clean_up, masks.radius) == ((), 3)
+    cleaned = store.get(Threshold(scores=scores, threshold=0.9, clean_up=["closing", "fill_holes"], radius=5))
+    assert (cleaned.clean_up, cleaned.radius) == (("closing", "fill_holes"), 5)
     confident = store.get(Threshold(scores=scores, background_below=0.2, foreground_from=0.7))
     assert (confident.low, confident.high) == (0.2, 0.7)
     assert Threshold(scores=scores, threshold=1).key == Threshold(scores=scores, threshold=1.0).key
@@ -137,10 +143,10 @@ def test_the_stage(store: Store, pool: Pool) -> None:
         ({"threshold": 0.5, "clean_up": ["opening"]}, "must be one of fill_holes, largest_component, closing"),
         ({"threshold": 0.5, "clean_up": "closing"}, "must be a list"),
         ({"threshold": 0.5, "radius": 0}, "radius=0"),
-        ({}, "give threshold"),
+        ({}, "^Threshold: give threshold"),
         ({"background_below": 0.2}, "or both background_below and foreground_from"),
         ({"threshold": 0.5, "background_below": 0.2, "foreground_from": 0.7}, "give threshold"),
-        ({"background_below": 0.7, "foreground_from": 0.2}, "background_below=0.7: must not lie above"),
+        ({"background_below": 0.7, "foreground_from": 0.2}, r"^Threshold\.background_below=0\.7: must not lie above"),
     ],
 )
 def test_refusals(pool: Pool, wrong: dict, message: str) -> None:
