@@ -1,6 +1,8 @@
 """The networks that a segmenter can be: declared parameters, which enter the segmenter's key."""
 
 import dataclasses
+import inspect
+from typing import Any
 
 from torch import nn
 
@@ -74,6 +76,15 @@ def _member(stage: "TorchvisionNetwork", weights: str) -> str:
         return str(get_model_weights(stage.name.partition("_")[2])[weights.rpartition(".")[2]].name)
     except (ValueError, KeyError):
         return weights
+
+
+def _member(net: Any, name: str) -> str:
+    """The member of the enum of the backbone's weights that a name stands for; a wrong one is refused by make()."""
+    from torchvision.models import get_model_builder
+
+    default = inspect.signature(get_model_builder(net.name)).parameters["weights_backbone"].default
+    members = type(default).__members__
+    return str(members[name].name) if name in members else name
 
 
 class TorchvisionNetwork(Architecture):
