@@ -11,11 +11,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
     import numpy as np
-<<<<<<< HEAD
-=======
 
 # NumPy is imported where rows are written: a command that only shows its help needs none.
->>>>>>> h-a
 
 
 def read_json(path: Path) -> Any:
@@ -105,11 +102,7 @@ class RowsFile:
         assert self._start in (0, self._file.tell())
 
     def _header(self) -> None:
-<<<<<<< HEAD
-        import numpy as np  # not at the top: --help has no use for it
-=======
         import numpy as np
->>>>>>> h-a
 
         descr = np.lib.format.dtype_to_descr(np.dtype(self._dtype))
         described = {"descr": descr, "fortran_order": False, "shape": (self._count, *self.shape)}
