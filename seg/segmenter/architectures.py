@@ -1,8 +1,6 @@
 """The networks that a segmenter can be: declared parameters, which enter the segmenter's key."""
 
 import dataclasses
-import inspect
-from typing import Any
 
 from torch import nn
 
@@ -78,15 +76,6 @@ def _member(stage: "TorchvisionNetwork", weights: str) -> str:
         return weights
 
 
-def _member(net: Any, name: str) -> str:
-    """The member of the enum of the backbone's weights that a name stands for; a wrong one is refused by make()."""
-    from torchvision.models import get_model_builder
-
-    default = inspect.signature(get_model_builder(net.name)).parameters["weights_backbone"].default
-    members = type(default).__members__
-    return str(members[name].name) if name in members else name
-
-
 class TorchvisionNetwork(Architecture):
     """A segmentation model of torchvision's with one output.
 
@@ -105,12 +94,12 @@ class TorchvisionNetwork(Architecture):
 
         names = list_models(module=segmentation)
         if self.name not in names:
-            raise SegError(f"segmenter.network.name={self.name}: must be one of {', '.join(names)}")
+            raise SegError(f"segmenter.net.name={self.name}: must be one of {', '.join(names)}")
         try:
             model = get_model(self.name, weights=None, weights_backbone=self.weights_backbone, num_classes=1)
         except (OSError, ValueError, KeyError) as error:
             raise SegError(
-                f"segmenter.network.weights_backbone={self.weights_backbone}: cannot be had for {self.name} "
+                f"segmenter.net.weights_backbone={self.weights_backbone}: cannot be had for {self.name} "
                 f"({error}); offline, use weights_backbone=null"
             ) from error
         return MainOutput(model)
