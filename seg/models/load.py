@@ -113,7 +113,7 @@ def load_model(path: str | Path, device: str = "auto", input_size: int | None = 
 
 
 def _network(file: Path, info: Mapping[str, Any], state: Mapping[str, torch.Tensor]) -> nn.Module:
-    """A network with random weights of the architecture that the JSON names or the weights show."""
+    """A network with random weights of the architecture that is written of them or that the weights show."""
     described: Any = info.get("architecture")
     role = info.get("role")
     if described is None:
@@ -128,17 +128,17 @@ def _network(file: Path, info: Mapping[str, Any], state: Mapping[str, torch.Tens
     try:
         net = cls(**params)
     except (SegError, TypeError) as error:
-        raise SegError(f"{file.with_suffix('.json')}: architecture: {error}") from error
+        raise SegError(f"model={file}: architecture: {error}") from error
     return net.make()
 
 
 def _network_class(target: str, file: Path) -> type[Architecture]:
-    """A JSON from elsewhere may name a network and nothing else, for what it names is called."""
+    """What comes from elsewhere may name a network and nothing else, for what it names is called."""
     place, _, name = target.rpartition(".")
     try:
         cls = getattr(importlib.import_module(place), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise SegError(f"model={file}: its network {target} is not to be had here ({error})") from error
     if not (isinstance(cls, type) and issubclass(cls, Architecture)):
-        raise SegError(f"{file.with_suffix('.json')}: architecture._target_={target}: not a segmentation network")
+        raise SegError(f"model={file}: architecture._target_={target}: not a segmentation network")
     return cls

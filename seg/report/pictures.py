@@ -19,7 +19,6 @@ from seg.files import atomic_path
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.patches import Rectangle
 
 RGB = tuple[int, int, int]
 
@@ -223,20 +222,16 @@ def curves(path: Path, history: Mapping[str, pd.DataFrame]) -> Path:
 
 
 def _draw_cell(axes: "Axes", photo: NDArray | None, array: NDArray | None, key: str) -> None:
+    from matplotlib.patches import Rectangle
+
     axes.set_axis_off()
     if array is None:
-        axes.add_patch(_box("#f2f2f2"))
+        axes.add_patch(Rectangle((0, 0), 1, 1, facecolor="#f2f2f2", edgecolor="#cccccc"))
         axes.text(0.5, 0.5, "none", ha="center", va="center", fontsize=11, color="#888888")
         return
     if photo is None:
         raise ValueError(f"the row of a panel that shows {key} lacks its photo")
     axes.imshow(picture(photo, array, key), interpolation="antialiased")
-
-
-def _box(colour: str) -> "Rectangle":
-    from matplotlib.patches import Rectangle
-
-    return Rectangle((0, 0), 1, 1, facecolor=colour, edgecolor="#cccccc")
 
 
 def _legend(figure: "Figure", width: int, height: int) -> None:

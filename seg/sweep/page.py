@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from seg.config.process import command
+from seg.config.process import command, without_folders
 from seg.config.spans import collapse
 from seg.report.page import embedded, write_page
 from seg.report.run_page import NAME
@@ -47,7 +47,7 @@ def write_sweep_report(
         "swept": list(swept),
         "rows": [_row(folder, row, swept, row is best) for row in shown],
         "total": len(rows),
-        "lines": list(lines),
+        "lines": [without_folders(line) for line in lines],
         "command": _command(folder),
         "picture": embedded(picture),
         "drawn": picture.name if picture is not None else None,

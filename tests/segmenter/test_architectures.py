@@ -47,7 +47,7 @@ def test_the_encoder_starts_from_the_file(tmp_path: Path, new_store: Store) -> N
 def test_refusals_before_any_work(new_store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(SegError, match=r"weights=none\.pth: no such file"):
         BackboneUNet(weights="none.pth").make()
-    with pytest.raises(SegError, match=r"segmenter.network.name=resnet18: must be one of .*fcn_resnet50"):
+    with pytest.raises(SegError, match=r"segmenter.net.name=resnet18: must be one of .*fcn_resnet50"):
         TorchvisionNetwork(name="resnet18").make()
     with pytest.raises(SegError, match="weights_backbone=NONE: cannot be had for deeplabv3"):
         TorchvisionNetwork(weights_backbone="NONE").make()
