@@ -21,7 +21,7 @@ from seg.files import writable
 from seg.masks import MaskSet, Threshold
 from seg.models.mask_files import check_format
 from seg.models.onnx import check_onnx
-from seg.nets.given import beside
+from seg.nets.given import description
 from seg.store import Parameters, Runtime, Stage, Store, param
 from seg.train import Given, NetworkStage, Training
 
@@ -167,7 +167,7 @@ class Experiment:
                 continue
             lines.append(f"checkpoints.{role}={path}: given, not trained")
             size = getattr(stage.design, "input_size", None) or self.pool.data.size
-            was = beside(stage.path).get("input_size", size)
+            was = description(stage.path).get("input_size", size)
             if role == "segmenter" and was != size:
                 lines[-1] += f"; at {was} pixels, and here it sees {size}: segmenter.input_size={was} is as it was"
         return lines
@@ -200,11 +200,7 @@ class Experiment:
     def heading(self) -> str:
         """The first line of every run: which data it is, and where they lie."""
         root = getattr(self.source, "root", None)
-        return f"data: {self.data_title()}" + (f" ({root})" if root else "") + self.source.detail(self.store)
-
-    def data_title(self) -> str:
-        """Which data it is, wherever they lie."""
-        return self.source.title
+        return f"data: {self.source.title}" + (f" ({root})" if root else "") + self.source.detail(self.store)
 
     # -- the work --------------------------------------------------------------------------------------
 

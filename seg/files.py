@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 if TYPE_CHECKING:
     import numpy as np
 
+# NumPy is imported where rows are written: a command that only shows its help needs none.
+
 
 def read_json(path: Path) -> Any:
     """The content of a JSON file, or None when there is no such file."""
@@ -100,7 +102,7 @@ class RowsFile:
         assert self._start in (0, self._file.tell())
 
     def _header(self) -> None:
-        import numpy as np  # not at the top: --help has no use for it
+        import numpy as np
 
         descr = np.lib.format.dtype_to_descr(np.dtype(self._dtype))
         described = {"descr": descr, "fortran_order": False, "shape": (self._count, *self.shape)}

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+import scipy.ndimage
+import skimage.morphology
 
 from seg.data.prepared import Pool, PreparedData
 from seg.errors import SegError
-from seg.masks import MaskSet, Seeds, clean, threshold_scores
+from seg.masks import MaskSet, Threshold, clean, disk, threshold_scores
 from seg.store import Store
 from seg.supervision.bbox import BoxScores
 from seg.supervision.scores import StoredScores
@@ -41,6 +43,9 @@ def test_largest_component() -> None:
     mask = picture("##..#", "##..#", "..#..", "?...#")  # corners do not connect
     clean(mask, "largest_component")
     assert mask.tolist() == picture("##...", "##...", ".....", "?....").tolist()
+    later = picture("#....", "..##.", "..##.", "....#")
+    clean(later, "largest_component")
+    assert later.tolist() == picture(".....", "..##.", "..##.", ".....").tolist()
     empty = picture("...", "?..")
     clean(empty, "largest_component")
     assert empty.tolist() == picture("...", "?..").tolist()
@@ -48,12 +53,43 @@ def test_largest_component() -> None:
 
 def test_closing() -> None:
     mask = picture("##.##", "##.##", "##.##", "##.##", "##?##")
-    clean(mask, "closing", 1)
+    clean(mask, "closing", (1, 1))
     assert mask.tolist() == picture("#####", "#####", "#####", "#####", "##?##").tolist()
     alone = picture("#....", ".....", ".....", ".....", "....#")  # nothing is eroded at the rim
     before = alone.tolist()
-    clean(alone, "closing", 1)
+    clean(alone, "closing", (1, 1))
     assert alone.tolist() == before
+
+
+@pytest.mark.parametrize("radius", [1, 2, 3, 7])
+def test_the_disk_is_skimages_and_an_ellipse_where_the_axes_differ(radius: int) -> None:
+    np.testing.assert_array_equal(disk(radius, radius), skimage.morphology.disk(radius))
+    ellipse = disk(radius, 3 * radius)
+    assert ellipse.shape == (2 * radius + 1, 6 * radius + 1)
+    np.testing.assert_array_equal(ellipse[radius], True)  # both half axes are reached
+    np.testing.assert_array_equal(ellipse[:, 3 * radius], True)
+    assert not ellipse[0, 0] and ellipse.sum() == pytest.approx(3 * np.pi * radius**2, rel=0.35)
+
+
+def test_the_closings_radius_is_in_working_pixels_at_every_size(data: PreparedData) -> None:
+    """Two bars with a gap of 4 of 64 pixels: closed by a radius of 2, and not by one of 1, at whatever size."""
+    across = np.zeros((1, 64, 64), np.float16)
+    across[0, :, :30] = across[0, :, 34:] = 1
+    down = across.transpose(0, 2, 1).copy()
+    for values in (across, down):
+        for size in (None, (64, 64), (128, 128), (64, 256), (192, 96)):
+            for radius, closed in ((1, 0), (2, 1)):
+                mask = masks_of(data, values, clean_up=("closing",), radius=radius).at(np.asarray([0]), size)[0]
+                assert mask[len(mask) // 2, mask.shape[1] // 2] == closed, (size, radius)
+
+
+def test_closing_at_working_size_is_that_of_skimages_disk(data: PreparedData) -> None:
+    values = (np.random.default_rng(0).random((2, 64, 64)) > 0.8).astype(np.float16)
+    made = masks_of(data, values, clean_up=("closing",), radius=3).at(np.arange(2))
+    for mask, value in zip(made, values, strict=True):
+        padded = np.pad(value == 1, 3, mode="symmetric")
+        closed = scipy.ndimage.binary_closing(padded, skimage.morphology.disk(3))[3:-3, 3:-3]
+        np.testing.assert_array_equal(mask, closed)
 
 
 def test_an_unknown_operation_is_refused() -> None:
@@ -72,8 +108,7 @@ def test_a_set_of_masks(data: PreparedData) -> None:
     made = masks.at(np.asarray([2, 0]), (20, 30))
     assert made.shape == (2, 20, 30) and made.dtype == np.uint8
     np.testing.assert_array_equal(made, masks.scores.at(np.asarray([2, 0]), (20, 30)) >= 0.5)
-    assert len(masks) == 3 and masks.data is data and masks.is_pure_threshold
-    assert not masks_of(data, values, low=0.4).is_pure_threshold
+    assert len(masks) == 3 and masks.data is data
 
 
 def test_operations_run_in_order(data: PreparedData) -> None:
@@ -89,28 +124,31 @@ def test_operations_run_in_order(data: PreparedData) -> None:
 
 def test_the_stage(store: Store, pool: Pool) -> None:
     scores = BoxScores(pool=pool, resolution=16)
-    masks = store.get(Seeds(scores=scores, threshold=0.9, band=0.2))
+    masks = store.get(Threshold(scores=scores, threshold=0.9, band=0.2))
     assert (masks.low, masks.high) == (pytest.approx(0.7), 1.0)  # the band ends with the range
-    confident = store.get(Seeds(scores=scores, background_below=0.2, foreground_from=0.7))
+    assert masks.scores is store.get(scores) and (masks.clean_up, masks.radius) == ((), 3)
+    cleaned = store.get(Threshold(scores=scores, threshold=0.9, clean_up=["closing", "fill_holes"], radius=5))
+    assert (cleaned.clean_up, cleaned.radius) == (("closing", "fill_holes"), 5)
+    confident = store.get(Threshold(scores=scores, background_below=0.2, foreground_from=0.7))
     assert (confident.low, confident.high) == (0.2, 0.7)
-    assert Seeds(scores=scores, threshold=1).key == Seeds(scores=scores, threshold=1.0).key
-    assert Seeds(scores=scores, threshold=0.3).key != Seeds(scores=scores, threshold=0.4).key
+    assert Threshold(scores=scores, threshold=1).key == Threshold(scores=scores, threshold=1.0).key
+    assert Threshold(scores=scores, threshold=0.3).key != Threshold(scores=scores, threshold=0.4).key
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"threshold": 1.5}, r"Seeds.threshold=1.5: must lie in \[0, 1\]"),
+        ({"threshold": 1.5}, r"Threshold\.threshold=1.5: must lie in \[0, 1\]"),
         ({"threshold": -0.1}, r"\[0, 1\]"),
         ({"threshold": 0.5, "clean_up": ["opening"]}, "must be one of fill_holes, largest_component, closing"),
         ({"threshold": 0.5, "clean_up": "closing"}, "must be a list"),
         ({"threshold": 0.5, "radius": 0}, "radius=0"),
-        ({}, "give threshold"),
+        ({}, "^Threshold: give threshold"),
         ({"background_below": 0.2}, "or both background_below and foreground_from"),
         ({"threshold": 0.5, "background_below": 0.2, "foreground_from": 0.7}, "give threshold"),
-        ({"background_below": 0.7, "foreground_from": 0.2}, "background_below=0.7: must not lie above"),
+        ({"background_below": 0.7, "foreground_from": 0.2}, r"^Threshold\.background_below=0\.7: must not lie above"),
     ],
 )
 def test_refusals(pool: Pool, wrong: dict, message: str) -> None:
     with pytest.raises(SegError, match=message):
-        Seeds(scores=BoxScores(pool=pool), **wrong)
+        Threshold(scores=BoxScores(pool=pool), **wrong)

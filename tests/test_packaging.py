@@ -40,8 +40,8 @@ def test_the_wheel_carries_the_code_and_the_configuration(wheel):
     assert "seg/conf/config.yaml" in config <= names
     assert {str(path.relative_to(ROOT)) for path in (ROOT / "seg").rglob("*.py")} <= names
     assert "seg/py.typed" in names
-    templates = {str(path.relative_to(ROOT)) for path in (ROOT / "seg/html/templates").iterdir()}
-    assert "seg/html/templates/run.html" in templates <= names
+    templates = {str(path.relative_to(ROOT)) for path in (ROOT / "seg/report/templates").iterdir()}
+    assert "seg/report/templates/run.html" in templates <= names
     assert "hydra_plugins/weakseg/sweeper.py" in names
     dist_info = f"weakseg-{wheel.name.split('-')[1]}.dist-info"
     assert {name.split("/")[0] for name in names} == {"seg", "hydra_plugins", dist_info}
@@ -68,6 +68,13 @@ def test_the_wheel_runs_outside_a_checkout(wheel, tmp_path):
     assert re.search(r"^threshold: ", shown.stdout, re.MULTILINE)
 
 
+def test_the_picture_of_the_layers_is_the_contract():
+    lines = (ROOT / "CONTRIBUTING.md").read_text().splitlines()
+    drawn = [line[4:58] for line in lines if line.startswith("    ")]  # what is behind explains
+    tool = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    assert " ".join(drawn).split() == " ".join(tool["contracts"][0]["layers"]).split()
+
+
 def test_every_requirement_is_pinned_within_its_range():
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines), "a name and an exact version only"
@@ -77,7 +84,9 @@ def test_every_requirement_is_pinned_within_its_range():
         *PROJECT["dependencies"],
         *(x for extra in PROJECT["optional-dependencies"].values() for x in extra),
     ]
-    for requirement in map(Requirement, wanted):
+    own = [x for x in map(Requirement, wanted) if x.name == PROJECT["name"]]  # extras that take in others
+    assert {extra for requirement in own for extra in requirement.extras} <= PROJECT["optional-dependencies"].keys()
+    for requirement in (x for x in map(Requirement, wanted) if x not in own):
         assert Version(pins[requirement.name.lower()]) in requirement.specifier, requirement
 
 
@@ -86,12 +95,33 @@ def test_scripts_are_executable(name):
     assert (ROOT / name).stat().st_mode & stat.S_IXUSR
 
 
+def test_the_checks_run_where_chromium_cannot_be_installed(tmp_path):
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for tool in ("bash", "env", "dirname", "grep", "timeout"):
+        (tools / tool).symlink_to(shutil.which(tool))
+    for name, does in {
+        "tools/apt-get": f"echo apt >>{tmp_path}/calls; exit 1",
+        "scripts/test": 'echo "$1"; exit 3',
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"#!/bin/bash\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci/run", tmp_path / ".ci/run")
+    done = call(tmp_path / ".ci/run", "two words", env={"PATH": str(tools)}, cwd="/")
+    assert (done.returncode, done.stdout) == (3, "two words\n"), done.stderr
+    may = os.geteuid() == 0 and "ID=debian\n" in Path("/etc/os-release").read_text()
+    assert (tmp_path / "calls").exists() == may == ("could not be installed" in done.stderr)
+
+
 # A Python that makes a virtual environment out of itself and writes down what pip is asked to do.
 FAKE_PYTHON = """#!/bin/bash
 case "$1 $2" in
     "-m venv") mkdir -p "$4/bin" && cp "$0" "$4/bin/python"; echo venv >>"$CALLS" ;;
     "-m pip") echo "$@" >>"$CALLS"; [[ -z "${PIP_FAILS:-}" ]] ;;
     "-m seg.run") shift 2; echo "run from $PWD: $*" ;;
+    "-m benchmark") shift 2; echo "bench from $PWD with $PYTHONPATH: $*" ;;
     *) exec REAL "$@" ;;
 esac
 """
@@ -117,8 +147,8 @@ def setup(root, what="run", *arguments, **extra):
     calls.write_text("")
     path = f"{root.parent / 'fake'}:/usr/bin:/bin"
     env = {"PATH": path, "CALLS": str(calls), "HOME": str(root.parent), **extra}
-    if what == "run":
-        done = call(root / "scripts" / "run", *arguments, env=env, cwd=root.parent)
+    if arguments or what == "run":
+        done = call(root / "scripts" / what, *arguments, env=env, cwd=root.parent)
     else:
         done = call("bash", "-euc", f'source "$0" && setup {what}', root / "scripts" / "_setup.sh", env=env, cwd="/")
     return done, calls.read_text().splitlines()
@@ -148,6 +178,8 @@ def test_the_bench_needs_more_than_a_run_and_other_than_the_tests(checkout):
     assert setup(checkout, "bench")[1] == setup(checkout, "test")[1] == setup(checkout)[1] == []
     (checkout / ".venv" / ".installed-test").unlink()
     assert setup(checkout)[1] == []
+    done, _ = setup(checkout, "bench", "--only", "walk", PYTHONPATH="/mine")
+    assert done.stdout == f"bench from {checkout.parent} with {checkout}/scripts:/mine: --only walk\n"
 
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt"])

@@ -1,4 +1,4 @@
-"""A training that tests/train/test_loop.py starts in two processes: ``torchrun tests/together.py FOLDER``."""
+"""A training that train/test_loop.py starts in two processes: ``torchrun tests/together.py FOLDER``."""
 
 import sys
 from pathlib import Path

@@ -161,10 +161,10 @@ class Lab:
         return folder
 
     def environment(self) -> dict[str, str]:
-        """For Python in a process of its own: this very ``seg``, wherever it is started."""
+        """For Python in a process of its own: this very bench and ``seg``, wherever it is started."""
         import seg
 
-        paths = [str(Path(seg.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
+        paths = [str(Path(__file__).parents[1]), str(Path(seg.__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
         return {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in paths if p)}
 
     def call(self, *arguments: str) -> str:

@@ -89,7 +89,7 @@ class Affinity(Training):
     seeds: Threshold
     backbone: str = param(default="resnet18")
     weights: str | None = param(default=None, content=weights_of("backbone"))
-    classifier: NetworkStage | None = param(default=None)
+    classifier: NetworkStage | None = param(default=None, key=False)  # it is upstream, where it is used
     strides: tuple[int, ...] = param(default=(4, 8, 16))
     channels: int = param(default=32, low=1)
     radius: float = param(default=5.0, above=1)
@@ -175,7 +175,7 @@ class FrozenAffinity(Stage):
 
     backbone: str = param(default="resnet18")
     weights: str | None = param(default=None, content=weights_of("backbone"))
-    classifier: NetworkStage | None = param(default=None)
+    classifier: NetworkStage | None = param(default=None, key=False)  # it is upstream, where it is used
     strides: tuple[int, ...] = param(default=(8, 16))
     radius: float = param(default=5.0, above=1)
 

@@ -1,5 +1,6 @@
 """What a run draws: a panel of images by step, the curves of its trainings."""
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,10 +15,7 @@ from seg.train import Training
 
 def shared_rows(products: Mapping[str, MaskSet]) -> np.ndarray:
     """``int64 (n,)``: the rows of the images that every product has a mask of."""
-    first, *others = products.values()
-    shared = first.rows
-    for masks in others:
-        shared = np.intersect1d(shared, masks.rows)
+    shared: np.ndarray = functools.reduce(np.intersect1d, (masks.rows for masks in products.values()))
     return shared
 
 

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from seg.config.aside import is_aside
 from seg.config.process import choices, command, given_overrides, sweep_folder
 from seg.config.tree import make_objects
-from seg.errors import SegError
+from seg.errors import SegError, first_line
 from seg.evaluation.table import headline
 from seg.experiment import Experiment
 from seg.files import read_json, write_json
@@ -80,7 +80,7 @@ class Tracking:
             rows = stage.history(self._store).to_dict("records")
         except Exception as error:
             self._alive.clear()
-            log.warning("trackers: %s cannot be read (%s); the run goes on without them", what, _line(error))
+            log.warning("trackers: %s cannot be read (%s); the run goes on without them", what, first_line(error))
             return
         told = self._told.setdefault(what, set())
         new = {int(row.pop("epoch")): _finite(row) for row in rows if int(row["epoch"]) not in told}
@@ -117,7 +117,8 @@ class Tracking:
                 act(name, tracker)
             except Exception as error:
                 del self._alive[name]
-                log.warning("tracker %s: %s; the run goes on without it", name, _line(error))
+                kind = type(error).__name__
+                log.warning("tracker %s: %s: %s; the run goes on without it", name, kind, first_line(error))
 
     def _save(self) -> None:
         with suppress(OSError):  # a full disk ends the run by itself, if it is the store's too
@@ -217,10 +218,6 @@ def revision() -> str | None:
 
 def _finite(values: Mapping[Any, Any]) -> dict[str, float]:
     return {str(k): float(v) for k, v in values.items() if isinstance(v, int | float) and math.isfinite(v)}
-
-
-def _line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
 def read_notes(folder: Path) -> dict[str, Notes]:

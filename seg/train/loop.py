@@ -51,7 +51,8 @@ class Loop:
     its statistics are those of the whole batch too.
 
     Args:
-        stage: the :class:`seg.train.Training`, which calls this. folder: where its product grows. store: of what it needs.
+        stage: the :class:`seg.train.Training`, which calls this. folder: where its product grows.
+        store: of what it needs.
 
     Raises:
         SegError: no image to train on, or too few for the processes.
@@ -83,7 +84,8 @@ class Loop:
         self.wrapped, self.optimizer = self.fabric.setup(self.model, adam)
         if state:
             self.optimizer.load_state_dict(state["optimizer"])
-            self.fabric.strategy.precision.load_state_dict(state.get("precision", {}))
+            if "precision" in state:
+                self.fabric.strategy.precision.load_state_dict(state["precision"])
 
     def run(self) -> None:
         """Train the epochs that are missing."""

@@ -122,6 +122,12 @@ def test_the_two_means_weigh_differently():
     assert found.miou == (4 / 7 + 1 / 4) / 2
 
 
+def test_an_image_with_one_pixel_of_truth_is_an_image():
+    found = metrics_of(u8([0, 1]), u8([255, 1]))
+    assert (found.images, found.pixels, found.miou) == (1, 1, 1.0)
+
+
+@pytest.mark.filterwarnings("error")
 def test_images_without_truth_or_decision():
     truth = np.stack([u8([0, 1]), u8([255, 255]), u8([0, 1])])
     pred = np.stack([u8([0, 1]), u8([0, 1]), u8([255, 255])])
@@ -130,10 +136,19 @@ def test_images_without_truth_or_decision():
     assert (found.coverage, found.per_image_miou, found.pixels) == (0.5, 1.0, 2)
 
 
+@pytest.mark.filterwarnings("error")
 def test_nothing_added_is_nan_and_zero():
     for found in (Confusion().compute(), ScoreHistogram().metrics(0.5)):
         assert (found.images, found.pixels) == (0, 0)
         assert all(math.isnan(v) for k, v in found.as_dict().items() if k not in ("images", "pixels"))
+    assert Confusion().per_image_iou.shape == (0, 2)
+    assert Confusion().matrix.dtype == np.int64
+    assert not Confusion().matrix.any()
+    again = ScoreHistogram.from_arrays(ScoreHistogram().to_arrays())
+    assert (again.metrics(0.5).images, again.to_arrays()["counts"].shape) == (0, (0, 3, 1002))
+    pixels = ScoreHistogram()
+    pixels.add(np.zeros((1, 0, 3), np.float32), np.zeros((1, 0, 3), np.uint8))
+    assert (pixels.metrics(0.5).images, pixels.metrics(0.5).pixels) == (0, 0)
 
 
 def test_batches_added_one_by_one_are_the_whole():
@@ -240,14 +255,18 @@ def test_histogram_survives_saving(tmp_path):
     assert same(again.metrics(0.4, "foreground"), histogram.metrics(0.4, "foreground"))
     again.add(scores, truth)
     assert again.metrics(0.4).images == 6
-    for broken in ({}, {"counts": np.zeros((3, 3, 5), np.int32)}, {"counts": np.zeros((3, 3, 1002))}):
-        with pytest.raises(SegError, match="evaluate again"):
+    for broken, found in (
+        ({}, "nothing"),
+        ({"counts": np.zeros((3, 3, 5), np.int32)}, r"int32 \(3, 3, 5\)"),
+        ({"counts": np.zeros((3, 3, 1002))}, r"float64 \(3, 3, 1002\)"),
+    ):
+        with pytest.raises(SegError, match=f"evaluate again.* not {found}$"):
             ScoreHistogram.from_arrays(broken)
 
 
 @pytest.mark.parametrize("threshold", [0.0005, 0.12345, -0.1, 1.001, 1.5, math.nan, math.inf])
 def test_thresholds_between_the_edges_are_refused(threshold):
-    with pytest.raises(ValueError, match="no multiple of"):
+    with pytest.raises(ValueError, match=r"no multiple of 0\.001 in"):
         ScoreHistogram().metrics(threshold)
 
 
@@ -263,6 +282,23 @@ def test_a_threshold_off_by_floating_point_noise_is_the_same_threshold():
 def test_scores_out_of_range_are_refused(bad, other):
     with pytest.raises(SegError, match="lie in"):
         ScoreHistogram().add(np.array([[other, bad]], np.float32), u8([0, 1]))
+
+
+def test_a_refusal_says_where_the_scores_lie():
+    with pytest.raises(SegError, match=r"run from -0\.1 to 0\.5"):
+        ScoreHistogram().add(np.array([[0.5, -0.1]], np.float32), u8([0, 1]))
+
+
+def test_a_refusal_names_what_does_not_fit():
+    image, other = np.zeros((2, 2), np.float32), np.zeros((2, 3), np.uint8)
+    with pytest.raises(ValueError, match=r"^scores \(1, 2, 2\) and truth \(1, 2, 3\) differ"):
+        ScoreHistogram().add(image, other)
+    with pytest.raises(ValueError, match=r"^prediction .* and truth .* differ"):
+        Confusion().add(image.astype(np.uint8), other)
+    with pytest.raises(ValueError, match=r"^scores has to be float32"):
+        ScoreHistogram().add(other, other)
+    with pytest.raises(ValueError, match=r"^truth has to be uint8"):
+        ScoreHistogram().add(image, image)
 
 
 def test_scores_of_another_precision_are_refused():

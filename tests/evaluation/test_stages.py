@@ -11,7 +11,7 @@ from seg.data.prepared import Pool, Prepared, PreparedData
 from seg.data.sources import OxfordPet
 from seg.evaluation.metrics import Border, Confusion
 from seg.evaluation.stages import Evaluated, Histogram, rows_with_truth
-from seg.masks import Seeds
+from seg.masks import Threshold
 from seg.store import Store
 from seg.supervision.cam import CAM
 from seg.supervision.classifier import Classifier
@@ -43,7 +43,7 @@ def scores(pool: Pool) -> RandomScores:
 def test_the_histograms_way_is_the_direct_way(
     store: Store, scores: RandomScores, border: Border, threshold: float
 ) -> None:
-    masks = Seeds(scores=scores, threshold=threshold)
+    masks = Threshold(scores=scores, threshold=threshold)
     metrics = store.get(Evaluated(masks=masks, split="trainval", border=border))
     direct = Confusion()
     made = store.get(masks)
@@ -56,22 +56,56 @@ def test_the_histograms_way_is_the_direct_way(
 def test_thresholds_share_one_histogram_and_others_go_the_direct_way(
     store: Store, scores: RandomScores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store.get(Evaluated(masks=Seeds(scores=scores, threshold=0.2), split="test"))
+    store.get(Evaluated(masks=Threshold(scores=scores, threshold=0.2), split="test"))
 
     def build(*_: object) -> None:
         raise AssertionError("built again")
 
     monkeypatch.setattr(Histogram, "build", build)
-    coarse = store.get(Evaluated(masks=Seeds(scores=scores, threshold=0.4), split="test"))
+    coarse = store.get(Evaluated(masks=Threshold(scores=scores, threshold=0.4), split="test"))
     # A threshold between two steps of the histogram, and a band, cannot come from it.
-    fine = store.get(Evaluated(masks=Seeds(scores=scores, threshold=0.40004), split="test"))
-    band = store.get(Evaluated(masks=Seeds(scores=scores, threshold=0.4, band=0.1), split="test"))
+    fine = store.get(Evaluated(masks=Threshold(scores=scores, threshold=0.40004), split="test"))
+    band = store.get(Evaluated(masks=Threshold(scores=scores, threshold=0.4, band=0.1), split="test"))
     assert fine.miou == pytest.approx(coarse.miou, abs=1e-3)
     assert band.coverage < 1 == coarse.coverage
 
 
+def test_what_the_figures_are_counted_from_is_upstream(scores: RandomScores) -> None:
+    one = Evaluated(masks=Threshold(scores=scores, threshold=0.3), split="test")
+    assert one.upstream() == {"masks": one.masks, "histogram": one.histogram}
+    assert one.histogram is not None and one.histogram.key == Histogram(scores=scores, split="test").key
+    assert one.histogram.id in {stage.id for stage in one.walk()}
+    # Of a new version of the histogram, new figures.
+    before, Histogram.version = one.key, 2
+    try:
+        assert Evaluated(masks=one.masks, split="test").key != before
+    finally:
+        Histogram.version = 1
+    assert Evaluated(masks=one.masks, split="test").key == before
+
+
+@pytest.mark.parametrize(
+    ("masks", "measured"),
+    [
+        ({"threshold": 0.40004}, {}),  # between two of the histogram's steps
+        ({"threshold": 0.4, "band": 0.1}, {}),
+        ({"background_below": 0.2, "foreground_from": 0.4}, {}),
+        ({"threshold": 0.4, "clean_up": ["fill_holes"]}, {}),
+        ({"threshold": 0.4}, {"resolution": "original"}),
+    ],
+    ids=["off the grid", "band", "two bounds", "clean_up", "original size"],
+)
+def test_what_no_histogram_tells_is_counted_from_the_masks(
+    store: Store, scores: RandomScores, masks: dict[str, Any], measured: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Histogram, "load", lambda *_: pytest.fail("a histogram was read"))
+    stage = Evaluated(masks=Threshold(scores=scores, **masks), split="test", **measured)
+    assert stage.histogram is None and stage.upstream() == {"masks": stage.masks}
+    assert store.get(stage).images > 0
+
+
 def test_original_resolution(store: Store, data: PreparedData, scores: RandomScores) -> None:
-    masks = Seeds(scores=scores, threshold=0.5)
+    masks = Threshold(scores=scores, threshold=0.5)
     metrics = store.get(Evaluated(masks=masks, split="test", resolution="original"))
     direct = Confusion()
     made = store.get(masks)
@@ -86,7 +120,7 @@ def test_original_resolution(store: Store, data: PreparedData, scores: RandomSco
 
 
 def test_the_truth_against_itself_is_perfect(store: Store, pool: Pool) -> None:
-    masks = Seeds(scores=TruthScores(pool=pool), threshold=0.5)
+    masks = Threshold(scores=TruthScores(pool=pool), threshold=0.5)
     metrics = store.get(Evaluated(masks=masks, split="trainval"))
     assert metrics.miou == metrics.pixel_accuracy == 1
     # Nothing of test is in it, and that is no error.
@@ -101,14 +135,14 @@ def test_images_without_truth_are_left_out(new_store: Store, official: Callable[
     names = [[data.ids[r] for r in rows_with_truth(scores, s)] for s in ("trainval", "test")]  # type: ignore[arg-type]
     assert sorted(names[0]) == ["Abyssinian_1", "Abyssinian_2", "Abyssinian_3", "beagle_2", "beagle_3"]
     assert names[1] == ["beagle_4"]
-    masks = Seeds(scores=RandomScores(pool=pool), threshold=0.5)
+    masks = Threshold(scores=RandomScores(pool=pool), threshold=0.5)
     for resolution in ("working", "original"):
         found = new_store.get(Evaluated(masks=masks, split="test", resolution=resolution))  # type: ignore[arg-type]
         assert found.images == 1
 
 
 def test_what_enters_the_key(pool: Pool, classifier: Classifier) -> None:
-    masks = Seeds(scores=CAM(pool=pool, classifier=classifier), threshold=0.5)
+    masks = Threshold(scores=CAM(pool=pool, classifier=classifier), threshold=0.5)
     keys = {
         Evaluated(masks=masks, split=split, **changed).key  # type: ignore[arg-type]
         for split in ("trainval", "test")

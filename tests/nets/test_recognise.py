@@ -1,7 +1,5 @@
 """Which network a state dict fits, from its names and shapes."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -9,7 +7,6 @@ from seg.nets.affinity_net import AffinityNet
 from seg.nets.backbones import make_classifier
 from seg.nets.recognise import recognise
 from seg.segmenter.architectures import BackboneUNet, PlainUNet, TorchvisionNetwork
-from seg.store import Store
 
 
 @pytest.mark.parametrize(
@@ -44,13 +41,13 @@ def test_classifiers(name: str, stages: int, config: tuple[str, ...]) -> None:
 def test_segmenters_can_be_made_again(net: PlainUNet, config: tuple[str, ...]) -> None:
     from seg.segmenter import architectures as networks
 
-    state = net.load(Path(), Store(Path())).state_dict()
+    state = net.make().state_dict()
     found = recognise(state)
     assert found is not None
     assert (found.role, found.classes, found.config) == ("segmenter", None, config)
     params = dict(found.network)
     made = getattr(networks, params.pop("_target_").rpartition(".")[2])(**params)
-    assert made.load(Path(), Store(Path())).load_state_dict(state)
+    assert made.make().load_state_dict(state)
 
 
 @pytest.mark.parametrize("strides", [(4, 8), (8, 16), (1,)])

@@ -58,6 +58,13 @@ def test_polynomial_is_the_power(steps: int) -> None:
     assert sum(coefficients) == pytest.approx(1, abs=1e-12)
 
 
+@pytest.mark.parametrize("steps", [0, 1, 7, 256])
+def test_polynomial_ends_with_its_last_coefficient(steps: int) -> None:
+    coefficients = chebyshev_coefficients(steps)
+    assert coefficients == chebyshev_coefficients(steps, eps=1e-5)
+    assert coefficients[-1] > 0
+
+
 def test_polynomial_is_as_short_as_promised() -> None:
     for steps in (256, 1024, 4096):
         assert len(chebyshev_coefficients(steps, 1e-5)) - 1 <= (2 * steps * np.log(2 / 1e-5)) ** 0.5
@@ -140,9 +147,31 @@ def test_inputs_stay_untouched() -> None:
     assert torch.equal(scores, before[1])
 
 
+def test_defaults_are_the_papers() -> None:
+    affinity, scores = random_case(8, 8)
+    walked = random_walk(affinity, scores, offsets=OFFSETS, beta=8, steps=256, eps=1e-5)
+    assert torch.equal(random_walk(affinity, scores, offsets=OFFSETS), walked)
+
+
+def test_eps_is_what_the_polynomial_may_be_wrong_by() -> None:
+    affinity, scores = random_case(12, 12)
+    error = random_walk(affinity, scores, offsets=OFFSETS, eps=0.1) - dense_walk(affinity, scores, 8, 256)
+    assert 1e-3 < error.abs().max() <= 0.2
+
+
+def test_no_step_is_no_change() -> None:
+    affinity, scores = random_case(8, 8)
+    assert torch.allclose(random_walk(affinity, scores, offsets=OFFSETS, steps=0), scores, atol=1e-6)
+
+
+@pytest.mark.parametrize("values", [{"beta": 0}, {"steps": -1}, {"eps": 0}, {"eps": 1}])
+def test_values_that_do_not_fit_are_refused(values: dict[str, float]) -> None:
+    affinity, scores = random_case(8, 8)
+    with pytest.raises(SegError, match="the walk needs beta > 0, steps >= 0 and 0 < eps < 1"):
+        random_walk(affinity, scores, offsets=OFFSETS, **values)
+
+
 def test_shapes_that_do_not_fit_are_refused() -> None:
     affinity, scores = random_case(8, 8)
     with pytest.raises(SegError, match="one grid"):
         random_walk(affinity, scores[..., :4], offsets=OFFSETS)
-    with pytest.raises(SegError, match="beta"):
-        random_walk(affinity, scores, offsets=OFFSETS, beta=0)

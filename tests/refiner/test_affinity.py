@@ -6,14 +6,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
 
+from seg.config import schema
+from seg.config.paths import CONF
+from seg.config.tree import make_objects
 from seg.data.prepared import Pool, PreparedData
 from seg.errors import SegError
-from seg.masks import Seeds
+from seg.masks import Threshold
 from seg.nets.augment import normalise
 from seg.nets.backbones import make_classifier
 from seg.nets.walk import random_walk
-from seg.refiner.affinity import Affinity, FrozenAffinity, Refined, Unrefined, to_grid
+from seg.refiner.affinity import Affinity, FrozenAffinity, to_grid
 from seg.refiner.walk import Walk
 from seg.store import Store
 from seg.supervision.cam import CAM
@@ -34,7 +38,7 @@ def cam(pool: Pool, full: Classifier) -> CAM:
 
 def make(cam: CAM, **changed: Any) -> Affinity:
     options = {"classifier": cam.classifier, "epochs": 1, "batch_size": 8, "channels": 8, "lr": 1e-3} | changed
-    return Affinity(seeds=Seeds(scores=cam, threshold=0.5, band=0.1), **options)
+    return Affinity(seeds=Threshold(scores=cam, threshold=0.5, band=0.1), **options)
 
 
 @pytest.fixture(scope="module")
@@ -46,20 +50,20 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_the_classifier_is_upstream_only_without_weights(pool: Pool, cam: CAM, file: str) -> None:
-    boxes = Seeds(scores=TruthScores(pool=pool), threshold=0.5)
+    boxes = Threshold(scores=TruthScores(pool=pool), threshold=0.5)
     one = Affinity(seeds=boxes, classifier=cam.classifier)
     assert one.upstream().keys() == {"seeds", "classifier"}
     two = Affinity(seeds=boxes, classifier=cam.classifier, weights=file)
-    assert two.classifier is None and two.upstream().keys() == {"seeds"}
+    assert two.upstream().keys() == {"seeds"}
     assert not any(isinstance(stage, Classifier) for stage in two.walk())
     assert two.key == Affinity(seeds=boxes, weights=file).key != one.key
 
 
-def test_refusals(cam: CAM) -> None:
+def test_refusals(cam: CAM, new_store: Store) -> None:
     with pytest.raises(SegError, match=r"AffinityNet needs weights= .* or a classifier"):
-        make(cam, classifier=None)
+        make(cam, classifier=None).check(new_store)
     with pytest.raises(SegError, match=r"backbone=mobilenet_v2 has no weights and cannot start from .* resnet18"):
-        make(cam, backbone="mobilenet_v2")
+        make(cam, backbone="mobilenet_v2").check(new_store)
     with pytest.raises(SegError, match=r"Affinity.radius=1"):
         make(cam, radius=1)
 
@@ -119,7 +123,7 @@ def test_the_walk_is_that_of_the_networks_affinities(store: Store, data: Prepare
     rescaled = store.get(Walk(scores=cam, affinity=affinity, log_steps=4)).values[9].astype(np.float32)
     expected = (expected - expected.min()) / (expected.max() - expected.min())
     np.testing.assert_allclose(rescaled, expected, atol=2e-3)
-    refined = store.get(Refined(scores=walk, threshold=0.5))
+    refined = store.get(Threshold(scores=walk, threshold=0.5))
     np.testing.assert_array_equal(refined.at(np.arange(2)), scores.at(np.arange(2)) >= np.float32(0.5))
 
 
@@ -136,7 +140,7 @@ def test_a_walk_with_nothing_trained(store: Store, data: PreparedData, cam: CAM)
     expected = random_walk(net(images), start, offsets=net.offsets, beta=4.0, steps=8)[0, 0]
     torch.testing.assert_close(torch.from_numpy(np.float32(walked.values[5])), expected, atol=2e-3, rtol=0)
     with pytest.raises(SegError, match=r"weights= .* or a classifier"):
-        FrozenAffinity()
+        FrozenAffinity().check(store)
 
 
 def test_unknown_scores_start_undecided(store: Store, pool: Pool, cam: CAM, tmp_path: Path) -> None:
@@ -151,15 +155,19 @@ def test_unknown_scores_start_undecided(store: Store, pool: Pool, cam: CAM, tmp_
     np.testing.assert_allclose(values, np.nan_to_num(starts, nan=0.5), atol=1e-3)
 
 
-def test_without_a_refiner_the_seeds_are_the_masks(store: Store, cam: CAM) -> None:
-    seeds = Seeds(scores=cam, threshold=0.5)
-    assert store.get(Unrefined(seeds=seeds)) is store.get(seeds)
+def test_without_a_refiner_the_seeds_are_the_masks() -> None:
+    schema.register()
+    shared: tuple[dict[str, Any], dict[Any, Any]] = ({}, {})
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("config", ["refiner=none"])
+    assert make_objects(cfg, "refiner", *shared) is make_objects(cfg, "seeds", *shared)
+    assert cfg.chain.refined is None  # they are measured once, as seeds
 
 
 def test_training_moves_the_loss_of_true_seeds_down(store: Store, pool: Pool, file: str) -> None:
     # All pairs, not some of them at random: the loss of so few images would jump with them.
     options = {"pairs": 1000, "epochs": 3, "batch_size": 8, "channels": 8, "lr": 1e-2}
-    stage = Affinity(seeds=Seeds(scores=TruthScores(pool=pool), threshold=0.5), weights=file, **options)  # type: ignore[arg-type]
+    stage = Affinity(seeds=Threshold(scores=TruthScores(pool=pool), threshold=0.5), weights=file, **options)  # type: ignore[arg-type]
     store.ensure(stage)
     history = stage.history(store)
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]

@@ -23,7 +23,7 @@ from seg.store import Store
     ids=["unet", "resnet18", "mobilenet_v2", "deeplabv3", "lraspp"],
 )
 def test_images_to_one_logit_per_pixel(network: PlainUNet, new_store: Store) -> None:
-    model = network.load(Path(), new_store).eval()
+    model = network.make().eval()
     with torch.inference_mode():
         assert model(torch.randn(1, 3, 64, 96)).shape == (1, 1, 64, 96)
     assert not new_store.root.exists()
@@ -31,7 +31,7 @@ def test_images_to_one_logit_per_pixel(network: PlainUNet, new_store: Store) -> 
 
 def test_every_load_is_a_fresh_network(new_store: Store) -> None:
     network = PlainUNet(width=4, depth=2)
-    one, two = (network.load(Path(), new_store) for _ in range(2))
+    one, two = (network.make() for _ in range(2))
     assert not torch.equal(one.head.weight, two.head.weight)
 
 
@@ -40,17 +40,17 @@ def test_the_encoder_starts_from_the_file(tmp_path: Path, new_store: Store) -> N
 
     state = make_classifier("resnet18", 2, None).state_dict()
     torch.save(state, tmp_path / "w.pth")
-    model = BackboneUNet(weights=str(tmp_path / "w.pth"), width=4).load(Path(), new_store)
+    model = BackboneUNet(weights=str(tmp_path / "w.pth"), width=4).make()
     assert any(torch.equal(state["conv1.weight"], p) for p in model.parameters())
 
 
 def test_refusals_before_any_work(new_store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(SegError, match=r"weights=none\.pth: no such file"):
-        BackboneUNet(weights="none.pth").check(new_store)
-    with pytest.raises(SegError, match=r"segmenter.network.name=resnet18: must be one of .*fcn_resnet50"):
-        TorchvisionNetwork(name="resnet18").check(new_store)
+        BackboneUNet(weights="none.pth").make()
+    with pytest.raises(SegError, match=r"segmenter.net.name=resnet18: must be one of .*fcn_resnet50"):
+        TorchvisionNetwork(name="resnet18").make()
     with pytest.raises(SegError, match="weights_backbone=NONE: cannot be had for deeplabv3"):
-        TorchvisionNetwork(weights_backbone="NONE").check(new_store)
+        TorchvisionNetwork(weights_backbone="NONE").make()
 
     def fails(*_: object, **__: object) -> None:
         raise URLError("no route to host")
@@ -58,4 +58,15 @@ def test_refusals_before_any_work(new_store: Store, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setattr("torch.hub.urlopen", fails)
     with pytest.raises(SegError, match=r"weights_backbone=DEFAULT.*no route to host.*weights_backbone=null"):
-        TorchvisionNetwork(weights_backbone="DEFAULT").check(new_store)
+        TorchvisionNetwork(weights_backbone="DEFAULT").make()
+
+
+def test_default_weights_are_known_by_the_member_that_they_stand_for() -> None:
+    def params(**changed: str) -> dict[str, object]:
+        return TorchvisionNetwork(name="deeplabv3_resnet50", **changed).params()
+
+    default, second, first = (params(weights_backbone=w) for w in ("DEFAULT", "IMAGENET1K_V2", "IMAGENET1K_V1"))
+    assert default == second != first
+    assert params(weights_backbone="ResNet50_Weights.IMAGENET1K_V1") == first
+    assert params(weights_backbone="NONE")["weights_backbone"] == "NONE"  # refused when it is made
+    assert BackboneUNet().params() == BackboneUNet(weights="IMAGENET1K_V1").params()

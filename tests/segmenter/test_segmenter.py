@@ -10,7 +10,7 @@ from torchvision.ops import sigmoid_focal_loss
 
 from seg.data.prepared import Pool, PreparedData
 from seg.errors import SegError
-from seg.masks import Seeds
+from seg.masks import Threshold
 from seg.nets.augment import normalise
 from seg.segmenter.architectures import PlainUNet
 from seg.segmenter.predicted import Predicted
@@ -69,7 +69,7 @@ def test_sure_answers_have_finite_gradients(gamma: float) -> None:
 
 def make(pool: Pool, **changed: Any) -> Segmenter:
     options = {"net": PlainUNet(width=4, depth=2), "epochs": 2, "batch_size": 8, "lr": 1e-2} | changed
-    return Segmenter(masks=Seeds(scores=TruthScores(pool=pool), threshold=0.5), **options)
+    return Segmenter(masks=Threshold(scores=TruthScores(pool=pool), threshold=0.5), **options)
 
 
 def test_only_trainval_is_trained_on(store: Store, data: PreparedData, pool: Pool) -> None:
@@ -77,7 +77,7 @@ def test_only_trainval_is_trained_on(store: Store, data: PreparedData, pool: Poo
     from seg.supervision.classifier import Classifier
 
     classifier = Classifier(data=pool.data, epochs=2, batch_size=8, stages=3, output_stride=16)
-    everywhere = Seeds(scores=CAM(pool=pool, classifier=classifier), threshold=0.5)
+    everywhere = Threshold(scores=CAM(pool=pool, classifier=classifier), threshold=0.5)
     stage = Segmenter(masks=everywhere, net=PlainUNet())
     masks = store.get(everywhere)
     assert data.is_test[masks.rows].any()  # the masks cover test, what is learnt does not

@@ -1,9 +1,11 @@
 """The store: once, whole or not at all."""
 
+import errno
 import hashlib
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -107,7 +109,7 @@ def test_the_manifest(new_store: Store, manifest: Callable[[Path], dict[str, Any
     new_store.get(double)
     found = manifest(new_store.folder(double.of))
     assert found["stage"] == "Number" and found["key"] == double.of.key and found["version"] == 1
-    assert found["params"] == {"number": 4} and found["notes"] == {"note": 4} and found["seconds"] >= 0
+    assert found["params"] == {"number": 4} and found["notes"] == {"note": 4} and 0 <= found["seconds"] < 60
     files = {f["name"]: f for f in found["files"]}
     assert set(files) == {"number.txt", "sub/half.txt"}
     assert files["number.txt"]["sha256"] == hashlib.sha256(b"4").hexdigest()
@@ -237,6 +239,105 @@ def test_plan_says_what_would_happen_and_writes_nothing(new_store: Store) -> Non
     assert [p.status for p in planned] == ["on the fly", "build", "built", "above"]
     assert planned[1].why == "not in the store" and planned[3].repeated
     assert everything(new_store.root) == before
+
+
+class Growing(Stage):
+    """Grows in its place, as a training does."""
+
+    in_place: ClassVar[bool] = True
+    of: Number
+    epochs: int = param(1, key=False)
+
+    @property
+    def wanted(self) -> int:
+        return self.epochs
+
+    @property
+    def id(self) -> str:
+        return f"{super().id}@{self.epochs}"
+
+    def is_complete(self, folder: Path) -> bool:
+        return ((read_json(folder / "manifest.json") or {}).get("epochs_done") or 0) >= self.epochs
+
+    def build(self, out: Path, store: Store) -> None:
+        calls.append(f"grow {len(list(out.iterdir()))}")
+        for epoch in range(1, self.epochs + 1):
+            (out / f"{epoch}.txt").write_text(str(epoch))
+        store.write_manifest(self, out, 12.3456, {"epochs_done": self.epochs})
+
+    def load(self, path: Path, store: Store) -> int:
+        return len(list(path.glob("*.txt")))
+
+
+def test_the_words_of_a_plan(new_store: Store) -> None:
+    first, second = (Growing(of=Number(number=9), epochs=n) for n in (2, 5))
+    needs = [p.why for p in new_store.plan([Both(first=Number(number=1), second=Number(number=2))])]
+    assert needs == ["needs first, second first", "not in the store", "not in the store"]
+    assert (new_store.get(first), new_store.plan([first])[0].why) == (2, "12 s when it was made")
+    above, planned = View(of=Double(of=first.of)), new_store.plan([second, first.of])
+    assert [(p.status, p.why, p.depth, p.would_run) for p in planned] == [
+        ("extend", "has 2 epochs, 5 wanted", 0, True),
+        ("built", "0 s when it was made", 1, False),
+        ("above", "planned above", 0, False),
+    ]
+    assert planned[2].stage is first.of and planned[2].repeated
+    assert new_store.plan([above])[0].why == "made from what is below, never stored"
+    path = new_store.folder(first) / "manifest.json"
+    old = read_json(path)
+    write_json(path, {k: v for k, v in old.items() if k != "seconds"})
+    assert new_store.plan([first])[0].why == "built"
+    write_json(path, {k: v for k, v in old.items() if k != "epochs_done"})
+    planned = new_store.plan([first])
+    assert (planned[0].status, planned[0].why) == ("build", "not in the store")
+
+
+class Both(Stage):
+    """Needs two."""
+
+    first: Number
+    second: Number
+
+
+def test_what_grows_in_place_goes_on_in_its_folder(new_store: Store) -> None:
+    for epochs in (2, 5):
+        assert new_store.get(Growing(of=Number(number=9), epochs=epochs)) == epochs
+    grown = Growing(of=Number(number=9), epochs=5)
+    assert calls == ["build 9", "grow 0", "grow 3"]  # with the manifest
+    found = read_json(new_store.folder(grown) / "manifest.json")
+    assert (found["epochs_done"], found["seconds"]) == (5, 12.346)
+    assert {f["name"]: f["sha256"] for f in found["files"]} == {
+        f"{n}.txt": hashlib.sha256(str(n).encode()).hexdigest() for n in range(1, 6)
+    }
+
+
+def test_builds_are_told_of(new_store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    double = Double(of=Number(number=11))
+    with caplog.at_level(logging.INFO, "seg"):
+        new_store.get(double)
+    assert new_store.builds == [double.of.id, double.id]
+    told = [re.sub(r"\d+\.\d s$", "SECONDS", r.getMessage()) for r in caplog.records]
+    names = [stage.id.replace("/", " ") for stage in (double.of, double)]
+    assert told == [f"{name}: {what}" for name in names for what in ("building", "done in SECONDS")]
+
+
+def test_a_full_disk_names_the_stage_and_the_store(new_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    number = Number(number=12)
+    monkeypatch.setattr(Number, "build", full)
+    with pytest.raises(SegError, match=rf"^Number {number.key}: .*{re.escape(str(new_store.root))}"):
+        new_store.get(number)
+
+
+def test_a_view_of_a_store_changes_nothing_of_it(new_store: Store) -> None:
+    heard: list[object] = []
+    telling, number = new_store.telling(heard.append), Number(number=13)
+    assert telling.on_epoch is not None and new_store.on_epoch is None
+    telling.on_epoch(number)
+    assert heard == [number]
+    assert (telling.get(number), new_store.alone().get(number), new_store.get(number)) == (13, 13, 13)
+    assert calls == ["build 13", "load 13"] and new_store.builds == [number.id]  # what is open is open for all
 
 
 def test_an_unwritable_store_is_one_clear_line(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from seg.data.image_folder import ImageFolder
 from seg.data.prepared import Pool, Prepared, PreparedData
 from seg.data.sources import OxfordPet
 from seg.errors import SegError
-from seg.masks import Seeds
+from seg.masks import Threshold
 from seg.store import Store
 from seg.supervision.bbox import BoxScores
 
@@ -45,7 +45,7 @@ def test_the_list_of_boxes(store: Store, data: PreparedData, pool: Pool) -> None
 def test_body_boxes_are_the_truths_and_marked_as_an_oracle(store: Store, data: PreparedData, pool: Pool) -> None:
     head, body = (BoxScores(pool=pool, resolution=16, box_source=s) for s in ("xml", "trimap"))  # type: ignore[arg-type]
     assert body.is_oracle and not head.is_oracle
-    assert Seeds(scores=body, threshold=0.5).is_oracle and not Seeds(scores=head, threshold=0.5).is_oracle
+    assert Threshold(scores=body, threshold=0.5).is_oracle and not Threshold(scores=head, threshold=0.5).is_oracle
     scores = store.get(body)
     assert not data.is_test[scores.rows].any()
     lines = (store.folder(body) / "trimaps_bbox.txt").read_text().splitlines()
@@ -62,9 +62,7 @@ def test_options_change_the_maps(store: Store, pool: Pool) -> None:
     assert (wide >= plain - 1e-3).all() and wide.mean() > plain.mean()
 
 
-def test_test_images_count_where_that_is_asked_for_and_old_keys_stay(
-    new_store: Store, photos: Callable[..., Path]
-) -> None:
+def test_test_images_count_where_that_is_asked_for(new_store: Store, photos: Callable[..., Path]) -> None:
     root = photos()
     lines = [f"{c}{i}.png,20,10,45,30\n" for c in ("cat", "dog") for i in range(1, 6) if (c, i) != ("dog", 5)]
     (root / "boxes.csv").write_text("".join(lines))
@@ -75,7 +73,6 @@ def test_test_images_count_where_that_is_asked_for_and_old_keys_stay(
     boxed = np.arange(10) != data.row_of["dog5"]
     assert new_store.get(trainval).rows.tolist() == np.flatnonzero(~data.is_test & boxed).tolist()
     assert new_store.get(both).rows.tolist() == np.flatnonzero(boxed).tolist()
-    assert "test_images" not in trainval.params() and both.params()["test_images"] is True
     assert trainval.key != both.key
     oracle = BoxScores(pool=pool, box_source="trimap", test_images=True)
     with pytest.raises(SegError, match="no trainval image of the pool has a truth"):

@@ -10,7 +10,7 @@ from seg.data.image_folder import ImageFolder
 from seg.data.prepared import Pool, Prepared, PreparedData
 from seg.data.sources import OxfordPet
 from seg.errors import SegError
-from seg.masks import Seeds
+from seg.masks import Threshold
 from seg.store import Store
 from seg.supervision.mask import TruthScores
 
@@ -31,7 +31,7 @@ def test_test_images_are_left_out(store: Store, data: PreparedData, pool: Pool) 
 
 def test_the_masks_are_the_truth_at_every_threshold(store: Store, data: PreparedData, pool: Pool) -> None:
     for threshold in (0.1, 0.5, 1.0):
-        masks = store.get(Seeds(scores=TruthScores(pool=pool), threshold=threshold))
+        masks = store.get(Threshold(scores=TruthScores(pool=pool), threshold=threshold))
         truth = np.asarray(data.truth[masks.rows[:4]])
         np.testing.assert_array_equal(masks.at(np.arange(4)), np.where(truth == 2, 255, truth))
 

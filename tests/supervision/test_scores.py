@@ -7,8 +7,10 @@ import torch
 from torch.nn import functional as F
 
 from seg.data.prepared import PreparedData
+from seg.nets.augment import normalise
 from seg.nets.maps import upsample
-from seg.supervision.scores import ScoreStage, StoredScores
+from seg.store import Runtime
+from seg.supervision.scores import ScoreStage, StoredScores, infer
 
 
 def random_maps(n: int, *shape: int) -> np.ndarray:
@@ -41,3 +43,36 @@ def test_scores_at_positions(data: PreparedData) -> None:
     np.testing.assert_array_equal(made[1], upsample(scores.values[:1].astype(np.float32), (64, 64))[0])
     assert scores.at(np.asarray([1]), (30, 41)).shape == (1, 30, 41)
     assert [b.tolist() for b in scores.batches(3)] == [[0, 1, 2], [3]]
+
+
+def test_the_loop_of_inference(data: PreparedData) -> None:
+    rows = np.asarray([9, 2, 30, 5, 7])
+    runtime = Runtime(accelerator="cpu", batch_size=3, progress=False)
+    seen: list[tuple[list[int], torch.device, bool]] = []
+
+    def compute(images: torch.Tensor, part: np.ndarray) -> torch.Tensor:
+        seen.append((part.tolist(), images.device, torch.is_inference_mode_enabled()))
+        assert torch.equal(images, normalise(data.images[rows[part]]))
+        return images.mean((1, 2, 3)) * torch.ones(len(part), requires_grad=True)
+
+    batches = infer(compute, data, rows, runtime, "looking")
+    first = next(batches)
+    assert isinstance(first, np.ndarray) and len(seen) == 1  # a batch is computed when it is asked for
+    assert not torch.is_inference_mode_enabled()  # and between two of them the caller is as it was
+    found = np.concatenate([first, *batches])
+    np.testing.assert_allclose(found, normalise(data.images[rows]).mean((1, 2, 3)), rtol=1e-4, atol=1e-5)
+    assert seen == [(part, torch.device("cpu"), True) for part in ([0, 1, 2], [3, 4])]
+    assert [len(b) for b in infer(lambda x, _: x[:, 0, 0, 0], data, rows, runtime, "looking", most=2)] == [2, 2, 1]
+    assert list(infer(compute, data, rows[:0], runtime, "looking")) == []
+
+
+def test_inference_is_on_the_runtimes_device(data: PreparedData) -> None:
+    runtime = Runtime(accelerator="cpu", progress=False)
+    vars(runtime)["device"] = torch.device("meta")  # the only other one that every machine has
+    devices = []
+
+    def compute(images: torch.Tensor, _: np.ndarray) -> torch.Tensor:
+        devices.append(images.device.type)
+        return torch.zeros(len(images))
+
+    assert [len(b) for b in infer(compute, data, np.arange(4), runtime, "looking")] == [4] and devices == ["meta"]

@@ -11,7 +11,7 @@ from benchmark.lab import Lab, plant
 from benchmark.machine import has_bfloat16
 from benchmark.measure import interleaved
 from benchmark.rows import Goal, Row
-from seg.config.tree import instantiate
+from seg.config.tree import make_objects
 from seg.nets.augment import normalise
 from seg.supervision.cam import CAM
 
@@ -21,8 +21,8 @@ def run(lab: Lab) -> Iterator[Row]:
     sizes = lab.sizes
     images = sizes.batch * sizes.batches
     cfg, store = lab.config(images), lab.store()
-    cam: CAM = instantiate(cfg, "supervision")
-    plant(cam.classifier, store, 1)
+    cam: CAM = make_objects(cfg, "supervision")
+    plant(cam.design, store, 1)
     pool, model = store.get(cam.pool), store.get(cam.classifier)
     batches = [
         normalise(pool.data.images[pool.rows[i : i + sizes.batch]]) for i in range(0, len(pool.rows), sizes.batch)

@@ -14,7 +14,7 @@ from benchmark.lab import Lab
 from benchmark.machine import has_bfloat16
 from benchmark.measure import Sample, interleaved
 from benchmark.rows import Goal, Row
-from seg.config.tree import instantiate
+from seg.config.tree import make_objects
 from seg.nets.augment import normalise
 from seg.nets.backbones import fold_batch_norm
 from seg.nets.maps import class_activation_maps, normalise_maps
@@ -24,7 +24,7 @@ def run(lab: Lab) -> Iterator[Row]:
     """Each as its documentation shows it, in batches; the maps are compared after the peer's own normalisation."""
     sizes = lab.sizes
     cfg, store = lab.config(sizes.batch), lab.store()
-    classifier: Any = instantiate(cfg, "classifier")
+    classifier: Any = make_objects(cfg, "classifier")
     data = store.get(classifier.data)
     model = classifier.network(store).eval()
     rows = np.arange(min(sizes.batch, len(data)))

@@ -11,13 +11,13 @@ from PIL import Image
 from benchmark.lab import Lab
 from benchmark.measure import interleaved
 from benchmark.rows import Goal, Row
-from seg.config.tree import instantiate
+from seg.config.tree import make_objects
 
 
 def run(lab: Lab) -> Iterator[Row]:
     """Ours also scales, decodes the truth, looks for peculiarities and writes; both use all cores."""
     store = lab.store()
-    prepared: Any = instantiate(lab.config(lab.sizes.prepare_images), "data.prepared")
+    prepared: Any = make_objects(lab.config(lab.sizes.prepare_images), "data.prepared")
     records = store.get(prepared.source).records
     photos = [record.image for record in records]
     trimaps = [record.trimap for record in records if record.trimap is not None]

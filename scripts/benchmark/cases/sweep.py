@@ -17,7 +17,7 @@ from benchmark.machine import has_bfloat16
 from benchmark.measure import Sample
 from benchmark.rows import Goal, Row
 from benchmark.script_way import sweep, usable
-from seg.config.tree import instantiate
+from seg.config.tree import make_objects
 from seg.nets.augment import normalise
 
 
@@ -25,7 +25,7 @@ def run(lab: Lab) -> Iterator[Row]:
     """Prepared images and classifiers are there; CAMs, masks and figures are not."""
     sizes, epochs = lab.sizes, lab.sizes.sweep_epochs
     cfg, store = lab.config(sizes.sweep_images, f"epoch={epochs}"), lab.store()
-    classifier: Any = instantiate(cfg, "classifier")
+    classifier: Any = make_objects(cfg, "classifier")
     plant(classifier, store, epochs)
     data = store.get(classifier.data)
     count = len(data)

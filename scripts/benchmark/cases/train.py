@@ -10,48 +10,62 @@ import torch
 from benchmark.lab import Lab, plant
 from benchmark.measure import Sample
 from benchmark.rows import Goal, Row
-from seg.config.tree import instantiate
-from seg.masks import Seeds
+from seg.config.tree import make_objects
+from seg.masks import Threshold
 from seg.store import Runtime, Store
 from seg.supervision.mask import TruthScores
-from seg.train import Training, epoch_batches, fit
+from seg.train import Training
+from seg.train.loop import epoch_batches
 
 T = TypeVar("T")
 
 
-class Interleaving(Runtime):
-    """A runtime that runs something else before every epoch of a training, and keeps the two times apart.
+class Turns:
+    """Something else is run before every epoch of a training, and the two times are kept apart.
 
-    The one loop asks for a progress bar when an epoch begins. So an epoch of ours is everything from there to the
-    next one: reading, augmentation, the steps, and saving.
+    Args:
+        between: the thing to run.
+
+    Attributes:
+        ours: seconds of each epoch. theirs: of the other thing.
     """
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.prepare(lambda: None)
-
-    def prepare(self, between: Callable[[], None]) -> None:
-        """Begin anew with ``between``, the thing to run."""
+    def __init__(self, between: Callable[[], None]) -> None:
         self.between = between
         self.ours: list[float] = []
         self.theirs: list[float] = []
         self._since = 0.0
 
-    def bar(self, items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
-        """The bar of an epoch; other bars (batch norm, held-out images) belong to the epoch that they are in."""
-        if " epoch " not in what:
-            return iter(items)
-        self.note()
+    def begin(self) -> None:
+        """An epoch begins, and so the one before it has ended."""
+        self.end()
         started = time.perf_counter()
         self.between()
         self.theirs.append(time.perf_counter() - started)
         self._since = time.perf_counter()
-        return iter(items)
 
-    def note(self) -> None:
+    def end(self) -> None:
         """An epoch of ours has ended."""
         if self._since:
             self.ours.append(time.perf_counter() - self._since)
+
+
+class Interleaving(Runtime):
+    """A runtime that tells of every epoch of a training.
+
+    The one loop asks for a progress bar when an epoch begins. So an epoch of ours is everything from there to the
+    next one: reading, augmentation, the steps, and saving.
+    """
+
+    def take(self, turns: Turns) -> None:
+        """Tell these from now on."""
+        self.__dict__["turns"] = turns  # parameters are frozen, and this is none
+
+    def bar(self, items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
+        """The bar of an epoch; other bars (batch norm, held-out images) belong to the epoch that they are in."""
+        if " epoch " in what:
+            self.__dict__["turns"].begin()
+        return iter(items)
 
 
 def run(lab: Lab) -> Iterator[Row]:
@@ -66,12 +80,12 @@ def run(lab: Lab) -> Iterator[Row]:
         "classifier.hold_out=0",
         "runtime.batch_size=32",
     )
-    classifier: Any = instantiate(cfg, "classifier")
+    classifier: Any = make_objects(cfg, "classifier")
     planted = dataclasses.replace(classifier, seed=1)
     plant(planted, store, 1)
-    truth = Seeds(scores=TruthScores(pool=instantiate(cfg, "data.pool")), threshold=0.5)
-    affinity = instantiate(cfg, "refiner.scores.affinity")
-    segmenter = instantiate(cfg, "segmenter")
+    truth = Threshold(scores=TruthScores(pool=make_objects(cfg, "data.pool")), threshold=0.5)
+    affinity = make_objects(cfg, "refiner.scores.affinity")
+    segmenter = make_objects(cfg, "segmenter")
     stages: dict[str, Training] = {
         "classifier": classifier,
         "AffinityNet": dataclasses.replace(affinity, seeds=truth, classifier=planted),
@@ -89,10 +103,11 @@ def epoch_of(name: str, stage: Training, store: Store, runtime: Interleaving, la
         store.get(up)
     rows = stage.samples(store)
     loop, images = bare_loop(stage, store)
-    runtime.prepare(loop)
-    fit(stage, lab.empty("training"), store)
-    runtime.note()
-    ours, base = Sample(tuple(runtime.ours[1:])), Sample(tuple(runtime.theirs[1:]))
+    turns = Turns(loop)
+    runtime.take(turns)
+    stage.build(lab.empty("training"), store)
+    turns.end()
+    ours, base = Sample(tuple(turns.ours[1:])), Sample(tuple(turns.theirs[1:]))
     return Row(
         f"training epoch, {name}",
         ours,

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from benchmark.cases import CASES, run_case
 from benchmark.lab import Lab, Sizes
 

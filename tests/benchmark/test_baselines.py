@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from benchmark.cases.walk import csr_walk, dense_walk, our_walk, random_case
 from benchmark.script_way import confusion, mask_of
-from PIL import Image
 
 
 @pytest.mark.parametrize("fill", [None, 1.0, 0.0])

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from benchmark.cases.peers import gradcam_maps, gradcam_of, like_gradcam, our_maps, torchcam_maps, torchcam_of
 from torch import Tensor, nn
 
+from benchmark.cases.peers import gradcam_maps, gradcam_of, like_gradcam, our_maps, torchcam_maps, torchcam_of
 from seg.nets.backbones import make_classifier, split_at_pooling
 from seg.nets.maps import normalise_maps
 

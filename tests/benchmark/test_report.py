@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+
 from benchmark.__main__ import main, parse
 from benchmark.lab import Lab
 from benchmark.machine import describe
 from benchmark.measure import Sample, interleaved
 from benchmark.report import as_markdown, write_report
 from benchmark.rows import Goal, Row
-
 from seg.errors import SegError
 
 

@@ -1,0 +1,219 @@
+"""Networks as stages: what is one product, what is another, and networks that are given."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from line import make
+from safetensors.torch import save_file
+
+from seg.config import schema
+from seg.config.paths import CONF
+from seg.config.tree import make_objects
+from seg.data.prepared import Pool, Prepared
+from seg.errors import SegError
+from seg.masks import Threshold
+from seg.refiner.affinity import Affinity
+from seg.refiner.walk import Walk
+from seg.segmenter.architectures import PlainUNet
+from seg.segmenter.predicted import Predicted
+from seg.segmenter.segmenter import Segmenter
+from seg.store import Store
+from seg.supervision.cam import CAM
+from seg.supervision.classifier import Classifier
+from seg.supervision.mask import TruthScores
+from seg.train import Given, NetworkStage
+
+
+def test_history_and_manifest(new_store: Store, manifest: Callable[[Path], dict[str, Any]]) -> None:
+    stage = make(epochs=3)
+    new_store.ensure(stage)
+    history = stage.history(new_store)
+    assert history["epoch"].tolist() == [1, 2, 3]
+    assert {"loss", "mean_error", "held_out", "seconds"} <= set(history.columns)
+    assert make(epochs=3, epoch=2).history(new_store)["epoch"].tolist() == [1, 2]
+    found = manifest(new_store.folder(stage))
+    assert found["epochs_done"] == 3
+    assert [f["name"] for f in found["files"]] == [f"epoch_{e:03d}.safetensors" for e in (1, 2, 3)]
+
+
+def test_what_enters_the_key() -> None:
+    key = make().key
+    assert make(epochs=9, epoch=4).key == key
+    for changed in ({"seed": 1}, {"lr": 1e-3}, {"batch_size": 5}, {"flip": False}, {"precision": "bf16-mixed"}):
+        assert make(**changed).key != key
+    for schedule in ("poly", "cosine"):
+        three, four = make(schedule=schedule), make(schedule=schedule, epochs=4)
+        assert len({three.key, four.key, key}) == 3
+        assert make(schedule=schedule, epoch=2).key == three.key
+
+
+def test_an_epoch_beyond_a_schedule_is_refused() -> None:
+    assert make(epochs=3, epoch=5).wanted == 5
+    with pytest.raises(SegError, match=r"epoch=5: the cosine schedule of Line ends at epochs=3"):
+        make(schedule="cosine", epochs=3, epoch=5)
+    with pytest.raises(SegError, match=r"Line.epoch=0: must lie in \[1, inf\)"):
+        make(epoch=0)
+
+
+def save(path: Path, model: torch.nn.Module) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, path)
+    return path
+
+
+def segmenter(pool: Pool, file: Path, **changed: Any) -> NetworkStage:
+    options: dict[str, Any] = {"net": PlainUNet(width=2, depth=1), "epochs": 1} | changed
+    options.setdefault("masks", Threshold(scores=TruthScores(pool=pool), threshold=0.5))
+    return Segmenter.from_config(str(file), **options)
+
+
+@pytest.fixture
+def unet(tmp_path: Path) -> Path:
+    torch.manual_seed(1)
+    return save(tmp_path / "unet.safetensors", PlainUNet(width=2, depth=1).make())
+
+
+def test_the_config_chooses_between_a_training_and_what_is_given(pool: Pool, unet: Path) -> None:
+    given = segmenter(pool, unet)
+    assert isinstance(given, Given) and given.role == "segmenter"
+    trained = Segmenter.from_config(None, masks=given.design.masks, net=given.design.net)  # type: ignore[attr-defined]
+    assert type(trained) is Segmenter and trained.design is trained
+    assert given.id == f"Given/{given.key}" != trained.id
+
+
+def test_given_weights_are_known_by_their_content_wherever_they_lie(
+    pool: Pool, unet: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = segmenter(pool, unet).key
+    shutil.copy(unet, tmp_path / "other.safetensors")
+    assert segmenter(pool, tmp_path / "other.safetensors").key == key
+    monkeypatch.chdir(tmp_path)
+    assert segmenter(pool, Path(unet.name)).key == key
+    save(tmp_path / "models/segmenter.safetensors", PlainUNet(width=2, depth=1).make())
+    assert segmenter(pool, tmp_path).key != key  # a run's folder: the network in it
+    shutil.copy(unet, tmp_path / "models/segmenter.safetensors")
+    assert segmenter(pool, tmp_path).key == key
+
+
+@pytest.mark.parametrize(
+    ("changed", "matters"),
+    [
+        ({"lr": 0.5}, False),
+        ({"seed": 3}, False),
+        ({"epochs": 7}, False),
+        ({"gamma": 1.0}, False),
+        ({"precision": "bf16-mixed"}, False),
+        ({"masks": "others"}, False),
+        ({"input_size": 32}, True),
+        ({"net": PlainUNet(width=2, depth=2)}, True),
+    ],
+    ids=lambda part: next(iter(part)) if isinstance(part, dict) else "",
+)
+def test_only_how_it_is_used_counts_beside_the_weights(
+    pool: Pool, unet: Path, changed: dict[str, Any], matters: bool
+) -> None:
+    if "masks" in changed:
+        changed = {"masks": Threshold(scores=TruthScores(pool=pool), threshold=0.7)}
+    assert (segmenter(pool, unet, **changed).key != segmenter(pool, unet).key) == matters
+
+
+def test_what_its_training_would_have_needed_is_not_upstream(
+    prepared: Prepared, pool: Pool, classifier: Classifier, unet: Path
+) -> None:
+    seeds = Threshold(scores=CAM(pool=pool, classifier=classifier), threshold=0.5)
+    assert segmenter(pool, unet, masks=seeds).upstream() == {}
+    assert Affinity.from_config(str(unet), seeds=seeds).upstream() == {}
+    # A classifier's classes are those of the data.
+    assert Classifier.from_config(str(unet), data=prepared).upstream() == {"data": prepared}
+
+
+def test_a_given_network_is_used_as_it_is_and_nothing_is_trained(new_store: Store, pool: Pool, unet: Path) -> None:
+    stage = segmenter(pool, unet)
+    model = new_store.get(stage)
+    assert not model.training
+    torch.manual_seed(1)
+    expected = PlainUNet(width=2, depth=1).make().state_dict()
+    assert all(torch.equal(v, expected[k]) for k, v in model.state_dict().items())
+    assert {p.name for p in new_store.root.iterdir()} == {"Given"}  # no masks, and no images either
+    assert not list(new_store.root.rglob("history.csv"))
+    unet.unlink()  # it is a copy, known by its key
+    assert new_store.has(stage) and new_store.folder(stage).joinpath(stage.file_name).is_file()
+
+
+def test_given_networks_stand_where_trained_ones_do(
+    new_store: Store, prepared: Prepared, pool: Pool, unet: Path, tmp_path: Path
+) -> None:
+    design = Classifier(data=prepared, stages=3, output_stride=16)
+    file = save(tmp_path / "c.safetensors", design._make(2, None))
+    cam = CAM(pool=pool, classifier=Classifier.from_config(str(file), data=prepared, stages=3, output_stride=16))
+    seeds = Threshold(scores=cam, threshold=0.5)
+    options: dict[str, Any] = {"seeds": seeds, "strides": (4, 8), "channels": 4}
+    file = save(tmp_path / "a.safetensors", Affinity(**options).empty(new_store))
+    walk = Walk(scores=cam, affinity=Affinity.from_config(str(file), **options), log_steps=2)
+    predicted = Predicted(pool=pool, segmenter=segmenter(pool, unet))
+    for scores in (cam, walk, predicted):
+        assert len(new_store.get(scores)) == 32
+    assert not {"Classifier", "Affinity", "Segmenter"} & {p.name for p in new_store.root.iterdir()}
+
+
+def test_the_json_beside_the_weights_says_that_they_are_an_oracles(pool: Pool, unet: Path) -> None:
+    assert not segmenter(pool, unet).is_oracle
+    unet.with_suffix(".json").write_text(json.dumps({"oracle": True}))
+    given = segmenter(pool, unet)
+    assert given.is_oracle and Threshold(scores=Predicted(pool=pool, segmenter=given), threshold=0.5).is_oracle
+    assert given.key == segmenter(pool, unet).key
+    unet.with_suffix(".json").write_text("[")
+    assert not segmenter(pool, unet).is_oracle
+
+
+def test_refusals_of_given_weights(new_store: Store, store: Store, prepared: Prepared, pool: Pool, unet: Path) -> None:
+    missing = segmenter(pool, unet.with_name("none.pth"))
+    for refused in (lambda: missing.key, lambda: missing.check(new_store)):
+        with pytest.raises(SegError, match=r"checkpoints\.segmenter=.*none\.pth: no such file or folder"):
+            refused()
+    with pytest.raises(SegError, match=r"another architecture.*segmenter\.net\.width=2 segmenter\.net\.depth=1"):
+        segmenter(pool, unet, net=PlainUNet(width=3, depth=1)).check(new_store)
+    other = save(unet.with_name("c.safetensors"), Classifier(data=prepared)._make(5, None))
+    with pytest.raises(SegError, match=r"checkpoints\.classifier=.*5 classes, but the data has 2 classes"):
+        Classifier.from_config(str(other), data=prepared).check(store)
+    assert not new_store.root.exists()
+
+
+def test_every_epoch_of_a_folder_is_a_network_of_its_own(new_store: Store, pool: Pool, tmp_path: Path) -> None:
+    folder, files = tmp_path / "epochs", {}
+    for epoch in (1, 2, 3):
+        torch.manual_seed(epoch)
+        files[epoch] = save(folder / f"net_epoch{epoch}.safetensors", PlainUNet(width=2, depth=1).make())
+    stages = {epoch: segmenter(pool, folder, epochs=3, epoch=epoch) for epoch in files}
+    assert len({stage.key for stage in stages.values()}) == 3
+    heads = {epoch: new_store.get(stage).head.weight for epoch, stage in stages.items()}
+    for epoch, file in files.items():
+        assert stages[epoch].key == segmenter(pool, file).key
+        torch.manual_seed(epoch)
+        assert torch.equal(heads[epoch], PlainUNet(width=2, depth=1).make().head.weight)
+    with pytest.raises(SegError, match=r"epoch=4: the folder .* lacks it; it has epochs: 1, 2, 3"):
+        _ = segmenter(pool, folder, epochs=4).key
+
+
+def test_the_epoch_of_a_run_chooses_the_file_of_a_folder(tmp_path: Path) -> None:
+    for epoch in (1, 2):
+        (tmp_path / f"epoch_{epoch}.pth").write_bytes(bytes([epoch]))
+    schema.register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        jobs = [compose("config", [f"epoch={e}", f"checkpoints.classifier={tmp_path}"]) for e in (1, 2)]
+    networks = [make_objects(cfg, "supervision.classifier") for cfg in jobs]
+    assert [network.path.name for network in networks] == ["epoch_1.pth", "epoch_2.pth"]
+    assert networks[0].params()["weights"] != networks[1].params()["weights"]
+
+
+def test_a_network_of_another_kind_is_refused_where_it_stands(pool: Pool, unet: Path) -> None:
+    with pytest.raises(SegError, match="is a Segmenter, not a classifier"):
+        CAM(pool=pool, classifier=segmenter(pool, unet))
+    with pytest.raises(SegError, match="is a Line, not a segmenter"):
+        Predicted(pool=pool, segmenter=make())
