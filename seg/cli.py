@@ -165,7 +165,7 @@ def check_overrides(overrides: list[str], multirun: bool, as_typed: Mapping[str,
             cfg = compose("config", list(firsts.values()), return_hydra_config=True)
             multirun = multirun or cfg.hydra.mode == RunMode.MULTIRUN
             if several := [str(o.input_line) for o in parsed if o.is_sweep_override() and not multirun]:
-                raise SegError(f"{as_typed[several[0]]}: several values are a sweep; add -m")
+                raise SegError(f"{as_typed.get(several[0], several[0])}: several values are a sweep; add -m")
             params = (cfg.hydra.sweeper.get("params") or {}) if multirun else {}
             plan = make_plan(params, overrides, loader, str(cfg.hydra.runtime.choices.pipeline))
             _check_values(plan, cfg, firsts, frozenset(loader.list_groups("")))
@@ -250,8 +250,9 @@ def validate_tree(cfg: Any, overrides: list[str]) -> None:
     from omegaconf import OmegaConf
 
     from seg.config.nearest import keys_of, no_such_key
+    from seg.config.schema import Config
 
-    unknown = []
+    unknown = [str(key) for key in cfg if key != "hydra" and key not in Config.__dataclass_fields__]
     for override in overrides:
         key = override.partition("=")[0]
         if key.startswith("+") and "/" not in key and not re.match(r"\+*(hydra|chain)\.", key):

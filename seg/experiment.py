@@ -21,7 +21,7 @@ from seg.files import writable
 from seg.masks import MaskSet, Threshold
 from seg.models.mask_files import check_format
 from seg.models.onnx import check_onnx
-from seg.nets.given import beside
+from seg.nets.given import description
 from seg.store import Parameters, Runtime, Stage, Store, param
 from seg.train import Given, NetworkStage, Training
 
@@ -131,7 +131,7 @@ class Experiment:
         # What is there can't fail any more.
         checks += [lambda s=s: (s.stored and store.has(s)) or s.check(store) for s in self.stages()]  # type: ignore[misc]
         if self.cfg.export.onnx:
-            checks.append(lambda: check_onnx("segmenter" in self.networks()))
+            checks.append(lambda: check_onnx(bool(self.networks("segmenter"))))
         for check in checks:
             try:
                 check()
@@ -143,27 +143,31 @@ class Experiment:
         for line in self.given():
             log.info(line)
 
-    def networks(self) -> dict[str, NetworkStage]:
-        """The networks that the run trains or is given, by role."""
-        return {s.role: s for s in self.stages() if isinstance(s, NetworkStage) and s.role}
+    def networks(self, role: str) -> list[NetworkStage]:
+        """The networks of a role that the run trains or is given; of two rounds, those of both."""
+        return [s for s in self.stages() if isinstance(s, NetworkStage) and s.role == role]
 
-    def trainings(self) -> list[Training]:
-        """The trainings of the run, each kind once."""
-        return list({s.what: s for s in self.stages() if isinstance(s, Training)}.values())
+    def trainings(self) -> dict[str, Training]:
+        """The trainings of the run by what they are; the second of a kind, of a second round, is ``segmenter 2``."""
+        out: dict[str, Training] = {}
+        for stage in {s.key: s for s in self.stages() if isinstance(s, Training)}.values():
+            same = sum(other.what == stage.what for other in out.values())
+            out[f"{stage.what} {same + 1}" if same else stage.what] = stage
+        return out
 
     def given(self) -> list[str]:
         """A line for each of ``checkpoints.*`` that is given."""
-        used, lines = self.networks(), []
+        lines = []
         for role, path in self.cfg.checkpoints.items():
-            stage = used.get(role)
+            stage = next((s for s in self.networks(role) if isinstance(s, Given)), None)
             if path is None:
                 continue
-            if not isinstance(stage, Given):
+            if stage is None:
                 lines.append(f"checkpoints.{role}={path}: NOT USED, for this run has no {role}")
                 continue
             lines.append(f"checkpoints.{role}={path}: given, not trained")
             size = getattr(stage.design, "input_size", None) or self.pool.data.size
-            was = beside(stage.path).get("input_size", size)
+            was = description(stage.path).get("input_size", size)
             if role == "segmenter" and was != size:
                 lines[-1] += f"; at {was} pixels, and here it sees {size}: segmenter.input_size={was} is as it was"
         return lines
@@ -196,11 +200,7 @@ class Experiment:
     def heading(self) -> str:
         """The first line of every run: which data it is, and where they lie."""
         root = getattr(self.source, "root", None)
-        return f"data: {self.data_title()}" + (f" ({root})" if root else "") + self.source.detail(self.store)
-
-    def data_title(self) -> str:
-        """Which data it is, wherever they lie."""
-        return self.source.title
+        return f"data: {self.source.title}" + (f" ({root})" if root else "") + self.source.detail(self.store)
 
     # -- the work --------------------------------------------------------------------------------------
 

@@ -7,9 +7,12 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
+
+# NumPy is imported where rows are written: a command that only shows its help needs none.
 
 
 def read_json(path: Path) -> Any:
@@ -75,12 +78,14 @@ class RowsFile:
         shape: of a row, as of the first that was written.
     """
 
-    def __init__(self, file: BinaryIO, dtype: type[np.generic]) -> None:
+    def __init__(self, file: BinaryIO, dtype: "type[np.generic]") -> None:
         self.shape: tuple[int, ...] = ()
         self._file, self._dtype, self._count, self._start = file, dtype, 0, 0
 
-    def write(self, rows: np.ndarray) -> None:
+    def write(self, rows: "np.ndarray") -> None:
         """Add rows ``(b, ...)``, converted to the file's dtype."""
+        import numpy as np
+
         if not self._start:
             self.shape = rows.shape[1:]
             self._header()
@@ -97,13 +102,15 @@ class RowsFile:
         assert self._start in (0, self._file.tell())
 
     def _header(self) -> None:
+        import numpy as np
+
         descr = np.lib.format.dtype_to_descr(np.dtype(self._dtype))
         described = {"descr": descr, "fortran_order": False, "shape": (self._count, *self.shape)}
         np.lib.format.write_array_header_1_0(self._file, described)
 
 
 @contextmanager
-def rows_file(path: Path, dtype: type[np.generic]) -> Iterator[RowsFile]:
+def rows_file(path: Path, dtype: "type[np.generic]") -> Iterator[RowsFile]:
     """A new ``.npy`` file to write rows to."""
     with path.open("wb") as file:
         rows = RowsFile(file, dtype)

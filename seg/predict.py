@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from seg.errors import SegError
 from seg.files import atomic_path, read_json, writable, write_json
+from seg.models.png import PNGKind, save_png
 from seg.store.parameters import coerce
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Request:
     model: str
     images: str
     out: str
-    format: Literal["png255", "png01", "palette"] = "png255"
+    format: PNGKind = "png255"
     threshold: float = 0.5
     overlays: bool = False
     scores: bool = False
@@ -169,34 +170,31 @@ def _remember(request: Request, model: "Model", out: Path) -> None:
 
 
 def _targets(request: Request, out: Path, name: Path) -> dict[str, Path]:
-    kinds = {"masks": "png"} | ({"overlays": "jpg"} if request.overlays else {})
+    """The files of one image, the mask last: it tells that the others are there."""
+    kinds = {"overlays": "jpg"} if request.overlays else {}
     kinds |= {"scores": "png"} if request.scores else {}
+    kinds["masks"] = "png"
     return {kind: out / kind / name.with_name(f"{name.name}.{suffix}") for kind, suffix in kinds.items()}
 
 
 def _write(request: Request, photo: Path, scores: "np.ndarray", targets: dict[str, Path]) -> None:
-    """Write what is wanted of one image, the mask last: it tells that the others are there."""
     import numpy as np
     from PIL import Image
 
     from seg.data.decode import decode_image
     from seg.masks import threshold_scores
-    from seg.report.pictures import COLOURS, overlay
+    from seg.report.pictures import overlay
 
     mask = threshold_scores(scores, request.threshold, request.threshold)
-    made = {}
-    if "overlays" in targets:
-        made["overlays"] = Image.fromarray(overlay(decode_image(photo)[0], mask))
-    if "scores" in targets:
-        made["scores"] = Image.fromarray(np.rint(scores * 65535).astype(np.uint16))
-    made["masks"] = Image.fromarray(mask * np.uint8(255) if request.format == "png255" else mask)
-    if request.format == "palette":
-        made["masks"].putpalette([*COLOURS[0], *COLOURS[1]])
-    for kind, image in made.items():
-        path = targets[kind]
+    for kind, path in targets.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as tmp:
-            image.save(tmp, format="JPEG" if path.suffix == ".jpg" else "PNG")
+            if kind == "masks":
+                save_png(tmp, mask, request.format)
+            elif kind == "scores":
+                Image.fromarray(np.rint(scores * 65535).astype(np.uint16)).save(tmp, format="PNG")
+            else:
+                Image.fromarray(overlay(decode_image(photo)[0], mask)).save(tmp, format="JPEG")
 
 
 def main(arguments: list[str] | None = None) -> None:

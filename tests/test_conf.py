@@ -2,6 +2,7 @@
 
 import dataclasses
 import inspect
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ FILES = sorted(p.relative_to(CONF).as_posix() for p in CONF.rglob("*.yaml"))
 #: Hydra's own groups have no choices of ours to compose.
 CHOICES = [f.removesuffix(".yaml").rpartition("/")[::2] for f in FILES if "/" in f and not f.startswith("hydra/")]
 SUPERVISIONS = {"cam": CAM, "bbox": BoxScores, "mask": TruthScores}
-SEGMENTERS = sorted(choice for group, choice in CHOICES if group == "segmenter")
+SEGMENTERS = ["deeplabv3", "none", "unet", "unet_resnet18"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -91,7 +92,11 @@ def test_every_choice_composes_and_instantiates(
         assert OmegaConf.merge(cfg, written) == cfg  # nothing wins over it but the command line
         override = f"data={data}"
     made = experiment(*overrides)
-    assert made.store.plan([step.masks for step in made.steps.values()]) or not made.steps
+    planned = made.store.plan([step.masks for step in made.steps.values()])
+    assert sum(line.depth == 0 for line in planned) == len(made.steps)
+    # Nothing of it is there, and nothing of it is left out: without a step the images alone are asked for.
+    assert {line.stage.id for line in planned} | {s.id for s in made.pool.walk()} == {s.id for s in made.stages()}
+    assert {line.status for line in planned} <= {"build", "on the fly", "above"}
     expected = {"data=oxford_pet": OxfordPet, "data=image_folder": ImageFolder}.get(override, ToyPets)
     assert isinstance(made.source, expected)
 
@@ -110,6 +115,10 @@ def test_the_keys_of_the_groups_without_a_stage() -> None:
     written["runtime"] = yaml.safe_load((CONF / "runtime/default.yaml").read_text())
     for group in ("checkpoints", "evaluation", "export", "runtime"):
         assert written[group] == dict(bare[group]) == dict(cfg[group]), group
+
+
+def test_all_segmenters_are_listed_here() -> None:
+    assert sorted(choice for group, choice in CHOICES if group == "segmenter") == SEGMENTERS
 
 
 @pytest.mark.parametrize("supervision", SUPERVISIONS)
@@ -178,8 +187,11 @@ def test_interpolated_values_reach_every_place() -> None:
     made = experiment("pipeline=cam_affinity", "segmenter=unet_resnet18", "weights=w.pth", "seed=3", "data.size=64")
     resolved = OmegaConf.to_container(made.cfg, resolve=True)
     assert isinstance(made.cfg, DictConfig) and isinstance(resolved, dict)
+    places = Counter()
     for path, node in targets(resolved):
         for key, value in (("weights", "w.pth"), ("seed", 3)):
             if key in node and "source" not in path:
                 assert node[key] == value, path
+                places[key, path.rpartition(".")[2]] += 1
+    assert {where for _, where in places} == {"affinity", "classifier", "net", "segmenter"}
     assert {s.size for s in made.stages() if type(s).__name__ == "Prepared"} == {64}  # type: ignore[attr-defined]

@@ -33,9 +33,9 @@ def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path: Path) -> None:
     def dies() -> None:
         with atomic_path(path) as tmp:
             tmp.write_text("half")
-            raise RuntimeError
+            raise RuntimeError("in the midst")
 
-    with pytest.raises(RuntimeError):
+    with pytest.raises(RuntimeError, match="in the midst"):
         dies()
     assert path.read_text() == "old" and everything(tmp_path) == ["a.json"]
     with atomic_path(path) as tmp:
@@ -88,7 +88,7 @@ def test_json_round_trip_and_what_is_not_there(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", value)
     assert read_json(tmp_path / "a.json") == value
     assert read_json(tmp_path / "b.json") is None and read_json(tmp_path / "a.json/b.json") is None
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError, match="not JSON serializable"):
         write_json(tmp_path / "a.json", {"a": object()})
     assert read_json(tmp_path / "a.json") == value and everything(tmp_path) == ["a.json"]
 

@@ -12,9 +12,9 @@ from PIL import Image
 
 from seg.data.prepared import Pool, Prepared, PreparedData
 from seg.errors import SegError
-from seg.masks import Seeds
-from seg.models.predictor import find_images, predict, predict_each
+from seg.masks import Threshold
 from seg.models.load import Model, load_model
+from seg.models.predictor import find_images, predict, predict_each
 from seg.models.save import save_models
 from seg.segmenter.architectures import PlainUNet
 from seg.segmenter.predicted import Predicted
@@ -27,15 +27,15 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def product(pool: Pool) -> Seeds:
-    truth = Seeds(scores=TruthScores(pool=pool), threshold=0.5)
+def product(pool: Pool) -> Threshold:
+    truth = Threshold(scores=TruthScores(pool=pool), threshold=0.5)
     net = PlainUNet(width=4, depth=2)
     segmenter = Segmenter(masks=truth, net=net, epochs=4, batch_size=4, lr=1e-2, input_size=32)
-    return Seeds(scores=Predicted(pool=pool, segmenter=segmenter), threshold=0.5)
+    return Threshold(scores=Predicted(pool=pool, segmenter=segmenter), threshold=0.5)
 
 
 @pytest.fixture(scope="module")
-def run(store: Store, product: Seeds, prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(store: Store, product: Threshold, prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run's folder with a segmenter."""
     folder = tmp_path_factory.mktemp("run")
     store.ensure(product)
@@ -78,7 +78,7 @@ def masks_in(folder: Path) -> dict[str, np.ndarray]:
 
 
 def test_the_masks_are_the_runs(
-    store: Store, data: PreparedData, prepared: Prepared, product: Seeds, model: Model
+    store: Store, data: PreparedData, prepared: Prepared, product: Threshold, model: Model
 ) -> None:
     paths = [record.image for record in store.get(prepared.source).records[:6]]
     found = predict(model, paths, batch_size=4)
@@ -178,6 +178,8 @@ def test_formats(
     assert status == 0, wrong
     with Image.open(tmp_path / "out/masks/a.png") as image:
         assert image.mode == mode and set(np.unique(np.asarray(image)).tolist()) <= values
+        if kind == "palette":  # the colours of a run's masks
+            assert image.getpalette()[:6] == [0, 0, 0, 128, 0, 0]  # type: ignore[index]
 
 
 def test_unreadable_files_are_named_at_the_end_and_the_others_done(

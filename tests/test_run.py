@@ -221,7 +221,7 @@ def refused(said: str) -> str:
         ("+nonsense=1", "nonsense: no such key"),
         ("+evaluation.nonsense=1", "evaluation.nonsense"),
         ("+runtime.nonsense=1", "runtime.nonsense"),
-        ("+seeds.nonsense=1", "seeds.nonsense: Seeds has no such parameter"),
+        ("+seeds.nonsense=1", "seeds.nonsense: Threshold has no such parameter"),
         ("pipeline=cam_afinity", "pipeline=cam_afinity: no such choice; there are bbox"),
         ("segmenter=unett", "segmenter=unett: no such choice; there are deeplabv3"),
         ("+suprvision=cam", "suprvision"),
@@ -233,9 +233,9 @@ def refused(said: str) -> str:
         ("data.size=100", "must be a multiple of 32, such as 128"),
         ("evaluation.border=thick", "border='thick': must be one of ignore, foreground, background"),
         ("evaluation.panel=-1", "evaluation.panel=-1"),
-        ("runtime.batch_size=0", "runtime.batch_size=0: must be at least 1"),
-        ("runtime.accelerator=abacus", "runtime.accelerator=abacus: must be one of auto, cpu"),
-        ("runtime.precision=7-bit", "precision='7-bit': must be one of 32-true"),
+        ("runtime.batch_size=0", "runtime.batch_size=0: must lie in [1, inf)"),
+        ("runtime.accelerator=abacus", "runtime.accelerator='abacus': must be one of auto, cpu"),
+        ("precision=7-bit", "precision='7-bit': must be one of 32-true"),
         ("classifier.lr=0", "lr=0"),
         ("supervision.scales=2", "must be a list, like [2]"),
         ("seeds._target_=seg.masks.Sedes", "_target_=seg.masks.Sedes: no such class"),
@@ -264,6 +264,12 @@ def test_bad_input_is_one_line(
     assert expected in refused(said)
     assert status != 0
     assert not Path("outputs/store").exists()  # before any work
+
+
+def test_keys_of_before_are_told_their_new_names(call: Callable[..., tuple[int, str]]) -> None:
+    status, said = call("runtime.precision=7-bit", "data.boxes.levels=[1]", "dry_run=true")
+    assert status != 0 and "runtime.precision is precision now" in said
+    assert "data.boxes.levels is data.refine.levels now" in said and "precision='7-bit'" in said
 
 
 def test_broken_and_wrong_weights_are_one_line(call: Callable[..., tuple[int, str]]) -> None:

@@ -1,5 +1,7 @@
 """What Hydra's state says of this process: the one place where it is read."""
 
+import os
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,9 +16,23 @@ def given_overrides() -> list[str]:
     return [str(x) for x in HydraConfig.get().overrides.task] if HydraConfig.initialized() else []
 
 
-def command(overrides: Sequence[str]) -> str:
-    """The command line that repeats a run."""
-    return shlex.join(["python", "-m", "seg.run", *overrides])
+def command(overrides: Sequence[str], folders: bool = True) -> str:
+    """The command line that repeats a run; for others to see, without this machine's ``folders``."""
+    return shlex.join(["python", "-m", "seg.run", *(overrides if folders else map(without_folders, overrides))])
+
+
+def without_folders(text: str) -> str:
+    """A value or an override as others may see it: ``data.root=DIR/pets`` for ``data.root=/home/me/pets``."""
+    for start in (0, text.find("=") + 1):  # whole, for a folder's name may have a comma
+        if os.path.exists(os.path.expanduser(text[start:].strip("'\""))):
+            return text[:start] + _last_part(text[start:].strip("'\""))
+    return "".join(map(_last_part, re.split(r"([=,\[\]{}'\"]|: )", text)))
+
+
+def _last_part(value: str) -> str:
+    path = os.path.expanduser(value.removeprefix("file://"))
+    names_a_path = "/" in path and (os.path.isabs(path) or os.path.exists(path))
+    return f"DIR/{Path(path).name}" if names_a_path else value
 
 
 def in_sweep() -> bool:

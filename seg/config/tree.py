@@ -14,6 +14,7 @@ from seg.errors import SegError
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z_]\w*(?:\.\w+)*)\}")
 _ABSENT = object()
+_BROKEN = object()
 
 
 def make_objects(
@@ -35,8 +36,9 @@ def make_objects(
     """
     maker = _Maker(cfg, {} if made is None else made, {} if objects is None else objects)
     value = maker.reference(key)
-    if maker.problems:
-        raise SegError("; ".join(sorted(set(maker.problems))))
+    if maker.problems or maker.refused:
+        refused = [f"{path}: {said}" for said, path in maker.refused.items()]
+        raise SegError("; ".join(sorted({*maker.problems, *refused})))
     return value
 
 
@@ -46,6 +48,7 @@ class _Maker:
         self.made = made
         self.objects = objects
         self.problems: list[str] = []
+        self.refused: dict[str, str] = {}  # by what is said: one value can be refused at several places; the shortest
 
     def reference(self, key: str) -> Any:
         if key not in self.made:
@@ -75,16 +78,18 @@ class _Maker:
     def node(self, value: dict[str, Any], path: str) -> Any:
         target = self.make(value["_target_"], f"{path}._target_") if "_target_" in value else None
         cls = self.find(str(target), path) if target else None
-        before = len(self.problems)
+        unknown = []
         if isinstance(cls, type) and dataclasses.is_dataclass(cls):
             names = _field_names(cls)
             unknown = [k for k in value if k not in names and k != "_target_"]
             self.problems += [f"{path}.{k}: {cls.__name__} has no such parameter" for k in unknown]
         values = {k: self.make(child, f"{path}.{k}") for k, child in value.items() if k != "_target_"}
+        if unknown or any(child is _BROKEN for child in values.values()):
+            return _BROKEN  # what refers to it has no problem of its own
         if target is None:
             return values
-        if cls is None or len(self.problems) > before:
-            return None
+        if cls is None:
+            return _BROKEN
         same = (cls, _frozen(values))
         if same in self.objects:
             return self.objects[same]
@@ -92,10 +97,9 @@ class _Maker:
             # A class may choose what stands for it: given weights in place of a training.
             made = self.objects[same] = getattr(cls, "from_config", cls)(**values)
             return made
-        except SegError as error:
-            self.problems.append(f"{path}: {error}")
-        except TypeError as error:  # a required parameter is missing
-            self.problems.append(f"{path}: {error}")
+        except (SegError, TypeError) as error:  # a TypeError: a required parameter is missing
+            self.refused[str(error)] = min(self.refused.get(str(error), path), path, key=len)
+        return _BROKEN
 
     def make_resolved(self, path: str) -> Any:
         try:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from seg.data.boxes import check_order, read_box_file
 from seg.data.dataset import Box
+from seg.data.layout import read_text
 from seg.errors import SegError
 
 COLUMNS = ("file", "xmin", "ymin", "xmax", "ymax")
@@ -66,17 +67,8 @@ def _voc(folder: Path, file: Path) -> Iterator[ListedBox]:
         yield ListedBox(name, box, str(file))
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise SegError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except UnicodeDecodeError as error:
-        raise SegError(f"{path}: is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
-
-
 def _csv(path: Path) -> Iterator[ListedBox]:
-    lines = csv.reader(_text(path).splitlines())
+    lines = csv.reader(read_text(path).splitlines())
     columns: list[int] | None = None
     for row in lines:
         where = f"{path} line {lines.line_num}"
@@ -116,7 +108,7 @@ def _box(sides: list[Any]) -> Box:
 
 def _coco(path: Path) -> Iterator[ListedBox]:
     try:
-        content = json.loads(_text(path))
+        content = json.loads(read_text(path))
         files = {image["id"]: str(image["file_name"]) for image in content["images"]}
         annotations = list(content["annotations"])
     except (ValueError, TypeError, KeyError) as error:

@@ -39,16 +39,14 @@ class Dataset:
     """An ordered data set with the peculiarities that were met while reading it.
 
     Attributes:
-        title: what the first line of every run calls it.
         classes: class names by label.
         records: ordered by split (trainval first), then as listed.
         quirks: how often each peculiarity was met, by a sentence that names it.
-        is_toy: whether the pictures are drawn, which every report has to say.
+        is_toy: whether the pictures are drawn; its peculiarities are then no news.
         examples: up to a few names for each sentence of ``quirks``, for the log.
         folder: what the images' names are told relative to; None for their bare names.
     """
 
-    title: str
     classes: tuple[str, ...]
     records: tuple[Record, ...]
     quirks: Counter[str] = field(default_factory=Counter)

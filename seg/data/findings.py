@@ -1,11 +1,14 @@
 """What is met while a folder of data is read: peculiarities to live with, and problems to stop for."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from seg.errors import SegError
+
+log = logging.getLogger(__name__)
 
 _SHOWN_PROBLEMS = 5
 _SHOWN_EXAMPLES = 3
@@ -31,6 +34,13 @@ class Findings:
         if names:
             self.quirks[sentence] += len(names)
             self.examples[sentence] = (*self.examples.get(sentence, ()), *names)[:_SHOWN_EXAMPLES]
+
+    def tell(self, level: int) -> None:
+        """A line in the log for each peculiarity."""
+        for sentence, count in self.quirks.items():
+            names = ", ".join(self.examples.get(sentence, ()))
+            more = ", ..." if count > _SHOWN_EXAMPLES else ""
+            log.log(level, "data: %s: %d%s", sentence, count, f" ({names}{more})" if names else "")
 
     def stop_if_any(self, folder: Path, *, one_line: bool = False) -> None:
         """Raise the problems, the first few in full, as one SegError."""

@@ -1,6 +1,5 @@
 """``data=image_folder``: someone's own photos, a folder per class, with whatever truth there is."""
 
-from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -11,7 +10,7 @@ from seg.data.dataset import Box, Codes, Dataset, Record
 from seg.data.decode import image_size
 from seg.data.findings import Findings
 from seg.data.folder_layout import Names, Parts, draw_test_images, find_parts, image_ids
-from seg.data.layout import content_fingerprint
+from seg.data.layout import content_fingerprint, read_text
 from seg.data.sources import Source
 from seg.errors import SegError
 from seg.store import Products, param
@@ -136,17 +135,13 @@ class ImageFolder(Source):
             codes: Codes = self.mask_codes if truth else "trimap"
             records.append(Record(image_id, file, label, split, truth, boxes.get(image_id, ()), codes))
         records.sort(key=lambda record: record.split == "test")
-        return Dataset(self.title, tuple(classes), tuple(records), found.quirks, False, found.examples, parts.root)
+        return Dataset(tuple(classes), tuple(records), found.quirks, False, found.examples, parts.root)
 
     def _test(self, parts: Parts, ids: dict[str, str], names: Names) -> set[str]:
         if parts.test_list is None:
             return {ids[name] for name in draw_test_images(parts.images, self.test_share, self.split_seed)}
-        try:
-            lines = parts.test_list.read_text(encoding="utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise SegError(f"data.test_list={parts.test_list}: cannot be read ({error})") from error
         test, problems = set(), Findings()
-        for number, line in enumerate(lines, 1):
+        for number, line in enumerate(read_text(parts.test_list).splitlines(), 1):
             said = line.strip()
             if not said or said.startswith("#"):
                 continue
@@ -213,12 +208,8 @@ def _boxes(parts: Parts, names: Names, paths: dict[str, Path], found: Findings) 
         found.problems.append(
             f"{parts.boxes}: none of its boxes is of an image below {parts.root}; {strangers[0]!r}, say, is none"
         )
-    found.quirk("boxes of images that are not there (not used)", _once(strangers))
+    found.quirk("boxes of images that are not there (not used)", dict.fromkeys(strangers))
     return boxes
-
-
-def _once(names: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(names))
 
 
 def _size(path: Path) -> tuple[int, int] | None:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from seg.errors import SegError
+from seg.files import atomic_path
 
 FOLDER = "oxford-iiit-pet"
 LISTS = ("trainval", "test")
@@ -51,6 +52,16 @@ def scan(folder: Path) -> list[os.DirEntry[str]]:
         return []
     except OSError as error:
         raise SegError(f"{folder}: cannot be read ({error.strerror or error})") from error
+
+
+def read_text(path: Path, errors: str = "strict") -> str:
+    """The text of a file in UTF-8, with or without a byte order mark; ``errors`` as of :func:`open`."""
+    try:
+        return path.read_text(encoding="utf-8-sig", errors=errors)
+    except OSError as error:
+        raise SegError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except UnicodeDecodeError as error:
+        raise SegError(f"{path}: is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
 
 
 def layout_fingerprint(root: Path, cache: Path | None = None, *, write: bool = True) -> str:
@@ -137,11 +148,7 @@ def _read_cache(cache: Path | None, place: str) -> dict[str, tuple[int, int, str
 
 
 def _write_cache(cache: Path, place: str, files: dict[str, tuple[int, int, str]]) -> None:
-    part = cache.with_name(f"{cache.name}.{os.getpid()}.part")
     with suppress(OSError):
         cache.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            part.write_text(json.dumps({"folder": place, "files": files}), encoding="utf-8")
-            part.replace(cache)
-        finally:
-            part.unlink(missing_ok=True)
+        with atomic_path(cache) as tmp:
+            tmp.write_text(json.dumps({"folder": place, "files": files}), encoding="utf-8")

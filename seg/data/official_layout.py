@@ -8,10 +8,8 @@ from typing import NamedTuple, cast
 from seg.data.boxes import read_box_file
 from seg.data.dataset import Box, Dataset, Record, Split
 from seg.data.findings import Findings
-from seg.data.layout import IMAGE_SUFFIXES, LISTS, MissingDataError, layout_fingerprint, require_layout, scan
+from seg.data.layout import IMAGE_SUFFIXES, LISTS, MissingDataError, read_text, require_layout, scan
 from seg.errors import SegError
-
-__all__ = ["MissingDataError", "layout_fingerprint", "read_official_layout"]
 
 
 class _Line(NamedTuple):
@@ -27,7 +25,7 @@ class _Line(NamedTuple):
         return f"{self.file} line {self.number}"
 
 
-def read_official_layout(root: Path, *, title: str, is_toy: bool = False) -> Dataset:
+def read_official_layout(root: Path, *, is_toy: bool = False) -> Dataset:
     """Read lists, boxes and file names of ``root/oxford-iiit-pet`` (or of ``root`` itself); open no image.
 
     The classes are those of ``trainval.txt`` and ``test.txt``, ordered by their official ids, which may
@@ -37,7 +35,6 @@ def read_official_layout(root: Path, *, title: str, is_toy: bool = False) -> Dat
 
     Args:
         root: where the data lie.
-        title: what reports call the data.
         is_toy: whether the pictures are drawn.
 
     Returns:
@@ -85,17 +82,13 @@ def read_official_layout(root: Path, *, title: str, is_toy: bool = False) -> Dat
         Record(i, images[i], label[line.class_id], split, trimaps.get(i), boxes.get(i, ()))
         for i, (line, split) in present.items()
     )
-    return Dataset(title, tuple(names.values()), records, found.quirks, is_toy, found.examples)
+    return Dataset(tuple(names.values()), records, found.quirks, is_toy, found.examples)
 
 
 def _read_list(path: Path, found: Findings) -> list[_Line]:
     """Lines ``stem class-id species breed-id`` (the last two are optional); comments and blanks skipped."""
     lines, blank, comments = [], [], []
-    try:
-        content = path.read_text(encoding="utf-8-sig", errors="replace")
-    except OSError as error:
-        raise SegError(f"{path}: cannot be read ({error.strerror or error})") from error
-    for number, text in enumerate(content.splitlines(), 1):
+    for number, text in enumerate(read_text(path, errors="replace").splitlines(), 1):
         parts = text.split()
         numbers = "".join(parts[1:])
         if not parts:

@@ -4,16 +4,18 @@ import io
 import json
 import logging
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
 from seg.data.dataset import Codes, Dataset, Record
 from seg.data.decode import decode_image, decode_trimap, image_quirks, to_truth
+from seg.data.findings import Findings
 from seg.data.sources import Source
 from seg.errors import SegError
 from seg.files import rows_file, write_json
@@ -29,7 +31,7 @@ class PreparedData:
     """A data set in memory-mapped arrays; ``N`` images of side ``S``, rows ordered as the data set's.
 
     Attributes:
-        title: name for people. is_toy: whether it is drawn. classes: names by label.
+        title: name for people. classes: names by label.
         images: ``uint8 (N, S, S, 3)`` RGB, squashed to a square.
         truth: ``uint8 (N, S, S)``: 0 background, 1 foreground, 2 border, 255 no truth.
         ids: file stems. labels: ``int64 (N,)``. is_test: ``bool (N,)``. has_truth: ``bool (N,)``.
@@ -38,7 +40,6 @@ class PreparedData:
     """
 
     title: str
-    is_toy: bool
     classes: tuple[str, ...]
     images: np.ndarray
     truth: np.ndarray
@@ -104,74 +105,53 @@ class Prepared(Stage):
     def build(self, out: Path, store: Products) -> dict[str, Any]:
         """Decode with a pool of threads (Pillow lets go of the interpreter lock while it decodes)."""
         dataset: Dataset = store.get(self.source)
-        quirks = Counter(dataset.quirks)
-        examples: dict[str, list[str]] = {k: list(v) for k, v in dataset.examples.items()}
-        n, s = len(dataset.records), self.size
-        kept: list[tuple[Record, tuple[int, int]]] = []
-        originals: list[tuple[bytes, Codes | None]] = []
-        bad: list[str] = []
-        untrue: list[str] = []
-        level = logging.DEBUG if dataset.is_toy else logging.INFO
+        found = Findings(Counter(dataset.quirks), dict(dataset.examples))
+        kept: list[tuple[Record, _Facts]] = []
+        bad: dict[str, str] = {}  # the trouble of each image that is left out, and of each truth
+        untrue: dict[str, str] = {}
+        with rows_file(out / "images.npy", np.uint8) as images, rows_file(out / "truth.npy", np.uint8) as truths:
+            for record, decoded in self._decoded(dataset, store):
+                if isinstance(decoded, SegError):
+                    bad[record.id] = str(decoded)
+                    log.warning("data: skipped: %s", decoded)
+                    continue
+                image, truth, facts = decoded
+                images.write(image[None])
+                truths.write(truth[None])
+                if facts.trouble:
+                    untrue[record.id] = facts.trouble
+                    log.warning("data: image used without its truth: %s", facts.trouble)
+                for quirk in facts.quirks:
+                    found.quirk(quirk, [record.id])
+                kept.append((record, facts))
+        self._refuse(dataset, list(bad.values()), list(untrue.values()))
+        found.tell(logging.DEBUG if dataset.is_toy else logging.INFO)
+        np.save(out / "originals.npy", np.frombuffer(b"".join(facts.original for _, facts in kept), np.uint8))
+        write_json(out / "index.json", _index(dataset, kept))
+        # Names below the data's folder, for a product tells nothing of where that lies.
+        names = dataset.file_names()
+        return {
+            "images": len(kept),
+            "unreadable": [names[i] for i in bad],
+            "truth unreadable": [names[i] for i in untrue],
+            "quirks": dict(found.quirks),
+        }
 
-        def one(record: Record) -> tuple[Record, Any]:
+    def _decoded(self, dataset: Dataset, store: Products) -> "Iterator[tuple[Record, _Decoded | SegError]]":
+        """Every record with what is in its files, in order."""
+
+        def one(record: Record) -> "tuple[Record, _Decoded | SegError]":
             try:
-                return record, _decode(record, s)
+                return record, _decode(record, self.size)
             except SegError as error:
                 return record, error
 
-        with (
-            rows_file(out / "images.npy", np.uint8) as images,
-            rows_file(out / "truth.npy", np.uint8) as truth,
-            ThreadPoolExecutor(store.runtime.worker_count) as pool,
-        ):
-            results = store.runtime.bar(pool.map(one, dataset.records), "decoding", n)
-            for record, result in results:
-                if isinstance(result, SegError):
-                    bad.append(str(result))
-                    log.warning("data: skipped: %s", result)
-                    continue
-                image, target, hw, packed, met, trouble = result
-                images.write(image[None])
-                truth.write(target[None])
-                if trouble:
-                    untrue.append(trouble)
-                    log.warning("data: image used without its truth: %s", trouble)
-                quirks.update(met)
-                for quirk in met:
-                    examples.setdefault(quirk, []).append(record.id)
-                originals.append(packed)
-                kept.append((record, hw))
-        self._refuse(n, bad, untrue, truths=sum(r.trimap is not None for r in dataset.records))
-        for quirk, count in quirks.items():
-            names = ", ".join(examples.get(quirk, [])[:3])
-            log.log(
-                level,
-                "data: %s: %d%s",
-                quirk,
-                count,
-                f" ({names}{', ...' if count > 3 else ''})" if names else "",
-            )
-        np.save(out / "originals.npy", np.frombuffer(b"".join(packed for packed, _ in originals), np.uint8))
-        offsets = np.cumsum([0, *(len(packed) for packed, _ in originals)]).tolist()
-        index = {
-            "title": dataset.title,
-            "is_toy": dataset.is_toy,
-            "classes": dataset.classes,
-            "ids": [r.id for r, _ in kept],
-            "labels": [r.label for r, _ in kept],
-            "is_test": [r.split == "test" for r, _ in kept],
-            "has_truth": [bool(packed) for packed, _ in originals],
-            "sizes": [hw for _, hw in kept],
-            "boxes": [r.boxes for r, _ in kept],
-            "offsets": offsets,
-            "codes": [codes for _, codes in originals],
-        }
-        write_json(out / "index.json", index)
-        return {"images": len(kept), "unreadable": bad, "truth unreadable": untrue, "quirks": dict(quirks)}
+        with ThreadPoolExecutor(store.runtime.worker_count) as pool:
+            yield from store.runtime.bar(pool.map(one, dataset.records), "decoding", len(dataset.records))
 
-    def _refuse(self, n: int, bad: list[str], untrue: list[str], truths: int) -> None:
+    def _refuse(self, dataset: Dataset, bad: list[str], untrue: list[str]) -> None:
         """Refuse too many unreadable files; and that not one truth of several can be read, however few they are."""
-        both = bad + untrue
+        both, n = bad + untrue, len(dataset.records)
         some = "; ".join(both[:3]) + ("; ..." if len(both) > 3 else "")
         if len(both) > self.max_bad_share * n:
             what = "images" if not untrue else f"images ({len(untrue)} for their truth)"
@@ -179,15 +159,14 @@ class Prepared(Stage):
                 f"{len(both)} of {n} {what} are unreadable, more than "
                 f"data.prepared.max_bad_share={self.max_bad_share:g} allows: {some}"
             )
-        if untrue and len(untrue) == truths:
+        if untrue and len(untrue) == sum(r.trimap is not None for r in dataset.records):
             raise SegError(f"no truth can be read, so nothing could be measured: {some}; mend or remove them")
 
     def load(self, path: Path, store: Products) -> PreparedData:
         """Memory-map the arrays and read the index."""
         index = json.loads((path / "index.json").read_text())
         return PreparedData(
-            title=index["title"],
-            is_toy=index["is_toy"],
+            title=self.source.title,
             classes=tuple(index["classes"]),
             images=np.load(path / "images.npy", mmap_mode="r"),
             truth=np.load(path / "truth.npy", mmap_mode="r"),
@@ -199,39 +178,63 @@ class Prepared(Stage):
             boxes=index["boxes"],
             _offsets=np.asarray(index["offsets"], np.int64),
             _originals=np.load(path / "originals.npy", mmap_mode="r"),
-            _codes=index.get("codes", [None] * len(index["ids"])),  # products of before had all of them packed
+            _codes=index["codes"],
         )
 
 
-_Packed = tuple[bytes, "Codes | None"]
+class _Facts(NamedTuple):
+    """Of one image: original size, the truth at that size as a file and its codes, quirks, the truth's trouble."""
+
+    size: tuple[int, int]
+    original: bytes = b""
+    codes: Codes | None = None
+    quirks: tuple[str, ...] = ()
+    trouble: str = ""
 
 
-def _decode(record: Record, size: int) -> tuple[np.ndarray, np.ndarray, tuple[int, int], _Packed, tuple[str, ...], str]:
-    """Image and truth at working resolution, original size, original truth as a file, the quirks met, its trouble."""
+_Decoded = tuple[np.ndarray, np.ndarray, _Facts]
+
+
+def _index(dataset: Dataset, kept: list[tuple[Record, _Facts]]) -> dict[str, Any]:
+    """What is known of the images beside their pixels, as JSON values."""
+    return {
+        "classes": dataset.classes,
+        "ids": [record.id for record, _ in kept],
+        "labels": [record.label for record, _ in kept],
+        "is_test": [record.split == "test" for record, _ in kept],
+        "has_truth": [bool(facts.original) for _, facts in kept],
+        "sizes": [facts.size for _, facts in kept],
+        "boxes": [record.boxes for record, _ in kept],
+        "offsets": np.cumsum([0, *(len(facts.original) for _, facts in kept)]).tolist(),
+        "codes": [facts.codes for _, facts in kept],
+    }
+
+
+def _decode(record: Record, size: int) -> _Decoded:
+    """Image and truth at working resolution, and the rest."""
     from PIL import Image
 
     image, hw = decode_image(record.image, size)
     quirks = image_quirks(record.image)
     unknown = np.full((size, size), 255, np.uint8)
     if record.trimap is None:
-        return image, unknown, hw, (b"", None), quirks, ""
+        return image, unknown, _Facts(hw, quirks=quirks)
     kind = "trimaps" if record.codes == "trimap" else "masks"
     photo = record.image if kind == "masks" else None
     try:
         original, resized = decode_trimap(record.trimap, hw, record.codes, photo)
     except SegError as error:
         quirks = (*quirks, f"{kind} that cannot be read (image used without)")
-        return image, unknown, hw, (b"", None), quirks, str(error)
+        return image, unknown, _Facts(hw, quirks=quirks, trouble=str(error))
     if resized:
         quirks = (*quirks, f"{kind} of another size than their image, resized")
     if kind == "masks" and (original == 255).any():
         quirks = (*quirks, "masks with pixels that are neither foreground nor background (no truth there)")
-    picture = Image.fromarray(original)
-    truth = np.asarray(picture.resize((size, size), Image.Resampling.NEAREST))
-    return image, truth, hw, _pack(record.trimap, original, record.codes), quirks, ""
+    truth = np.asarray(Image.fromarray(original).resize((size, size), Image.Resampling.NEAREST))
+    return image, truth, _Facts(hw, *_pack(record.trimap, original, record.codes), quirks)
 
 
-def _pack(path: Path, original: np.ndarray, codes: Codes) -> _Packed:
+def _pack(path: Path, original: np.ndarray, codes: Codes) -> tuple[bytes, Codes | None]:
     """A truth at its own size as the bytes of an image file, with the codes in it; None for our own codes.
 
     The file itself, where it is a small one that holds what was read from it: compressing anew takes as long as

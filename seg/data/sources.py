@@ -5,6 +5,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from seg.data.dataset import Dataset
+from seg.data.layout import layout_fingerprint
+from seg.data.official_layout import read_official_layout
+from seg.data.oxford_pet import download_oxford_pet, is_complete, missing_data_message
 from seg.errors import SegError
 from seg.store import Products, Stage, param
 
@@ -61,7 +64,7 @@ class ToyPets(Source):
     @property
     def title(self) -> str:
         """That it is a toy."""
-        return f"toy_pets, a TOY: {self.images} drawn pictures"
+        return f"toy_pets (a TOY: {self.images} drawn pictures, seed {self.seed})"
 
     def build(self, out: Path, store: Products) -> None:
         """Draw the pictures, trimaps, boxes and lists."""
@@ -71,10 +74,7 @@ class ToyPets(Source):
 
     def load(self, path: Path, store: Products) -> Dataset:
         """Read the layout back, as any other data set in it."""
-        from seg.data.official_layout import read_official_layout
-
-        title = f"toy_pets (a TOY: {self.images} drawn pictures, seed {self.seed})"
-        return read_official_layout(path, title=title, is_toy=True)
+        return read_official_layout(path, is_toy=True)
 
 
 class OxfordPet(Source):
@@ -103,9 +103,7 @@ class OxfordPet(Source):
 
     def acquire(self) -> None:
         """Download the data if that was asked for and it is not there."""
-        from seg.data.oxford_pet import download_oxford_pet
-
-        if self.download and not self._is_there():
+        if self.download and not is_complete(Path(self.root)):
             download_oxford_pet(Path(self.root))
 
     def check(self, store: Products) -> None:
@@ -113,22 +111,13 @@ class OxfordPet(Source):
         self._require()
         store.get(self)
 
-    def _is_there(self) -> bool:
-        from seg.data.oxford_pet import is_complete
-
-        return is_complete(Path(self.root))
-
     def _require(self) -> None:
-        from seg.data.oxford_pet import missing_data_message
-
-        if not self._is_there():
+        if not is_complete(Path(self.root)):
             raise SegError(missing_data_message(Path(self.root)))
 
     @cached_property
     def fingerprint(self) -> str:
         """Hash of what the data contain, wherever they lie."""
-        from seg.data.layout import layout_fingerprint
-
         self._require()
         cache = Path(self.cache) if self.cache else None
         return layout_fingerprint(Path(self.root), cache, write=not self.read_only)
@@ -139,7 +128,5 @@ class OxfordPet(Source):
 
     def load(self, path: Path, store: Products) -> Dataset:
         """Read the lists, boxes and file names."""
-        from seg.data.official_layout import read_official_layout
-
         self._require()
-        return read_official_layout(Path(self.root), title=self.title)
+        return read_official_layout(Path(self.root))

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import math
-import os
 import textwrap
 from collections.abc import Callable, Mapping, Sequence, Sized
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from seg.errors import SegError
+from seg.files import atomic_path
 
 WIDTH = 100
 STAGE_WIDTH = 29  # what the other columns leave of WIDTH
@@ -116,9 +116,8 @@ def write_metrics(folder: Path, rows: Sequence[Row], header: Mapping[str, Any]) 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, text in contents.items():
-            part = path.with_name(f".{path.name}.{os.getpid()}.part")
-            part.write_text(text, encoding="utf-8", newline="")
-            part.replace(path)
+            with atomic_path(path) as tmp:
+                tmp.write_text(text, encoding="utf-8", newline="")
     except OSError as error:
         raise SegError(f"{folder}: metrics cannot be written ({error.strerror}): use another") from error
     json_path, csv_path = contents

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from seg.errors import SegError
-from seg.files import file_sha256, read_json
+from seg.files import file_sha256
 from seg.nets.augment import MEAN, STD
-from seg.nets.given import ROLES, beside, fit_into
+from seg.nets.given import ROLES, description, fit_into, saved_network
 from seg.nets.recognise import recognise
 from seg.nets.state_dicts import read_state_dict
 from seg.segmenter.architectures import Architecture
@@ -29,7 +29,7 @@ class Model:
         working_size: side in pixels to which images are squashed when they are decoded.
         input_size: side in pixels of what the network sees.
         mean, std: of the RGB channels in [0, 1], for the normalisation.
-        info: the JSON beside the weights; empty without one.
+        info: the JSON beside the weights, or what their file says itself; empty without both.
         path: the weights' file. sha256: of its bytes.
     """
 
@@ -54,13 +54,12 @@ def find_model(path: Path) -> Path:
         return path
     if not path.is_dir():
         raise SegError(f"model={path}: no such file or folder; give a run's folder or a file of weights")
-    folder = path / "models" if (path / "models").is_dir() else path
-    if (file := folder / "segmenter.safetensors").is_file():
+    if file := saved_network(path, "segmenter"):
         return file
-    others = [role for role in ROLES if (folder / f"{role}.safetensors").is_file()]
+    others = {role: file for role in ROLES if (file := saved_network(path, role))}
     if not others:
         raise SegError(f"model={path}: no networks in it; give the folder of a finished run, or a file of weights")
-    typed = (read_json(folder / f"{others[-1]}.json") or {}).get("command") or "python -m seg.run ..."
+    typed = description([*others.values()][-1]).get("command") or "python -m seg.run ..."
     raise SegError(
         f"model={path}: that run has {' and '.join(others)} but no segmenter, which masks for other images need; "
         f"add one to it: {typed} segmenter=unet"
@@ -71,10 +70,10 @@ def load_model(path: str | Path, device: str = "auto", input_size: int | None = 
     """Load a segmenter for ``seg.predict``.
 
     Args:
-        path: a run's folder, or a file of plain weights (``.safetensors``, ``.pth``). The JSON beside it says
-            what it is; without one the architecture is recognised from the names and shapes.
+        path: a run's folder, or a file of plain weights (``.safetensors``, ``.pth``). The JSON beside it or the file
+            itself says what it is; else the architecture is recognised from the names and shapes.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        input_size: side in pixels of what the network sees; None for what the JSON says, and needed without one.
+        input_size: side in pixels of what the network sees; None for what is written of it; needed where nothing is.
 
     Returns:
         The model, in ``eval`` mode on the device.
@@ -89,12 +88,16 @@ def load_model(path: str | Path, device: str = "auto", input_size: int | None = 
         raise SegError(str(error).replace("runtime.accelerator", "device")) from error
     file = find_model(Path(path))
     state = read_state_dict(file, key="model")
-    info = _info(file)
+    info = description(file)
+    if not info and file.with_suffix(".json").exists():
+        raise SegError(f"{file.with_suffix('.json')}: does not describe a model; mend it, or move it away")
     model = _network(file, info, state)
     fit_into(model, state, file, "model")
     given = input_size or info.get("input_size")
     if not given:
-        raise SegError(f"model={file}: no {file.stem}.json beside it says at which size it works; add input_size=224")
+        raise SegError(
+            f"model={file}: neither it nor {file.stem}.json beside it says at which size it works; add input_size=224"
+        )
     size = int(given)
     return Model(
         network=model.to(runtime.device).eval(),
@@ -109,16 +112,8 @@ def load_model(path: str | Path, device: str = "auto", input_size: int | None = 
     )
 
 
-def _info(file: Path) -> dict[str, Any]:
-    path = file.with_suffix(".json")
-    info = beside(file)
-    if not info and path.exists():
-        raise SegError(f"{path}: does not describe a model; mend it, or move it away")
-    return info
-
-
 def _network(file: Path, info: Mapping[str, Any], state: Mapping[str, torch.Tensor]) -> nn.Module:
-    """A network with random weights of the architecture that the JSON names or the weights show."""
+    """A network with random weights of the architecture that is written of them or that the weights show."""
     described: Any = info.get("architecture")
     role = info.get("role")
     if described is None:
@@ -133,17 +128,17 @@ def _network(file: Path, info: Mapping[str, Any], state: Mapping[str, torch.Tens
     try:
         net = cls(**params)
     except (SegError, TypeError) as error:
-        raise SegError(f"{file.with_suffix('.json')}: architecture: {error}") from error
+        raise SegError(f"model={file}: architecture: {error}") from error
     return net.make()
 
 
 def _network_class(target: str, file: Path) -> type[Architecture]:
-    """A JSON from elsewhere may name a network and nothing else, for what it names is called."""
+    """What comes from elsewhere may name a network and nothing else, for what it names is called."""
     place, _, name = target.rpartition(".")
     try:
         cls = getattr(importlib.import_module(place), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise SegError(f"model={file}: its network {target} is not to be had here ({error})") from error
     if not (isinstance(cls, type) and issubclass(cls, Architecture)):
-        raise SegError(f"{file.with_suffix('.json')}: architecture._target_={target}: not a segmentation network")
+        raise SegError(f"model={file}: architecture._target_={target}: not a segmentation network")
     return cls

@@ -12,9 +12,10 @@ from seg.data.prepared import PreparedData
 from seg.errors import SegError
 from seg.files import atomic_path
 from seg.masks import MaskSet
+from seg.models.png import PNGKind, save_png
 from seg.store import Store
 
-Format = Literal["png255", "png01", "palette", "coco_rle"]
+Format = Literal[PNGKind, "coco_rle"]
 
 Mask = npt.NDArray[np.uint8]
 
@@ -34,10 +35,8 @@ def export_masks(
 ) -> int:
     """Write every mask at its image's original size (upright, where EXIF turns it).
 
-    * ``png255``: 0 background, 255 foreground, 128 ignored. ``png01``: 0, 1, and 255 ignored.
-    * ``palette``: indexed PNG in Pascal VOC's way and colours: 0 background, 1 + label foreground, 255 ignored;
-      ``classes.txt`` beside them names the indices.
-    * ``coco_rle``: one JSON per product, see :func:`coco_document`.
+    PNG of the kinds of :func:`seg.models.png.save_png`, for ``palette`` with a ``classes.txt`` that names the indices;
+    or for ``coco_rle`` one JSON per product, see :func:`coco_document`.
 
     Args:
         folder: gets a folder per product with ``<image id>.png``, or ``<product>.json``.
@@ -75,29 +74,6 @@ def _mask(masks: MaskSet, position: int) -> tuple[int, Mask]:
     row = int(masks.rows[position])
     height, width = map(int, masks.data.sizes[row])
     return row, masks.at(np.asarray([position]), (height, width))[0]
-
-
-def save_png(path: Path, mask: Mask, kind: Format, label: int = 0) -> None:
-    """Write one mask (``uint8 (H, W)``: 0, 1, 255) as PNG of a kind; ``label`` counts for ``palette`` alone."""
-    from PIL import Image
-
-    codes = np.full(256, 128 if kind == "png255" else 255, np.uint8)
-    codes[[0, 1]] = 0, {"png255": 255, "png01": 1}.get(kind, label + 1)
-    image = Image.fromarray(codes[mask])
-    if kind == "palette":
-        image = image.convert("P")
-        image.putpalette(voc_palette().ravel().tolist())
-    image.save(path)
-
-
-def voc_palette() -> npt.NDArray[np.uint8]:
-    """The 256 colours of Pascal VOC's masks, ``uint8 (256, 3)``: the index's bits, dealt to red, green, blue."""
-    index = np.arange(256)
-    palette = np.zeros((256, 3), np.uint8)
-    for bit in range(8):
-        for channel in range(3):
-            palette[:, channel] |= (((index >> (3 * bit + channel)) & 1) << (7 - bit)).astype(np.uint8)
-    return palette
 
 
 def _write_classes(path: Path, classes: tuple[str, ...]) -> None:

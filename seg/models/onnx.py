@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seg.errors import SegError
+from seg.errors import SegError, first_line
 from seg.files import atomic_path
 from seg.version import __version__
 
@@ -51,13 +51,29 @@ def export_onnx(model: "Model", path: Path) -> float:
     Raises:
         SegError: the network cannot be exported, or ONNX Runtime's scores differ.
     """
-    import onnx
     import torch
 
     check_onnx(True)
-    network = (
-        torch.nn.Sequential(model.network, torch.nn.Sigmoid()).cpu().eval().to(memory_format=torch.contiguous_format)
-    )
+    network = torch.nn.Sequential(model.network, torch.nn.Sigmoid()).cpu().eval()
+    network = network.to(memory_format=torch.contiguous_format)
+    content = _with_metadata(_exported(network, model), model)
+    try:
+        largest = _difference(network, content, model.input_size)
+    except Exception as error:  # ONNX Runtime's own kinds
+        raise SegError(f"export.onnx=true: ONNX Runtime cannot run it at every size ({first_line(error)})") from error
+    model.network.to(model.device)
+    if not largest <= TOLERANCE:
+        raise SegError(f"export.onnx=true: ONNX Runtime's scores differ from PyTorch's by {largest:.2g}; not written")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as tmp:
+        tmp.write_bytes(content)
+    return largest
+
+
+def _exported(network: "nn.Module", model: "Model") -> Any:
+    """The network as ONNX's ``ModelProto``."""
+    import torch
+
     side = model.input_size
     dims = {0: torch.export.Dim("batch"), 2: torch.export.Dim("height", min=32), 3: torch.export.Dim("width", min=32)}
     try:
@@ -73,33 +89,27 @@ def export_onnx(model: "Model", path: Path) -> float:
                 external_data=False,
                 verbose=False,
             )
-            proto = program.model_proto
+            return program.model_proto
     except Exception as error:  # the exporter raises many kinds
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        raise SegError(f"export.onnx=true: {type(model.network).__name__} cannot be exported ({reason})") from error
+        name = type(model.network).__name__
+        raise SegError(f"export.onnx=true: {name} cannot be exported ({first_line(error)})") from error
+
+
+def _with_metadata(proto: Any, model: "Model") -> bytes:
+    """The file's content, with all that its user has to know."""
+    import onnx
+
     metadata = {
         "mean": list(model.mean),
         "std": list(model.std),
         "classes": ["background", "foreground"],
-        "size": side,
-        "version": __version__,
+        "size": model.input_size,
         "weakseg": dict(model.info),
     }
-    onnx.helper.set_model_props(proto, {k: v if isinstance(v, str) else json.dumps(v) for k, v in metadata.items()})
+    texts = {key: json.dumps(value) for key, value in metadata.items()}
+    onnx.helper.set_model_props(proto, texts | {"version": __version__})
     onnx.checker.check_model(proto)
-    content = proto.SerializeToString()
-    try:
-        largest = _difference(network, content, side)
-    except Exception as error:  # ONNX Runtime's own kinds
-        reason = str(error).strip().splitlines()[0][:300]
-        raise SegError(f"export.onnx=true: ONNX Runtime cannot run the network at every size ({reason})") from error
-    model.network.to(model.device)
-    if not largest <= TOLERANCE:
-        raise SegError(f"export.onnx=true: ONNX Runtime's scores differ from PyTorch's by {largest:.2g}; not written")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as tmp:
-        tmp.write_bytes(content)
-    return largest
+    return bytes(proto.SerializeToString())
 
 
 def _difference(network: "nn.Module", content: bytes, side: int) -> float:

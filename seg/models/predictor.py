@@ -82,20 +82,13 @@ def predict_each(
     """
     with ThreadPoolExecutor(workers) as pool:
         waiting: list[Future[Any]] = []
-        for part in (*_parts(images, batch_size), []):
-            # What comes next is decoded while this is computed.
+        for part in (*(images[i : i + batch_size] for i in range(0, len(images), batch_size)), []):
             decoding = [pool.submit(_decode, image, model.working_size) for image in part]
-            decoded = [future.result() for future in waiting]
-            waiting = decoding
+            decoded, waiting = [future.result() for future in waiting], decoding
             good = [d for d in decoded if not isinstance(d, SegError)]
             found = iter(_scores(model, np.stack([image for image, _ in good])) if good else ())
             for one in decoded:
                 yield one if isinstance(one, SegError) else upsample(next(found)[None], one[1])[0]
-
-
-def _parts(images: Sequence[Image], size: int) -> Iterator[Sequence[Image]]:
-    for start in range(0, len(images), size):
-        yield images[start : start + size]
 
 
 def _decode(image: Image, side: int) -> tuple[np.ndarray, tuple[int, int]] | SegError:

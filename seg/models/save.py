@@ -1,24 +1,25 @@
 """The networks of a run, as files that people take away: plain weights with a JSON beside them."""
 
-import shutil
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from seg.config.process import command, given_overrides
 from seg.data.prepared import Prepared, PreparedData
 from seg.evaluation.table import plain
 from seg.files import atomic_path, file_sha256, write_json
 from seg.nets.augment import MEAN, STD
-from seg.nets.given import beside
+from seg.nets.given import METADATA, description
 from seg.nets.state_dicts import to_plain
 from seg.segmenter.architectures import Architecture
 from seg.store import Stage, Store
 from seg.train import Given, NetworkStage, Training
 from seg.version import __version__
 
-if TYPE_CHECKING:
-    from torch import nn
+#: Of the JSON, what tells of the run. In the file of weights it would make other files, and so other keys in the store,
+#: of equal networks.
+OF_THE_RUN = ("weakseg", "given", "metrics", "command")
 
 
 def save_models(
@@ -30,8 +31,8 @@ def save_models(
 ) -> list[Path]:
     """Write every network that a run used, trained or given, as ``<role>.safetensors`` and ``<role>.json``.
 
-    The weights are a plain state dict with torchvision's names where the network is torchvision's.
-    ``checkpoints.<role>=`` takes it back.
+    The weights are a plain state dict with torchvision's names where the network is torchvision's, and what the JSON
+    says of the network is among the file's metadata too. ``checkpoints.<role>=`` takes it back.
 
     Args:
         folder: is made. masks: the run's, by name, all built. rows: the stage table.
@@ -52,45 +53,36 @@ def save_models(
         same = [p for p in written if p.stem.partition("_")[0] == stage.role]
         path = folder / f"{stage.role}{f'_{len(same) + 1}' if same else ''}.safetensors"
         folder.mkdir(parents=True, exist_ok=True)
-        _write_weights(stage, path, store)
-        own = [dict(row) for row in rows if row.get("stage") in names]
-        write_json(path.with_suffix(".json"), describe(stage, path, own, prepared, store))
+        about = describe(stage, [row for row in rows if row.get("stage") in names], prepared, store)
+        _write_weights(stage, path, {k: v for k, v in about.items() if k not in OF_THE_RUN}, store)
+        write_json(path.with_suffix(".json"), {**about, "sha256": file_sha256(path)})
         written.append(path)
     return written
 
 
-def _write_weights(stage: NetworkStage, path: Path, store: Store) -> None:
-    from safetensors import safe_open
-    from safetensors.torch import save_file
+def _write_weights(stage: NetworkStage, path: Path, about: Mapping[str, Any], store: Store) -> None:
+    """A file of its own, no link: what is edited in a run's folder must not change the store."""
+    from safetensors.torch import load_file, save_file
 
     store.ensure(stage)
-    stored = store.folder(stage) / stage.file_name
-    with safe_open(stored, "pt") as file:
-        # The network itself knows whether these are the wrapper's names; it is not made to find that they are not.
-        may_be_wrapped = all(name.startswith("model.") for name in file.keys())  # noqa: SIM118
+    state = load_file(store.folder(stage) / stage.file_name)
+    if all(name.startswith("model.") for name in state):  # perhaps by a wrapper, which the network itself knows
+        state = to_plain(store.get(stage))
     with atomic_path(path) as tmp:
-        if may_be_wrapped:
-            model: nn.Module = store.get(stage)
-            plain = to_plain(model)
-            if plain.keys() != model.state_dict().keys():
-                save_file(plain, tmp)
-                return
-        shutil.copyfile(stored, tmp)  # no link: what is edited in a run's folder must not change the store
+        save_file(state, tmp, {METADATA: json.dumps(about, sort_keys=True)})
 
 
 def describe(
-    stage: NetworkStage, path: Path, rows: Sequence[Mapping[str, Any]], prepared: Prepared, store: Store
+    stage: NetworkStage, rows: Sequence[Mapping[str, Any]], prepared: Prepared, store: Store
 ) -> dict[str, Any]:
     """What somebody who finds only the weights has to know about them, as JSON values.
 
     Args:
-        stage: the network. path: its weights' file. rows: of the stage table, those of its product.
-        prepared: the run's images.
+        stage: the network. rows: of the stage table, those of its product. prepared: the run's images.
     """
-
     data: PreparedData = store.get(prepared)
-    # Of a network that was given, only the JSON beside it knows what it was trained on.
-    given = beside(stage.path) if isinstance(stage, Given) else None
+    # Of a network that was given, only what came with it knows what it was trained on.
+    given = description(stage.path) if isinstance(stage, Given) else None
     origin = given if given is not None else {"data": data.title, "licence": prepared.source.licence}
     overrides = given_overrides()
     return {
@@ -109,9 +101,8 @@ def describe(
         "oracle": stage.is_oracle,
         "given": stage.path.name if isinstance(stage, Given) else None,
         "metrics": plain(rows),
-        "command": command(overrides) if overrides else None,
+        "command": command(overrides, folders=False) if overrides else None,
         "stage": stage.id,
-        "sha256": file_sha256(path),
     }
 
 

@@ -73,10 +73,10 @@ def weights_of(field: str) -> Callable[[Any, str], str]:
     """
 
     def content(stage: Any, weights: str) -> str:
-        from torchvision import models
-
         if Path(weights).is_file():
             return f"sha256:{file_sha256(Path(weights))}"
+        from torchvision import models
+
         members = models.get_model_weights(getattr(stage, field)).__members__
         if weights not in members:
             raise SegError(f"weights={weights}: no such file{_torchvision_has(getattr(stage, field))}")

@@ -1,5 +1,6 @@
 """Networks that are given: a plain state dict into the network that the config describes, or one clear refusal."""
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,15 @@ if TYPE_CHECKING:
 
 #: What ``checkpoints.*=`` can be: the networks that a run trains, and the names of their files in its folder.
 ROLES = ("classifier", "affinity", "segmenter")
+
+#: In the metadata of a ``.safetensors`` file that a run has written: what the network is, as JSON.
+METADATA = "weakseg"
+
+
+def saved_network(folder: Path, role: str) -> Path | None:
+    """The weights that a run has left, by its folder or its ``models`` folder; None if it had no such network."""
+    files = (place / f"{role}.safetensors" for place in (folder / "models", folder))
+    return next((file for file in files if file.is_file()), None)
 
 
 def find_checkpoint(path: Path, role: str, epoch: int) -> Path:
@@ -30,9 +40,8 @@ def find_checkpoint(path: Path, role: str, epoch: int) -> Path:
         if not path.is_file():
             raise SegError(f"checkpoints.{role}={path}: no such file or folder")
         return path
-    for saved in (path / "models" / f"{role}.safetensors", path / f"{role}.safetensors"):
-        if saved.is_file():
-            return saved
+    if saved := saved_network(path, role):
+        return saved
     found = {
         int(m.group(1)): file
         for file in sorted(path.iterdir())
@@ -68,20 +77,25 @@ def fit_into(model: "nn.Module", state: "Mapping[str, Tensor]", file: Path, key:
 
 
 def hint(file: Path, state: "Mapping[str, Tensor]") -> str:
-    """The end of a refusal: what the weights are, as the JSON beside them says or as their names and shapes tell."""
+    """The end of a refusal: what the weights are, as is written of them or as their names and shapes tell."""
     from seg.nets.recognise import recognise
 
-    described = beside(file)
+    described = description(file)
     if isinstance(config := described.get("config"), list):
         return f"; it is of a {described.get('role')} that fits {' '.join(map(str, config))}"
     fits = recognise(state)
     return f"; it is {fits}" if fits else ""
 
 
-def beside(file: Path) -> dict[str, Any]:
-    """What the JSON beside a file of weights says of them; empty where there is none that can be read."""
+def description(file: Path) -> dict[str, Any]:
+    """What is known of a file of weights: what the JSON beside it says, else its own metadata; empty without both."""
+    from safetensors import SafetensorError, safe_open
+
     try:
-        described = read_json(file.with_suffix(".json"))
-    except (OSError, ValueError):
+        told = read_json(file.with_suffix(".json"))
+        if told is None and file.suffix == ".safetensors":
+            with safe_open(file, "np") as weights:
+                told = json.loads((weights.metadata() or {}).get(METADATA, "null"))
+    except (OSError, ValueError, SafetensorError):
         return {}
-    return described if isinstance(described, dict) else {}
+    return told if isinstance(told, dict) else {}

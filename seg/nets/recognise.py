@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision import models
 
 from seg.errors import SegError
 
@@ -22,7 +21,7 @@ class Recognised:
         role: ``classifier``, ``affinity`` or ``segmenter``.
         config: overrides of a run whose network it would be, where they can be told.
         classes: of a classifier.
-        network: of a segmenter: the ``_target_`` and the parameters of its :class:`seg.segmenter.architectures.Network`.
+        network: of a segmenter: the ``_target_`` and the parameters of its architecture.
     """
 
     role: str
@@ -64,8 +63,11 @@ def _shapes(state: Mapping[str, Tensor]) -> Shapes:
     return {k: tuple(v.shape) for k, v in state.items() if "num_batches" not in k}
 
 
-def _candidates(module: Any, **options: Any) -> Iterator[tuple[str, nn.Module]]:
+def _candidates(segmentation: bool = False, **options: Any) -> Iterator[tuple[str, nn.Module]]:
     """torchvision's models by name, without memory for their weights; the common ones first."""
+    from torchvision import models  # here: it takes as long as PyTorch, and a dry run needs none
+
+    module = models.segmentation if segmentation else models
     names = models.list_models(module=module)
     for name in sorted(names, key=lambda n: (not n.startswith(("resnet", "mobilenet_v2", "deeplab")), n)):
         try:
@@ -78,7 +80,7 @@ def _candidates(module: Any, **options: Any) -> Iterator[tuple[str, nn.Module]]:
 def _classifier(shapes: Shapes) -> Recognised | None:
     from seg.nets.backbones import split_at_pooling
 
-    for name, model in _candidates(models):
+    for name, model in _candidates():
         own = _shapes(model.state_dict())
         # A classifier may lack a ResNet's last stage, and its head is of the data's classes.
         shortened = not any(k.startswith("layer4.") for k in shapes)
@@ -94,7 +96,7 @@ def _classifier(shapes: Shapes) -> Recognised | None:
         if not {k.rpartition(".")[0] for k in heads} <= {head}:
             continue
         config = [f"backbone={name}"]
-        if isinstance(model, models.ResNet):
+        if type(model).__name__ == "ResNet":
             config.append(f"classifier.stages={3 if shortened else 4}")
         return Recognised("classifier", tuple(config), classes=shapes[f"{head}.weight"][0])
     return None
@@ -104,7 +106,7 @@ def _torchvision_segmenter(shapes: Shapes) -> Recognised | None:
     shapes = {k.removeprefix("model."): v for k, v in shapes.items() if "aux_classifier." not in k}
     if not any(k.startswith("backbone.") for k in shapes):
         return None
-    for name, model in _candidates(models.segmentation, weights=None, weights_backbone=None, num_classes=1):
+    for name, model in _candidates(segmentation=True, weights=None, weights_backbone=None, num_classes=1):
         own = _shapes(model.state_dict())
         if own.keys() == shapes.keys() and all(own[k][1:] == shapes[k][1:] for k in own if k.startswith("backbone.")):
             outputs = next(v[0] for k, v in reversed(shapes.items()) if not k.startswith("backbone."))
@@ -124,7 +126,7 @@ def _blocks(model: nn.Module) -> tuple[nn.ModuleList, Shapes]:
 def _encoder_unet(shapes: Shapes) -> Recognised | None:
     encoder = {k.removeprefix("encoder."): v for k, v in shapes.items() if k.startswith("encoder.")}
     width = shapes["head.weight"][1]
-    for name, model in _candidates(models):
+    for name, model in _candidates():
         if _blocks(model)[1] == encoder:
             network = _network("BackboneUNet", encoder=name, weights=None, width=width)
             config = ("segmenter=unet_resnet18", f"segmenter.net.encoder={name}", f"segmenter.net.width={width}")
@@ -140,7 +142,7 @@ def _affinity(shapes: Shapes) -> Recognised:
     given = {k.removeprefix("blocks."): v for k, v in shapes.items() if k.startswith("blocks.")}
     if not given:  # it looks at the image itself alone, and any backbone will do
         return Recognised("affinity", (*config, f"{place}.strides=[1]"))
-    for name, model in _candidates(models):
+    for name, model in _candidates():
         own = _blocks(model)[1]
         # The backbone is cut after the coarsest level.
         count = 1 + max(int(k.partition(".")[0]) for k in given)

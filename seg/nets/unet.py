@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seg.errors import SegError
+from seg.nets.backbones import backbone_blocks, levels_by_stride
 
 
 class ConvBlock(nn.Sequential):
@@ -71,24 +72,15 @@ class EncoderUNet(nn.Module):
 
     def __init__(self, backbone: nn.Module, width: int = 32) -> None:
         super().__init__()
-        from seg.nets.backbones import backbone_blocks
-
         self.encoder = backbone_blocks(backbone)
-        taps: dict[int, tuple[int, int]] = {}
-        with torch.no_grad():
-            x = torch.zeros(1, 3, 64, 64)
-            training = self.encoder.training
-            self.encoder.eval()
-            for i, block in enumerate(self.encoder):
-                x = block(x)
-                taps[64 // x.shape[-1]] = (i, x.shape[1])
-            self.encoder.train(training)
-        if not set(taps) >= {2, 4, 8, 16, 32}:
-            raise SegError(f"{type(backbone).__name__} has levels of stride {sorted(taps)}, not 2, 4, 8, 16, 32")
-        self.taps = [taps[s][0] for s in (2, 4, 8, 16, 32)]
-        skips = [taps[s][1] for s in (16, 8, 4, 2)]
+        last, channels = levels_by_stride(self.encoder)
+        self.encoder.train()
+        if not last.keys() >= {2, 4, 8, 16, 32}:
+            raise SegError(f"{type(backbone).__name__} has levels of stride {sorted(last)}, not 2, 4, 8, 16, 32")
+        self.taps = [last[s] - 1 for s in (2, 4, 8, 16, 32)]
+        skips = [channels[s] for s in (16, 8, 4, 2)]
         widths = [8 * width, 4 * width, 2 * width, width]
-        inputs = [taps[32][1], *widths]
+        inputs = [channels[32], *widths]
         self.merge = nn.ModuleList(ConvBlock(i + s, w) for i, s, w in zip(inputs, skips, widths, strict=False))
         self.head = nn.Conv2d(width, 1, 1)
 

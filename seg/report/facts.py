@@ -7,7 +7,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from seg.config.process import without_folders
 from seg.store import Stage, Store
+from seg.store.inventory import size_of
 
 
 def differences(cfg: DictConfig, overrides: Sequence[str]) -> list[tuple[str, str, str]]:
@@ -18,7 +20,7 @@ def differences(cfg: DictConfig, overrides: Sequence[str]) -> list[tuple[str, st
 
     Returns:
         Key, default, and value in this run, in the config's order. A key that points to another one
-        (``${threshold}``) is compared as it is written, so that a change is told once.
+        (``${threshold}``) is compared as it is written, so that a change is told once. Paths are told without folders.
     """
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
@@ -38,7 +40,7 @@ def differences(cfg: DictConfig, overrides: Sequence[str]) -> list[tuple[str, st
     for key in [*found, *(k for k in usual if k not in found)]:
         old, new = usual.get(key, "(none)"), found.get(key, "(none)")
         if old != new:
-            out.append((key, old, new))
+            out.append((key, without_folders(old), without_folders(new)))
     return out
 
 
@@ -66,14 +68,13 @@ def _leaves(cfg: DictConfig) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Cost:
-    """A stored product: what made it, how long that took, how many bytes it has; None where nobody wrote it down."""
+    """A stored product: what made it, how long that took (None where nobody wrote it down), how many bytes it has."""
 
     stage: str
     what: str
     product: str
     seconds: float | None
     bytes: int
-    weakseg: str
 
 
 def costs(stages: Iterable[Stage], store: Store) -> list[Cost]:
@@ -83,12 +84,7 @@ def costs(stages: Iterable[Stage], store: Store) -> list[Cost]:
         folder = store.folder(stage)
         if not stage.stored or str(folder) in out:
             continue
-        manifest = store.manifest(stage)
-        if manifest is None:
-            continue
-        total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        name = type(stage).__name__
-        out[str(folder)] = Cost(
-            name, stage.what, stage.id.partition("/")[2], manifest.get("seconds"), total, manifest["weakseg"]
-        )
+        if (manifest := store.manifest(stage)) is not None:
+            name, _, product = stage.id.partition("/")
+            out[str(folder)] = Cost(name, stage.what, product, manifest.get("seconds"), size_of(folder))
     return list(out.values())

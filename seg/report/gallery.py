@@ -76,13 +76,12 @@ def make_gallery(
     products: Mapping[str, MaskSet],
     border: Border,
     runtime: Runtime,
-    most: int = MOST_IMAGES,
 ) -> Gallery:
     """Draw the sample.
 
     Args:
         steps: the chain. products: its masks by name.
-        border: what the truth's border pixels count as. runtime: for progress. most: images at most.
+        border: what the truth's border pixels count as. runtime: for progress.
 
     Returns:
         The gallery; without cards where there are no products.
@@ -93,7 +92,7 @@ def make_gallery(
     rows, columns, masks = shared_rows(products), column_names(steps), mask_names(steps)
     cards: list[Card] = []
     used = 0
-    for row in runtime.bar(sample(data, rows, most), "pictures of the report"):
+    for row in runtime.bar(sample(data, rows, MOST_IMAGES), "pictures of the report"):
         card = _card(data, picture_cells(steps, products, int(row)), int(row), columns, masks, border)
         used += sum(len(uri) for uri in card.pictures.values() if uri)
         if used > MOST_CHARACTERS:
@@ -101,7 +100,8 @@ def make_gallery(
         cards.append(card)
     if not any(card.pictures["truth"] for card in cards):
         columns.remove("truth")
-    cards.sort(key=lambda card: _rank(card.ious.get(masks[-1]) if masks else None))
+    iou = {card.id: card.ious[masks[-1]] for card in cards} if masks else {}
+    cards.sort(key=lambda card: 2 if (value := iou.get(card.id)) is None else value)
     return Gallery(cards, columns, masks, len(rows))
 
 
@@ -130,10 +130,6 @@ def sample(data: PreparedData, rows: np.ndarray, most: int) -> np.ndarray:
     ]
     rounds = max(map(len, picked), default=0)
     return np.asarray([part[i] for i in range(rounds) for part in picked if i < len(part)], np.int64)
-
-
-def _rank(iou: float | None) -> float:
-    return 2.0 if iou is None else iou
 
 
 def _card(

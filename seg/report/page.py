@@ -2,7 +2,7 @@
 
 import base64
 import functools
-import logging
+import mimetypes
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +13,10 @@ from seg.format import duration, figure, size
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-log = logging.getLogger(__name__)
-
 #: Bytes of a whole page, whatever the data set.
 LIMIT = 10_000_000
 #: Bytes of one picture beside the gallery; a larger one stays a file beside the page.
 LARGEST = 1_000_000
-
-_MIME = {".png": "image/png", ".jpg": "image/jpeg", ".svg": "image/svg+xml"}
 
 
 def data_uri(content: bytes, suffix: str) -> str:
@@ -29,7 +25,7 @@ def data_uri(content: bytes, suffix: str) -> str:
     Args:
         content: the file's bytes. suffix: ``.png``, ``.jpg`` or ``.svg``.
     """
-    return f"data:{_MIME[suffix]};base64,{base64.b64encode(content).decode()}"
+    return f"data:{mimetypes.types_map[suffix]};base64,{base64.b64encode(content).decode()}"
 
 
 def embedded(path: Path | None) -> str | None:

@@ -1,6 +1,7 @@
 """What a run draws: a panel of images by step, the curves of its trainings."""
 
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,7 @@ from seg.train import Training
 
 def shared_rows(products: Mapping[str, MaskSet]) -> np.ndarray:
     """``int64 (n,)``: the rows of the images that every product has a mask of."""
-    first, *others = products.values()
-    shared = first.rows
-    for masks in others:
-        shared = np.intersect1d(shared, masks.rows)
+    shared: np.ndarray = functools.reduce(np.intersect1d, (masks.rows for masks in products.values()))
     return shared
 
 
@@ -78,8 +76,8 @@ def draw_panel(path: Path, steps: Mapping[str, Step], products: Mapping[str, Mas
     return panel(path, pictures, columns, names, heading=data.title)
 
 
-def draw_curves(path: Path, trainings: Iterable[Training], store: Store) -> Path | None:
+def draw_curves(path: Path, trainings: Mapping[str, Training], store: Store) -> Path | None:
     """Loss and metric by epoch of every training, or None if there was none."""
-    histories = {stage.what: stage.history(store) for stage in trainings}
+    histories = {name: stage.history(store) for name, stage in trainings.items()}
     histories = {name: frame for name, frame in histories.items() if len(frame)}
     return curves(path, histories) if histories else None

@@ -14,14 +14,14 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from seg.files import atomic_path
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.patches import Rectangle
 
 RGB = tuple[int, int, int]
 
-COLUMNS = ("photo", "score", "seeds", "refined", "prediction", "truth")
 # No pet is magenta: the foreground has to stand out from ginger fur as well as from grass.
 COLOURS: dict[int, RGB] = {0: (38, 84, 160), 1: (240, 30, 120), 2: (250, 215, 50), 255: (150, 150, 150)}
 NAMES = {0: "background", 1: "foreground", 2: "border", 255: "undecided"}
@@ -116,9 +116,8 @@ def picture(photo: NDArray, array: NDArray, key: str) -> NDArray[np.uint8]:
 def panel(
     path: Path,
     rows: Sequence[Mapping[str, NDArray | None]],
-    columns: Sequence[str] = COLUMNS,
+    columns: Sequence[str],
     names: Sequence[tuple[str, str]] = (),
-    titles: Mapping[str, str] | None = None,
     heading: str = "",
 ) -> Path:
     """Write a grid of pictures as PNG: an image per row, a product per column.
@@ -128,9 +127,8 @@ def panel(
         rows: per image its arrays by column. ``photo`` uint8 (H, W, 3) has to be there; a float (h, w)
             array is drawn as score map, a uint8 (h, w) one as mask (0, 1, 2 border, 255 undecided);
             None or no entry is a cell that says "none".
-        columns: the keys of ``rows`` to draw, in order.
+        columns: the keys of ``rows`` to draw, in order; they are its titles.
         names: per row the image's id and its class, or what else has to stand beside it.
-        titles: column titles where the key itself will not do.
         heading: a line above all.
 
     Returns:
@@ -148,8 +146,7 @@ def panel(
     _write(figure, LEFT, 10, height, heading, size=11, weight="bold", va="top")
     for c, key in enumerate(columns):
         x, y, size, _ = cell_box(0, c)
-        title = (titles or {}).get(key, key)
-        _write(figure, x + size / 2, y - 5, height, _shorten(title, 26), size=10, ha="center", va="bottom")
+        _write(figure, x + size / 2, y - 5, height, _shorten(key, 26), size=10, ha="center", va="bottom")
     for r, row in enumerate(rows):
         _, y, _, size = cell_box(r, 0)
         for line, text in enumerate(names[r] if r < len(names) else ()):
@@ -225,20 +222,16 @@ def curves(path: Path, history: Mapping[str, pd.DataFrame]) -> Path:
 
 
 def _draw_cell(axes: "Axes", photo: NDArray | None, array: NDArray | None, key: str) -> None:
+    from matplotlib.patches import Rectangle
+
     axes.set_axis_off()
     if array is None:
-        axes.add_patch(_box("#f2f2f2"))
+        axes.add_patch(Rectangle((0, 0), 1, 1, facecolor="#f2f2f2", edgecolor="#cccccc"))
         axes.text(0.5, 0.5, "none", ha="center", va="center", fontsize=11, color="#888888")
         return
     if photo is None:
         raise ValueError(f"the row of a panel that shows {key} lacks its photo")
     axes.imshow(picture(photo, array, key), interpolation="antialiased")
-
-
-def _box(colour: str) -> "Rectangle":
-    from matplotlib.patches import Rectangle
-
-    return Rectangle((0, 0), 1, 1, facecolor=colour, edgecolor="#cccccc")
 
 
 def _legend(figure: "Figure", width: int, height: int) -> None:
@@ -289,7 +282,6 @@ def _save(figure: "Figure", path: Path) -> Path:
         palette = image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG)
         palette.save(small := io.BytesIO(), format="PNG", optimize=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(small.getvalue())
-    part.replace(path)
+    with atomic_path(path) as tmp:
+        tmp.write_bytes(small.getvalue())
     return path

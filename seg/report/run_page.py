@@ -36,11 +36,11 @@ def write_run_page(folder: Path, experiment: Experiment, masks: Mapping[str, Mas
     curves = curves_of(experiment.steps, cfg.evaluation.border, store)
     spent = costs([experiment.pool, *(step.masks for step in experiment.steps.values())], store)
     values: dict[str, Any] = {
-        "title": experiment.data_title(),
+        "title": experiment.source.title,
         "written": time.strftime("%Y-%m-%d %H:%M:%S"),
         "seconds": time.perf_counter() - experiment.started,
         "device": str(store.runtime.device),
-        "command": command(overrides),
+        "command": command(overrides, folders=False),
         "is_known": bool(overrides),
         "differences": differences(cfg, overrides),
         "rows": experiment.rows,

@@ -21,7 +21,7 @@ def write_report(experiment: Experiment, folder: Path, figures: bool = True) -> 
     """
     cfg, store = experiment.cfg, experiment.store
     header = {
-        "data": experiment.data_title(),
+        "data": experiment.source.title,
         "border": cfg.evaluation.border,
         "resolution": cfg.evaluation.resolution,
         "seconds": round(time.perf_counter() - experiment.started, 2),

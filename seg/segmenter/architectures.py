@@ -66,6 +66,16 @@ class BackboneUNet(Architecture):
         return EncoderUNet(make_classifier(self.encoder, 2, self.weights), self.width)
 
 
+def _member(stage: "TorchvisionNetwork", weights: str) -> str:
+    """The member of the enum of the backbone's weights that a name stands for; any other name as it is."""
+    from torchvision.models import get_model_weights
+
+    try:  # deeplabv3_resnet50 has the backbone resnet50
+        return str(get_model_weights(stage.name.partition("_")[2])[weights.rpartition(".")[2]].name)
+    except (ValueError, KeyError):
+        return weights
+
+
 class TorchvisionNetwork(Architecture):
     """A segmentation model of torchvision's with one output.
 
@@ -76,7 +86,7 @@ class TorchvisionNetwork(Architecture):
     """
 
     name: str = param(default="deeplabv3_mobilenet_v3_large")
-    weights_backbone: str | None = param(default=None)
+    weights_backbone: str | None = param(default=None, content=_member)
 
     def make(self) -> nn.Module:
         """A fresh model that returns its main output only."""
@@ -84,12 +94,12 @@ class TorchvisionNetwork(Architecture):
 
         names = list_models(module=segmentation)
         if self.name not in names:
-            raise SegError(f"segmenter.network.name={self.name}: must be one of {', '.join(names)}")
+            raise SegError(f"segmenter.net.name={self.name}: must be one of {', '.join(names)}")
         try:
             model = get_model(self.name, weights=None, weights_backbone=self.weights_backbone, num_classes=1)
         except (OSError, ValueError, KeyError) as error:
             raise SegError(
-                f"segmenter.network.weights_backbone={self.weights_backbone}: cannot be had for {self.name} "
+                f"segmenter.net.weights_backbone={self.weights_backbone}: cannot be had for {self.name} "
                 f"({error}); offline, use weights_backbone=null"
             ) from error
         return MainOutput(model)

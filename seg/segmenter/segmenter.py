@@ -28,7 +28,7 @@ def focal_loss(logits: Tensor, masks: Tensor, gamma: float = 2.0) -> Tensor:
     """
     known = masks != 255
     cross_entropy = F.binary_cross_entropy_with_logits(logits, (masks == 1).to(logits.dtype), reduction="none")
-    # Never quite 0: for gamma below 1 the power has no finite slope there, and torchvision's loss has a gradient of NaN.
+    # Never quite 0: for gamma below 1 the power has no finite slope there, and torchvision's loss a gradient of NaN.
     doubt = (1 - torch.exp(-cross_entropy)).clamp_min(torch.finfo(logits.dtype).tiny)
     loss = doubt**gamma * cross_entropy
     return torch.where(known, loss, 0).sum() / known.sum().clamp_min(1)
@@ -63,8 +63,7 @@ class Segmenter(Training):
                 f"{built}: takes images from {self.net.smallest} pixels on, and here it would see {side}; raise "
                 f"{'segmenter.input_size' if self.input_size else 'data.size'}, or lower segmenter.net.depth"
             )
-        if self.net.params() != self.net.bare().params():
-            self.net.make()
+        self.net.make()
 
     def shape(self) -> dict[str, Any]:
         """What decides how given weights are used: the architecture, without the weights that it would start from."""

@@ -1,59 +1,34 @@
-"""How far a long stage is: a bar on a terminal, a line in the log now and then elsewhere."""
+"""How far a long stage is, where nobody watches a bar: a line in the log now and then."""
 
 import logging
-import time
-from collections.abc import Callable, Iterable, Iterator, Sized
-from typing import TypeVar
+from collections.abc import Iterable
+from typing import Any
 
-T = TypeVar("T")
+from tqdm import tqdm
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two lines; what takes less says nothing.
+#: Seconds between two lines, and before the first; what takes less says nothing.
 EVERY = 30.0
 
 
-def log_progress(
-    items: Iterable[T],
-    what: str,
-    total: int | None = None,
-    every: float = EVERY,
-    clock: Callable[[], float] = time.monotonic,
-) -> Iterator[T]:
-    """Iterate, and log a line at most every ``every`` seconds: how many of how many, the rate, the time left.
+class Lines(tqdm):
+    """Iterate, and log how many of how many are done, the rate so far and the time left.
 
     The line comes when an item is done, so one slow item delays it; the last item has none, since what follows
     a stage is logged anyway.
 
     Args:
-        items: what to iterate over.
-        what: the words that the line begins with.
+        items: what to iterate over. what: the words that the line begins with.
         total: how many items there are; None to ask ``items``, which may not know.
-        every: seconds between two lines, and before the first.
-        clock: seconds that only grow.
     """
-    if total is None and isinstance(items, Sized):
-        total = len(items)
-    started = last = clock()
-    for done, item in enumerate(items, 1):
-        yield item
-        now = clock()
-        if now - last >= every and done != total:
-            last = now
-            log.info("%s: %s", what, describe(done, total, now - started))
 
+    def __init__(self, items: Iterable[Any], what: str, total: int | None = None) -> None:
+        super().__init__(items, what, total, mininterval=EVERY, delay=EVERY, miniters=1, smoothing=0, leave=False)
+        known = "{n} of {total} ({percentage:.0f} %), {rate_fmt}, {remaining} left"
+        self.bar_format = "{desc}: " + (known if self.total else "{n}, {rate_fmt}")
 
-def describe(done: int, total: int | None, seconds: float) -> str:
-    """``12 of 48 (25 %), 3.0/s, 00:12 left``; slower than one a second is told the other way round: ``2.5 s each``.
-
-    Args:
-        done: items done, at least 1. total: of so many; None where nobody knows. seconds: that they took, above 0.
-    """
-    from tqdm import tqdm
-
-    rate = done / seconds
-    pace = f"{rate:.1f}/s" if rate >= 1 else f"{1 / rate:.1f} s each"
-    if not total:
-        return f"{done}, {pace}"
-    left = tqdm.format_interval((total - done) / rate)
-    return f"{done} of {total} ({100 * done // total} %), {pace}, {left} left"
+    def display(self, msg: str | None = None, pos: int | None = None) -> None:
+        """In place of drawing the bar."""
+        if not self.disable and self.n != self.total:
+            log.info(" ".join(str(self).split()))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
 
 from seg.errors import SegError
 from seg.store.parameters import Parameters, param
-from seg.store.progress import log_progress
 
 if TYPE_CHECKING:
     import torch
@@ -120,11 +119,11 @@ class Runtime(Parameters):
         """Iterate with a progress bar on a terminal; elsewhere with a line in the log now and then."""
         if not self.progress:
             return iter(items)
-        if not sys.stderr.isatty():
-            return log_progress(items, what, total)
         from tqdm import tqdm
 
-        return iter(tqdm(items, desc=what, total=total, leave=False))
+        from seg.store.progress import Lines
+
+        return iter(tqdm(items, what, total, leave=False) if sys.stderr.isatty() else Lines(items, what, total))
 
 
 def available_cores() -> int:

@@ -137,15 +137,16 @@ class Classifier(Training):
         rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), self.recalibrate)).round().astype(int)]
         norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]  # SyncBatchNorm too
         momenta = [m.momentum for m in norms]
-        device = next(model.parameters()).device
+        like = next(model.parameters())  # of the training's device and precision
         model.train()
         with torch.no_grad():
             for norm in norms:
                 norm.reset_running_stats()
                 norm.momentum = None  # a plain mean over the batches
             parts = np.array_split(rows, max(1, len(rows) // 64))
+            # No matter for `infer`: the size of the batches enters the statistics, so it is not the machine's.
             for part in store.runtime.bar(parts, "batch-norm statistics"):
-                model(normalise(torch.from_numpy(data.images[part]).to(device)))
+                model(normalise(torch.from_numpy(data.images[part]).to(like.device)).to(like.dtype))
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
 
@@ -155,7 +156,8 @@ class Classifier(Training):
         if len(rows) == 0:
             return {}
         data: PreparedData = store.get(self.data)
-        answers = infer(lambda x, _: model(x).argmax(1), data, rows, store.runtime, "held-out images")
+        like = next(model.parameters())
+        answers = infer(lambda x, _: model(x.to(like)).argmax(1), data, rows, store.runtime, "held-out images")
         right = int((np.concatenate(list(answers)) == data.labels[rows]).sum())
         return {"held_out_accuracy": right / len(rows)}
 

@@ -87,7 +87,7 @@ class SweepTask:
             row |= {"status": "failed", "error": str(error) if isinstance(error, SegError) else _describe(error)}
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "error.txt").write_text(traceback.format_exc())
-            record["products"] = (read_json(folder / RECORD) or {}).get("products", [])
+            record["products"] = read_record(folder).get("products", [])
         else:
             (folder / "error.txt").unlink(missing_ok=True)
         row["seconds"] = round(time.perf_counter() - started, 3)
@@ -101,9 +101,19 @@ class SweepTask:
         return run(cfg, folder, self.shared.store(cfg), figures=bool(cfg.figures), objects=self.shared.objects)
 
 
+def read_record(folder: Path) -> dict[str, Any]:
+    """What is written in a job's folder of its last run, and its ``row`` in any case; a damaged record says nothing."""
+    try:
+        record = read_json(folder / RECORD)
+    except ValueError:
+        record = None
+    record = record if isinstance(record, dict) else {}
+    return record | {"row": row if isinstance(row := record.get("row"), dict) else {}}
+
+
 def held_out_accuracy(experiment: Experiment) -> float | None:
     """Of the classifier at the job's epoch; None where there is none or nothing was held out."""
-    for stage in experiment.trainings():
+    for stage in experiment.trainings().values():
         if stage.role == "classifier":
             history = stage.history(experiment.store)
             if "held_out_accuracy" in history and len(history):

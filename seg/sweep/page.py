@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from seg.config.process import command
+from seg.config.process import command, without_folders
 from seg.config.spans import collapse
 from seg.report.page import embedded, write_page
 from seg.report.run_page import NAME
@@ -47,7 +47,7 @@ def write_sweep_report(
         "swept": list(swept),
         "rows": [_row(folder, row, swept, row is best) for row in shown],
         "total": len(rows),
-        "lines": list(lines),
+        "lines": [without_folders(line) for line in lines],
         "command": _command(folder),
         "picture": embedded(picture),
         "drawn": picture.name if picture is not None else None,
@@ -84,7 +84,7 @@ def _command(folder: Path) -> str | None:
     # Without the folder that was given it would be another sweep; the usual ones have the name of the sweep.
     own = [str(x) for x in OmegaConf.select(written, "hydra.overrides.hydra") or [] if str(x).startswith(_FOLDER)]
     own = [x for x in own if not re.fullmatch(r"outputs/sweeps/[^/]+/[^/]+", x.removeprefix(_FOLDER).strip("'"))]
-    return command(["-m", *given, *own])
+    return command(["-m", *given, *own], folders=False)
 
 
 def _short(override: str) -> str:

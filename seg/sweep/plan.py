@@ -121,7 +121,7 @@ def sweep_folder(plan: Plan) -> Path:
 
 
 def register() -> None:
-    """Make ``${sweep_folder:}`` known, the value of ``hydra.sweep.dir``; a job, whose overrides are its own, is told."""
+    """Make ``${sweep_folder:}`` known, the value of ``hydra.sweep.dir``; a job, with overrides of its own, is told."""
 
     def resolve(*, _root_: Any) -> str:
         from hydra.core.global_hydra import GlobalHydra

@@ -12,10 +12,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from seg.errors import SegError
-from seg.files import read_json, writable
-from seg.store.run_folders import RECORD
+from seg.files import writable
 from seg.store.runtime import available_cores
-from seg.sweep.job import Shared
+from seg.sweep.job import Shared, read_record
 from seg.sweep.plan import Job, Plan, make_plan
 from seg.sweep.progress import watching
 from seg.sweep.results import Results, Row, Session
@@ -130,20 +129,16 @@ def finished(folder: Path, job: Job, config_of: Callable[[Job], DictConfig], sha
     Its figures are the same if the stages that give them have the same keys. Where nothing could be measured,
     pictures are all that a job gives: if they are wanted, they have to be there.
     """
-    try:
-        record = read_json(folder / job.folder / RECORD)
-    except ValueError:
-        return None
-    if not isinstance(record, dict) or record.get("row", {}).get("status") != "ok":
+    record = read_record(folder / job.folder)
+    row: Row = record["row"]
+    if row.get("status") != "ok" or "figures" not in record:
         return None
     cfg = config_of(job)
     try:
-        wanted = shared.experiment(cfg).figures()
+        if record["figures"] != shared.experiment(cfg).figures():
+            return None
     except SegError:  # the job itself meets it again, and tells
         return None
-    if record.get("figures") != wanted:
-        return None
-    row: Row = record["row"]
     if cfg.figures and row.get("miou") is None and not (folder / job.folder / "panel.png").is_file():
         return None
     return row

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from seg.errors import SegError
+from seg.errors import SegError, first_line
 from seg.tracking.base import Facts, Notes, Status, Tracker
 
 log = logging.getLogger(__name__)
@@ -263,8 +263,3 @@ class MLflow(Tracker):
     def has_job(self, notes: Notes, sweep: Notes) -> bool:
         """A job is there if it was told below this very run."""
         return super().has_job(notes, sweep) and bool(sweep) and notes.get("parent") == sweep.get("run")
-
-
-def first_line(error: Exception) -> str:
-    """An error in one line."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

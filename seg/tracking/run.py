@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from seg.config.aside import is_aside
 from seg.config.process import choices, command, given_overrides, sweep_folder
 from seg.config.tree import make_objects
-from seg.errors import SegError
+from seg.errors import SegError, first_line
 from seg.evaluation.table import headline
 from seg.experiment import Experiment
 from seg.files import read_json, write_json
@@ -38,10 +38,14 @@ class Tracking:
 
     Args:
         trackers: by name. facts: what the run is. store: where the trainings' histories are.
+        trainings: the run's, by the names that they are told under.
     """
 
-    def __init__(self, trackers: Mapping[str, Tracker], facts: Facts, store: Store) -> None:
+    def __init__(
+        self, trackers: Mapping[str, Tracker], facts: Facts, store: Store, trainings: Mapping[str, Training]
+    ) -> None:
         self.facts = facts
+        self._trainings = trainings
         self._store = store
         self._alive = dict(trackers)
         self._told: dict[str, set[int]] = {}
@@ -66,24 +70,26 @@ class Tracking:
     def follow(self, stage: Training) -> None:
         """Tell the epochs of a training that were not told yet, of those that its history has."""
 
-        def act(name: str, tracker: Tracker) -> None:
+        what = next((name for name, known in self._trainings.items() if known.key == stage.key), stage.what)
+
+        def act(_: str, tracker: Tracker) -> None:
             for epoch, values in new.items():
-                tracker.scalars(stage.what, epoch, values)
+                tracker.scalars(what, epoch, values)
 
         try:
             rows = stage.history(self._store).to_dict("records")
         except Exception as error:
             self._alive.clear()
-            log.warning("trackers: %s cannot be read (%s); the run goes on without them", stage.what, _line(error))
+            log.warning("trackers: %s cannot be read (%s); the run goes on without them", what, first_line(error))
             return
-        told = self._told.setdefault(stage.what, set())
+        told = self._told.setdefault(what, set())
         new = {int(row.pop("epoch")): _finite(row) for row in rows if int(row["epoch"]) not in told}
         told.update(new)
         self._each(act)
 
     def results(self, experiment: Experiment) -> None:
         """Tell all that is known when the run has been measured and reported."""
-        for stage in experiment.trainings():
+        for stage in self._trainings.values():
             self.follow(stage)
         rows = experiment.rows
         figures = {
@@ -111,7 +117,8 @@ class Tracking:
                 act(name, tracker)
             except Exception as error:
                 del self._alive[name]
-                log.warning("tracker %s: %s; the run goes on without it", name, _line(error))
+                kind = type(error).__name__
+                log.warning("tracker %s: %s: %s; the run goes on without it", name, kind, first_line(error))
 
     def _save(self) -> None:
         with suppress(OSError):  # a full disk ends the run by itself, if it is the store's too
@@ -150,7 +157,7 @@ def tracking(trackers: Mapping[str, Tracker], experiment: Experiment, folder: Pa
     if not trackers:
         yield experiment
         return
-    tracked = Tracking(trackers, facts_of(experiment, folder), experiment.store)
+    tracked = Tracking(trackers, facts_of(experiment, folder), experiment.store, experiment.trainings())
     tracked.start()
     try:
         yield dataclasses.replace(experiment, store=experiment.store.telling(tracked.follow))
@@ -211,10 +218,6 @@ def revision() -> str | None:
 
 def _finite(values: Mapping[Any, Any]) -> dict[str, float]:
     return {str(k): float(v) for k, v in values.items() if isinstance(v, int | float) and math.isfinite(v)}
-
-
-def _line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}"
 
 
 def read_notes(folder: Path) -> dict[str, Notes]:

@@ -51,7 +51,8 @@ class Loop:
     its statistics are those of the whole batch too.
 
     Args:
-        stage: the :class:`seg.train.Training`, which calls this. folder: where its product grows. store: of what it needs.
+        stage: the :class:`seg.train.Training`, which calls this. folder: where its product grows.
+        store: of what it needs.
 
     Raises:
         SegError: no image to train on, or too few for the processes.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from seg.errors import SegError
 from seg.files import atomic_path, file_sha256, read_json
-from seg.nets.given import beside, find_checkpoint, fit_into
+from seg.nets.given import description, find_checkpoint, fit_into
 from seg.store import Products, Stage, param
 
 if TYPE_CHECKING:
@@ -252,8 +252,8 @@ class Given(NetworkStage):
 
     @cached_property
     def is_oracle(self) -> bool:
-        """What the JSON beside the weights says."""
-        return bool(beside(self.path).get("oracle"))
+        """What is written of the weights."""
+        return bool(description(self.path).get("oracle"))
 
     def check(self, store: Products) -> None:
         """Load the weights once, before anything long."""

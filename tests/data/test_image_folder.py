@@ -184,6 +184,12 @@ def test_the_content_is_the_identity_wherever_it_lies(photos: Photos, tmp_path: 
     assert len(keys) == 3 + 6 + 1 + 2
 
 
+@pytest.mark.parametrize("option", ["masks", "boxes_from", "test_list"])
+def test_a_key_is_never_that_of_a_file_that_is_not_there(photos: Photos, option: str) -> None:
+    with pytest.raises(SegError, match=rf"data\.{option}=none.csv: no such file|no such folder"):
+        _ = source(photos(), **{option: "none.csv"}).key
+
+
 def test_with_a_cache_the_files_are_hashed_once(
     photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

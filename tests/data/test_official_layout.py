@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from seg.data.official_layout import MissingDataError, read_official_layout
+from seg.data.layout import MissingDataError
+from seg.data.official_layout import read_official_layout
 from seg.errors import SegError
 
 XML = (
@@ -50,7 +51,7 @@ def append(layout: Path, name: str, text: str) -> None:
 
 
 def test_records_classes_and_labels(layout: Path) -> None:
-    data = read_official_layout(layout.parent, title="tiny")
+    data = read_official_layout(layout.parent)
     assert data.classes == ("Abyssinian", "american_bulldog", "beagle")
     assert [(r.id, r.label, r.split) for r in data.records] == [
         ("Abyssinian_1", 0, "trainval"),
@@ -67,17 +68,17 @@ def test_records_classes_and_labels(layout: Path) -> None:
     assert first.trimap == layout / "annotations/trimaps/Abyssinian_1.png"
     assert data.quirks == Counter({"trainval images without boxes": 3})
     assert data.examples == {"trainval images without boxes": ("Abyssinian_2", "american_bulldog_7", "beagle_3")}
-    assert (data.title, data.is_toy) == ("tiny", False)
+    assert not data.is_toy
 
 
 def test_root_may_be_the_layout_itself(layout: Path) -> None:
-    assert read_official_layout(layout, title="") == read_official_layout(layout.parent, title="")
+    assert read_official_layout(layout) == read_official_layout(layout.parent)
 
 
 def test_no_image_is_opened(layout: Path) -> None:
     for path in layout.glob("images/*.jpg"):
         path.write_bytes(b"")
-    assert len(read_official_layout(layout, title="").records) == 7
+    assert len(read_official_layout(layout).records) == 7
 
 
 def test_leftovers_comments_and_blanks(layout: Path) -> None:
@@ -89,7 +90,7 @@ def test_leftovers_comments_and_blanks(layout: Path) -> None:
     (layout / "annotations/list.txt").write_text("#Image CLASS-ID\n#ID: 1:37 Class ids\n")
     append(layout, "list.txt", "".join(f"{n} {i} 1 1\n" for n, i in (TRAINVAL | TEST).items()))
     append(layout, "list.txt", "beagle_99 5 1 1\n")
-    data = read_official_layout(layout, title="")
+    data = read_official_layout(layout)
     assert len(data.records) == 7
     assert data.quirks["'._' files that macOS left behind (skipped)"] == 3
     assert data.quirks["files of other kinds (skipped)"] == 1
@@ -103,7 +104,7 @@ def test_missing_and_unlisted_files(layout: Path) -> None:
     (layout / "annotations/trimaps/Abyssinian_1.png").unlink()
     Image.new("RGB", (4, 4)).save(layout / "images/stranger_1.jpg")
     write_xml(layout, "stranger_1", (50, 50, 1, 1))
-    data = read_official_layout(layout, title="")
+    data = read_official_layout(layout)
     assert "Abyssinian_2" not in [r.id for r in data.records]
     assert len(data.records) == 6
     assert data.records[0].trimap is None
@@ -117,14 +118,14 @@ def test_missing_and_unlisted_files(layout: Path) -> None:
 def test_annotation_folders_are_optional(layout: Path) -> None:
     shutil.rmtree(layout / "annotations/trimaps")
     shutil.rmtree(layout / "annotations/xmls")
-    data = read_official_layout(layout, title="")
+    data = read_official_layout(layout)
     assert all(r.trimap is None and r.boxes == () for r in data.records)
     assert data.quirks["images without a trimap"] == 7
 
 
 def test_an_image_of_both_splits_stays_in_test_only(layout: Path) -> None:
     append(layout, "trainval.txt", "Abyssinian_9 1 1 1\nbeagle_3 5 1 1\n")
-    data = read_official_layout(layout, title="")
+    data = read_official_layout(layout)
     assert [r.split for r in data.records if r.id == "Abyssinian_9"] == ["test"]
     assert len({r.id for r in data.records}) == len(data.records) == 7
     assert data.examples["images listed in both splits (kept in test only)"] == ("Abyssinian_9",)
@@ -135,7 +136,7 @@ def test_box_files(layout: Path) -> None:
     write_xml(layout, "Abyssinian_1", (0, 0, 10, 10), (20.5, 5, 40, 30))
     write_xml(layout, "Abyssinian_2")
     shutil.copy(write_xml(layout, "beagle_3", (1, 1, 2, 2)), layout / "annotations/xmls/american_bulldog_7.xml")
-    data = read_official_layout(layout, title="")
+    data = read_official_layout(layout)
     boxes = {r.id: r.boxes for r in data.records}
     assert boxes["Abyssinian_1"] == ((0, 0, 10, 10), (20.5, 5, 40, 30))
     assert boxes["Abyssinian_2"] == ()
@@ -151,7 +152,7 @@ def test_missing_parts_are_named(layout: Path, part: str) -> None:
     gone = layout / part
     shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
     with pytest.raises(MissingDataError, match=part or "oxford-iiit-pet") as error:
-        read_official_layout(layout.parent, title="")
+        read_official_layout(layout.parent)
     assert str(layout.parent) in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -160,7 +161,7 @@ def test_no_listed_image_there(layout: Path) -> None:
     for path in layout.glob("images/*"):
         path.unlink()
     with pytest.raises(MissingDataError, match="none of the 7 listed images"):
-        read_official_layout(layout, title="")
+        read_official_layout(layout)
 
 
 @pytest.mark.parametrize(
@@ -177,7 +178,7 @@ def test_no_listed_image_there(layout: Path) -> None:
 def test_bad_lines(layout: Path, line: str, message: str) -> None:
     append(layout, "trainval.txt", line + "\n")
     with pytest.raises(SegError, match=message) as error:
-        read_official_layout(layout, title="")
+        read_official_layout(layout)
     assert "\n" not in str(error.value)
 
 
@@ -185,7 +186,7 @@ def test_class_id_that_list_txt_lacks(layout: Path) -> None:
     write_list(layout / "annotations/list.txt", TRAINVAL | TEST)
     append(layout, "test.txt", "pug_1 38 1 1\n")
     with pytest.raises(SegError, match=r"test.txt line 4: class id 38 is out of range.* 1 to 5"):
-        read_official_layout(layout, title="")
+        read_official_layout(layout)
 
 
 @pytest.mark.parametrize("how", ["unlisted", "deleted"])
@@ -195,7 +196,7 @@ def test_empty_class(layout: Path, how: str) -> None:
     else:
         (layout / "images/beagle_3.jpg").unlink()
     with pytest.raises(SegError, match=r"empty class: 'beagle' \(id 5\) has no trainval image"):
-        read_official_layout(layout, title="")
+        read_official_layout(layout)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +215,7 @@ def test_empty_class(layout: Path, how: str) -> None:
 def test_bad_boxes(layout: Path, box: tuple[float, ...], message: str) -> None:
     write_xml(layout, "Abyssinian_2", (1, 1, 5, 5), box)
     with pytest.raises(SegError, match=rf"Abyssinian_2\.xml: .*{message}") as error:
-        read_official_layout(layout, title="")
+        read_official_layout(layout)
     assert "\n" not in str(error.value)
 
 
@@ -224,13 +225,13 @@ def test_bad_boxes(layout: Path, box: tuple[float, ...], message: str) -> None:
 def test_xml_that_does_not_parse(layout: Path, content: bytes) -> None:
     (layout / "annotations/xmls/beagle_3.xml").write_bytes(content)
     with pytest.raises(SegError, match=r"beagle_3\.xml: XML that does not parse"):
-        read_official_layout(layout, title="")
+        read_official_layout(layout)
 
 
 def test_upper_limit_unchecked_without_a_size(layout: Path) -> None:
     path = write_xml(layout, "Abyssinian_1", (1, 1, 400, 300))
     path.write_text(path.read_text().replace("<width>40</width>", ""))
-    data = read_official_layout(layout, title="")
+    data = read_official_layout(layout)
     assert data.records[0].boxes == ((1, 1, 400, 300),)
     assert data.quirks["box files without an image size (upper limits not checked)"] == 1
 
@@ -239,7 +240,7 @@ def test_all_problems_at_once(layout: Path) -> None:
     for number in range(8):
         append(layout, "trainval.txt", f"bad line {number}\n")
     with pytest.raises(SegError) as error:
-        read_official_layout(layout, title="")
+        read_official_layout(layout)
     lines = str(error.value).splitlines()
     assert lines[0] == f"8 problems in {layout}:"
     assert len(lines) == 7
@@ -252,7 +253,7 @@ def test_real_data() -> None:
     root = Path(os.environ.get("SEG_DATA", Path(__file__).parents[2] / "../shared"))
     if not (root / "oxford-iiit-pet").is_dir():
         pytest.skip(f"no real data at {root}; set SEG_DATA to the folder that holds oxford-iiit-pet/")
-    data = read_official_layout(root, title="real")
+    data = read_official_layout(root)
     assert Counter(r.split for r in data.records) == {"trainval": 3680, "test": 3669}
     assert sum(r.trimap is not None for r in data.records) == 598
     assert sum(bool(r.boxes) for r in data.records) == 296

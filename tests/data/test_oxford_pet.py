@@ -68,7 +68,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def ids(root: Path) -> list[str]:
-    return [record.id for record in read_official_layout(root, title="").records]
+    return [record.id for record in read_official_layout(root).records]
 
 
 def test_download(server: Path, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Every image decoded once."""
 
+import json
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,10 +11,11 @@ import pytest
 from PIL import Image
 
 from seg.data.decode import decode_image, decode_trimap
+from seg.data.image_folder import ImageFolder
 from seg.data.prepared import Pool, Prepared, PreparedData, split_counts
 from seg.data.sources import OxfordPet
 from seg.errors import SegError
-from seg.store import Store
+from seg.store import Runtime, Store
 
 Official = Callable[..., Path]
 
@@ -30,7 +33,7 @@ def test_the_arrays(new_store: Store, official: Official) -> None:
     data: PreparedData = new_store.get(make(root))
     assert data.images.shape == (8, 32, 32, 3) and data.truth.shape == (8, 32, 32) and data.side == 32
     assert isinstance(data.images, np.memmap)
-    assert data.classes == ("Abyssinian", "beagle") and not data.is_toy
+    assert data.classes == ("Abyssinian", "beagle") and data.title == "oxford_pet"
     assert data.is_test.sum() == 2 and not data.is_test[:6].any()
     for row, name in enumerate(data.ids):
         image, size = decode_image(picture(root, name), 32)
@@ -166,6 +169,48 @@ def test_quirks_are_counted_and_named(new_store: Store, official: Official, capl
         assert any(what in m and name in m for m in said), what
     row = data.row_of["beagle_3"]
     assert data.original_truth(row).shape == tuple(data.sizes[row])
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("kind", ["official", "photos"])
+def test_a_product_tells_nothing_of_where_the_data_lie(
+    tmp_path: Path, official: Official, photos: Official, runtime: Runtime, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two copies of one data set, the second named relative to the working folder, and with another title."""
+    if kind == "official":
+        root, name = official("here"), "oxford-iiit-pet/images/beagle_2.jpg"
+        truth = root / "oxford-iiit-pet/annotations/trimaps/beagle_1.png"
+    else:
+        root, name = photos("here"), "cat/cat2.png"
+        truth = root / "masks/dog1.png"
+        for mask in (truth, root / "masks/dog/dog2.png"):
+            mask.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (60, 40), 255).save(mask)
+    for broken in (root / name, truth):
+        broken.write_bytes(broken.read_bytes()[:60])
+    copy = tmp_path / "there/of/another/depth"
+    shutil.copytree(root, copy)
+    monkeypatch.chdir(copy.parent)
+    source = OxfordPet if kind == "official" else ImageFolder
+    products, keys = [], set()
+    for number, (place, title) in enumerate(((str(root), "one"), (copy.name, "other"))):
+        store = Store(tmp_path / f"store{number}", runtime)
+        stage = Prepared(source=source(root=place, title=title), size=32, max_bad_share=0.5)
+        assert store.get(stage).title == title
+        keys.add(stage.key)
+        folder = store.folder(stage)
+        said = json.loads((folder / "manifest.json").read_text())
+        assert said["notes"]["unreadable"] == [name.removeprefix("oxford-iiit-pet/images/")]
+        assert len(said["notes"]["truth unreadable"]) == 1
+        assert said.pop("seconds") >= 0
+        products.append(files_of(folder) | {"manifest.json": json.dumps(said).encode()})
+        for file, content in products[-1].items():
+            for word in (str(tmp_path), "there", "another/depth", "/here", title):
+                assert word.encode() not in content, (file, word)
+    assert len(keys) == 1 and products[0] == products[1]
 
 
 @pytest.mark.parametrize("size", [100, 31, 0])

@@ -20,7 +20,8 @@ def test_the_toy_is_drawn_once_and_says_that_it_is_one(
 ) -> None:
     source = prepared.source
     dataset: Dataset = store.get(source)
-    assert dataset.is_toy and "TOY" in dataset.title and "32 drawn" in dataset.title
+    assert dataset.is_toy and "TOY" in source.title and "32 drawn" in source.title
+    assert store.get(prepared).title == source.title
     assert len(dataset.records) == 32 and len(dataset.classes) == 2
     assert {r.split for r in dataset.records} == {"trainval", "test"}
     monkeypatch.setattr("seg.data.toy.pets.draw_toy_pets", lambda *_, **__: pytest.fail("drawn again"))
@@ -69,7 +70,7 @@ def test_download_fetches_what_is_not_there(
     official: Official, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Path] = []
-    monkeypatch.setattr("seg.data.oxford_pet.download_oxford_pet", asked.append)
+    monkeypatch.setattr("seg.data.sources.download_oxford_pet", asked.append)
     OxfordPet(root=str(official()), download=True).acquire()
     assert asked == []
     OxfordPet(root=str(tmp_path / "none"), download=True).acquire()

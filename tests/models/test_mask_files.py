@@ -13,7 +13,8 @@ from seg.data.image_folder import ImageFolder
 from seg.data.prepared import Prepared, PreparedData
 from seg.errors import SegError
 from seg.masks import MaskSet
-from seg.models.mask_files import check_format, export_masks, run_lengths, save_png, voc_palette
+from seg.models.mask_files import check_format, export_masks, run_lengths
+from seg.models.png import voc_palette
 from seg.store import Store
 from seg.supervision.scores import StoredScores
 
@@ -68,16 +69,6 @@ def test_indexed_png_has_the_class_as_its_index(masks: MaskSet, new_store: Store
     many = replace(masks, scores=replace(masks.scores, data=replace(masks.data, classes=("x",) * 255)))  # type: ignore[type-var]
     with pytest.raises(SegError, match="room for 254"):
         export_masks(tmp_path / "many", {"seeds": many}, new_store, "palette")
-
-
-def test_the_palette_is_pascal_vocs() -> None:
-    known = {0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 3: (128, 128, 0), 15: (192, 128, 128), 20: (0, 64, 128)}
-    assert {i: tuple(voc_palette()[i].tolist()) for i in known} == known
-
-
-def test_indices_beyond_what_grey_would_keep(tmp_path: Path) -> None:
-    save_png(tmp_path / "m.png", MASK, "palette", label=199)
-    assert read(tmp_path / "m.png").tolist() == [[0, 200, 200], [255, 200, 0]]
 
 
 def test_run_lengths_by_hand() -> None:

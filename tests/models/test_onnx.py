@@ -11,20 +11,19 @@ import torch
 
 from seg.errors import SegError
 from seg.models import onnx as onnx_export
-from seg.models.onnx import check_onnx, export_onnx
 from seg.models.load import Model
+from seg.models.onnx import check_onnx, export_onnx
 from seg.nets.augment import MEAN, STD
-from seg.segmenter.architectures import BackboneUNet, Network, PlainUNet
-from seg.store import Store
+from seg.segmenter.architectures import Architecture, BackboneUNet, PlainUNet
 from seg.version import __version__
 
 MISSING = [name for name in ("onnx", "onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]
 needs_onnx = pytest.mark.skipif(bool(MISSING), reason=f"the extra onnx is not installed: {', '.join(MISSING)}")
 
 
-def model(net: Network, tmp_path: Path) -> Model:
+def model(net: Architecture, tmp_path: Path) -> Model:
     torch.manual_seed(0)
-    network = net.load(Path(), Store(tmp_path))
+    network = net.make()
     with torch.no_grad():  # or all scores would be near to 0.5
         network.head.weight.mul_(20)  # type: ignore[union-attr, operator]
     info = {"data": "drawn"}
@@ -35,7 +34,7 @@ def model(net: Network, tmp_path: Path) -> Model:
 @pytest.mark.parametrize(
     "net", [PlainUNet(width=2, depth=2), BackboneUNet(weights=None, width=2)], ids=["plain", "encoder"]
 )
-def test_scores_are_pytorchs_at_any_batch_and_size(net: Network, tmp_path: Path) -> None:
+def test_scores_are_pytorchs_at_any_batch_and_size(net: Architecture, tmp_path: Path) -> None:
     import onnxruntime
 
     made = model(net, tmp_path)

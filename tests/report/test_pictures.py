@@ -18,6 +18,7 @@ from seg.report.pictures import (
     score_overlay,
 )
 
+COLUMNS = ("photo", "score", "seeds", "refined", "prediction", "truth")
 PHOTO = np.full((40, 40, 3), 128, np.uint8)
 LEFT_IS_FOREGROUND = np.zeros((40, 40), np.uint8)
 LEFT_IS_FOREGROUND[:, :20] = 1
@@ -111,7 +112,7 @@ def test_panel_shows_the_right_thing_in_the_right_cell(tmp_path):
     undecided = np.full((40, 40), 255, np.uint8)
     row = {"photo": PHOTO, "seeds": undecided, "truth": LEFT_IS_FOREGROUND}
     row["score"] = np.eye(2, dtype=np.float32)
-    path = panel(tmp_path / "deep" / "panel.png", [row, {**row, "truth": 1 - LEFT_IS_FOREGROUND}])
+    path = panel(tmp_path / "deep" / "panel.png", [row, {**row, "truth": 1 - LEFT_IS_FOREGROUND}], COLUMNS)
     picture = pixels(path)
     assert picture.shape == (*panel_size(2, 6)[::-1], 3)
     assert list(path.parent.iterdir()) == [path]  # no half-written file beside it
@@ -142,7 +143,8 @@ def test_panel_writes_titles_names_and_heading(tmp_path):
         }
 
     columns = ("photo", "truth")
-    bare = ink(pixels(panel(tmp_path / "a.png", [row], columns, titles={"photo": "", "truth": ""})))
+    spaces = {" ": PHOTO, "  ": LEFT_IS_FOREGROUND}  # titles that leave no ink
+    bare = ink(pixels(panel(tmp_path / "a.png", [row | spaces], [*spaces])))
     assert bare == {"titles": 0, "names": 0, "heading": 0}
     full = ink(pixels(panel(tmp_path / "b.png", [row], columns, [("pug_1", "pug")], heading="toy_pets")))
     assert min(full.values()) > 20
@@ -162,18 +164,18 @@ def test_a_panel_of_six_by_six_stays_small_even_of_noise(tmp_path):
     for row in rows:
         row |= {"score": rng.random((7, 7), np.float32)}
         row |= dict.fromkeys(("refined", "prediction", "truth"), row["seeds"])
-    path = panel(tmp_path / "noise.png", rows, names=[("american_bulldog_100", "american_bulldog")] * 6)
+    path = panel(tmp_path / "noise.png", rows, COLUMNS, names=[("american_bulldog_100", "american_bulldog")] * 6)
     assert path.stat().st_size < 1_500_000
     assert path.stat().st_size < PALETTE_ABOVE + 100_000
 
 
 def test_panel_refuses_what_it_cannot_draw(tmp_path):
     with pytest.raises(ValueError, match="at least one row"):
-        panel(tmp_path / "p.png", [])
+        panel(tmp_path / "p.png", [], COLUMNS)
     with pytest.raises(ValueError, match="lacks its photo"):
-        panel(tmp_path / "p.png", [{"truth": LEFT_IS_FOREGROUND}])
+        panel(tmp_path / "p.png", [{"truth": LEFT_IS_FOREGROUND}], COLUMNS)
     with pytest.raises(ValueError, match="truth is int64"):
-        panel(tmp_path / "p.png", [{"photo": PHOTO, "truth": LEFT_IS_FOREGROUND.astype(np.int64)}])
+        panel(tmp_path / "p.png", [{"photo": PHOTO, "truth": LEFT_IS_FOREGROUND.astype(np.int64)}], COLUMNS)
     assert not list(tmp_path.iterdir())
 
 

@@ -47,7 +47,7 @@ def test_the_encoder_starts_from_the_file(tmp_path: Path, new_store: Store) -> N
 def test_refusals_before_any_work(new_store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(SegError, match=r"weights=none\.pth: no such file"):
         BackboneUNet(weights="none.pth").make()
-    with pytest.raises(SegError, match=r"segmenter.network.name=resnet18: must be one of .*fcn_resnet50"):
+    with pytest.raises(SegError, match=r"segmenter.net.name=resnet18: must be one of .*fcn_resnet50"):
         TorchvisionNetwork(name="resnet18").make()
     with pytest.raises(SegError, match="weights_backbone=NONE: cannot be had for deeplabv3"):
         TorchvisionNetwork(weights_backbone="NONE").make()
@@ -59,3 +59,14 @@ def test_refusals_before_any_work(new_store: Store, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("torch.hub.urlopen", fails)
     with pytest.raises(SegError, match=r"weights_backbone=DEFAULT.*no route to host.*weights_backbone=null"):
         TorchvisionNetwork(weights_backbone="DEFAULT").make()
+
+
+def test_default_weights_are_known_by_the_member_that_they_stand_for() -> None:
+    def params(**changed: str) -> dict[str, object]:
+        return TorchvisionNetwork(name="deeplabv3_resnet50", **changed).params()
+
+    default, second, first = (params(weights_backbone=w) for w in ("DEFAULT", "IMAGENET1K_V2", "IMAGENET1K_V1"))
+    assert default == second != first
+    assert params(weights_backbone="ResNet50_Weights.IMAGENET1K_V1") == first
+    assert params(weights_backbone="NONE")["weights_backbone"] == "NONE"  # refused when it is made
+    assert BackboneUNet().params() == BackboneUNet(weights="IMAGENET1K_V1").params()

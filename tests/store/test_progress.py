@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from seg.store import Runtime
-from seg.store.progress import describe, log_progress
+from seg.store.progress import Lines
 
 
 class Clock:
@@ -21,64 +21,84 @@ class Clock:
         return self.now
 
 
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Clock:
+    caplog.set_level(logging.INFO)
+    clock = Clock()
+    monkeypatch.setattr("tqdm.std.time", clock)
+    return clock
+
+
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.name == "seg.store.progress"]
 
 
-def test_a_line_every_half_minute_at_most(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    clock, when = Clock(), []
-    for item in log_progress(range(100), "walking", clock=clock):
+def test_a_line_every_half_minute_at_most(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    when: list[int] = []
+    for item in Lines(range(100), "walking"):
         clock.now += 4
         if len(lines(caplog)) > len(when):
             when.append(item)
-    assert lines(caplog)[0] == "walking: 8 of 100 (8 %), 4.0 s each, 06:08 left"
+    assert lines(caplog)[0] == "walking: 8 of 100 (8 %), 4.00s/it, 06:08 left"
     assert len(lines(caplog)) == len(when) == 12  # every 32 seconds of 400
     assert {b - a for a, b in itertools.pairwise(when)} == {8}
 
 
-def test_short_stages_say_nothing_and_every_item_comes_through(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    clock = Clock()
-
+def test_short_stages_say_nothing_and_every_item_comes_through(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
     def items() -> Iterator[int]:
         for i in range(5):
             clock.now += 5.9
             yield i
 
-    assert list(log_progress(items(), "short", total=5, clock=clock)) == [0, 1, 2, 3, 4]
+    assert list(Lines(items(), "short", total=5)) == [0, 1, 2, 3, 4]
     assert lines(caplog) == []
 
 
-def test_the_last_item_has_no_line(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
-    clock = Clock()
-    for _ in log_progress([1, 2], "two", clock=clock):
+def test_the_last_item_has_no_line(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in Lines([1, 2], "two"):
         clock.now += 60
-    assert lines(caplog) == ["two: 1 of 2 (50 %), 60.0 s each, 01:00 left"]
+    assert lines(caplog) == ["two: 1 of 2 (50 %), 60.00s/it, 01:00 left"]
 
 
-def test_rates_and_unknown_totals() -> None:
-    assert describe(90, 180, 30) == "90 of 180 (50 %), 3.0/s, 00:30 left"
-    assert describe(10, 3610, 100) == "10 of 3610 (0 %), 10.0 s each, 10:00:00 left"
-    assert describe(90, None, 30) == "90, 3.0/s"
+@pytest.mark.parametrize(
+    ("total", "seconds", "said"),
+    [
+        (180, 1 / 3, "x: 90 of 180 (50 %), 3.00it/s, 00:30 left"),
+        (3610, 10.0, "x: 3 of 3610 (0 %), 10.00s/it, 10:01:10 left"),
+        (None, 1 / 3, "x: 90, 3.00it/s"),
+    ],
+)
+def test_rates_and_unknown_totals(
+    clock: Clock, caplog: pytest.LogCaptureFixture, total: int | None, seconds: float, said: str
+) -> None:
+    for _ in Lines(iter(range(total or 100)), "x", total):
+        clock.now += seconds + 1e-9
+        if lines(caplog):
+            break
+    assert lines(caplog) == [said]
+
+
+def test_the_rate_is_that_of_all_items_so_far(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    for item in Lines(range(100), "x"):
+        clock.now += 40 if item == 0 else 80
+        if item == 1:
+            break
+    clock.now += 1000
+    assert lines(caplog) == ["x: 1 of 100 (1 %), 40.00s/it, 1:06:00 left"]
 
 
 def test_the_runtime_logs_without_a_terminal_and_is_silent_if_told_to(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    caplog.set_level(logging.INFO)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
-    clock = Clock()
-    monkeypatch.setattr("time.monotonic", clock)
-    monkeypatch.setattr("seg.store.progress.log_progress.__defaults__", (None, 30.0, clock))
     for progress in (True, False):
         for _ in Runtime(progress=progress).bar(range(3), "long"):
             clock.now += 31
     assert lines(caplog) == [
-        "long: 1 of 3 (33 %), 31.0 s each, 01:02 left",
-        "long: 2 of 3 (66 %), 31.0 s each, 00:31 left",
+        "long: 1 of 3 (33 %), 31.00s/it, 01:02 left",
+        "long: 2 of 3 (67 %), 31.00s/it, 00:31 left",
     ]
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_terminal_gets_a_bar_and_no_lines(

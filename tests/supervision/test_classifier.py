@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from seg.data.image_folder import ImageFolder
 from seg.data.prepared import Prepared, PreparedData
+from seg.data.sources import ToyPets
 from seg.errors import SegError
 from seg.nets.augment import normalise
 from seg.store import Store
@@ -80,6 +82,15 @@ def test_batch_norm_is_estimated_anew(store: Store, data: PreparedData, prepared
     torch.testing.assert_close(norm.running_mean, first.mean((0, 2, 3)), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(norm.running_var, first.var((0, 2, 3)), rtol=1e-3, atol=1e-4)
     assert norm.momentum == 0.1
+
+
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
+def test_every_precision_is_held_out_and_recalibrated_in(new_store: Store, precision: str) -> None:
+    few = Prepared(source=ToyPets(images=20, breeds=2, size=48), size=32)
+    options: dict[str, Any] = {"precision": precision, "recalibrate": 4, "batch_size": 8, "epochs": 1}
+    stage = Classifier(data=few, stages=3, output_stride=16, hold_out=0.3, **options)
+    assert new_store.get(stage)(torch.zeros(1, 3, 32, 32)).dtype == torch.float32  # used as any other
+    assert stage.history(new_store)["held_out_accuracy"].between(0, 1).all()
 
 
 def test_the_cut_gives_the_linear_layers_weights(store: Store, classifier: Classifier) -> None:

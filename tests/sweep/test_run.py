@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
@@ -24,16 +25,12 @@ from seg.errors import SegError
 from seg.evaluation.metrics import Confusion, Metrics
 from seg.evaluation.table import headline
 from seg.experiment import Experiment
-from seg.masks import MaskSet, Seeds
-from seg.sweep.figure import choose_axes, draw_sweep
-from seg.sweep.identity import identity
+from seg.masks import MaskSet, Threshold
+from seg.nets.backbones import make_classifier
 from seg.sweep.plan import Job, make_plan
-from seg.sweep.results import Results, Session
 from seg.sweep.run import parallel_jobs, shared_threads, spread
-from seg.sweep.shared_config import SharingLoader
-from seg.sweep.summary import best_row, without_masks
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 TINY = [
     "data.prepared.source.images=32",
     "data.prepared.source.breeds=2",
@@ -135,8 +132,10 @@ def test_the_figures_are_those_of_comparing_every_mask(swept):
     here, folder, _ = swept
     made = {epoch: experiment(here, f"epoch={epoch}", "threshold=0.5") for epoch in "12"}
     for row in rows_of(folder):
-        seeds = made[row["epoch"]].products["seeds"]
-        direct = compared(made[row["epoch"]].store.get(Seeds(scores=seeds.scores, threshold=float(row["threshold"]))))
+        seeds = made[row["epoch"]].steps["seeds"].masks
+        direct = compared(
+            made[row["epoch"]].store.get(Threshold(scores=seeds.scores, threshold=float(row["threshold"])))
+        )
         assert [float(row[k]) for k in ("miou", "iou_background", "iou_foreground")] == [
             direct.miou,
             direct.iou_background,
@@ -179,11 +178,98 @@ def test_a_change_of_code_or_data_looks_at_every_job_again(swept, monkeypatch):
     command = ["-m", *TINY, "epoch=1", "threshold=0.5,0.6", "hydra.sweep.dir=code"]
     assert "2 jobs, 0 done before" in sweep(here, *command)[1]
     assert "2 jobs, 2 done before" in sweep(here, *command)[1]
-    monkeypatch.setattr("seg.sweep.identity._code", lambda: "another")
+    assert "2 jobs, 2 done" in sweep(here, *command, "dry_run=true", "runtime.batch_size=8", "figures=false")[1]
     # The folder that was given belongs to the command that goes on with it.
     assert "hydra.sweep.dir=code" in (here / "code/report.html").read_text()
+    for stage in ("data.prepared.Prepared", "supervision.cam.CAM", "evaluation.stages.Evaluated"):
+        with monkeypatch.context() as changed:
+            changed.setattr(f"seg.{stage}.version", 99)
+            assert "2 jobs, 0 done, 2 to run" in sweep(here, *command, "dry_run=true")[1]
+    monkeypatch.setattr("seg.evaluation.stages.Evaluated.version", 99)
     status, printed = sweep(here, *command)
     assert status == 0 and "2 jobs, 0 done before" in printed
+
+
+def test_given_weights_that_changed_in_place_run_their_jobs_again(swept):
+    here, _, _ = swept
+    (here / "given").mkdir()
+
+    def train(epoch: int, seed: int) -> None:
+        torch.manual_seed(seed)
+        torch.save(make_classifier("resnet18", 2, None, stages=3).state_dict(), here / f"given/epoch{epoch}.pth")
+
+    train(1, 0), train(2, 1)
+    command = [
+        "-m",
+        *TINY,
+        "epoch=1,2",
+        "threshold=0.4,0.6",
+        "checkpoints.classifier=given",
+        "hydra.sweep.dir=of_given",
+    ]
+    status, printed = sweep(here, *command)
+    assert status == 0 and "4 jobs, 0 done before" in printed, printed
+    assert "4 jobs, 4 done before" in sweep(here, *command)[1]
+    before, times = rows_of(here / "of_given"), times_of(here / "of_given")
+    train(2, 2)
+    status, printed = sweep(here, *command)
+    assert status == 0 and "4 jobs, 2 done before" in printed, printed
+    again = {name for name, time in times_of(here / "of_given").items() if time > times[name]}
+    assert again == {"epoch=2,threshold=0.4", "epoch=2,threshold=0.6"}
+    after = rows_of(here / "of_given")
+    assert after[:2] == before[:2] and all(x["miou"] != y["miou"] for x, y in zip(after[2:], before[2:], strict=True))
+
+
+def test_a_file_of_weights_that_changed_runs_its_jobs_again(swept):
+    here, _, _ = swept
+
+    def write(seed: int) -> None:
+        torch.manual_seed(seed)
+        torch.save(make_classifier("resnet18", 2, None).state_dict(), here / "start.pth")
+
+    write(0)
+    command = ["-m", *TINY, "weights=start.pth", "epoch=1", "threshold=0.4,0.6", "hydra.sweep.dir=of_file"]
+    status, printed = sweep(here, *command)
+    assert status == 0 and "2 jobs, 0 done before" in printed, printed
+    assert "2 jobs, 2 done, 0 to run" in sweep(here, *command, "dry_run=true")[1]
+    (here / "start.pth").rename(here / "moved.pth")  # the content counts, not the place
+    moved = ["weights=moved.pth" if x == "weights=start.pth" else x for x in command]
+    assert "2 jobs, 2 done, 0 to run" in sweep(here, *moved, "dry_run=true")[1]
+    write(1)
+    assert "2 jobs, 0 done, 2 to run" in sweep(here, *command, "dry_run=true")[1]
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"row": null}', '{"row": {"status": "ok"}}'])
+def test_a_damaged_record_is_a_job_that_was_not_done(swept, damage):
+    here, _, _ = swept
+    command = ["-m", *TINY, "epoch=1", "threshold=0.5,0.7", "hydra.sweep.dir=damaged"]
+    assert sweep(here, *command)[0] == 0
+    record = here / "damaged/threshold=0.5/job.json"
+    record.write_text(damage)
+    status, printed = sweep(here, *command)
+    assert status == 0 and "2 jobs, 1 done before, 0 failed" in printed, printed
+    assert json.loads(record.read_text())["row"]["status"] == "ok"
+    # Where the job fails before it has written one itself, too.
+    record.write_text(damage)
+    status, printed = sweep(here, *command, "evaluation.border=thick")
+    assert "Traceback" not in printed and "border='thick'" in printed
+
+
+def test_what_makes_a_job_another(tmp_path):
+    weights = tmp_path / "w.pt"
+    weights.write_text("1")
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+
+        def of(*overrides: str) -> tuple[str, ...]:
+            return tuple(Experiment.from_config(compose("config", [f"weights={weights}", *overrides])).figures())
+
+        first = of()
+        assert of("store=x", "runtime.threads=2", "figures=true") == first
+        assert len({first, of("epoch=3"), of("data.prepared.source.seed=1"), of("precision=bf16-mixed")}) == 4
+        weights.write_text("22")
+        assert of() != first
+        with pytest.raises(SegError, match="nowhere"):  # none that is known: the job meets it again, and tells
+            of("data=oxford_pet", "data.root=nowhere")
 
 
 def test_a_failing_job_ends_nothing_but_itself(swept):
@@ -195,7 +281,7 @@ def test_a_failing_job_ends_nothing_but_itself(swept):
     assert cells(rows) == [(e, t) for e in "12" for t in ("0.4", "0.6", "1.4")]
     assert [row["status"] for row in rows] == ["ok", "ok", "failed"] * 2
     assert "must lie in [0, 1]" in rows[2]["error"] and rows[2]["miou"] == ""
-    assert "failed: 2" in printed and "epoch=1 threshold=1.4: seeds: Seeds.threshold=1.4" in printed
+    assert "failed: 2" in printed and "epoch=1 threshold=1.4: seeds: Threshold.threshold=1.4" in printed
     before = times_of(here / "failing")
     status, printed = sweep(here, *command)
     assert status == 1 and "6 jobs, 4 done before" in printed
@@ -209,7 +295,7 @@ def test_a_sweep_that_can_only_fail_is_refused(swept):
     assert status == 1 and "nowhere" in printed.splitlines()[-1]
     assert not (here / "no").exists()
     status, printed = sweep(here, "-m", *TINY, "epoch=1..3", "seeds.radius=0", "hydra.sweep.dir=no")
-    assert status == 1 and "Seeds.radius=0" in printed and not (here / "no").exists()
+    assert status == 1 and "Threshold.radius=0" in printed and not (here / "no").exists()
 
 
 def test_a_dry_run_of_a_sweep_leaves_no_trace(swept, tmp_path):
@@ -230,7 +316,7 @@ def test_groups_and_clean_up_are_swept(swept):
     assert rows[1]["miou"] != rows[3]["miou"]  # a CAM falls into pieces, a Gaussian doesn't
     assert rows[0]["miou"] == rows[2]["miou"] != rows[1]["miou"]
     made = experiment(here, "epoch=1", "threshold=0.5", "seeds.clean_up=[largest_component]")
-    assert float(rows[-1]["miou"]) == compared(made.store.get(made.products["seeds"])).miou
+    assert float(rows[-1]["miou"]) == compared(made.store.get(made.steps["seeds"].masks)).miou
 
 
 def module(here: Path, *arguments: str) -> "subprocess.Popen[str]":
@@ -304,70 +390,6 @@ def test_jobs_in_several_processes_share_a_store(swept, tmp_path, launcher, monk
     assert all("runtime.threads=1" in overrides for overrides in jobs)
 
 
-# -- the parts ----------------------------------------------------------------------------------------------
-
-
-def compose_loader():
-    return GlobalHydra.instance().config_loader()
-
-
-def test_a_shared_config_is_the_one_that_hydra_composes():
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        master = compose("config", ["epoch=1"], return_hydra_config=True)
-        inner = compose_loader()
-        sharing = SharingLoader(inner)
-        jobs = [
-            ["epoch=1", "threshold=0.5", "seeds.clean_up=[]"],
-            ["epoch=2", "threshold=0.3", "seeds.clean_up=[fill_holes]"],
-            ["epoch=3", "supervision=bbox", "threshold=0.3"],
-            ["epoch=4", "supervision=bbox", "threshold=0.2"],
-            ["epoch=4", "supervision=mask", "threshold=0.2"],
-        ]
-        for job in jobs:
-            ours, theirs = sharing.load_sweep_config(master, job), inner.load_sweep_config(master, job)
-            assert OmegaConf.to_container(ours) == OmegaConf.to_container(theirs)
-        assert len(sharing._templates) == 3
-        assert sharing.load_sweep_config(master, jobs[0]).epoch == 1  # templates are not written to
-
-
-def test_the_plan():
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        loader = compose_loader()
-        plan = make_plan({"threshold": "0.1..0.2"}, ["seed=0,1", "epoch=3,1", "data.size=64"], loader)
-        assert plan.swept == {"epoch": ["3", "1"], "threshold": ["0.1", "0.2"], "seed": ["0", "1"]}
-        assert [job.folder for job in plan.jobs[:3]] == [
-            "epoch=3,threshold=0.1,seed=0",
-            "epoch=3,threshold=0.1,seed=1",
-            "epoch=3,threshold=0.2,seed=0",
-        ]
-        assert plan.jobs[0].overrides == ("data.size=64", "epoch=3", "threshold=0.1", "seed=0")
-        assert make_plan({"epoch": "1..9"}, ["epoch=5"], loader).swept == {}
-        # Hydra's own sweeps, and no binary fractions from its range().
-        assert make_plan({}, ["threshold=range(0.1,1.0,0.1)"], loader).swept["threshold"] == [
-            f"0.{i}" for i in range(1, 10)
-        ]
-        globbed = make_plan({}, ["supervision=glob(*)"], loader).swept["supervision"]
-        assert set(globbed) == {"bbox", "body_bbox", "cam", "mask"}
-        assert make_plan({}, ["epoch=choice(2,4)"], loader).swept["epoch"] == ["2", "4"]
-
-
-def test_the_identity_of_a_job(tmp_path):
-    weights = tmp_path / "w.pt"
-    weights.write_text("1")
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        plain = ["data.prepared.source.images=32", f"weights={weights}"]
-
-        def of(*overrides: str) -> str | None:
-            return identity(compose("config", [*plain, *overrides]))
-
-        first = of()
-        assert first is not None and of("store=x", "runtime.threads=2", "figures=true") == first
-        assert len({first, of("epoch=3"), of("data.prepared.source.seed=1"), of("runtime.precision=bf16-mixed")}) == 4
-        weights.write_text("22")
-        assert of() != first
-        assert identity(compose("config", ["data=oxford_pet", "data.root=nowhere"])) is None
-
-
 def test_a_sweep_without_a_truth_leaves_the_pictures(tmp_path, photos):
     root = photos(images=4)
     (root / "boxes.csv").write_text("".join(f"{c}{i}.png,20,10,45,30\n" for c in ("cat", "dog") for i in range(1, 5)))
@@ -388,67 +410,6 @@ def test_a_sweep_without_a_truth_leaves_the_pictures(tmp_path, photos):
     assert "2 jobs, 2 done before" in sweep(tmp_path, *blind, "figures=true")[1]
 
 
-def test_the_headline_decides_every_pixel():
-    rows = [
-        {"stage": name, "split": split, "coverage": coverage, "miou": miou, "iou_background": 0, "iou_foreground": 0}
-        | {"images": 3}
-        for name, split, coverage, miou in [
-            ("CAM", "trainval", 1, 0.1),
-            ("CAM", "test", 1, 0.2),
-            ("banded", "trainval", 0.5, 0.9),
-        ]
-    ]
-    assert headline(rows)["miou"] == 0.1
-    assert headline(rows[1:2])["miou"] == 0.2
-    assert headline(rows[2:])["miou"] == 0.9
-    with pytest.raises(SegError, match="nothing was measured"):
-        headline([])
-
-
-def test_rows_are_replaced_and_sorted_by_value(tmp_path):
-    results = Results(tmp_path, ["epoch"])
-    for epoch, miou in (("10", 0.5), ("9", 0.3), ("10", 0.7)):
-        results.add({"epoch": epoch, "folder": f"epoch={epoch}", "status": "ok", "miou": miou})
-    results.add({"epoch": "2", "folder": "epoch=2", "status": "failed", "error": "two\nlines", "miou": float("nan")})
-    assert [(row["epoch"], row["miou"]) for row in results.read()] == [("2", ""), ("9", "0.3"), ("10", "0.7")]
-    assert results.read()[0]["error"] == "two lines"
-    best = best_row(results.read())
-    assert best is not None and best["epoch"] == "10"
-    assert without_masks(["epoch"], [dict(row, held_out_accuracy="") for row in results.read()]) is None
-
-
-def test_the_time_left_counts_this_run_only(monkeypatch):
-    session = Session(["epoch"], total=180, skipped=100, started=1000.0, identities={})
-    monkeypatch.setattr(time, "time", lambda: 1100.0)
-    rows = [{"status": "ok"}] * 109 + [{"status": "failed"}]
-    assert session.progress(rows) == "110/180  1 failed  11:40 left"
-    assert session.progress(rows[:100]) == "100/180"
-
-
-@pytest.mark.parametrize(
-    ("swept", "axes"),
-    [
-        ({"epoch": "123", "threshold": "12"}, ["epoch", "threshold"]),
-        ({"epoch": "12"}, ["epoch"]),
-        ({"epoch": "12", "threshold": "12", "seed": "123"}, ["epoch", "threshold"]),
-        ({"refiner": ["none", "affinity"], "seed": "123", "supervision": ["cam", "bbox"]}, ["refiner", "seed"]),
-    ],
-)
-def test_pictures_of_any_number_of_keys(swept, axes, tmp_path):
-    rows = [{}]
-    for key, values in swept.items():
-        rows = [{**row, key: value} for row in rows for value in values]
-    for i, row in enumerate(rows):
-        row |= {"miou": str(0.2 + i / 100) if i != 0 else "", "stage": "seeds", "split": "trainval"}
-    assert choose_axes(rows, list(swept)) == axes
-    assert draw_sweep(tmp_path / "a.png", rows, list(swept), rows[-1]) == tmp_path / "a.png"
-    with Image.open(tmp_path / "a.png") as picture:
-        pixels = np.asarray(picture.convert("RGB")).astype(int)
-    red = (pixels[..., 0] > 220) & (pixels[..., 1:].max(-1) < 60)
-    assert red.sum() > 20  # the best cell's frame
-    assert draw_sweep(tmp_path / "b.png", rows, [], rows[0]) is None
-
-
 def test_jobs_at_the_same_time_need_different_products():
     cells = [(e, t) for e in ("1", "2", "3") for t in ("0.1", "0.2")]
     jobs = [Job({}, (f"epoch={e}", f"threshold={t}", "seed=1"), f"{e},{t}") for e, t in cells]
@@ -464,7 +425,7 @@ def test_cores_are_shared_among_local_jobs(monkeypatch):
             config = compose("config", [f"hydra/launcher={launcher}", *overrides], return_hydra_config=True)
             return parallel_jobs(config, pending, batch)
 
-        plan = make_plan({}, ["epoch=1,2"], compose_loader())
+        plan = make_plan({}, ["epoch=1,2"], GlobalHydra.instance().config_loader())
         assert workers("basic") == 1 and shared_threads(plan, 1) == []
         assert workers("joblib", "hydra.launcher.n_jobs=2") == 2
         assert workers("joblib", "hydra.launcher.n_jobs=-1") == 8
@@ -473,5 +434,5 @@ def test_cores_are_shared_among_local_jobs(monkeypatch):
         assert workers("submitit_slurm") == 1
         assert workers("ray", "hydra.launcher.ray.remote.num_cpus=2") == 4
         assert shared_threads(plan, 4) == ["runtime.threads=2", "runtime.workers=2"]
-        given = make_plan({}, ["epoch=1,2", "runtime.threads=3"], compose_loader())
+        given = make_plan({}, ["epoch=1,2", "runtime.threads=3"], GlobalHydra.instance().config_loader())
         assert shared_threads(given, 4) == ["runtime.workers=2"]

@@ -1,28 +1,16 @@
 """report.html: what it says, what it shows, and that a real browser can use it."""
 
 import csv
-import dataclasses
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-import pytest
-
-from seg.data.prepared import PreparedData
-from seg.format import duration, size
-from seg.masks import MaskSet
-from seg.report import gallery as galleries
-from seg.report.gallery import make_gallery, sample
-from seg.report.page import LIMIT, write_page
-from seg.store import Runtime
-from seg.supervision.scores import StoredScores
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 import chromium
+import pytest
+from within import call
+
+from seg.format import size
+from seg.report.page import LIMIT
 
 TINY = [
     "data.prepared.source.images=24",
@@ -41,18 +29,9 @@ needs_browser = pytest.mark.skipif(chromium.find() is None, reason="no chromium 
 
 
 def run(folder: Path, *arguments: str) -> str:
-    path = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, "-m", "seg.run", *arguments],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    status, printed = call(folder, *arguments)
+    assert status == 0, printed
+    return printed
 
 
 @pytest.fixture(scope="module")
@@ -144,94 +123,6 @@ def test_figures_false_writes_no_report(made: Path) -> None:
     run(made.parent, *TINY, "figures=false", "hydra.run.dir=plain")
     assert (made.parent / "plain/metrics.json").is_file()
     assert not (made.parent / "plain/report.html").exists()
-
-
-# -- the sample ----------------------------------------------------------------------------------------
-
-
-def many(data: PreparedData, count: int, classes: int, side: int = 16) -> PreparedData:
-    """``count`` images of noise, the last third for the test."""
-    rng = np.random.default_rng(0)
-    return dataclasses.replace(
-        data,
-        classes=tuple(f"class <{i}>" for i in range(classes)),
-        images=rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8),
-        truth=rng.integers(0, 3, (count, side, side), dtype=np.uint8),
-        ids=[f"image_{i}" for i in range(count)],
-        labels=np.arange(count) % classes,
-        is_test=np.arange(count) >= count * 2 // 3,
-        has_truth=np.ones(count, bool),
-        sizes=np.full((count, 2), (300, 400)),
-    )
-
-
-def masks_of(data: PreparedData) -> dict[str, MaskSet]:
-    rng = np.random.default_rng(1)
-    values = rng.random((len(data), 8, 8)).astype(np.float16)
-    scores = StoredScores(data, np.arange(len(data)), values)
-    return {"CAM (label) >= 0.5": MaskSet(scores, 0.5, 0.5), "seeds": MaskSet(scores, 0.4, 0.6)}
-
-
-def test_the_sample_is_even_over_splits_and_classes(data: PreparedData) -> None:
-    big = many(data, 600, 10)
-    chosen = sample(big, np.arange(600), 40)
-    assert len(set(chosen.tolist())) == 40
-    for part in (chosen, chosen[:20]):
-        groups = {(bool(big.is_test[r]), int(big.labels[r])) for r in part}
-        assert len(groups) == 20
-    few = sample(big, np.arange(600), 7)
-    assert len(few) == 7 and len({int(big.labels[r]) for r in few}) >= 5 and 0 < big.is_test[few].sum() < 7
-    assert sorted(sample(big, np.arange(5), 40).tolist()) == [0, 1, 2, 3, 4]
-
-
-def test_a_small_group_does_not_shorten_the_sample(data: PreparedData) -> None:
-    big = many(data, 90, 3)
-    rows = np.flatnonzero((big.labels != 0) | (np.arange(90) == 0))
-    assert len(sample(big, rows, 30)) == 30
-
-
-def test_worst_first_and_the_iou_is_that_of_the_mask(data: PreparedData) -> None:
-    small = many(data, 12, 3)
-    gallery = make_gallery(masks_of(small), "ignore", Runtime(progress=False))
-    ious = [card.ious["seeds"] for card in gallery.cards]
-    assert len(ious) == 12 and ious == sorted(ious) and gallery.total == 12
-    card = gallery.cards[0]
-    row = small.ids.index(card.id)
-    mask = masks_of(small)["seeds"].at(np.asarray([row]))[0]
-    counted = (small.truth[row] < 2) & (mask != 255)
-    pred, truth = mask[counted] == 1, small.truth[row][counted] == 1
-    assert card.ious["seeds"] == pytest.approx((pred & truth).sum() / (pred | truth).sum())
-    assert card.width / card.height == pytest.approx(400 / 300, rel=0.1)
-    assert gallery.columns == ["photo", "score map", "seeds", "truth"]
-
-
-def test_the_pictures_stay_below_their_limit(data: PreparedData, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(galleries, "MOST_CHARACTERS", 300_000)
-    noise = many(data, 60, 5, side=96)  # noise is what JPEG can do least about
-    gallery = make_gallery(masks_of(noise), "ignore", Runtime(progress=False))
-    assert 5 <= len(gallery.cards) < 60 and gallery.total == 60
-    assert sum(len(uri or "") for card in gallery.cards for uri in card.pictures.values()) <= 300_000
-    assert {card.label for card in gallery.cards} == set(noise.classes)
-
-
-def test_names_are_escaped(tmp_path: Path) -> None:
-    values = {"title": "<script>alert(1)</script>", "written": "", "swept": [], "rows": [], "total": 0, "lines": []}
-    page = write_page(tmp_path / "x.html", "sweep.html", values | {"command": None, "picture": None, "drawn": None})
-    assert "<script>alert" not in page.read_text() and "&lt;script&gt;alert" in page.read_text()
-
-
-def test_durations_and_sizes_for_people() -> None:
-    assert [duration(x) for x in (None, 0.04, 9.96, 38, 725, 11040)] == [
-        "–", "0.0 s", "10.0 s", "38 s", "12 min 5 s", "3 h 4 min",
-    ]  # fmt: skip
-    assert [size(x) for x in (None, 0, 999, 1200, 45_300_000, 9.99e5)] == [
-        "–",
-        "0 B",
-        "999 B",
-        "1.2 kB",
-        "45 MB",
-        "999 kB",
-    ]
 
 
 # -- in a browser --------------------------------------------------------------------------------------
@@ -353,32 +244,5 @@ def test_without_truth_it_works_too(untrue: Path, tmp_path: Path) -> None:
         assert {one[0].split(": ")[1] for one in page.js(PICTURES)} == {"photo"}
         names = page.js(f"{SHOWN}.map(card => card.dataset.name)")
         assert len(names) == 24 and page.errors == []
-    finally:
-        page.close()
-
-
-@needs_browser
-def test_a_sweep_sorts_and_links(tmp_path: Path) -> None:
-    folder = tmp_path / "sweep"
-    run(tmp_path, "-m", *TINY[:4], "epoch=1", *TINY[6:], "threshold=0.2,0.4,0.6", f"hydra.sweep.dir={folder}")
-    page = chromium.Page(str(chromium.find()), tmp_path / "profile")
-    try:
-        page.open(folder / "report.html")
-        assert page.errors == []
-        links = page.js("[...document.querySelectorAll('tbody a')].map(x => [x.getAttribute('href'), x.href])")
-        assert [short for short, _ in links] == [f"threshold%3D0.{i}/metrics.csv" for i in (2, 4, 6)]
-        for i in (2, 4, 6):
-            assert (folder / f"threshold=0.{i}/metrics.csv").is_file()
-        column = "[...document.querySelectorAll('tbody tr')].map(x => Number(x.children[1].dataset.value))"
-        before = page.js(column)
-        page.js("document.querySelectorAll('thead button')[1].click()")
-        assert page.js(column) == sorted(before, reverse=True)
-        assert page.js("document.querySelectorAll('th')[1].ariaSort") == "descending"
-        page.js("document.querySelectorAll('thead button')[1].click()")
-        assert page.js(column) == sorted(before)
-        assert page.js("document.querySelectorAll('tr.best').length") == 1
-        assert page.js("document.images[0].naturalWidth") > 300
-        command = page.js("document.querySelectorAll('pre')[1].textContent")
-        assert command.startswith("python -m seg.run -m ") and " threshold=0.2..0.6:0.2" in command
     finally:
         page.close()

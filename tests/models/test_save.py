@@ -1,0 +1,141 @@
+"""Networks in the run's folder, and the way back."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from seg.data.prepared import Pool, Prepared
+from seg.masks import Threshold
+from seg.models.load import load_model
+from seg.models.save import config_that_fits, save_models
+from seg.segmenter.architectures import TorchvisionNetwork
+from seg.store import Store
+from seg.supervision.bbox import BoxScores
+from seg.supervision.cam import CAM
+from seg.supervision.classifier import Classifier
+
+
+def test_weights_and_what_they_are(
+    store: Store, saved: tuple[Path, dict[str, Threshold]], classifier: Classifier
+) -> None:
+    folder = saved[0]
+    assert {p.name for p in folder.iterdir()} == {
+        f"{role}.{end}" for role in ("classifier", "segmenter") for end in ("safetensors", "json")
+    }
+    info = {role: json.loads((folder / f"{role}.json").read_text()) for role in ("classifier", "segmenter")}
+    # Each has the rows of its own product, in JSON that others can read.
+    assert [row["stage"] for row in info["classifier"]["metrics"]] == ["seeds"]
+    assert info["segmenter"]["metrics"] == [
+        {"stage": "prediction", "split": "test", "miou": 0.25, "coverage": None},
+    ]
+    assert info["classifier"]["classes"] == list(store.get(classifier.data).classes)
+    assert (info["segmenter"]["working_size"], info["segmenter"]["input_size"]) == (64, 32)
+    assert info["segmenter"]["architecture"]["width"] == 2 and "toy" in info["segmenter"]["data"]
+    assert info["segmenter"]["licence"] and not info["segmenter"]["oracle"]
+    # torchvision's own names
+    state = load_file(folder / "classifier.safetensors")
+    assert {"conv1.weight", "layer3.1.bn2.running_var", "fc.bias"} <= state.keys()
+
+
+def test_an_edit_in_place_leaves_the_store_alone(
+    store: Store, saved: tuple[Path, dict[str, Threshold]], classifier: Classifier
+) -> None:
+    stored = store.folder(classifier) / classifier.file_name
+    before = stored.read_bytes()
+    with (saved[0] / "classifier.safetensors").open("r+b") as file:
+        whole = file.read()
+        file.seek(0)
+        file.write(b"edited in place")
+        assert stored.read_bytes() == before
+        file.seek(0)
+        file.write(whole)
+
+
+def test_the_file_itself_says_what_its_network_is(
+    store: Store, saved: tuple[Path, dict[str, Threshold]], prepared: Prepared, tmp_path: Path
+) -> None:
+    folder, products = saved
+    rows = [{"stage": "prediction", "split": "test", "miou": 0.75}]
+    save_models(tmp_path, products, rows, prepared, store)
+    for role in ("classifier", "segmenter"):
+        described = json.loads((folder / f"{role}.json").read_text())
+        with safe_open(folder / f"{role}.safetensors", "np") as file:
+            own = json.loads(file.metadata()["weakseg"])
+        assert own["role"] == role and own["architecture"] and own["config"]
+        assert {k: described[k] for k in own} == own
+        assert described.keys() - own.keys() == {"weakseg", "given", "metrics", "command", "sha256"}
+        # Equal networks are equal files, whatever the run measured: their keys in a store are those of their bytes.
+        assert (tmp_path / f"{role}.safetensors").read_bytes() == (folder / f"{role}.safetensors").read_bytes()
+
+
+def test_given_back_the_masks_are_the_same(
+    saved: tuple[Path, dict[str, Threshold]],
+    new_store: Store,
+    pool: Pool,
+    classifier: Classifier,
+    prediction: Callable[..., Threshold],
+    store: Store,
+) -> None:
+    folder, products = saved
+    file = str(folder / "classifier.safetensors")
+    given = Classifier.from_config(checkpoint=file, data=classifier.data, stages=3, output_stride=16, epochs=2)
+    seeds = Threshold(scores=CAM(pool=pool, classifier=given), threshold=0.5)
+    back = {"seeds": seeds, "prediction": prediction(seeds, folder.parent)}
+    everywhere = np.arange(len(store.get(products["seeds"])))
+    for name, product in products.items():
+        old, new = store.get(product).at(everywhere), new_store.get(back[name]).at(everywhere)
+        assert 0 < old.mean() < 1 or name == "prediction"
+        np.testing.assert_array_equal(old, new, err_msg=name)
+    info = json.loads((folder / "segmenter.json").read_text())
+    save_models(new_store.root / "again", back, [], classifier.data, new_store)
+    again = json.loads((new_store.root / "again/segmenter.json").read_text())
+    assert again["given"] == "segmenter.safetensors" and again["data"] == info["data"]
+
+
+def test_a_segmenter_that_learnt_from_an_oracle_stays_marked(
+    store: Store, pool: Pool, prepared: Prepared, prediction: Callable[..., Threshold], tmp_path: Path
+) -> None:
+    seeds = Threshold(scores=BoxScores(pool=pool, box_source="trimap"), threshold=0.5)
+    product = prediction(seeds)
+    store.ensure(product)
+    save_models(tmp_path, {"p": product}, [], prepared, store)
+    assert product.is_oracle
+    honest = Threshold(scores=BoxScores(pool=pool), threshold=0.5)
+    assert not prediction(honest).is_oracle
+    assert prediction(honest, tmp_path).is_oracle
+
+
+def test_torchvisions_segmenter_has_torchvisions_names(
+    store: Store, pool: Pool, prepared: Prepared, prediction: Callable[..., Threshold], tmp_path: Path
+) -> None:
+    seeds = Threshold(scores=BoxScores(pool=pool), threshold=0.5)
+    net = TorchvisionNetwork(name="lraspp_mobilenet_v3_large")
+    start = tmp_path / "start.pth"
+    torch.save(net.make().state_dict(), start)
+    product = prediction(seeds, start, net=net)
+    store.ensure(product)
+    save_models(tmp_path, {"p": product}, [], prepared, store)
+    assert "backbone.0.0.weight" in load_file(tmp_path / "segmenter.safetensors")
+    model = load_model(tmp_path, "cpu")
+    with torch.inference_mode():
+        assert model.network(torch.zeros(1, 3, 32, 32)).shape == (1, 1, 32, 32)
+
+
+def test_the_config_that_fits(pool: Pool, classifier: Classifier, prediction: Callable[..., Threshold]) -> None:
+    assert config_that_fits(classifier) == [
+        "backbone=resnet18",
+        "classifier.stages=3",
+        "classifier.output_stride=16",
+    ]
+    segmenter = prediction(Threshold(scores=BoxScores(pool=pool), threshold=0.5)).scores.segmenter  # type: ignore[attr-defined]
+    assert config_that_fits(segmenter) == [
+        "segmenter=unet",
+        "segmenter.net.width=2",
+        "segmenter.net.depth=1",
+        "segmenter.input_size=32",
+    ]

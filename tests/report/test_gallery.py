@@ -1,0 +1,89 @@
+"""The pictures of a report: which images, in what order, how large."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from seg.data.prepared import Pool, PreparedData
+from seg.experiment import Step
+from seg.masks import MaskSet, Threshold
+from seg.report import gallery as galleries
+from seg.report.gallery import make_gallery, sample
+from seg.store import Runtime
+from seg.supervision.bbox import BoxScores
+from seg.supervision.scores import StoredScores
+
+
+@pytest.fixture
+def steps(pool: Pool) -> dict[str, Step]:
+    """Of the masks below, by name."""
+    masks = Threshold(scores=BoxScores(pool=pool), threshold=0.5)
+    return {"CAM (label) >= 0.5": Step(kind="scores", masks=masks), "seeds": Step(kind="seeds", masks=masks)}
+
+
+def many(data: PreparedData, count: int, classes: int, side: int = 16) -> PreparedData:
+    """``count`` images of noise, the last third for the test."""
+    rng = np.random.default_rng(0)
+    return dataclasses.replace(
+        data,
+        classes=tuple(f"class <{i}>" for i in range(classes)),
+        images=rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8),
+        truth=rng.integers(0, 3, (count, side, side), dtype=np.uint8),
+        ids=[f"image_{i}" for i in range(count)],
+        labels=np.arange(count) % classes,
+        is_test=np.arange(count) >= count * 2 // 3,
+        has_truth=np.ones(count, bool),
+        sizes=np.full((count, 2), (300, 400)),
+    )
+
+
+def masks_of(data: PreparedData) -> dict[str, MaskSet]:
+    rng = np.random.default_rng(1)
+    values = rng.random((len(data), 8, 8)).astype(np.float16)
+    scores = StoredScores(data, np.arange(len(data)), values)
+    return {"CAM (label) >= 0.5": MaskSet(scores, 0.5, 0.5), "seeds": MaskSet(scores, 0.4, 0.6)}
+
+
+def test_the_sample_is_even_over_splits_and_classes(data: PreparedData) -> None:
+    big = many(data, 600, 10)
+    chosen = sample(big, np.arange(600), 40)
+    assert len(set(chosen.tolist())) == 40
+    for part in (chosen, chosen[:20]):
+        groups = {(bool(big.is_test[r]), int(big.labels[r])) for r in part}
+        assert len(groups) == 20
+    few = sample(big, np.arange(600), 7)
+    assert len(few) == 7 and len({int(big.labels[r]) for r in few}) >= 5 and 0 < big.is_test[few].sum() < 7
+    assert sorted(sample(big, np.arange(5), 40).tolist()) == [0, 1, 2, 3, 4]
+
+
+def test_a_small_group_does_not_shorten_the_sample(data: PreparedData) -> None:
+    big = many(data, 90, 3)
+    rows = np.flatnonzero((big.labels != 0) | (np.arange(90) == 0))
+    assert len(sample(big, rows, 30)) == 30
+
+
+def test_worst_first_and_the_iou_is_that_of_the_mask(data: PreparedData, steps: dict[str, Step]) -> None:
+    small = many(data, 12, 3)
+    gallery = make_gallery(steps, masks_of(small), "ignore", Runtime(progress=False))
+    ious = [card.ious["seeds"] for card in gallery.cards]
+    assert len(ious) == 12 and ious == sorted(ious) and gallery.total == 12
+    card = gallery.cards[0]
+    row = small.ids.index(card.id)
+    mask = masks_of(small)["seeds"].at(np.asarray([row]))[0]
+    counted = (small.truth[row] < 2) & (mask != 255)
+    pred, truth = mask[counted] == 1, small.truth[row][counted] == 1
+    assert card.ious["seeds"] == pytest.approx((pred & truth).sum() / (pred | truth).sum())
+    assert card.width / card.height == pytest.approx(400 / 300, rel=0.1)
+    assert gallery.columns == ["photo", "score map", "seeds", "truth"]
+
+
+def test_the_pictures_stay_below_their_limit(
+    data: PreparedData, steps: dict[str, Step], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(galleries, "MOST_CHARACTERS", 300_000)
+    noise = many(data, 60, 5, side=96)  # noise is what JPEG can do least about
+    gallery = make_gallery(steps, masks_of(noise), "ignore", Runtime(progress=False))
+    assert 5 <= len(gallery.cards) < 60 and gallery.total == 60
+    assert sum(len(uri or "") for card in gallery.cards for uri in card.pictures.values()) <= 300_000
+    assert {card.label for card in gallery.cards} == set(noise.classes)

@@ -1,0 +1,107 @@
+"""What a config describes: the chain of steps, their names, and what is known of them before any work."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from seg.config import schema
+from seg.config.paths import CONF
+from seg.data.prepared import Pool
+from seg.errors import SegError
+from seg.experiment import Experiment, Step
+from seg.masks import Threshold
+from seg.supervision.bbox import BoxScores
+
+schema.register()
+
+Make = Callable[..., Experiment]
+TINY = ["data.prepared.source.images=32", "data.prepared.source.breeds=2", "data.size=64", "figures=false"]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """The experiment that some overrides describe."""
+
+    def experiment(*overrides: str) -> Experiment:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return Experiment.from_config(compose("config", [*TINY, f"store={tmp_path}", *overrides]))
+
+    return experiment
+
+
+def another(kind: str, masks: str, **more: str) -> str:
+    """A step that is added to the chain."""
+    values = {"_target_": "seg.experiment.Step", "kind": kind, "masks": f"${{{masks}}}", **more}
+    return "+chain.another={" + ",".join(f"{k}: '{v}'" for k, v in values.items()) + "}"
+
+
+def test_a_step_is_called_by_its_kind_or_its_title(pool: Pool) -> None:
+    masks = Threshold(scores=BoxScores(pool=pool), threshold=0.25)
+    names = {
+        kind: Step(kind=kind, masks=masks).name  # type: ignore[arg-type]
+        for kind in ("scores", "seeds", "refined", "prediction")
+    }
+    title = masks.scores.title
+    assert names == {
+        "scores": f"{title} >= 0.25",
+        "seeds": "seeds",
+        "refined": "refined masks",
+        "prediction": title,
+    }
+    named = Step(kind="scores", masks=masks, title="boxes")
+    assert (named.name, named.plain_name) == ("boxes", "boxes")
+    assert Step(kind="scores", masks=masks).plain_name == title  # in which runs of other thresholds agree
+    with pytest.raises(SegError, match=r"Step\.kind='mask': must be one of scores, seeds, refined, prediction"):
+        Step(kind="mask", masks=masks)  # type: ignore[arg-type]
+
+
+def test_the_chain_is_in_the_datas_order_and_null_leaves_a_step_out(make: Make) -> None:
+    all_groups = ["refiner=affinity", "segmenter=unet"]
+    whole = make(*all_groups)
+    assert list(whole.steps) == ["CAM (label) >= 0.6", "seeds", "refined masks", "PlainUNet prediction"]
+    assert [step.kind for step in whole.steps.values()] == ["scores", "seeds", "refined", "prediction"]
+    assert list(make(*all_groups, "chain.seeds=null").steps) == [name for name in whole.steps if name != "seeds"]
+    assert list(make().steps) == ["CAM (label) >= 0.6", "seeds"]
+
+
+def test_what_a_step_refers_to_is_one_object(make: Make) -> None:
+    for choice, last in (("none", "seeds"), ("affinity", "refined masks")):
+        steps = make("segmenter=unet", f"refiner={choice}").steps
+        segmenter = steps["PlainUNet prediction"].masks.scores.segmenter  # type: ignore[attr-defined]
+        assert segmenter.masks is steps[last].masks
+    steps = make("segmenter=unet", another("refined", "chain.predicted.masks", title="again")).steps
+    assert list(steps)[-1] == "again"
+    assert steps["again"].masks is steps["PlainUNet prediction"].masks
+    assert steps["again"].masks.id == steps["PlainUNet prediction"].masks.id
+
+
+def test_two_steps_of_one_name_are_refused(make: Make) -> None:
+    with pytest.raises(SegError, match="chain: two steps are called 'seeds'; give one of them another title"):
+        make("refiner=affinity", another("seeds", "refiner"))
+    assert list(make(another("seeds", "seeds", title="as well")).steps)[1:] == ["seeds", "as well"]
+
+
+def test_figures_are_what_the_table_depends_on(make: Make) -> None:
+    first = make().figures()
+    assert len(first) == 4 and all(name.startswith("Evaluated/") for name in first)
+    assert first[:2] == first[2:]  # without a band the seeds are the scores from the threshold on
+    assert len(set(make("seeds.band=0.1").figures())) == 4
+    assert make("runtime.batch_size=7", "evaluation.panel=0", "tracker=csv").figures() == first
+    for change in ("evaluation.border=background", "epoch=3", "threshold=0.3", "seed=5", "data.size=96"):
+        assert not set(make(change).figures()) & set(first), change
+
+
+def test_what_a_run_refers_to_is_known_before_anything_is_built(make: Make, tmp_path: Path) -> None:
+    experiment = make("refiner=affinity", "segmenter=unet")
+    stored = experiment.stored()
+    assert stored == sorted(set(stored)) and not list(tmp_path.iterdir())
+    kinds = {name.partition("/")[0] for name in stored}
+    assert kinds == {
+        *("ToyPets", "Prepared", "Classifier", "CAM", "Affinity", "Walk", "Segmenter", "Predicted"),
+        *("Evaluated", "Histogram"),
+    }
+    assert set(experiment.figures()) <= set(stored)
+    (training,) = (name for name in stored if name.startswith("Segmenter/"))
+    assert training.endswith("@15")
