@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import pytest
 
 from seg.errors import SegError
-from seg.store import Stage, param
+from seg.store import Parameters, Stage, param
 from seg.store.parameters import coerce, content_of_file
 from seg.supervision.cam import CAM
 
@@ -31,6 +31,25 @@ class Tree(Stage):
     left: Leaf
     right: Leaf | None = param(None)
     on: bool = param(False)
+
+
+class Net(Parameters):
+    """Parameters without a key of their own."""
+
+    width: int = param(4)
+
+
+class Leafs(Leaf):
+    """Further kinds of parameters."""
+
+    rest: tuple[int | str, ...] = param((), low=0)
+    below: int = param(0, high=5)
+    net: Net | None = param(None)
+
+
+def test_parameters_within_a_stage_enter_its_key_with_their_class() -> None:
+    assert Leafs(net=Net()).params()["net"] == {"class": "Net", "width": 4}
+    assert Leafs(net=Net()).upstream() == {}
 
 
 class Bumped(Leaf):
@@ -155,7 +174,7 @@ def test_a_file_that_is_missing_has_no_key(tmp_path: Path, monkeypatch: pytest.M
     [
         ({"value": 11}, r"Leaf.value=11: must lie in \[0, 10\]"),
         ({"value": -1}, r"\[0, 10\]"),
-        ({"value": float("nan")}, "must be finite"),
+        ({"value": float("nan")}, "Leaf.value=nan: must be finite$"),
         ({"value": "high"}, "Leaf.value='high': must be of type float"),
         ({"value": True}, "type float"),
         ({"value": None}, "type float"),
@@ -170,16 +189,19 @@ def test_a_file_that_is_missing_has_no_key(tmp_path: Path, monkeypatch: pytest.M
         ({"kind": "c"}, "must be one of a, b"),
         ({"kind": ["a"]}, "must be one of a, b"),
         ({"stride": True}, "must be one of 8, 16"),
-        ({"name": 3}, "type str or null"),
+        ({"name": 3}, "must be of type str or null$"),
+        ({"rest": ["x", -1]}, r"Leafs\.rest=\['x', -1\]: must lie in \[0, inf\)$"),
+        ({"rest": [1.5]}, "must be a whole number or must be of type str$"),
+        ({"below": 7}, r"Leafs\.below=7: must lie in \(-inf, 5\]$"),
     ],
 )
 def test_refusals(wrong: dict, message: str) -> None:
     with pytest.raises(SegError, match=message):
-        Leaf(**wrong)
+        (Leafs if {"rest", "below"} & wrong.keys() else Leaf)(**wrong)
 
 
 def test_all_refusals_come_together() -> None:
-    with pytest.raises(SegError, match=r"value=11.*; .*kind='c'"):
+    with pytest.raises(SegError, match=r"^Leaf\.value=11: must lie in \[0, 10\]; Leaf\.kind='c': must be one of a, b$"):
         Leaf(value=11, kind="c")  # type: ignore[arg-type]
 
 
@@ -196,6 +218,7 @@ def test_another_stage_than_declared_is_refused() -> None:
         (4.0, int, 4),
         (None, int | None, None),
         ("x", int | str, "x"),
+        ("x", int | None | str, "x"),
         ([1, 2.0], tuple[int, ...], (1, 2)),
         (16.0, Literal[8, 16], 16),
         (False, bool, False),

@@ -22,6 +22,7 @@ import pytest
 import torch
 import torchvision
 
+import seg
 from seg.errors import SegError
 from seg.files import read_json, write_json
 from seg.store import Stage, Store, param
@@ -263,6 +264,8 @@ class Growing(Stage):
         calls.append(f"grow {len(list(out.iterdir()))}")
         for epoch in range(1, self.epochs + 1):
             (out / f"{epoch}.txt").write_text(str(epoch))
+        for name in ("a.csv", "state.pt", "0.tmp"):
+            (out / name).write_text("of every epoch")
         store.write_manifest(self, out, 12.3456, {"epochs_done": self.epochs})
 
     def load(self, path: Path, store: Store) -> int:
@@ -298,16 +301,27 @@ class Both(Stage):
     second: Number
 
 
-def test_what_grows_in_place_goes_on_in_its_folder(new_store: Store) -> None:
+def test_what_grows_in_place_goes_on_in_its_folder(new_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[str] = []
+    monkeypatch.setattr("seg.store.store.file_sha256", lambda path: hashed.append(path.name) or f"of {path.name}")
     for epochs in (2, 5):
         assert new_store.get(Growing(of=Number(number=9), epochs=epochs)) == epochs
     grown = Growing(of=Number(number=9), epochs=5)
-    assert calls == ["build 9", "grow 0", "grow 3"]  # with the manifest
+    assert calls == ["build 9", "grow 0", "grow 6"]  # the manifest and what is written anew at every epoch are there
     found = read_json(new_store.folder(grown) / "manifest.json")
-    assert (found["epochs_done"], found["seconds"]) == (5, 12.346)
-    assert {f["name"]: f["sha256"] for f in found["files"]} == {
-        f"{n}.txt": hashlib.sha256(str(n).encode()).hexdigest() for n in range(1, 6)
-    }
+    assert (found["epochs_done"], found["seconds"], found["weakseg"]) == (5, 12.346, seg.__version__)
+    assert {f["name"]: f["sha256"] for f in found["files"]} == {f"{n}.txt": f"of {n}.txt" for n in range(1, 6)}
+    assert [name for name in hashed if name[0].isdigit()] == [f"{n}.txt" for n in range(1, 6)]  # each once
+
+
+def test_a_product_that_is_used_says_so_once_an_hour(new_store: Store) -> None:
+    number, now = Number(number=14), time.time()
+    path = new_store.folder(number) / "manifest.json"
+    for age, marked in ((3000, False), (4000, True)):
+        new_store.ensure(number)
+        os.utime(path, (now - age, now - age))
+        assert Store(new_store.root, new_store.runtime).get(number) == 14
+        assert (path.stat().st_mtime >= now - 1) == marked
 
 
 def test_builds_are_told_of(new_store: Store, caplog: pytest.LogCaptureFixture) -> None:
@@ -351,6 +365,9 @@ def test_only_so_many_products_are_kept_open(new_store: Store, monkeypatch: pyte
     for n in (1, 2, 1, 3, 1, 2):
         assert new_store.get(Number(number=n)) == n
     assert [c for c in calls if c.startswith("load")] == ["load 1", "load 2", "load 3", "load 2"]
+    for n in (1, 2, 3):
+        new_store.get(Double(of=Number(number=n)))  # of another kind: it leaves those open
+    assert (new_store.get(Number(number=2)), calls.count("load 2")) == (2, 2)
 
 
 SLOW = """
