@@ -10,12 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seg.data.prepared import Pool, PoolRows
-from seg.errors import SegError
 from seg.nets.backbones import fold_batch_norm
 from seg.nets.maps import class_activation_maps, normalise_maps
 from seg.store import Products, param
 from seg.supervision.classifier import Classifier
-from seg.supervision.scores import ScoreMaps, ScoreStage, infer
+from seg.supervision.scores import ScoreStage, infer
 from seg.train import NetworkStage
 
 
@@ -47,10 +46,7 @@ class CAM(ScoreStage):
     @property
     def design(self) -> Classifier:
         """What the classifier is, trained or given."""
-        design = self.classifier.design
-        if not isinstance(design, Classifier):
-            raise SegError(f"supervision.classifier: is a {type(design).__name__}, not a classifier")
-        return design
+        return self.classifier.designed_as(Classifier, "supervision.classifier")
 
     def validate(self) -> None:
         """Only a classifier has classes to map."""
@@ -101,7 +97,3 @@ class CAM(ScoreStage):
                 total = total + F.interpolate(cam[:, None], total.shape[1:], mode="bilinear")[:, 0]
         assert total is not None
         return normalise_maps(total, self.normalisation)
-
-    def load(self, path: Path, store: Products) -> ScoreMaps:
-        """Scores of the pool's images."""
-        return self.read(path, store.get(self.pool).data)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from seg.data.prepared import Prepared, PreparedData
 from seg.errors import SegError
-from seg.nets.augment import augment, normalise
+from seg.nets.augment import normalise
 from seg.nets.backbones import make_classifier, set_output_stride, split_at_pooling, weights_of
 from seg.store import Products, Stage, param
 from seg.supervision.scores import infer
@@ -114,9 +114,7 @@ class Classifier(Training):
     def batch(self, rows: np.ndarray, generator: torch.Generator, store: Products) -> tuple[Tensor, ...]:
         """Augmented images ``(B, 3, S, S)`` and labels ``int64 (B,)``."""
         data: PreparedData = store.get(self.data)
-        images, _ = augment(
-            normalise(data.images[rows]), None, generator, flip=self.flip, zoom=self.zoom, jitter=self.jitter
-        )
+        images, _ = self.augmented(data.images[rows], None, generator)
         if self.train_size is not None:
             images = F.interpolate(images, (self.train_size,) * 2, mode="bilinear", antialias=True)
             images = images.contiguous(memory_format=torch.channels_last)

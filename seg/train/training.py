@@ -9,7 +9,7 @@ makes that number part of the identity.
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from seg.errors import SegError
 from seg.files import atomic_path, file_sha256, read_json
@@ -17,9 +17,12 @@ from seg.nets.given import description, find_checkpoint, fit_into
 from seg.store import Products, Stage, param
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     import torch
     from torch import Tensor, nn
+
+T = TypeVar("T", bound="Training")
 
 
 class NetworkStage(Stage):
@@ -37,6 +40,12 @@ class NetworkStage(Stage):
         @property
         def design(self) -> "Training":
             """The training that describes the network and its use, whether or not it was trained by it."""
+
+    def designed_as(self, kind: type[T], where: str) -> T:
+        """Its design, refused with a SegError that begins with ``where`` unless it is of this kind."""
+        if not isinstance(self.design, kind):
+            raise SegError(f"{where}: is a {type(self.design).__name__}, not a {kind.role}")
+        return self.design
 
     @property
     def file_name(self) -> str:
@@ -178,6 +187,17 @@ class Training(NetworkStage):
     def loss(self, model: "nn.Module", batch: "tuple[Tensor, ...]") -> "tuple[Tensor, dict[str, Tensor]]":
         """The loss to minimise and further means to log, all scalars."""
         raise TypeError(f"{type(self).__name__} has no loss()")
+
+    def augmented(
+        self, images: "np.ndarray", masks: "np.ndarray | None", generator: "torch.Generator"
+    ) -> "tuple[Tensor, Any]":
+        """A batch's images and masks for :func:`seg.nets.augment.augment`, varied as the parameters say."""
+        import torch
+
+        from seg.nets.augment import augment, normalise
+
+        given = None if masks is None else torch.from_numpy(masks)
+        return augment(normalise(images), given, generator, flip=self.flip, zoom=self.zoom, jitter=self.jitter)
 
     def groups(self, model: "nn.Module") -> list[dict[str, Any]]:
         """Parameter groups for Adam; ``lr`` in a group is multiplied by the schedule too."""
