@@ -9,7 +9,6 @@ from seg.data.boxes import read_box_file
 from seg.data.dataset import Box, Dataset, Record, Split
 from seg.data.findings import Findings
 from seg.data.layout import IMAGE_SUFFIXES, LISTS, MissingDataError, read_text, require_layout, scan
-from seg.errors import SegError
 
 
 class _Line(NamedTuple):
@@ -187,20 +186,17 @@ def _boxes(files: dict[str, Path], found: Findings) -> dict[str, tuple[Box, ...]
     boxes: dict[str, tuple[Box, ...]] = {}
     several, none, misnamed, unsized = [], [], [], []
     for image_id, path in files.items():
-        try:
+        with found.gathering(str(path)):
             content = read_box_file(path)
-        except SegError as error:
-            found.problems.append(str(error))
-            continue
-        boxes[image_id] = content.boxes
-        if len(content.boxes) > 1:
-            several.append(image_id)
-        if not content.boxes:
-            none.append(image_id)
-        if content.filename is not None and os.path.splitext(content.filename)[0] != image_id:
-            misnamed.append(image_id)
-        if content.size is None:
-            unsized.append(image_id)
+            boxes[image_id] = content.boxes
+            if len(content.boxes) > 1:
+                several.append(image_id)
+            if not content.boxes:
+                none.append(image_id)
+            if content.filename is not None and os.path.splitext(content.filename)[0] != image_id:
+                misnamed.append(image_id)
+            if content.size is None:
+                unsized.append(image_id)
     found.quirk("box files with several objects", several)
     found.quirk("box files without an object", none)
     found.quirk("box files whose <filename> is another image's (the file's own name counts)", misnamed)
