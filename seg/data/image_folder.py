@@ -3,11 +3,11 @@
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from seg.data.box_lists import read_boxes
 from seg.data.boxes import check_inside
-from seg.data.dataset import Box, Codes, Dataset, Record
+from seg.data.dataset import Box, Codes, Dataset, Record, Split
 from seg.data.decode import image_size
 from seg.data.findings import Findings
 from seg.data.folder_layout import Names, Parts, draw_test_images, find_parts, image_ids
@@ -117,7 +117,7 @@ class ImageFolder(InPlace):
         records = []
         for name, file in parts.images.items():
             image_id = ids[name]
-            split: Literal["trainval", "test"] = "test" if image_id in test else "trainval"
+            split: Split = "test" if image_id in test else "trainval"
             label = classes.index(name.split("/")[0])
             truth = masks.get(image_id)
             codes: Codes = self.mask_codes if truth else "trimap"
@@ -143,7 +143,6 @@ class ImageFolder(InPlace):
 
 
 def _masks(parts: Parts, names: Names, found: Findings) -> dict[str, Path]:
-    """Mask by image id."""
     masks: dict[str, Path] = {}
     strangers = []
     for name, file in parts.masks.items():

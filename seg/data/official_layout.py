@@ -32,10 +32,6 @@ def read_official_layout(root: Path, *, is_toy: bool = False) -> Dataset:
     (``american_bulldog_12`` is an ``american_bulldog``). ``list.txt`` is a check only and may be missing.
     An image that both lists name is kept in test and dropped from trainval.
 
-    Args:
-        root: where the data lie.
-        is_toy: whether the pictures are drawn.
-
     Returns:
         The data set; ``quirks`` counts what is unusual, ``examples`` names up to three of each.
 
@@ -154,9 +150,9 @@ def _class_of(image_id: str) -> str:
 
 def _compare(listed: dict[str, tuple[_Line, Split]], reference: list[_Line], found: Findings) -> None:
     """Hold the splits against list.txt, which names the images of both."""
-    if not reference:
-        return
     ids = {line.id: line.class_id for line in reference}
+    if not ids:
+        return
     found.quirk("images of list.txt that neither split names", (i for i in ids if i not in listed))
     found.quirk("images of the splits that list.txt lacks", (i for i in listed if i not in ids))
     other = (i for i, (line, _) in listed.items() if ids.get(i, line.class_id) != line.class_id)

@@ -39,8 +39,7 @@ class Source(Stage):
 
     def seen(self, store: Products) -> Dataset | None:
         """The data set, for checks before any work; None where it would first have to be made."""
-        dataset: Dataset | None = store.get(self) if not self.stored or store.has(self) else None
-        return dataset
+        return store.get(self) if not self.stored or store.has(self) else None
 
 
 class ToyPets(Source):

@@ -23,8 +23,7 @@ def foreground(model: nn.Module, images: Tensor, side: int) -> Tensor:
     """
     if side != images.shape[-1]:
         images = F.interpolate(images, (side, side), mode="bilinear", antialias=True)
-    scores: Tensor = model(images)[:, 0].sigmoid().half()
-    return scores
+    return model(images)[:, 0].sigmoid().half()
 
 
 class Predicted(ScoreStage):

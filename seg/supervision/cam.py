@@ -66,8 +66,7 @@ class CAM(ScoreStage):
         network = fold_batch_norm(features).to(dtype=dtype).to(memory_format=torch.channels_last)
 
         def forward(images: Tensor) -> Tensor:
-            maps: Tensor = network(images.to(dtype))
-            return maps.float()
+            return network(images.to(dtype)).float()
 
         labels = torch.from_numpy(pool.data.labels[pool.rows])
 
@@ -91,9 +90,8 @@ class CAM(ScoreStage):
             if self.flip:
                 cam = (cam + class_activation_maps(features(resized.flip(3)), weight, labels).flip(2)) / 2
             cam = normalise_maps(cam, self.normalisation)
-            if total is None:
-                total = cam
-            else:
-                total = total + F.interpolate(cam[:, None], total.shape[1:], mode="bilinear")[:, 0]
+            if total is not None:
+                cam = total + F.interpolate(cam[:, None], total.shape[1:], mode="bilinear")[:, 0]
+            total = cam
         assert total is not None
         return normalise_maps(total, self.normalisation)

@@ -99,13 +99,12 @@ class Classifier(Training):
 
     def _rows(self, store: Products) -> tuple[np.ndarray, np.ndarray]:
         data: PreparedData = store.get(self.data)
-        rows = np.flatnonzero(~data.is_test)
         rng = np.random.default_rng(self.seed)
         held: list[int] = []
         for label in range(len(data.classes)):
-            own = rows[data.labels[rows] == label]
+            own = np.flatnonzero(~data.is_test & (data.labels == label))
             held += rng.permutation(own)[: int(self.hold_out * len(own))].tolist()
-        return np.setdiff1d(rows, held), np.asarray(sorted(held), np.int64)
+        return np.setdiff1d(np.flatnonzero(~data.is_test), held), np.asarray(sorted(held), np.int64)
 
     def samples(self, store: Products) -> np.ndarray:
         """Rows of trainval, less those held out."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+Precision = Literal["32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true"]
 T = TypeVar("T", bound="Training")
 
 
@@ -78,7 +79,6 @@ class Training(NetworkStage):
         precision: as Lightning Fabric names it (``32-true``, ``bf16-mixed``); it changes numbers, so it is
             part of the key.
         keep: ``all`` keeps every epoch's weights, ``last`` only the newest.
-        role: what ``checkpoints.*`` and the run's folder call the network.
     """
 
     in_place: ClassVar[bool] = True
@@ -93,9 +93,7 @@ class Training(NetworkStage):
     zoom: float = param(default=1.0, above=0, high=1)
     jitter: float = param(default=0.0, low=0, below=1)
     seed: int = param(default=0, low=0)
-    precision: Literal["32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true"] = param(
-        default="32-true"
-    )
+    precision: Precision = param(default="32-true")
     keep: Literal["all", "last"] = param(default="all", key=False)
 
     @classmethod
@@ -261,10 +259,8 @@ class Given(NetworkStage):
 
     def params(self) -> dict[str, Any]:
         """How one would have trained plays no part."""
-        return {
-            "weights": f"sha256:{file_sha256(self.path)}",
-            "design": type(self.design).__name__,
-        } | self.design.shape()
+        weights = f"sha256:{file_sha256(self.path)}"
+        return {"weights": weights, "design": type(self.design).__name__, **self.design.shape()}
 
     def upstream(self) -> dict[str, Stage]:
         """What its use needs; a training needs more."""

@@ -140,8 +140,7 @@ class Polygon:
 
 def clamp(values: Array, low: float = 0.0, high: float = 1.0) -> Array:
     """Values kept within ``low`` and ``high``."""
-    clamped: Array = np.clip(values, low, high)
-    return clamped
+    return np.clip(values, low, high)
 
 
 def coverage(distance: Array, softness: float = 1.0) -> Array:
@@ -153,8 +152,7 @@ def bulge(relief: Relief, light: Point, contrast: float) -> Array:
     """Brightness of a rounded shape under a light from direction ``light``; 1 is neutral."""
     facing = np.sqrt(clamp(1 - relief.across**2 - relief.down**2))
     lit = -relief.across * light[0] - relief.down * light[1]
-    bright: Array = 1 + contrast * (0.55 * clamp(lit, -1) + 0.5 * (facing - 0.6))
-    return bright
+    return 1 + contrast * (0.55 * clamp(lit, -1) + 0.5 * (facing - 0.6))
 
 
 def extent(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:

@@ -44,8 +44,7 @@ def _surface(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
     strength = float(rng.uniform(0.35, 1.0))
     mix = np.clip(0.5 + strength * (mix - 0.5), 0, 1)[..., None]
     ramp = _slope(rng, wide)[None, :, None] * _slope(rng, high)[:, None, None]
-    surface: Array = (first * mix + second * (1 - mix)) * ramp
-    return surface
+    return (first * mix + second * (1 - mix)) * ramp
 
 
 def _thing(rng: np.random.Generator) -> tuple[Ellipse | Limb | Polygon, ...]:
