@@ -106,8 +106,7 @@ def clean(mask: np.ndarray, operation: str, radius: tuple[int, int] = (3, 3)) ->
 def disk(down: int, across: int) -> np.ndarray:
     """``bool (2 * down + 1, 2 * across + 1)``: the offsets of an ellipse with these half axes."""
     ys, xs = np.ogrid[-down : down + 1, -across : across + 1]
-    inside: np.ndarray = (ys * across) ** 2 + (xs * down) ** 2 <= (down * across) ** 2
-    return inside
+    return (ys * across) ** 2 + (xs * down) ** 2 <= (down * across) ** 2
 
 
 class Threshold(Stage):
@@ -136,15 +135,12 @@ class Threshold(Stage):
     def validate(self) -> None:
         """One way of saying where the bounds are, and the right way round."""
         given = (self.background_below is not None) + (self.foreground_from is not None)
+        name = type(self).__name__
         if given == 1 or (given == 0) == (self.threshold is None):
-            raise SegError(
-                f"{type(self).__name__}: give threshold (and band), or both background_below and foreground_from"
-            )
+            raise SegError(f"{name}: give threshold (and band), or both background_below and foreground_from")
         low, high = self.bounds
         if low > high:
-            raise SegError(
-                f"{type(self).__name__}.background_below={low:g}: must not lie above foreground_from={high:g}"
-            )
+            raise SegError(f"{name}.background_below={low:g}: must not lie above foreground_from={high:g}")
 
     @property
     def bounds(self) -> tuple[float, float]:

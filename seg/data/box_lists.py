@@ -2,9 +2,10 @@
 
 import csv
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from seg.data.boxes import check_order, read_box_file
 from seg.data.dataset import Box
@@ -69,41 +70,27 @@ def _voc(folder: Path, file: Path) -> Iterator[ListedBox]:
 
 def _csv(path: Path) -> Iterator[ListedBox]:
     lines = csv.reader(read_text(path).splitlines())
-    columns: list[int] | None = None
+    columns, first = list(range(len(COLUMNS))), True
     for row in lines:
         where = f"{path} line {lines.line_num}"
         cells = [cell.strip() for cell in row]
         if not any(cells):
             continue
-        if columns is None:
-            lowered = [cell.lower() for cell in cells]
-            lowered = ["file" if cell in ("filename", "image") else cell for cell in lowered]
-            if set(COLUMNS) <= set(lowered):
-                columns = [lowered.index(name) for name in COLUMNS]
-                continue
-            if len(cells) != len(COLUMNS) or not all(map(_is_number, cells[1:])):
-                raise SegError(f"{where}: must be the heading {','.join(COLUMNS)}, not {','.join(cells)[:60]!r}")
-            columns = list(range(len(COLUMNS)))
+        heading = [re.sub("^(filename|image)$", "file", cell.lower()) for cell in cells]
+        if first and set(COLUMNS) <= set(heading):
+            columns, first = [heading.index(name) for name in COLUMNS], False
+            continue
         try:
-            name, *sides = (cells[c] for c in columns)
-            box = _box(sides)
+            name, xmin, ymin, xmax, ymax = (cells[c] for c in columns)
+            if first and len(cells) != len(COLUMNS):
+                raise ValueError("more than these columns need a heading")
+            box = (float(xmin), float(ymin), float(xmax), float(ymax))
         except (IndexError, ValueError) as error:
-            raise SegError(f"{where}: {','.join(row)[:60]!r} is not {','.join(COLUMNS)}") from error
+            wanted = "must be the heading {1}, not {0}" if first else "{0} is not {1}"
+            raise SegError(f"{where}: {wanted.format(repr(','.join(row)[:60]), ','.join(COLUMNS))}") from error
+        first = False
         check_order(box, where)
         yield ListedBox(name, box, where)
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def _box(sides: list[Any]) -> Box:
-    xmin, ymin, xmax, ymax = map(float, sides)
-    return xmin, ymin, xmax, ymax
 
 
 def _coco(path: Path) -> Iterator[ListedBox]:

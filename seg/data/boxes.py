@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from seg.data.dataset import Box
 from seg.errors import SegError
 
+_number = partial(np.format_float_positional, trim="-")
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -90,11 +92,7 @@ def check_inside(box: Box, size: tuple[int, int] | None, where: str) -> None:
 
 
 def _said(box: Box) -> str:
-    return " ".join(f"{side}={_number(value)}" for side, value in zip(_SIDES, box, strict=True))
-
-
-def _number(value: float) -> str:
-    return str(int(value)) if float(value).is_integer() else repr(float(value))
+    return " ".join(map("{}={}".format, _SIDES, map(_number, box)))
 
 
 def write_bbox_list(path: Path, rows: Iterable[tuple[str, Box]]) -> None:

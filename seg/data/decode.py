@@ -37,6 +37,13 @@ _TRUTH_CODES: dict[Codes, bytes] = {
     "binary": _table({0: 0, 1: 1, 255: 1}),
     "ids": _table({0: 0} | dict.fromkeys(range(1, 255), 1)),
 }
+# What photos are that are not plain RGB, by their mode.
+_KINDS = {
+    ("F", "I", "I;16", "I;16L", "I;16B", "I;16N"): "images of more than 8 bits",
+    ("1", "L", "LA", "La"): "grey images",
+    ("P", "PA"): "palette images",
+    ("CMYK", "YCCK"): "CMYK images",
+}
 # A JPEG may be decoded at 1/2, 1/4 or 1/8 while that leaves this many times the wanted size: at 2 the
 # result stays within half a grey level of the full decode on average over an image, at 1 within three.
 _DRAFT_GAP = 2
@@ -165,15 +172,8 @@ def image_quirks(path: Path) -> tuple[str, ...]:
         found = []
         if extensions.get(path.suffix.lower()) not in (image.format, None) and image.format != "MPO":
             found.append(f"images whose name ends in {path.suffix.lower()} but that are {image.format}")
-        if image.mode.startswith(("I", "F")):
-            found.append("images of more than 8 bits")
-        elif image.mode in ("1", "L", "LA", "La"):
-            found.append("grey images")
-        elif image.mode in ("P", "PA"):
-            found.append("palette images")
-        elif image.mode in ("CMYK", "YCCK"):
-            found.append("CMYK images")
-        if _has_alpha(image):
+        found += [kind for modes, kind in _KINDS.items() if image.mode in modes]
+        if image.has_transparency_data:
             found.append("images with an alpha channel (laid on white)")
         if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
             found.append("animated images (first frame used)")
@@ -206,14 +206,10 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _has_alpha(image: Image.Image) -> bool:
-    return image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info
-
-
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):
         return _deep_to_rgb(image)
-    if not _has_alpha(image):
+    if not image.has_transparency_data:
         return image.convert("RGB")
     rgba = image.convert("RGBA")
     white = Image.new("RGBA", rgba.size, "white")

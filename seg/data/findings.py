@@ -2,7 +2,8 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +35,14 @@ class Findings:
         if names:
             self.quirks[sentence] += len(names)
             self.examples[sentence] = (*self.examples.get(sentence, ()), *names)[:_SHOWN_EXAMPLES]
+
+    @contextmanager
+    def gathering(self, where: str) -> Iterator[None]:
+        """A SegError within is one problem more, which begins with ``where``."""
+        try:
+            yield
+        except SegError as error:
+            self.problems.append(str(error) if str(error).startswith(where) else f"{where}: {error}")
 
     def tell(self, level: int) -> None:
         """A line in the log for each peculiarity."""

@@ -153,12 +153,10 @@ def _images(root: Path, folder: Path, aside: list[Path], skipped: dict[str, list
             elif not file.startswith("."):
                 skipped["files of other kinds (skipped)"].append(f"{where}/{file}")
         for several in stems.values():
-            several.sort(key=lambda name: IMAGE_SUFFIXES.index(os.path.splitext(name)[1].lower()))
-            if others := several[1:]:
-                skipped["images of the name of another, in another format (skipped)"] += [
-                    f"{where}/{o}" for o in others
-                ]
-            yield f"{where}/{several[0]}", Path(place) / several[0]
+            best, *others = sorted(several, key=lambda name: IMAGE_SUFFIXES.index(os.path.splitext(name)[1].lower()))
+            for other in others:
+                skipped["images of the name of another, in another format (skipped)"].append(f"{where}/{other}")
+            yield f"{where}/{best}", Path(place) / best
 
 
 def image_ids(names: Iterable[str]) -> dict[str, str]:
@@ -182,11 +180,7 @@ def image_ids(names: Iterable[str]) -> dict[str, str]:
 
 
 class Names:
-    """Which image is meant by a name in a list.
-
-    Args:
-        ids: id by ``class/file``, as of :func:`image_ids`.
-    """
+    """Which image is meant by a name in a list; ``ids`` as of :func:`image_ids`."""
 
     def __init__(self, ids: Mapping[str, str]) -> None:
         self._images: defaultdict[str, set[str]] = defaultdict(set)

@@ -1,17 +1,18 @@
 """``data=image_folder``: someone's own photos, a folder per class, with whatever truth there is."""
 
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from seg.data.box_lists import read_boxes
 from seg.data.boxes import check_inside
-from seg.data.dataset import Box, Codes, Dataset, Record
+from seg.data.dataset import Box, Codes, Dataset, Record, Split
 from seg.data.decode import image_size
 from seg.data.findings import Findings
 from seg.data.folder_layout import Names, Parts, draw_test_images, find_parts, image_ids
 from seg.data.layout import content_fingerprint, read_text
-from seg.data.sources import Source
+from seg.data.sources import InPlace
 from seg.errors import SegError
 from seg.store import Products, param
 
@@ -19,7 +20,7 @@ from seg.store import Products, param
 _TOLERANCE = 1.0
 
 
-class ImageFolder(Source):
+class ImageFolder(InPlace):
     """A folder of images per class, as of torchvision's ``ImageFolder``; masks, boxes and a split are optional.
 
     An image's id is its file's stem, or ``class_stem`` where classes share a stem. The identity is what the files
@@ -36,11 +37,8 @@ class ImageFolder(Source):
         test_share: without a list, the share of each class that becomes test.
         split_seed: of that draw.
         title: what the first line of a run calls it.
-        cache: a file that remembers the content hashes of the data's files.
-        read_only: leave that file as it is, for a dry run.
     """
 
-    stored: ClassVar[bool] = False
     what: ClassVar[str] = "own images, read in place"
     boxes_of: ClassVar[str] = "boxes"
     boxes_hint: ClassVar[str] = "give data.boxes_from=FILE, a CSV, a COCO JSON or a folder of VOC XML"
@@ -53,8 +51,6 @@ class ImageFolder(Source):
     test_share: float = param(default=0.2, low=0, below=1)
     split_seed: int = param(default=0, low=0)
     title: str = param(default="image_folder", key=False)
-    cache: str | None = param(default=None, key=False)
-    read_only: bool = param(default=False, key=False)
 
     def validate(self) -> None:
         """A path, or that there is none."""
@@ -73,10 +69,6 @@ class ImageFolder(Source):
         how = f"in {parts.test_list}" if parts.test_list else f"drawn (test_share={self.test_share:g})"
         return ": " + ", ".join([*said, f"test images {how}"])
 
-    def check(self, store: Products) -> None:
-        """Refuse folders, lists and boxes that can't be used."""
-        store.get(self)
-
     @cached_property
     def parts(self) -> Parts:
         """The files."""
@@ -84,23 +76,19 @@ class ImageFolder(Source):
             raise SegError("data=image_folder: give data.root=DIR, a folder with a folder of photos for each class")
         return find_parts(Path(self.root), self.masks, self.boxes_from, self.test_list)
 
-    @cached_property
-    def fingerprint(self) -> str:
-        """Hash of the names and contents of all files."""
-        cache = Path(self.cache) if self.cache else None
-        return content_fingerprint(
-            str(self.parts.root.resolve()), self.parts.content(), cache, write=not self.read_only
-        )
+    def hashed(self, cache: Path | None, *, write: bool) -> str:
+        """Of all files."""
+        return content_fingerprint(str(self.parts.root.resolve()), self.parts.content(), cache, write=write)
 
     def params(self) -> dict[str, Any]:
         """The content, and how it is understood; what plays no part is left out."""
-        out: dict[str, Any] = {"content": self.fingerprint}
+        out = super().params()
         if self.parts.masks:
             out["mask_codes"] = self.mask_codes
         if self.test_list is None:
-            out |= {"test_share": self.test_share}
+            out["test_share"] = self.test_share
             if self.test_share > 0:
-                out |= {"split_seed": self.split_seed}
+                out["split_seed"] = self.split_seed
         return out
 
     def load(self, path: Path, store: Products) -> Dataset:
@@ -129,7 +117,7 @@ class ImageFolder(Source):
         records = []
         for name, file in parts.images.items():
             image_id = ids[name]
-            split: Literal["trainval", "test"] = "test" if image_id in test else "trainval"
+            split: Split = "test" if image_id in test else "trainval"
             label = classes.index(name.split("/")[0])
             truth = masks.get(image_id)
             codes: Codes = self.mask_codes if truth else "trimap"
@@ -145,35 +133,27 @@ class ImageFolder(Source):
             said = line.strip()
             if not said or said.startswith("#"):
                 continue
-            try:
+            with problems.gathering(f"{parts.test_list} line {number}"):
                 image_id = names.find(said)
-            except SegError as error:
-                problems.problems.append(f"{parts.test_list} line {number}: {error}")
-                continue
-            if image_id is None:
-                problems.problems.append(f"{parts.test_list} line {number}: {said!r} is no image of {parts.root}")
-            else:
+                if image_id is None:
+                    raise SegError(f"{said!r} is no image of {parts.root}")
                 test.add(image_id)
         problems.stop_if_any(parts.test_list, one_line=True)
         return test
 
 
 def _masks(parts: Parts, names: Names, found: Findings) -> dict[str, Path]:
-    """Mask by image id."""
     masks: dict[str, Path] = {}
     strangers = []
     for name, file in parts.masks.items():
-        try:
+        with found.gathering(str(file)):
             image_id = names.find(name)
-        except SegError as error:
-            found.problems.append(f"{file}: {error}")
-            continue
-        if image_id is None:
-            strangers.append(name)
-        elif image_id in masks:
-            found.problems.append(f"{masks[image_id]} and {file}: two masks of one image; delete one")
-        else:
-            masks[image_id] = file
+            if image_id is None:
+                strangers.append(name)
+            elif image_id in masks:
+                found.problems.append(f"{masks[image_id]} and {file}: two masks of one image; delete one")
+            else:
+                masks[image_id] = file
     if strangers and not masks and not found.problems:
         found.problems.append(
             f"{parts.masks_folder}: none of its {len(strangers)} PNG files has the name of an image; masks are "
@@ -191,32 +171,24 @@ def _boxes(parts: Parts, names: Names, paths: dict[str, Path], found: Findings) 
         return boxes
     sizes: dict[str, tuple[int, int] | None] = {}
     for said, box, where in read_boxes(parts.boxes):
-        try:
+        with found.gathering(where):
             image_id = names.find(said, anywhere=True)
             if image_id is None:
                 strangers.append(said)
                 continue
             if image_id not in sizes:
-                sizes[image_id] = _size(paths[image_id])
+                sizes[image_id] = None
+                with suppress(SegError):  # an image that is none is named and counted when it is decoded
+                    sizes[image_id] = image_size(paths[image_id])
             inside = _clip(box, sizes[image_id])
             check_inside(inside, sizes[image_id], where)
-        except SegError as error:
-            found.problems.append(str(error) if str(error).startswith(where) else f"{where}: {error}")
-            continue
-        boxes[image_id] = (*boxes.get(image_id, ()), inside)
+            boxes[image_id] = (*boxes.get(image_id, ()), inside)
     if strangers and not boxes and not found.problems:
         found.problems.append(
             f"{parts.boxes}: none of its boxes is of an image below {parts.root}; {strangers[0]!r}, say, is none"
         )
     found.quirk("boxes of images that are not there (not used)", dict.fromkeys(strangers))
     return boxes
-
-
-def _size(path: Path) -> tuple[int, int] | None:
-    try:
-        return image_size(path)
-    except SegError:  # an image that is none is named and counted when it is decoded
-        return None
 
 
 def _clip(box: Box, size: tuple[int, int] | None) -> Box:

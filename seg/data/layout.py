@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from seg.errors import SegError
-from seg.files import atomic_path
+from seg.files import write_json
 
 FOLDER = "oxford-iiit-pet"
 LISTS = ("trainval", "test")
@@ -32,8 +32,7 @@ def missing_parts(root: Path) -> tuple[str, ...]:
     folder = layout_folder(root)
     if not folder.is_dir():
         return (FOLDER,)
-    lists = [f"annotations/{name}.txt" for name in LISTS if not (folder / f"annotations/{name}.txt").is_file()]
-    return tuple([] if (folder / "images").is_dir() else ["images"]) + tuple(lists)
+    return tuple(n for n in ("images", *(f"annotations/{name}.txt" for name in LISTS)) if not (folder / n).exists())
 
 
 def require_layout(root: Path) -> Path:
@@ -65,18 +64,7 @@ def read_text(path: Path, errors: str = "strict") -> str:
 
 
 def layout_fingerprint(root: Path, cache: Path | None = None, *, write: bool = True) -> str:
-    """Hash of what the data set contains, wherever it lies: names, sizes and contents of its files.
-
-    Args:
-        root: as in :func:`read_official_layout`.
-        cache: a JSON file that remembers the content hashes of files by name, size and time of change, so
-            that a second call opens none of them. It is made if it is missing, and only saves time: it is
-            done without where it cannot be read or written.
-        write: whether what was found anew is remembered there.
-
-    Returns:
-        sha256 in hex over the sorted (relative name, size, sha256 of the content) of images, trimaps, box
-        files and lists.
+    """:func:`content_fingerprint` of an official folder: of its images, trimaps, box files and lists.
 
     Raises:
         MissingDataError: there is no data set.
@@ -95,7 +83,10 @@ def content_fingerprint(
         place: where they lie. It is part of the cache, not of the hash: a copy may keep names, sizes and times
             and yet differ.
         content: name (which enters the hash) and file.
-        cache, write: as of :func:`layout_fingerprint`.
+        cache: a JSON file that remembers the content hashes of files by name, size and time of change, so
+            that a second call opens none of them. It is made if it is missing, and only saves time: it is
+            done without where it cannot be read or written.
+        write: whether what was found anew is remembered there.
 
     Returns:
         sha256 in hex over the sorted (name, size, sha256 of the content).
@@ -117,7 +108,9 @@ def content_fingerprint(
         except OSError as error:
             raise SegError(f"{os.fspath(entry)}: cannot be read ({error.strerror or error})") from error
     if cache is not None and write and known != files:
-        _write_cache(cache, place, files)
+        with suppress(OSError):
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            write_json(cache, {"folder": place, "files": files})
     text = "".join(f"{name}\0{size}\0{digest}\n" for name, (size, _, digest) in sorted(files.items()))
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
@@ -136,19 +129,9 @@ def _content(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
 
 
 def _read_cache(cache: Path | None, place: str) -> dict[str, tuple[int, int, str]]:
-    if cache is None:
-        return {}
     try:
-        content = json.loads(cache.read_bytes())
-        if content["folder"] != place:
-            return {}
-        return {name: (size, mtime, digest) for name, (size, mtime, digest) in content["files"].items()}
+        content = json.loads(cache.read_bytes()) if cache else {}
+        known = content["files"] if content["folder"] == place else {}
+        return {name: (size, mtime, digest) for name, (size, mtime, digest) in known.items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
-
-
-def _write_cache(cache: Path, place: str, files: dict[str, tuple[int, int, str]]) -> None:
-    with suppress(OSError):
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(cache) as tmp:
-            tmp.write_text(json.dumps({"folder": place, "files": files}), encoding="utf-8")

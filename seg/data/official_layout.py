@@ -9,7 +9,6 @@ from seg.data.boxes import read_box_file
 from seg.data.dataset import Box, Dataset, Record, Split
 from seg.data.findings import Findings
 from seg.data.layout import IMAGE_SUFFIXES, LISTS, MissingDataError, read_text, require_layout, scan
-from seg.errors import SegError
 
 
 class _Line(NamedTuple):
@@ -32,10 +31,6 @@ def read_official_layout(root: Path, *, is_toy: bool = False) -> Dataset:
     have gaps; the label is the place in that order. Names are the image names without their number
     (``american_bulldog_12`` is an ``american_bulldog``). ``list.txt`` is a check only and may be missing.
     An image that both lists name is kept in test and dropped from trainval.
-
-    Args:
-        root: where the data lie.
-        is_toy: whether the pictures are drawn.
 
     Returns:
         The data set; ``quirks`` counts what is unusual, ``examples`` names up to three of each.
@@ -155,9 +150,9 @@ def _class_of(image_id: str) -> str:
 
 def _compare(listed: dict[str, tuple[_Line, Split]], reference: list[_Line], found: Findings) -> None:
     """Hold the splits against list.txt, which names the images of both."""
-    if not reference:
-        return
     ids = {line.id: line.class_id for line in reference}
+    if not ids:
+        return
     found.quirk("images of list.txt that neither split names", (i for i in ids if i not in listed))
     found.quirk("images of the splits that list.txt lacks", (i for i in listed if i not in ids))
     other = (i for i, (line, _) in listed.items() if ids.get(i, line.class_id) != line.class_id)
@@ -187,20 +182,17 @@ def _boxes(files: dict[str, Path], found: Findings) -> dict[str, tuple[Box, ...]
     boxes: dict[str, tuple[Box, ...]] = {}
     several, none, misnamed, unsized = [], [], [], []
     for image_id, path in files.items():
-        try:
+        with found.gathering(str(path)):
             content = read_box_file(path)
-        except SegError as error:
-            found.problems.append(str(error))
-            continue
-        boxes[image_id] = content.boxes
-        if len(content.boxes) > 1:
-            several.append(image_id)
-        if not content.boxes:
-            none.append(image_id)
-        if content.filename is not None and os.path.splitext(content.filename)[0] != image_id:
-            misnamed.append(image_id)
-        if content.size is None:
-            unsized.append(image_id)
+            boxes[image_id] = content.boxes
+            if len(content.boxes) > 1:
+                several.append(image_id)
+            if not content.boxes:
+                none.append(image_id)
+            if content.filename is not None and os.path.splitext(content.filename)[0] != image_id:
+                misnamed.append(image_id)
+            if content.size is None:
+                unsized.append(image_id)
     found.quirk("box files with several objects", several)
     found.quirk("box files without an object", none)
     found.quirk("box files whose <filename> is another image's (the file's own name counts)", misnamed)

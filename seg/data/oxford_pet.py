@@ -3,8 +3,7 @@
 import http.client
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from urllib.error import URLError
 
@@ -14,19 +13,17 @@ from seg.errors import SegError
 # Lies in the folder while archives are being unpacked, so that a killed download is not taken for data.
 _MARKER = ".unpacking"
 _SECONDS_WITHOUT_ANSWER = 30.0
-_ARCHIVES = ("images.tar.gz", "annotations.tar.gz")
 
 
 def missing_data_message(root: Path) -> str:
     """One line: what is missing at ``root``, and the two ways to get it."""
-    missing = _missing(root)
-    what = f"no Oxford-IIIT Pet data at {root}" + (f" (missing: {', '.join(missing)})" if missing else "")
+    what = f"no Oxford-IIIT Pet data at {root} (missing: {', '.join(_missing(root))})"
     return f"{what}; pass data.download=true, or {_by_hand(root)}, or point data.root elsewhere"
 
 
 def _by_hand(root: Path) -> str:
-    archives = " and ".join(_ARCHIVES)
-    return f"unpack the official {archives} (https://www.robots.ox.ac.uk/~vgg/data/pets/) into {root / FOLDER}"
+    archives = "images.tar.gz and annotations.tar.gz (https://www.robots.ox.ac.uk/~vgg/data/pets/)"
+    return f"unpack the official {archives} into {root / FOLDER}"
 
 
 def is_complete(root: Path) -> bool:
@@ -76,42 +73,30 @@ def _download(place: Path) -> None:
         from torchvision.datasets import OxfordIIITPet
     except ImportError as error:
         raise SegError(f"data.download=true needs torchvision ({error}); or {_by_hand(place)}") from error
+    again = f"try again, or {_by_hand(place)}"
+    # torchvision sets no timeout: behind a firewall that drops packets it would wait for ever.
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(_SECONDS_WITHOUT_ANSWER)
     try:
-        with _network_timeout(_SECONDS_WITHOUT_ANSWER):
-            OxfordIIITPet(str(place), split="trainval", download=True)
+        OxfordIIITPet(str(place), split="trainval", download=True)
     # URLError, timeouts and refused connections are OSErrors, as is a full disk: told apart by their class.
     except (URLError, TimeoutError, ConnectionError, http.client.HTTPException, socket.gaierror) as error:
         reason = getattr(error, "reason", None) or error
         raise SegError(
-            f"cannot download Oxford-IIIT Pet ({reason}): offline, or the server is away; "
-            f"try again, or {_by_hand(place)}"
+            f"cannot download Oxford-IIIT Pet ({reason}): offline, or the server is away; {again}"
         ) from error
     except RuntimeError as error:
         # torchvision has no class of its own for this: "File not found or corrupted."
-        what = "checksum mismatch" if "corrupted" in str(error) else "failed"
-        raise SegError(
-            f"download of Oxford-IIIT Pet to {place / FOLDER}: {what} ({error}); try again, or {_by_hand(place)}"
-        ) from error
+        what = f"{'checksum mismatch' if 'corrupted' in str(error) else 'failed'} ({error})"
+        raise SegError(f"download of Oxford-IIIT Pet to {place / FOLDER}: {what}; {again}") from error
     except (OSError, EOFError) as error:
         raise SegError(f"cannot download or unpack Oxford-IIIT Pet in {place / FOLDER}: {error}") from error
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def _move_aside(folder: Path) -> None:
     """Rename a folder to the first free ``<name>.incomplete<n>``; nothing of the user's is deleted."""
-    if not folder.is_dir():
-        return
-    number = 0
-    while os.path.lexists(aside := folder.with_name(f"{folder.name}.incomplete{number}")):
-        number += 1
-    folder.rename(aside)
-
-
-@contextmanager
-def _network_timeout(seconds: float) -> Iterator[None]:
-    """torchvision sets no timeout: behind a firewall that drops packets it would wait for ever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
+    if folder.is_dir():
+        names = (folder.with_name(f"{folder.name}.incomplete{number}") for number in count())
+        folder.rename(next(aside for aside in names if not os.path.lexists(aside)))

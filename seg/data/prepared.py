@@ -211,7 +211,6 @@ def _index(dataset: Dataset, kept: list[tuple[Record, _Facts]]) -> dict[str, Any
 
 
 def _decode(record: Record, size: int) -> _Decoded:
-    """Image and truth at working resolution, and the rest."""
     from PIL import Image
 
     image, hw = decode_image(record.image, size)

@@ -39,8 +39,7 @@ class Source(Stage):
 
     def seen(self, store: Products) -> Dataset | None:
         """The data set, for checks before any work; None where it would first have to be made."""
-        dataset: Dataset | None = store.get(self) if not self.stored or store.has(self) else None
-        return dataset
+        return store.get(self) if not self.stored or store.has(self) else None
 
 
 class ToyPets(Source):
@@ -77,18 +76,46 @@ class ToyPets(Source):
         return read_official_layout(path, is_toy=True)
 
 
-class OxfordPet(Source):
+class InPlace(Source):
+    """Base of the sources that are read where they lie: what they contain is their identity.
+
+    Attributes:
+        cache: a file that remembers the content hashes of the data's files.
+        read_only: leave that file as it is, for a dry run.
+    """
+
+    stored: ClassVar[bool] = False
+
+    cache: str | None = param(default=None, key=False)
+    read_only: bool = param(default=False, key=False)
+
+    def check(self, store: Products) -> None:
+        """Refuse files, lists, boxes or classes that can't be used."""
+        store.get(self)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the names and contents of the files, wherever they lie."""
+        return self.hashed(Path(self.cache) if self.cache else None, write=not self.read_only)
+
+    def hashed(self, cache: Path | None, *, write: bool) -> str:
+        """That hash, see :func:`seg.data.layout.content_fingerprint`."""
+        raise TypeError(f"{type(self).__name__} has no hashed()")
+
+    def params(self) -> dict[str, Any]:
+        """The content is the identity."""
+        return {"content": self.fingerprint}
+
+
+class OxfordPet(InPlace):
     """Oxford-IIIT Pet, or anything in its official layout, below ``root``.
 
     Attributes:
         root: the folder that holds ``oxford-iiit-pet/`` (or is it).
         download: fetch it with torchvision, checksums verified, if it is not there.
         title: what the first line of a run calls it.
-        cache: a file that remembers the content hashes of the data's files.
-        read_only: leave that file as it is, for a dry run.
     """
 
-    stored: ClassVar[bool] = False
     what: ClassVar[str] = "official layout, read in place"
     licence: ClassVar[str] = (
         "Oxford-IIIT Pet is CC BY-SA 4.0 by its authors and its photos belong to their owners; "
@@ -98,35 +125,21 @@ class OxfordPet(Source):
     root: str = param(key=False)
     download: bool = param(default=False, key=False)
     title: str = param(default="oxford_pet", key=False)
-    cache: str | None = param(default=None, key=False)
-    read_only: bool = param(default=False, key=False)
 
     def acquire(self) -> None:
         """Download the data if that was asked for and it is not there."""
         if self.download and not is_complete(Path(self.root)):
             download_oxford_pet(Path(self.root))
 
-    def check(self, store: Products) -> None:
-        """Refuse a root without data, and lists, boxes or classes that can't be used."""
-        self._require()
-        store.get(self)
+    def hashed(self, cache: Path | None, *, write: bool) -> str:
+        """Of images, trimaps, box files and lists."""
+        return layout_fingerprint(self._folder(), cache, write=write)
 
-    def _require(self) -> None:
+    def _folder(self) -> Path:
         if not is_complete(Path(self.root)):
             raise SegError(missing_data_message(Path(self.root)))
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Hash of what the data contain, wherever they lie."""
-        self._require()
-        cache = Path(self.cache) if self.cache else None
-        return layout_fingerprint(Path(self.root), cache, write=not self.read_only)
-
-    def params(self) -> dict[str, Any]:
-        """The content is the identity."""
-        return {"content": self.fingerprint}
+        return Path(self.root)
 
     def load(self, path: Path, store: Products) -> Dataset:
         """Read the lists, boxes and file names."""
-        self._require()
-        return read_official_layout(Path(self.root))
+        return read_official_layout(self._folder())

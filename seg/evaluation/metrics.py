@@ -23,17 +23,14 @@ STEPS = 1000  # thresholds are multiples of 1 / STEPS
 _EDGES = (np.arange(STEPS + 1) / STEPS).astype(np.float32)
 _BINS = STEPS + 2  # one for every edge that a score may have reached, and the last for NaN
 _UNKNOWN = _BINS - 1
-_LEFT_OUT, _INVALID = 3, 4  # rows of the counting table for truth 255 and for codes that do not exist
+_INVALID = 4  # row and column of the counting table for codes that do not exist
 
 
-def _codes(valid: Mapping[int, int]) -> NDArray[np.int64]:
-    lut = np.full(256, _INVALID, np.int64)
-    lut[list(valid)] = list(valid.values())
-    return lut
-
-
-_TRUTH = _codes({BACKGROUND: 0, FOREGROUND: 1, BORDER: 2, NONE: _LEFT_OUT})
-_PRED = _codes({BACKGROUND: 0, FOREGROUND: 1, NONE: 2})
+# The codes, each with how a message says it, in the order of their rows and columns.
+_TRUTH_CODES = {BACKGROUND: "0", FOREGROUND: "1", BORDER: "2 (border)", NONE: "255 (no truth)"}
+_PRED_CODES = {BACKGROUND: "0", FOREGROUND: "1", NONE: "255 (no decision)"}
+_TRUTH, _PRED = np.full((2, 256), _INVALID, np.int64)
+_TRUTH[list(_TRUTH_CODES)], _PRED[list(_PRED_CODES)] = range(4), range(3)
 
 
 @dataclass(frozen=True)
@@ -93,8 +90,7 @@ class Confusion:
             ValueError: on another dtype, shape or border mode.
             SegError: on a code that is none of the above. Nothing of the batch is counted then.
         """
-        pred, truth = _batch("prediction", pred, np.uint8), _batch("truth", truth, np.uint8)
-        _check_same_shape("prediction", pred, truth)
+        pred, truth = _batch("prediction", pred, np.uint8, truth)
         _check_border(border)
         if self._border not in (None, border):
             raise ValueError(f"border '{border}' follows '{self._border}': one matrix, one border")
@@ -103,10 +99,8 @@ class Confusion:
         for one_pred, one_truth in zip(pred, truth, strict=True):
             index = _TRUTH[one_truth.ravel()] * width + _PRED[one_pred.ravel()]
             table = np.bincount(index, minlength=width * width).reshape(width, width)
-            _check_truth_codes(table, one_truth)
-            if table[:, _INVALID].any():
-                bad = sorted({int(v) for v in np.unique(one_pred)} - {BACKGROUND, FOREGROUND, NONE})
-                raise SegError(f"prediction holds the codes {bad}: only 0, 1 and 255 (no decision) are known")
+            _check_codes("truth", table[_INVALID], one_truth, _TRUTH_CODES)
+            _check_codes("prediction", table[:, _INVALID], one_pred, _PRED_CODES)
             tables.append(_resolve(table[:3, :3], border))
         self._tables += tables
         self._border = border
@@ -155,14 +149,13 @@ class ScoreHistogram:
             SegError: on a score outside [0, 1] or an unknown truth code. Nothing of the batch is
                 counted then.
         """
-        scores, truth = _batch("scores", scores, np.float32), _batch("truth", truth, np.uint8)
-        _check_same_shape("scores", scores, truth)
+        scores, truth = _batch("scores", scores, np.float32, truth)
         counts = []
         for one_scores, one_truth in zip(scores, truth, strict=True):
             index = _bin(one_scores.ravel())
             index += (_TRUTH * _BINS)[one_truth.ravel()]
             table = np.bincount(index, minlength=(_INVALID + 1) * _BINS).reshape(-1, _BINS)
-            _check_truth_codes(table, one_truth)
+            _check_codes("truth", table[_INVALID], one_truth, _TRUTH_CODES)
             counts.append(table[:3].astype(np.int32))
         self._counts += counts
         self._above = None
@@ -180,11 +173,9 @@ class ScoreHistogram:
         edge = _edge(threshold)
         _check_border(border)
         if self._above is None:
-            known = _stack(self._counts, (3, _BINS)).astype(np.int64)
-            unknown = known[:, :, _UNKNOWN].copy()
-            known[:, :, _UNKNOWN] = 0
-            self._above = np.cumsum(known[:, :, ::-1], axis=2)[:, :, ::-1]
-            self._above[:, :, _UNKNOWN] = unknown  # this column is no threshold: it keeps the unknown pixels
+            # The last column is no threshold: it keeps the unknown pixels.
+            self._above = _stack(self._counts, (3, _BINS)).astype(np.int64)
+            self._above[:, :, :_UNKNOWN] = np.cumsum(self._above[:, :, _UNKNOWN - 1 :: -1], axis=2)[:, :, ::-1]
         foreground, total = self._above[:, :, edge], self._above[:, :, 0]
         table = np.stack([total - foreground, foreground, self._above[:, :, _UNKNOWN]], axis=2)
         return _metrics(_resolve(table, border))
@@ -283,17 +274,15 @@ def _stack(tables: Sequence[NDArray[Any]], shape: tuple[int, int] = (2, 3)) -> N
     return np.stack(tables) if tables else np.zeros((0, *shape), np.int64)
 
 
-def _batch(name: str, array: NDArray, dtype: type[np.generic]) -> NDArray:
-    array = np.asarray(array)
-    if array.dtype != dtype or array.ndim not in (2, 3):
-        wanted = np.dtype(dtype).name
-        raise ValueError(f"{name} has to be {wanted} (H, W) or (B, H, W), not {array.dtype} {array.shape}")
-    return array if array.ndim == 3 else array[None]
-
-
-def _check_same_shape(name: str, array: NDArray, truth: NDArray) -> None:
+def _batch(name: str, array: NDArray, dtype: type[np.generic], truth: NDArray) -> tuple[NDArray, NDArray]:
+    for what, one, wanted in ((name, array, dtype), ("truth", truth, np.uint8)):
+        if one.dtype != wanted or one.ndim not in (2, 3):
+            said = np.dtype(wanted).name
+            raise ValueError(f"{what} has to be {said} (H, W) or (B, H, W), not {one.dtype} {one.shape}")
+    array, truth = (one if one.ndim == 3 else one[None] for one in (array, truth))
     if array.shape != truth.shape:
         raise ValueError(f"{name} {array.shape} and truth {truth.shape} differ in shape: resize one first")
+    return array, truth
 
 
 def _check_border(border: str) -> None:
@@ -301,7 +290,8 @@ def _check_border(border: str) -> None:
         raise ValueError(f"border is '{border}': it has to be one of {', '.join(get_args(Border))}")
 
 
-def _check_truth_codes(table: Counts, truth: NDArray[np.uint8]) -> None:
-    if table[_INVALID].any():
-        bad = sorted({int(v) for v in np.unique(truth)} - {BACKGROUND, FOREGROUND, BORDER, NONE})
-        raise SegError(f"truth holds the codes {bad}: only 0, 1, 2 (border) and 255 (no truth) are known")
+def _check_codes(name: str, invalid: Counts, values: NDArray[np.uint8], known: Mapping[int, str]) -> None:
+    if invalid.any():
+        *most, last = known.values()
+        bad = sorted(set(np.unique(values).tolist()) - known.keys())
+        raise SegError(f"{name} holds the codes {bad}: only {', '.join(most)} and {last} are known")

@@ -4,7 +4,6 @@ import json
 import logging
 import zipfile
 from collections.abc import Mapping
-from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -86,10 +85,9 @@ class Evaluated(Stage):
     def histogram(self) -> Histogram | None:
         """Where the figures come from without a look at the masks: they are of one threshold that it counted."""
         low, high = self.masks.bounds
-        on_grid = abs(high * STEPS - round(high * STEPS)) < 1e-9
-        if self.resolution == "working" and low == high and not self.masks.clean_up and on_grid:
-            return Histogram(scores=self.masks.scores, split=self.split)
-        return None
+        on_grid = low == high and abs(high * STEPS - round(high * STEPS)) < 1e-9
+        plain = self.resolution == "working" and not self.masks.clean_up
+        return Histogram(scores=self.masks.scores, split=self.split) if plain and on_grid else None
 
     def upstream(self) -> dict[str, Stage]:
         """The masks, and the histogram where that is what is read."""
@@ -107,19 +105,16 @@ class Evaluated(Stage):
         chosen = rows_with_truth(masks, self.split)
         confusion = Confusion()
         data = masks.data
-        if self.resolution == "working":
-            size = store.runtime.batch_size
-            for start in store.runtime.bar(range(0, len(chosen), size), "evaluating"):
-                part = chosen[start : start + size]
-                confusion.add(masks.at(part), data.truth[masks.rows[part]], self.border)
-        else:
-            for position in store.runtime.bar(chosen, "evaluating", len(chosen)):
-                truth = data.original_truth(int(masks.rows[position]))
-                mask = masks.at(np.asarray([position]), truth.shape[:2])
-                confusion.add(mask[0], truth, self.border)
+        size = store.runtime.batch_size if self.resolution == "working" else 1
+        for start in store.runtime.bar(range(0, len(chosen), size), "evaluating"):
+            part = chosen[start : start + size]
+            if self.resolution == "working":
+                truth = data.truth[masks.rows[part]]
+            else:
+                truth = data.original_truth(int(masks.rows[part[0]]))[None]
+            confusion.add(masks.at(part, truth.shape[1:]), truth, self.border)
         return confusion.compute()
 
     def load(self, path: Path, store: Products) -> Metrics:
         """The figures; ``images`` is 0 where the split has nothing to compare."""
-        values = json.loads((path / "metrics.json").read_text())
-        return Metrics(**{f.name: values[f.name] for f in fields(Metrics)})
+        return Metrics(**json.loads((path / "metrics.json").read_text()))

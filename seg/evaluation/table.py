@@ -66,7 +66,8 @@ def format_table(rows: Sequence[Row]) -> str:
         lines.append([first, _text(row.get("split")), *figures])
         lines += [[part, *[""] * (len(figures) + 1)] for part in more]
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
-    text = ["  ".join(_aligned(cells, widths)).rstrip() for cells in lines]
+    form = "  ".join(f"{{:{'<' if column < 2 else '>'}{width}}}" for column, width in enumerate(widths))
+    text = [form.format(*cells).rstrip() for cells in lines]
     text.insert(2, "-" * (sum(widths) + 2 * (len(widths) - 1)))
     if any(row.get("oracle") for row in rows):
         text.append("* oracle: made with the truth of the images, which weak labels do not have")
@@ -109,27 +110,16 @@ def write_metrics(folder: Path, rows: Sequence[Row], header: Mapping[str, Any]) 
     writer = csv.DictWriter(sheet, keys, lineterminator="\n")
     writer.writeheader()
     writer.writerows(values)
-    contents = {
-        folder / "metrics.json": json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
-        folder / "metrics.csv": sheet.getvalue(),
-    }
+    text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    paths = folder / "metrics.json", folder / "metrics.csv"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for path, text in contents.items():
+        for path, content in zip(paths, (text, sheet.getvalue()), strict=True):
             with atomic_path(path) as tmp:
-                tmp.write_text(text, encoding="utf-8", newline="")
+                tmp.write_text(content, encoding="utf-8", newline="")
     except OSError as error:
         raise SegError(f"{folder}: metrics cannot be written ({error.strerror}): use another") from error
-    json_path, csv_path = contents
-    return json_path, csv_path
-
-
-def _aligned(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
-    """Names to the left, numbers to the right."""
-    return [
-        cell.ljust(width) if c < 2 else cell.rjust(width)
-        for c, (cell, width) in enumerate(zip(cells, widths, strict=True))
-    ]
+    return paths
 
 
 def plain(value: Any) -> Any:

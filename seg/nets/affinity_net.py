@@ -74,9 +74,6 @@ class AffinityNet(Pyramid):
         train_radius: reach of the pairs that are drawn for training. The paper trains on those of the walk; but
             confident seeds of a smooth score map leave an ignored band wider than that between foreground and
             background, so that not one pair would be of different kinds, and all affinities would go to 1.
-
-    Raises:
-        SegError: as :class:`Pyramid`.
     """
 
     def __init__(
@@ -103,9 +100,8 @@ class AffinityNet(Pyramid):
     def embed(self, images: Tensor) -> Tensor:
         """Embedding float (B, channels, S / 4, S / 4) of normalised images (B, 3, S, S)."""
         grid = (-(-images.shape[-2] // 4), -(-images.shape[-1] // 4))
-        parts = []
-        for level, norm, reduce in zip(self.levels(images), self.norm, self.reduce, strict=True):
-            parts.append(_to_grid(reduce(_at_most(norm(level), grid)), grid))
+        layers = zip(self.levels(images), self.norm, self.reduce, strict=True)
+        parts = [_to_grid(reduce(_at_most(norm(level), grid)), grid) for level, norm, reduce in layers]
         mixed: Tensor = self.mix(F.relu(torch.cat(parts, dim=1)))
         # In half precision 1 + _TINY is 1, and the logarithm of a sure pair would be infinite.
         return mixed.float()
@@ -129,24 +125,17 @@ class FrozenAffinityNet(Pyramid):
 
     The affinity is the mean over the levels of the cosine between two positions' features, less each image's
     mean feature, and 0 where that is negative.
-
-    Args:
-        backbone, strides, radius: see :class:`Pyramid`.
-
-    Raises:
-        SegError: as :class:`Pyramid`.
     """
 
     def forward(self, images: Tensor) -> Tensor:
         """Affinities float (B, P, S / 4, S / 4) in [0, 1], as :meth:`AffinityNet.forward` gives them."""
         grid = (-(-images.shape[-2] // 4), -(-images.shape[-1] // 4))
-        total: Tensor | float = 0.0
+        total = images.new_zeros(())
         for level in self.levels(images):
             level = _to_grid(_at_most(level.float(), grid), grid)
             level = F.normalize(level - level.mean((2, 3), keepdim=True), dim=1)
-            cosines = [(there * level).sum(1) for there in neighbours(level, self.offsets, 0.0)]
-            total = total + torch.stack(cosines, 1)
-        return (total / len(self.taps)).clamp(0, 1)  # type: ignore[union-attr]
+            total = total + torch.stack([(x * level).sum(1) for x in neighbours(level, self.offsets, 0.0)], 1)
+        return (total / len(self.taps)).clamp(0, 1)
 
 
 def _at_most(level: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -1,6 +1,7 @@
 """torchvision classifiers by name: weights from anywhere, the cut at the global pooling, dilation."""
 
 from collections.abc import Callable, Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,16 @@ def make_classifier(name: str, classes: int, weights: str | None, stages: int = 
         SegError: for an unknown name, a model without global pooling and one linear layer, or weights that
             are missing, broken, of another architecture, or not to be had offline.
     """
-    from torchvision.models import ResNet
+    from torchvision import models
 
-    model = _bare(name)
+    # Asked first: the segmentation models, which get_model knows too, would download their backbones.
+    if name not in (names := models.list_models(module=models)):
+        import difflib
+
+        close = difflib.get_close_matches(name, names, 3)
+        hint = f"; did you mean {' or '.join(close)}?" if close else ""
+        raise SegError(f"backbone={name}: torchvision has no classifier of that name{hint}")
+    model: nn.Module = models.get_model(name)
     _, head = split_at_pooling(model, name)
     if weights is not None:
         load_into(model, read_weights(name, weights), head=head, what=f"{weights} for {name}")
@@ -42,27 +50,12 @@ def make_classifier(name: str, classes: int, weights: str | None, stages: int = 
     assert isinstance(linear, nn.Linear)
     width = linear.in_features
     if stages == 3:
-        if not isinstance(model, ResNet):
+        if not isinstance(model, models.ResNet):
             raise SegError(f"classifier.stages=3: only a ResNet can do without its last stage, not {name}")
         width = next(m.num_features for m in reversed(list(model.layer3.modules())) if isinstance(m, nn.BatchNorm2d))
         model.layer4 = nn.Identity()
     parent, _, leaf = head.rpartition(".")
     setattr(model.get_submodule(parent), leaf, nn.Linear(width, classes))
-    return model
-
-
-def _bare(name: str) -> nn.Module:
-    from torchvision import models
-
-    names = models.list_models(module=models)
-    # Asked first: the segmentation models, which get_model knows too, would download their backbones.
-    if name not in names:
-        import difflib
-
-        close = difflib.get_close_matches(name, names, 3)
-        hint = f"; did you mean {' or '.join(close)}?" if close else ""
-        raise SegError(f"backbone={name}: torchvision has no classifier of that name{hint}")
-    model: nn.Module = models.get_model(name)
     return model
 
 
@@ -125,8 +118,7 @@ def fold_batch_norm(features: nn.Module) -> nn.Module:
     """
     from torch.fx.experimental.optimization import fuse
 
-    folded: nn.Module = fuse(features.eval())
-    return folded
+    return fuse(features.eval())
 
 
 def split_at_pooling(model: nn.Module, name: str) -> tuple[nn.Module, str]:
@@ -239,17 +231,10 @@ def backbone_blocks(model: nn.Module) -> nn.ModuleList:
 
     def chain(module: nn.Module) -> Iterator[nn.Module]:
         for child in module.children():
-            if type(child) is nn.Sequential:
-                yield from chain(child)
-            else:
-                yield child
+            yield from chain(child) if type(child) is nn.Sequential else (child,)
 
-    blocks = nn.ModuleList()
-    for block in chain(model):
-        if isinstance(block, (nn.AdaptiveAvgPool2d, nn.Linear)):
-            break
-        blocks.append(block)
-    return blocks
+    end = (nn.AdaptiveAvgPool2d, nn.Linear)
+    return nn.ModuleList(takewhile(lambda block: not isinstance(block, end), chain(model)))
 
 
 @torch.no_grad()

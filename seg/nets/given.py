@@ -36,10 +36,10 @@ def find_checkpoint(path: Path, role: str, epoch: int) -> Path:
     Raises:
         SegError: there is no such file, folder or epoch.
     """
-    if not path.is_dir():
-        if not path.is_file():
-            raise SegError(f"checkpoints.{role}={path}: no such file or folder")
+    if path.is_file():
         return path
+    if not path.is_dir():
+        raise SegError(f"checkpoints.{role}={path}: no such file or folder")
     if saved := saved_network(path, role):
         return saved
     found = {
@@ -48,12 +48,10 @@ def find_checkpoint(path: Path, role: str, epoch: int) -> Path:
         if (m := re.search(r"epoch[_-]?0*(\d+)\.(?:pth|pt|safetensors)$", file.name))
     }
     if epoch not in found:
-        have = ", ".join(map(str, sorted(found)))
+        given, have = f"checkpoints.{role}={path}", ", ".join(map(str, sorted(found)))
         if not have:
-            raise SegError(
-                f"checkpoints.{role}={path}: a folder with neither models/{role}.safetensors nor ...epochN.pth"
-            )
-        raise SegError(f"epoch={epoch}: the folder checkpoints.{role}={path} lacks it; it has epochs: {have}")
+            raise SegError(f"{given}: a folder with neither models/{role}.safetensors nor ...epochN.pth")
+        raise SegError(f"epoch={epoch}: the folder {given} lacks it; it has epochs: {have}")
     return found[epoch]
 
 
@@ -67,24 +65,20 @@ def fit_into(model: "nn.Module", state: "Mapping[str, Tensor]", file: Path, key:
     Raises:
         SegError: naming the first keys or shapes that differ, and the config that the weights would fit.
     """
+    from seg.nets.recognise import recognise
     from seg.nets.state_dicts import differences, from_plain
 
     own = model.state_dict()
     state = from_plain(model, state)
     if found := differences(own, state):
-        raise SegError(f"{key}={file}: another architecture: {found}{hint(file, state)}")
+        # As is written of the weights, or as their names and shapes tell.
+        described = description(file)
+        if isinstance(config := described.get("config"), list):
+            fits = f"of a {described.get('role')} that fits {' '.join(map(str, config))}"
+        else:
+            fits = str(recognise(state) or "")
+        raise SegError(f"{key}={file}: another architecture: {found}{fits and f'; it is {fits}'}")
     model.load_state_dict(state, strict=False)
-
-
-def hint(file: Path, state: "Mapping[str, Tensor]") -> str:
-    """The end of a refusal: what the weights are, as is written of them or as their names and shapes tell."""
-    from seg.nets.recognise import recognise
-
-    described = description(file)
-    if isinstance(config := described.get("config"), list):
-        return f"; it is of a {described.get('role')} that fits {' '.join(map(str, config))}"
-    fits = recognise(state)
-    return f"; it is {fits}" if fits else ""
 
 
 def description(file: Path) -> dict[str, Any]:

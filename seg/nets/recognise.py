@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seg.errors import SegError
+from seg.nets.backbones import backbone_blocks, levels_by_stride, split_at_pooling
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -63,6 +64,10 @@ def _shapes(state: Mapping[str, Tensor]) -> Shapes:
     return {k: tuple(v.shape) for k, v in state.items() if "num_batches" not in k}
 
 
+def _below(prefix: str, shapes: Shapes) -> Shapes:
+    return {k.removeprefix(prefix): v for k, v in shapes.items() if k.startswith(prefix)}
+
+
 def _candidates(segmentation: bool = False, **options: Any) -> Iterator[tuple[str, nn.Module]]:
     """torchvision's models by name, without memory for their weights; the common ones first."""
     from torchvision import models  # here: it takes as long as PyTorch, and a dry run needs none
@@ -78,8 +83,6 @@ def _candidates(segmentation: bool = False, **options: Any) -> Iterator[tuple[st
 
 
 def _classifier(shapes: Shapes) -> Recognised | None:
-    from seg.nets.backbones import split_at_pooling
-
     for name, model in _candidates():
         own = _shapes(model.state_dict())
         # A classifier may lack a ResNet's last stage, and its head is of the data's classes.
@@ -116,18 +119,11 @@ def _torchvision_segmenter(shapes: Shapes) -> Recognised | None:
     return None
 
 
-def _blocks(model: nn.Module) -> tuple[nn.ModuleList, Shapes]:
-    from seg.nets.backbones import backbone_blocks
-
-    blocks = backbone_blocks(model)
-    return blocks, _shapes(blocks.state_dict())
-
-
 def _encoder_unet(shapes: Shapes) -> Recognised | None:
-    encoder = {k.removeprefix("encoder."): v for k, v in shapes.items() if k.startswith("encoder.")}
+    encoder = _below("encoder.", shapes)
     width = shapes["head.weight"][1]
     for name, model in _candidates():
-        if _blocks(model)[1] == encoder:
+        if _shapes(backbone_blocks(model).state_dict()) == encoder:
             network = _network("BackboneUNet", encoder=name, weights=None, width=width)
             config = ("segmenter=unet_resnet18", f"segmenter.net.encoder={name}", f"segmenter.net.width={width}")
             return Recognised("segmenter", config, network=network)
@@ -139,11 +135,11 @@ def _affinity(shapes: Shapes) -> Recognised:
     widths = [v[0] for k, v in shapes.items() if re.fullmatch(r"norm\.\d+\.running_mean", k)]
     place = "refiner.scores.affinity"
     config = ["refiner=affinity", f"{place}.channels={channels}"]
-    given = {k.removeprefix("blocks."): v for k, v in shapes.items() if k.startswith("blocks.")}
+    given = _below("blocks.", shapes)
     if not given:  # it looks at the image itself alone, and any backbone will do
         return Recognised("affinity", (*config, f"{place}.strides=[1]"))
     for name, model in _candidates():
-        own = _blocks(model)[1]
+        own = _shapes(backbone_blocks(model).state_dict())
         # The backbone is cut after the coarsest level.
         count = 1 + max(int(k.partition(".")[0]) for k in given)
         if {k: v for k, v in own.items() if int(k.partition(".")[0]) < count} == given:
@@ -155,8 +151,6 @@ def _affinity(shapes: Shapes) -> Recognised:
 
 def _strides(model: nn.Module, widths: list[int]) -> list[int]:
     """Strides of the levels of these widths, the coarser where two are equally wide; empty if there are none."""
-    from seg.nets.backbones import levels_by_stride
-
     with torch.device("meta"):
-        by_width = {width: stride for stride, width in sorted(levels_by_stride(_blocks(model)[0])[1].items())}
+        by_width = {width: stride for stride, width in sorted(levels_by_stride(backbone_blocks(model))[1].items())}
     return [by_width[w] for w in widths] if by_width.keys() >= set(widths) else []

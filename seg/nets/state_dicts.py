@@ -1,4 +1,4 @@
-"""State dicts: read from files, compared with a network, loaded into it."""
+"""State dicts: read from files, brought to one set of names, compared with a network, loaded into it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from seg.errors import SegError
-from seg.nets.outputs import MainOutput
+
+
+class MainOutput(nn.Module):
+    """torchvision's segmentation models return a dictionary; take ``out`` of it."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``(B, 3, H, W)`` to ``(B, 1, H, W)``."""
+        return self.model(images)["out"]
 
 
 def to_plain(model: nn.Module) -> dict[str, Tensor]:

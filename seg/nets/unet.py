@@ -42,7 +42,6 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(width, 1, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """See the class."""
         skips: list[Tensor] = []
         x = images
         for i, block in enumerate(self.down):
@@ -52,8 +51,7 @@ class UNet(nn.Module):
         for up, merge in zip(self.up, self.merge, strict=True):
             skip = skips.pop()
             x = merge(torch.cat([skip, _fit(up(x), skip)], 1))
-        logits: Tensor = self.head(x)
-        return logits
+        return self.head(x)
 
 
 class EncoderUNet(nn.Module):
@@ -85,7 +83,6 @@ class EncoderUNet(nn.Module):
         self.head = nn.Conv2d(width, 1, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """See the class."""
         levels, x = [], images
         for i, block in enumerate(self.encoder):
             x = block(x)

@@ -10,8 +10,7 @@ from torch.nn import functional as F
 
 from seg.errors import SegError
 from seg.masks import MaskSet, Threshold
-from seg.nets.affinity_net import AffinityNet, FrozenAffinityNet, affinity_loss
-from seg.nets.augment import augment, normalise
+from seg.nets.affinity_net import AffinityNet, FrozenAffinityNet, Pyramid, affinity_loss
 from seg.nets.backbones import make_classifier, split_at_pooling, weights_of
 from seg.nets.state_dicts import load_into
 from seg.store import Products, Stage, param
@@ -19,65 +18,65 @@ from seg.supervision.classifier import Classifier
 from seg.train import NetworkStage, Training
 
 
-def check_start(stage: "Affinity | FrozenAffinity") -> None:
-    """The backbone starts from weights, or else from the classifier.
-
-    Raises:
-        SegError: neither is given, or the classifier is of another backbone.
-    """
-    if stage.weights is not None:
-        return
-    if stage.classifier is None:
-        raise SegError("refiner: AffinityNet needs weights= (ImageNet's, or a file) or a classifier")
-    if (other := _design(stage.classifier).backbone) != stage.backbone:
-        raise SegError(
-            f"refiner: backbone={stage.backbone} has no weights and cannot start from a classifier of "
-            f"{other}; give weights= or use one backbone for both"
-        )
-
-
-def _design(classifier: NetworkStage) -> Classifier:
-    design = classifier.design
-    if not isinstance(design, Classifier):
-        raise SegError(f"refiner: classifier is a {type(design).__name__}, not a classifier")
-    return design
-
-
-def _without_classifier(upstream: dict[str, Stage], weights: str | None) -> dict[str, Stage]:
-    """The classifier is upstream only if its weights are used."""
-    return upstream if weights is None else {k: v for k, v in upstream.items() if k != "classifier"}
-
-
-def fresh_backbone(stage: "Affinity | FrozenAffinity") -> nn.Module:
-    """The backbone without the classifier's weights."""
-    # A classifier without its last stage has no weights for one.
-    stages = _design(stage.classifier).stages if stage.weights is None and stage.classifier else 4
-    return make_classifier(stage.backbone, 2, stage.weights, stages)
-
-
-def started_backbone(stage: "Affinity | FrozenAffinity", store: Products) -> nn.Module:
-    """The backbone with its weights."""
-    backbone = fresh_backbone(stage)
-    if stage.weights is None and stage.classifier is not None:
-        # By its weights, not the object: a classifier that was dilated lacks the coarse levels.
-        _, head = split_at_pooling(backbone, stage.backbone)
-        # The product itself stays where it is: the store hands it to others too.
-        trained = {k: v.cpu() for k, v in store.get(stage.classifier).state_dict().items()}
-        load_into(backbone, trained, head=head, what="the classifier")
-    return backbone
-
-
-class Affinity(Training):
-    """AffinityNet, trained on the confident seeds of trainval's images.
+class OnBackbone(Stage):
+    """Base: a network over levels of a backbone, which starts from weights or else from the classifier.
 
     Attributes:
-        seeds: confident foreground and background, the rest ignored.
         backbone: torchvision's name.
         weights: of the backbone; null starts it from the trained classifier instead.
         classifier: where the backbone starts when there are no weights.
         strides: the backbone's levels that are used.
-        channels: width of each level's 1 x 1 convolution and of the embedding.
         radius: reach of the walk's pairs, in cells of the grid (a quarter of the working resolution).
+    """
+
+    backbone: str = param(default="resnet18")
+    weights: str | None = param(default=None, content=weights_of("backbone"))
+    classifier: NetworkStage | None = param(default=None, key=False)  # it is upstream, where it is used
+    strides: tuple[int, ...] = param(default=(8, 16))
+    radius: float = param(default=5.0, above=1)
+
+    def upstream(self) -> dict[str, Stage]:
+        """The classifier only if its weights are used."""
+        return {k: v for k, v in super().upstream().items() if self.weights is None or k != "classifier"}
+
+    def check(self, store: Products) -> None:
+        """Load the weights once, before anything long, and see that the backbone has the levels."""
+        if self.weights is None and (other := self._design().backbone) != self.backbone:
+            raise SegError(
+                f"refiner: backbone={self.backbone} has no weights and cannot start from a classifier of "
+                f"{other}; give weights= or use one backbone for both"
+            )
+        self._net(self._fresh())
+
+    def _design(self) -> Classifier:
+        if self.classifier is None:
+            raise SegError("refiner: AffinityNet needs weights= (ImageNet's, or a file) or a classifier")
+        return self.classifier.designed_as(Classifier, "refiner: classifier")
+
+    def _fresh(self) -> nn.Module:
+        # A classifier without its last stage has no weights for one.
+        return make_classifier(self.backbone, 2, self.weights, self._design().stages if self.weights is None else 4)
+
+    def _started(self, store: Products) -> nn.Module:
+        backbone = self._fresh()
+        if self.weights is None and self.classifier is not None:
+            # By its weights, not the object: a classifier that was dilated lacks the coarse levels.
+            _, head = split_at_pooling(backbone, self.backbone)
+            # The product itself stays where it is: the store hands it to others too.
+            trained = {k: v.cpu() for k, v in store.get(self.classifier).state_dict().items()}
+            load_into(backbone, trained, head=head, what="the classifier")
+        return backbone
+
+    def _net(self, backbone: nn.Module) -> Pyramid:
+        return FrozenAffinityNet(backbone, self.strides, self.radius)
+
+
+class Affinity(OnBackbone, Training):
+    """AffinityNet, trained on the confident seeds of trainval's images.
+
+    Attributes:
+        seeds: confident foreground and background, the rest ignored.
+        channels: width of each level's 1 x 1 convolution and of the embedding.
         train_radius: reach of the pairs learnt from; wider, for confident seeds of different kinds lie apart.
         pairs: so many of these pairs' offsets are drawn for every step.
         train_backbone: whether the backbone learns too.
@@ -87,33 +86,15 @@ class Affinity(Training):
     role: ClassVar[str] = "affinity"
 
     seeds: Threshold
-    backbone: str = param(default="resnet18")
-    weights: str | None = param(default=None, content=weights_of("backbone"))
-    classifier: NetworkStage | None = param(default=None, key=False)  # it is upstream, where it is used
     strides: tuple[int, ...] = param(default=(4, 8, 16))
     channels: int = param(default=32, low=1)
-    radius: float = param(default=5.0, above=1)
     train_radius: float = param(default=12.0, above=1)
     pairs: int = param(default=8, low=1)
     train_backbone: bool = param(default=False)
 
-    def upstream(self) -> dict[str, Stage]:
-        """The seeds, and what the backbone starts from."""
-        return _without_classifier(super().upstream(), self.weights)
-
-    def check(self, store: Products) -> None:
-        """Load the weights once, before anything long, and see that the backbone has the levels."""
-        check_start(self)
-        self._net(fresh_backbone(self))
-
     def shape(self) -> dict[str, Any]:
         """What decides how given weights are used."""
-        return {
-            "backbone": self.backbone,
-            "strides": self.strides,
-            "channels": self.channels,
-            "radius": self.radius,
-        }
+        return {name: getattr(self, name) for name in ("backbone", "strides", "channels", "radius")}
 
     def empty(self, store: Products) -> nn.Module:
         """AffinityNet with random weights."""
@@ -122,7 +103,7 @@ class Affinity(Training):
 
     def network(self, store: Products) -> nn.Module:
         """AffinityNet with its backbone's weights and fresh 1 x 1 convolutions."""
-        backbone = started_backbone(self, store)
+        backbone = self._started(store)
         torch.manual_seed(self.seed)
         return self._net(backbone)
 
@@ -144,15 +125,7 @@ class Affinity(Training):
     def batch(self, rows: np.ndarray, generator: torch.Generator, store: Products) -> tuple[Tensor, ...]:
         """Augmented images ``(B, 3, S, S)`` and seeds ``uint8 (B, S / 4, S / 4)``."""
         seeds: MaskSet = store.get(self.seeds)
-        images, masks = augment(
-            normalise(seeds.data.images[seeds.rows[rows]]),
-            torch.from_numpy(seeds.at(rows)),
-            generator,
-            flip=self.flip,
-            zoom=self.zoom,
-            jitter=self.jitter,
-        )
-        assert masks is not None
+        images, masks = self.augmented(seeds.data.images[seeds.rows[rows]], seeds.at(rows), generator)
         return images, to_grid(masks)
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -163,35 +136,15 @@ class Affinity(Training):
         return affinity_loss(model(images, offsets), seeds, offsets), {}
 
 
-class FrozenAffinity(Stage):
-    """The backbone's features as they are: the walk with nothing trained, for comparison.
-
-    Attributes:
-        backbone, weights, classifier, strides, radius: as of :class:`Affinity`.
-    """
+class FrozenAffinity(OnBackbone):
+    """The backbone's features as they are: the walk with nothing trained, for comparison."""
 
     stored: ClassVar[bool] = False
     what: ClassVar[str] = "frozen features"
 
-    backbone: str = param(default="resnet18")
-    weights: str | None = param(default=None, content=weights_of("backbone"))
-    classifier: NetworkStage | None = param(default=None, key=False)  # it is upstream, where it is used
-    strides: tuple[int, ...] = param(default=(8, 16))
-    radius: float = param(default=5.0, above=1)
-
-    def upstream(self) -> dict[str, Stage]:
-        """What the backbone starts from."""
-        return _without_classifier(super().upstream(), self.weights)
-
-    def check(self, store: Products) -> None:
-        """Load the weights once, before anything long, and see that the backbone has the levels."""
-        check_start(self)
-        FrozenAffinityNet(fresh_backbone(self), self.strides, self.radius)
-
-    def load(self, path: Path, store: Products) -> FrozenAffinityNet:
+    def load(self, path: Path, store: Products) -> Pyramid:
         """The network, on the device of inference."""
-        net = FrozenAffinityNet(started_backbone(self, store), self.strides, self.radius)
-        return net.to(store.runtime.device).eval()
+        return self._net(self._started(store)).to(store.runtime.device).eval()
 
 
 def to_grid(masks: Tensor) -> Tensor:

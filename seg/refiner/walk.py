@@ -50,7 +50,3 @@ class Walk(ScoreStage):
 
         parts = infer(walked, scores.data, scores.rows, store.runtime, "random walk", most=32)
         return self.save(out, scores.data, scores.rows, parts)
-
-    def load(self, path: Path, store: Products) -> ScoreMaps:
-        """Walked scores on the grid."""
-        return self.read(path, store.get(self.scores).data)

@@ -6,7 +6,7 @@ from torch import nn
 
 from seg.errors import SegError
 from seg.nets.backbones import make_classifier, weights_of
-from seg.nets.outputs import MainOutput
+from seg.nets.state_dicts import MainOutput
 from seg.nets.unet import EncoderUNet, UNet
 from seg.store import Parameters, param
 

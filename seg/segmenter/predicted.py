@@ -8,10 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seg.data.prepared import Pool, PoolRows
-from seg.errors import SegError
 from seg.segmenter.segmenter import Segmenter
 from seg.store import Products
-from seg.supervision.scores import ScoreMaps, ScoreStage, infer
+from seg.supervision.scores import ScoreStage, infer
 from seg.train import NetworkStage
 
 
@@ -24,8 +23,7 @@ def foreground(model: nn.Module, images: Tensor, side: int) -> Tensor:
     """
     if side != images.shape[-1]:
         images = F.interpolate(images, (side, side), mode="bilinear", antialias=True)
-    scores: Tensor = model(images)[:, 0].sigmoid().half()
-    return scores
+    return model(images)[:, 0].sigmoid().half()
 
 
 class Predicted(ScoreStage):
@@ -43,10 +41,7 @@ class Predicted(ScoreStage):
     @property
     def design(self) -> Segmenter:
         """What the segmenter is, trained or given."""
-        design = self.segmenter.design
-        if not isinstance(design, Segmenter):
-            raise SegError(f"segmenter: is a {type(design).__name__}, not a segmenter")
-        return design
+        return self.segmenter.designed_as(Segmenter, "segmenter")
 
     def validate(self) -> None:
         """Only a segmenter predicts masks."""
@@ -64,7 +59,3 @@ class Predicted(ScoreStage):
         side = self.design.input_size or pool.data.side
         parts = infer(lambda x, _: foreground(model, x, side), pool.data, pool.rows, store.runtime, "predicting")
         return self.save(out, pool.data, pool.rows, parts)
-
-    def load(self, path: Path, store: Products) -> ScoreMaps:
-        """Probabilities as score maps."""
-        return self.read(path, store.get(self.pool).data)

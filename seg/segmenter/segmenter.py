@@ -10,7 +10,6 @@ from torch.nn import functional as F
 from seg.data.prepared import Prepared
 from seg.errors import SegError
 from seg.masks import MaskSet
-from seg.nets.augment import augment, normalise
 from seg.segmenter.architectures import Architecture
 from seg.store import Products, Stage, param
 from seg.train import Training
@@ -86,15 +85,7 @@ class Segmenter(Training):
     def batch(self, rows: np.ndarray, generator: torch.Generator, store: Products) -> tuple[Tensor, ...]:
         """Augmented images ``(B, 3, s, s)`` and masks ``uint8 (B, s, s)``."""
         masks: MaskSet = store.get(self.masks)
-        images, target = augment(
-            normalise(masks.data.images[masks.rows[rows]]),
-            torch.from_numpy(masks.at(rows)),
-            generator,
-            flip=self.flip,
-            zoom=self.zoom,
-            jitter=self.jitter,
-        )
-        assert target is not None
+        images, target = self.augmented(masks.data.images[masks.rows[rows]], masks.at(rows), generator)
         if self.input_size is not None:
             side = (self.input_size, self.input_size)
             images = F.interpolate(images, side, mode="bilinear", antialias=True)

@@ -10,7 +10,7 @@ from seg.data.boxes import body_box, gaussian_score, write_bbox_list
 from seg.data.prepared import Pool, PoolRows, PreparedData
 from seg.errors import SegError
 from seg.store import Products, param
-from seg.supervision.scores import ScoreMaps, ScoreStage
+from seg.supervision.scores import ScoreStage
 
 log = logging.getLogger(__name__)
 
@@ -56,10 +56,8 @@ class BoxScores(ScoreStage):
     def check(self, store: Products) -> None:
         """Refuse data without any box, if that is known before they are decoded."""
         dataset = self.pool.data.source.seen(store)
-        if dataset is None:
-            return
-        trainval = [record for record in dataset.records if record.split == "trainval"]
-        if not any(r.boxes if self.box_source == "xml" else r.trimap for r in trainval):
+        trainval = [r for r in dataset.records if r.split == "trainval"] if dataset else []
+        if dataset and not any(r.boxes if self.box_source == "xml" else r.trimap for r in trainval):
             raise SegError(self._without_boxes())
 
     def _without_boxes(self) -> str:
@@ -81,21 +79,11 @@ class BoxScores(ScoreStage):
             raise SegError(self._without_boxes())
         if missing := len(rows) - len(boxes):
             log.info("boxes: %d %simages have none and are left out", missing, "" if test_too else "trainval ")
-        write_bbox_list(
-            out / "trimaps_bbox.txt", [(data.ids[r], box) for r, several in boxes.items() for box in several]
-        )
+        listed = [(data.ids[r], box) for r, several in boxes.items() for box in several]
+        write_bbox_list(out / "trimaps_bbox.txt", listed)
         shape = (self.resolution, self.resolution)
-        values = [
-            gaussian_score(
-                np.asarray(b, np.float64),
-                (int(data.sizes[r][0]), int(data.sizes[r][1])),
-                shape,
-                divisor=self.divisor,
-                scale=self.scale,
-                clip=self.clip,
-            )
-            for r, b in boxes.items()
-        ]
+        how: Any = {"divisor": self.divisor, "scale": self.scale, "clip": self.clip}
+        values = [gaussian_score(b, tuple(data.sizes[r].tolist()), shape, **how) for r, b in boxes.items()]
         return self.save(out, pool.data, np.asarray(list(boxes)), np.stack(values))
 
     def _boxes(self, data: PreparedData, row: int) -> list[Any]:
@@ -105,7 +93,3 @@ class BoxScores(ScoreStage):
             return []
         box = body_box(data.original_truth(row))
         return [box] if box else []
-
-    def load(self, path: Path, store: Products) -> ScoreMaps:
-        """Scores of the images that have a box."""
-        return self.read(path, store.get(self.pool).data)

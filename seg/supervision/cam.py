@@ -10,12 +10,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seg.data.prepared import Pool, PoolRows
-from seg.errors import SegError
 from seg.nets.backbones import fold_batch_norm
 from seg.nets.maps import class_activation_maps, normalise_maps
 from seg.store import Products, param
 from seg.supervision.classifier import Classifier
-from seg.supervision.scores import ScoreMaps, ScoreStage, infer
+from seg.supervision.scores import ScoreStage, infer
 from seg.train import NetworkStage
 
 
@@ -47,10 +46,7 @@ class CAM(ScoreStage):
     @property
     def design(self) -> Classifier:
         """What the classifier is, trained or given."""
-        design = self.classifier.design
-        if not isinstance(design, Classifier):
-            raise SegError(f"supervision.classifier: is a {type(design).__name__}, not a classifier")
-        return design
+        return self.classifier.designed_as(Classifier, "supervision.classifier")
 
     def validate(self) -> None:
         """Only a classifier has classes to map."""
@@ -70,8 +66,7 @@ class CAM(ScoreStage):
         network = fold_batch_norm(features).to(dtype=dtype).to(memory_format=torch.channels_last)
 
         def forward(images: Tensor) -> Tensor:
-            maps: Tensor = network(images.to(dtype))
-            return maps.float()
+            return network(images.to(dtype)).float()
 
         labels = torch.from_numpy(pool.data.labels[pool.rows])
 
@@ -95,13 +90,8 @@ class CAM(ScoreStage):
             if self.flip:
                 cam = (cam + class_activation_maps(features(resized.flip(3)), weight, labels).flip(2)) / 2
             cam = normalise_maps(cam, self.normalisation)
-            if total is None:
-                total = cam
-            else:
-                total = total + F.interpolate(cam[:, None], total.shape[1:], mode="bilinear")[:, 0]
+            if total is not None:
+                cam = total + F.interpolate(cam[:, None], total.shape[1:], mode="bilinear")[:, 0]
+            total = cam
         assert total is not None
         return normalise_maps(total, self.normalisation)
-
-    def load(self, path: Path, store: Products) -> ScoreMaps:
-        """Scores of the pool's images."""
-        return self.read(path, store.get(self.pool).data)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from seg.data.prepared import Prepared, PreparedData
 from seg.errors import SegError
-from seg.nets.augment import augment, normalise
+from seg.nets.augment import normalise
 from seg.nets.backbones import make_classifier, set_output_stride, split_at_pooling, weights_of
 from seg.store import Products, Stage, param
 from seg.supervision.scores import infer
@@ -99,13 +99,12 @@ class Classifier(Training):
 
     def _rows(self, store: Products) -> tuple[np.ndarray, np.ndarray]:
         data: PreparedData = store.get(self.data)
-        rows = np.flatnonzero(~data.is_test)
         rng = np.random.default_rng(self.seed)
         held: list[int] = []
         for label in range(len(data.classes)):
-            own = rows[data.labels[rows] == label]
+            own = np.flatnonzero(~data.is_test & (data.labels == label))
             held += rng.permutation(own)[: int(self.hold_out * len(own))].tolist()
-        return np.setdiff1d(rows, held), np.asarray(sorted(held), np.int64)
+        return np.setdiff1d(np.flatnonzero(~data.is_test), held), np.asarray(sorted(held), np.int64)
 
     def samples(self, store: Products) -> np.ndarray:
         """Rows of trainval, less those held out."""
@@ -114,9 +113,7 @@ class Classifier(Training):
     def batch(self, rows: np.ndarray, generator: torch.Generator, store: Products) -> tuple[Tensor, ...]:
         """Augmented images ``(B, 3, S, S)`` and labels ``int64 (B,)``."""
         data: PreparedData = store.get(self.data)
-        images, _ = augment(
-            normalise(data.images[rows]), None, generator, flip=self.flip, zoom=self.zoom, jitter=self.jitter
-        )
+        images, _ = self.augmented(data.images[rows], None, generator)
         if self.train_size is not None:
             images = F.interpolate(images, (self.train_size,) * 2, mode="bilinear", antialias=True)
             images = images.contiguous(memory_format=torch.channels_last)

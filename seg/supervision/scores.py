@@ -14,7 +14,7 @@ from seg.data.prepared import PreparedData
 from seg.files import rows_file
 from seg.nets.augment import normalise
 from seg.nets.maps import upsample
-from seg.store import Runtime, Stage
+from seg.store import Products, Runtime, Stage
 
 
 class ScoreMaps(ABC):
@@ -96,8 +96,12 @@ class ScoreStage(Stage):
 
     def read(self, path: Path, data: PreparedData) -> StoredScores:
         """Memory-map what :meth:`save` wrote."""
-        values = np.load(path / "scores.npy", mmap_mode="r")
-        return StoredScores(data, np.load(path / "rows.npy"), values)
+        return StoredScores(data, np.load(path / "rows.npy"), np.load(path / "scores.npy", mmap_mode="r"))
+
+    def load(self, path: Path, store: Products) -> ScoreMaps:
+        """What :meth:`save` wrote, of the images of the stage's field ``pool`` or ``scores``."""
+        upstream = self.upstream()
+        return self.read(path, store.get(upstream.get("pool") or upstream["scores"]).data)
 
 
 @torch.inference_mode()

@@ -9,7 +9,7 @@ makes that number part of the identity.
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from seg.errors import SegError
 from seg.files import atomic_path, file_sha256, read_json
@@ -17,9 +17,13 @@ from seg.nets.given import description, find_checkpoint, fit_into
 from seg.store import Products, Stage, param
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     import torch
     from torch import Tensor, nn
+
+Precision = Literal["32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true"]
+T = TypeVar("T", bound="Training")
 
 
 class NetworkStage(Stage):
@@ -37,6 +41,12 @@ class NetworkStage(Stage):
         @property
         def design(self) -> "Training":
             """The training that describes the network and its use, whether or not it was trained by it."""
+
+    def designed_as(self, kind: type[T], where: str) -> T:
+        """Its design, refused with a SegError that begins with ``where`` unless it is of this kind."""
+        if not isinstance(self.design, kind):
+            raise SegError(f"{where}: is a {type(self.design).__name__}, not a {kind.role}")
+        return self.design
 
     @property
     def file_name(self) -> str:
@@ -69,7 +79,6 @@ class Training(NetworkStage):
         precision: as Lightning Fabric names it (``32-true``, ``bf16-mixed``); it changes numbers, so it is
             part of the key.
         keep: ``all`` keeps every epoch's weights, ``last`` only the newest.
-        role: what ``checkpoints.*`` and the run's folder call the network.
     """
 
     in_place: ClassVar[bool] = True
@@ -84,9 +93,7 @@ class Training(NetworkStage):
     zoom: float = param(default=1.0, above=0, high=1)
     jitter: float = param(default=0.0, low=0, below=1)
     seed: int = param(default=0, low=0)
-    precision: Literal["32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true"] = param(
-        default="32-true"
-    )
+    precision: Precision = param(default="32-true")
     keep: Literal["all", "last"] = param(default="all", key=False)
 
     @classmethod
@@ -179,6 +186,17 @@ class Training(NetworkStage):
         """The loss to minimise and further means to log, all scalars."""
         raise TypeError(f"{type(self).__name__} has no loss()")
 
+    def augmented(
+        self, images: "np.ndarray", masks: "np.ndarray | None", generator: "torch.Generator"
+    ) -> "tuple[Tensor, Any]":
+        """A batch's images and masks for :func:`seg.nets.augment.augment`, varied as the parameters say."""
+        import torch
+
+        from seg.nets.augment import augment, normalise
+
+        given = None if masks is None else torch.from_numpy(masks)
+        return augment(normalise(images), given, generator, flip=self.flip, zoom=self.zoom, jitter=self.jitter)
+
     def groups(self, model: "nn.Module") -> list[dict[str, Any]]:
         """Parameter groups for Adam; ``lr`` in a group is multiplied by the schedule too."""
         return [{"params": [p for p in model.parameters() if p.requires_grad], "lr": self.lr}]
@@ -241,10 +259,8 @@ class Given(NetworkStage):
 
     def params(self) -> dict[str, Any]:
         """How one would have trained plays no part."""
-        return {
-            "weights": f"sha256:{file_sha256(self.path)}",
-            "design": type(self.design).__name__,
-        } | self.design.shape()
+        weights = f"sha256:{file_sha256(self.path)}"
+        return {"weights": weights, "design": type(self.design).__name__, **self.design.shape()}
 
     def upstream(self) -> dict[str, Stage]:
         """What its use needs; a training needs more."""

@@ -29,9 +29,6 @@ class RandomScores(ScoreStage):
         values = np.random.default_rng(0).random((len(pool.rows), 7, 7))
         return self.save(out, pool.data, pool.rows, values)
 
-    def load(self, path: Path, store: Store) -> Any:
-        return self.read(path, store.get(self.pool).data)
-
 
 @pytest.fixture
 def scores(pool: Pool) -> RandomScores:

@@ -6,21 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from seg.data.toy.coats import Breed, Coat
-from seg.data.toy.drawing import Array, Ellipse, Frame, Limb, Point, Polygon, Shape, bulge, coverage, noise, paint
+from seg.data.toy.drawing import Array, Ellipse, Frame, Limb, Point, Polygon, bulge, coverage, extent, noise, paint
 
 
 @dataclass(frozen=True)
 class Part:
-    shape: Shape
+    shape: Ellipse | Limb | Polygon
     zone: str  # neutral | body | head | ear | muzzle | dark | eye
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """What an animal covers: ``float32 (H, W)`` in [0, 1], the whole and its head alone."""
-
-    animal: Array
-    head: Array
 
 
 Pose = Callable[[np.random.Generator, Breed], Iterator[Part]]
@@ -129,12 +121,16 @@ class Animal:
         for part in self.parts():
             window = frame.window(*part.shape.reach(), 1)
             inside[window] |= part.shape.on(frame.cut(window)).distance < 0.5
-        rows, columns = (np.flatnonzero(inside.any(axis=a)) for a in (1, 0))
-        left, top, right, bottom = ((n - grid / 2) / frame.scale for n in (columns[0], rows[0], columns[-1], rows[-1]))
-        return float(left), float(top), float(right), float(bottom)
+        left, top, right, bottom = ((n - grid / 2) / frame.scale for n in extent(inside))
+        return left, top, right, bottom
 
-    def draw(self, rng: np.random.Generator, canvas: Array, frame: Frame, light: Point, contrast: float) -> Drawn:
-        """Paint it on ``canvas`` ``float32 (H, W, 3)`` in place; return what it covers."""
+    def draw(
+        self, rng: np.random.Generator, canvas: Array, frame: Frame, light: Point, contrast: float
+    ) -> tuple[Array, Array]:
+        """Paint it on ``canvas`` ``float32 (H, W, 3)`` in place.
+
+        Returns what it covers, ``float32 (H, W)`` in [0, 1]: the whole, and its head alone.
+        """
         shape = frame.u.shape
         coat = Coat(rng, frame, self.breed)
         ragged = noise(rng, shape, 1.6) * (0.2 + 0.55 * self.breed.fluff) * min(1.0, frame.scale / 75)
@@ -152,4 +148,4 @@ class Animal:
                 if part.zone in ("head", "ear", "muzzle"):
                     np.maximum(head[window], alpha, out=head[window])
             paint(under, coat.colour(part.zone, window) * bulge(relief, light, contrast)[..., None], alpha)
-        return Drawn(animal, head)
+        return animal, head

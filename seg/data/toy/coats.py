@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from seg.data.toy.drawing import Array, Frame, Window, clamp, clouds, noise
 
@@ -51,21 +50,16 @@ NEUTRAL: tuple[Colour, ...] = (
 )
 
 
-def _float32(colour: ArrayLike) -> Array:
-    return np.asarray(colour, dtype=np.float32)
-
-
 class Coat:
     """The colour of every zone of one animal, each worked out once over the whole picture."""
 
     def __init__(self, rng: np.random.Generator, frame: Frame, breed: Breed) -> None:
         shape, unit = frame.u.shape, frame.scale
         jitter = rng.normal(0, 0.02, 3)
-        coat, mark = (
-            _float32(np.clip(np.array(c) * rng.uniform(0.9, 1.1) + jitter, 0.03, 1)) for c in (breed.coat, breed.mark)
-        )
+        colours = (np.array(c) * rng.uniform(0.9, 1.1) + jitter for c in (breed.coat, breed.mark))
+        coat, mark = (clamp(c, 0.03).astype(np.float32) for c in colours)
         tone = rng.normal(0, 0.05) + rng.normal(0, 0.015, 3)
-        neutral = _float32(np.array(NEUTRAL[rng.integers(len(NEUTRAL))]) + tone)
+        neutral = (np.array(NEUTRAL[rng.integers(len(NEUTRAL))]) + tone).astype(np.float32)
         soft = clouds(rng, shape, unit * 0.3)
         marked = self._marks(rng, frame, breed.pattern)
         face = {"mask": 0.92, "bib": 0.1, "patches": 0.85}.get(breed.pattern)
@@ -83,8 +77,8 @@ class Coat:
         light = (1 + fur)[..., None]
         self._zones = {z: ((1 - s[..., None]) * coat + s[..., None] * mark) * light for z, s in share.items()}
         self._zones["neutral"] = neutral * light
-        iris = (0.75, 0.68, 0.2) if breed.is_cat else (0.35, 0.2, 0.08)
-        self._flat = {"dark": _float32((0.06, 0.06, 0.06)), "eye": _float32(iris)}
+        flat = {"dark": (0.06, 0.06, 0.06), "eye": (0.75, 0.68, 0.2) if breed.is_cat else (0.35, 0.2, 0.08)}
+        self._flat = {zone: np.array(colour, np.float32) for zone, colour in flat.items()}
 
     def _marks(self, rng: np.random.Generator, frame: Frame, pattern: str) -> Array:
         """Where the body carries the marking colour, in [0, 1]."""

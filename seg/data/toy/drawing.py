@@ -1,7 +1,7 @@
 """Soft-edged shapes and noise: the pencils with which the toy pictures are drawn."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,16 +69,7 @@ class Relief:
     down: Array
 
 
-class Shape(Protocol):
-    """A shape in the units of its object."""
-
-    def reach(self) -> tuple[Point, float]:
-        """A circle around it: centre and radius."""
-        ...
-
-    def on(self, frame: Frame) -> Relief:
-        """Draw it on a frame."""
-        ...
+# Shapes, in the units of their object: `reach` is a circle around one, centre and radius; `on` draws it on a frame.
 
 
 @dataclass(frozen=True)
@@ -149,8 +140,7 @@ class Polygon:
 
 def clamp(values: Array, low: float = 0.0, high: float = 1.0) -> Array:
     """Values kept within ``low`` and ``high``."""
-    clamped: Array = np.clip(values, low, high)
-    return clamped
+    return np.clip(values, low, high)
 
 
 def coverage(distance: Array, softness: float = 1.0) -> Array:
@@ -162,8 +152,13 @@ def bulge(relief: Relief, light: Point, contrast: float) -> Array:
     """Brightness of a rounded shape under a light from direction ``light``; 1 is neutral."""
     facing = np.sqrt(clamp(1 - relief.across**2 - relief.down**2))
     lit = -relief.across * light[0] - relief.down * light[1]
-    bright: Array = 1 + contrast * (0.55 * clamp(lit, -1) + 0.5 * (facing - 0.6))
-    return bright
+    return 1 + contrast * (0.55 * clamp(lit, -1) + 0.5 * (facing - 0.6))
+
+
+def extent(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
+    """The box (xmin, ymin, xmax, ymax) of a mask, its last pixel included."""
+    rows, columns = (np.flatnonzero(mask.any(axis=a)) for a in (1, 0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
 
 
 def noise(rng: np.random.Generator, shape: tuple[int, int], cell: float, stretch: float = 1.0) -> Array:

@@ -6,7 +6,7 @@ measured on it say nothing about photographs.
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from seg.data.toy.animals import POSES, Animal
 from seg.data.toy.coats import BREEDS, Breed
-from seg.data.toy.drawing import Array, Ellipse, Frame, Window, clouds
+from seg.data.toy.drawing import Array, Ellipse, Frame, Window, clouds, extent
 from seg.data.toy.scenes import draw_scene
 from seg.errors import SegError
 
@@ -51,12 +51,6 @@ class Picture:
     image: NDArray[np.uint8]
     trimap: NDArray[np.uint8]
     head: tuple[int, int, int, int]
-
-
-def _extent(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    """The box (xmin, ymin, xmax, ymax) of a mask, its last pixel included."""
-    rows, columns = (np.flatnonzero(mask.any(axis=a)) for a in (1, 0))
-    return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
 
 
 def _photograph(rng: np.random.Generator, scene: Array) -> NDArray[np.uint8]:
@@ -98,29 +92,23 @@ def draw_picture(rng: np.random.Generator, breed: Breed, size: int) -> Picture:
     shadow = Ellipse((0, 0.55), (0.75, 0.16)).on(frame).distance / (0.12 * frame.scale)
     canvas *= (1 - 0.4 / (1 + np.exp(np.clip(shadow, -20, 20))))[..., None]
     covered, head = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    drawn = animal.draw(rng, canvas[window], frame.cut(window), light, contrast)
-    covered[window], head[window] = drawn.animal, drawn.head
+    covered[window], head[window] = animal.draw(rng, canvas[window], frame.cut(window), light, contrast)
     solid = ndimage.gaussian_filter(covered, 0.5) > 0.5
     width = max(1.0, size / 85)
     gap = np.where(solid, ndimage.distance_transform_edt(solid), ndimage.distance_transform_edt(~solid))
     trimap = np.where(solid, PET, BACKGROUND).astype(np.uint8)
     trimap[gap <= width] = BORDER
-    return Picture(_photograph(rng, canvas), trimap, _extent((head > 0.5) & (trimap != BACKGROUND)))
+    return Picture(_photograph(rng, canvas), trimap, extent((head > 0.5) & (trimap != BACKGROUND)))
 
 
 def _check(images: int, breeds: int, size: int) -> None:
     if not 2 <= breeds <= len(BREEDS):
         raise SegError(f"toy_pets: breeds={breeds}, but it can draw 2 to {len(BREEDS)} breeds: set data.breeds so")
     if images < 3 * breeds:
-        raise SegError(
-            f"toy_pets: images={images} is too few for {breeds} breeds: set data.images={3 * breeds} or more"
-        )
+        least = 3 * breeds
+        raise SegError(f"toy_pets: images={images} is too few for {breeds} breeds: set data.images={least} or more")
     if size < 48:
         raise SegError(f"toy_pets: size={size} is too small to draw an animal: set data.size=48 or more")
-
-
-def _draw_numbered(number: int, *, seed: int, breed: Breed, size: int) -> Picture:
-    return draw_picture(np.random.default_rng([seed, BREEDS.index(breed), number]), breed, size)
 
 
 def draw_toy_pets(out: Path, *, images: int, breeds: int, size: int, seed: int) -> None:
@@ -149,14 +137,18 @@ def draw_toy_pets(out: Path, *, images: int, breeds: int, size: int, seed: int) 
             (root / folder).mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor() as pool:
             for index, breed in enumerate(chosen):
-                numbers = range(1, len(range(index, images, breeds)) + 1)
-                draw = partial(_draw_numbered, seed=seed, breed=breed, size=size)
-                for number, picture in zip(numbers, pool.map(draw, numbers), strict=True):
+                own = BREEDS.index(breed)
+                rngs = [np.random.default_rng([seed, own, 1 + i]) for i in range(len(range(index, images, breeds)))]
+                pictures = pool.map(draw_picture, rngs, repeat(breed), repeat(size))
+                for number, picture in enumerate(pictures, 1):
                     stem, split = f"{breed.name}_{number}", "test" if number % 3 == 0 else "trainval"
                     Image.fromarray(picture.image).save(root / "images" / f"{stem}.jpg", quality=90)
                     Image.fromarray(picture.trimap).save(root / "annotations" / "trimaps" / f"{stem}.png")
                     if split == "trainval":
-                        _write_box(root / "annotations" / "xmls" / f"{stem}.xml", stem, breed, picture)
+                        high, wide = picture.trimap.shape
+                        animal = "cat" if breed.is_cat else "dog"
+                        text = XML.format(stem=stem, width=wide, height=high, species=animal, box=picture.head)
+                        (root / "annotations" / "xmls" / f"{stem}.xml").write_text(text, encoding="utf-8")
                     line = f"{stem} {index + 1} {1 if breed.is_cat else 2} {species_id[breed]}\n"
                     lists["list"].append(line)
                     lists[split].append(line)
@@ -167,10 +159,3 @@ def draw_toy_pets(out: Path, *, images: int, breeds: int, size: int, seed: int) 
             (root / "annotations" / f"{name}.txt").write_text(text, encoding="utf-8")
     except OSError as error:
         raise SegError(f"toy_pets: cannot write below {root}: {error}; choose a folder that can be written") from error
-
-
-def _write_box(path: Path, stem: str, breed: Breed, picture: Picture) -> None:
-    high, wide = picture.trimap.shape
-    species = "cat" if breed.is_cat else "dog"
-    text = XML.format(stem=stem, width=wide, height=high, species=species, box=picture.head)
-    path.write_text(text, encoding="utf-8")

@@ -4,21 +4,7 @@ import numpy as np
 from scipy import ndimage
 
 from seg.data.toy.coats import BREEDS, NEUTRAL
-from seg.data.toy.drawing import (
-    Array,
-    Ellipse,
-    Frame,
-    Limb,
-    Point,
-    Polygon,
-    Shape,
-    bulge,
-    clamp,
-    clouds,
-    coverage,
-    noise,
-    paint,
-)
+from seg.data.toy.drawing import Array, Ellipse, Frame, Limb, Point, Polygon, bulge, clouds, coverage, noise, paint
 
 # Things lie about in the colours of every breed and of the neutral parts, so colour alone finds no animal.
 ANIMAL_COLOURS = np.array([c for b in BREEDS for c in (b.coat, b.mark)] + list(NEUTRAL))
@@ -30,7 +16,7 @@ def _colour(rng: np.random.Generator) -> Array:
         colour = ANIMAL_COLOURS[rng.integers(len(ANIMAL_COLOURS))] + rng.normal(0, 0.05, 3)
     else:
         colour = rng.uniform(0.15, 0.85) + rng.normal(0, 0.1, 3)
-    return clamp(colour.astype(np.float32), 0.04, 0.97)
+    return np.clip(colour.astype(np.float32), 0.04, 0.97)
 
 
 def _slope(rng: np.random.Generator, length: int) -> Array:
@@ -50,25 +36,18 @@ def _surface(rng: np.random.Generator, shape: tuple[int, int]) -> Array:
         wave = np.sin(frame.u * float(rng.uniform(20, 90)) + 0.4 * noise(rng, shape, wide * 0.3))
         mix = 0.5 + 0.3 * np.tanh(3 * wave) + 0.1 * clouds(rng, shape, wide * 0.2)
     elif kind == 2:  # grass, rug
-        mix = (
-            0.5
-            + 0.17 * noise(rng, shape, 2.2, float(rng.choice([0.35, 1.0, 3.0])))
-            + 0.2 * clouds(rng, shape, wide * 0.3)
-        )
+        blades = noise(rng, shape, 2.2, float(rng.choice([0.35, 1.0, 3.0])))
+        mix = 0.5 + 0.17 * blades + 0.2 * clouds(rng, shape, wide * 0.3)
     else:  # leaves, pebbles
-        mix = (
-            0.5
-            + 0.35 * np.tanh(2 * noise(rng, shape, float(rng.uniform(4, 11))))
-            + 0.1 * clouds(rng, shape, wide * 0.2)
-        )
+        lumps = np.tanh(2 * noise(rng, shape, float(rng.uniform(4, 11))))
+        mix = 0.5 + 0.35 * lumps + 0.1 * clouds(rng, shape, wide * 0.2)
     strength = float(rng.uniform(0.35, 1.0))
-    mix = clamp(0.5 + strength * (mix - 0.5))[..., None]
+    mix = np.clip(0.5 + strength * (mix - 0.5), 0, 1)[..., None]
     ramp = _slope(rng, wide)[None, :, None] * _slope(rng, high)[:, None, None]
-    surface: Array = (first * mix + second * (1 - mix)) * ramp
-    return surface
+    return (first * mix + second * (1 - mix)) * ramp
 
 
-def _thing(rng: np.random.Generator) -> tuple[Shape, ...]:
+def _thing(rng: np.random.Generator) -> tuple[Ellipse | Limb | Polygon, ...]:
     """The shapes of one object: cushion, board, post, box, ball, or a limb-like bunch of sticks."""
     a, b = (float(x) for x in rng.uniform(0.35, 1.0, 2))
     kind = rng.integers(5)
