@@ -28,11 +28,6 @@ class Garbage:
     busy: list[str]
     unknown: list[str]
 
-    @property
-    def bytes(self) -> int:
-        """What their removal frees."""
-        return sum(x.bytes for x in self.products) + sum(size_of(x) for x in self.leftovers if x.is_dir())
-
     def within(self, other: "Garbage") -> "Garbage":
         """What can go by ``other`` too."""
         names = {product.name for product in other.products}

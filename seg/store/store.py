@@ -38,12 +38,6 @@ class Planned:
     depth: int
     status: str
     why: str
-    repeated: bool = False
-
-    @property
-    def would_run(self) -> bool:
-        """Whether a run would compute this stage."""
-        return self.status in ("build", "extend", "resume")
 
 
 class Store:
@@ -164,7 +158,7 @@ class Store:
 
         def visit(stage: Stage, depth: int) -> None:
             if stage.id in seen:
-                lines.append(Planned(stage, depth, "above", "planned above", repeated=True))
+                lines.append(Planned(stage, depth, "above", "planned above"))
                 return
             seen.add(stage.id)
             lines.append(Planned(stage, depth, *self._status(stage)))
