@@ -107,26 +107,21 @@ class _Maker:
         return node
 
     def find(self, target: str, path: str) -> Any:
+        """A class by its dotted name; it may be a user's own, in a module that does not even import."""
+        place, _, name = target.rpartition(".")
         try:
-            return _found(target)
-        except SegError as error:
-            self.problems.append(f"{path}._target_={target}: {error}")
-
-
-def _found(target: str) -> Any:
-    """A class by its dotted name; it may be a user's own, in a module that does not even import."""
-    place, _, name = target.rpartition(".")
-    try:
-        return getattr(importlib.import_module(place), name)
-    except AttributeError as error:
-        raise SegError(f"no such class; {error}") from error
-    except ValueError as error:
-        raise SegError("no such class; give its whole dotted name") from error
-    except ModuleNotFoundError as error:
-        where = "Python looks in the folder of python -m seg.run, and in those of PYTHONPATH"
-        raise SegError(f"no such class; {error} ({where})") from error
-    except Exception as error:
-        raise SegError(f"{place} cannot be imported ({type(error).__name__}: {error})") from error
+            return getattr(importlib.import_module(place), name)
+        except AttributeError as error:
+            said = f"no such class; {error}"
+        except ValueError:
+            said = "no such class; give its whole dotted name"
+        except ModuleNotFoundError as error:
+            where = "Python looks in the folder of python -m seg.run, and in those of PYTHONPATH"
+            said = f"no such class; {error} ({where})"
+        except Exception as error:
+            said = f"{place} cannot be imported ({type(error).__name__}: {error})"
+        self.problems.append(f"{path}._target_={target}: {said}")
+        return None
 
 
 @functools.cache

@@ -60,12 +60,11 @@ def find_garbage(root: Path, outputs: Sequence[Path]) -> Garbage:
         except SegError as error:
             unknown.append(f"{run}: {error}")
     known = {product.name: product for product in everything}
-    waiting = [name for name in referred if name in known]
+    waiting = list(referred)
     while waiting:
-        for name in known[waiting.pop()].upstream:
-            if name in known and name not in referred:
-                waiting.append(name)
-            referred.add(name)
+        if product := known.get(waiting.pop()):
+            waiting += product.upstream - referred
+            referred |= product.upstream
     loose = [product for product in everything if product.name not in referred]
     rest = leftovers(root)
     busy = {path for path in [*(x.folder for x in loose), *rest] if is_busy(path)}

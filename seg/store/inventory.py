@@ -71,11 +71,9 @@ def leftovers(root: Path) -> list[Path]:
     """What builds that broke off have left: folders ``<key>.part``, and locks of products that are not there."""
     out = []
     for path in sorted(root.glob("*/*")):
-        key, _, suffix = path.name.partition(".")
-        if not _KEY.fullmatch(key):
-            continue
-        alone = not (path.with_name(key).exists() or path.with_name(f"{key}.part").exists())
-        if (suffix == "part" and path.is_dir()) or (suffix == "lock" and alone):
+        alone = not (path.with_suffix("").exists() or path.with_suffix(".part").exists())
+        left = path.is_dir() if path.suffix == ".part" else path.suffix == ".lock" and alone
+        if left and _KEY.fullmatch(path.stem):
             out.append(path)
     return out
 

@@ -127,16 +127,10 @@ class Stage(Parameters):
 
     def walk(self) -> Iterator["Stage"]:
         """Every stage of the tree once (by id), upstream first, this one last."""
-        seen: set[str] = set()
-
-        def visit(stage: "Stage") -> Iterator["Stage"]:
-            for up in stage.upstream().values():
-                yield from visit(up)
-            if stage.id not in seen:
-                seen.add(stage.id)
-                yield stage
-
-        return visit(self)
+        found: dict[str, Stage] = {}
+        for stage in [*(stage for up in self.upstream().values() for stage in up.walk()), self]:
+            found.setdefault(stage.id, stage)
+        yield from found.values()
 
     @cached_property
     def is_oracle(self) -> bool:
