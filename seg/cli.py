@@ -5,14 +5,22 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from seg.config.nearest import keys_of, no_such_key
 from seg.config.paths import CONF
+from seg.config.schema import Config
 from seg.config.spans import expand_arguments
 from seg.errors import SegError
-
-if TYPE_CHECKING:
-    from seg.sweep.plan import Plan
+from seg.sweep.plan import Plan, choices_of, make_plan
 
 
 def prepare_arguments(arguments: list[str]) -> list[str]:
@@ -74,12 +82,6 @@ def renamed(argument: str) -> str:
 def own_folders(overrides: list[str], arguments: Sequence[str]) -> list[str]:
     """Overrides that find the choices of ``--config-dir``, a user's own, as Hydra does when it runs.
 
-    Args:
-        overrides: among the arguments. arguments: as typed.
-
-    Returns:
-        The overrides, with the folder in ``hydra.searchpath``.
-
     Raises:
         SegError: for a folder that is not there.
     """
@@ -126,7 +128,7 @@ def _selected(arguments: list[str]) -> list[str]:
     return overrides
 
 
-def check_overrides(overrides: list[str], multirun: bool, as_typed: Mapping[str, str]) -> tuple[bool, "Plan"]:
+def check_overrides(overrides: list[str], multirun: bool, as_typed: Mapping[str, str]) -> tuple[bool, Plan]:
     """Compose the config once, to turn Hydra's many-line refusals into one line; in a sweep, try every value.
 
     Args:
@@ -139,16 +141,6 @@ def check_overrides(overrides: list[str], multirun: bool, as_typed: Mapping[str,
     Raises:
         SegError: naming the override that is wrong, with the nearest that would be right.
     """
-    from hydra import compose, initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-    from hydra.types import RunMode
-    from omegaconf.errors import OmegaConfBaseException
-
-    from seg.config.nearest import no_such_key
-    from seg.sweep.plan import choices_of, make_plan
-
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             loader = GlobalHydra.instance().config_loader()
@@ -179,13 +171,8 @@ def check_overrides(overrides: list[str], multirun: bool, as_typed: Mapping[str,
     return multirun, plan
 
 
-def _check_values(plan: "Plan", cfg: Any, firsts: dict[str, str], groups: frozenset[str]) -> None:
+def _check_values(plan: Plan, cfg: Any, firsts: dict[str, str], groups: frozenset[str]) -> None:
     """Every value of every swept key, by itself: a choice is composed, a plain value is set."""
-    from hydra import compose
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
     for key, values in plan.swept.items():
         for value in values:
             text = f"{key}={value}"
@@ -200,13 +187,7 @@ def _check_values(plan: "Plan", cfg: Any, firsts: dict[str, str], groups: frozen
 
 
 def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
-    """Hydra's and OmegaConf's messages on one line, with the nearest key or choice.
-
-    Args:
-        error: what they raised. overrides: as typed; the groups among them decide which keys there are.
-    """
-    from seg.config.nearest import no_such_key
-
+    """Hydra's and OmegaConf's messages on one line, with the nearest key or choice."""
     text = str(error)
     cause = f"{text} {error.__cause__ or ''}"
     if found := re.search(r"In '[^']*': Could not find '([^']+)'", text) or re.search(
@@ -240,25 +221,16 @@ def validate_tree(cfg: Any, overrides: list[str]) -> None:
 
     Stages refuse parameters that they do not have, so a key may be added to a node with a ``_target_`` alone.
 
-    Args:
-        cfg: the composed config.
-        overrides: as typed.
-
     Raises:
         SegError: naming every such key.
     """
-    from omegaconf import OmegaConf
-
-    from seg.config.nearest import keys_of, no_such_key
-
-    unknown = []
+    unknown = [str(key) for key in cfg if key != "hydra" and key not in Config.__dataclass_fields__]
     for override in overrides:
-        key = override.partition("=")[0]
-        if key.startswith("+") and "/" not in key and not re.match(r"\+*(hydra|chain)\.", key):
-            key = key.lstrip("+")
-            parent = OmegaConf.select(cfg, key.rpartition(".")[0]) if "." in key else cfg
-            # A group that is added (+group=choice) is no key itself.
-            if key.rpartition(".")[2] in parent and "_target_" not in parent:
-                unknown.append(key)
+        key, plain = override.partition("=")[0], override.partition("=")[0].lstrip("+")
+        if key != plain and "." in key and "/" not in key and not re.match(r"(hydra|chain)\.", plain):
+            path, _, name = plain.rpartition(".")
+            parent = OmegaConf.select(cfg, path)
+            if name in parent and "_target_" not in parent:
+                unknown.append(plain)
     if unknown and (unknown := [key for key in unknown if key not in keys_of(overrides)]):
         raise SegError(no_such_key(unknown, overrides))

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 from seg.cli import prepare_arguments
 from seg.config import schema
 from seg.config.paths import CONF
-from seg.config.process import current_job, in_sweep
+from seg.config.process import in_sweep, run_folder
 from seg.errors import SegError
 from seg.files import writable
 from seg.sweep import plan  # noqa: F401  the resolver of hydra.sweep.dir
@@ -31,7 +31,7 @@ def _hydra_main(cfg: DictConfig) -> Any:
         from seg.sweep.job import SweepTask
 
         return SweepTask()(cfg)  # of another sweeper than ours, which brings a task of its own
-    folder = None if cfg.dry_run else current_job().folder
+    folder = None if cfg.dry_run else run_folder()
     try:
         from seg.pipeline import run
 

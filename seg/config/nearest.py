@@ -4,6 +4,10 @@ import difflib
 from collections.abc import Sequence
 from typing import Any
 
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
 from seg.config.paths import CONF
 
 
@@ -27,9 +31,6 @@ def no_such_key(unknown: Sequence[str], overrides: Sequence[str]) -> str:
 
 def keys_of(overrides: Sequence[str]) -> list[str]:
     """All keys of the config, with dots, under the choices among ``overrides``, of which the last of a group counts."""
-    from hydra import compose, initialize_config_dir
-    from hydra.errors import HydraException
-
     groups = {"hydra.searchpath", *(p.name for p in CONF.iterdir() if p.is_dir())}
     # Of several choices of a sweep the first: what its keys are called is a guess anyway.
     chosen = {o.partition("=")[0]: o if o.startswith("hydra") else o.partition(",")[0] for o in overrides}
@@ -38,17 +39,9 @@ def keys_of(overrides: Sequence[str]) -> list[str]:
             cfg = compose("config", [override for group, override in chosen.items() if group in groups])
         except HydraException:
             cfg = compose("config")
-    return [".".join(path) for path in _keys(cfg)]
+    return _keys(OmegaConf.to_container(cfg))
 
 
-def _keys(node: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
-    from omegaconf import DictConfig
-
-    if not isinstance(node, DictConfig):
-        return [path]
-    out = [path] if path else []
-    for key in node:
-        # Values that point elsewhere are not followed: they are set where they stand.
-        value = None if node._get_node(key) is None else node._get_node(key)
-        out += _keys(value, (*path, str(key))) if isinstance(value, DictConfig) else [(*path, str(key))]
-    return out
+def _keys(node: Any, prefix: str = "") -> list[str]:
+    inside = node.items() if isinstance(node, dict) else ()
+    return [found for k, v in inside for found in (f"{prefix}{k}", *_keys(v, f"{prefix}{k}."))]

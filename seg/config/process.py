@@ -4,7 +4,6 @@ import os
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -50,20 +49,6 @@ def choices() -> dict[str, str]:
     return {str(k): str(v) for k, v in HydraConfig.get().runtime.choices.items()} if HydraConfig.initialized() else {}
 
 
-@dataclass(frozen=True)
-class Job:
-    """The run that Hydra has started in this process.
-
-    Attributes:
-        overrides: what it was started with. folder: its own. sweep: that of the sweep, if it is a job of one.
-    """
-
-    overrides: list[str]
-    folder: Path
-    sweep: Path
-
-
-def current_job() -> Job:
-    """What Hydra runs now."""
-    cfg = HydraConfig.get()
-    return Job(given_overrides(), Path(cfg.runtime.output_dir), Path(cfg.sweep.dir))
+def run_folder() -> Path:
+    """The folder of the run that Hydra has started in this process."""
+    return Path(HydraConfig.get().runtime.output_dir)

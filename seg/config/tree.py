@@ -52,21 +52,17 @@ class _Maker:
 
     def reference(self, key: str) -> Any:
         if key not in self.made:
-            try:
-                node = _plain(OmegaConf.select(self.cfg, key, default=_ABSENT, throw_on_missing=True))
-            except OmegaConfBaseException as error:
-                raise SegError(f"{key}: {str(error).splitlines()[0]}") from error
+            node = self.select(key)
             if node is _ABSENT:
                 raise SegError(f"{key}: no such key; --cfg job shows them all")
-            made = self.make(node, key)
-            self.made[key] = made
+            self.made[key] = self.make(node, key)
         return self.made[key]
 
     def make(self, value: Any, path: str) -> Any:
         if isinstance(value, str) and "${" in value:
             found = _REFERENCE.fullmatch(value)
             # What is more than a plain reference, OmegaConf resolves.
-            return self.reference(found.group(1)) if found else self.make_resolved(path)
+            return self.reference(found.group(1)) if found else self.select(path, resolve=True)
         if isinstance(value, list):
             return [self.make(child, f"{path}.{i}") for i, child in enumerate(value)]
         if not isinstance(value, dict):
@@ -101,38 +97,31 @@ class _Maker:
             self.refused[str(error)] = min(self.refused.get(str(error), path), path, key=len)
         return _BROKEN
 
-    def make_resolved(self, path: str) -> Any:
+    def select(self, key: str, resolve: bool = False) -> Any:
         try:
-            value = OmegaConf.select(self.cfg, path, throw_on_missing=True)
+            node = OmegaConf.select(self.cfg, key, default=_ABSENT, throw_on_missing=True)
+            if isinstance(node, Container):
+                return OmegaConf.to_container(node, resolve=resolve, throw_on_missing=True)
         except OmegaConfBaseException as error:
-            raise SegError(f"{path}: {str(error).splitlines()[0]}") from error
-        return OmegaConf.to_container(value, resolve=True) if isinstance(value, Container) else value
+            raise SegError(f"{key}: {str(error).splitlines()[0]}") from error
+        return node
 
     def find(self, target: str, path: str) -> Any:
+        """A class by its dotted name; it may be a user's own, in a module that does not even import."""
+        place, _, name = target.rpartition(".")
         try:
-            return _found(target)
-        except SegError as error:
-            self.problems.append(f"{path}._target_={target}: {error}")
-
-
-def _found(target: str) -> Any:
-    """A class by its dotted name; it may be a user's own, in a module that does not even import."""
-    place, _, name = target.rpartition(".")
-    try:
-        return getattr(importlib.import_module(place), name)
-    except AttributeError as error:
-        raise SegError(f"no such class; {error}") from error
-    except ValueError as error:
-        raise SegError("no such class; give its whole dotted name") from error
-    except ModuleNotFoundError as error:
-        where = "Python looks in the folder of python -m seg.run, and in those of PYTHONPATH"
-        raise SegError(f"no such class; {error} ({where})") from error
-    except Exception as error:
-        raise SegError(f"{place} cannot be imported ({type(error).__name__}: {error})") from error
-
-
-def _plain(node: Any) -> Any:
-    return OmegaConf.to_container(node, throw_on_missing=True) if isinstance(node, Container) else node
+            return getattr(importlib.import_module(place), name)
+        except AttributeError as error:
+            said = f"no such class; {error}"
+        except ValueError:
+            said = "no such class; give its whole dotted name"
+        except ModuleNotFoundError as error:
+            where = "Python looks in the folder of python -m seg.run, and in those of PYTHONPATH"
+            said = f"no such class; {error} ({where})"
+        except Exception as error:
+            said = f"{place} cannot be imported ({type(error).__name__}: {error})"
+        self.problems.append(f"{path}._target_={target}: {said}")
+        return None
 
 
 @functools.cache

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from seg.errors import SegError
 from seg.format import duration, size
-from seg.store.garbage import Garbage, find_garbage, remove
-from seg.store.inventory import Product, find, is_busy, problems, products
+from seg.store.garbage import find_garbage, remove
+from seg.store.inventory import Product, find, is_busy, problems, products, size_of
 from seg.store.run_folders import outermost, remembered_runs
 from seg.store.runtime import Runtime
 
@@ -68,14 +68,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _ls(given: argparse.Namespace) -> int:
     found = products(given.store)
-    orders = {
-        "stage": lambda x: (x.stage, x.made),
-        "size": lambda x: -x.bytes,
-        "seconds": lambda x: -(x.seconds or 0),
-        "made": lambda x: -x.made,
-        "used": lambda x: -x.used,
-    }
-    print(format_products(sorted(found, key=orders[given.sort]), shutil.get_terminal_size((120, 24)).columns))
+    if given.sort == "stage":
+        found.sort(key=lambda x: (x.stage, x.made))
+    else:  # what is large, slow or new comes first
+        found.sort(key=lambda x: getattr(x, given.sort.replace("size", "bytes")) or 0, reverse=True)
+    print(format_products(found, shutil.get_terminal_size((120, 24)).columns))
     print(f"{len(found)} products, {size(sum(x.bytes for x in found))} in {given.store}")
     return 0
 
@@ -157,7 +154,12 @@ def _gc(given: argparse.Namespace) -> int:
     if not garbage.products and not garbage.leftovers:
         print("nothing to remove")
         return 0
-    print(_describe(garbage))
+    if garbage.products:
+        print(format_products(garbage.products))
+    for path in garbage.leftovers:
+        print(f"{path.parent.name}/{path.name}: left of a broken build")
+    freed = sum(x.bytes for x in garbage.products) + sum(size_of(x) for x in garbage.leftovers)
+    print(f"to remove: {len(garbage.products)} products, {len(garbage.leftovers)} leftovers, {size(freed)}")
     if given.dry_run:
         print("dry run: nothing was removed")
         return 0
@@ -174,19 +176,11 @@ def _gc(given: argparse.Namespace) -> int:
 
 def _usual_outputs(store: Path, remembered: list[Path]) -> list[Path]:
     """Where the runs of a store are unless somebody says otherwise: beside it, and where a run would put them."""
-    beside = [store.parent] if any((store.parent / x).is_dir() for x in ("runs", "sweeps")) else []
-    here = [Path("outputs")] if Path("outputs").is_dir() else []
-    places = {path.resolve(): path for path in [*beside, *here]}
+    places = [store.parent] if any((store.parent / x).is_dir() for x in ("runs", "sweeps")) else []
+    places += [Path("outputs")] if Path("outputs").is_dir() else []
     if not places and not remembered:
         raise SegError(f"{store}: where are the runs that use it? Name their folder with --outputs DIR")
-    return list(places.values())
-
-
-def _describe(garbage: Garbage) -> str:
-    lines = [format_products(garbage.products)] if garbage.products else []
-    lines += [f"{path.parent.name}/{path.name}: left of a broken build" for path in garbage.leftovers]
-    lines.append(f"to remove: {len(garbage.products)} products, {len(garbage.leftovers)} leftovers")
-    return "\n".join(lines) + f", {size(garbage.bytes)}"
+    return places
 
 
 def _confirmed() -> bool:

@@ -28,11 +28,6 @@ class Garbage:
     busy: list[str]
     unknown: list[str]
 
-    @property
-    def bytes(self) -> int:
-        """What their removal frees."""
-        return sum(x.bytes for x in self.products) + sum(size_of(x) for x in self.leftovers if x.is_dir())
-
     def within(self, other: "Garbage") -> "Garbage":
         """What can go by ``other`` too."""
         names = {product.name for product in other.products}
@@ -65,12 +60,11 @@ def find_garbage(root: Path, outputs: Sequence[Path]) -> Garbage:
         except SegError as error:
             unknown.append(f"{run}: {error}")
     known = {product.name: product for product in everything}
-    waiting = [name for name in referred if name in known]
+    waiting = list(referred)
     while waiting:
-        for name in known[waiting.pop()].upstream:
-            if name in known and name not in referred:
-                waiting.append(name)
-            referred.add(name)
+        if product := known.get(waiting.pop()):
+            waiting += product.upstream - referred
+            referred |= product.upstream
     loose = [product for product in everything if product.name not in referred]
     rest = leftovers(root)
     busy = {path for path in [*(x.folder for x in loose), *rest] if is_busy(path)}
@@ -123,35 +117,20 @@ def remove(garbage: Garbage) -> tuple[int, list[str]]:
         The bytes that were freed, and what stayed: ``Stage/key``, since another process holds its lock.
     """
     freed, kept = 0, []
-    for product in garbage.products:
-        with locked(product.folder) as free:
-            if not free:
-                kept.append(product.name)
-                continue
-            # Under the name of a broken build first: what is half removed must not look like a product.
-            part = product.folder.with_name(f"{product.key}.part")
-            shutil.rmtree(part, ignore_errors=True)
-            product.folder.rename(part)
-            shutil.rmtree(part)
-            freed += product.bytes
-    for path in garbage.leftovers:
-        if path.suffix != ".part":
-            continue
-        with locked(path) as free:
-            if free:
-                freed += size_of(path)
-                shutil.rmtree(path)
-            else:
-                kept.append(f"{path.parent.name}/{path.name}")
-    _remove_locks(garbage)
-    return freed, kept
-
-
-def _remove_locks(garbage: Garbage) -> None:
-    """Locks of products that are gone; each while it is held, so that none is taken from under a build."""
-    gone = [product.folder for product in garbage.products] + garbage.leftovers
-    for path in {x.with_name(x.name.partition(".")[0] + ".lock") for x in gone}:
-        folder = path.with_suffix("")
+    for path in [*garbage.leftovers, *(product.folder for product in garbage.products)]:
+        folder, part, lock = (path.with_suffix(suffix) for suffix in ("", ".part", ".lock"))
         with locked(folder) as free:
-            if free and not folder.exists() and not folder.with_name(f"{folder.name}.part").exists():
-                path.unlink(missing_ok=True)
+            if not free:
+                kept.append(f"{path.parent.name}/{path.name}")
+                continue
+            if path == folder:
+                # Under the name of a broken build first: what is half removed must not look like a product.
+                shutil.rmtree(part, ignore_errors=True)
+                folder.rename(part)
+            if part.is_dir():
+                freed += size_of(part)
+                shutil.rmtree(part)
+            # While it is held, so that none is taken from under a build.
+            if not folder.exists():
+                lock.unlink(missing_ok=True)
+    return freed, kept

@@ -1,15 +1,17 @@
 """What a store holds, read from its folders alone: products, what is left of broken builds, what is damaged."""
 
-import json
+import logging
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from seg.errors import SegError
-from seg.files import file_sha256
+from seg.files import file_sha256, read_json
+
+log = logging.getLogger(__name__)
 
 _KEY = re.compile(r"[0-9a-f]{16}")
 
@@ -69,11 +71,9 @@ def leftovers(root: Path) -> list[Path]:
     """What builds that broke off have left: folders ``<key>.part``, and locks of products that are not there."""
     out = []
     for path in sorted(root.glob("*/*")):
-        key, _, suffix = path.name.partition(".")
-        if not _KEY.fullmatch(key):
-            continue
-        alone = not (path.with_name(key).exists() or path.with_name(f"{key}.part").exists())
-        if (suffix == "part" and path.is_dir()) or (suffix == "lock" and alone):
+        alone = not (path.with_suffix("").exists() or path.with_suffix(".part").exists())
+        left = path.is_dir() if path.suffix == ".part" else path.suffix == ".lock" and alone
+        if left and _KEY.fullmatch(path.stem):
             out.append(path)
     return out
 
@@ -109,8 +109,10 @@ def problems(product: Product) -> list[str]:
     for entry in manifest.get("files", []):
         path = product.folder / entry["name"]
         try:
-            size = path.stat().st_size
-            same = size == entry["size"] and file_sha256(path) == entry["sha256"]
+            if (size := path.stat().st_size) != entry["size"]:
+                out.append(f"{product.name}: {entry['name']} has {size} bytes, not {entry['size']}")
+            elif file_sha256(path) != entry["sha256"]:
+                out.append(f"{product.name}: {entry['name']} has another checksum")
         except FileNotFoundError:
             # With keep=last the weights of an epoch go when the next ones are written down.
             epoch = re.fullmatch(r"epoch_(\d+)\.safetensors", entry["name"])
@@ -118,39 +120,41 @@ def problems(product: Product) -> list[str]:
                 out.append(f"{product.name}: {entry['name']} is missing")
         except OSError as error:
             out.append(f"{product.name}: {entry['name']} cannot be read ({error.strerror})")
-        else:
-            if not same:
-                what = f"has {size} bytes, not {entry['size']}" if size != entry["size"] else "has another checksum"
-                out.append(f"{product.name}: {entry['name']} {what}")
     return out
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[bool]:
-    """Hold a product's lock, as a process that builds it does; False where another process holds it.
+def locked(folder: Path, wait: bool = False) -> Iterator[bool]:
+    """Hold the lock of a product (or of its ``.part``), as a process that builds it does.
+
+    Yields:
+        Whether it is held: False where another process holds it, unless it was waited for.
 
     Raises:
         SegError: where no lock can be made, as on a disk to read only.
     """
     from filelock import FileLock, Timeout
 
-    lock = FileLock(folder.with_name(folder.name.partition(".")[0] + ".lock"))
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        yield False
-        return
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(_lock_of(folder))
+        with suppress(Timeout):
+            lock.acquire(timeout=0)
+        if wait and not lock.is_locked:
+            log.info("%s: another process builds it; waiting", folder.name)
+            lock.acquire()
     except OSError as error:
-        raise SegError(f"{folder}: its lock cannot be taken ({error.strerror})") from error
+        root = folder.parent.parent
+        raise SegError(f"{root}: cannot write to the store ({error}); choose another store=") from error
     try:
-        yield True
+        yield lock.is_locked
     finally:
         lock.release()
 
 
 def is_busy(folder: Path) -> bool:
     """Whether another process holds the lock of a product (or of its ``.part``). Makes no lock."""
-    if not folder.with_name(folder.name.partition(".")[0] + ".lock").exists():
+    if not _lock_of(folder).exists():
         return False
     try:
         with locked(folder) as free:
@@ -164,24 +168,23 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
+def _lock_of(folder: Path) -> Path:
+    return folder.with_suffix(".lock")
+
+
 def _read(folder: Path) -> Product:
     manifest = None
     path = folder / "manifest.json"
-    try:
-        found = json.loads(path.read_text())
-        manifest = found if isinstance(found, dict) else None
-    except (OSError, ValueError):
-        pass
+    with suppress(OSError, ValueError):
+        manifest = read_json(path)
     times, total = [], 0
     for file in folder.rglob("*"):
-        try:
+        with suppress(FileNotFoundError):  # a training that goes on replaces its files
             stat = file.stat()
-        except FileNotFoundError:  # a training that goes on replaces its files
-            continue
-        if file.is_file():
-            total += stat.st_size
-            if file != path:
-                times.append(stat.st_mtime)
+            if file.is_file():
+                total += stat.st_size
+                times += [stat.st_mtime] if file != path else []
     used = path.stat().st_mtime if path.is_file() else folder.stat().st_mtime
     made = max(times, default=used)
+    manifest = manifest if isinstance(manifest, dict) else None
     return Product(folder.parent.name, folder.name, folder, manifest, total, made, max(made, used))

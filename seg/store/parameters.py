@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import operator
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -111,21 +112,19 @@ def _hints(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 
+#: What holds between a number and a bound of it.
+_HOLDS = {"low": operator.ge, "high": operator.le, "above": operator.gt, "below": operator.lt}
+
+
 def _check_bounds(value: Any, metadata: Mapping[str, Any]) -> None:
-    numbers = value if isinstance(value, tuple) else (value,)
-    for x in numbers:
+    bounds = {name: metadata[name] for name in _HOLDS if metadata.get(name) is not None}
+    for x in value if isinstance(value, tuple) else (value,):
         if isinstance(x, bool) or not isinstance(x, int | float):
             continue
-        low, high = metadata.get("low"), metadata.get("high")
-        above, below = metadata.get("above"), metadata.get("below")
         if not math.isfinite(x):
             raise ValueError("must be finite")
-        if (
-            (low is not None and x < low)
-            or (high is not None and x > high)
-            or (above is not None and x <= above)
-            or (below is not None and x >= below)
-        ):
+        if not all(_HOLDS[name](x, bound) for name, bound in bounds.items()):
+            low, high, above, below = map(bounds.get, ("low", "high", "above", "below"))
             left = f"[{low:g}" if low is not None else f"({above:g}" if above is not None else "(-inf"
             right = f"{high:g}]" if high is not None else f"{below:g})" if below is not None else "inf)"
             raise ValueError(f"must lie in {left}, {right}")
@@ -148,7 +147,16 @@ def coerce(value: Any, hint: Any) -> Any:
     if hint is Any:
         return value
     if origin in (Union, types.UnionType):
-        return _coerce_union(value, typing.get_args(hint))
+        options = typing.get_args(hint)
+        if value is None and type(None) in options:
+            return None
+        messages = []
+        for option in options:
+            try:
+                return coerce(value, option)
+            except ValueError as error:
+                messages.append("null" if option is type(None) else str(error))
+        raise ValueError(" or ".join(messages))
     if origin is Literal:
         allowed = typing.get_args(hint)
         for choice in allowed:
@@ -171,17 +179,3 @@ def coerce(value: Any, hint: Any) -> Any:
         return value
     name = getattr(hint, "__name__", str(hint))
     raise ValueError(f"must be of type {name}")
-
-
-def _coerce_union(value: Any, options: tuple[Any, ...]) -> Any:
-    if value is None and type(None) in options:
-        return None
-    messages = []
-    for option in options:
-        if option is type(None):
-            continue
-        try:
-            return coerce(value, option)
-        except ValueError as error:
-            messages.append(str(error))
-    raise ValueError(" or ".join(messages) + (" or null" if type(None) in options else ""))

@@ -56,17 +56,16 @@ def outermost(folders: Iterable[Path]) -> list[Path]:
 @contextmanager
 def refusing(folder: Path | None) -> Iterator[None]:
     """Mark a run's folder (where Hydra has made one) if the run is refused in the block; else take a mark away."""
-    if folder is None or not (folder / ".hydra").is_dir():
-        folder = None
+    mark = folder / REFUSED if folder is not None and (folder / ".hydra").is_dir() else None
     try:
         yield
     except SegError as error:
-        if folder is not None:
-            with suppress(OSError):
-                (folder / REFUSED).write_text(f"{error}\n", encoding="utf-8")
+        with suppress(OSError):
+            if mark is not None:
+                mark.write_text(f"{error}\n", encoding="utf-8")
         raise
-    if folder is not None:
-        (folder / REFUSED).unlink(missing_ok=True)
+    if mark is not None:
+        mark.unlink(missing_ok=True)
 
 
 def _lines(root: Path) -> list[str]:

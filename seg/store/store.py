@@ -6,16 +6,16 @@ import os
 import shutil
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from seg.errors import SegError
 from seg.files import file_sha256, read_json, write_json
+from seg.store.inventory import locked
 from seg.store.runtime import Runtime
 from seg.store.stage import Stage
 from seg.store.trouble import out_of
@@ -39,12 +39,6 @@ class Planned:
     depth: int
     status: str
     why: str
-    repeated: bool = False
-
-    @property
-    def would_run(self) -> bool:
-        """Whether a run would compute this stage."""
-        return self.status in ("build", "extend", "resume")
 
 
 class Store:
@@ -107,7 +101,7 @@ class Store:
             products[stage.id] = stage.load(self.folder(stage), self)
             if stage.stored:
                 self._compare(stage)
-                mark_used(self.folder(stage))
+                self._mark_used(stage)
             while len(products) > _OPEN_PRODUCTS:
                 products.popitem(last=False)
         products.move_to_end(stage.id)
@@ -135,7 +129,7 @@ class Store:
             return
         for up in stage.upstream().values():
             self.ensure(up)
-        with self._lock(folder):
+        with locked(folder, wait=True):
             if not stage.is_complete(folder):
                 self._build(stage, folder)
 
@@ -148,7 +142,7 @@ class Store:
         if not team.broadcast(stage.is_complete(folder)):
             for up in stage.upstream().values():
                 self.ensure(up)
-            with self._lock(folder) if self.runtime.leads else nullcontext():
+            with locked(folder, wait=True) if self.runtime.leads else nullcontext():
                 if not team.broadcast(stage.is_complete(folder)) and (self.runtime.leads or stage.in_place):
                     self._build(stage, folder)
                 team.barrier()
@@ -165,7 +159,7 @@ class Store:
 
         def visit(stage: Stage, depth: int) -> None:
             if stage.id in seen:
-                lines.append(Planned(stage, depth, "above", "planned above", repeated=True))
+                lines.append(Planned(stage, depth, "above", "planned above"))
                 return
             seen.add(stage.id)
             lines.append(Planned(stage, depth, *self._status(stage)))
@@ -191,14 +185,6 @@ class Store:
         return "build", "needs " + ", ".join(missing) + " first" if missing else "not in the store"
 
     def _build(self, stage: Stage, folder: Path) -> None:
-        try:
-            self._make(stage, folder)
-        except Exception as error:
-            if refusal := out_of(error, f"{type(stage).__name__} {stage.key}", self.root):
-                raise refusal from error
-            raise
-
-    def _make(self, stage: Stage, folder: Path) -> None:
         log.log(stage.log_level, "%s %s: building", type(stage).__name__, stage.key)
         self.builds.append(stage.id)
         started = time.perf_counter()
@@ -216,10 +202,21 @@ class Store:
                 # A folder without a manifest is what a failed disk or a hand left behind.
                 shutil.rmtree(folder, ignore_errors=True)
                 part.rename(folder)
+        except Exception as error:
+            if refusal := out_of(error, f"{type(stage).__name__} {stage.key}", self.root):
+                raise refusal from error
+            raise
         finally:
             self._allowed.pop()
         seconds = time.perf_counter() - started
         log.log(stage.log_level, "%s %s: done in %.1f s", type(stage).__name__, stage.key, seconds)
+
+    def _mark_used(self, stage: Stage) -> None:
+        """As the time of the manifest, for ``seg.store ls``; not in a store to read only."""
+        path = self.folder(stage) / "manifest.json"
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > _USED_EVERY:
+                os.utime(path)
 
     def write_manifest(self, stage: Stage, folder: Path, seconds: float, extra: Mapping[str, Any]) -> None:
         """Write ``manifest.json``: identity, cost, and size and checksum of every file."""
@@ -250,11 +247,10 @@ class Store:
         """What may change the last digits of a product, and is no part of its key."""
         import torch
 
-        processes = self.runtime.processes if self._together else 1
-        return _packages() | {
+        return packages() | {
             "device": self.runtime.device.type,
             "threads": torch.get_num_threads(),
-            "processes": processes,
+            "processes": self.runtime.processes if self._together else 1,
         }
 
     def _compare(self, stage: Stage) -> None:
@@ -265,40 +261,14 @@ class Store:
         then = (self.manifest(stage) or {}).get("made_with")
         if not then:
             return
-        here, before = _packages()["torch"], str(then.get("torch", ""))
-        if before.partition(".")[0] != here.partition(".")[0]:
-            log.warning("%s was made with torch %s; here is %s", stage.id, then.get("torch"), here)
+        before, now = str(then.get("torch", "")), packages()["torch"]
+        if before.partition(".")[0] != now.partition(".")[0]:
+            log.warning("%s was made with torch %s; here is %s", stage.id, then.get("torch"), now)
         if then.get("device") != self.runtime.device.type:
             log.warning("%s was made on %s; here is %s", stage.id, then.get("device"), self.runtime.device.type)
 
-    @contextmanager
-    def _lock(self, folder: Path) -> Iterator[None]:
-        from filelock import FileLock, Timeout
-
-        try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(folder.with_name(folder.name + ".lock"))
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                log.info("%s: another process builds it; waiting", folder.name)
-                lock.acquire()
-        except OSError as error:
-            raise SegError(f"{self.root}: cannot write to the store ({error}); choose another store=") from error
-        try:
-            yield
-        finally:
-            lock.release()
-
 
 @cache
-def _packages() -> dict[str, str]:
+def packages() -> dict[str, str]:
+    """The versions here of the packages that compute."""
     return {name: metadata.version(name) for name in ("torch", "torchvision", "pillow", "numpy")}
-
-
-def mark_used(folder: Path) -> None:
-    """Remember that a product was loaded, as the time of its manifest, once an hour; not in a store to read only."""
-    path = folder / "manifest.json"
-    with suppress(OSError):
-        if time.time() - path.stat().st_mtime > _USED_EVERY:
-            os.utime(path)

@@ -2,7 +2,7 @@
 
 import errno
 
-from seg.errors import SegError
+from seg.errors import SegError, first_line
 
 _MEMORY = ("out of memory", "can't allocate memory", "unable to allocate")
 _SPACE = ("no space left on device", "disk quota exceeded", "pytorchstreamwriter failed writing", "] . unexpected pos ")
@@ -16,10 +16,9 @@ def out_of(error: BaseException, what: str, store: object) -> SegError | None:
     """
     said = str(error).lower()
     if isinstance(error, MemoryError) or any(text in said for text in _MEMORY):
-        first = (str(error).strip().splitlines() or ["MemoryError"])[0][:160]
         return SegError(
-            f"{what}: out of memory ({first}); lower runtime.batch_size (inference), the training's batch_size, "
-            "or data.size; what was built before is kept"
+            f"{what}: out of memory ({first_line(error)[:160]}); lower runtime.batch_size (inference), "
+            "the training's batch_size, or data.size; what was built before is kept"
         )
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or any(text in said for text in _SPACE):
         return SegError(

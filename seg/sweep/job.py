@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from seg.config.process import current_job
+from seg.config.process import given_overrides, run_folder, sweep_folder
 from seg.errors import SegError
 from seg.evaluation.table import headline
 from seg.experiment import Experiment
@@ -67,16 +67,16 @@ class SweepTask:
         Returns:
             The row: the swept keys, and the columns of :data:`seg.sweep.results.COLUMNS`.
         """
-        job = current_job()
-        sweep, folder = job.sweep, job.folder
-        given = dict(text.partition("=")[::2] for text in job.overrides)
+        sweep, folder, overrides = sweep_folder(), run_folder(), given_overrides()
+        assert sweep is not None  # this is a job of one
+        given = dict(text.partition("=")[::2] for text in overrides)
         session = Session.read(sweep)
         swept = session.swept if session else sorted(given)
         inside = folder.is_relative_to(sweep.absolute())
         name = folder.relative_to(sweep.absolute()).as_posix() if inside else str(folder)
         row: Row = {key: given.get(key, "") for key in swept} | {"folder": name}
         started = time.perf_counter()
-        record: dict[str, Any] = {"overrides": job.overrides}
+        record: dict[str, Any] = {"overrides": overrides}
         try:
             experiment = self._run(cfg, folder)
             # Without any truth the pictures and the classifier's accuracy are all there is to compare.

@@ -232,13 +232,12 @@ def test_plan_says_what_would_happen_and_writes_nothing(new_store: Store) -> Non
         "Number": ("build", 2),
     }
     assert lines["Double"].why == "needs of first" and lines["Number"].why == "not in the store"
-    assert lines["Double"].would_run and not lines["View"].would_run
     assert everything(new_store.root) == [] and calls == []
     new_store.get(view.of.of)
     before = everything(new_store.root)
     planned = new_store.plan([view, view.of])
     assert [p.status for p in planned] == ["on the fly", "build", "built", "above"]
-    assert planned[1].why == "not in the store" and planned[3].repeated
+    assert planned[1].why == "not in the store"
     assert everything(new_store.root) == before
 
 
@@ -278,12 +277,12 @@ def test_the_words_of_a_plan(new_store: Store) -> None:
     assert needs == ["needs first, second first", "not in the store", "not in the store"]
     assert (new_store.get(first), new_store.plan([first])[0].why) == (2, "12 s when it was made")
     above, planned = View(of=Double(of=first.of)), new_store.plan([second, first.of])
-    assert [(p.status, p.why, p.depth, p.would_run) for p in planned] == [
-        ("extend", "has 2 epochs, 5 wanted", 0, True),
-        ("built", "0 s when it was made", 1, False),
-        ("above", "planned above", 0, False),
+    assert [(p.status, p.why, p.depth) for p in planned] == [
+        ("extend", "has 2 epochs, 5 wanted", 0),
+        ("built", "0 s when it was made", 1),
+        ("above", "planned above", 0),
     ]
-    assert planned[2].stage is first.of and planned[2].repeated
+    assert planned[2].stage is first.of
     assert new_store.plan([above])[0].why == "made from what is below, never stored"
     path = new_store.folder(first) / "manifest.json"
     old = read_json(path)
