@@ -11,7 +11,7 @@ from seg.masks import MaskSet
 from seg.report.facts import costs, differences
 from seg.report.gallery import make_gallery
 from seg.report.page import embedded, write_page
-from seg.report.pictures import COLOURS, NAMES, SCORE_MAP
+from seg.report.pictures import SCORE_MAP, hex_colours
 from seg.report.reliability import curves_of, draw
 
 NAME = "report.html"
@@ -64,5 +64,4 @@ def legend() -> dict[str, Any]:
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
-    codes = {NAMES[code]: "#{:02x}{:02x}{:02x}".format(*rgb) for code, rgb in COLOURS.items()}
-    return {"codes": codes, "scale": ", ".join(to_hex(colormaps[SCORE_MAP](i / 8)) for i in range(9))}
+    return {"codes": hex_colours(), "scale": ", ".join(to_hex(colormaps[SCORE_MAP](i / 8)) for i in range(9))}
