@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from seg.data.prepared import PreparedData
@@ -60,16 +61,6 @@ class Gallery:
         """Whether any IoU is known."""
         return any(value is not None for card in self.cards for value in card.ious.values())
 
-    @property
-    def labels(self) -> list[str]:
-        """The classes in the sample, by name."""
-        return sorted({card.label for card in self.cards})
-
-    @property
-    def splits(self) -> list[str]:
-        """The splits in the sample."""
-        return sorted({card.split for card in self.cards}, reverse=True)
-
 
 def make_gallery(
     steps: Mapping[str, Step],
@@ -111,25 +102,10 @@ def sample(data: PreparedData, rows: np.ndarray, most: int) -> np.ndarray:
     Returns:
         ``int64 (n,)`` with n at most ``most``, one of every group first: a part from the front is as even.
     """
-    groups: dict[tuple[bool, bool, int], list[int]] = {}
-    for row in rows.tolist():
-        groups.setdefault((bool(data.is_test[row]), bool(data.has_truth[row]), int(data.labels[row])), []).append(row)
-    queues = [groups[name] for name in sorted(groups)]
-    quota = [0] * len(queues)
-    left = min(most, len(rows))
-    while left > 0:
-        free = [i for i, queue in enumerate(queues) if quota[i] < len(queue)]
-        chosen = free if len(free) <= left else [free[i * len(free) // left] for i in range(left)]
-        for i in chosen:
-            quota[i] += 1
-        left -= len(chosen)
-    picked = [
-        [queue[i] for i in np.linspace(0, len(queue) - 1, count).round().astype(int)]
-        for queue, count in zip(queues, quota, strict=True)
-        if count
-    ]
-    rounds = max(map(len, picked), default=0)
-    return np.asarray([part[i] for i in range(rounds) for part in picked if i < len(part)], np.int64)
+    # Shuffled, as neighbours in a list may be alike; from a seed, as a report that is written again is the same.
+    drawn = np.random.default_rng(0).permutation(rows)
+    turn = pd.Series(drawn).groupby([data.is_test[drawn], data.has_truth[drawn], data.labels[drawn]]).cumcount()
+    return drawn[np.argsort(turn, kind="stable")][:most]
 
 
 def _card(

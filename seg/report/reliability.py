@@ -68,27 +68,18 @@ def curves_of(steps: Mapping[str, Step], border: Border, store: Store) -> list[C
 
 
 def draw(curves: list[Curve]) -> str:
-    """The curves as a picture.
-
-    Args:
-        curves: at least one.
-
-    Returns:
-        The data URI of an SVG.
-    """
+    """The curves, at least one, as the data URI of an SVG."""
     import matplotlib
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 3.8), facecolor="white", layout="constrained")
     axes = figure.subplots()
     names = list(dict.fromkeys(curve.name for curve in curves))
-    colours = ("#d81b60", "#1e5aa0", "#00796b", "#8d5a00")
     for curve in curves:
-        colour = colours[names.index(curve.name) % len(colours)]
+        colour = f"C{names.index(curve.name)}"
         style = "-" if curve.split == "trainval" else "--"
         axes.plot(THRESHOLDS, curve.miou, style, color=colour, linewidth=1.7, label=f"{curve.name}, {curve.split}")
-        low, high = curve.used
-        for place in {low, high}:
+        for place in set(curve.used):
             axes.axvline(place, color=colour, linewidth=0.9, linestyle=":")
     axes.set(xlabel="threshold (dotted: in this run)", ylabel="mIoU", xlim=(0, 1))
     axes.grid(alpha=0.3)
