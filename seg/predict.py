@@ -98,11 +98,9 @@ def parse(arguments: list[str]) -> Request:
 
 def _value(text: str) -> Any:
     """A number, a truth value or nothing where it reads as one, else the text."""
-    words = {"true": True, "false": False, "null": None}
-    for kind in (int, float):
-        with contextlib.suppress(ValueError):
-            return kind(text)
-    return words.get(text.lower(), text)
+    with contextlib.suppress(ValueError):
+        return float(text)
+    return {"true": True, "false": False, "null": None}.get(text.lower(), text)
 
 
 def run(request: Request) -> list[str]:

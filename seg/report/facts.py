@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from seg.config.process import without_folders
@@ -45,17 +46,13 @@ def differences(cfg: DictConfig, overrides: Sequence[str]) -> list[tuple[str, st
 
 
 def _leaves(cfg: DictConfig) -> dict[str, str]:
-    out: dict[str, str] = {}
-
-    def visit(node: Any, path: str) -> None:
-        if isinstance(node, dict) and node:
-            for key, value in node.items():
-                visit(value, f"{path}.{key}" if path else str(key))
-        else:
-            out[path] = "null" if node is None else str(node).lower() if isinstance(node, bool) else str(node)
-
-    visit(OmegaConf.to_container(cfg, resolve=False), "")
-    return {key: value for key, value in out.items() if key != "hydra" and not key.startswith("hydra.")}
+    nested: Any = OmegaConf.to_container(cfg, resolve=False)
+    (flat,) = pd.json_normalize(nested).to_dict("records")
+    return {
+        str(key): "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+        for key, value in flat.items()
+        if not str(key).startswith("hydra.")
+    }
 
 
 def costs(stages: Iterable[Stage], store: Store) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """The gallery: a sample of images with every picture there is of each, small enough to travel in one file."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,7 +30,7 @@ class Card:
 
     Attributes:
         id, label, split: of the image. width, height: of its pictures, in pixels, as the original's proportions.
-        pictures: by column a data URI, None where there is none.
+        pictures: by column a data URI, of those that there are.
         ious: by mask the IoU of the foreground with the truth, None where nothing can be said.
     """
 
@@ -39,7 +39,7 @@ class Card:
     split: str
     width: int
     height: int
-    pictures: dict[str, str | None]
+    pictures: dict[str, str]
     ious: dict[str, float | None]
 
 
@@ -63,19 +63,13 @@ class Gallery:
 
 
 def make_gallery(
-    steps: Mapping[str, Step],
-    products: Mapping[str, MaskSet],
-    border: Border,
-    runtime: Runtime,
+    steps: Mapping[str, Step], products: Mapping[str, MaskSet], border: Border, runtime: Runtime
 ) -> Gallery:
-    """Draw the sample.
+    """Draw the sample; nothing where there are no products.
 
     Args:
         steps: the chain. products: its masks by name.
         border: what the truth's border pixels count as. runtime: for progress.
-
-    Returns:
-        The gallery; without cards where there are no products.
     """
     if not products:
         return Gallery([], [], [], 0)
@@ -84,12 +78,12 @@ def make_gallery(
     cards: list[Card] = []
     used = 0
     for row in runtime.bar(sample(data, rows, MOST_IMAGES), "pictures of the report"):
-        card = _card(data, picture_cells(steps, products, int(row)), int(row), columns, masks, border)
-        used += sum(len(uri) for uri in card.pictures.values() if uri)
+        card = _card(data, int(row), picture_cells(steps, products, int(row)), masks, border)
+        used += sum(map(len, card.pictures.values()))
         if used > MOST_CHARACTERS:
             break
         cards.append(card)
-    if not any(card.pictures["truth"] for card in cards):
+    if not any("truth" in card.pictures for card in cards):
         columns.remove("truth")
     iou = {card.id: card.ious[masks[-1]] for card in cards} if masks else {}
     cards.sort(key=lambda card: 2 if (value := iou.get(card.id)) is None else value)
@@ -108,24 +102,13 @@ def sample(data: PreparedData, rows: np.ndarray, most: int) -> np.ndarray:
     return drawn[np.argsort(turn, kind="stable")][:most]
 
 
-def _card(
-    data: PreparedData,
-    cells: Mapping[str, np.ndarray | None],
-    row: int,
-    columns: list[str],
-    masks: list[str],
-    border: Border,
-) -> Card:
-    photo, truth = cells["photo"], cells["truth"]
-    assert photo is not None
+def _card(data: PreparedData, row: int, cells: Mapping[str, np.ndarray], masks: Sequence[str], border: Border) -> Card:
+    photo, truth = cells["photo"], cells.get("truth")
     tall, wide = (int(x) for x in data.sizes[row])
     scale = min(SIDE, max(photo.shape[:2])) / max(tall, wide)
     shape = max(1, round(wide * scale)), max(1, round(tall * scale))
-    pictures: dict[str, str | None] = {}
-    for name in columns:
-        array = cells.get(name)
-        pictures[name] = None if array is None else _encode(picture(photo, array, name), shape)
-    ious = {name: _iou(cells[name], truth, border) for name in masks}
+    pictures = {name: _encode(picture(photo, array, name), shape) for name, array in cells.items()}
+    ious = {name: None if truth is None else _iou(cells[name], truth, border) for name in masks}
     split = "test" if data.is_test[row] else "trainval"
     return Card(data.ids[row], data.classes[data.labels[row]], split, *shape, pictures, ious)
 
@@ -136,9 +119,7 @@ def _encode(pixels: np.ndarray, shape: tuple[int, int]) -> str:
     return data_uri(file.getvalue(), ".jpg")
 
 
-def _iou(mask: np.ndarray | None, truth: np.ndarray | None, border: Border) -> float | None:
-    if mask is None or truth is None:
-        return None
+def _iou(mask: np.ndarray, truth: np.ndarray, border: Border) -> float | None:
     confusion = Confusion()
     confusion.add(mask, truth, border)
     value = float(confusion.per_image_iou[0, 1])

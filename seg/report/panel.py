@@ -30,18 +30,17 @@ def mask_names(steps: Mapping[str, Step]) -> list[str]:
     return [name for name, step in steps.items() if step.kind != "scores"]
 
 
-def picture_cells(steps: Mapping[str, Step], products: Mapping[str, MaskSet], row: int) -> dict[str, np.ndarray | None]:
+def picture_cells(steps: Mapping[str, Step], products: Mapping[str, MaskSet], row: int) -> dict[str, np.ndarray]:
     """What there is of one image, by column: as :func:`seg.report.pictures.panel` takes it."""
     data = next(iter(products.values())).data
-    cells: dict[str, np.ndarray | None] = {"photo": np.asarray(data.images[row])}
+    cells = {"photo": np.asarray(data.images[row])}
     for name, masks in products.items():
         position = np.searchsorted(masks.rows, [row])
         if steps[name].kind == "scores":
             cells["score map"] = masks.scores.at(position)[0]
         else:
             cells[name] = masks.at(position)[0]
-    cells["truth"] = np.asarray(data.truth[row]) if data.has_truth[row] else None
-    return cells
+    return cells | ({"truth": np.asarray(data.truth[row])} if data.has_truth[row] else {})
 
 
 def draw_panel(path: Path, steps: Mapping[str, Step], products: Mapping[str, MaskSet], count: int) -> Path | None:

@@ -163,17 +163,11 @@ def facts_of(experiment: Experiment, folder: Path) -> Facts:
 
 def settings(cfg: DictConfig, overrides: list[str]) -> dict[str, str]:
     """The main keys, and whatever else was given that can change a figure."""
-    chosen = choices()
-    out: dict[str, str] = {
-        g: chosen[g] for g in ("pipeline", "data", "supervision", "refiner", "segmenter") if g in chosen
-    }
-    out |= {key: str(cfg[key]) for key in ("epoch", "threshold", "seed", "backbone")}
-    given = [
-        text.lstrip("+").partition("=")[::2]
-        for text in overrides
-        if "=" in text and not is_aside(text.partition("=")[0])
-    ]
-    return out | {key: value for key, value in given if key not in out}
+    chosen, groups = choices(), ("pipeline", "data", "supervision", "refiner", "segmenter")
+    main = {group: chosen[group] for group in groups if group in chosen}
+    main |= {key: str(cfg[key]) for key in ("epoch", "threshold", "seed", "backbone")}
+    given = (text.lstrip("+").partition("=") for text in overrides)
+    return {**main, **{key: value for key, sign, value in given if sign and not is_aside(key)}, **main}
 
 
 @cache
