@@ -13,7 +13,7 @@ from seg.evaluation.metrics import Border, Confusion
 from seg.experiment import Step
 from seg.masks import MaskSet
 from seg.report.page import data_uri
-from seg.report.panel import column_names, mask_names, picture_cells, shared_rows
+from seg.report.panel import picture_cells, shared_rows
 from seg.report.pictures import picture
 from seg.store import Runtime
 
@@ -74,7 +74,7 @@ def make_gallery(
     if not products:
         return Gallery([], [], [], 0)
     data = next(iter(products.values())).data
-    rows, columns, masks = shared_rows(products), column_names(steps), mask_names(steps)
+    rows, masks = shared_rows(products), [name for name, step in steps.items() if step.kind != "scores"]
     cards: list[Card] = []
     used = 0
     for row in runtime.bar(sample(data, rows, MOST_IMAGES), "pictures of the report"):
@@ -83,8 +83,7 @@ def make_gallery(
         if used > MOST_CHARACTERS:
             break
         cards.append(card)
-    if not any("truth" in card.pictures for card in cards):
-        columns.remove("truth")
+    columns = [*max((card.pictures for card in cards), key=len, default={})]
     iou = {card.id: card.ious[masks[-1]] for card in cards} if masks else {}
     cards.sort(key=lambda card: 2 if (value := iou.get(card.id)) is None else value)
     return Gallery(cards, columns, masks, len(rows))

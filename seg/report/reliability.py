@@ -49,22 +49,18 @@ def curves_of(steps: Mapping[str, Step], border: Border, store: Store) -> list[C
         One per kind of scores and split with a truth; none where nothing can be measured.
     """
     out: list[Curve] = []
-    seen: set[str] = set()
     # The last step of equal scores names them: "seeds" says more than "CAM >= 0.4".
-    for name, step in reversed(list(steps.items())):
-        scores = step.masks.scores
-        if scores.id in seen:
-            continue
-        seen.add(scores.id)
-        for split in reversed(get_args(Split)):
-            counted = Histogram(scores=scores, split=split)
+    named = {step.masks.scores.id: (name, step) for name, step in steps.items()}
+    for name, step in named.values():
+        for split in get_args(Split):
+            counted = Histogram(scores=step.masks.scores, split=split)
             if step.kind != "seeds" and not store.has(counted):
                 continue
             histogram = store.get(counted)
             miou = np.asarray([histogram.metrics(t, border).miou for t in THRESHOLDS])
             if not np.isnan(miou).all():
                 out.append(Curve(name, split, miou, step.masks.bounds))
-    return out[::-1]
+    return out
 
 
 def draw(curves: list[Curve]) -> str:

@@ -30,6 +30,9 @@ def write_run_page(folder: Path, experiment: Experiment, masks: Mapping[str, Mas
     Raises:
         SegError: if it cannot be written.
     """
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
     cfg, store = experiment.cfg, experiment.store
     overrides = given_overrides()
     gallery = make_gallery(experiment.steps, masks, cfg.evaluation.border, store.runtime)
@@ -49,19 +52,12 @@ def write_run_page(folder: Path, experiment: Experiment, masks: Mapping[str, Mas
         "resolution": cfg.evaluation.resolution,
         "gallery": gallery,
         # The pictures open with what the run is for, its last masks.
-        "start": gallery.columns.index(gallery.masks[-1]) if gallery.masks else 0,
-        "legend": legend(),
+        "start": gallery.columns.index(gallery.masks[-1]) if gallery.cards and gallery.masks else 0,
+        "colours": hex_colours(),
+        "scale": ", ".join(to_hex(colormaps[SCORE_MAP](i / 8)) for i in range(9)),
         "training": embedded(folder / "curves.png"),
         "reliability": draw(curves) if curves else None,
         "curves": curves,
         "costs": spent,
     }
     return write_page(folder / NAME, "run.html", values)
-
-
-def legend() -> dict[str, Any]:
-    """The panel's colours for CSS: ``codes`` by name, and ``scale``, the stops of the score map's colours."""
-    from matplotlib import colormaps
-    from matplotlib.colors import to_hex
-
-    return {"codes": hex_colours(), "scale": ", ".join(to_hex(colormaps[SCORE_MAP](i / 8)) for i in range(9))}
