@@ -1,5 +1,8 @@
 """The one exception a user is meant to read."""
 
+from collections.abc import Callable, Iterable
+from typing import Any
+
 
 class SegError(Exception):
     """Bad input or a bad environment: one line that says what, where, and how to mend it.
@@ -11,3 +14,15 @@ class SegError(Exception):
 def first_line(error: BaseException) -> str:
     """What an error of some library says, in one line of at most 300 characters."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+def refuse_together(checks: Iterable[Callable[[], Any]]) -> None:
+    """Make every check, and raise all that they refuse as one SegError."""
+    problems: dict[str, None] = {}
+    for check in checks:
+        try:
+            check()
+        except SegError as error:
+            problems[str(error)] = None
+    if problems:
+        raise SegError("; ".join(problems))

@@ -2,8 +2,9 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -14,7 +15,7 @@ from seg.config.tree import make_objects
 from seg.data.dataset import Split
 from seg.data.prepared import Pool, Prepared, PreparedData, split_counts
 from seg.data.sources import Source
-from seg.errors import SegError
+from seg.errors import SegError, refuse_together
 from seg.evaluation.metrics import Metrics
 from seg.evaluation.stages import Evaluated, Histogram
 from seg.files import writable
@@ -122,24 +123,13 @@ class Experiment:
     def check(self, folder: Path) -> None:
         """Let every stage refuse what is sure to fail later, and report all refusals together."""
         store = self.store.alone()
-        problems = [
-            f"{place}: cannot be written to; choose another with hydra.run.dir= or store="
-            for place in (folder, store.root)
-            if not writable(place)
-        ]
-        checks = [store.runtime.check]
+        checks: list[Callable[[], Any]] = [partial(_refuse_unwritable, place) for place in (folder, store.root)]
+        checks.append(store.runtime.check)
         # What is there can't fail any more.
         checks += [lambda s=s: (s.stored and store.has(s)) or s.check(store) for s in self.stages()]  # type: ignore[misc]
         if self.cfg.export.onnx:
             checks.append(lambda: check_onnx(bool(self.networks("segmenter"))))
-        for check in checks:
-            try:
-                check()
-            except SegError as error:
-                if str(error) not in problems:
-                    problems.append(str(error))
-        if problems:
-            raise SegError("; ".join(problems))
+        refuse_together(checks)
         for line in self.given():
             log.info(line)
 
@@ -251,6 +241,11 @@ class Experiment:
             for split in get_args(Split):
                 tops += [self.evaluated(step, split), Histogram(scores=step.masks.scores, split=split)]
         return sorted({s.id for top in tops for s in top.walk() if s.stored})
+
+
+def _refuse_unwritable(place: Path) -> None:
+    if not writable(place):
+        raise SegError(f"{place}: cannot be written to; choose another with hydra.run.dir= or store=")
 
 
 def wants_models(cfg: DictConfig) -> bool:

@@ -9,12 +9,12 @@ from typing import Any
 from omegaconf import DictConfig
 
 from seg.config.process import in_sweep, sweep_folder
-from seg.errors import SegError
+from seg.errors import SegError, refuse_together
 from seg.experiment import Experiment
 from seg.report.write import write_report
 from seg.store import Store
 from seg.store.run_folders import refusing, remember_products, remember_run
-from seg.tracking.run import check_trackers, make_trackers, tracking
+from seg.tracking.run import make_trackers, tracking
 
 log = logging.getLogger("seg")
 
@@ -52,7 +52,7 @@ def run(
         trackers = make_trackers(cfg)
         if runtime.leads:
             # A sweep has checked its trackers: a server that goes away in the middle must not fail the jobs after it.
-            check_trackers({} if in_sweep() else trackers)
+            refuse_together([] if in_sweep() else [tracker.check for tracker in trackers.values()])
             experiment.check(folder)
     runtime.start()
     if not runtime.leads:

@@ -98,11 +98,9 @@ def parse(arguments: list[str]) -> Request:
 
 def _value(text: str) -> Any:
     """A number, a truth value or nothing where it reads as one, else the text."""
-    words = {"true": True, "false": False, "null": None}
-    for kind in (int, float):
-        with contextlib.suppress(ValueError):
-            return kind(text)
-    return words.get(text.lower(), text)
+    with contextlib.suppress(ValueError):
+        return float(text)
+    return {"true": True, "false": False, "null": None}.get(text.lower(), text)
 
 
 def run(request: Request) -> list[str]:
@@ -124,7 +122,6 @@ def run(request: Request) -> list[str]:
     found = find_images(request.images)
     runtime = Runtime(accelerator=request.device, workers=request.workers, threads=request.threads)
     model = load_model(request.model, request.device, request.input_size)
-    _remember(request, model, out)
     todo = [(path, _targets(request, out, name)) for path, name in found]
     if not request.overwrite:
         todo = [(path, targets) for path, targets in todo if not all(t.exists() for t in targets.values())]
@@ -134,15 +131,17 @@ def run(request: Request) -> list[str]:
     results = predict_each(
         model, [path for path, _ in todo], batch_size=request.batch_size, workers=runtime.worker_count
     )
-    for (path, targets), result in zip(todo, runtime.bar(results, "predicting", len(todo)), strict=True):
-        try:
-            if isinstance(result, SegError):
-                raise result
-            _write(request, path, result, targets)
-        except SegError as error:
-            bad.append(str(error))
-        except OSError as error:
-            raise SegError(f"out={out}: cannot be written to ({error.strerror}); the rest was not done") from error
+    try:
+        _remember(request, model, out)
+        for (path, targets), result in zip(todo, runtime.bar(results, "predicting", len(todo)), strict=True):
+            try:
+                if isinstance(result, SegError):
+                    raise result
+                _write(request, path, result, targets)
+            except SegError as error:
+                bad.append(str(error))
+    except OSError as error:
+        raise SegError(f"out={out}: cannot be written to ({error.strerror}); the rest was not done") from error
     there = f", {skipped} were there already (overwrite=true does them again)" if skipped else ""
     print(f"{len(todo) - len(bad)} of {len(found)} images: {out}/masks{there}")
     return bad
@@ -153,20 +152,16 @@ def _remember(request: Request, model: "Model", out: Path) -> None:
     from seg.models.predictor import MARK
 
     mark = out / MARK
-    now = {"model": model.sha256, **{k: getattr(request, k) for k in ("threshold", "format")}}
+    now = {"model": model.sha256, "threshold": request.threshold, "format": request.format}
     now["input_size"] = model.input_size
-    before = read_json(mark)
-    if before is not None and not request.overwrite:
-        other = [k for k, v in now.items() if before.get(k) != v]
-        if other:
-            raise SegError(
-                f"out={out}: holds results of another {' and '.join(other)}; choose another folder, or overwrite=true"
-            )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        write_json(mark, now)
-    except OSError as error:
-        raise SegError(f"out={out}: cannot be written to ({error.strerror}); choose another folder") from error
+    before = read_json(mark) or now
+    other = [k for k, v in now.items() if before.get(k) != v]
+    if other and not request.overwrite:
+        raise SegError(
+            f"out={out}: holds results of another {' and '.join(other)}; choose another folder, or overwrite=true"
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(mark, now)
 
 
 def _targets(request: Request, out: Path, name: Path) -> dict[str, Path]:

@@ -1,6 +1,6 @@
 """A trained segmenter from its files, ready to use."""
 
-import importlib
+import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,12 +92,11 @@ def load_model(path: str | Path, device: str = "auto", input_size: int | None = 
         raise SegError(f"{file.with_suffix('.json')}: does not describe a model; mend it, or move it away")
     model = _network(file, info, state)
     fit_into(model, state, file, "model")
-    given = input_size or info.get("input_size")
-    if not given:
+    size = int(input_size or info.get("input_size") or 0)
+    if not size:
         raise SegError(
             f"model={file}: neither it nor {file.stem}.json beside it says at which size it works; add input_size=224"
         )
-    size = int(given)
     return Model(
         network=model.to(runtime.device).eval(),
         device=runtime.device,
@@ -125,21 +124,12 @@ def _network(file: Path, info: Mapping[str, Any], state: Mapping[str, torch.Tens
     if role != "segmenter" or not isinstance(described, Mapping) or "_target_" not in described:
         raise SegError(f"model={file}: {f'it is of a {role}' if role else 'not known as a network'}, not a segmenter")
     params = {k: v for k, v in described.items() if k != "_target_"}
-    cls = _network_class(str(described["_target_"]), file)
     try:
+        cls = pkgutil.resolve_name(str(described["_target_"]))
+        # What comes from elsewhere may name a network and nothing else, for what it names is called.
+        if not (isinstance(cls, type) and issubclass(cls, Architecture)):
+            raise SegError(f"{described['_target_']} is not a segmentation network")
         net = cls(**params)
-    except (SegError, TypeError) as error:
+    except (SegError, ImportError, AttributeError, TypeError, ValueError) as error:
         raise SegError(f"model={file}: architecture: {error}") from error
     return net.make()
-
-
-def _network_class(target: str, file: Path) -> type[Architecture]:
-    """What comes from elsewhere may name a network and nothing else, for what it names is called."""
-    place, _, name = target.rpartition(".")
-    try:
-        cls = getattr(importlib.import_module(place), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise SegError(f"model={file}: its network {target} is not to be had here ({error})") from error
-    if not (isinstance(cls, type) and issubclass(cls, Architecture)):
-        raise SegError(f"model={file}: architecture._target_={target}: not a segmentation network")
-    return cls

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from seg.data.prepared import PreparedData
 from seg.errors import SegError
@@ -64,9 +65,8 @@ def export_masks(
             _write_classes(target / "classes.txt", masks.data.classes)
         for position in store.runtime.bar(range(len(masks)), f"exporting {name}"):
             row, mask = _mask(masks, position)
-            path = target / f"{masks.data.ids[row]}.png"
-            save_png(path, mask, kind, int(masks.data.labels[row]))
-            count += 1
+            save_png(target / f"{masks.data.ids[row]}.png", mask, kind, int(masks.data.labels[row]))
+        count += len(masks)
     return count
 
 
@@ -113,10 +113,9 @@ def coco_document(masks: MaskSet, store: Store, file_names: Mapping[str, str], w
         name = file_names.get(data.ids[row], data.ids[row])
         images.append({"id": row + 1, "file_name": name, "width": width, "height": height})
         foreground = mask == 1
-        ys, xs = np.flatnonzero(foreground.any(1)), np.flatnonzero(foreground.any(0))
-        if not len(ys):
+        if not (box := Image.fromarray(foreground).getbbox()):
             continue
-        box = [int(xs[0]), int(ys[0]), int(xs[-1] - xs[0] + 1), int(ys[-1] - ys[0] + 1)]
+        left, top, right, bottom = box
         annotations.append(
             {
                 "id": len(annotations) + 1,
@@ -124,7 +123,7 @@ def coco_document(masks: MaskSet, store: Store, file_names: Mapping[str, str], w
                 "category_id": int(data.labels[row]) + 1,
                 "segmentation": {"size": [height, width], "counts": run_lengths(foreground)},
                 "area": int(foreground.sum()),
-                "bbox": box,
+                "bbox": [left, top, right - left, bottom - top],
                 "iscrowd": 1,
             }
         )

@@ -76,8 +76,10 @@ def _exported(network: "nn.Module", model: "Model") -> Any:
 
     side = model.input_size
     dims = {0: torch.export.Dim("batch"), 2: torch.export.Dim("height", min=32), 3: torch.export.Dim("width", min=32)}
+    for name in ("onnxscript", "onnx_ir", "torch.onnx"):  # they tell of their steps on the terminal
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings(), _quiet():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program: Any = torch.onnx.export(
                 network,
@@ -91,8 +93,8 @@ def _exported(network: "nn.Module", model: "Model") -> Any:
             )
             return program.model_proto
     except Exception as error:  # the exporter raises many kinds
-        name = type(model.network).__name__
-        raise SegError(f"export.onnx=true: {name} cannot be exported ({first_line(error)})") from error
+        what = type(model.network).__name__
+        raise SegError(f"export.onnx=true: {what} cannot be exported ({first_line(error)})") from error
 
 
 def _with_metadata(proto: Any, model: "Model") -> bytes:
@@ -133,13 +135,3 @@ def _difference(network: "nn.Module", content: bytes, side: int) -> float:
             return float("inf")
         largest = max(largest, float(np.abs(found - expected).max()))
     return largest
-
-
-def _quiet() -> Any:
-    """The exporter tells of its steps on the terminal."""
-    import contextlib
-    import io
-
-    for name in ("onnxscript", "onnx_ir", "torch.onnx"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    return contextlib.redirect_stdout(io.StringIO())

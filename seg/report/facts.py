@@ -2,9 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
 from seg.config.process import without_folders
@@ -27,16 +28,16 @@ def differences(cfg: DictConfig, overrides: Sequence[str]) -> list[tuple[str, st
 
     from seg.config.paths import CONF
 
-    chosen = [x for x in overrides if _group(x) and (CONF / _group(x)).is_dir()]
+    groups = [(x.partition("=")[0].lstrip("+"), x) for x in overrides]
+    chosen = [x for group, x in groups if group and (CONF / group).is_dir()]
     # An application has its own already, with the same folder.
     running = GlobalHydra.instance().is_initialized()
     with nullcontext() if running else initialize_config_dir(str(CONF), version_base="1.3"):
         composed = compose("config", chosen, return_hydra_config=True)
-        usual = _leaves(composed)
-        plain = _choices(compose("config", return_hydra_config=True)) if chosen else {}
-        own = _choices(composed) if chosen else {}
-    out = [(group, plain.get(group, ""), name) for group, name in own.items() if plain.get(group) != name]
-    found = _leaves(cfg)
+        plain, own = (one.hydra.runtime.choices for one in (compose("config", return_hydra_config=True), composed))
+    changed = [g for g, name in own.items() if plain.get(g) != name and not g.startswith("hydra")]
+    out = [(g, str(plain.get(g, "")), str(own[g])) for g in changed]
+    usual, found = _leaves(composed), _leaves(cfg)
     for key in [*found, *(k for k in usual if k not in found)]:
         old, new = usual.get(key, "(none)"), found.get(key, "(none)")
         if old != new:
@@ -44,47 +45,28 @@ def differences(cfg: DictConfig, overrides: Sequence[str]) -> list[tuple[str, st
     return out
 
 
-def _group(override: str) -> str:
-    return override.partition("=")[0].lstrip("+")
-
-
-def _choices(cfg: DictConfig) -> dict[str, str]:
-    return {str(k): str(v) for k, v in cfg.hydra.runtime.choices.items() if not str(k).startswith("hydra")}
-
-
 def _leaves(cfg: DictConfig) -> dict[str, str]:
-    out: dict[str, str] = {}
-
-    def visit(node: Any, path: str) -> None:
-        if isinstance(node, dict) and node:
-            for key, value in node.items():
-                visit(value, f"{path}.{key}" if path else str(key))
-        else:
-            out[path] = "null" if node is None else str(node).lower() if isinstance(node, bool) else str(node)
-
-    visit(OmegaConf.to_container(cfg, resolve=False), "")
-    return {key: value for key, value in out.items() if key != "hydra" and not key.startswith("hydra.")}
+    nested: Any = OmegaConf.to_container(cfg, resolve=False)
+    (flat,) = pd.json_normalize(nested).to_dict("records")
+    return {
+        str(key): "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+        for key, value in flat.items()
+        if not str(key).startswith("hydra.")
+    }
 
 
-@dataclass(frozen=True)
-class Cost:
-    """A stored product: what made it, how long that took (None where nobody wrote it down), how many bytes it has."""
+def costs(stages: Iterable[Stage], store: Store) -> list[dict[str, Any]]:
+    """The stored products that a run needed, each once, upstream first.
 
-    stage: str
-    what: str
-    product: str
-    seconds: float | None
-    bytes: int
-
-
-def costs(stages: Iterable[Stage], store: Store) -> list[Cost]:
-    """The stored products that a run needed, each once, upstream first."""
-    out: dict[str, Cost] = {}
-    for stage in (one for top in stages for one in top.walk()):
+    Returns:
+        Of each ``stage`` and ``product``, its two names; ``what`` it is; its ``bytes``; and the ``seconds`` that it
+        took, None where nobody wrote them down.
+    """
+    out: dict[Path, dict[str, Any]] = {}
+    for stage in (one for top in stages for one in top.walk() if one.stored):
         folder = store.folder(stage)
-        if not stage.stored or str(folder) in out:
-            continue
-        if (manifest := store.manifest(stage)) is not None:
+        if folder not in out and (manifest := store.manifest(stage)) is not None:
             name, _, product = stage.id.partition("/")
-            out[str(folder)] = Cost(name, stage.what, product, manifest.get("seconds"), size_of(folder))
+            out[folder] = {"stage": name, "product": product, "what": stage.what, "bytes": size_of(folder)}
+            out[folder]["seconds"] = manifest.get("seconds")
     return list(out.values())

@@ -1,10 +1,11 @@
 """The gallery: a sample of images with every picture there is of each, small enough to travel in one file."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from seg.data.prepared import PreparedData
@@ -12,7 +13,7 @@ from seg.evaluation.metrics import Border, Confusion
 from seg.experiment import Step
 from seg.masks import MaskSet
 from seg.report.page import data_uri
-from seg.report.panel import column_names, mask_names, picture_cells, shared_rows
+from seg.report.panel import picture_cells, shared_rows
 from seg.report.pictures import picture
 from seg.store import Runtime
 
@@ -29,7 +30,7 @@ class Card:
 
     Attributes:
         id, label, split: of the image. width, height: of its pictures, in pixels, as the original's proportions.
-        pictures: by column a data URI, None where there is none.
+        pictures: by column a data URI, of those that there are.
         ious: by mask the IoU of the foreground with the truth, None where nothing can be said.
     """
 
@@ -38,7 +39,7 @@ class Card:
     split: str
     width: int
     height: int
-    pictures: dict[str, str | None]
+    pictures: dict[str, str]
     ious: dict[str, float | None]
 
 
@@ -60,46 +61,29 @@ class Gallery:
         """Whether any IoU is known."""
         return any(value is not None for card in self.cards for value in card.ious.values())
 
-    @property
-    def labels(self) -> list[str]:
-        """The classes in the sample, by name."""
-        return sorted({card.label for card in self.cards})
-
-    @property
-    def splits(self) -> list[str]:
-        """The splits in the sample."""
-        return sorted({card.split for card in self.cards}, reverse=True)
-
 
 def make_gallery(
-    steps: Mapping[str, Step],
-    products: Mapping[str, MaskSet],
-    border: Border,
-    runtime: Runtime,
+    steps: Mapping[str, Step], products: Mapping[str, MaskSet], border: Border, runtime: Runtime
 ) -> Gallery:
-    """Draw the sample.
+    """Draw the sample; nothing where there are no products.
 
     Args:
         steps: the chain. products: its masks by name.
         border: what the truth's border pixels count as. runtime: for progress.
-
-    Returns:
-        The gallery; without cards where there are no products.
     """
     if not products:
         return Gallery([], [], [], 0)
     data = next(iter(products.values())).data
-    rows, columns, masks = shared_rows(products), column_names(steps), mask_names(steps)
+    rows, masks = shared_rows(products), [name for name, step in steps.items() if step.kind != "scores"]
     cards: list[Card] = []
     used = 0
     for row in runtime.bar(sample(data, rows, MOST_IMAGES), "pictures of the report"):
-        card = _card(data, picture_cells(steps, products, int(row)), int(row), columns, masks, border)
-        used += sum(len(uri) for uri in card.pictures.values() if uri)
+        card = _card(data, int(row), picture_cells(steps, products, int(row)), masks, border)
+        used += sum(map(len, card.pictures.values()))
         if used > MOST_CHARACTERS:
             break
         cards.append(card)
-    if not any(card.pictures["truth"] for card in cards):
-        columns.remove("truth")
+    columns = [*max((card.pictures for card in cards), key=len, default={})]
     iou = {card.id: card.ious[masks[-1]] for card in cards} if masks else {}
     cards.sort(key=lambda card: 2 if (value := iou.get(card.id)) is None else value)
     return Gallery(cards, columns, masks, len(rows))
@@ -111,45 +95,19 @@ def sample(data: PreparedData, rows: np.ndarray, most: int) -> np.ndarray:
     Returns:
         ``int64 (n,)`` with n at most ``most``, one of every group first: a part from the front is as even.
     """
-    groups: dict[tuple[bool, bool, int], list[int]] = {}
-    for row in rows.tolist():
-        groups.setdefault((bool(data.is_test[row]), bool(data.has_truth[row]), int(data.labels[row])), []).append(row)
-    queues = [groups[name] for name in sorted(groups)]
-    quota = [0] * len(queues)
-    left = min(most, len(rows))
-    while left > 0:
-        free = [i for i, queue in enumerate(queues) if quota[i] < len(queue)]
-        chosen = free if len(free) <= left else [free[i * len(free) // left] for i in range(left)]
-        for i in chosen:
-            quota[i] += 1
-        left -= len(chosen)
-    picked = [
-        [queue[i] for i in np.linspace(0, len(queue) - 1, count).round().astype(int)]
-        for queue, count in zip(queues, quota, strict=True)
-        if count
-    ]
-    rounds = max(map(len, picked), default=0)
-    return np.asarray([part[i] for i in range(rounds) for part in picked if i < len(part)], np.int64)
+    # Shuffled, as neighbours in a list may be alike; from a seed, as a report that is written again is the same.
+    drawn = np.random.default_rng(0).permutation(rows)
+    turn = pd.Series(drawn).groupby([data.is_test[drawn], data.has_truth[drawn], data.labels[drawn]]).cumcount()
+    return drawn[np.argsort(turn, kind="stable")][:most]
 
 
-def _card(
-    data: PreparedData,
-    cells: Mapping[str, np.ndarray | None],
-    row: int,
-    columns: list[str],
-    masks: list[str],
-    border: Border,
-) -> Card:
-    photo, truth = cells["photo"], cells["truth"]
-    assert photo is not None
+def _card(data: PreparedData, row: int, cells: Mapping[str, np.ndarray], masks: Sequence[str], border: Border) -> Card:
+    photo, truth = cells["photo"], cells.get("truth")
     tall, wide = (int(x) for x in data.sizes[row])
     scale = min(SIDE, max(photo.shape[:2])) / max(tall, wide)
     shape = max(1, round(wide * scale)), max(1, round(tall * scale))
-    pictures: dict[str, str | None] = {}
-    for name in columns:
-        array = cells.get(name)
-        pictures[name] = None if array is None else _encode(picture(photo, array, name), shape)
-    ious = {name: _iou(cells[name], truth, border) for name in masks}
+    pictures = {name: _encode(picture(photo, array, name), shape) for name, array in cells.items()}
+    ious = {name: None if truth is None else _iou(cells[name], truth, border) for name in masks}
     split = "test" if data.is_test[row] else "trainval"
     return Card(data.ids[row], data.classes[data.labels[row]], split, *shape, pictures, ious)
 
@@ -160,9 +118,7 @@ def _encode(pixels: np.ndarray, shape: tuple[int, int]) -> str:
     return data_uri(file.getvalue(), ".jpg")
 
 
-def _iou(mask: np.ndarray | None, truth: np.ndarray | None, border: Border) -> float | None:
-    if mask is None or truth is None:
-        return None
+def _iou(mask: np.ndarray, truth: np.ndarray, border: Border) -> float | None:
     confusion = Confusion()
     confusion.add(mask, truth, border)
     value = float(confusion.per_image_iou[0, 1])

@@ -1,17 +1,14 @@
 """From a template to a file: rendering, embedded pictures, the page's size."""
 
 import base64
-import functools
 import mimetypes
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from seg.errors import SegError
 from seg.files import atomic_path
 from seg.format import duration, figure, size
-
-if TYPE_CHECKING:
-    from jinja2 import Environment
+from seg.version import __version__
 
 #: What the page of a run, or of a sweep, is called in its folder.
 NAME = "report.html"
@@ -49,9 +46,12 @@ def write_page(path: Path, template: str, values: dict[str, Any]) -> Path:
     Raises:
         SegError: if the folder cannot be written to, or the page would be larger than `LIMIT`.
     """
-    from seg.version import __version__
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    text = _environment().get_template(template).render(version=__version__, **values).encode()
+    here = FileSystemLoader(Path(__file__).parent / "templates")
+    made = Environment(loader=here, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made.filters |= {"duration": duration, "size": size, "figure": figure}
+    text = made.get_template(template).render(version=__version__, **values).encode()
     if len(text) > LIMIT:
         raise SegError(f"{path}: would have {len(text)} bytes; the limit is {LIMIT}; leave it out with figures=false")
     try:
@@ -61,18 +61,3 @@ def write_page(path: Path, template: str, values: dict[str, Any]) -> Path:
     except OSError as error:
         raise SegError(f"{path}: cannot be written ({error.strerror}); choose another hydra.run.dir=") from error
     return path
-
-
-@functools.cache
-def _environment() -> "Environment":
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    made = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters |= {"duration": duration, "size": size, "figure": figure}
-    return made

@@ -19,36 +19,24 @@ def shared_rows(products: Mapping[str, MaskSet]) -> np.ndarray:
     return shared
 
 
-def column_names(steps: Mapping[str, Step]) -> list[str]:
-    """What a row of pictures shows, in order, the photo first and the truth last."""
-    scores = ["score map"] if any(step.kind == "scores" for step in steps.values()) else []
-    return ["photo", *scores, *mask_names(steps), "truth"]
-
-
-def mask_names(steps: Mapping[str, Step]) -> list[str]:
-    """The steps that are shown as masks."""
-    return [name for name, step in steps.items() if step.kind != "scores"]
-
-
-def picture_cells(steps: Mapping[str, Step], products: Mapping[str, MaskSet], row: int) -> dict[str, np.ndarray | None]:
-    """What there is of one image, by column: as :func:`seg.report.pictures.panel` takes it."""
+def picture_cells(steps: Mapping[str, Step], products: Mapping[str, MaskSet], row: int) -> dict[str, np.ndarray]:
+    """What there is of one image, by column, the photo first and the truth last: as a panel's rows are."""
     data = next(iter(products.values())).data
-    cells: dict[str, np.ndarray | None] = {"photo": np.asarray(data.images[row])}
+    cells = {"photo": np.asarray(data.images[row])}
     for name, masks in products.items():
         position = np.searchsorted(masks.rows, [row])
         if steps[name].kind == "scores":
             cells["score map"] = masks.scores.at(position)[0]
         else:
             cells[name] = masks.at(position)[0]
-    cells["truth"] = np.asarray(data.truth[row]) if data.has_truth[row] else None
-    return cells
+    return cells | ({"truth": np.asarray(data.truth[row])} if data.has_truth[row] else {})
 
 
 def draw_panel(path: Path, steps: Mapping[str, Step], products: Mapping[str, MaskSet], count: int) -> Path | None:
     """A panel of some images: photo, score map, seeds, refined masks, prediction, truth.
 
-    Test images where the products have some, evenly spread over the list; else trainval's. Where no image has a
-    truth, both splits', and no column for it.
+    Test images with a truth, evenly spread over the list; else trainval's. Where no image has a truth, both splits',
+    and no column for it.
 
     Args:
         path: the PNG. steps: the chain. products: its masks by name. count: how many images; 0 draws nothing.
@@ -60,20 +48,15 @@ def draw_panel(path: Path, steps: Mapping[str, Step], products: Mapping[str, Mas
         return None
     data = next(iter(products.values())).data
     shared = shared_rows(products)
-    test = shared[data.is_test[shared]]
-    # Without any truth no split is better to judge by.
-    rows = test if len(test) and data.has_truth[shared].any() else shared
-    with_truth = rows[data.has_truth[rows]]
-    rows = with_truth if len(with_truth) else rows
-    if len(rows) == 0:
+    if len(shared) == 0:
         return None
+    with_truth = shared[data.has_truth[shared]]
+    rows = next(rows for rows in (with_truth[data.is_test[with_truth]], with_truth, shared) if len(rows))
     rows = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)]
     pictures = [picture_cells(steps, products, row) for row in rows]
     names = [(data.ids[row], data.classes[data.labels[row]]) for row in rows]
-    columns = column_names(steps)
-    if not data.has_truth[rows].any():
-        columns.remove("truth")  # a column of nothing but "none" says less than its absence
-    return panel(path, pictures, columns, names, heading=data.title)
+    # Rows differ in nothing but the truth, which some may lack.
+    return panel(path, pictures, [*max(pictures, key=len)], names, heading=data.title)
 
 
 def draw_curves(path: Path, trainings: Mapping[str, Training], store: Store) -> Path | None:

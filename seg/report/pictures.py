@@ -1,13 +1,13 @@
 """Pictures for people: a panel of images by stage, and the curves of the training runs.
 
-Matplotlib is imported inside the functions, with its file-only canvas: a run that draws nothing does
-not wait for it, and no display is needed or touched.
+Matplotlib is imported inside the functions, and without pyplot: a run that draws nothing does not wait for it,
+and no display is needed or touched.
 """
 
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,6 @@ from PIL import Image
 from seg.files import atomic_path
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 RGB = tuple[int, int, int]
@@ -31,6 +30,11 @@ CELL, GAP = 176, 6  # pixels
 LEFT, TOP, BOTTOM = 46, 58, 64
 DPI = 100
 PALETTE_ABOVE = 1_400_000  # bytes of PNG
+
+
+def hex_colours() -> dict[str, str]:
+    """The masks' colours by the name of what they stand for."""
+    return {name: "#{:02x}{:02x}{:02x}".format(*COLOURS[code]) for code, name in NAMES.items()}
 
 
 def overlay(photo: NDArray[np.uint8], mask: NDArray[np.uint8], alpha: float = 0.6) -> NDArray[np.uint8]:
@@ -137,28 +141,45 @@ def panel(
     Raises:
         ValueError: without rows, without a photo, or with an array of no known kind.
     """
+    from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
 
     if not rows or not columns:
         raise ValueError("a panel needs at least one row and one column")
     width, height = panel_size(len(rows), len(columns))
-    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
-    _write(figure, LEFT, 10, height, heading, size=11, weight="bold", va="top")
-    for c, key in enumerate(columns):
-        x, y, size, _ = cell_box(0, c)
-        _write(figure, x + size / 2, y - 5, height, _shorten(key, 26), size=10, ha="center", va="bottom")
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+    figure.suptitle(heading, x=LEFT / width, y=1 - 10 / height, ha="left", va="top", fontsize=11, weight="bold")
+    x, y, w, h = cell_box(len(rows) - 1, len(columns) - 1)
+    place = {"left": LEFT / width, "right": (x + w) / width, "top": 1 - TOP / height, "bottom": 1 - (y + h) / height}
+    cells = figure.subplots(
+        len(rows), len(columns), squeeze=False, gridspec_kw=place | {"wspace": GAP / CELL, "hspace": GAP / CELL}
+    )
     for r, row in enumerate(rows):
-        _, y, _, size = cell_box(r, 0)
-        for line, text in enumerate(names[r] if r < len(names) else ()):
-            style = {"weight": "bold"} if line == 0 else {"color": "#555555"}
-            style |= {"rotation": "vertical", "ha": "center", "va": "center"}
-            x = LEFT - 32 + 16 * line
-            _write(figure, x, y + size / 2, height, _shorten(text, 25), size=8.5, **style)
         for c, key in enumerate(columns):
-            x, y, w, h = cell_box(r, c)
-            axes = figure.add_axes((x / width, 1 - (y + h) / height, w / width, h / height))
-            _draw_cell(axes, row.get("photo"), row.get(key), key)
-    _legend(figure, width, height)
+            axes, array = cells[r, c], row.get(key)
+            axes.set(xticks=[], yticks=[], facecolor="#f2f2f2", frame_on=array is None)
+            axes.spines[:].set_color("#cccccc")
+            if array is None:
+                axes.text(0.5, 0.5, "none", ha="center", va="center", fontsize=11, color="#888888")
+            elif (photo := row.get("photo")) is None:
+                raise ValueError(f"the row of a panel that shows {key} lacks its photo")
+            else:
+                axes.imshow(picture(photo, array, key), interpolation="antialiased")
+    for c, key in enumerate(columns):
+        cells[0, c].set_title(_shorten(key, 26), fontsize=10)
+    for r, lines in enumerate(names):
+        cells[r, 0].set_ylabel("\n".join(_shorten(line, 25) for line in lines), fontsize=8.5)
+    patches = [
+        Patch(facecolor=colour, hatch="////" if name == "undecided" else "", label=name, edgecolor="#444444", lw=0.5)
+        for name, colour in hex_colours().items()
+    ]
+    figure.legend(handles=patches, loc=(LEFT / width, 14 / height), ncols=4, fontsize=8.5, frameon=False)
+    if width >= 800:  # there is room beside the codes
+        bar = figure.add_axes(((width - 260) / width, 30 / height, 250 / width, 10 / height))
+        figure.colorbar(ScalarMappable(cmap=SCORE_MAP), bar, orientation="horizontal", ticks=[0, 0.5, 1])
+        bar.tick_params(labelsize=8, length=2)
+        bar.set_title("score", fontsize=8.5, pad=2)
     return _save(figure, path)
 
 
@@ -192,18 +213,16 @@ def curves(path: Path, history: Mapping[str, pd.DataFrame]) -> Path:
 
     if not history:
         raise ValueError("curves need the history of at least one network")
-    figure = Figure(figsize=(3.6 * len(history) + 0.4, 5.2), dpi=110, facecolor="white", layout="constrained")
+    figure = Figure(figsize=(3.6 * len(history) + 0.4, 5.2), dpi=110, layout="constrained")
     grid = figure.subplots(2, len(history), squeeze=False)
     for c, (name, table) in enumerate(history.items()):
         if "epoch" not in table:
             raise ValueError(f"the history of {name} has no column 'epoch'")
         numbers = [str(key) for key in table.select_dtypes("number") if key not in ("epoch", "lr", "seconds")]
         losses = [key for key in numbers if "loss" in key]
+        others = [key for key in numbers if key not in losses]
         grid[0, c].set_title(name, fontsize=11, fontweight="bold")
-        for axes, keys, kind in (
-            (grid[0, c], losses, "loss"),
-            (grid[1, c], [k for k in numbers if k not in losses], "metric"),
-        ):
+        for axes, keys, kind in ((grid[0, c], losses, "loss"), (grid[1, c], others, "metric")):
             for key in keys:
                 drawn = table[["epoch", key]].dropna()
                 axes.plot(drawn["epoch"], drawn[key], marker="o", markersize=3.5, linewidth=1.6, label=key)
@@ -221,46 +240,6 @@ def curves(path: Path, history: Mapping[str, pd.DataFrame]) -> Path:
     return _save(figure, path)
 
 
-def _draw_cell(axes: "Axes", photo: NDArray | None, array: NDArray | None, key: str) -> None:
-    from matplotlib.patches import Rectangle
-
-    axes.set_axis_off()
-    if array is None:
-        axes.add_patch(Rectangle((0, 0), 1, 1, facecolor="#f2f2f2", edgecolor="#cccccc"))
-        axes.text(0.5, 0.5, "none", ha="center", va="center", fontsize=11, color="#888888")
-        return
-    if photo is None:
-        raise ValueError(f"the row of a panel that shows {key} lacks its photo")
-    axes.imshow(picture(photo, array, key), interpolation="antialiased")
-
-
-def _legend(figure: "Figure", width: int, height: int) -> None:
-    """What the colours mean, at the foot: codes at the left, the scale of the scores at the right."""
-    from matplotlib.patches import Patch
-
-    patches = []
-    for code, rgb in COLOURS.items():
-        patch = Patch(facecolor="#{:02x}{:02x}{:02x}".format(*rgb), edgecolor="#444444", linewidth=0.5)
-        patch.set_hatch("////" if code == 255 else "")
-        patches.append(patch)
-    legend = figure.legend(patches, list(NAMES.values()), loc="lower left", ncols=4, fontsize=8.5, frameon=False)
-    legend.set_bbox_to_anchor((LEFT / width, 14 / height))
-    if width < 800:  # no room beside the codes
-        return
-    axes = figure.add_axes(((width - 260) / width, 30 / height, 250 / width, 10 / height))
-    axes.imshow(np.linspace(0, 1, 256)[None], cmap=SCORE_MAP, aspect="auto", extent=(0, 1, 0, 1))
-    axes.set_yticks([])
-    axes.set_xticks([0, 0.5, 1])
-    axes.tick_params(labelsize=8, length=2)
-    axes.set_title("score", fontsize=8.5, pad=2)
-
-
-def _write(figure: "Figure", x: float, y: float, height: int, text: str, size: float, **style: Any) -> None:
-    """Text at a place in pixels from the top left."""
-    width = figure.get_figwidth() * DPI
-    figure.text(x / width, 1 - y / height, text, fontsize=size, **style)
-
-
 def _shorten(text: str, limit: int) -> str:
     """The middle goes: ids differ at their ends."""
     if len(text) <= limit:
@@ -271,11 +250,8 @@ def _shorten(text: str, limit: int) -> str:
 
 def _save(figure: "Figure", path: Path) -> Path:
     """PNG in one step, with a palette of 256 colours if it would be large without."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    image = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+    figure.savefig(drawn := io.BytesIO(), dpi="figure")
+    image = Image.open(drawn).convert("RGB")
     image.save(small := io.BytesIO(), format="PNG")
     if small.tell() > PALETTE_ABOVE:
         palette = image.quantize(256, Image.Quantize.MEDIANCUT)

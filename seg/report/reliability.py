@@ -49,46 +49,33 @@ def curves_of(steps: Mapping[str, Step], border: Border, store: Store) -> list[C
         One per kind of scores and split with a truth; none where nothing can be measured.
     """
     out: list[Curve] = []
-    seen: set[str] = set()
     # The last step of equal scores names them: "seeds" says more than "CAM >= 0.4".
-    for name, step in reversed(list(steps.items())):
-        scores = step.masks.scores
-        if scores.id in seen:
-            continue
-        seen.add(scores.id)
-        for split in reversed(get_args(Split)):
-            counted = Histogram(scores=scores, split=split)
+    named = {step.masks.scores.id: (name, step) for name, step in steps.items()}
+    for name, step in named.values():
+        for split in get_args(Split):
+            counted = Histogram(scores=step.masks.scores, split=split)
             if step.kind != "seeds" and not store.has(counted):
                 continue
             histogram = store.get(counted)
             miou = np.asarray([histogram.metrics(t, border).miou for t in THRESHOLDS])
             if not np.isnan(miou).all():
                 out.append(Curve(name, split, miou, step.masks.bounds))
-    return out[::-1]
+    return out
 
 
 def draw(curves: list[Curve]) -> str:
-    """The curves as a picture.
-
-    Args:
-        curves: at least one.
-
-    Returns:
-        The data URI of an SVG.
-    """
+    """The curves, at least one, as the data URI of an SVG."""
     import matplotlib
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.4, 3.8), facecolor="white", layout="constrained")
     axes = figure.subplots()
     names = list(dict.fromkeys(curve.name for curve in curves))
-    colours = ("#d81b60", "#1e5aa0", "#00796b", "#8d5a00")
     for curve in curves:
-        colour = colours[names.index(curve.name) % len(colours)]
+        colour = f"C{names.index(curve.name)}"
         style = "-" if curve.split == "trainval" else "--"
         axes.plot(THRESHOLDS, curve.miou, style, color=colour, linewidth=1.7, label=f"{curve.name}, {curve.split}")
-        low, high = curve.used
-        for place in {low, high}:
+        for place in set(curve.used):
             axes.axvline(place, color=colour, linewidth=0.9, linestyle=":")
     axes.set(xlabel="threshold (dotted: in this run)", ylabel="mIoU", xlim=(0, 1))
     axes.grid(alpha=0.3)

@@ -11,7 +11,7 @@ from seg.masks import MaskSet
 from seg.report.facts import costs, differences
 from seg.report.gallery import make_gallery
 from seg.report.page import NAME, embedded, write_page
-from seg.report.pictures import COLOURS, NAMES, SCORE_MAP
+from seg.report.pictures import SCORE_MAP, hex_colours
 from seg.report.reliability import curves_of, draw
 
 
@@ -28,6 +28,9 @@ def write_run_page(folder: Path, experiment: Experiment, masks: Mapping[str, Mas
     Raises:
         SegError: if it cannot be written.
     """
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
     cfg, store = experiment.cfg, experiment.store
     overrides = given_overrides()
     gallery = make_gallery(experiment.steps, masks, cfg.evaluation.border, store.runtime)
@@ -47,20 +50,12 @@ def write_run_page(folder: Path, experiment: Experiment, masks: Mapping[str, Mas
         "resolution": cfg.evaluation.resolution,
         "gallery": gallery,
         # The pictures open with what the run is for, its last masks.
-        "start": gallery.columns.index(gallery.masks[-1]) if gallery.masks else 0,
-        "legend": legend(),
+        "start": gallery.columns.index(gallery.masks[-1]) if gallery.cards and gallery.masks else 0,
+        "colours": hex_colours(),
+        "scale": ", ".join(to_hex(colormaps[SCORE_MAP](i / 8)) for i in range(9)),
         "training": embedded(folder / "curves.png"),
         "reliability": draw(curves) if curves else None,
         "curves": curves,
         "costs": spent,
     }
     return write_page(folder / NAME, "run.html", values)
-
-
-def legend() -> dict[str, Any]:
-    """The panel's colours for CSS: ``codes`` by name, and ``scale``, the stops of the score map's colours."""
-    from matplotlib import colormaps
-    from matplotlib.colors import to_hex
-
-    codes = {NAMES[code]: "#{:02x}{:02x}{:02x}".format(*rgb) for code, rgb in COLOURS.items()}
-    return {"codes": codes, "scale": ", ".join(to_hex(colormaps[SCORE_MAP](i / 8)) for i in range(9))}

@@ -8,11 +8,11 @@ from omegaconf import DictConfig
 from seg.config.aside import is_aside
 from seg.config.process import command
 from seg.config.spans import collapse
-from seg.errors import SegError
+from seg.errors import SegError, refuse_together
 from seg.files import read_json, write_json
 from seg.sweep.plan import Plan
 from seg.tracking.base import NOTES, Facts, Notes, Tracker
-from seg.tracking.run import check_trackers, make_trackers, revision
+from seg.tracking.run import make_trackers, revision
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class SweepTracking:
             raise SegError(f"tracker={several}: would run every job once for each; all at once is tracker=[{several}]")
         self._config, self._plan, self._folder = config, plan, folder
         self._trackers: dict[str, Tracker] = make_trackers(config)
-        check_trackers(self._trackers)
+        refuse_together(tracker.check for tracker in self._trackers.values())
         before = read_json(folder / NOTES) or {}
         self._notes: dict[str, Notes] = {k: t.find_sweep(before.get(k, {})) for k, t in self._trackers.items()}
 

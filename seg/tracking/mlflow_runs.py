@@ -81,36 +81,32 @@ class MLflow(Tracker):
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        if self.folder is None:
-            logging.getLogger("urllib3").setLevel(logging.ERROR)  # a line for every attempt says nothing more
-            from mlflow import MlflowClient
-
-            return MlflowClient(tracking_uri=self.uri)
         # MLflow 3 wants to be told that its file store is meant; it needs no data base's packages, and no lock.
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         from mlflow import MlflowClient
 
+        if self.folder is None:
+            logging.getLogger("urllib3").setLevel(logging.ERROR)  # a line for every attempt says nothing more
         with self._locked():
-            return MlflowClient(tracking_uri=self.folder.absolute().as_uri())
+            return MlflowClient(self.uri if self.folder is None else self.folder.absolute().as_uri())
 
     def _experiment_id(self, name: str) -> str:
         client = self.client
         with self._locked():  # two processes would make two of the same name
             found = client.get_experiment_by_name(name)
-            if found is not None and found.lifecycle_stage != "active":
+            if found is None:
+                try:
+                    return str(client.create_experiment(name))
+                except Exception:
+                    # On a server another process may have been faster.
+                    found = client.get_experiment_by_name(name)
+                    if found is None:
+                        raise
+            if found.lifecycle_stage != "active":
                 raise SegError(
                     f"the experiment {name} was deleted; restore it, or give another tracker.mlflow.experiment="
                 )
-            if found is not None:
-                return str(found.experiment_id)
-            try:
-                return str(client.create_experiment(name))
-            except Exception:
-                # On a server another process may have been faster.
-                found = client.get_experiment_by_name(name)
-                if found is None:
-                    raise
-                return str(found.experiment_id)
+            return str(found.experiment_id)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from seg.config.aside import is_aside
 from seg.config.process import choices, command, given_overrides, sweep_folder
 from seg.config.tree import make_objects
-from seg.errors import SegError, first_line
+from seg.errors import first_line
 from seg.evaluation.table import headline
 from seg.experiment import Experiment
 from seg.files import read_json, write_json
@@ -60,22 +60,11 @@ class Tracking:
             name: {k: v for k, v in notes.items() if k != "status" or name not in self._alive}
             for name, notes in before.items()
         }
-
-        def act(name: str, tracker: Tracker) -> None:
-            self._notes[name] = tracker.start(self.facts, before.get(name, {}), sweep.get(name, {}))
-
-        self._each(act)
-        self._save()
+        self._note(lambda name, tracker: tracker.start(self.facts, before.get(name, {}), sweep.get(name, {})))
 
     def follow(self, stage: Training) -> None:
         """Tell the epochs of a training that were not told yet, of those that its history has."""
-
         what = next((name for name, known in self._trainings.items() if known.key == stage.key), stage.what)
-
-        def act(_: str, tracker: Tracker) -> None:
-            for epoch, values in new.items():
-                tracker.scalars(what, epoch, values)
-
         try:
             rows = stage.history(self._store).to_dict("records")
         except Exception as error:
@@ -85,7 +74,8 @@ class Tracking:
         told = self._told.setdefault(what, set())
         new = {int(row.pop("epoch")): _finite(row) for row in rows if int(row["epoch"]) not in told}
         told.update(new)
-        self._each(act)
+        for epoch, values in new.items():
+            self._each(lambda _, tracker, at=epoch, of=values: tracker.scalars(what, at, of))  # type: ignore[misc]
 
     def results(self, experiment: Experiment) -> None:
         """Tell all that is known when the run has been measured and reported."""
@@ -104,23 +94,22 @@ class Tracking:
 
     def end(self, status: Status) -> None:
         """The run is over."""
+        self._note(lambda name, tracker: {**self._notes[name], **tracker.end(status), "status": status})
 
-        def act(name: str, tracker: Tracker) -> None:
-            self._notes[name] = {**self._notes[name], **tracker.end(status), "status": status}
-
-        self._each(act)
-        self._save()
-
-    def _each(self, act: Callable[[str, Tracker], None]) -> None:
+    def _each(self, act: Callable[[str, Tracker], Any]) -> dict[str, Any]:
+        """What an act gives of each tracker; one that fails is left out from now on."""
+        given = {}
         for name, tracker in list(self._alive.items()):
             try:
-                act(name, tracker)
+                given[name] = act(name, tracker)
             except Exception as error:
                 del self._alive[name]
                 kind = type(error).__name__
                 log.warning("tracker %s: %s: %s; the run goes on without it", name, kind, first_line(error))
+        return given
 
-    def _save(self) -> None:
+    def _note(self, act: Callable[[str, Tracker], Notes]) -> None:
+        self._notes |= self._each(act)
         with suppress(OSError):  # a full disk ends the run by itself, if it is the store's too
             write_json(self.facts.folder / NOTES, self._notes)
 
@@ -129,22 +118,6 @@ def make_trackers(cfg: DictConfig) -> dict[str, Tracker]:
     """The trackers in a config, by name; new ones, for one run."""
     made: dict[str, Tracker] = make_objects(cfg, "tracker") if cfg.tracker else {}
     return made
-
-
-def check_trackers(trackers: Mapping[str, Tracker]) -> None:
-    """Refuse what can't work, before anything is computed.
-
-    Raises:
-        SegError: naming all of them.
-    """
-    problems = []
-    for tracker in trackers.values():
-        try:
-            tracker.check()
-        except SegError as error:
-            problems.append(str(error))
-    if problems:
-        raise SegError("; ".join(problems))
 
 
 @contextmanager
@@ -190,17 +163,11 @@ def facts_of(experiment: Experiment, folder: Path) -> Facts:
 
 def settings(cfg: DictConfig, overrides: list[str]) -> dict[str, str]:
     """The main keys, and whatever else was given that can change a figure."""
-    chosen = choices()
-    out: dict[str, str] = {
-        g: chosen[g] for g in ("pipeline", "data", "supervision", "refiner", "segmenter") if g in chosen
-    }
-    out |= {key: str(cfg[key]) for key in ("epoch", "threshold", "seed", "backbone")}
-    given = [
-        text.lstrip("+").partition("=")[::2]
-        for text in overrides
-        if "=" in text and not is_aside(text.partition("=")[0])
-    ]
-    return out | {key: value for key, value in given if key not in out}
+    chosen, groups = choices(), ("pipeline", "data", "supervision", "refiner", "segmenter")
+    main = {group: chosen[group] for group in groups if group in chosen}
+    main |= {key: str(cfg[key]) for key in ("epoch", "threshold", "seed", "backbone")}
+    given = (text.lstrip("+").partition("=") for text in overrides)
+    return {**main, **{key: value for key, sign, value in given if sign and not is_aside(key)}, **main}
 
 
 @cache

@@ -54,16 +54,11 @@
       card.hidden = Boolean((label && card.dataset.label !== label) || (split && card.dataset.split !== split));
     }
     const [way, which] = one("order").value.split(" ");
-    const iou = (card) => {
-      const text = card.dataset.ious.split(" ")[which];
-      return text ? Number(text) : null;
-    };
+    const sign = way === "worst" ? 1 : -1;
+    const iou = (card) => card.dataset.ious.split(" ")[which];
+    const place = (card) => iou(card) ? sign * iou(card) : 9;  // what has none stays below
     const byName = (a, b) => a.dataset.name.localeCompare(b.dataset.name);
-    const byIou = (a, b) => {
-      const [x, y] = [iou(a), iou(b)];
-      if (x === null || y === null) return (x === null) - (y === null) || byName(a, b);
-      return (way === "worst" ? x - y : y - x) || byName(a, b);
-    };
+    const byIou = (a, b) => place(a) - place(b) || byName(a, b);
     list.append(...cards.sort(way === "name" ? byName : byIou));
     say();
   }
