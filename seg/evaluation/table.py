@@ -74,15 +74,15 @@ def format_table(rows: Sequence[Row]) -> str:
     return "\n".join(text)
 
 
-def without_figures(products: Mapping[str, Sized], picture: Path | None) -> str:
+def without_figures(masks_of: Mapping[str, Sized], picture: Path | None) -> str:
     """What stands in the table's place where no image has a truth: how many masks there are, and where to look.
 
     Args:
-        products: masks by stage. picture: the panel, if one was drawn.
+        masks_of: by step. picture: the panel, if one was drawn.
     """
-    width = max(map(len, products), default=0)
+    width = max(map(len, masks_of), default=0)
     lines = [f"{'stage':{width}}  masks", "-" * (width + 7)]
-    lines += [f"{name:{width}}  {len(masks):5d}" for name, masks in products.items()]
+    lines += [f"{name:{width}}  {len(masks):5d}" for name, masks in masks_of.items()]
     look = f"look at {picture}" if picture else "draw pictures with figures=true evaluation.panel=6"
     lines.append(f"nothing was measured: no image that gets a mask has a truth; {look}")
     return "\n".join(lines)

@@ -29,7 +29,7 @@ def check_format(value: Any) -> None:
 
 def export_masks(
     folder: Path,
-    products: Mapping[str, MaskSet],
+    masks_of: Mapping[str, MaskSet],
     store: Store,
     kind: Format = "png255",
     file_names: Mapping[str, str] | None = None,
@@ -37,11 +37,11 @@ def export_masks(
     """Write every mask at its image's original size (upright, where EXIF turns it).
 
     PNG of the kinds of :func:`seg.models.png.save_png`, for ``palette`` with a ``classes.txt`` that names the indices;
-    or for ``coco_rle`` one JSON per product, see :func:`coco_document`.
+    or for ``coco_rle`` one JSON per step, see :func:`coco_document`.
 
     Args:
-        folder: gets a folder per product with ``<image id>.png``, or ``<product>.json``.
-        products: masks by name. store: for its progress bar.
+        folder: gets a folder per step with ``<image id>.png``, or ``<step>.json``.
+        masks_of: by step. store: for its progress bar.
         kind: of the files. file_names: of the images by id, for the JSON.
 
     Returns:
@@ -51,7 +51,7 @@ def export_masks(
         SegError: for a palette with more than 254 classes.
     """
     count = 0
-    for name, masks in products.items():
+    for name, masks in masks_of.items():
         target = folder / "".join(c if c.isalnum() else "_" for c in name).strip("_")
         folder.mkdir(parents=True, exist_ok=True)
         if kind == "coco_rle":

@@ -63,22 +63,22 @@ class Gallery:
 
 
 def make_gallery(
-    steps: Mapping[str, Step], products: Mapping[str, MaskSet], border: Border, runtime: Runtime
+    steps: Mapping[str, Step], masks_of: Mapping[str, MaskSet], border: Border, runtime: Runtime
 ) -> Gallery:
-    """Draw the sample; nothing where there are no products.
+    """Draw the sample; nothing where there are no masks.
 
     Args:
-        steps: the chain. products: its masks by name.
+        steps: the chain. masks_of: its masks by step.
         border: what the truth's border pixels count as. runtime: for progress.
     """
-    if not products:
+    if not masks_of:
         return Gallery([], [], [], 0)
-    data = next(iter(products.values())).data
-    rows, masks = shared_rows(products), [name for name, step in steps.items() if step.kind != "scores"]
+    data = next(iter(masks_of.values())).data
+    rows, masks = shared_rows(masks_of), [name for name, step in steps.items() if step.kind != "scores"]
     cards: list[Card] = []
     used = 0
     for row in runtime.bar(sample(data, rows, MOST_IMAGES), "pictures of the report"):
-        card = _card(data, int(row), picture_cells(steps, products, int(row)), masks, border)
+        card = _card(data, int(row), picture_cells(steps, masks_of, int(row)), masks, border)
         used += sum(map(len, card.pictures.values()))
         if used > MOST_CHARACTERS:
             break

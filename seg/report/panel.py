@@ -13,17 +13,17 @@ from seg.store import Store
 from seg.train import Training
 
 
-def shared_rows(products: Mapping[str, MaskSet]) -> np.ndarray:
-    """``int64 (n,)``: the rows of the images that every product has a mask of."""
-    shared: np.ndarray = functools.reduce(np.intersect1d, (masks.rows for masks in products.values()))
+def shared_rows(masks_of: Mapping[str, MaskSet]) -> np.ndarray:
+    """``int64 (n,)``: the rows of the images that every step has a mask of."""
+    shared: np.ndarray = functools.reduce(np.intersect1d, (masks.rows for masks in masks_of.values()))
     return shared
 
 
-def picture_cells(steps: Mapping[str, Step], products: Mapping[str, MaskSet], row: int) -> dict[str, np.ndarray]:
+def picture_cells(steps: Mapping[str, Step], masks_of: Mapping[str, MaskSet], row: int) -> dict[str, np.ndarray]:
     """What there is of one image, by column, the photo first and the truth last: as a panel's rows are."""
-    data = next(iter(products.values())).data
+    data = next(iter(masks_of.values())).data
     cells = {"photo": np.asarray(data.images[row])}
-    for name, masks in products.items():
+    for name, masks in masks_of.items():
         position = np.searchsorted(masks.rows, [row])
         if steps[name].kind == "scores":
             cells["score map"] = masks.scores.at(position)[0]
@@ -32,28 +32,28 @@ def picture_cells(steps: Mapping[str, Step], products: Mapping[str, MaskSet], ro
     return cells | ({"truth": np.asarray(data.truth[row])} if data.has_truth[row] else {})
 
 
-def draw_panel(path: Path, steps: Mapping[str, Step], products: Mapping[str, MaskSet], count: int) -> Path | None:
+def draw_panel(path: Path, steps: Mapping[str, Step], masks_of: Mapping[str, MaskSet], count: int) -> Path | None:
     """A panel of some images: photo, score map, seeds, refined masks, prediction, truth.
 
     Test images with a truth, evenly spread over the list; else trainval's. Where no image has a truth, both splits',
     and no column for it.
 
     Args:
-        path: the PNG. steps: the chain. products: its masks by name. count: how many images; 0 draws nothing.
+        path: the PNG. steps: the chain. masks_of: its masks by step. count: how many images; 0 draws nothing.
 
     Returns:
         ``path``, or None if there was nothing to draw.
     """
-    if count == 0 or not products:
+    if count == 0 or not masks_of:
         return None
-    data = next(iter(products.values())).data
-    shared = shared_rows(products)
+    data = next(iter(masks_of.values())).data
+    shared = shared_rows(masks_of)
     if len(shared) == 0:
         return None
     with_truth = shared[data.has_truth[shared]]
     rows = next(rows for rows in (with_truth[data.is_test[with_truth]], with_truth, shared) if len(rows))
     rows = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)]
-    pictures = [picture_cells(steps, products, row) for row in rows]
+    pictures = [picture_cells(steps, masks_of, row) for row in rows]
     names = [(data.ids[row], data.classes[data.labels[row]]) for row in rows]
     # Rows differ in nothing but the truth, which some may lack.
     return panel(path, pictures, [*max(pictures, key=len)], names, heading=data.title)

@@ -124,7 +124,7 @@ def panel(
     names: Sequence[tuple[str, str]] = (),
     heading: str = "",
 ) -> Path:
-    """Write a grid of pictures as PNG: an image per row, a product per column.
+    """Write a grid of pictures as PNG: an image per row, a step per column.
 
     Args:
         path: the PNG to write; its folder is made.
@@ -141,9 +141,7 @@ def panel(
     Raises:
         ValueError: without rows, without a photo, or with an array of no known kind.
     """
-    from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
-    from matplotlib.patches import Patch
 
     if not rows or not columns:
         raise ValueError("a panel needs at least one row and one column")
@@ -170,6 +168,15 @@ def panel(
         cells[0, c].set_title(_shorten(key, 26), fontsize=10)
     for r, lines in enumerate(names):
         cells[r, 0].set_ylabel("\n".join(_shorten(line, 25) for line in lines), fontsize=8.5)
+    _legend(figure, width, height)
+    return _save(figure, path)
+
+
+def _legend(figure: "Figure", width: int, height: int) -> None:
+    """What the colours mean, at the foot."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.patches import Patch
+
     patches = [
         Patch(facecolor=colour, hatch="////" if name == "undecided" else "", label=name, edgecolor="#444444", lw=0.5)
         for name, colour in hex_colours().items()
@@ -180,7 +187,6 @@ def panel(
         figure.colorbar(ScalarMappable(cmap=SCORE_MAP), bar, orientation="horizontal", ticks=[0, 0.5, 1])
         bar.tick_params(labelsize=8, length=2)
         bar.set_title("score", fontsize=8.5, pad=2)
-    return _save(figure, path)
 
 
 def panel_size(rows: int, columns: int) -> tuple[int, int]:
