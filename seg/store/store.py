@@ -149,8 +149,10 @@ class Store:
         self._settled.add(stage.id)
 
     def manifest(self, stage: Stage) -> dict[str, Any] | None:
-        """The manifest of a stored product, or None if there is none."""
-        return read_json(self.folder(stage) / "manifest.json")
+        """The manifest of a stored product, or None if there is none, or a damaged one."""
+        with suppress(ValueError):
+            return read_json(self.folder(stage) / "manifest.json")
+        return None
 
     def plan(self, stages: Iterable[Stage]) -> list[Planned]:
         """What a run of ``stages`` would do, as a tree in lines, most downstream first. Writes nothing."""
