@@ -18,6 +18,7 @@ import pytest
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
 from PIL import Image
 
 from seg import run as entrypoint
@@ -464,7 +465,7 @@ def known_keys() -> frozenset[str]:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         for choice in choices:
             cfg = compose("config", [choice], return_hydra_config=choice.startswith("runtime"))
-            out |= {".".join(k) for k in _keys(cfg)}
+            out |= set(_keys(OmegaConf.to_container(cfg)))
     for path in CONF.glob("hydra/launcher/*.yaml"):
         out |= {f"hydra.launcher.{'.'.join(k)}" for k in leaves(yaml.safe_load(path.read_text()))}
     assert ConfigStore.instance()

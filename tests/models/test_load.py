@@ -33,7 +33,6 @@ def test_a_file_alone_says_what_it_is(saved: tuple[Path, dict[str, Threshold]], 
         shutil.copyfile(saved[0] / f"{role}.safetensors", tmp_path / f"{role}.safetensors")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("seg.nets.recognise.recognise", lambda state: pytest.fail("nothing has to be guessed"))
-        patched.setattr("seg.models.load.recognise", lambda state: pytest.fail("nothing has to be guessed"))
         model = load_model(tmp_path / "segmenter.safetensors", "cpu")
         assert (model.working_size, model.input_size) == (64, 32) and "toy" in model.info["data"]
         with pytest.raises(SegError, match="it is of a classifier, not a segmenter"):
