@@ -128,7 +128,7 @@ def test_a_recipe_of_ones_own_can_be_chosen(tmp_path):
     (tmp_path / "recipe/mine.yaml").write_text("# @package _global_\nthreshold: 0.7\n")
     arguments = ["--config-dir", str(tmp_path), "recipe=mine"]
     assert prepare_arguments(arguments) == arguments
-    with pytest.raises(SegError, match="recipe=my: no such choice; there are .*, mine, "):
+    with pytest.raises(SegError, match=r"recipe=my: no such choice; there are .*, mine, "):
         prepare_arguments([*arguments[:2], "recipe=my"])
 
 
