@@ -43,7 +43,7 @@ def prepare_arguments(arguments: list[str]) -> list[str]:
     typed = [_quoted(renamed(a)) for a in arguments if a not in flags]
     # Our launcher configs set other resources in the plugins' own, and Hydra would rather see another name.
     warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/.*is validated against ConfigStore schema")
-    arguments = expand_arguments(typed + _selected(typed))
+    arguments = expand_arguments(typed + [renamed(a) for a in _selected(typed)])
     overrides = own_folders([a for a in arguments if "=" in a and not a.startswith("-")], arguments)
     as_typed = dict(zip(arguments, typed, strict=False))
     multirun, plan = check_overrides(overrides, bool(flags), as_typed)

@@ -211,6 +211,10 @@ def test_select_stands_for_what_a_sweep_chose(tmp_path, capsys):
     here = [f"select={tmp_path}", "pipeline=cam_affinity"]
     assert prepare_arguments(here) == [*here, "epoch=7", "threshold=0.3"]
     assert "(by masks)" in capsys.readouterr().out
+    older = tmp_path / "older.yaml"
+    older.write_text("miou: {rule: by masks, overrides: [data.boxes.refined_threshold=0.3]}\n")
+    assert prepare_arguments([f"select={older}"])[1:] == ["data.refine.threshold=0.3"]
+    assert "data.boxes.refined_threshold is data.refine.threshold now" in capsys.readouterr().err
     file = [f"select={tmp_path}/best.yaml", "threshold=0.5"]
     assert prepare_arguments(file) == [*file, "epoch=7", "supervision=bbox"]
     blind = [*here, "select_by=held_out_accuracy"]
