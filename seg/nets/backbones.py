@@ -57,7 +57,8 @@ def make_classifier(name: str, classes: int, weights: str | None, stages: int = 
 def weights_of(field: str) -> Callable[[Any, str], str]:
     """For a parameter that names weights of the backbone in ``field``: what stands in a key for them.
 
-    A file is its bytes, wherever it lies; ``DEFAULT`` is the member of torchvision's enum that it stands for.
+    A file is its bytes, wherever it lies; ``DEFAULT`` is the member of torchvision's enum that it stands for;
+    what is neither is refused, and so is a backbone that torchvision does not have.
     """
 
     def content(stage: Any, weights: str) -> str:
