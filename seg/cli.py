@@ -71,11 +71,11 @@ _RENAMED = {
 
 def renamed(argument: str) -> str:
     """An argument whose key has another name now, under that name; it is said aloud."""
-    key, equals, value = argument.partition("=")
+    plus, key, value = re.fullmatch(r"(\+*)([^=]*)(.*)", argument, re.DOTALL).groups()  # type: ignore[union-attr]
     for old, new in _RENAMED.items():
-        if equals and (key == old or key.startswith(f"{old}.")):
+        if value and (key == old or key.startswith(f"{old}.")):
             print(f"{key} is {new}{key.removeprefix(old)} now", file=sys.stderr, flush=True)
-            return f"{new}{key.removeprefix(old)}={value}"
+            return f"{plus}{new}{key.removeprefix(old)}{value}"
     return argument
 
 

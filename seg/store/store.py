@@ -256,10 +256,10 @@ class Store:
         }
 
     def _compare(self, stage: Stage) -> None:
-        """Say it, once, where a product comes from another kind of machine than this."""
-        if stage.key in self._compared:
+        """Say it where a product comes from another kind of machine than this; once of a kind of stage."""
+        if type(stage).__name__ in self._compared:
             return
-        self._compared.add(stage.key)
+        self._compared.add(type(stage).__name__)
         then = (self.manifest(stage) or {}).get("made_with")
         if not then:
             return
