@@ -74,7 +74,7 @@ def renamed(argument: str) -> str:
     plus, key, value = re.fullmatch(r"(\+*)([^=]*)(.*)", argument, re.DOTALL).groups()  # type: ignore[union-attr]
     for old, new in _RENAMED.items():
         if value and (key == old or key.startswith(f"{old}.")):
-            print(f"{key} is {new}{key.removeprefix(old)} now", file=sys.stderr, flush=True)
+            print(f"{plus}{key} is {plus}{new}{key.removeprefix(old)} now", file=sys.stderr, flush=True)
             return f"{plus}{new}{key.removeprefix(old)}{value}"
     return argument
 

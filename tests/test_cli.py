@@ -177,6 +177,7 @@ def test_keys_that_are_there_may_be_set_with_two_signs():
     ("old", "new"),
     {
         "runtime.precision=bf16-mixed": "precision=bf16-mixed",
+        "++runtime.precision=bf16-mixed": "++precision=bf16-mixed",
         "data.boxes.threshold=0.3": "threshold=0.3",
         "data.boxes.refined_threshold=0.3": "data.refine.threshold=0.3",
         "data.boxes.scale=0.5": "supervision.scale=0.5",
