@@ -43,7 +43,7 @@ def prepare_arguments(arguments: list[str]) -> list[str]:
     typed = [_quoted(renamed(a)) for a in arguments if a not in flags]
     # Our launcher configs set other resources in the plugins' own, and Hydra would rather see another name.
     warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/.*is validated against ConfigStore schema")
-    arguments = expand_arguments(typed + _selected(typed))
+    arguments = expand_arguments(typed + [renamed(a) for a in _selected(typed)])
     overrides = own_folders([a for a in arguments if "=" in a and not a.startswith("-")], arguments)
     as_typed = dict(zip(arguments, typed, strict=False))
     multirun, plan = check_overrides(overrides, bool(flags), as_typed)
@@ -71,11 +71,11 @@ _RENAMED = {
 
 def renamed(argument: str) -> str:
     """An argument whose key has another name now, under that name; it is said aloud."""
-    key, equals, value = argument.partition("=")
+    plus, key, value = re.fullmatch(r"(\+*)([^=]*)(.*)", argument, re.DOTALL).groups()  # type: ignore[union-attr]
     for old, new in _RENAMED.items():
-        if equals and (key == old or key.startswith(f"{old}.")):
+        if value and (key == old or key.startswith(f"{old}.")):
             print(f"{key} is {new}{key.removeprefix(old)} now", file=sys.stderr, flush=True)
-            return f"{new}{key.removeprefix(old)}={value}"
+            return f"{plus}{new}{key.removeprefix(old)}{value}"
     return argument
 
 
@@ -150,17 +150,19 @@ def check_overrides(overrides: list[str], multirun: bool, as_typed: Mapping[str,
                 text = override.input_line or ""
                 key = text.split("=", 1)[0]
                 firsts[key] = f"{key}={choices_of(override)[0]}" if override.is_sweep_override() else text
-            recipe = firsts.get("recipe", "recipe=null").partition("=")[2]
-            if recipe not in ("null", *loader.get_group_options("recipe")):
-                # It is optional: Hydra would go on without it.
-                raise SegError(_no_such_choice("recipe", recipe, overrides))
+            groups = frozenset(loader.list_groups(""))
+            for group in groups & firsts.keys():
+                choice = firsts[group].partition("=")[2]
+                # Hydra has a traceback for null, and goes on without a recipe, which is optional.
+                if choice == "null" or (group == "recipe" and choice not in _choices(group, overrides)):
+                    raise SegError(_no_such_choice(group, choice, overrides))
             cfg = compose("config", list(firsts.values()), return_hydra_config=True)
             multirun = multirun or cfg.hydra.mode == RunMode.MULTIRUN
             if several := [str(o.input_line) for o in parsed if o.is_sweep_override() and not multirun]:
                 raise SegError(f"{as_typed.get(several[0], several[0])}: several values are a sweep; add -m")
             params = (cfg.hydra.sweeper.get("params") or {}) if multirun else {}
             plan = make_plan(params, overrides, loader, str(cfg.hydra.runtime.choices.pipeline))
-            _check_values(plan, cfg, firsts, frozenset(loader.list_groups("")))
+            _check_values(plan, cfg, firsts, groups)
     except (HydraException, OmegaConfBaseException) as error:
         raise SegError(explain(error, overrides)) from error
     except AssertionError as error:  # what OmegaConf says of a key below a null, as of segmenter=none
@@ -211,9 +213,12 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
     return " ".join(lines[:2])
 
 
+def _choices(group: str, overrides: Sequence[str]) -> list[str]:
+    return sorted({p.stem for place in (CONF, *_folders(overrides)) for p in (place / group).glob("*.yaml")})
+
+
 def _no_such_choice(group: str, choice: str, overrides: Sequence[str]) -> str:
-    choices = sorted({p.stem for place in (CONF, *_folders(overrides)) for p in (place / group).glob("*.yaml")})
-    return f"{group}={choice}: no such choice; there are {', '.join(choices)}"
+    return f"{group}={choice}: no such choice; there are {', '.join(_choices(group, overrides))}"
 
 
 def validate_tree(cfg: Any, overrides: list[str]) -> None:

@@ -100,6 +100,8 @@ class Experiment:
         chain = [step for step in make_objects(cfg, "chain", made, objects).values() if step is not None]
         steps: dict[str, Step] = {}
         for step in chain:
+            if not isinstance(step, Step):
+                raise SegError(f"chain: {step!r} is no step; give _target_: seg.experiment.Step, a kind and masks")
             if steps.setdefault(step.name, step) is not step:
                 raise SegError(f"chain: two steps are called {step.name!r}; give one of them another title")
         experiment = cls(cfg, store or Store(Path(cfg.store), Runtime(**cfg.runtime)), pool, steps)

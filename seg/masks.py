@@ -78,6 +78,9 @@ def clean(mask: np.ndarray, operation: str, radius: tuple[int, int] = (3, 3)) ->
         mask: ``uint8 (H, W)`` of 0, 1, 255.
         operation: ``fill_holes``, ``largest_component`` (4-connected), or ``closing`` by a disk.
         radius: of the disk, in pixels down and across; it is an ellipse where the image was squashed.
+
+    Raises:
+        SegError: for another operation.
     """
     foreground = mask == 1
     if operation == "fill_holes":

@@ -1,6 +1,6 @@
 """The entrypoint: ``python -m seg.run pipeline=cam_affinity``, plus any Hydra override.
 
-Compose the config, instantiate the stages, refuse what can't work, build, evaluate, draw.
+Compose the config, make the stages, refuse what can't work, build, evaluate, draw.
 """
 
 import logging

@@ -105,6 +105,8 @@ def test_a_folder_that_is_given_is_taken(tmp_path):
         (["select=.", "select_by=miou"], "select=.: the sweep has not ended with a result"),
         (["select=.", "select_by=luck"], "select_by=luck: must be one of miou, held_out_accuracy"),
         (["recipe=toy"], "recipe=toy: no such choice; there are image_folder_bbox, "),
+        (["recipe=null"], "recipe=null: no such choice; there are image_folder_bbox, "),
+        (["segmenter=null"], "segmenter=null: no such choice; there are deeplabv3, none, "),
         (["segmenter=segmenter_base"], "segmenter=segmenter_base: no such choice; there are deeplabv3, none, unet, "),
         (["+nothing=1"], "nothing: no such key"),
         (["++data.sizes=64"], "data.sizes: no such key, did you mean data.size?"),
@@ -119,6 +121,15 @@ def test_mistakes_are_one_line_before_anything_runs(arguments, message, tmp_path
     assert str(caught.value).startswith(message)
     assert len(str(caught.value).splitlines()) == 1
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_recipe_of_ones_own_can_be_chosen(tmp_path):
+    (tmp_path / "recipe").mkdir()
+    (tmp_path / "recipe/mine.yaml").write_text("# @package _global_\nthreshold: 0.7\n")
+    arguments = ["--config-dir", str(tmp_path), "recipe=mine"]
+    assert prepare_arguments(arguments) == arguments
+    with pytest.raises(SegError, match=r"recipe=my: no such choice; there are .*, mine, "):
+        prepare_arguments([*arguments[:2], "recipe=my"])
 
 
 @pytest.mark.parametrize("sign", ["", "+", "++"])
@@ -200,6 +211,10 @@ def test_select_stands_for_what_a_sweep_chose(tmp_path, capsys):
     here = [f"select={tmp_path}", "pipeline=cam_affinity"]
     assert prepare_arguments(here) == [*here, "epoch=7", "threshold=0.3"]
     assert "(by masks)" in capsys.readouterr().out
+    older = tmp_path / "older.yaml"
+    older.write_text("miou: {rule: by masks, overrides: [data.boxes.refined_threshold=0.3]}\n")
+    assert prepare_arguments([f"select={older}"])[1:] == ["data.refine.threshold=0.3"]
+    assert "data.boxes.refined_threshold is data.refine.threshold now" in capsys.readouterr().err
     file = [f"select={tmp_path}/best.yaml", "threshold=0.5"]
     assert prepare_arguments(file) == [*file, "epoch=7", "supervision=bbox"]
     blind = [*here, "select_by=held_out_accuracy"]

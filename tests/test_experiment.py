@@ -83,6 +83,17 @@ def test_two_steps_of_one_name_are_refused(make: Make) -> None:
     assert list(make(another("seeds", "seeds", title="as well")).steps)[1:] == ["seeds", "as well"]
 
 
+@pytest.mark.parametrize("other", ["+chain.another=3", "+chain.another={kind: seeds}"])
+def test_what_is_no_step_is_refused(make: Make, other: str) -> None:
+    with pytest.raises(SegError, match=r"chain: .* is no step; give _target_: seg\.experiment\.Step"):
+        make(other)
+
+
+def test_a_segmenter_learns_masks_not_scores(make: Make) -> None:
+    with pytest.raises(SegError, match=r"segmenter: Segmenter\.masks=.*: must be of type Threshold"):
+        make("segmenter=unet", "segmenter.masks=${supervision}")
+
+
 def test_figures_are_what_the_table_depends_on(make: Make) -> None:
     first = make().figures()
     assert len(first) == 4 and all(name.startswith("Evaluated/") for name in first)

@@ -62,7 +62,7 @@ class PreparedData:
         return int(self.images.shape[1])
 
     def original_truth(self, row: int) -> np.ndarray:
-        """Truth of one image at its original size: ``uint8 (H, W)`` in the codes of ``truth``."""
+        """Truth of one image at its original size: ``uint8 (H, W)``, codes as of ``truth``; refuses one without."""
         from PIL import Image
 
         if not self.has_truth[row]:
@@ -282,7 +282,7 @@ class Pool(Stage):
             raise SegError(_WITHOUT_TRUTH)
 
     def load(self, path: Path, store: Products) -> PoolRows:
-        """The rows chosen."""
+        """The rows chosen; refuses to choose none."""
         data: PreparedData = store.get(self.data)
         chosen = []
         for is_test in (False, True):

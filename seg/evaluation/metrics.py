@@ -35,7 +35,7 @@ _TRUTH[list(_TRUTH_CODES)], _PRED[list(_PRED_CODES)] = range(4), range(3)
 
 @dataclass(frozen=True)
 class Metrics:
-    """Figures of one product on one set of images.
+    """Figures of masks on one set of images.
 
     Attributes:
         miou: mean of the IoUs of background and foreground, of those that exist.

@@ -136,9 +136,9 @@ def plain(value: Any) -> Any:
 
 
 def headline(rows: Sequence[Row]) -> Row:
-    """The figures that a sweep compares: of the last product that decides every pixel, on trainval.
+    """The figures that a sweep compares: of the last step that decides every pixel, on trainval.
 
-    A product with an ignored band is measured where it decides, which the band can make as easy as it likes,
+    A step with an ignored band is measured where it decides, which the band can make as easy as it likes,
     so it only counts where there is no other. Where no trainval image has a truth it is the test split.
 
     Args:

@@ -125,10 +125,12 @@ def _network(file: Path, info: Mapping[str, Any], state: Mapping[str, torch.Tens
         raise SegError(f"model={file}: {f'it is of a {role}' if role else 'not known as a network'}, not a segmenter")
     params = {k: v for k, v in described.items() if k != "_target_"}
     try:
-        cls = pkgutil.resolve_name(str(described["_target_"]))
+        # Older runs wrote the place where the networks were then.
+        target = str(described["_target_"]).replace("seg.segmenter.networks.", "seg.segmenter.architectures.")
+        cls = pkgutil.resolve_name(target)
         # What comes from elsewhere may name a network and nothing else, for what it names is called.
         if not (isinstance(cls, type) and issubclass(cls, Architecture)):
-            raise SegError(f"{described['_target_']} is not a segmentation network")
+            raise SegError(f"{target} is not a segmentation network")
         net = cls(**params)
     except (SegError, ImportError, AttributeError, TypeError, ValueError) as error:
         raise SegError(f"model={file}: architecture: {error}") from error

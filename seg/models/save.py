@@ -78,7 +78,7 @@ def describe(
     """What somebody who finds only the weights has to know about them, as JSON values.
 
     Args:
-        stage: the network. rows: of the stage table, those of its product. prepared: the run's images.
+        stage: the network. rows: of the stage table, those that measure it. prepared: the run's images.
     """
     data: PreparedData = store.get(prepared)
     # Of a network that was given, only what came with it knows what it was trained on.

@@ -1,6 +1,6 @@
 """torchvision classifiers by name: weights from anywhere, the cut at the global pooling, dilation."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ def make_classifier(name: str, classes: int, weights: str | None, stages: int = 
     Args:
         name: torchvision's name, such as ``resnet18`` or ``mobilenet_v2``.
         classes: number of classes, at least 1.
-        weights: None for random ones, a member of torchvision's enum (``DEFAULT``, ``IMAGENET1K_V1``), or
-            the path of a state dict (``.pth``, ``.safetensors``; any float type; the head may be missing).
+        weights: None for random ones, the path of a state dict (``.pth``, ``.safetensors``; any float type; the head
+            may be missing), or else a member of torchvision's enum (``DEFAULT``, ``IMAGENET1K_V1``).
         stages: 3 leaves a ResNet's last stage out, for small images and from-scratch training.
 
     Returns:
@@ -36,12 +36,7 @@ def make_classifier(name: str, classes: int, weights: str | None, stages: int = 
     from torchvision import models
 
     # Asked first: the segmentation models, which get_model knows too, would download their backbones.
-    if name not in (names := models.list_models(module=models)):
-        import difflib
-
-        close = difflib.get_close_matches(name, names, 3)
-        hint = f"; did you mean {' or '.join(close)}?" if close else ""
-        raise SegError(f"backbone={name}: torchvision has no classifier of that name{hint}")
+    _members(name)
     model: nn.Module = models.get_model(name)
     _, head = split_at_pooling(model, name)
     if weights is not None:
@@ -62,26 +57,37 @@ def make_classifier(name: str, classes: int, weights: str | None, stages: int = 
 def weights_of(field: str) -> Callable[[Any, str], str]:
     """For a parameter that names weights of the backbone in ``field``: what stands in a key for them.
 
-    A file is its bytes, wherever it lies; ``DEFAULT`` is the member of torchvision's enum that it stands for.
+    A file is its bytes, wherever it lies; ``DEFAULT`` is the member of torchvision's enum that it stands for;
+    what is neither is refused, and so is a backbone that torchvision does not have.
     """
 
     def content(stage: Any, weights: str) -> str:
+        members = _members(name := getattr(stage, field))
         if Path(weights).is_file():
             return f"sha256:{file_sha256(Path(weights))}"
-        from torchvision import models
-
-        members = models.get_model_weights(getattr(stage, field)).__members__
         if weights not in members:
-            raise SegError(f"weights={weights}: no such file{_torchvision_has(getattr(stage, field))}")
+            raise SegError(f"weights={weights}: no such file{_torchvision_has(name)}")
         return str(members[weights].name)
 
     return content
 
 
-def _torchvision_has(name: str) -> str:
+def _members(name: str) -> Mapping[str, Any]:
+    """torchvision's weights of a classifier by their names; refuses what is none of its classifiers."""
     from torchvision import models
 
-    return f"; torchvision has {', '.join(models.get_model_weights(name).__members__)} for {name}"
+    if name not in (names := models.list_models(module=models)):
+        import difflib
+
+        close = difflib.get_close_matches(name, names, 3)
+        hint = f"; did you mean {' or '.join(close)}?" if close else ""
+        raise SegError(f"backbone={name}: torchvision has no classifier of that name{hint}")
+    members: Mapping[str, Any] = models.get_model_weights(name).__members__
+    return members
+
+
+def _torchvision_has(name: str) -> str:
+    return f"; torchvision has {', '.join(_members(name))} for {name}"
 
 
 def read_weights(name: str, weights: str) -> dict[str, Tensor]:
@@ -90,10 +96,8 @@ def read_weights(name: str, weights: str) -> dict[str, Tensor]:
     Raises:
         SegError: when it can't be had, saying why and what to do.
     """
-    from torchvision import models
-
-    members = models.get_model_weights(name).__members__
-    if weights in members:
+    members = _members(name)
+    if weights in members and not Path(weights).is_file():
         try:
             return dict(members[weights].get_state_dict(progress=False, check_hash=True))
         except (OSError, RuntimeError) as error:

@@ -94,7 +94,7 @@ def score_overlay(photo: NDArray[np.uint8], score: NDArray[np.floating], alpha: 
 
 
 def picture(photo: NDArray, array: NDArray, key: str) -> NDArray[np.uint8]:
-    """What is shown of one product of one image.
+    """What is shown of one image in one column.
 
     Args:
         photo: uint8 (H, W, 3). array: the photo, a float (h, w) score map, or a uint8 (h, w) mask.

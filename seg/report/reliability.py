@@ -20,10 +20,10 @@ THRESHOLDS = tuple(round(0.02 * i, 2) for i in range(51))
 
 @dataclass(frozen=True)
 class Curve:
-    """mIoU by threshold, of the scores behind one product on one split.
+    """mIoU by threshold, of the scores behind one step on one split.
 
     Attributes:
-        name: of the product. split: of the images. miou: ``float64 (51,)``, at :data:`THRESHOLDS`.
+        name: of the step. split: of the images. miou: ``float64 (51,)``, at :data:`THRESHOLDS`.
         used: the bounds of the masks: background below the first, foreground from the second on.
     """
 

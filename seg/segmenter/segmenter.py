@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from seg.data.prepared import Prepared
 from seg.errors import SegError
-from seg.masks import MaskSet
+from seg.masks import MaskSet, Threshold
 from seg.segmenter.architectures import Architecture
 from seg.store import Products, Stage, param
 from seg.train import Training
@@ -46,7 +46,7 @@ class Segmenter(Training):
     what: ClassVar[str] = "segmenter"
     role: ClassVar[str] = "segmenter"
 
-    masks: Stage
+    masks: Threshold
     net: Architecture
     gamma: float = param(default=2.0, low=0)
     input_size: int | None = param(default=None, low=32)

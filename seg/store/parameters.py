@@ -50,12 +50,17 @@ def content_of_file(stage: Any, value: str) -> str:
     return f"sha256:{file_sha256(path)}"
 
 
+#: Where each class was defined, by its name, which is part of keys.
+_defined: dict[str, str] = {}
+
+
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(param, dataclasses.field))
 class Parameters:
     """Declared parameters with bounds: a subclass is made a frozen, keyword-only dataclass on definition.
 
     Raises:
-        SegError: when one is made, naming every value that does not fit.
+        SegError: when one is made, naming every value that does not fit; when a second class of one name is defined
+            elsewhere, for their products would share keys.
 
     Attributes:
         called: what a refusal calls it; None for the class's name.
@@ -67,6 +72,10 @@ class Parameters:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        place = f"{cls.__module__}.{cls.__qualname__}"
+        first = _defined.setdefault(cls.__name__, place)
+        if first != place:
+            raise SegError(f"{place}: {first} has this name too, and their products would be mixed; rename one")
         dataclasses.dataclass(frozen=True, kw_only=True, eq=False)(cls)
 
     def __post_init__(self) -> None:

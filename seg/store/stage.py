@@ -13,7 +13,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from seg.errors import SegError
 from seg.store.parameters import Parameters
 from seg.store.runtime import Runtime
 
@@ -45,10 +44,6 @@ class Products(Protocol):
         """Of a stage that grows in place, what makes its files count."""
 
 
-#: Where each stage was defined, by its name, which is part of its products' keys.
-_defined: dict[str, str] = {}
-
-
 class Stage(Parameters):
     """Base of all stages.
 
@@ -62,9 +57,6 @@ class Stage(Parameters):
         in_place: True for a product that grows in its final folder (training), else a build is atomic.
         what: a few words for tables and plans.
         log_level: of the lines that tell of a build; the small stages are not worth a line.
-
-    Raises:
-        SegError: when a second stage of one name is defined elsewhere, for their products would share keys.
     """
 
     has_key: ClassVar[bool] = True
@@ -73,13 +65,6 @@ class Stage(Parameters):
     in_place: ClassVar[bool] = False
     what: ClassVar[str] = ""
     log_level: ClassVar[int] = logging.INFO
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        place = f"{cls.__module__}.{cls.__qualname__}"
-        first = _defined.setdefault(cls.__name__, place)
-        if first != place:
-            raise SegError(f"{place}: {first} is a stage of this name, and their products would be mixed; rename one")
 
     # -- what a subclass says ------------------------------------------------------------------------
 

@@ -149,8 +149,10 @@ class Store:
         self._settled.add(stage.id)
 
     def manifest(self, stage: Stage) -> dict[str, Any] | None:
-        """The manifest of a stored product, or None if there is none."""
-        return read_json(self.folder(stage) / "manifest.json")
+        """The manifest of a stored product, or None if there is none, or a damaged one."""
+        with suppress(ValueError):
+            return read_json(self.folder(stage) / "manifest.json")
+        return None
 
     def plan(self, stages: Iterable[Stage]) -> list[Planned]:
         """What a run of ``stages`` would do, as a tree in lines, most downstream first. Writes nothing."""
@@ -254,10 +256,10 @@ class Store:
         }
 
     def _compare(self, stage: Stage) -> None:
-        """Say it, once, where a product comes from another kind of machine than this."""
-        if stage.key in self._compared:
+        """Say it where a product comes from another kind of machine than this; once of a kind of stage."""
+        if type(stage).__name__ in self._compared:
             return
-        self._compared.add(stage.key)
+        self._compared.add(type(stage).__name__)
         then = (self.manifest(stage) or {}).get("made_with")
         if not then:
             return

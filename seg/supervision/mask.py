@@ -59,7 +59,7 @@ class TruthScores(ScoreStage):
             raise SegError(_WITHOUT_TRUTH)
 
     def load(self, path: Path, store: Products) -> TruthMaps:
-        """A view of the prepared truth; test images are left out, nothing may learn from them."""
+        """A view of the prepared truth; test images are left out. Refuses data without it."""
         pool: PoolRows = store.get(self.pool)
         rows = pool.rows[pool.data.has_truth[pool.rows] & ~pool.data.is_test[pool.rows]]
         if len(rows) == 0:

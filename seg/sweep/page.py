@@ -1,6 +1,5 @@
 """``report.html`` of a sweep: its table, its picture, links to its runs."""
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,8 +13,6 @@ from seg.sweep.results import Row, number
 
 #: Rows of the table at most; the CSV has them all.
 MOST_ROWS = 5000
-
-_FOLDER = "hydra.sweep.dir="
 
 
 def write_sweep_report(
@@ -80,9 +77,12 @@ def _command(folder: Path) -> str | None:
     except FileNotFoundError:
         return None
     given = [_short(str(override)) for override in OmegaConf.select(written, "hydra.overrides.task") or []]
-    # Without the folder that was given it would be another sweep; the usual ones have the name of the sweep.
-    own = [str(x) for x in OmegaConf.select(written, "hydra.overrides.hydra") or [] if str(x).startswith(_FOLDER)]
-    own = [x for x in own if not re.fullmatch(r"outputs/sweeps/[^/]+/[^/]+", x.removeprefix(_FOLDER).strip("'"))]
+    # Without the folder that was given it would be another sweep.
+    own = [
+        str(x)
+        for x in OmegaConf.select(written, "hydra.overrides.hydra") or []
+        if str(x).startswith("hydra.sweep.dir=")
+    ]
     return command(["-m", *given, *own], folders=False)
 
 

@@ -121,19 +121,18 @@ def sweep_folder(plan: Plan) -> Path:
 
 
 def register() -> None:
-    """Make ``${sweep_folder:}`` known, the value of ``hydra.sweep.dir``; a job, with overrides of its own, is told."""
+    """Make the resolver ``sweep_folder`` known, the value of ``hydra.sweep.dir``.
 
-    def resolve(*, _root_: Any) -> str:
+    It is resolved once: Hydra gives every job what was found for the sweep, whatever sweeper runs it.
+    """
+
+    def resolve(sweeper: Any, task: Any, pipeline: str) -> str:
         from hydra.core.global_hydra import GlobalHydra
 
-        hydra = _root_.hydra
         loader = GlobalHydra.instance().config_loader()
-        plan = make_plan(
-            hydra.sweeper.get("params") or {}, hydra.overrides.task, loader, hydra.runtime.choices.pipeline
-        )
-        return sweep_folder(plan).as_posix()
+        return sweep_folder(make_plan(sweeper.get("params") or {}, task, loader, pipeline)).as_posix()
 
-    OmegaConf.register_new_resolver("sweep_folder", resolve, replace=True)
+    OmegaConf.register_new_resolver("sweep_folder", resolve, replace=True, use_cache=True)
 
 
 def safe_name(items: Sequence[str]) -> str:

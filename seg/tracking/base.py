@@ -83,7 +83,7 @@ class Tracker:
         """The run was measured.
 
         Args:
-            facts: what it is. figures: by ``split/product/figure``. miou: the one that a sweep compares; None
+            facts: what it is. figures: by ``split/step/figure``. miou: the one that a sweep compares; None
                 where nothing has a truth.
         """
 

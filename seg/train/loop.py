@@ -173,7 +173,9 @@ class Loop:
     def _anew(self, missing: Path) -> tuple[int, float, dict[str, Any]]:
         log.warning("%s: %s is missing; training anew", self.name, missing)
         if self.rank == 0:
-            (self.folder / "manifest.json").unlink(missing_ok=True)
+            # The weights too: of files that are there the next manifest would go on telling the old checksums.
+            for path in (self.folder / "manifest.json", *self.folder.glob("epoch_*.safetensors")):
+                path.unlink(missing_ok=True)
         return 0, 0.0, {}
 
     def _save(self, row: Mapping[str, Any]) -> None:

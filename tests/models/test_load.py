@@ -59,6 +59,17 @@ def test_what_is_no_segmenter(saved: tuple[Path, dict[str, Threshold]], tmp_path
         find_model(tmp_path)
 
 
+def test_a_model_of_before_the_networks_had_another_place(
+    saved: tuple[Path, dict[str, Threshold]], tmp_path: Path
+) -> None:
+    for suffix in (".safetensors", ".json"):
+        (tmp_path / f"m{suffix}").write_bytes((saved[0] / f"segmenter{suffix}").read_bytes())
+    told = (tmp_path / "m.json").read_text()
+    (tmp_path / "m.json").write_text(told.replace("seg.segmenter.architectures.", "seg.segmenter.networks."))
+    assert "seg.segmenter.networks." in (tmp_path / "m.json").read_text()
+    load_model(tmp_path / "m.safetensors", "cpu")
+
+
 @pytest.mark.parametrize("target", ["os.system", "builtins.dict", "no.such.thing", "nothing"])
 def test_a_json_names_a_network_and_nothing_else(
     saved: tuple[Path, dict[str, Threshold]], tmp_path: Path, target: str

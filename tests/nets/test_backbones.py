@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.error import URLError
 
 import pytest
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from seg.errors import SegError
-from seg.nets.backbones import fold_batch_norm, make_classifier, set_output_stride, split_at_pooling
+from seg.nets.backbones import fold_batch_norm, make_classifier, set_output_stride, split_at_pooling, weights_of
 from seg.nets.state_dicts import read_state_dict
 
 #: One of every family that the refusal names, small where there is a choice.
@@ -92,6 +93,18 @@ def test_an_unknown_name_is_refused_with_the_nearest() -> None:
         make_classifier("resnet81", 2, None)
     with pytest.raises(SegError, match="no classifier of that name"):
         make_classifier("fcn_resnet50", 2, None)
+    with pytest.raises(SegError, match=r"backbone=resnet81: .*did you mean .*resnet18"):
+        weights_of("net")(SimpleNamespace(net="resnet81"), "DEFAULT")  # as a dry run asks, for a key
+
+
+def test_a_file_that_is_called_like_torchvisions_weights_is_the_file(
+    saved: Callable[..., str], resnet: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As its key says."""
+    file = Path(saved("w.pth"))
+    monkeypatch.chdir(file.parent)
+    file.rename("DEFAULT")
+    assert agrees(loaded("DEFAULT"), resnet)
 
 
 @pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])

@@ -81,18 +81,22 @@ def test_a_second_stage_of_one_name_is_refused() -> None:
     with pytest.raises(SegError) as refused:
         define("somewhere.else")
     assert str(refused.value) == (
-        f"somewhere.else.Leaf: {__name__}.Leaf is a stage of this name, and their products would be mixed; rename one"
+        f"somewhere.else.Leaf: {__name__}.Leaf has this name too, and their products would be mixed; rename one"
     )
-    with pytest.raises(SegError, match=r"mine\.CAM: seg\.supervision\.cam\.CAM is a stage of this name"):
+    with pytest.raises(SegError, match=r"mine\.CAM: seg\.supervision\.cam\.CAM has this name too"):
         define("mine", CAM.__name__)
     # Of another place in one module too; and a refusal is no definition.
-    with pytest.raises(SegError, match=r"<locals>\.Tree: .*\.Tree is a stage of this name"):
+    with pytest.raises(SegError, match=r"<locals>\.Tree: .*\.Tree has this name too"):
 
         class Tree(Stage):
             """Another one."""
 
     with pytest.raises(SegError, match=r"somewhere\.else\.Leaf"):
         define("somewhere.else")
+    with pytest.raises(SegError, match=r"<locals>\.Net: .*\.Net has this name too"):  # it enters keys by its name
+
+        class Net(Parameters):
+            """Another one."""
 
 
 def test_a_stage_whose_module_is_read_again_is_not() -> None:

@@ -158,6 +158,13 @@ def test_a_build_that_asks_for_what_is_not_upstream_is_a_mistake(new_store: Stor
     assert new_store.get(Meddler(of=stage.of, number=3)) == 3
 
 
+def test_a_product_whose_manifest_is_damaged_can_be_used(new_store: Store) -> None:
+    new_store.ensure(Number(number=5))
+    (new_store.folder(Number(number=5)) / "manifest.json").write_text("{")
+    store = Store(new_store.root, new_store.runtime)
+    assert store.get(Number(number=5)) == 5 and store.plan([Number(number=5)])[0].status == "built"
+
+
 def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
 

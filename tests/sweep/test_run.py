@@ -437,3 +437,10 @@ def test_cores_are_shared_among_local_jobs(monkeypatch):
         assert shared_threads(plan, 4) == ["runtime.threads=2", "runtime.workers=2"]
         given = make_plan({}, ["epoch=1,2", "runtime.threads=3"], GlobalHydra.instance().config_loader())
         assert shared_threads(given, 4) == ["runtime.workers=2"]
+
+
+def test_the_jobs_of_another_sweeper_lie_in_one_folder(tmp_path: Path) -> None:
+    status, printed = sweep(tmp_path, "hydra/sweeper=basic", "-m", *TINY, "epoch=1,2", "dry_run=true")
+    assert status == 0, printed
+    (folder,) = (tmp_path / "outputs/sweeps/cam").iterdir()
+    assert [row["epoch"] for row in rows_of(folder)] == ["1", "2"]

@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 
 from seg.errors import SegError
 from seg.store import Runtime, Store
+from seg.store.inventory import find, problems
 from seg.train.loop import epoch_batches, schedule_factor
 
 
@@ -144,6 +145,8 @@ def test_a_lost_state_means_a_new_start_which_is_told(
     stage = make()
     new_store.ensure(make(epochs=2))
     (new_store.folder(stage) / "state.pt").unlink()
+    old = new_store.folder(stage) / "epoch_002.safetensors"
+    old.write_bytes(bytes(old.stat().st_size))  # as if the new start gave others, as on a GPU
     Line.trained.clear()
     with caplog.at_level(logging.WARNING):
         again = weights(new_store, stage)
@@ -151,6 +154,7 @@ def test_a_lost_state_means_a_new_start_which_is_told(
     assert sorted(Line.trained) == sorted(3 * list(range(100, 110)))
     assert same(again, weights(Store(tmp_path / "other", new_store.runtime), stage))
     assert stage.history(new_store)["epoch"].tolist() == [1, 2, 3]
+    assert problems(find(new_store.root, stage.key)) == []
 
 
 class Scaled(Runtime):
