@@ -67,6 +67,7 @@ class Config:
     data: dict[str, Any] = field(default_factory=dict)
     classifier: dict[str, Any] = field(default_factory=dict)
     supervision: dict[str, Any] = field(default_factory=dict)
+    colocalise: Any = None
     seeds: dict[str, Any] = field(default_factory=dict)
     refiner: Any = None
     segmenter: dict[str, Any] | None = None

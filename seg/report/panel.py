@@ -23,10 +23,11 @@ def picture_cells(steps: Mapping[str, Step], masks_of: Mapping[str, MaskSet], ro
     """What there is of one image, by column, the photo first and the truth last: as a panel's rows are."""
     data = next(iter(masks_of.values())).data
     cells = {"photo": np.asarray(data.images[row])}
+    several = sum(step.kind == "scores" for step in steps.values()) > 1
     for name, masks in masks_of.items():
         position = np.searchsorted(masks.rows, [row])
         if steps[name].kind == "scores":
-            cells["score map"] = masks.scores.at(position)[0]
+            cells[steps[name].plain_name if several else "score map"] = masks.scores.at(position)[0]
         else:
             cells[name] = masks.at(position)[0]
     return cells | ({"truth": np.asarray(data.truth[row])} if data.has_truth[row] else {})

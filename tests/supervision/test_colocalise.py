@@ -1,0 +1,136 @@
+"""Co-localisation: known components, a planted object, what it refuses."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from seg.data.prepared import Pool, Prepared
+from seg.data.sources import OxfordPet
+from seg.errors import SegError
+from seg.store import Store
+from seg.supervision.bbox import BoxScores
+from seg.supervision.colocalise import Colocalised, Levels, Moments, hinted_component
+
+
+def test_moments_are_numpys() -> None:
+    rng = np.random.default_rng(0)
+    features, hint = rng.normal(3, 2, (500, 4)), rng.normal(size=500)
+    features[:, 1] += hint
+    moments = Moments()
+    for part in np.array_split(np.arange(500), 3):
+        moments.add(torch.from_numpy(features[part]), torch.from_numpy(hint[part]))
+    mean, spread, correlation, with_hint = (x.numpy() for x in moments.solve())
+    assert np.allclose(mean, features.mean(0)) and np.allclose(spread, features.std(0))
+    expected = np.corrcoef(features.T, hint)
+    assert np.allclose(correlation, expected[:4, :4]) and np.allclose(with_hint, expected[:4, 4])
+
+
+def test_the_component_that_goes_with_the_hint_is_not_the_first() -> None:
+    rng = np.random.default_rng(1)
+    size, object_, n = rng.normal(size=4000), rng.normal(size=4000), 4000
+    features = np.stack([size + 0.1 * rng.normal(size=n) for _ in range(5)] + [object_ + 0.1 * rng.normal(size=n)] * 3, 1)
+    for sign in (1, -1):
+        moments = Moments()
+        moments.add(torch.from_numpy(features), torch.from_numpy(sign * object_ + rng.normal(size=n)))
+        mean, spread, correlation, with_hint = moments.solve()
+        weights = hinted_component(correlation, with_hint, 3)
+        scores = ((torch.from_numpy(features) - mean) / spread @ weights).numpy()
+        assert np.corrcoef(scores, sign * object_)[0, 1] > 0.95
+        assert scores.std() == pytest.approx(1, abs=1e-3)
+        # Of the first alone there is nothing but the size to take.
+        first = hinted_component(correlation, with_hint, 1)
+        scores = ((torch.from_numpy(features) - mean) / spread @ first).numpy()
+        assert abs(np.corrcoef(scores, size)[0, 1]) > 0.95
+
+
+def test_levels_come_on_the_finest_grid() -> None:
+    from torchvision.models import resnet18
+
+    model = resnet18(weights=None).eval()
+    levels = Levels(model, ["layer2", "layer3"])
+    images = torch.randn(2, 3, 64, 96)
+    with torch.no_grad():
+        out = levels(images)
+        x = model.maxpool(model.relu(model.bn1(model.conv1(images))))
+        expected = model.layer2(model.layer1(x))
+    assert out.shape == (2, 384, 8, 12) and levels.slices == [slice(0, 128), slice(128, 384)]
+    assert torch.allclose(out[:, :128], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("modules", [["layer9"], ["fc"]])
+def test_a_level_that_is_none_is_refused(modules: list[str]) -> None:
+    from torchvision.models import resnet18
+
+    with pytest.raises(SegError, match=r"colocalise.levels=\["):
+        Levels(resnet18(weights=None), modules)
+
+
+@pytest.fixture
+def planted(tmp_path: Path, official: Callable[..., Path]) -> Pool:
+    """Photos of noise with a red disk of any place and size, whose box is of its upper left quarter."""
+    root = official(trainval=16, test=8)
+    rng = np.random.default_rng(0)
+    folder = root / "oxford-iiit-pet"
+    for path in sorted((folder / "images").glob("*.jpg")):
+        width, height = Image.open(path).size
+        pixels = rng.integers(0, 120, (height, width, 3), dtype=np.uint8)
+        ys, xs = np.mgrid[:height, :width]
+        cx, cy, r = rng.uniform(20, width - 20), rng.uniform(16, height - 16), rng.uniform(9, 14)
+        disk = (xs - cx) ** 2 + (ys - cy) ** 2 < r * r
+        pixels[disk] = (230, 40, 40)
+        Image.fromarray(pixels).save(path, quality=95)
+        trimap = np.where(disk, 1, 2).astype(np.uint8)
+        Image.fromarray(trimap).save(folder / "annotations/trimaps" / f"{path.stem}.png")
+        box = folder / "annotations/xmls" / f"{path.stem}.xml"
+        if box.exists():
+            left, top = int(max(1, cx - r)), int(max(1, cy - r))
+            text = box.read_text()
+            for key, value in (("xmin", left), ("ymin", top), ("xmax", int(cx)), ("ymax", int(cy))):
+                start, end = text.index(f"<{key}>") + len(key) + 2, text.index(f"</{key}>")
+                text = f"{text[:start]}{value}{text[end:]}"
+            box.write_text(text)
+    return Pool(data=Prepared(source=OxfordPet(root=str(root)), size=64))
+
+
+def weights(tmp_path: Path) -> str:
+    """A file of ResNet-18 weights: random, but those of a seed."""
+    from torchvision.models import resnet18
+
+    torch.manual_seed(0)
+    torch.save(resnet18(weights=None).state_dict(), tmp_path / "weights.pth")
+    return str(tmp_path / "weights.pth")
+
+
+def test_the_rest_of_the_object_is_found_from_a_part(planted: Pool, new_store: Store, tmp_path: Path) -> None:
+    hint = BoxScores(pool=planted)
+    options = {"scores": hint, "weights": weights(tmp_path), "levels": ["layer1"], "size": 128, "dims": 16}
+    found = Colocalised(**options)  # type: ignore[arg-type]
+    maps, before = new_store.get(found), new_store.get(hint)
+    data = maps.data
+    assert (maps.rows == before.rows).all()
+
+    def iou(scores: np.ndarray, truth: np.ndarray) -> float:
+        mask = scores >= 0.5
+        return float((mask & (truth == 1)).sum() / (mask | (truth == 1)).sum())
+
+    truth = data.truth[maps.rows]
+    scores, rough = (x.at(np.arange(len(maps))) for x in (maps, before))
+    assert iou(scores, truth) > max(0.6, iou(rough, truth) + 0.1)
+    assert 0 <= scores.min() and scores.max() <= 1
+    manifest = new_store.manifest(found)
+    assert manifest is not None and 0.02 < manifest["notes"]["foreground"] < 0.5
+
+
+def test_it_is_known_by_its_hint_and_refuses_what_tells_nothing(planted: Pool, new_store: Store, tmp_path: Path) -> None:
+    hint = BoxScores(pool=planted)
+    assert Colocalised(scores=hint, weights=weights(tmp_path)).title == "co-loc. Gaussian on HEAD boxes"
+    with pytest.raises(SegError, match=r"colocalise.weights=null: random features"):
+        Colocalised(scores=hint, weights=None).check(new_store)
+    with pytest.raises(SegError, match=r"colocalise.backbone=densenet121: name the modules"):
+        Colocalised(scores=hint, backbone="densenet121", weights=weights(tmp_path)).check(new_store)
+    assert isinstance(Colocalised(scores=hint, weights=weights(tmp_path))._net(), nn.Module)
