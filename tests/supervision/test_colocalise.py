@@ -33,7 +33,8 @@ def test_moments_are_numpys() -> None:
 def test_the_component_that_goes_with_the_hint_is_not_the_first() -> None:
     rng = np.random.default_rng(1)
     size, object_, n = rng.normal(size=4000), rng.normal(size=4000), 4000
-    features = np.stack([size + 0.1 * rng.normal(size=n) for _ in range(5)] + [object_ + 0.1 * rng.normal(size=n)] * 3, 1)
+    sizes, objects = ([of + 0.1 * rng.normal(size=n) for _ in range(count)] for of, count in ((size, 5), (object_, 3)))
+    features = np.stack([*sizes, *objects], 1)
     for sign in (1, -1):
         moments = Moments()
         moments.add(torch.from_numpy(features), torch.from_numpy(sign * object_ + rng.normal(size=n)))
@@ -121,12 +122,12 @@ def test_the_rest_of_the_object_is_found_from_a_part(planted: Pool, new_store: S
     truth = data.truth[maps.rows]
     scores, rough = (x.at(np.arange(len(maps))) for x in (maps, before))
     assert iou(scores, truth) > max(0.6, iou(rough, truth) + 0.1)
-    assert 0 <= scores.min() and scores.max() <= 1
+    assert scores.min() >= 0 and scores.max() <= 1
     manifest = new_store.manifest(found)
     assert manifest is not None and 0.02 < manifest["notes"]["foreground"] < 0.5
 
 
-def test_it_is_known_by_its_hint_and_refuses_what_tells_nothing(planted: Pool, new_store: Store, tmp_path: Path) -> None:
+def test_its_name_and_what_it_refuses(planted: Pool, new_store: Store, tmp_path: Path) -> None:
     hint = BoxScores(pool=planted)
     assert Colocalised(scores=hint, weights=weights(tmp_path)).title == "co-loc. Gaussian on HEAD boxes"
     with pytest.raises(SegError, match=r"colocalise.weights=null: random features"):
