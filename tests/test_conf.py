@@ -75,7 +75,7 @@ def test_every_key_beside_a_target_is_a_parameter_of_it(file: str) -> None:
 
 @pytest.mark.parametrize(("group", "choice"), [c for c in CHOICES if c[0] != "sweep"], ids=lambda part: part)
 def test_every_choice_composes_and_instantiates(
-    group: str, choice: str, official: Callable[..., Path], photos: Callable[..., Path]
+    group: str, choice: str, official: Callable[..., Path], photos: Callable[..., Path], tmp_path: Path
 ) -> None:
     override = f"{group}={choice}"
     roots = {"data=oxford_pet": official, "data=image_folder": photos}
@@ -91,7 +91,7 @@ def test_every_choice_composes_and_instantiates(
         written.pop("defaults", None)
         assert OmegaConf.merge(cfg, written) == cfg  # nothing wins over it but the command line
         override = f"data={data}"
-    made = experiment(*overrides)
+    made = experiment(*overrides, f"store={tmp_path / 'store'}")
     planned = made.store.plan([step.masks for step in made.steps.values()])
     assert sum(line.depth == 0 for line in planned) == len(made.steps)
     # Nothing of it is there, and nothing of it is left out: without a step the images alone are asked for.
