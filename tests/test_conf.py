@@ -111,7 +111,7 @@ def test_the_keys_of_the_groups_without_a_stage() -> None:
     cfg, bare = compose("config"), OmegaConf.structured(schema.Config)
     assert set(cfg.runtime) == {f.name for f in dataclasses.fields(Runtime)}
     assert set(cfg.checkpoints) == set(ROLES)
-    written = yaml.safe_load((CONF / "config.yaml").read_text())
+    written = yaml.safe_load((CONF / "common.yaml").read_text())
     written["runtime"] = yaml.safe_load((CONF / "runtime/default.yaml").read_text())
     for group in ("checkpoints", "evaluation", "export", "runtime"):
         assert written[group] == dict(bare[group]) == dict(cfg[group]), group
