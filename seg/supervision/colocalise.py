@@ -132,7 +132,7 @@ class Colocalised(ScoreStage):
     size: int = param(default=320, low=64)
     components: int = param(default=6, low=1)
     hint: float = param(default=0.25, low=0)
-    rounds: int = param(default=2, low=0)
+    rounds: int = param(default=2, low=1)
     dims: int = param(default=256, low=1)
     ridge: float = param(default=0.01, above=0)
     fit_images: int = param(default=1000, low=1)
@@ -184,11 +184,8 @@ class Colocalised(ScoreStage):
 
         hints = _unit(torch.from_numpy(np.concatenate(list(over(hint.rows[chosen], count, "moments")))))
         mean, spread, correlation, with_hint = moments.solve()
-        start = torch.zeros_like(mean)
-        for level in net.slices:
-            start[level] = hinted_component(correlation[level, level], with_hint[level], self.components) / len(
-                net.slices
-            )
+        starts = [hinted_component(correlation[s, s], with_hint[s], self.components) for s in net.slices]
+        start = torch.cat(starts) / len(starts)
         variances, vectors = torch.linalg.eigh(correlation)
         variances = variances[-self.dims :].clamp_min(1e-9)
         basis = vectors[:, -self.dims :] / variances.sqrt()
@@ -202,7 +199,7 @@ class Colocalised(ScoreStage):
         projections = over(hint.rows[chosen], project(torch.cat([basis, start[:, None]], 1)), "projections")
         points = torch.from_numpy(np.concatenate([part.astype(np.float16) for part in projections]))
         found = _unit(_unit(points[:, -1].float()) + self.hint * hints)
-        points, direction = points[:, :-1].float(), start
+        points = points[:, :-1].float()
         for _ in range(self.rounds):
             above = (found >= threshold_otsu(found.numpy())).float()
             fitted = points.T @ (above - above.mean()) / len(above) * (variances / (variances + self.ridge)).float()

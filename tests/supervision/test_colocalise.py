@@ -130,6 +130,9 @@ def test_the_rest_of_the_object_is_found_from_a_part(planted: Pool, new_store: S
 def test_its_name_and_what_it_refuses(planted: Pool, new_store: Store, tmp_path: Path) -> None:
     hint = BoxScores(pool=planted)
     assert Colocalised(scores=hint, weights=weights(tmp_path)).title == "co-loc. Gaussian on HEAD boxes"
+    # Without a regression the map would be the components' alone, and the threshold one with the hint in it.
+    with pytest.raises(SegError, match=r"Colocalised.rounds=0: must lie in \[1, inf\)"):
+        Colocalised(scores=hint, weights=weights(tmp_path), rounds=0)
     with pytest.raises(SegError, match=r"colocalise.weights=null: random features"):
         Colocalised(scores=hint, weights=None).check(new_store)
     with pytest.raises(SegError, match=r"colocalise.backbone=densenet121: name the modules"):
