@@ -106,8 +106,9 @@ class Colocalised(ScoreStage):
     Recognition 2019: principal components of frozen features, over the cells of all images together. Of the first few
     of each level the one that goes best with the hint is taken (often not the first, which is the activation's size),
     in the direction of the hint; the mean of the levels and a share of the hint are the first map. What is ours: that
-    map, split by Otsu's threshold, is what a ridge regression on the features then learns, ``rounds`` times over, each
-    from the map before. Everything is in closed form, and no mask is looked at.
+    map, split by Otsu's threshold, is what a ridge regression on the features then learns (least squares on 0 and 1:
+    Fisher's discriminant), ``rounds`` times over, each from the cells that the one before put above one half.
+    Everything is in closed form, and no mask is looked at.
 
     Attributes:
         scores: the hint: CAM, Gaussians on boxes, or any other.
@@ -120,9 +121,11 @@ class Colocalised(ScoreStage):
         rounds: of regression. dims: principal components of all levels together that it uses. ridge: its penalty, in
             units of a feature's variance.
         fit_images: so many images at most, spread evenly, are learnt from; all get maps.
-        gain: slope of the logistic that brings a map to [0, 1], in which Otsu's threshold becomes 0.5.
+        gain: slope of the logistic that brings a map, in standard deviations, to [0, 1]; the discriminant's own
+            boundary becomes 0.5.
     """
 
+    version: ClassVar[int] = 2
     what: ClassVar[str] = "co-localisation"
 
     scores: ScoreStage
@@ -132,9 +135,9 @@ class Colocalised(ScoreStage):
     size: int = param(default=320, low=64)
     components: int = param(default=6, low=1)
     hint: float = param(default=0.25, low=0)
-    rounds: int = param(default=2, low=1)
-    dims: int = param(default=256, low=1)
-    ridge: float = param(default=0.01, above=0)
+    rounds: int = param(default=8, low=1)
+    dims: int = param(default=512, low=1)
+    ridge: float = param(default=0.03, above=0)
     fit_images: int = param(default=1000, low=1)
     gain: float = param(default=2.0, above=0)
 
@@ -196,17 +199,21 @@ class Colocalised(ScoreStage):
             shift = (mean / spread @ weights).float().to(store.runtime.device)
             return lambda images, _: cells(images)[0] @ scaled - shift
 
-        projections = over(hint.rows[chosen], project(torch.cat([basis, start[:, None]], 1)), "projections")
-        points = torch.from_numpy(np.concatenate([part.astype(np.float16) for part in projections]))
-        found = _unit(_unit(points[:, -1].float()) + self.hint * hints)
-        points = points[:, :-1].float()
+        points = torch.empty(len(hints), len(variances) + 1)
+        end = 0
+        for part in over(hint.rows[chosen], project(torch.cat([basis, start[:, None]], 1)), "projections"):
+            points[end : (end := end + len(part))] = torch.from_numpy(part)
+        found = _unit(_unit(points[:, -1]) + self.hint * hints)
+        points = points[:, :-1]
+        above = found >= threshold_otsu(found.numpy())
         for _ in range(self.rounds):
-            above = (found >= threshold_otsu(found.numpy())).float()
-            fitted = points.T @ (above - above.mean()) / len(above) * (variances / (variances + self.ridge)).float()
-            direction = basis @ fitted.double() / (points @ fitted).std().double()
-            found = _unit(points @ fitted)
-        middle = float(threshold_otsu(found.numpy()))
-        share = float((found >= middle).float().mean())
+            share = float(above.float().mean())
+            fitted = points.T @ (above.float() - share) / len(above) * (variances / (variances + self.ridge)).float()
+            found = points @ fitted
+            above = found >= 0.5 - share
+        unit = float(found.std().clamp_min(1e-9))
+        direction, middle = basis @ fitted.double() / unit, (0.5 - share) / unit
+        share = float(above.float().mean())
         score = project(direction[:, None])
 
         def maps(images: Tensor, part: np.ndarray) -> Tensor:
