@@ -27,8 +27,8 @@ class GrabCut(ByImage):
     what: ClassVar[str] = "GrabCut"
 
     threshold: float = param(default=0.5, low=0, high=1)
-    background_below: float = param(default=0.05, low=0, high=1)
-    foreground_from: float = param(default=0.95, low=0, high=1)
+    background_below: float = param(default=0.25, low=0, high=1)
+    foreground_from: float = param(default=0.75, low=0, high=1)
     iterations: int = param(default=5, low=1)
 
     def validate(self) -> None:
