@@ -21,17 +21,23 @@ from seg.data.sources import OxfordPet, ToyPets
 from seg.experiment import Experiment
 from seg.masks import Threshold
 from seg.nets.given import ROLES
+from seg.refiner.grabcut import GrabCut
+from seg.refiner.pamr import PAMR
+from seg.refiner.random_walker import RandomWalker
+from seg.refiner.superpixels import Superpixels
 from seg.refiner.walk import Walk
 from seg.segmenter.predicted import Predicted
 from seg.store import Runtime
 from seg.supervision.bbox import BoxScores
 from seg.supervision.cam import CAM
+from seg.supervision.colocalise import Colocalised
 from seg.supervision.mask import TruthScores
 
 FILES = sorted(p.relative_to(CONF).as_posix() for p in CONF.rglob("*.yaml"))
 #: Hydra's own groups have no choices of ours to compose.
 CHOICES = [f.removesuffix(".yaml").rpartition("/")[::2] for f in FILES if "/" in f and not f.startswith("hydra/")]
 SUPERVISIONS = {"cam": CAM, "bbox": BoxScores, "mask": TruthScores}
+REFINERS = {"grabcut": GrabCut, "pamr": PAMR, "random_walker": RandomWalker, "superpixels": Superpixels}
 SEGMENTERS = ["deeplabv3", "none", "unet", "unet_resnet18"]
 
 
@@ -137,6 +143,22 @@ def test_all_combinations(supervision: str, refiner: str) -> None:
             learnt = predicted[0].segmenter.masks
             assert isinstance(learnt, Threshold)
             assert isinstance(learnt.scores, SUPERVISIONS[supervision] if refiner == "none" else Walk)
+
+
+@pytest.mark.parametrize("refiner", REFINERS)
+def test_a_refiner_of_images_takes_the_scores_and_hands_on_masks(refiner: str) -> None:
+    made = experiment(f"refiner={refiner}", "colocalise=pca", "threshold=0.3", "segmenter=unet")
+    stages = [s for s in made.stages() if isinstance(s, REFINERS[refiner])]
+    assert len(stages) == 1 and isinstance(stages[0].scores, Colocalised)  # type: ignore[attr-defined]
+    masks = made.steps["refined masks"].masks
+    assert masks.scores is stages[0]
+    # Those that keep the scores' range are cut at the scores' threshold.
+    assert masks.threshold == (0.3 if refiner in ("pamr", "superpixels") else 0.5)
+
+
+def test_all_refiners_are_listed_here() -> None:
+    listed = {choice for group, choice in CHOICES if group == "refiner"}
+    assert listed == {"affinity", "frozen", "none", *REFINERS}
 
 
 @pytest.mark.parametrize(

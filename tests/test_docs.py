@@ -327,6 +327,22 @@ def test_two_refiners_side_by_side_and_one_after_a_segmenter(call: Callable[...,
     assert status == 0 and said.count(" Walk ") == 2, said
 
 
+def test_pamr_after_the_walk(call: Callable[..., tuple[int, str]]) -> None:
+    options = [*TINY, "pipeline=walk_pamr", "data.refine.epochs=1", "data.refine.log_steps=3", "hydra.run.dir=out"]
+    status, said = call(*options)
+    assert status == 0, said
+    assert [name for name, split in figures(Path("out")) if split == "test"][-2:] == [
+        "refined masks",
+        "sharpened masks",
+    ]
+    (walk,), (sharpened,) = stored("Walk"), stored("PAMR")
+    manifest = json.loads((sharpened / "manifest.json").read_text())
+    assert manifest["upstream"]["scores"] == f"Walk/{walk.name}"
+    learnt = ["segmenter=unet", "segmenter.masks=${chain.sharpened.masks}"]
+    status, said = call(*options, "refiner@chain.sharpened.masks=superpixels", *learnt, "dry_run=true")
+    assert re.search(r"Segmenter \w+@\d+ .*\n\. +Threshold .*\n.* +Superpixels .*\n", said), said
+
+
 def test_a_recipe_of_ones_own_is_found(call: Callable[..., tuple[int, str]]) -> None:
     photos(Path("photos"))
     options = ["data=flat", "data.root=photos"]

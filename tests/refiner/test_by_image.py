@@ -1,0 +1,83 @@
+"""What the refiners of single images share: every image once, in order, whatever number of threads; seeds."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seg.data.prepared import Pool, PreparedData
+from seg.errors import SegError
+from seg.refiner.by_image import ByImage, seeds_of
+from seg.refiner.random_walker import RandomWalker
+from seg.refiner.superpixels import Superpixels
+from seg.store import Runtime, Store
+from seg.supervision.mask import TruthScores
+from seg.supervision.scores import ScoreMaps, StoredScores
+
+
+def image_of(data: PreparedData, side: int | None = None) -> np.ndarray:
+    """The first image of the data; or a part of it."""
+    return np.asarray(data.images[0][:side, :side])
+
+
+def ramp(side: int) -> np.ndarray:
+    """Scores from 0 to 1, from left to right."""
+    return np.linspace(0, 1, side, dtype=np.float32)[None].repeat(side, 0)
+
+
+class Remembered(ByImage):
+    """Answers with the mean of the image, less the score."""
+
+    def refine(self, image: np.ndarray, scores: np.ndarray, spacing: tuple[float, float]) -> np.ndarray:
+        assert spacing[0] * spacing[1] == pytest.approx(1)
+        return np.full(scores.shape, image.mean() / 255)
+
+
+def test_every_image_has_its_answer(store: Store, pool: Pool) -> None:
+    scores = store.get(Remembered(scores=TruthScores(pool=pool)))
+    expected = scores.data.images[scores.rows].mean((1, 2, 3)) / 255
+    np.testing.assert_allclose(scores.values[:, 0, 0], expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", [Superpixels, RandomWalker])
+def test_the_number_of_threads_changes_nothing(
+    store: Store, runtime: Runtime, pool: Pool, tmp_path: Path, kind: type[ByImage]
+) -> None:
+    truth = TruthScores(pool=pool)
+    stage, answers = kind(scores=truth), []
+    store.ensure(truth)
+    for workers in (1, 4):
+        (out := tmp_path / str(workers)).mkdir()
+        stage.build(out, Store(store.root, replace(runtime, workers=workers)))
+        answers.append((out / "scores.npy").read_bytes())
+    assert answers[0] == answers[1]
+
+
+def test_the_spacing_is_that_of_the_squashed_image(data: PreparedData) -> None:
+    """An image of 100 x 400 has pixels four times as wide as they are high."""
+    rows = np.asarray([0, 1])
+    sizes = data.sizes.copy()
+    sizes[0], sizes[1] = (100, 400), (300, 300)
+    scores: ScoreMaps = StoredScores(replace(data, sizes=sizes), rows, np.zeros((2, 8, 8), np.float16))
+    seen: list[tuple[float, float]] = []
+
+    class Spy(Remembered):
+        def refine(self, image: np.ndarray, scores: np.ndarray, spacing: tuple[float, float]) -> np.ndarray:
+            seen.append(spacing)
+            return scores
+
+    stage = Spy.__new__(Spy)
+    assert len(list(stage._refined(scores, 1))) == 2
+    assert seen == [(0.5, 2.0), (1.0, 1.0)]
+
+
+def test_seeds() -> None:
+    scores = np.asarray([[0, 0.1, 0.25], [0.7, 0.75, np.nan]], np.float32)
+    assert seeds_of(scores, 0.25, 0.75).tolist() == [[1, 1, 0], [0, 2, 0]]
+    assert seeds_of(scores, 0.0, 1.0).tolist() == [[1, 0, 0], [0, 0, 0]]  # nothing lies below 0; 0 itself is sure
+
+
+def test_seeds_the_wrong_way_round_are_refused(pool: Pool) -> None:
+    with pytest.raises(SegError, match=r"RandomWalker.background_below=0.8: must not lie above foreground_from=0.75"):
+        RandomWalker(scores=TruthScores(pool=pool), background_below=0.8)

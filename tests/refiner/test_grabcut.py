@@ -1,0 +1,116 @@
+"""GrabCut: OpenCV's answer, whatever the thread; what it cannot begin with."""
+
+import importlib.util
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from within import call
+
+from seg.data.prepared import Pool, PreparedData
+from seg.errors import SegError
+from seg.refiner.grabcut import GrabCut
+from seg.store import Store
+from seg.supervision.bbox import BoxScores
+from seg.supervision.mask import TruthScores
+
+WITHOUT = importlib.util.find_spec("cv2") is None
+needs_opencv = pytest.mark.skipif(WITHOUT, reason="OpenCV is not installed (the extra grabcut)")
+SQUARE = (1.0, 1.0)
+
+
+@pytest.fixture
+def stage(pool: Pool) -> GrabCut:
+    return GrabCut(scores=TruthScores(pool=pool), background_below=0.05, foreground_from=0.95)
+
+
+def disk(side: int = 64, radius: float = 16) -> np.ndarray:
+    y, x = np.mgrid[:side, :side] - side / 2 + 0.5
+    return np.hypot(y, x) < radius
+
+
+def picture(seed: int = 0) -> np.ndarray:
+    """A bright disk on dark noise."""
+    noise = np.random.default_rng(seed).integers(0, 60, (64, 64, 3))
+    return (noise + 150 * disk()[..., None]).astype(np.uint8)
+
+
+@needs_opencv
+def test_it_is_the_librarys_answer(stage: GrabCut, data: PreparedData) -> None:
+    import cv2
+
+    rng = np.random.default_rng(0)
+    image, scores = np.ascontiguousarray(data.images[0]), rng.random((64, 64)).astype(np.float32)
+    scores[:4] = np.nan
+    mask = np.full(scores.shape, cv2.GC_PR_FGD, np.uint8)  # the unknown too
+    mask[scores < 0.5] = cv2.GC_PR_BGD
+    mask[scores < 0.05], mask[scores >= 0.95] = cv2.GC_BGD, cv2.GC_FGD
+    cv2.setRNGSeed(0)
+    expected = cv2.grabCut(image, mask, None, np.zeros((1, 65)), np.zeros((1, 65)), 5, cv2.GC_INIT_WITH_MASK)[0]
+    answer = stage.refine(image, scores, SQUARE)
+    np.testing.assert_array_equal(answer, np.isin(expected, (cv2.GC_FGD, cv2.GC_PR_FGD)))
+    assert not answer[scores < 0.05].any() and answer[scores >= 0.95].all()
+
+
+@needs_opencv
+def test_a_rough_score_becomes_the_object(stage: GrabCut) -> None:
+    rough = np.where(np.roll(disk(radius=12), 5, 1), 0.8, 0.2).astype(np.float32)
+    np.testing.assert_array_equal(stage.refine(picture(), rough, SQUARE), disk())
+
+
+@needs_opencv
+def test_outside_of_a_box_is_surely_background(stage: GrabCut, pool: Pool) -> None:
+    """The paper's rectangle: a second disk of the same colours outside of it stays out."""
+    image = np.concatenate([picture(), picture(1)], 1)[:, :96]
+    image = np.concatenate([image, image[:32]], 0)[:96]
+    score = np.zeros((96, 96), np.float32)
+    score[8:56, 8:56] = np.where(disk(48, 10), 0.6, 0.01)
+    inside = GrabCut(scores=TruthScores(pool=pool), background_below=0.0)
+    answer = inside.refine(image, score, SQUARE)
+    assert answer[24:40, 24:40].all() and not answer[score == 0].any()
+
+
+@needs_opencv
+def test_no_thread_changes_anothers_answer(stage: GrabCut) -> None:
+    images = [picture(seed) for seed in range(8)]
+    rough = [np.random.default_rng(seed).random((64, 64)).astype(np.float32) for seed in range(8)]
+    one = [stage.refine(image, scores, SQUARE) for image, scores in zip(images, rough, strict=True)]
+    with ThreadPoolExecutor(4) as pool:
+        several = list(pool.map(stage.refine, images, rough, [SQUARE] * 8))
+    np.testing.assert_array_equal(one, several)
+
+
+@needs_opencv
+@pytest.mark.parametrize(("only", "answer"), [(0.7, 1), (1.0, 1), (0.2, 0), (0.0, 0), (np.nan, np.nan)])
+def test_one_side_alone_is_the_answer(stage: GrabCut, only: float, answer: float) -> None:
+    refined = stage.refine(picture(), np.full((64, 64), only, np.float32), SQUARE)
+    np.testing.assert_array_equal(refined, np.full((64, 64), answer))
+
+
+@needs_opencv
+def test_few_pixels_and_one_colour_will_do(stage: GrabCut) -> None:
+    scores = np.full((64, 64), 0.2, np.float32)
+    scores[0, 0] = 0.6
+    for image in (picture(), np.full((64, 64, 3), 9, np.uint8)):
+        assert set(np.unique(stage.refine(image, scores, SQUARE))) <= {0, 1}
+
+
+@needs_opencv
+def test_the_stage(store: Store, pool: Pool, data: PreparedData) -> None:
+    boxes = BoxScores(pool=pool, box_source="trimap", clip=True, divisor=2.0, resolution=64)
+    scores = store.get(GrabCut(scores=boxes, background_below=0.0, foreground_from=1.0, iterations=1))
+    assert set(np.unique(scores.values)) == {0, 1}
+    assert not scores.values[store.get(boxes).values == 0].any()
+
+
+def test_without_opencv_nothing_is_begun(
+    stage: GrabCut, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    found: Callable[..., object] = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "cv2" else found(name, *rest))
+    with pytest.raises(SegError, match=r"refiner=grabcut: needs OpenCV, .* pip install 'weakseg\[grabcut\]'"):
+        stage.check(store)
+    status, said = call(tmp_path, "refiner=grabcut", "figures=false")
+    assert status != 0 and "refiner=grabcut: needs OpenCV" in said and "building" not in said

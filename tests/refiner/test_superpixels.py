@@ -1,0 +1,52 @@
+"""Superpixel voting: scikit-image's superpixels, each with its own mean."""
+
+import numpy as np
+from skimage.segmentation import slic
+
+from seg.data.prepared import Pool
+from seg.refiner.superpixels import Superpixels, means
+from seg.store import Store
+from seg.supervision.mask import TruthScores
+
+
+def test_the_map_is_constant_on_the_librarys_superpixels(store: Store, pool: Pool) -> None:
+    truth = TruthScores(pool=pool)
+    stage = Superpixels(scores=truth, segments=40, compactness=5, sigma=0.5)
+    refined, before = store.get(stage), store.get(truth)
+    rng = np.random.default_rng(0)
+    scores = rng.random((64, 64)).astype(np.float32)
+    image = refined.data.images[refined.rows[3]]
+    of = slic(image, 40, 5, sigma=0.5, start_label=0, channel_axis=-1)
+    answer = stage.refine(image, scores, (1.0, 1.0))
+    assert 20 < of.max() < 60
+    for number in range(of.max() + 1):
+        assert np.ptp(answer[of == number]) == 0
+        np.testing.assert_allclose(answer[of == number][0], scores[of == number].mean(), atol=1e-5)
+    # As a stage, over the truth, whose border is unknown.
+    known, (height, width) = before.at(np.asarray([3]))[0], refined.data.sizes[refined.rows[3]]
+    assert height != width
+    squash = float(np.sqrt(height / width))
+    expected = stage.refine(image, known, (squash, 1 / squash))
+    np.testing.assert_allclose(refined.at(np.asarray([3]))[0], expected, atol=1e-3)
+
+
+def test_unknown_pixels_do_not_vote() -> None:
+    of = np.asarray([[0, 0, 1], [0, 2, 2]])
+    scores = np.asarray([[0.2, np.nan, np.nan], [0.6, 0.0, 1.0]], np.float32)
+    expected = np.asarray([[0.4, 0.4, np.nan], [0.4, 0.5, 0.5]])
+    np.testing.assert_allclose(means(scores, of), expected, atol=1e-6)
+
+
+def test_superpixels_are_round_in_the_original_image(pool: Pool) -> None:
+    """Where an image was squashed to half its width, they are higher than wide."""
+    stage = Superpixels(scores=TruthScores(pool=pool), segments=64, compactness=100, sigma=0)
+    noise = np.random.default_rng(0).integers(100, 140, (64, 64, 3)).astype(np.uint8)
+    scores = np.random.default_rng(1).random((64, 64)).astype(np.float32)
+
+    def shape(spacing: tuple[float, float]) -> float:
+        """Their height by their width: how many borders a row meets for one that a column meets."""
+        answer = stage.refine(noise, scores, spacing)
+        return float((np.diff(answer, axis=1) != 0).sum() / (np.diff(answer, axis=0) != 0).sum())
+
+    assert 0.9 < shape((1.0, 1.0)) < 1.1
+    assert shape((2**-0.5, 2**0.5)) > 1.15 and shape((2**0.5, 2**-0.5)) < 0.87
