@@ -282,9 +282,9 @@ def blocks_of_stages(name: str, stages: int, first: int, what: str) -> int:
     """
     try:
         # A network of its own: no stride of it is undone, and what is drawn for it is drawn from nobody's numbers.
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
             blocks = backbone_blocks(make_classifier(name, 2, None, stages))
-        last, _ = levels_by_stride(blocks)
+            last, _ = levels_by_stride(blocks)
     except RuntimeError:
         raise SegError(f"{what}={first}: {name} is not a chain of blocks, so it has no stages; use 0") from None
     ends = [last[stride] for stride in sorted(last) if stride >= 4]
