@@ -87,16 +87,20 @@ def test_every_choice_composes_and_instantiates(
     roots = {"data=oxford_pet": official, "data=image_folder": photos}
     overrides = [override, f"data.root={roots[override]()}"] if override in roots else [override]
     if group == "recipe":  # it is found by what it is for
-        data = next(name for name in ("toy_pets", "oxford_pet", "image_folder") if choice.startswith(name))
+        names = ("toy_pets", "oxford_pet", "image_folder", "colocalise")
+        data = next(name for name in names if choice.startswith(name))
         write = {"oxford_pet": official, "image_folder": photos}.get(data)
         overrides = [f"data={data}", f"supervision={choice.removeprefix(f'{data}_')}"]
+        if data == "colocalise":
+            overrides = [choice.replace("_", "=")]
         overrides += [f"data.root={write()}"] if write else []
         cfg = compose("config", overrides, return_hydra_config=True)
-        assert cfg.hydra.runtime.choices.recipe == choice
+        choices = cfg.hydra.runtime.choices
+        assert choice in (choices.recipe, choices["recipe@_global_"])
         written = yaml.safe_load((CONF / f"recipe/{choice}.yaml").read_text())
         written.pop("defaults", None)
         assert OmegaConf.merge(cfg, written) == cfg  # nothing wins over it but the command line
-        override = f"data={data}"
+        override = overrides[0]
     made = experiment(*overrides, f"store={tmp_path / 'store'}")
     planned = made.store.plan([step.masks for step in made.steps.values()])
     assert sum(line.depth == 0 for line in planned) == len(made.steps)

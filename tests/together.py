@@ -1,6 +1,7 @@
 """A training that train/test_loop.py starts in two processes: ``torchrun tests/together.py FOLDER``."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,10 @@ class Plain(Training):
     """Without dropout, batch norm and augmentation: what a batch gives does not depend on who takes which part."""
 
     def network(self, store: Store) -> nn.Module:
-        return nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1))
+        return nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 1))
+
+    def frozen(self, model: nn.Module) -> Sequence[nn.Module]:
+        return [model[0]]  # type: ignore[index]
 
     def samples(self, store: Store) -> np.ndarray:
         return np.arange(13)

@@ -1,6 +1,7 @@
 """torchvision classifiers by name: weights from anywhere, the cut at the global pooling, dilation."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,7 @@ def fold_batch_norm(features: nn.Module) -> nn.Module:
     return fuse(features.eval())
 
 
-def split_at_pooling(model: nn.Module, name: str) -> tuple[nn.Module, str]:
+def split_at_pooling(model: nn.Module, name: str, whole: Iterable[nn.Module] = ()) -> tuple[fx.GraphModule, str]:
     """Cut a classifier before its global pooling.
 
     The traced graph is followed back from the logits: one linear layer, then nothing but dropout and
@@ -135,6 +136,7 @@ def split_at_pooling(model: nn.Module, name: str) -> tuple[nn.Module, str]:
     Args:
         model: a torchvision classifier.
         name: its name, for the error.
+        whole: modules of it that stay one call of the graph each.
 
     Returns:
         The network up to the pooling, ``(B, 3, H, W) -> (B, C, h, w)``, sharing the modules of ``model``;
@@ -148,7 +150,7 @@ def split_at_pooling(model: nn.Module, name: str) -> tuple[nn.Module, str]:
         "mobilenet_v2, densenet121, efficientnet_b0, shufflenet_v2_x1_0 and regnet_y_400mf have"
     )
     try:
-        graph = fx.Tracer().trace(model)
+        graph = _Tracer(whole).trace(model)
     except Exception:  # control flow that can't be traced (inception's auxiliary heads)
         raise refusal from None
     modules = dict(model.named_modules())
@@ -173,6 +175,17 @@ def split_at_pooling(model: nn.Module, name: str) -> tuple[nn.Module, str]:
         graph.erase_node(later)
     graph.output(last)
     return fx.GraphModule(model, graph), head
+
+
+class _Tracer(fx.Tracer):
+    """Does not look into some modules."""
+
+    def __init__(self, whole: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.whole = set(whole)
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return m in self.whole or super().is_leaf_module(m, module_qualified_name)
 
 
 #: What may stand between the pooling and the linear layer.
@@ -251,3 +264,60 @@ def levels_by_stride(blocks: nn.ModuleList) -> tuple[dict[int, int], dict[int, i
         stride = 64 // x.shape[-1]
         last[stride], widths[stride] = i, x.shape[1]
     return last, widths
+
+
+@cache
+def blocks_of_stages(name: str, stages: int, first: int, what: str) -> int:
+    """How many blocks the stem and the first stages of a classifier have.
+
+    The first stage ends where the stride is 4 for the last time, the second at 8, and so on: in a ResNet after
+    ``layer1``, ``layer2``, in MobileNetV2 after ``features.3``, ``features.6``.
+
+    Args:
+        name, stages: as for :func:`make_classifier`. first: so many of its stages, at least 1.
+        what: the config's key, for the error.
+
+    Raises:
+        SegError: it has fewer, or is no chain of blocks.
+    """
+    try:
+        # A network of its own: no stride of it is undone, and what is drawn for it is drawn from nobody's numbers.
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+            blocks = backbone_blocks(make_classifier(name, 2, None, stages))
+            last, _ = levels_by_stride(blocks)
+    except RuntimeError:
+        raise SegError(f"{what}={first}: {name} is not a chain of blocks, so it has no stages; use 0") from None
+    ends = [last[stride] for stride in sorted(last) if stride >= 4]
+    if first > len(ends):
+        raise SegError(f"{what}={first}: {name} has {len(ends)} stages before its pooling; use 0 to {len(ends)}")
+    count = ends[first - 1]
+    while isinstance(blocks[count - 1], nn.Dropout):  # where no module does the pooling, what follows it
+        count -= 1
+    return count
+
+
+def split_after(model: nn.Module, name: str, count: int) -> tuple[nn.Module, nn.Module]:
+    """Cut the network up to the pooling once more, after its first blocks.
+
+    Args:
+        model: a torchvision classifier. name: its name, for the error. count: of the blocks before the cut, at least 1.
+
+    Returns:
+        Two networks that share the modules of ``model``, and one after the other are what :func:`split_at_pooling`
+        returns: the same operators, and so the same numbers.
+
+    Raises:
+        SegError: the blocks are not a chain, in which each sees the one before alone.
+    """
+    blocks = backbone_blocks(model)[:count]
+    rest, _ = split_at_pooling(model, name, whole=blocks)
+    modules = dict(rest.named_modules())
+    image, *calls = list(rest.graph.nodes)[: count + 1]
+    for before, call, block in zip([image, *calls], calls, blocks, strict=False):
+        called = modules.get(str(call.target)) if call.op == "call_module" else None
+        if called is not block or call.args != (before,) or len(before.users) > 1:
+            raise SegError(f"backbone={name}: cannot be cut after its first {count} blocks, which are not a chain")
+    calls[-1].replace_all_uses_with(image)
+    for call in reversed(calls):
+        rest.graph.erase_node(call)
+    return nn.Sequential(*blocks), fx.GraphModule(rest, rest.graph)

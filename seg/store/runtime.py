@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from seg.errors import SegError
 from seg.store.parameters import Parameters, param
@@ -100,6 +100,11 @@ class Runtime(Parameters):
         if self.accelerator in ("auto", "mps") and torch.backends.mps.is_available():
             return torch.device("mps")
         return torch.device("cpu")
+
+    @cached_property
+    def kept(self) -> dict[str, Any]:
+        """What the jobs of this process leave for each other, to be faster alone."""
+        return {}
 
     def fabric(self, precision: str) -> "Fabric":
         """Lightning Fabric for a training in the given precision, launched."""

@@ -15,6 +15,7 @@ from seg.nets.maps import class_activation_maps, normalise_maps
 from seg.store import Products, param
 from seg.supervision.classifier import Classifier
 from seg.supervision.scores import ScoreStage, infer
+from seg.supervision.shared import SharedFeatures
 from seg.train import NetworkStage
 
 
@@ -58,19 +59,30 @@ class CAM(ScoreStage):
         return f"CAM ({self.target})"
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
-        """One forward pass per image, scale and direction."""
+        """One forward pass per image, scale and direction; what is frozen is passed once for several epochs."""
         pool: PoolRows = store.get(self.pool)
         model: nn.Module = store.get(self.classifier)
         features, weight, bias = self.design.parts(model)
         dtype = torch.bfloat16 if self.precision == "bf16-true" else torch.float32
-        network = fold_batch_norm(features).to(dtype=dtype).to(memory_format=torch.channels_last)
+
+        def ready(part: nn.Module) -> nn.Module:
+            return fold_batch_norm(part).to(dtype=dtype).to(memory_format=torch.channels_last)
+
+        halves, shared = self.design.halves(model), None
+        if halves is not None:
+            what = f"{self.pool.id} {self.target} {self.scales} {self.flip} {dtype} {self.design.shape()}"
+            shared = SharedFeatures.of(halves[0], what, len(pool.rows), out.parent, store.runtime)
+        frozen, rest = map(ready, halves or (nn.Identity(), features))
 
         def forward(images: Tensor) -> Tensor:
-            return network(images.to(dtype)).float()
+            images = images.to(dtype)
+            return rest(shared(frozen, images) if shared else images).float()
 
         labels = torch.from_numpy(pool.data.labels[pool.rows])
 
         def maps(images: Tensor, part: np.ndarray) -> Tensor:
+            if shared:
+                shared.begin(part)
             return self._maps(forward, weight, bias, images, labels[part].to(images.device))
 
         return self.save(out, pool.data, pool.rows, infer(maps, pool.data, pool.rows, store.runtime, "CAM"))

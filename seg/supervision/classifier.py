@@ -1,6 +1,6 @@
 """The image classifier that CAM looks into."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -11,7 +11,15 @@ from torch.nn import functional as F
 from seg.data.prepared import Prepared, PreparedData
 from seg.errors import SegError
 from seg.nets.augment import normalise
-from seg.nets.backbones import make_classifier, set_output_stride, split_at_pooling, weights_of
+from seg.nets.backbones import (
+    backbone_blocks,
+    blocks_of_stages,
+    make_classifier,
+    set_output_stride,
+    split_after,
+    split_at_pooling,
+    weights_of,
+)
 from seg.store import Products, Stage, param
 from seg.supervision.scores import infer
 from seg.train import Training
@@ -26,6 +34,8 @@ class Classifier(Training):
         weights: null, a member of torchvision's enum, or a file (see :func:`seg.nets.backbones.make_classifier`).
         output_stride: pixels per cell of the last feature map; below 32 the last stages are dilated.
         stages: 3 leaves a ResNet's last stage out; its stride is then 16 at most.
+        frozen_stages: the stem and so many stages of the backbone keep their weights and batch-norm statistics. There
+            is no backward pass through them, and the CAMs of several epochs share their features.
         recalibrate: so many images of trainval are used to estimate the batch-norm statistics anew at the end
             of an epoch; running averages lag behind fast-moving weights (0: keep the running averages).
         train_size: side of the training's input in pixels, null for the working resolution. A smaller one is
@@ -42,9 +52,14 @@ class Classifier(Training):
     weights: str | None = param(default=None, content=weights_of("backbone"))
     output_stride: Literal[8, 16, 32] = param(default=32)
     stages: Literal[3, 4] = param(default=4)
+    frozen_stages: int = param(default=0, low=0)
     recalibrate: int = param(default=0, low=0)
     train_size: int | None = param(default=None, low=32)
     hold_out: float = param(default=0.1, low=0, below=1)
+
+    def params(self) -> dict[str, Any]:
+        """Without what is frozen where nothing is, as before there was a choice."""
+        return {k: v for k, v in super().params().items() if k != "frozen_stages" or v}
 
     def shape(self) -> dict[str, Any]:
         """What decides how given weights are used."""
@@ -95,7 +110,18 @@ class Classifier(Training):
         model = make_classifier(self.backbone, classes, weights, self.stages)
         if self.output_stride < (32 if self.stages == 4 else 16):
             set_output_stride(model, self.output_stride)
+        self.halves(model)  # refuses what cannot be
         return model
+
+    @property
+    def _frozen_blocks(self) -> int:
+        if self.frozen_stages == 0:
+            return 0
+        return blocks_of_stages(self.backbone, self.stages, self.frozen_stages, "classifier.frozen_stages")
+
+    def frozen(self, model: nn.Module) -> Sequence[nn.Module]:
+        """The blocks of the stem and the first stages."""
+        return list(backbone_blocks(model)[: self._frozen_blocks])
 
     def _rows(self, store: Products) -> tuple[np.ndarray, np.ndarray]:
         data: PreparedData = store.get(self.data)
@@ -132,10 +158,13 @@ class Classifier(Training):
         data: PreparedData = store.get(self.data)
         rows = self.samples(store)
         rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), self.recalibrate)).round().astype(int)]
-        norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]  # SyncBatchNorm too
+        model.train()
+        for block in self.frozen(model):
+            block.eval()
+        # SyncBatchNorm too.
+        norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
         momenta = [m.momentum for m in norms]
         like = next(model.parameters())  # of the training's device and precision
-        model.train()
         with torch.no_grad():
             for norm in norms:
                 norm.reset_running_stats()
@@ -163,3 +192,7 @@ class Classifier(Training):
         features, head = split_at_pooling(model, self.backbone)
         linear: Any = model.get_submodule(head)
         return features, linear.weight.detach(), linear.bias.detach()
+
+    def halves(self, model: nn.Module) -> tuple[nn.Module, nn.Module] | None:
+        """The network up to the pooling in two: what is frozen, what comes after it; None where nothing is frozen."""
+        return split_after(model, self.backbone, self._frozen_blocks) if self.frozen_stages else None

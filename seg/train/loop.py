@@ -78,6 +78,8 @@ class Loop:
                 "less than two images each; use fewer devices"
             )
         self.model: nn.Module = model.to(memory_format=torch.channels_last)
+        for part in stage.frozen(self.model):
+            part.requires_grad_(False)
         groups = stage.groups(self.model)
         self.rates = [group["lr"] for group in groups]
         adam = torch.optim.Adam(groups, weight_decay=stage.weight_decay)
@@ -116,6 +118,8 @@ class Loop:
         torch.manual_seed(stage.seed * 100_003 + epoch)
         generator = torch.Generator().manual_seed((stage.seed * 100_003 + epoch) + self.rank * 1_000_000_007)
         self.wrapped.train()
+        for part in stage.frozen(self.model):
+            part.eval()
         totals: dict[str, Tensor] = {}
         count = 0
         bar = self.store.runtime.bar(self._batches(epoch), f"{self.name} epoch {epoch}/{stage.wanted}", self.steps)

@@ -6,7 +6,7 @@ Asking for a later epoch trains only what is missing. A schedule that depends on
 makes that number part of the identity.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
@@ -200,6 +200,10 @@ class Training(NetworkStage):
     def groups(self, model: "nn.Module") -> list[dict[str, Any]]:
         """Parameter groups for Adam; ``lr`` in a group is multiplied by the schedule too."""
         return [{"params": [p for p in model.parameters() if p.requires_grad], "lr": self.lr}]
+
+    def frozen(self, model: "nn.Module") -> "Sequence[nn.Module]":
+        """Parts of the network that are not trained: they keep their weights and stay in ``eval`` mode."""
+        return ()
 
     def after_epoch(self, model: "nn.Module", store: Products) -> None:
         """What is done to the weights or statistics before an epoch is measured and saved."""

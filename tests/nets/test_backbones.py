@@ -16,7 +16,15 @@ from torch import Tensor, nn
 from torchvision import models
 
 from seg.errors import SegError
-from seg.nets.backbones import fold_batch_norm, make_classifier, set_output_stride, split_at_pooling, weights_of
+from seg.nets.backbones import (
+    blocks_of_stages,
+    fold_batch_norm,
+    make_classifier,
+    set_output_stride,
+    split_after,
+    split_at_pooling,
+    weights_of,
+)
 from seg.nets.state_dicts import read_state_dict
 
 #: One of every family that the refusal names, small where there is a choice.
@@ -290,3 +298,46 @@ def test_folding_batch_norm_changes_nothing_but_rounding(name: str) -> None:
     # DenseNet norms before it convolves: of its pairs few can be folded.
     assert norms[1] < norms[0] and (norms[1] == 0 or name == "densenet121")
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("name", "ends"),
+    [
+        ("resnet18", ["layer1.1", "layer2.1", "layer3.1", "layer4.1"]),
+        ("resnet50", ["layer1.2", "layer2.3", "layer3.5", "layer4.2"]),
+        ("mobilenet_v2", ["features.3", "features.6", "features.13", "features.18"]),
+        ("regnet_y_400mf", [f"trunk_output.block{n}" for n in (1, 2, 3, 4)]),
+    ],
+)
+def test_a_network_is_cut_after_a_stage(name: str, ends: list[str]) -> None:
+    model = make_classifier(name, 3, None).eval()
+    features, _ = split_at_pooling(model, name)
+    image = torch.randn(1, 3, 64, 64)
+    state = torch.get_rng_state()
+    for first, end in enumerate(ends, 1):
+        before, after = split_after(model, name, blocks_of_stages(name, 4, first, "frozen"))
+        assert list(before.children())[-1] is model.get_submodule(end)
+        with torch.inference_mode():
+            assert before(image).shape[2] == 64 // 2 ** (first + 1)
+            assert torch.equal(after(before(image)), features(image))
+        assert not {id(p) for p in before.parameters()} & {id(p) for p in after.parameters()}
+    assert torch.equal(torch.get_rng_state(), state)  # nothing was drawn
+
+
+def test_a_cut_has_the_blocks_of_the_network_before_it_was_dilated() -> None:
+    model = make_classifier("resnet18", 3, None)
+    set_output_stride(model, 8)
+    before, _ = split_after(model, "resnet18", blocks_of_stages("resnet18", 4, 2, "frozen"))
+    assert list(before.children())[-1] is model.get_submodule("layer2.1")
+
+
+def test_only_a_chain_of_blocks_is_cut() -> None:
+    class Branches(models.ResNet):
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.conv1(x)
+            x = self.maxpool(self.relu(self.bn1(x))) + self.maxpool(x)
+            x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+            return self.fc(torch.flatten(self.avgpool(x), 1))
+
+    with pytest.raises(SegError, match="backbone=mine: cannot be cut after its first 6 blocks, which are not a chain"):
+        split_after(Branches(models.resnet.BasicBlock, [2, 2, 2, 2]), "mine", 6)

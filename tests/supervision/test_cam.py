@@ -1,6 +1,8 @@
 """Class activation maps against their definition."""
 
+import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,8 @@ from seg.nets.maps import class_activation_maps, normalise_maps
 from seg.store import Runtime, Store
 from seg.supervision.cam import CAM
 from seg.supervision.classifier import Classifier
+from seg.supervision.shared import SharedFeatures
+from seg.train import Given
 
 
 def test_the_mean_of_the_map_is_the_logit_less_its_bias(
@@ -140,3 +144,66 @@ def test_half_precision_is_close_and_has_a_key_of_its_own(
 def test_refusals(pool: Pool, classifier: Classifier, scales: Any) -> None:
     with pytest.raises(Exception, match=r"CAM.scales="):
         make(pool, classifier, scales=scales)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{}, {"scales": [1, 0.5], "flip": True, "target": "predicted"}, {"precision": "bf16-true"}],
+    ids=["one pass", "several passes", "half precision"],
+)
+def test_epochs_share_what_is_frozen_and_have_the_maps_of_each_alone(
+    store: Store, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any]
+) -> None:
+    computed = []
+    write = SharedFeatures.__call__
+    monkeypatch.setattr(
+        SharedFeatures,
+        "__call__",
+        lambda self, compute, images: write(self, lambda x: (computed.append(len(x)), compute(x))[1], images),
+    )
+
+    def runtime() -> Runtime:
+        return Runtime(accelerator="cpu", progress=False, batch_size=24)
+
+    def maps(cam: CAM, runtime: Runtime) -> np.ndarray:
+        out = tmp_path / "CAM" / f"{len(list(tmp_path.glob('CAM/*')))}"
+        out.mkdir(parents=True)
+        cam.build(out, Store(store.root, runtime))
+        return np.load(out / "scores.npy")
+
+    cams = [make(pool, frozen(pool, epoch), **changed) for epoch in (1, 2, 3, 4)]
+    alone = [maps(cam, runtime()) for cam in cams]
+    passes = len(computed)
+    shared = runtime()
+    together = [maps(cam, shared) for cam in cams]
+    assert len(computed) - passes == passes // 2  # the first two of four
+    assert all(np.array_equal(*pair) for pair in zip(alone, together, strict=True))
+    assert not np.array_equal(alone[0], alone[1])
+    assert all(path.name.isdigit() for path in tmp_path.glob("CAM/*"))  # no file is left
+
+    # A network that was given: its frozen part is nothing but what it is.
+    given = Given(
+        design=cams[0].classifier.design, file=str(store.folder(cams[0].classifier) / "epoch_001.safetensors")
+    )
+    assert np.array_equal(maps(make(pool, given, **changed), shared), alone[0])
+    whole = Given(design=dataclasses.replace(given.design, frozen_stages=0), file=given.file)
+    assert whole.key == given.key
+    np.testing.assert_allclose(maps(make(pool, whole, **changed), shared), alone[0], atol=2e-3)
+
+
+def frozen(pool: Pool, epoch: int) -> Classifier:
+    shape: dict[str, Any] = {"batch_size": 8, "stages": 3, "output_stride": 16}
+    return Classifier(data=pool.data, epochs=4, epoch=epoch, frozen_stages=2, lr=1e-3, **shape)
+
+
+def test_features_are_not_kept_where_there_is_no_room(
+    store: Store, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = SharedFeatures(4, tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    passes = []
+    for _ in range(3):
+        shared.networks += 1
+        shared.begin(np.arange(4))
+        shared(lambda x: (passes.append(1), 2 * x)[1], torch.ones(4, 3, 8, 8))
+    assert len(passes) == 3 and not shared.keeps

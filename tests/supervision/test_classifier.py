@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from seg.data.image_folder import ImageFolder
 from seg.data.prepared import Prepared, PreparedData
@@ -15,6 +16,7 @@ from seg.errors import SegError
 from seg.nets.augment import normalise
 from seg.store import Store
 from seg.supervision.classifier import Classifier
+from seg.train.loop import Loop
 
 
 def test_nothing_of_test_and_nothing_held_out_is_trained_on(
@@ -124,3 +126,59 @@ def test_one_class_has_no_contrast(new_store: Store, photos: Callable[..., Path]
         Classifier(data=alone).check(new_store)
     assert "\n" not in str(error.value)
     Classifier(data=Prepared(source=ImageFolder(root=str(photos())), size=32)).check(new_store)
+
+
+FROZEN: dict[str, Any] = {"stages": 3, "output_stride": 8, "batch_size": 8, "recalibrate": 16, "epochs": 2}
+
+
+def weights_at(stage: Classifier, epoch: int, store: Store) -> dict[str, torch.Tensor]:
+    return dict(load_file(store.folder(stage) / f"epoch_{epoch:03d}.safetensors"))
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_what_is_frozen_keeps_weights_and_statistics(store: Store, prepared: Prepared, precision: str) -> None:
+    stage = Classifier(data=prepared, frozen_stages=2, precision=precision, **FROZEN)  # type: ignore[arg-type]
+    torch.manual_seed(stage.seed)
+    before = stage.network(store).state_dict()
+    store.ensure(stage)
+    for epoch in (1, 2):
+        for name, value in weights_at(stage, epoch, store).items():
+            still = name.startswith(("conv1", "bn1", "layer1", "layer2"))
+            assert torch.equal(value, before[name]) == still, name
+    assert stage.history(store)["loss"].is_monotonic_decreasing
+
+
+def test_there_is_no_backward_pass_through_what_is_frozen(store: Store, prepared: Prepared) -> None:
+    stage = Classifier(data=prepared, frozen_stages=1, **FROZEN)
+    loop = Loop(stage, Path("nowhere"), store)
+    saved = []
+    loop.model.layer1.register_forward_hook(lambda *args: saved.append(args[2].requires_grad))  # type: ignore[operator]
+    batch = stage.batch(np.arange(4), torch.Generator(), store)
+    stage.loss(loop.wrapped, batch)[0].backward()
+    assert saved == [False]
+    gradients = {name: p.grad is not None for name, p in loop.model.named_parameters()}
+    assert {name for name, found in gradients.items() if not found} == {
+        name for name in gradients if name.startswith(("conv1", "bn1", "layer1"))
+    }
+
+
+def test_nothing_frozen_is_as_it_was(prepared: Prepared) -> None:
+    keys = [Classifier(data=prepared, frozen_stages=n).key for n in (0, 1, 2)]
+    assert len(set(keys)) == 3
+    assert "frozen_stages" not in Classifier(data=prepared).params()
+
+
+@pytest.mark.parametrize(
+    ("backbone", "stages", "frozen", "said"),
+    [
+        ("resnet18", 4, 5, "frozen_stages=5: resnet18 has 4 stages before its pooling; use 0 to 4"),
+        ("resnet18", 3, 4, "frozen_stages=4: resnet18 has 3 stages before its pooling; use 0 to 3"),
+        ("mobilenet_v2", 4, 9, "frozen_stages=9: mobilenet_v2 has 4 stages"),
+    ],
+)
+def test_more_frozen_stages_than_there_are(
+    new_store: Store, prepared: Prepared, backbone: str, stages: Any, frozen: int, said: str
+) -> None:
+    with pytest.raises(SegError, match=said) as error:
+        Classifier(data=prepared, backbone=backbone, stages=stages, frozen_stages=frozen).check(new_store)
+    assert "\n" not in str(error.value)

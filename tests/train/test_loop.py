@@ -228,6 +228,10 @@ def test_two_processes_have_the_gradient_of_one(
         ours, theirs = (load_file(s.folder(stage) / stage.file_name) for s in (new_store, two))
         for name, value in ours.items():
             torch.testing.assert_close(theirs[name], value, rtol=1e-5, atol=1e-6)
+        torch.manual_seed(stage.seed)
+        start = stage.network(new_store).state_dict()
+        for state in (ours, theirs):  # the first layer is frozen
+            assert [name for name in start if torch.equal(state[name], start[name])] == ["0.weight", "0.bias"]
     pd.testing.assert_series_equal(stage.history(two)["loss"], stage.history(new_store)["loss"], rtol=1e-5)
     states = [torch.load(s.folder(stage) / "state.pt", weights_only=True) for s in (new_store, two)]
     # Adam's running mean of the gradient itself.

@@ -15,7 +15,7 @@ from seg.masks import Threshold
 from seg.store import Runtime, Store
 from seg.supervision.mask import TruthScores
 from seg.train import Training
-from seg.train.loop import epoch_batches
+from seg.train.loop import Loop, epoch_batches
 
 T = TypeVar("T")
 
@@ -93,6 +93,35 @@ def run(lab: Lab) -> Iterator[Row]:
     }
     for name, stage in stages.items():
         yield epoch_of(name, stage, store, runtime, lab)
+    yield frozen_epoch(classifier, store, runtime, lab)
+
+
+def frozen_epoch(classifier: Any, store: Store, runtime: Interleaving, lab: Lab) -> Row:
+    """The row of the classifier with its first stages frozen, against ours without."""
+    epochs = lab.sizes.epochs + 1
+    plain, frozen = (
+        dataclasses.replace(classifier, epochs=epochs, epoch=None, precision="32-true", frozen_stages=n) for n in (0, 2)
+    )
+    quiet = Store(store.root, Runtime(accelerator="cpu", progress=False, batch_size=lab.sizes.batch))
+    loop = Loop(dataclasses.replace(plain, epoch=1), lab.empty("training"), quiet)
+
+    def one_more() -> None:
+        loop.stage = dataclasses.replace(plain, epoch=loop.done + 1)
+        loop.run()
+        loop.done += 1
+
+    turns = Turns(one_more)
+    runtime.take(turns)
+    frozen.build(lab.empty("training"), store)
+    turns.end()
+    return Row(
+        "training epoch, classifier, two stages frozen",
+        Sample(tuple(turns.ours[1:])),
+        "training epoch, classifier",
+        Sample(tuple(turns.theirs[1:])),
+        Goal("cost", 0.6),
+        note=f"{len(frozen.samples(store))} images, batch {frozen.batch_size}, float32, {lab.data_note()}",
+    )
 
 
 def epoch_of(name: str, stage: Training, store: Store, runtime: Interleaving, lab: Lab) -> Row:
