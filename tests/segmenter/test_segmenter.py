@@ -13,8 +13,9 @@ from seg.errors import SegError
 from seg.masks import Threshold
 from seg.nets.augment import normalise
 from seg.segmenter.architectures import PlainUNet
+from seg.segmenter.losses import focal_loss
 from seg.segmenter.predicted import Predicted
-from seg.segmenter.segmenter import Segmenter, focal_loss
+from seg.segmenter.segmenter import Segmenter
 from seg.store import Store
 from seg.supervision.mask import TruthScores
 
