@@ -63,6 +63,21 @@ def soft_targets(scores: np.ndarray, masks: np.ndarray, low: float, high: float,
     return np.where(masks == 255, np.nan, out).astype(np.float32)
 
 
+def posterior(probability: Tensor, gamma: float) -> Tensor:
+    """What a network that was trained with the focal loss means by its probability.
+
+    The focal loss is least not at the share ``q`` of foreground among pixels that look alike, but at a ``p`` nearer to
+    1/2: for ``gamma`` 2 a ``q`` of 0.9 is answered by 0.69. This is ``q`` of ``p`` (Charoenphakdee et al., On Focal
+    Loss for Class-Posterior Probability Estimation, CVPR 2021).
+
+    Args:
+        probability: ``float``, any shape, in [0, 1]. gamma: of the loss; 0 changes nothing.
+    """
+    p = probability.clamp(1e-6, 1 - 1e-6)
+    slope = lambda x: (1 - x) ** gamma / x - gamma * (1 - x) ** (gamma - 1) * torch.log(x)  # noqa: E731  of -loss
+    return slope(1 - p) / (slope(p) + slope(1 - p))
+
+
 def corrected(targets: Tensor, teacher: Tensor, sure: float) -> Tensor:
     """Targets with a teacher's answer where it is sure, be they known or not.
 

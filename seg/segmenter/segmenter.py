@@ -12,7 +12,7 @@ from seg.data.prepared import Prepared
 from seg.errors import SegError
 from seg.masks import MaskSet, Threshold
 from seg.segmenter.architectures import Architecture
-from seg.segmenter.losses import corrected, focal_loss, is_known, look, second_views, soft_targets
+from seg.segmenter.losses import corrected, focal_loss, is_known, look, posterior, second_views, soft_targets
 from seg.store import Products, Stage, param
 from seg.train import Given, NetworkStage, Training
 
@@ -31,7 +31,7 @@ class Segmenter(Training):
         averaged: the product is the moving average of the weights (a mean teacher: Tarvainen and Valpola, NIPS 2017).
         correct_from: the epoch from which on that average's answers replace the masks where it is sure (after ADELE:
             S. Liu et al., CVPR 2022); null for never.
-        sure: the probability from which on it is.
+        sure: the probability from which on it is, as :func:`seg.segmenter.losses.posterior` understands it.
         decay: of the average, per step.
         consistency: weight of the mean squared difference between the probabilities that the network gives in a
             mirrored and enlarged second view of an image (``zoom``) and those that the average, if one of the
@@ -155,7 +155,7 @@ class Segmenter(Training):
         images, target, *views = batch
         probability = teacher(images)[:, 0].float().sigmoid()
         if correcting:
-            target = corrected(target, probability, self.sure)
+            target = corrected(target, posterior(probability, self.gamma), self.sure)
         return (images, target, *views, probability) if self.consistency else (images, target)
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, Tensor]]:

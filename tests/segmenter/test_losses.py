@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
-from seg.segmenter.losses import corrected, focal_loss, look, second_views, soft_targets
+from seg.segmenter.losses import corrected, focal_loss, look, posterior, second_views, soft_targets
 
 
 def some(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -108,6 +108,19 @@ def test_only_where_the_teacher_is_sure_it_is_believed() -> None:
     assert corrected(masks, teacher, 0.9).tolist() == [0, 0, 1, 255, 0, 1, 1]
     soft = corrected(torch.full((7,), 0.3), teacher, 0.9)
     torch.testing.assert_close(soft, torch.tensor([0.0, 0.0, 0.3, 0.3, 0.3, 1.0, 1.0]))
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0, 5.0])
+def test_the_posterior_is_where_the_focal_loss_is_least(gamma: float) -> None:
+    p = torch.linspace(0.01, 0.99, 99)
+    for answer in (0.2, 0.5, 0.7, 0.9):
+        q = posterior(torch.tensor(answer), gamma)
+        logit = torch.tensor([[[answer]]]).logit().requires_grad_()
+        losses = [focal_loss(logit, torch.full((1, 1, 1), v, dtype=torch.uint8), gamma) for v in (0, 1)]
+        (slope,) = torch.autograd.grad((1 - q) * losses[0] + q * losses[1], logit)
+        torch.testing.assert_close(slope, torch.zeros_like(slope), atol=1e-6, rtol=0)
+    torch.testing.assert_close(posterior(p, 0.0), p, atol=1e-5, rtol=0)
+    assert posterior(torch.tensor([0.0, 0.5, 1.0]), gamma).tolist() == pytest.approx([0, 0.5, 1], abs=1e-4)
 
 
 def test_second_views_are_mirrored_and_stay_within_the_image() -> None:
