@@ -181,7 +181,7 @@ def test_consistency_is_the_difference_between_the_two_views(store: Store, pool:
 
 def test_the_teacher_corrects_from_its_epoch_on_where_it_is_sure(pool: Pool) -> None:
     stage, images = make(pool, correct_from=2, sure=0.8), torch.zeros(1, 3, 1, 4)
-    answer = torch.tensor([0.75, 0.55, 0.3, 0.9]).logit()  # for gamma 2: 0.95, 0.64, 0.09, 1.00[None, None, None]
+    answer = torch.tensor([0.75, 0.55, 0.3, 0.9]).logit()[None, None, None]  # means 0.95, 0.6, 0.1, 1.0
     target = torch.tensor([[[0, 0, 1, 255]]], dtype=torch.uint8)
     before, after = (stage.taught(lambda _: answer, (images, target), epoch)[1] for epoch in (1, 2))  # type: ignore[arg-type,return-value]
     assert torch.equal(before, target) and after.tolist() == [[[1, 0, 0, 1]]] and after.dtype == torch.uint8
