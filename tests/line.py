@@ -40,6 +40,26 @@ class Line(Training):
         return {"held_out": 1.0}
 
 
+class Followed(Line):
+    """The same with a teacher, who draws the targets a little towards what it says."""
+
+    decay: float = param(0.9)
+    saves: bool = param(False)
+
+    @property
+    def teacher_decay(self) -> float:
+        return self.decay
+
+    @property
+    def saves_teacher(self) -> bool:
+        return self.saves
+
+    def taught(self, teacher: nn.Module, batch: tuple[torch.Tensor, ...], epoch: int) -> tuple[torch.Tensor, ...]:
+        assert not teacher.training and not torch.is_grad_enabled()
+        x, target = batch
+        return x, 0.9 * target + 0.1 * teacher(x)[:, 0]
+
+
 def make(**changed: Any) -> Line:
     return Line(**{"epochs": 3, "batch_size": 4, "lr": 1e-2} | changed)
 

@@ -18,6 +18,7 @@ from seg.config import schema
 from seg.config.paths import CONF
 from seg.data.image_folder import ImageFolder
 from seg.data.sources import OxfordPet, ToyPets
+from seg.errors import SegError
 from seg.experiment import Experiment
 from seg.masks import Threshold
 from seg.nets.given import ROLES
@@ -73,7 +74,7 @@ def test_every_key_beside_a_target_is_a_parameter_of_it(file: str) -> None:
         chooser = getattr(cls, "from_config", None)
         names |= set(inspect.signature(chooser).parameters) - {"values"} if chooser else set()
         assert set(node) - {"_target_"} <= names, f"{file}{path}"
-        if "/" not in file:  # a base, which others add to
+        if "/" not in file or "like" in node:  # a base, which others add to; or it takes the rest of another
             continue
         required = {f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING}
         assert required <= set(node), f"{file}{path}"
@@ -86,6 +87,7 @@ def test_every_choice_composes_and_instantiates(
     override = f"{group}={choice}"
     roots = {"data=oxford_pet": official, "data=image_folder": photos}
     overrides = [override, f"data.root={roots[override]()}"] if override in roots else [override]
+    overrides += ["segmenter=unet"] if override == "rounds=two" else []
     if group == "recipe":  # it is found by what it is for
         names = ("toy_pets", "oxford_pet", "image_folder", "colocalise")
         data = next(name for name in names if choice.startswith(name))
@@ -193,6 +195,22 @@ def test_without_a_pipeline_it_is_model_0_which_trains_the_classifier_alone() ->
     made = experiment("epoch=3", "threshold=0.35")
     assert {type(s).__name__ for s in made.stages() if isinstance(s, Training)} == {"Classifier"}
     assert made.steps["seeds"].masks.threshold == 0.35
+
+
+def test_a_second_round_is_like_the_first_but_for_its_masks() -> None:
+    two = ("pipeline=cam_affinity", "segmenter=unet", "rounds=two", "segmenter.epochs=3", "segmenter.soft=0.5")
+    made = experiment(*two, "+chain.second.masks.scores.segmenter.lr=0.5")
+    first, second = made.networks("segmenter")
+    assert (
+        list(made.steps)[-1] == "second prediction" and made.steps["second prediction"].masks.scores.segmenter is second
+    )  # type: ignore[attr-defined]
+    assert second.masks is made.steps["PlainUNet prediction"].masks  # type: ignore[attr-defined]
+    assert second.params() == first.params() | {"lr": 0.5}
+    # Of a network that is given it learns too.
+    given = experiment(*two, "checkpoints.segmenter=none.pth").networks("segmenter")
+    assert [type(s).__name__ for s in given] == ["Given", "Segmenter"]
+    with pytest.raises(SegError, match=r"chain\.predicted\.masks: .* chain\.predicted is null \(segmenter=none, say"):
+        experiment("rounds=two")
 
 
 def test_seeds_may_be_given_by_two_bounds() -> None:

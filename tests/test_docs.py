@@ -275,9 +275,9 @@ def test_two_rounds_of_refiner_and_segmenter(call: Callable[..., tuple[int, str]
         "second prediction",
     ]
     assert list(figures(Path("out"))) == [(name, split) for name in names for split in ("trainval", "test")]
-    roles = {"classifier", "affinity", "affinity_2", "segmenter", "segmenter_2"}
+    roles = {"classifier", "affinity_1", "affinity", "segmenter_1", "segmenter"}
     assert {path.stem for path in Path("out/models").glob("*.safetensors")} == roles
-    first, second = (json.loads(Path(f"out/models/{role}.json").read_text()) for role in ("segmenter", "segmenter_2"))
+    first, second = (json.loads(Path(f"out/models/{role}.json").read_text()) for role in ("segmenter_1", "segmenter"))
     assert (first["architecture"]["width"], second["architecture"]["width"]) == (4, 8)
     assert {row["stage"] for row in second["metrics"]} == {"second prediction"}
     assert {row["stage"] for row in first["metrics"]} == {"PlainUNet prediction"}
@@ -297,9 +297,9 @@ def test_two_rounds_of_refiner_and_segmenter(call: Callable[..., tuple[int, str]
         "second_prediction",
     }
     assert "building" not in call(*options, "hydra.run.dir=again")[1]
-    given = ["checkpoints.segmenter=out", "checkpoints.affinity=out", "figures=false", "hydra.run.dir=given"]
-    status, said = call(*TINY, *ROUNDS, *given)
-    assert status == 0 and "checkpoints.segmenter=out: given, not trained" in said and "NOT USED" not in said
+    given = [f"checkpoints.{role}=out/models/{role}_1.safetensors" for role in ("segmenter", "affinity")]
+    status, said = call(*TINY, *ROUNDS, *given, "figures=false", "hydra.run.dir=given")
+    assert status == 0 and "segmenter_1.safetensors: given, not trained" in said and "NOT USED" not in said
     assert figures(Path("given")) == figures(Path("out"))
 
 

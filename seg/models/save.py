@@ -1,6 +1,7 @@
 """The networks of a run, as files that people take away: plain weights with a JSON beside them."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ def save_models(
 ) -> list[Path]:
     """Write every network that a run used, trained or given, as ``<role>.safetensors`` and ``<role>.json``.
 
+    Of several of a role, as two rounds have, the last has that name; those before it are ``<role>_1`` and so on.
+
     The weights are a plain state dict with torchvision's names where the network is torchvision's, and what the JSON
     says of the network is among the file's metadata too. ``checkpoints.<role>=`` takes it back.
 
@@ -49,9 +52,12 @@ def save_models(
         if networks:  # what is measured is the last network on its way
             users[networks[-1].id][1].append(name)
     written: list[Path] = []
+    total = Counter(stage.role for stage, _ in users.values())
+    seen: Counter[str] = Counter()
     for stage, names in users.values():
-        same = [p for p in written if p.stem.partition("_")[0] == stage.role]
-        path = folder / f"{stage.role}{f'_{len(same) + 1}' if same else ''}.safetensors"
+        seen[stage.role] += 1
+        number = "" if seen[stage.role] == total[stage.role] else f"_{seen[stage.role]}"
+        path = folder / f"{stage.role}{number}.safetensors"
         folder.mkdir(parents=True, exist_ok=True)
         about = describe(stage, [row for row in rows if row.get("stage") in names], prepared, store)
         _write_weights(stage, path, {k: v for k, v in about.items() if k not in OF_THE_RUN}, store)

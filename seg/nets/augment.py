@@ -36,7 +36,7 @@ def augment(
 
     Args:
         images: ``float32 (B, 3, H, W)``, normalised.
-        masks: ``uint8 (B, H, W)`` codes, moved to the nearest pixel and never blended; or None.
+        masks: ``(B, H, W)``, ``uint8`` codes or floats, moved to the nearest pixel and never blended; or None.
         generator: source of all randomness, on the CPU.
         flip: mirror half of the images left to right.
         zoom: a random crop of a side between this share and the whole is stretched to the full size.
@@ -59,7 +59,7 @@ def augment(
             images = F.grid_sample(images, grid, "bilinear", "reflection", align_corners=False)
             if masks is not None:
                 moved = F.grid_sample(masks[:, None].float(), grid, "nearest", "reflection", align_corners=False)
-                masks = moved[:, 0].to(torch.uint8)
+                masks = moved[:, 0].to(masks.dtype)
         else:
             mirror = (sign < 0).to(images.device)
             images = torch.where(mirror[:, None, None, None], images.flip(3), images)

@@ -1,5 +1,6 @@
-"""Train a segmentation network on any masks, and predict with it."""
+"""Train a segmentation network on any masks."""
 
+import dataclasses
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,26 +12,9 @@ from seg.data.prepared import Prepared
 from seg.errors import SegError
 from seg.masks import MaskSet, Threshold
 from seg.segmenter.architectures import Architecture
+from seg.segmenter.losses import corrected, focal_loss, is_known, look, posterior, second_views, soft_targets
 from seg.store import Products, Stage, param
-from seg.train import Training
-
-
-def focal_loss(logits: Tensor, masks: Tensor, gamma: float = 2.0) -> Tensor:
-    """Binary focal loss (Lin et al., ICCV 2017, eq. 4), averaged over the known pixels.
-
-    Args:
-        logits: ``float (B, H, W)``. masks: ``uint8 (B, H, W)``: 0, 1, or 255 ignored.
-        gamma: how much what is already right is discounted; 0 gives the cross-entropy.
-
-    Returns:
-        Scalar >= 0; 0 when every pixel is ignored.
-    """
-    known = masks != 255
-    cross_entropy = F.binary_cross_entropy_with_logits(logits, (masks == 1).to(logits.dtype), reduction="none")
-    # Never quite 0: for gamma below 1 the power has no finite slope there, and torchvision's loss a gradient of NaN.
-    doubt = (1 - torch.exp(-cross_entropy)).clamp_min(torch.finfo(logits.dtype).tiny)
-    loss = doubt**gamma * cross_entropy
-    return torch.where(known, loss, 0).sum() / known.sum().clamp_min(1)
+from seg.train import Given, NetworkStage, Training
 
 
 class Segmenter(Training):
@@ -41,6 +25,17 @@ class Segmenter(Training):
         net: what is trained.
         gamma: of the focal loss.
         input_size: side in pixels of what the network sees, null for the working resolution.
+        band: nothing is learnt of pixels whose score is nearer than this to the masks' threshold.
+        soft: how much of the score itself is in what is learnt (:func:`seg.segmenter.losses.soft_targets`): at 0 the
+            mask, at 1 the score as a probability.
+        averaged: the product is the moving average of the weights (a mean teacher: Tarvainen and Valpola, NIPS 2017).
+        correct_from: the epoch from which on that average's answers replace the masks where it is sure (after ADELE:
+            S. Liu et al., CVPR 2022); null for never.
+        sure: the probability from which on it is, as :func:`seg.segmenter.losses.posterior` understands it.
+        decay: of the average, per step.
+        consistency: weight of the mean squared difference between the probabilities that the network gives in a
+            mirrored and enlarged second view of an image (``zoom``) and those that the average, if one of the
+            above wants one, or else the network itself gives in the first (without a gradient).
     """
 
     what: ClassVar[str] = "segmenter"
@@ -52,6 +47,55 @@ class Segmenter(Training):
     input_size: int | None = param(default=None, low=32)
     zoom: float = param(default=0.7, above=0, high=1)
     jitter: float = param(default=0.2, low=0, below=1)
+    band: float = param(default=0.0, low=0, high=1)
+    soft: float = param(default=0.0, low=0, high=1)
+    averaged: bool = param(default=False)
+    correct_from: int | None = param(default=None, low=2)
+    sure: float = param(default=0.9, above=0.5, high=1)
+    decay: float = param(default=0.99, low=0, below=1)
+    consistency: float = param(default=0.0, low=0)
+
+    @classmethod
+    def from_config(
+        cls, checkpoint: str | None = None, like: NetworkStage | None = None, **values: Any
+    ) -> NetworkStage:
+        """What a config node with this class describes.
+
+        Args:
+            checkpoint: weights to use instead of training, as for every training.
+            like: another segmenter, whose parameters are taken where ``values`` has none.
+        """
+        if like is None:
+            return super().from_config(checkpoint, **values)
+        design = dataclasses.replace(like.designed_as(Segmenter, "like"), **values)
+        return design if checkpoint is None else Given(design=design, file=checkpoint)
+
+    def validate(self) -> None:
+        """A correction that never begins is a mistake."""
+        super().validate()
+        if self.correct_from is not None and self.correct_from > max(self.epochs, self.wanted):
+            raise SegError(
+                f"segmenter.correct_from={self.correct_from}: the training ends at epochs={self.epochs}; "
+                "begin earlier, or train longer"
+            )
+
+    def params(self) -> dict[str, Any]:
+        """What is off changes nothing, and is in no key."""
+        out = super().params()
+        off = {name for name in ("band", "soft", "averaged", "correct_from", "consistency") if not out[name]}
+        off |= {"sure"} if self.correct_from is None else set()
+        off |= {"decay"} if self.teacher_decay is None else set()
+        return {name: value for name, value in out.items() if name not in off}
+
+    @property
+    def teacher_decay(self) -> float | None:
+        """Of the average, where something wants it."""
+        return self.decay if self.averaged or self.correct_from is not None else None
+
+    @property
+    def saves_teacher(self) -> bool:
+        """As ``averaged`` says."""
+        return self.averaged
 
     def check(self, store: Products) -> None:
         """Load what is given once, and look whether the network takes images of this size, before anything long."""
@@ -83,23 +127,55 @@ class Segmenter(Training):
         return np.flatnonzero(~masks.data.is_test[masks.rows])
 
     def batch(self, rows: np.ndarray, generator: torch.Generator, store: Products) -> tuple[Tensor, ...]:
-        """Augmented images ``(B, 3, s, s)`` and masks ``uint8 (B, s, s)``."""
+        """Augmented images ``(B, 3, s, s)`` and what is learnt of them ``(B, s, s)``.
+
+        That is masks, ``uint8``; or with ``soft`` probabilities, ``float32``, NaN where nothing is learnt. With
+        ``consistency`` a third is where the second views look, ``float32 (B, 2, 3)``.
+        """
         masks: MaskSet = store.get(self.masks)
-        images, target = self.augmented(masks.data.images[masks.rows[rows]], masks.at(rows), generator)
+        masks = dataclasses.replace(masks, low=max(masks.low - self.band, 0.0), high=min(masks.high + self.band, 1.0))
+        learnt = masks.at(rows)
+        if self.soft:
+            learnt = soft_targets(masks.scores.at(rows), learnt, masks.low, masks.high, self.soft)
+        images, target = self.augmented(masks.data.images[masks.rows[rows]], learnt, generator)
         if self.input_size is not None:
             side = (self.input_size, self.input_size)
             images = F.interpolate(images, side, mode="bilinear", antialias=True)
             images = images.contiguous(memory_format=torch.channels_last)
-            target = F.interpolate(target[:, None].float(), side, mode="nearest-exact")[:, 0].to(torch.uint8)
+            target = F.interpolate(target[:, None].float(), side, mode="nearest-exact")[:, 0].to(target.dtype)
+        if self.consistency:
+            return images, target, second_views(len(rows), self.zoom, generator)
         return images, target
+
+    def taught(self, teacher: nn.Module, batch: tuple[Tensor, ...], epoch: int) -> tuple[Tensor, ...]:
+        """The targets corrected, if that has begun; with ``consistency`` the teacher's probabilities as a fourth."""
+        correcting = self.correct_from is not None and epoch >= self.correct_from
+        if not (correcting or self.consistency):
+            return batch
+        images, target, *views = batch
+        probability = teacher(images)[:, 0].float().sigmoid()
+        if correcting:
+            target = corrected(target, posterior(probability, self.gamma), self.sure)
+        return (images, target, *views, probability) if self.consistency else (images, target)
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, Tensor]]:
         """Focal loss, and the accuracy over the known pixels (of the masks learnt, not of the truth)."""
-        images, masks = batch
-        logits = model(images)[:, 0]
-        known = masks != 255
-        right = ((logits > 0) == (masks == 1)) & known
-        return focal_loss(logits, masks, self.gamma), {"pixel_accuracy": right.sum() / known.sum().clamp_min(1)}
+        images, target, *more = batch
+        if not self.consistency:
+            logits = model(images)[:, 0]
+        else:
+            # One pass, for several processes synchronise one.
+            logits, seen = model(torch.cat([images, look(images, more[0])]))[:, 0].chunk(2)
+        known = is_known(target)
+        # 0.5 is a probability's threshold, and between the two values of a mask.
+        right = ((logits > 0) == ((target >= 0.5) & known)) & known
+        metrics = {"pixel_accuracy": right.sum() / known.sum().clamp_min(1)}
+        loss = focal_loss(logits, target, self.gamma)
+        if self.consistency:
+            expected = more[1] if len(more) > 1 else logits.detach().float().sigmoid()
+            apart = F.mse_loss(seen.float().sigmoid(), look(expected[:, None], more[0])[:, 0])
+            loss, metrics["inconsistency"] = loss + self.consistency * apart, apart
+        return loss, metrics
 
 
 def _working_size(stage: Stage) -> int | None:

@@ -1,5 +1,6 @@
 """One training loop for all networks: a stream of epochs that survives being killed."""
 
+import copy
 import logging
 import math
 import time
@@ -27,6 +28,21 @@ def schedule_factor(schedule: str, step: int, total: int) -> float:
     return 1.0
 
 
+@torch.no_grad()
+def follow(teacher: nn.Module, model: nn.Module, decay: float) -> None:
+    """Move a teacher towards a network: ``decay * teacher + (1 - decay) * model`` (Tarvainen and Valpola, NIPS 2017).
+
+    Args:
+        teacher: of the same names and shapes; changed in place, its running statistics too. What is no floating-point
+            number becomes that of the network. model: the network. decay: in [0, 1].
+    """
+    for own, other in zip(teacher.state_dict().values(), model.state_dict().values(), strict=True):
+        if own.is_floating_point():
+            own.lerp_(other.to(own.dtype), 1 - decay)
+        else:
+            own.copy_(other)
+
+
 def epoch_batches(rows: Any, batch_size: int, seed: int, epoch: int, processes: int = 1) -> Iterator[Any]:
     """Shuffled batches of ``rows``, of all processes together.
 
@@ -50,6 +66,9 @@ class Loop:
     gradient is that of the mean over the whole batch; only batch norm sees each share alone, unless on GPUs, where
     its statistics are those of the whole batch too.
 
+    A stage with a ``teacher_decay`` has a moving average of the weights beside the network. Whichever of the two is
+    no product is in the state.
+
     Args:
         stage: the :class:`seg.train.Training`, which calls this. folder: where its product grows.
         store: of what it needs.
@@ -68,7 +87,9 @@ class Loop:
         model = stage.network(store)
         self.fabric = store.runtime.fabric(stage.precision)
         self.world, self.rank = self.fabric.world_size, self.fabric.global_rank
-        self.done, self.seconds, state = self._resume(model)
+        self.done, self.seconds, state = self._resume()
+        if state:
+            model.load_state_dict(state.get("student", state["saved"]))
         if self.world > 1 and self.fabric.device.type == "cuda":
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         self.steps = sum(1 for _ in self._batches(0))
@@ -88,16 +109,24 @@ class Loop:
             self.optimizer.load_state_dict(state["optimizer"])
             if "precision" in state:
                 self.fabric.strategy.precision.load_state_dict(state["precision"])
+        self.teacher: nn.Module | None = None
+        if stage.teacher_decay is not None:
+            # In 32 bit: a hundredth of a difference is nothing to a half-precision weight.
+            self.teacher = copy.deepcopy(self.model).float().eval().requires_grad_(False)
+            if state:
+                self.teacher.load_state_dict(state.get("teacher", state["saved"]))
+        self.product = self.teacher if self.teacher is not None and stage.saves_teacher else self.model
 
     def run(self) -> None:
         """Train the epochs that are missing."""
         for epoch in range(self.done + 1, self.stage.wanted + 1):
             started = time.perf_counter()
             row = self._epoch(epoch)
-            self.stage.after_epoch(self.model, self.store)
+            self.stage.after_epoch(self.product, self.store)
             self.wrapped.eval()
+            self.product.eval()
             with torch.inference_mode():
-                row |= self.stage.held_out(self.model, self.store)
+                row |= self.stage.held_out(self.product, self.store)
             row["seconds"] = round(time.perf_counter() - started, 2)
             self.seconds += row["seconds"]
             if self.rank == 0:
@@ -124,13 +153,20 @@ class Loop:
         count = 0
         bar = self.store.runtime.bar(self._batches(epoch), f"{self.name} epoch {epoch}/{stage.wanted}", self.steps)
         for i, part in enumerate(bar):
-            factor = schedule_factor(stage.schedule, (epoch - 1) * self.steps + i, stage.epochs * self.steps)
+            step = (epoch - 1) * self.steps + i
+            factor = schedule_factor(stage.schedule, step, stage.epochs * self.steps)
             for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
                 group["lr"] = rate * factor
             own = part[self.rank :: self.world]
-            for name, value in self._step(own, len(part), generator).items():
+            for name, value in self._step(own, len(part), generator, epoch).items():
                 totals[name] = totals.get(name, 0) + value.detach() * len(own)
+            if self.teacher is not None:
+                # At first the mean of all steps: the weights that it began with count for nothing.
+                follow(self.teacher, self.model, min(stage.teacher_decay, 1 - 1 / (step + 1)))
             count += len(part)
+        if self.world > 1 and self.teacher is not None:
+            # The running statistics of the first process, as a resumed training has them.
+            self.teacher.load_state_dict(self.fabric.broadcast(_on_cpu(self.teacher)))
         if self.world > 1:
             totals = cast("dict[str, Tensor]", self.fabric.all_reduce(totals, reduce_op="sum"))
         row = {"epoch": epoch, **{name: float(total) / count for name, total in totals.items()}}
@@ -138,9 +174,12 @@ class Loop:
             raise SegError(f"{self.name}: the loss of epoch {epoch} is {row['loss']}; lower lr (now {stage.lr:g})")
         return row
 
-    def _step(self, own: Any, whole: int, generator: torch.Generator) -> dict[str, Tensor]:
+    def _step(self, own: Any, whole: int, generator: torch.Generator, epoch: int) -> dict[str, Tensor]:
         """One step of the optimizer on this process's share of a batch of ``whole`` images."""
         batch = self.fabric.to_device(self.stage.batch(own, generator, self.store))
+        if self.teacher is not None:
+            with torch.no_grad(), self.fabric.autocast():
+                batch = self.stage.taught(self.teacher, batch, epoch)
         loss, metrics = self.stage.loss(self.wrapped, batch)
         self.optimizer.zero_grad(set_to_none=True)
         # Gradients are averaged over the processes, whose shares may differ by an image.
@@ -150,8 +189,8 @@ class Loop:
 
     # -- what is kept ----------------------------------------------------------------------------------
 
-    def _resume(self, model: nn.Module) -> tuple[int, float, dict[str, Any]]:
-        """Load the newest state of the folder into ``model``: epochs done, seconds spent, the state."""
+    def _resume(self) -> tuple[int, float, dict[str, Any]]:
+        """The newest state of the folder: epochs done, seconds spent, the state and the weights ``saved`` with it."""
         from safetensors.torch import load_file
 
         folder = self.folder
@@ -170,9 +209,8 @@ class Loop:
             return self._anew(folder / self.stage.file_name)
         if done > manifest["epochs_done"] and self.rank == 0:
             self.store.write_manifest(self.stage, folder, float(manifest["seconds"]), {"epochs_done": done})
-        model.load_state_dict(load_file(newest))
         log.info("%s: going on after epoch %d", self.name, done)
-        return done, float(manifest["seconds"]), state
+        return done, float(manifest["seconds"]), {**state, "saved": load_file(newest)}
 
     def _anew(self, missing: Path) -> tuple[int, float, dict[str, Any]]:
         log.warning("%s: %s is missing; training anew", self.name, missing)
@@ -188,9 +226,8 @@ class Loop:
         from safetensors.torch import save_file
 
         epoch, folder = int(row["epoch"]), self.folder
-        weights = {k: v.detach().cpu().contiguous() for k, v in self.model.state_dict().items()}
         with atomic_path(folder / f"epoch_{epoch:03d}.safetensors") as tmp:
-            save_file(weights, tmp, {"epoch": str(epoch), "stage": self.name})
+            save_file(_on_cpu(self.product), tmp, {"epoch": str(epoch), "stage": self.name})
         path = folder / "history.csv"
         frame = pd.DataFrame([row])
         if path.exists():
@@ -201,8 +238,15 @@ class Loop:
         state = {"epoch": epoch, "optimizer": self.optimizer.state_dict()}
         if precision := self.fabric.strategy.precision.state_dict():  # the scaler of 16-mixed
             state["precision"] = precision
+        if self.teacher is not None:
+            other = ("student", self.model) if self.product is self.teacher else ("teacher", self.teacher)
+            state[other[0]] = _on_cpu(other[1])
         with atomic_path(folder / "state.pt") as tmp:
             torch.save(state, tmp)
         self.store.write_manifest(self.stage, folder, self.seconds, {"epochs_done": epoch})
         if self.stage.keep == "last":
             (folder / f"epoch_{epoch - 1:03d}.safetensors").unlink(missing_ok=True)
+
+
+def _on_cpu(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}

@@ -186,6 +186,24 @@ class Training(NetworkStage):
         """The loss to minimise and further means to log, all scalars."""
         raise TypeError(f"{type(self).__name__} has no loss()")
 
+    @property
+    def teacher_decay(self) -> float | None:
+        """Decay, below 1, of a moving average of the weights that follows the network as its teacher; None for none."""
+        return None
+
+    @property
+    def saves_teacher(self) -> bool:
+        """Whether the product is the teacher, not the network that is trained."""
+        return False
+
+    def taught(self, teacher: "nn.Module", batch: "tuple[Tensor, ...]", epoch: int) -> "tuple[Tensor, ...]":
+        """The batch as the teacher would have it, for :meth:`loss`.
+
+        Args:
+            teacher: in ``eval`` mode, called without gradients. batch: on its device. epoch: from 1.
+        """
+        return batch
+
     def augmented(
         self, images: "np.ndarray", masks: "np.ndarray | None", generator: "torch.Generator"
     ) -> "tuple[Tensor, Any]":
@@ -206,7 +224,7 @@ class Training(NetworkStage):
         return ()
 
     def after_epoch(self, model: "nn.Module", store: Products) -> None:
-        """What is done to the weights or statistics before an epoch is measured and saved."""
+        """What is done to the weights or statistics of the product before an epoch is measured and saved."""
 
     def held_out(self, model: "nn.Module", store: Products) -> dict[str, float]:
         """Metrics on images that are not trained on, at the end of an epoch."""

@@ -17,13 +17,13 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
-from line import Line, make, same, weights
+from line import Followed, Line, make, same, weights
 from safetensors.torch import load_file
 
 from seg.errors import SegError
 from seg.store import Runtime, Store
 from seg.store.inventory import find, problems
-from seg.train.loop import epoch_batches, schedule_factor
+from seg.train.loop import epoch_batches, follow, schedule_factor
 
 
 @pytest.fixture(autouse=True)
@@ -210,10 +210,64 @@ def test_a_killed_training_resumes_to_the_same_weights(new_store: Store, tmp_pat
     assert same(resumed, weights(Store(tmp_path / "other", new_store.runtime), make(epochs=6)))
 
 
+def test_following_is_the_moving_average() -> None:
+    teacher, model = (torch.nn.BatchNorm1d(2) for _ in range(2))
+    model(torch.randn(8, 2))
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([3.0, -1.0]))
+    mean = model.running_mean.clone()  # type: ignore[union-attr]
+    follow(teacher, model, 0.75)
+    assert teacher.weight.tolist() == [1.5, 0.5] and teacher.num_batches_tracked == 1
+    torch.testing.assert_close(teacher.running_mean, 0.25 * mean)
+    follow(teacher, model, 0.0)
+    assert same(teacher.state_dict(), model.state_dict())
+
+
+def test_the_teacher_is_the_average_of_the_steps(new_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Followed(epochs=3, batch_size=4, lr=0.1, decay=0.7, saves=True)
+    seen: list[torch.Tensor] = []
+    loss = Followed.loss
+
+    def watched(self: Followed, model: Any, batch: Any) -> Any:
+        seen.append(model.state_dict()["0.weight"].detach().clone())
+        return loss(self, model, batch)
+
+    monkeypatch.setattr(Followed, "loss", watched)
+    product = weights(new_store, stage)
+    state = torch.load(new_store.folder(stage) / "state.pt", weights_only=True)
+    after = [*seen[1:], state["student"]["0.weight"]]  # the weights after each step
+    assert len(after) == 9
+    expected = torch.zeros_like(after[0])
+    for step, value in enumerate(after):
+        decay = min(0.7, 1 - 1 / (step + 1))
+        expected = decay * expected + (1 - decay) * value
+    torch.testing.assert_close(product["0.weight"], expected)
+    assert not torch.equal(product["0.weight"], after[-1])
+    # Without a say of the teacher's in what is learnt, the student would be another.
+    assert not same(weights(new_store, make(batch_size=4, lr=0.1)), state["student"])
+
+
+@pytest.mark.parametrize("saves", [True, False])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-true"])
+def test_a_resumed_training_has_the_teacher_that_it_had(
+    new_store: Store, tmp_path: Path, saves: bool, precision: Any
+) -> None:
+    whole, parted = Store(tmp_path / "whole", new_store.runtime), new_store
+    stage = Followed(epochs=4, batch_size=4, saves=saves, precision=precision)
+    expected = weights(whole, stage)
+    for epochs in (1, 3, 4):
+        found = weights(parted, Followed(epochs=epochs, batch_size=4, saves=saves, precision=precision))
+    assert same(found, expected)
+    ours, theirs = (torch.load(s.folder(stage) / "state.pt", weights_only=True) for s in (whole, parted))
+    other = "student" if saves else "teacher"
+    assert same(ours[other], theirs[other]) and not same(ours[other], expected)
+    assert {"student", "teacher"} - ours.keys() == {"student", "teacher"} - {other}
+
+
 def test_two_processes_have_the_gradient_of_one(
     new_store: Store, tmp_path: Path, manifest: Callable[[Path], dict[str, Any]]
 ) -> None:
-    from together import Plain
+    from together import Plain, Taught
 
     # 13 images in one batch: one process takes 7, the other 6.
     script, folder = Path(__file__).parents[1] / "together.py", tmp_path / "two"
@@ -222,16 +276,16 @@ def test_two_processes_have_the_gradient_of_one(
     assert done.returncode == 0, done.stderr
     two = Store(folder, new_store.runtime)
     for epochs in (1, 3):
-        stage = Plain(epochs=epochs, batch_size=13, lr=1e-2)
-        new_store.ensure(stage)
-        assert stage.is_complete(two.folder(stage))
-        ours, theirs = (load_file(s.folder(stage) / stage.file_name) for s in (new_store, two))
-        for name, value in ours.items():
-            torch.testing.assert_close(theirs[name], value, rtol=1e-5, atol=1e-6)
-        torch.manual_seed(stage.seed)
-        start = stage.network(new_store).state_dict()
-        for state in (ours, theirs):  # the first layer is frozen
-            assert [name for name in start if torch.equal(state[name], start[name])] == ["0.weight", "0.bias"]
+        for stage in (Taught(epochs=epochs, batch_size=13, lr=1e-2), Plain(epochs=epochs, batch_size=13, lr=1e-2)):
+            new_store.ensure(stage)
+            assert stage.is_complete(two.folder(stage))
+            ours, theirs = (load_file(s.folder(stage) / stage.file_name) for s in (new_store, two))
+            for name, value in ours.items():
+                torch.testing.assert_close(theirs[name], value, rtol=1e-5, atol=1e-6)
+            torch.manual_seed(stage.seed)
+            start = stage.network(new_store).state_dict()
+            for state in (ours, theirs):  # the first layer is frozen
+                assert [name for name in start if torch.equal(state[name], start[name])] == ["0.weight", "0.bias"]
     pd.testing.assert_series_equal(stage.history(two)["loss"], stage.history(new_store)["loss"], rtol=1e-5)
     states = [torch.load(s.folder(stage) / "state.pt", weights_only=True) for s in (new_store, two)]
     # Adam's running mean of the gradient itself.
