@@ -11,6 +11,7 @@ from seg.data.prepared import Prepared
 from seg.errors import SegError
 from seg.masks import MaskSet, Threshold
 from seg.segmenter.architectures import Architecture
+from seg.segmenter.few import FewMasks, FewMaskSet
 from seg.store import Products, Stage, param
 from seg.train import Training
 
@@ -37,7 +38,8 @@ class Segmenter(Training):
     """A segmentation network, trained on the masks of trainval's images.
 
     Attributes:
-        masks: the stage whose product (:class:`seg.masks.MaskSet`) is learnt: seeds, refined masks, truth.
+        masks: the stage whose product (:class:`seg.masks.MaskSet`, or the like) is learnt: seeds, refined masks, truth,
+            or these with a few true masks among them.
         net: what is trained.
         gamma: of the focal loss.
         input_size: side in pixels of what the network sees, null for the working resolution.
@@ -46,7 +48,7 @@ class Segmenter(Training):
     what: ClassVar[str] = "segmenter"
     role: ClassVar[str] = "segmenter"
 
-    masks: Threshold
+    masks: Threshold | FewMasks
     net: Architecture
     gamma: float = param(default=2.0, low=0)
     input_size: int | None = param(default=None, low=32)
@@ -78,13 +80,15 @@ class Segmenter(Training):
         return self.net.make()
 
     def samples(self, store: Products) -> np.ndarray:
-        """Positions in the masks of trainval's images, less those where nothing is known."""
-        masks: MaskSet = store.get(self.masks)
+        """Positions in the masks of trainval's images; those of a few true masks several times."""
+        masks: MaskSet | FewMaskSet = store.get(self.masks)
+        if isinstance(masks, FewMaskSet):
+            return masks.epoch
         return np.flatnonzero(~masks.data.is_test[masks.rows])
 
     def batch(self, rows: np.ndarray, generator: torch.Generator, store: Products) -> tuple[Tensor, ...]:
         """Augmented images ``(B, 3, s, s)`` and masks ``uint8 (B, s, s)``."""
-        masks: MaskSet = store.get(self.masks)
+        masks: MaskSet | FewMaskSet = store.get(self.masks)
         images, target = self.augmented(masks.data.images[masks.rows[rows]], masks.at(rows), generator)
         if self.input_size is not None:
             side = (self.input_size, self.input_size)
