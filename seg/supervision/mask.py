@@ -40,8 +40,8 @@ class TruthMaps(ScoreMaps):
         return scores[:, ys[:, None], xs[None, :]]
 
 
-class TruthScores(ScoreStage):
-    """The truth of the trainval images that have one.
+class Truth(ScoreStage):
+    """Base: the truth of trainval images that have one.
 
     Attributes:
         pool: the images.
@@ -69,6 +69,10 @@ class TruthScores(ScoreStage):
         return TruthMaps(pool.data, rows, self.border)
 
 
+class TruthScores(Truth):
+    """The truth of all of them."""
+
+
 def read_ids(path: Path) -> list[str]:
     """The image ids of a list: one per line, each once; what follows a tab, and lines that begin with #, are notes.
 
@@ -92,8 +96,8 @@ def drawn(data: PreparedData, rows: np.ndarray, seed: int) -> np.ndarray:
     return order[np.argsort(turn, kind="stable")]
 
 
-class SomeTruth(TruthScores):
-    """The truth of a few of these images: the first of a random order, or of a list.
+class SomeTruth(Truth):
+    """The truth of a few of them: the first of a random order, or of a list.
 
     Ten of a seed are among thirty of the same seed.
 
@@ -112,7 +116,7 @@ class SomeTruth(TruthScores):
 
     def params(self) -> dict[str, Any]:
         """The images that a list means, wherever it lies and whatever it goes on with; nothing is drawn from it."""
-        return super().params() | ({} if self.file is None else {"list": self.listed(), "seed": None})
+        return super().params() | ({} if self.file is None else {"file": self.listed(), "seed": None})
 
     def listed(self) -> list[str]:
         """The ids that are taken from the list."""
