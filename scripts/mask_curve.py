@@ -33,11 +33,11 @@ def read(folder: Path) -> pd.DataFrame:
     jobs = pd.read_csv(table).query("status == 'ok'") if table.is_file() else pd.DataFrame()
     found = []
     for job in jobs.to_dict("records"):
-        count, share = int(job.get("masks.true", 0)), float(job.get("masks.share", 0.3))
-        if count == 0 and share == 1:
-            continue  # without a mask there is nothing else to learn from: it is the run of share 0.3
-        rows = json.loads((folder / job["folder"] / "metrics.json").read_text())["rows"]
-        found += [(count, share < 1, row["miou"]) for row in rows if row["split"] == "test"][-1:]
+        if job.get("masks.true") == 0 and job.get("masks.share") == 1:
+            continue  # without a mask there is nothing else to learn from: it is the run with another share
+        written = json.loads((folder / job["folder"] / "metrics.json").read_text())
+        count, share = (written["header"].get(name, 0) for name in ("true_masks", "share"))
+        found += [(count, share < 1, row["miou"]) for row in written["rows"] if row["split"] == "test"][-1:]
     if not found:
         raise SystemExit(f"{folder}: no finished run that was measured on test images; give the overrides of a sweep")
     return pd.DataFrame(found, columns=["true_masks", "others", "miou"])

@@ -141,8 +141,10 @@ def test_true_masks_are_named_and_in_no_figure_of_trainval(made: Path) -> None:
     assert not set(first) & set(read_ids(few / "annotate_next.txt"))
     text = text_of(few / "report.html")
     assert "truth of 4 trainval images was learnt from; no figure is of them" in text
-    tables = (json.loads((folder / "metrics.json").read_text())["rows"] for folder in (made, few))
-    old, new = ({(row["stage"], row["split"]): row for row in rows} for rows in tables)
+    both = [json.loads((folder / "metrics.json").read_text()) for folder in (made, few)]
+    assert "true_masks" not in both[0]["header"]
+    assert (both[1]["header"]["true_masks"], both[1]["header"]["share"]) == (4, 0.3)
+    old, new = ({(row["stage"], row["split"]): row for row in one["rows"]} for one in both)
     for (stage, split), row in new.items():
         assert row["images"] == old[stage, split]["images"] - (4 if split == "trainval" else 0)
         if split == "test" and "prediction" not in stage:
