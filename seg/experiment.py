@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -24,6 +24,7 @@ from seg.models.mask_files import check_format
 from seg.models.onnx import check_onnx
 from seg.nets.given import description
 from seg.store import Parameters, Runtime, Stage, Store, param
+from seg.supervision.mask import SomeTruth
 from seg.train import Given, NetworkStage, Training
 
 log = logging.getLogger("seg")
@@ -147,9 +148,17 @@ class Experiment:
             out[f"{stage.what} {same + 1}" if same else stage.what] = stage
         return out
 
+    @cached_property
+    def truth(self) -> SomeTruth | None:
+        """The few images whose truth is learnt beside pseudo masks, or alone; None without any."""
+        return next((s for s in self.stages() if isinstance(s, SomeTruth)), None)
+
     def given(self) -> list[str]:
-        """A line for each of ``checkpoints.*`` that is given."""
-        lines = []
+        """A line for each of ``checkpoints.*`` that is given, and for true masks that nothing learns from."""
+        masks, lines = self.cfg.masks, []
+        if self.truth is None and (masks.true or masks.list):
+            said = f"masks.list={masks.list}" if masks.list else f"masks.true={masks.true}"
+            lines.append(f"{said}: NOT USED, for this run trains no segmenter on pseudo masks")
         for role, path in self.cfg.checkpoints.items():
             stage = next((s for s in self.networks(role) if isinstance(s, Given)), None)
             if path is None:
@@ -210,6 +219,9 @@ class Experiment:
             if truths
             else "none, no image has a truth",
         )
+        if self.truth is not None:  # the refusals of what was not known before the data were there
+            rows = self.store.get(self.truth).rows
+            log.info("true masks: %d, of trainval images that are left out of trainval's figures", len(rows))
         for step in self.steps.values():
             self.store.ensure(step.masks)
 
@@ -230,7 +242,12 @@ class Experiment:
     def evaluated(self, step: Step, split: Split) -> Evaluated:
         """The stage that measures one step on one split."""
         border, resolution = self.cfg.evaluation.border, self.cfg.evaluation.resolution
-        return Evaluated(masks=step.masks, split=split, border=border, resolution=resolution)
+        apart = self.apart(split)
+        return Evaluated(masks=step.masks, split=split, border=border, resolution=resolution, apart=apart)
+
+    def apart(self, split: Split) -> SomeTruth | None:
+        """What the figures of a split leave out, of every step, so that all of a table are of the same images."""
+        return self.truth if split == "trainval" else None
 
     def figures(self) -> list[str]:
         """What the table depends on: equal for runs that give the same figures."""
@@ -241,7 +258,8 @@ class Experiment:
         tops: list[Stage] = [self.pool]
         for step in self.steps.values():
             for split in get_args(Split):
-                tops += [self.evaluated(step, split), Histogram(scores=step.masks.scores, split=split)]
+                counted = Histogram(scores=step.masks.scores, split=split, apart=self.apart(split))
+                tops += [self.evaluated(step, split), counted]
         return sorted({s.id for top in tops for s in top.walk() if s.stored})
 
 

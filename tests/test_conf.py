@@ -125,7 +125,7 @@ def test_the_keys_of_the_groups_without_a_stage() -> None:
     assert set(cfg.checkpoints) == set(ROLES)
     written = yaml.safe_load((CONF / "common.yaml").read_text())
     written["runtime"] = yaml.safe_load((CONF / "runtime/default.yaml").read_text())
-    for group in ("checkpoints", "evaluation", "export", "runtime"):
+    for group in ("checkpoints", "evaluation", "export", "masks", "runtime"):
         assert written[group] == dict(bare[group]) == dict(cfg[group]), group
 
 
@@ -237,5 +237,5 @@ def test_interpolated_values_reach_every_place() -> None:
             if key in node and "source" not in path:
                 assert node[key] == value, path
                 places[key, path.rpartition(".")[2]] += 1
-    assert {where for _, where in places} == {"affinity", "classifier", "net", "segmenter"}
+    assert {where for _, where in places} == {"affinity", "classifier", "net", "segmenter", "truth"}
     assert {s.size for s in made.stages() if type(s).__name__ == "Prepared"} == {64}  # type: ignore[attr-defined]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -75,6 +76,30 @@ def test_what_a_step_refers_to_is_one_object(make: Make) -> None:
     assert list(steps)[-1] == "again"
     assert steps["again"].masks is steps["PlainUNet prediction"].masks
     assert steps["again"].masks.id == steps["PlainUNet prediction"].masks.id
+
+
+def test_a_few_true_masks_are_in_the_segmenters_masks_and_out_of_trainvals_figures(make: Make) -> None:
+    chain = ["refiner=affinity", "segmenter=unet"]
+    plain, some, alone = (make(*chain, *more) for more in ([], ["masks.true=5"], ["masks.true=5", "masks.share=1"]))
+    full = make("pipeline=full", "masks.true=5")
+    assert plain.truth is None
+
+    def learnt(experiment: Experiment) -> Any:
+        return experiment.steps["PlainUNet prediction"].masks.scores.segmenter.masks  # type: ignore[attr-defined]
+
+    assert learnt(some).pseudo is some.steps["refined masks"].masks
+    assert some.truth is learnt(some).truth and (some.truth.true, some.truth.seed) == (5, 0)
+    # The truth of five and nothing else is the same, whichever pseudo masks are not learnt.
+    assert learnt(alone).key == learnt(full).key != learnt(some).key
+    for name, step in some.steps.items():
+        for split in ("trainval", "test"):
+            evaluated = some.evaluated(step, split)  # type: ignore[arg-type]
+            same = evaluated.id == plain.evaluated(plain.steps[name], split).id  # type: ignore[arg-type]
+            assert evaluated.apart is (some.truth if split == "trainval" else None)
+            assert same == (split == "test" and "prediction" not in name)
+    (line,) = make("masks.true=5").given()
+    assert line == "masks.true=5: NOT USED, for this run trains no segmenter on pseudo masks"
+    assert some.given() == plain.given() == []
 
 
 def test_two_steps_of_one_name_are_refused(make: Make) -> None:

@@ -17,6 +17,15 @@ class Checkpoints:
 
 
 @dataclass
+class Masks:
+    """Which images' truth a segmenter learns beside pseudo masks."""
+
+    true: int = 0
+    list: str | None = None
+    share: float = 0.3
+
+
+@dataclass
 class Evaluation:
     """How masks are compared with the truth."""
 
@@ -72,6 +81,7 @@ class Config:
     refiner: Any = None
     segmenter: dict[str, Any] | None = None
     chain: dict[str, Any] = field(default_factory=dict)
+    masks: Masks = field(default_factory=Masks)
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     evaluation: Evaluation = field(default_factory=Evaluation)
     export: Export = field(default_factory=Export)

@@ -15,14 +15,22 @@ from seg.evaluation.metrics import STEPS, Border, Confusion, Metrics, ScoreHisto
 from seg.files import write_json
 from seg.masks import MaskSet, Threshold
 from seg.store import Products, Stage, param
+from seg.supervision.mask import SomeTruth
 from seg.supervision.scores import ScoreMaps, ScoreStage
 
+NONE = np.zeros(0, np.int64)
 
-def rows_with_truth(scores: ScoreMaps | MaskSet, split: Split) -> np.ndarray:
-    """Positions (``int64``) of the images of a split that have a truth: the evaluation set."""
+
+def rows_with_truth(scores: ScoreMaps | MaskSet, split: Split, apart: np.ndarray = NONE) -> np.ndarray:
+    """Positions (``int64``) of the images of a split that have a truth, less the rows ``apart``: the evaluation set."""
     rows = scores.rows
     data = scores.data
-    return np.flatnonzero(data.has_truth[rows] & (data.is_test[rows] == (split == "test")))
+    chosen = np.flatnonzero(data.has_truth[rows] & (data.is_test[rows] == (split == "test")))
+    return chosen[~np.isin(rows[chosen], apart)]
+
+
+def _rows(apart: SomeTruth | None, store: Products) -> np.ndarray:
+    return NONE if apart is None else store.get(apart).rows
 
 
 class Histogram(Stage):
@@ -30,6 +38,7 @@ class Histogram(Stage):
 
     Attributes:
         scores: what is evaluated. split: ``trainval`` or ``test``.
+        apart: the truth that was learnt from: its images are left out.
     """
 
     what: ClassVar[str] = "score histogram"
@@ -37,11 +46,12 @@ class Histogram(Stage):
 
     scores: ScoreStage
     split: Split
+    apart: SomeTruth | None = param(default=None, key=False)  # it is upstream, where there is one
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
         """One pass over the scores and the truth."""
         scores: ScoreMaps = store.get(self.scores)
-        chosen = rows_with_truth(scores, self.split)
+        chosen = rows_with_truth(scores, self.split, _rows(self.apart, store))
         histogram = ScoreHistogram()
         size = store.runtime.batch_size
         for start in store.runtime.bar(range(0, len(chosen), size), "evaluating"):
@@ -71,6 +81,7 @@ class Evaluated(Stage):
         masks: what is evaluated. split: ``trainval`` or ``test``; images without a truth are left out.
         border: what the truth's border pixels count as.
         resolution: ``working``, or ``original`` to compare at every image's own size.
+        apart: the truth that was learnt from: its images are left out.
     """
 
     what: ClassVar[str] = "figures"
@@ -80,6 +91,7 @@ class Evaluated(Stage):
     split: Split
     border: Border = param(default="ignore")
     resolution: Literal["working", "original"] = param(default="working")
+    apart: SomeTruth | None = param(default=None, key=False)
 
     @cached_property
     def histogram(self) -> Histogram | None:
@@ -87,7 +99,8 @@ class Evaluated(Stage):
         low, high = self.masks.bounds
         on_grid = low == high and abs(high * STEPS - round(high * STEPS)) < 1e-9
         plain = self.resolution == "working" and not self.masks.clean_up
-        return Histogram(scores=self.masks.scores, split=self.split) if plain and on_grid else None
+        counted = Histogram(scores=self.masks.scores, split=self.split, apart=self.apart)
+        return counted if plain and on_grid else None
 
     def upstream(self) -> dict[str, Stage]:
         """The masks, and the histogram where that is what is read."""
@@ -102,7 +115,7 @@ class Evaluated(Stage):
             counted: ScoreHistogram = store.get(self.histogram)
             return counted.metrics(self.masks.bounds[1], self.border)
         masks: MaskSet = store.get(self.masks)
-        chosen = rows_with_truth(masks, self.split)
+        chosen = rows_with_truth(masks, self.split, _rows(self.apart, store))
         confusion = Confusion()
         data = masks.data
         size = store.runtime.batch_size if self.resolution == "working" else 1

@@ -103,16 +103,22 @@ def sample(data: PreparedData, rows: np.ndarray, most: int) -> np.ndarray:
 
 def _card(data: PreparedData, row: int, cells: Mapping[str, np.ndarray], masks: Sequence[str], border: Border) -> Card:
     photo, truth = cells["photo"], cells.get("truth")
-    tall, wide = (int(x) for x in data.sizes[row])
-    scale = min(SIDE, max(photo.shape[:2])) / max(tall, wide)
-    shape = max(1, round(wide * scale)), max(1, round(tall * scale))
-    pictures = {name: _encode(picture(photo, array, name), shape) for name, array in cells.items()}
+    shape = shape_of(data, row)
+    pictures = {name: encode(picture(photo, array, name), shape) for name, array in cells.items()}
     ious = {name: None if truth is None else _iou(cells[name], truth, border) for name in masks}
     split = "test" if data.is_test[row] else "trainval"
     return Card(data.ids[row], data.classes[data.labels[row]], split, *shape, pictures, ious)
 
 
-def _encode(pixels: np.ndarray, shape: tuple[int, int]) -> str:
+def shape_of(data: PreparedData, row: int, side: int = SIDE) -> tuple[int, int]:
+    """Width and height of a picture of an image: its own proportions, and ``side`` pixels at most."""
+    tall, wide = (int(x) for x in data.sizes[row])
+    scale = min(side, data.side) / max(tall, wide)
+    return max(1, round(wide * scale)), max(1, round(tall * scale))
+
+
+def encode(pixels: np.ndarray, shape: tuple[int, int]) -> str:
+    """``uint8 (H, W, 3)`` as the data URI of a JPEG of this width and height."""
     image = Image.fromarray(pixels).resize(shape, Image.Resampling.BICUBIC)
     image.save(file := io.BytesIO(), format="JPEG", quality=QUALITY, optimize=True)
     return data_uri(file.getvalue(), ".jpg")

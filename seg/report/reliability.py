@@ -13,6 +13,7 @@ from seg.evaluation.stages import Histogram
 from seg.experiment import Step
 from seg.report.page import data_uri
 from seg.store import Store
+from seg.supervision.mask import SomeTruth
 
 #: Thresholds of the curves; multiples of the histogram's 0.001.
 THRESHOLDS = tuple(round(0.02 * i, 2) for i in range(51))
@@ -39,11 +40,11 @@ class Curve:
         return THRESHOLDS[i], float(self.miou[i])
 
 
-def curves_of(steps: Mapping[str, Step], border: Border, store: Store) -> list[Curve]:
+def curves_of(steps: Mapping[str, Step], border: Border, store: Store, apart: SomeTruth | None = None) -> list[Curve]:
     """The curves of the seeds, and of every other step whose scores were counted already.
 
     Args:
-        steps: the chain. border: as in the stage table.
+        steps: the chain. border: as in the stage table. apart: of trainval, what was learnt from and is left out.
 
     Returns:
         One per kind of scores and split with a truth; none where nothing can be measured.
@@ -53,7 +54,8 @@ def curves_of(steps: Mapping[str, Step], border: Border, store: Store) -> list[C
     named = {step.masks.scores.id: (name, step) for name, step in steps.items()}
     for name, step in named.values():
         for split in get_args(Split):
-            counted = Histogram(scores=step.masks.scores, split=split)
+            left_out = apart if split == "trainval" else None
+            counted = Histogram(scores=step.masks.scores, split=split, apart=left_out)
             if step.kind != "seeds" and not store.has(counted):
                 continue
             histogram = store.get(counted)

@@ -8,6 +8,7 @@ from typing import Any
 from seg.config.process import command, given_overrides
 from seg.experiment import Experiment
 from seg.masks import MaskSet
+from seg.report.annotate import annotate_next
 from seg.report.facts import costs, differences
 from seg.report.gallery import make_gallery
 from seg.report.page import NAME, embedded, write_page
@@ -19,7 +20,7 @@ def write_run_page(folder: Path, experiment: Experiment, masks: Mapping[str, Mas
     """Write the report of a run that was built and measured.
 
     Args:
-        folder: the run's; ``curves.png`` is taken from it.
+        folder: the run's; ``curves.png`` is taken from it, ``annotate_next.txt`` goes into it.
         experiment: with its rows. masks: the steps' masks by name.
 
     Returns:
@@ -34,7 +35,8 @@ def write_run_page(folder: Path, experiment: Experiment, masks: Mapping[str, Mas
     cfg, store = experiment.cfg, experiment.store
     overrides = given_overrides()
     gallery = make_gallery(experiment.steps, masks, cfg.evaluation.border, store.runtime)
-    curves = curves_of(experiment.steps, cfg.evaluation.border, store)
+    curves = curves_of(experiment.steps, cfg.evaluation.border, store, experiment.truth)
+    next_ones, compared = annotate_next(folder, experiment, masks)
     spent = costs([experiment.pool, *(step.masks for step in experiment.steps.values())], store)
     values: dict[str, Any] = {
         "title": experiment.source.title,
@@ -48,7 +50,10 @@ def write_run_page(folder: Path, experiment: Experiment, masks: Mapping[str, Mas
         "partial": any(row["coverage"] < 1 for row in experiment.rows),
         "border": cfg.evaluation.border,
         "resolution": cfg.evaluation.resolution,
+        "true_masks": len(store.get(experiment.truth)) if experiment.truth is not None else 0,
         "gallery": gallery,
+        "next_ones": next_ones,
+        "compared": compared,
         # The pictures open with what the run is for, its last masks.
         "start": gallery.columns.index(gallery.masks[-1]) if gallery.cards and gallery.masks else 0,
         "colours": hex_colours(),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from seg.evaluation.table import format_table, without_figures, write_metrics
 from seg.experiment import Experiment, wants_models
+from seg.files import write_lines
 from seg.models.load import load_model
 from seg.models.mask_files import export_masks
 from seg.models.save import save_models
@@ -28,6 +29,10 @@ def write_report(experiment: Experiment, folder: Path, figures: bool = True) -> 
         "stages": {name: step.masks.id for name, step in experiment.steps.items()},
         "kinds": {name: step.kind for name, step in experiment.steps.items()},
     }
+    if experiment.truth is not None:
+        truth = store.get(experiment.truth)
+        header |= {"true_masks": len(truth), "share": cfg.masks.share}
+        write_lines(folder / "true_masks.txt", (truth.data.ids[row] for row in truth.rows))
     write_metrics(folder, experiment.rows, header)
     masks = experiment.masks()
     picture = curves = page = None

@@ -12,6 +12,7 @@ from seg.data.prepared import Prepared
 from seg.errors import SegError
 from seg.masks import MaskSet, Threshold
 from seg.segmenter.architectures import Architecture
+from seg.segmenter.few import FewMasks, FewMaskSet
 from seg.segmenter.losses import corrected, focal_loss, is_known, look, posterior, second_views, soft_targets
 from seg.store import Products, Stage, param
 from seg.train import Given, NetworkStage, Training
@@ -21,7 +22,8 @@ class Segmenter(Training):
     """A segmentation network, trained on the masks of trainval's images.
 
     Attributes:
-        masks: the stage whose product (:class:`seg.masks.MaskSet`) is learnt: seeds, refined masks, truth.
+        masks: the stage whose product (:class:`seg.masks.MaskSet`, or the like) is learnt: seeds, refined masks, truth,
+            or these with a few true masks among them.
         net: what is trained.
         gamma: of the focal loss.
         input_size: side in pixels of what the network sees, null for the working resolution.
@@ -41,7 +43,7 @@ class Segmenter(Training):
     what: ClassVar[str] = "segmenter"
     role: ClassVar[str] = "segmenter"
 
-    masks: Threshold
+    masks: Threshold | FewMasks
     net: Architecture
     gamma: float = param(default=2.0, low=0)
     input_size: int | None = param(default=None, low=32)
@@ -122,8 +124,10 @@ class Segmenter(Training):
         return self.net.make()
 
     def samples(self, store: Products) -> np.ndarray:
-        """Positions in the masks of trainval's images, less those where nothing is known."""
-        masks: MaskSet = store.get(self.masks)
+        """Positions in the masks of trainval's images; those of a few true masks several times."""
+        masks: MaskSet | FewMaskSet = store.get(self.masks)
+        if isinstance(masks, FewMaskSet):
+            return masks.epoch
         return np.flatnonzero(~masks.data.is_test[masks.rows])
 
     def batch(self, rows: np.ndarray, generator: torch.Generator, store: Products) -> tuple[Tensor, ...]:
@@ -132,11 +136,8 @@ class Segmenter(Training):
         That is masks, ``uint8``; or with ``soft`` probabilities, ``float32``, NaN where nothing is learnt. With
         ``consistency`` a third is where the second views look, ``float32 (B, 2, 3)``.
         """
-        masks: MaskSet = store.get(self.masks)
-        masks = dataclasses.replace(masks, low=max(masks.low - self.band, 0.0), high=min(masks.high + self.band, 1.0))
-        learnt = masks.at(rows)
-        if self.soft:
-            learnt = soft_targets(masks.scores.at(rows), learnt, masks.low, masks.high, self.soft)
+        masks: MaskSet | FewMaskSet = store.get(self.masks)
+        learnt = masks.each(rows, self._learnt) if isinstance(masks, FewMaskSet) else self._learnt(masks, rows)
         images, target = self.augmented(masks.data.images[masks.rows[rows]], learnt, generator)
         if self.input_size is not None:
             side = (self.input_size, self.input_size)
@@ -146,6 +147,13 @@ class Segmenter(Training):
         if self.consistency:
             return images, target, second_views(len(rows), self.zoom, generator)
         return images, target
+
+    def _learnt(self, masks: MaskSet, rows: np.ndarray) -> np.ndarray:
+        """What is learnt of some images, before they are augmented."""
+        masks = dataclasses.replace(masks, low=max(masks.low - self.band, 0.0), high=min(masks.high + self.band, 1.0))
+        if not self.soft:
+            return masks.at(rows)
+        return soft_targets(masks.scores.at(rows), masks.at(rows), masks.low, masks.high, self.soft)
 
     def taught(self, teacher: nn.Module, batch: tuple[Tensor, ...], epoch: int) -> tuple[Tensor, ...]:
         """The targets corrected, if that has begun; with ``consistency`` the teacher's probabilities as a fourth."""

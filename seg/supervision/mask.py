@@ -1,10 +1,12 @@
-"""The truth itself as supervision: what the cheap labels are measured against."""
+"""The truth itself as supervision: what the cheap labels are measured against; and the truth of a few images."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
+import pandas as pd
 
 from seg.data.prepared import Pool, PoolRows, PreparedData
 from seg.errors import SegError
@@ -38,8 +40,8 @@ class TruthMaps(ScoreMaps):
         return scores[:, ys[:, None], xs[None, :]]
 
 
-class TruthScores(ScoreStage):
-    """The truth of the trainval images that have one.
+class Truth(ScoreStage):
+    """Base: the truth of trainval images that have one.
 
     Attributes:
         pool: the images.
@@ -65,3 +67,95 @@ class TruthScores(ScoreStage):
         if len(rows) == 0:
             raise SegError(_WITHOUT_TRUTH)
         return TruthMaps(pool.data, rows, self.border)
+
+
+class TruthScores(Truth):
+    """The truth of all of them."""
+
+
+def read_ids(path: Path) -> list[str]:
+    """The image ids of a list: one per line, each once; what follows a tab, and lines that begin with #, are notes.
+
+    Raises:
+        SegError: there is no such file, it is no text, or it names nothing.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SegError(f"masks.list={path}: cannot be read; give a text file with an image id per line") from error
+    ids = [line.partition("\t")[0].strip() for line in lines if not line.startswith("#")]
+    if not any(ids):
+        raise SegError(f"masks.list={path}: names no image; give a text file with an image id per line")
+    return [*dict.fromkeys(filter(None, ids))]
+
+
+def drawn(data: PreparedData, rows: np.ndarray, seed: int) -> np.ndarray:
+    """``rows`` (``int64 (n,)``) in the order in which they are drawn: one of every class, another of each, ..."""
+    order = np.random.default_rng((seed, 0)).permutation(rows)
+    turn = pd.Series(order).groupby(data.labels[order]).cumcount()
+    return order[np.argsort(turn, kind="stable")]
+
+
+class SomeTruth(Truth):
+    """The truth of a few of them: the first of a random order, or of a list.
+
+    Ten of a seed are among thirty of the same seed.
+
+    Attributes:
+        true: how many; 0 for the whole list, and without one for none.
+        file: the list, as for :func:`read_ids`.
+        seed: of the order, where there is no list.
+    """
+
+    called: ClassVar[str | None] = "masks"
+    what: ClassVar[str] = "truth of a few"
+
+    true: int = param(default=0, low=0)
+    file: str | None = param(default=None)
+    seed: int = param(default=0, low=0)
+
+    def params(self) -> dict[str, Any]:
+        """The images that a list means, wherever it lies and whatever it goes on with; nothing is drawn from it."""
+        return super().params() | ({} if self.file is None else {"file": self.listed(), "seed": None})
+
+    def listed(self) -> list[str]:
+        """The ids that are taken from the list."""
+        ids = read_ids(Path(self.file or ""))
+        if self.true > len(ids):
+            raise SegError(f"masks.true={self.true}: {self.file} names only {len(ids)} images; lower it")
+        return ids[: self.true or None]
+
+    def check(self, store: Products) -> None:
+        """Refuse ids that no trainval image has, and more masks than there are, if that is known already."""
+        super().check(store)
+        dataset = self.pool.data.source.seen(store)
+        if dataset is not None:
+            self._refuse([r.id for r in dataset.records if r.trimap and r.split == "trainval"])
+        elif self.file is not None:
+            self.listed()
+
+    def load(self, path: Path, store: Products) -> TruthMaps:
+        """A view of the truth of the chosen images."""
+        maps = super().load(path, store)
+        data = maps.data
+        self._refuse([data.ids[row] for row in maps.rows])
+        if self.file is None:
+            rows = drawn(data, maps.rows, self.seed)[: self.true]
+        else:
+            rows = np.asarray([data.row_of[name] for name in self.listed()], np.int64)
+        return TruthMaps(data, np.sort(rows), self.border)
+
+    def _refuse(self, known: Collection[str]) -> None:
+        """Refuse what is not among the ids of the images that have a truth."""
+        if self.file is None and self.true > len(known):
+            raise SegError(
+                f"masks.true={self.true}: only {len(known)} trainval images that get a mask have a truth; lower it"
+            )
+        among = set(known)
+        unknown = [] if self.file is None else [name for name in self.listed() if name not in among]
+        if unknown:
+            some = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
+            raise SegError(
+                f"masks.list={self.file}: {len(unknown)} of its ids are of no trainval image that gets a mask and has "
+                f"a truth ({some}); take them out, or give these images a mask"
+            )

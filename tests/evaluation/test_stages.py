@@ -15,7 +15,7 @@ from seg.masks import Threshold
 from seg.store import Store
 from seg.supervision.cam import CAM
 from seg.supervision.classifier import Classifier
-from seg.supervision.mask import TruthScores
+from seg.supervision.mask import SomeTruth, TruthScores
 from seg.supervision.scores import ScoreStage
 
 
@@ -146,3 +146,18 @@ def test_what_enters_the_key(pool: Pool, classifier: Classifier) -> None:
         for changed in ({}, {"border": "foreground"}, {"resolution": "original"})
     }
     assert len(keys) == 6
+
+
+@pytest.mark.parametrize("threshold", [0.4, 0.12345])  # by the histogram, and the direct way
+def test_what_was_learnt_from_is_left_out(
+    store: Store, data: PreparedData, scores: RandomScores, pool: Pool, threshold: float
+) -> None:
+    masks, truth = Threshold(scores=scores, threshold=threshold), SomeTruth(pool=pool, true=4)
+    whole = Evaluated(masks=masks, split="trainval")
+    apart = Evaluated(masks=masks, split="trainval", apart=truth)
+    made, direct = store.get(masks), Confusion()
+    chosen = np.flatnonzero(~data.is_test[made.rows] & ~np.isin(made.rows, store.get(truth).rows))
+    direct.add(made.at(chosen), data.truth[made.rows[chosen]])
+    assert store.get(apart).as_dict() == direct.compute().as_dict()
+    assert store.get(apart).images == store.get(whole).images - 4
+    assert "apart" not in whole.params() | whole.upstream()  # an old key is as it was

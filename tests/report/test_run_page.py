@@ -1,6 +1,7 @@
 """report.html: what it says, what it shows, and that a real browser can use it."""
 
 import csv
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from within import call
 
 from seg.format import size
 from seg.report.page import LIMIT
+from seg.supervision.mask import read_ids
 
 TINY = [
     "data.prepared.source.images=24",
@@ -117,6 +119,36 @@ def test_without_truth_nothing_is_measured_and_the_pictures_are_there(untrue: Pa
     assert text.count("<li data-label") == 24
     assert "worst IoU" not in text and '<option value="name">' in text
     assert ">truth</button>" not in text and ">seeds</button>" in text
+
+
+def test_what_to_annotate_next(made: Path) -> None:
+    text = text_of(made / "report.html")
+    ids = read_ids(made / "annotate_next.txt")
+    shown = re.findall(r"<figcaption><b>(\w+)</b> \w+, [01]\.\d\d</figcaption>", text)
+    assert shown == ids[:20] and len(ids) == 16  # those of trainval
+    assert "of which CAM (label) &gt;= 0.5, PlainUNet prediction disagree most" in text  # seeds are the first again
+    assert "masks.list=annotate_next.txt masks.true=16" in text
+    assert not (made / "true_masks.txt").exists() and "true_masks.txt" not in text
+
+
+def test_true_masks_are_named_and_in_no_figure_of_trainval(made: Path) -> None:
+    first = read_ids(made / "annotate_next.txt")[:4]
+    listed = f"masks.list={made / 'annotate_next.txt'}"
+    printed = run(made.parent, *TINY, *UNET, listed, "masks.true=4", "hydra.run.dir=few")
+    assert "true masks: 4, of trainval images that are left out of trainval's figures" in printed
+    few = made.parent / "few"
+    assert sorted(read_ids(few / "true_masks.txt")) == sorted(first)
+    assert not set(first) & set(read_ids(few / "annotate_next.txt"))
+    text = text_of(few / "report.html")
+    assert "truth of 4 trainval images was learnt from; no figure is of them" in text
+    both = [json.loads((folder / "metrics.json").read_text()) for folder in (made, few)]
+    assert "true_masks" not in both[0]["header"]
+    assert (both[1]["header"]["true_masks"], both[1]["header"]["share"]) == (4, 0.3)
+    old, new = ({(row["stage"], row["split"]): row for row in one["rows"]} for one in both)
+    for (stage, split), row in new.items():
+        assert row["images"] == old[stage, split]["images"] - (4 if split == "trainval" else 0)
+        if split == "test" and "prediction" not in stage:
+            assert row == old[stage, split]
 
 
 def test_figures_false_writes_no_report(made: Path) -> None:

@@ -1,0 +1,94 @@
+"""The truth of a few images beside the pseudo masks of the others."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from seg.data.prepared import Pool, PreparedData
+from seg.errors import SegError
+from seg.masks import Threshold
+from seg.segmenter.architectures import PlainUNet
+from seg.segmenter.few import FewMasks
+from seg.segmenter.segmenter import Segmenter
+from seg.store import Store
+from seg.supervision.bbox import BoxScores
+from seg.supervision.mask import SomeTruth
+
+
+def few(pool: Pool, true: int = 3, share: float = 0.3, **options: Any) -> FewMasks:
+    pseudo = Threshold(scores=BoxScores(pool=pool, resolution=16, **options), threshold=0.5)
+    return FewMasks(truth=SomeTruth(pool=pool, true=true), pseudo=pseudo, share=share)
+
+
+@pytest.mark.parametrize("size", [None, (40, 72)])
+def test_the_chosen_are_the_truth_and_the_others_the_pseudo_masks(
+    store: Store, data: PreparedData, pool: Pool, size: tuple[int, int] | None
+) -> None:
+    stage = few(pool)
+    made, truth, pseudo = store.get(stage), store.get(stage.truth), store.get(stage.pseudo)
+    assert made.rows.tolist() == pseudo.rows.tolist()
+    mixed = np.random.default_rng(0).permutation(len(made))  # batches come in any order
+    masks = made.at(mixed, size)
+    assert masks.dtype == np.uint8
+    for position, mask in zip(mixed, masks, strict=True):
+        row = made.rows[position]
+        if row in truth.rows:
+            scores = truth.at(np.searchsorted(truth.rows, [row]), size)[0]
+            np.testing.assert_array_equal(mask, np.where(np.isnan(scores), 255, scores))
+        else:
+            np.testing.assert_array_equal(mask, pseudo.at(np.asarray([position]), size)[0])
+    at_border = made.at(np.searchsorted(made.rows, truth.rows))[data.truth[truth.rows] == 2]
+    assert len(at_border) > 0 and (at_border == 255).all()
+
+
+def test_an_image_without_a_pseudo_mask_is_learnt_too(store: Store, data: PreparedData, pool: Pool) -> None:
+    """Some images have no box."""
+    every = int((~data.is_test).sum())
+    stage = FewMasks(
+        truth=SomeTruth(pool=pool, true=every),
+        pseudo=Threshold(scores=BoxScores(pool=Pool(data=pool.data, limit=5), resolution=16), threshold=0.5),
+    )
+    made = store.get(stage)
+    assert made.rows.tolist() == np.flatnonzero(~data.is_test | np.isin(np.arange(32), made.pseudo.rows)).tolist()
+    truth = store.get(stage.truth).at(np.arange(every))
+    learnt = made.at(np.flatnonzero(~data.is_test[made.rows]))
+    np.testing.assert_array_equal(learnt, np.where(np.isnan(truth), 255, truth))
+
+
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.75])
+def test_an_epoch_has_the_others_once_and_the_few_often_enough(
+    store: Store, data: PreparedData, pool: Pool, share: float
+) -> None:
+    stage = few(pool, share=share)
+    segmenter = Segmenter(masks=stage, net=PlainUNet(width=4, depth=2))
+    made = store.get(stage)
+    rows = made.rows[segmenter.samples(store)]
+    assert not data.is_test[rows].any() and set(rows) == set(np.flatnonzero(~data.is_test))
+    seen = np.bincount(rows, minlength=len(data))
+    true = made.truth.rows
+    assert (np.delete(seen, true)[np.delete(~data.is_test, true)] == 1).all()
+    assert seen[true].max() - seen[true].min() <= 1
+    others = (~data.is_test).sum() - len(true)
+    assert seen[true].sum() == max(round(others * share / (1 - share)), len(true))
+
+
+def test_alone_they_get_as_many_draws_and_no_pseudo_mask_is_made(
+    new_store: Store, data: PreparedData, pool: Pool
+) -> None:
+    stage = few(pool, share=1)
+    made = new_store.get(stage)
+    assert made.rows.tolist() == made.truth.rows.tolist() and made.pseudo is None
+    assert len(made.epoch) == (~data.is_test).sum() and np.ptp(np.bincount(made.epoch)) <= 1
+    assert not new_store.has(stage.pseudo.scores)
+    assert few(pool, share=1, divisor=2.0).key == stage.key != few(pool, share=1, true=2).key
+    assert few(pool, divisor=2.0).key != few(pool).key != stage.key
+
+
+def test_without_any_it_is_the_pseudo_masks_themselves(pool: Pool) -> None:
+    one = few(pool)
+    assert FewMasks.from_config(truth=SomeTruth(pool=pool), pseudo=one.pseudo, share=0.3) is one.pseudo
+    assert isinstance(FewMasks.from_config(truth=one.truth, pseudo=one.pseudo, share=0.3), FewMasks)
+    for share in (0.0, 1.1):
+        with pytest.raises(SegError, match=r"FewMasks\.share=.*: must lie in \(0, 1\]"):
+            few(pool, share=share)
