@@ -54,7 +54,7 @@ class Step(Parameters):
     @property
     def name(self) -> str:
         """What a table calls it."""
-        at = f" >= {self.masks.bounds[1]:g}" if self.kind == "scores" and self.title is None else ""
+        at = f" >= {self.masks.said}" if self.kind == "scores" and self.title is None else ""
         return self.plain_name + at
 
 
