@@ -180,7 +180,7 @@ class Threshold(Stage):
 
     def upstream(self) -> dict[str, Stage]:
         """The scores, and what the criteria find in them."""
-        return super().upstream() | self.chosen
+        return {**super().upstream(), **self.chosen}
 
     def bounds_in(self, store: Products) -> tuple[float, float]:
         """The bounds, as the scores have decided.
