@@ -100,7 +100,7 @@ def test_a_threshold_that_the_scores_decide(store: Store, pool: Pool) -> None:
     seeds = Threshold(scores=scores, background_below="otsu", foreground_from="otsu")
     assert (cut.said, cut.bounds, cut.is_cut, seeds.is_cut) == ("otsu", None, True, False)
     low, high = cut.bounds_in(store)
-    assert low == high and 0.4 < low < 0.6
+    assert low == high and 0.3 < low < 0.7
     below, above = seeds.bounds_in(store)
     assert below == pytest.approx(0.2, abs=0.06) and above == pytest.approx(0.8, abs=0.06)
     band = Threshold(scores=scores, threshold="otsu", band=0.1)
@@ -112,7 +112,7 @@ def test_a_threshold_that_the_scores_decide(store: Store, pool: Pool) -> None:
     assert number.key != cut.key
     for split in ("trainval", "test"):
         figures = [store.get(Evaluated(masks=one, split=split)) for one in (cut, number)]
-        assert dataclasses.asdict(figures[0]) == dataclasses.asdict(figures[1])
+        np.testing.assert_equal(dataclasses.asdict(figures[0]), dataclasses.asdict(figures[1]))
 
 
 def test_numbers_have_the_keys_that_they_had(pool: Pool) -> None:
@@ -141,7 +141,7 @@ def test_scores_that_are_all_the_same(store: Store, pool: Pool, caplog: pytest.L
 
 
 def test_scores_of_no_trainval_image_choose_nothing(store: Store, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = Chosen(spread=Distribution(scores=TwoHills(pool=pool)), criterion="otsu")
+    stage = Chosen(spread=Distribution(scores=TwoHills(pool=pool, spread=0.04)), criterion="otsu")
     monkeypatch.setattr(Distribution, "load", lambda *_: Spread(np.zeros(STEPS, np.int64), 0))
     with pytest.raises(SegError, match="threshold=otsu: TwoHills has no scores of trainval images; give a number"):
         stage.load(Path(), store.alone())
