@@ -232,7 +232,7 @@ def validate_tree(cfg: Any, overrides: list[str]) -> None:
     unknown = [str(key) for key in cfg if key != "hydra" and key not in Config.__dataclass_fields__]
     for override in overrides:
         key, plain = override.partition("=")[0], override.partition("=")[0].lstrip("+")
-        if key != plain and "." in key and "/" not in key and not re.match(r"(hydra|chain)\.", plain):
+        if key != plain and "." in key and "/" not in key and not re.match(r"(hydra|chain|chosen_by_masks)\.", plain):
             path, _, name = plain.rpartition(".")
             parent = OmegaConf.select(cfg, path)
             if name in parent and "_target_" not in parent:

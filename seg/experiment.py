@@ -10,7 +10,8 @@ from typing import Any, Literal, get_args
 
 from omegaconf import DictConfig
 
-from seg.config.process import in_sweep
+from seg.config.masks_used import masks_used
+from seg.config.process import given_overrides, in_sweep
 from seg.config.tree import make_objects
 from seg.data.dataset import Split
 from seg.data.prepared import Pool, Prepared, PreparedData, split_counts
@@ -55,7 +56,7 @@ class Step(Parameters):
     @property
     def name(self) -> str:
         """What a table calls it."""
-        at = f" >= {self.masks.bounds[1]:g}" if self.kind == "scores" and self.title is None else ""
+        at = f" >= {self.masks.said}" if self.kind == "scores" and self.title is None else ""
         return self.plain_name + at
 
 
@@ -68,6 +69,7 @@ class Experiment:
         pool: the images that get masks.
         steps: the chain, by the names that the table gives its steps, in the order of the data's way.
         rows: the stage table, filled by :meth:`measure`.
+        masks_used: by step, how many masks were looked at to choose what it is made with.
     """
 
     cfg: DictConfig
@@ -75,6 +77,7 @@ class Experiment:
     pool: Pool
     steps: dict[str, Step]
     rows: list[dict[str, Any]] = field(default_factory=list)
+    masks_used: dict[str, int] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
 
     @classmethod
@@ -98,7 +101,8 @@ class Experiment:
         check_format(cfg.export.format)
         made: dict[str, Any] = {}
         pool = make_objects(cfg, "data.pool", made, objects)
-        chain = [step for step in make_objects(cfg, "chain", made, objects).values() if step is not None]
+        named = {k: step for k, step in make_objects(cfg, "chain", made, objects).items() if step is not None}
+        chain = list(named.values())
         steps: dict[str, Step] = {}
         for step in chain:
             if not isinstance(step, Step):
@@ -106,7 +110,9 @@ class Experiment:
             if steps.setdefault(step.name, step) is not step:
                 raise SegError(f"chain: two steps are called {step.name!r}; give one of them another title")
         experiment = cls(cfg, store or Store(Path(cfg.store), Runtime(**cfg.runtime)), pool, steps)
-        for step in chain:
+        used = masks_used(cfg, [f"chain.{key}" for key in named], given_overrides())
+        for step, masks in zip(chain, used.values(), strict=True):
+            experiment.masks_used[step.name] = max(masks, experiment.masks_used.get(step.name, 0))
             experiment.evaluated(step, "test")  # its parameters are checked now, not after the work
         return experiment
 
@@ -222,8 +228,12 @@ class Experiment:
         if self.truth is not None:  # the refusals of what was not known before the data were there
             rows = self.store.get(self.truth).rows
             log.info("true masks: %d, of trainval images that are left out of trainval's figures", len(rows))
-        for step in self.steps.values():
+        for name, step in self.steps.items():
             self.store.ensure(step.masks)
+            if step.masks.criteria and self.store.runtime.leads:
+                low, high = step.masks.bounds_in(self.store.alone())
+                said = f"{low:g}" if step.masks.is_cut else f"{low:g} to {high:g}"
+                log.info("threshold of %s: %s (%s)", name, said, ", ".join(step.masks.criteria))
 
     def measure(self) -> None:
         """Evaluate every step on the splits where it has images with a truth."""
@@ -232,8 +242,9 @@ class Experiment:
                 metrics: Metrics = self.store.get(self.evaluated(step, split))
                 if metrics.images == 0:
                     continue
-                oracle = step.masks.is_oracle
-                self.rows.append({"stage": name, "split": split, "oracle": oracle, **metrics.as_dict()})
+                said = {"oracle": step.masks.is_oracle, "masks_used": self.masks_used.get(name)}
+                bounds = dict(zip(("low", "high"), step.masks.bounds_in(self.store), strict=True))
+                self.rows.append({"stage": name, "split": split, **said, **bounds, **metrics.as_dict()})
 
     def masks(self) -> Mapping[str, MaskSet]:
         """The masks by step."""

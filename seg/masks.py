@@ -1,7 +1,8 @@
 """Scores to masks by a threshold: seeds before a refiner, pseudo masks after it, predictions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal, get_args
 
@@ -10,6 +11,7 @@ import numpy as np
 from seg.data.prepared import PreparedData
 from seg.errors import SegError
 from seg.store import Products, Stage, param
+from seg.supervision.chosen import Choice, Chosen, Criterion, Distribution
 from seg.supervision.scores import ScoreMaps, ScoreStage
 
 CleanUp = Literal["fill_holes", "largest_component", "closing"]
@@ -115,6 +117,9 @@ def disk(down: int, across: int) -> np.ndarray:
 class Threshold(Stage):
     """Foreground and background by a threshold, with an optional ignored band around it.
 
+    Instead of a number each of the three may name a criterion, which finds one by looking at the scores of trainval's
+    images and at no mask (:mod:`seg.supervision.chosen`): the threshold, or the mean score of either of its sides.
+
     Attributes:
         scores: of the supervision, or of the refiner's walk.
         threshold: foreground from it on, background below it.
@@ -128,10 +133,10 @@ class Threshold(Stage):
     what: ClassVar[str] = "threshold"
 
     scores: ScoreStage
-    threshold: float | None = param(default=None, low=0, high=1)
+    threshold: float | Criterion | None = param(default=None, low=0, high=1)
     band: float = param(default=0.0, low=0, high=1)
-    background_below: float | None = param(default=None, low=0, high=1)
-    foreground_from: float | None = param(default=None, low=0, high=1)
+    background_below: float | Criterion | None = param(default=None, low=0, high=1)
+    foreground_from: float | Criterion | None = param(default=None, low=0, high=1)
     clean_up: tuple[CleanUp, ...] = param(default=())
     radius: int = param(default=3, low=1)
 
@@ -141,19 +146,66 @@ class Threshold(Stage):
         name = type(self).__name__
         if given == 1 or (given == 0) == (self.threshold is None):
             raise SegError(f"{name}: give threshold (and band), or both background_below and foreground_from")
-        low, high = self.bounds
-        if low > high:
-            raise SegError(f"{name}.background_below={low:g}: must not lie above foreground_from={high:g}")
+        if self.bounds is not None:
+            self._refuse_crossed(*self.bounds)
 
     @property
-    def bounds(self) -> tuple[float, float]:
-        """Background below the first, foreground from the second on."""
+    def bounds(self) -> tuple[float, float] | None:
+        """Background below the first, foreground from the second on; None if the scores decide (`bounds_in`)."""
+        return None if self.criteria else self._bounds({})
+
+    @property
+    def criteria(self) -> tuple[Criterion, ...]:
+        """Those that decide, each once."""
+        given = (self.threshold, self.background_below, self.foreground_from)
+        return tuple(dict.fromkeys(value for value in given if isinstance(value, str)))
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether every score is on one side or the other: there is no band."""
+        return self.threshold is not None and self.band == 0
+
+    @property
+    def said(self) -> str:
+        """What a table calls the bound of the foreground: a number, or the criterion that finds it."""
+        if self.bounds is not None:
+            return f"{self.bounds[1]:g}"
+        end = self.foreground_from if self.threshold is None else self.threshold
+        return end if isinstance(end, str) else f"{end:g}"
+
+    @cached_property
+    def chosen(self) -> Mapping[str, Chosen]:
+        """What the criteria find in the scores, by criterion."""
+        return {c: Chosen(spread=Distribution(scores=self.scores), criterion=c) for c in self.criteria}
+
+    def upstream(self) -> dict[str, Stage]:
+        """The scores, and what the criteria find in them."""
+        return {**super().upstream(), **self.chosen}
+
+    def bounds_in(self, store: Products) -> tuple[float, float]:
+        """The bounds, as the scores have decided.
+
+        Raises:
+            SegError: criteria or numbers that do not go together.
+        """
+        low, high = self._bounds({criterion: store.get(stage) for criterion, stage in self.chosen.items()})
+        self._refuse_crossed(low, high)
+        return low, high
+
+    def _bounds(self, chosen: Mapping[str, Choice]) -> tuple[float, float]:
+        def value(field: str) -> float:
+            given = getattr(self, field)
+            return getattr(chosen[given], field) if isinstance(given, str) else given
+
         if self.threshold is None:
-            assert self.background_below is not None
-            assert self.foreground_from is not None
-            return self.background_below, self.foreground_from
-        return max(self.threshold - self.band, 0.0), min(self.threshold + self.band, 1.0)
+            return value("background_below"), value("foreground_from")
+        return max(value("threshold") - self.band, 0.0), min(value("threshold") + self.band, 1.0)
+
+    def _refuse_crossed(self, low: float, high: float) -> None:
+        if low > high:
+            name = type(self).__name__
+            raise SegError(f"{name}.background_below={low:g}: must not lie above foreground_from={high:g}")
 
     def load(self, path: Path, store: Products) -> MaskSet:
         """Masks that are made when they are asked for."""
-        return MaskSet(store.get(self.scores), *self.bounds, self.clean_up, self.radius)
+        return MaskSet(store.get(self.scores), *self.bounds_in(store), self.clean_up, self.radius)

@@ -216,6 +216,11 @@ def test_select_stands_for_what_a_sweep_chose(tmp_path, capsys):
     older.write_text("miou: {rule: by masks, overrides: [data.boxes.refined_threshold=0.3]}\n")
     assert prepare_arguments([f"select={older}"])[1:] == ["data.refine.threshold=0.3"]
     assert "data.boxes.refined_threshold is data.refine.threshold now" in capsys.readouterr().err
+    counted = tmp_path / "counted.yaml"
+    counted.write_text("miou: {rule: by masks, images: 16, overrides: [epoch=7, threshold=0.3]}\n")
+    facts = ["++chosen_by_masks.epoch=16", "++chosen_by_masks.threshold=16"]
+    assert prepare_arguments([f"select={counted}"])[1:] == ["epoch=7", "threshold=0.3", *facts]
+    assert prepare_arguments([f"select={counted}", "epoch=9"])[2:] == ["threshold=0.3", facts[1]]
     file = [f"select={tmp_path}/best.yaml", "threshold=0.5"]
     assert prepare_arguments(file) == [*file, "epoch=7", "supervision=bbox"]
     blind = [*here, "select_by=held_out_accuracy"]

@@ -63,7 +63,7 @@ class Config:
     """Top-level keys. The keys of groups that are stages are checked against the stages' declared parameters."""
 
     epoch: int = MISSING
-    threshold: float = MISSING
+    threshold: Any = MISSING  # a number, or the criterion that finds one
     seed: int = 0
     precision: str = "32-true"
     backbone: str = MISSING
@@ -73,6 +73,7 @@ class Config:
     figures: bool | None = None
     select: str | None = None
     select_by: str = "miou"
+    chosen_by_masks: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     classifier: dict[str, Any] = field(default_factory=dict)
     supervision: dict[str, Any] = field(default_factory=dict)

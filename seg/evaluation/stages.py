@@ -96,7 +96,8 @@ class Evaluated(Stage):
     @cached_property
     def histogram(self) -> Histogram | None:
         """Where the figures come from without a look at the masks: they are of one threshold that it counted."""
-        low, high = self.masks.bounds
+        # What a criterion finds is on the grid.
+        low, high = self.masks.bounds or ((0.0, 0.0) if self.masks.is_cut else (0.0, 1.0))
         on_grid = low == high and abs(high * STEPS - round(high * STEPS)) < 1e-9
         plain = self.resolution == "working" and not self.masks.clean_up
         counted = Histogram(scores=self.masks.scores, split=self.split, apart=self.apart)
@@ -113,7 +114,7 @@ class Evaluated(Stage):
     def _measure(self, store: Products) -> Metrics:
         if self.histogram is not None:
             counted: ScoreHistogram = store.get(self.histogram)
-            return counted.metrics(self.masks.bounds[1], self.border)
+            return counted.metrics(self.masks.bounds_in(store)[1], self.border)
         masks: MaskSet = store.get(self.masks)
         chosen = rows_with_truth(masks, self.split, _rows(self.apart, store))
         confusion = Confusion()

@@ -46,7 +46,8 @@ def format_table(rows: Sequence[Row]) -> str:
     Args:
         rows: each with ``stage`` and ``split``, and the fields of `seg.evaluation.metrics.Metrics`; what a row
             lacks, or what is nan, is "-". Coverage is a column only if some row's is below 1. A true
-            ``oracle`` marks the stage, and a note under the table says what that means.
+            ``oracle`` marks the stage, and a note under the table says what that means; another one tells their
+            ``masks_used``.
 
     Returns:
         the lines, without one at the end. A long stage name goes on below.
@@ -71,7 +72,17 @@ def format_table(rows: Sequence[Row]) -> str:
     text.insert(2, "-" * (sum(widths) + 2 * (len(widths) - 1)))
     if any(row.get("oracle") for row in rows):
         text.append("* oracle: made with the truth of the images, which weak labels do not have")
+    used = {str(row["stage"]): row["masks_used"] for row in rows if row.get("masks_used") is not None}
+    if used:
+        text += textwrap.wrap(f"masks used to choose thresholds and the like: {_numbers(used)}", WIDTH)
     return "\n".join(text)
+
+
+def _numbers(used: Mapping[str, int]) -> str:
+    """``0``, or ``0 (seeds), 300 (refined masks)``."""
+    if len(numbers := sorted(set(used.values()))) == 1:
+        return str(numbers[0])
+    return ", ".join(f"{number} ({', '.join(name for name in used if used[name] == number)})" for number in numbers)
 
 
 def without_figures(masks_of: Mapping[str, Sized], picture: Path | None) -> str:
@@ -154,4 +165,4 @@ def headline(rows: Sequence[Row]) -> Row:
     whole = [row for row in chosen if row["coverage"] == 1]
     row = (whole or chosen)[-1]
     keys = ("miou", "iou_background", "iou_foreground", "images", "stage", "split")
-    return {key: row[key] for key in keys}
+    return {key: row[key] for key in keys} | {"masks_used": row.get("masks_used")}

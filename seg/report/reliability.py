@@ -61,7 +61,7 @@ def curves_of(steps: Mapping[str, Step], border: Border, store: Store, apart: So
             histogram = store.get(counted)
             miou = np.asarray([histogram.metrics(t, border).miou for t in THRESHOLDS])
             if not np.isnan(miou).all():
-                out.append(Curve(name, split, miou, step.masks.bounds))
+                out.append(Curve(name, split, miou, step.masks.bounds_in(store)))
     return out
 
 

@@ -19,6 +19,7 @@ from seg.files import read_json, write_json
 from seg.pipeline import run
 from seg.store import Runtime, Store
 from seg.store.run_folders import RECORD
+from seg.supervision.chosen import Distribution, Spread
 from seg.sweep.progress import show
 from seg.sweep.results import Results, Row, Session
 
@@ -82,6 +83,7 @@ class SweepTask:
             # Without any truth the pictures and the classifier's accuracy are all there is to compare.
             row |= {"status": "ok", **(headline(experiment.rows) if experiment.rows else {"miou": None})}
             row["held_out_accuracy"] = held_out_accuracy(experiment)
+            row["separability"] = separability(experiment)
             record["figures"] = experiment.figures()
         except Exception as error:  # a KeyboardInterrupt still ends the sweep
             row |= {"status": "failed", "error": str(error) if isinstance(error, SegError) else _describe(error)}
@@ -120,6 +122,19 @@ def held_out_accuracy(experiment: Experiment) -> float | None:
                 value = float(history["held_out_accuracy"].iloc[-1])
                 return None if math.isnan(value) else value
     return None
+
+
+def separability(experiment: Experiment) -> float | None:
+    """How far the job's threshold parts the scores of trainval's images into two groups, in [0, 1]; no mask is used.
+
+    Of the last step that decides every pixel, as the mIoU is; None where there is none, or no image of trainval.
+    """
+    cuts = [step.masks for step in experiment.steps.values() if step.masks.is_cut]
+    if not cuts:
+        return None
+    spread: Spread = experiment.store.get(Distribution(scores=cuts[-1].scores))
+    _, threshold = cuts[-1].bounds_in(experiment.store)
+    return spread.separability(threshold) if spread.counts.any() else None
 
 
 def _take_device() -> None:

@@ -26,6 +26,8 @@ COLUMNS = (
     "iou_foreground",
     "images",
     "held_out_accuracy",
+    "separability",
+    "masks_used",
     "stage",
     "split",
     "seconds",

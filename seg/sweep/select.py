@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from seg.config.masks_used import FACTS
 from seg.errors import SegError
 
 By = Literal["miou", "held_out_accuracy"]
@@ -15,7 +16,7 @@ def selected(path: Path, by: str, given: Sequence[str]) -> tuple[list[str], str]
     Args:
         path: the sweep's folder, or its ``best.yaml``.
         by: ``miou``, measured with masks of trainval images; or ``held_out_accuracy`` of the classifier,
-            which needs none and chooses the epoch, not the threshold.
+            which needs none; the threshold is then the one that parts the scores best.
         given: keys that the command line sets: it wins.
 
     Returns:
@@ -44,4 +45,8 @@ def selected(path: Path, by: str, given: Sequence[str]) -> tuple[list[str], str]
     # A pipeline that is asked for by name is not turned into the one that the sweep found best.
     skipped = {*given, *(("pipeline", "supervision", "refiner", "segmenter") if "pipeline" in given else ())}
     taken = [text for text in overrides if text.partition("=")[0] not in skipped]
-    return taken, f"select: {' '.join(taken) or 'nothing that is not given'} from {file} ({rule})"
+    images = int(choice.get("images") or 0)
+    said = f"select: {' '.join(taken) or 'nothing that is not given'} from {file} ({rule})"
+    # So that the run's table can say how many masks have chosen what it is made with.
+    facts = [f"++{FACTS}.{text.partition('=')[0]}={images}" for text in taken] if images else []
+    return taken + facts, said

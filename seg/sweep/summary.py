@@ -91,14 +91,22 @@ def write_best(folder: Path, swept: Sequence[str], rows: Sequence[Row], best: Ro
 
 
 def without_masks(swept: Sequence[str], rows: Sequence[Row]) -> dict[str, Any] | None:
-    """The choice by the classifier's accuracy on held-out images, for the keys that it can judge."""
+    """The choice that needs no masks: by the classifier's accuracy on held-out images, for the keys that it can judge.
+
+    Of the jobs with these, the one whose threshold parts the scores best, for the keys that are thresholds.
+    """
     keys = [key for key in swept if key in _OF_CLASSIFIER or key.startswith("classifier.")]
+    thresholds = [key for key in swept if key.rpartition(".")[2] == "threshold"]
     best = best_row(rows, "held_out_accuracy")
     if best is None or not keys:
         return None
+    cut = best_row([row for row in rows if all(row[key] == best[key] for key in keys)], "separability")
+    if cut is None:
+        thresholds = []
+    rule = "highest accuracy of the classifier on held-out trainval images"
     return {
-        "rule": "highest accuracy of the classifier on held-out trainval images; no mask was used",
-        "overrides": [f"{key}={best[key]}" for key in keys],
+        "rule": rule + ("; the threshold that parts the scores best" if thresholds else "") + "; no mask was used",
+        "overrides": [f"{key}={(cut or best)[key]}" for key in swept if key in keys + thresholds],
         "held_out_accuracy": number(best["held_out_accuracy"]),
     }
 

@@ -53,6 +53,14 @@ def test_coverage_is_a_column_only_when_something_is_missing():
     assert text.splitlines()[-1].endswith("0.7500")
 
 
+def test_how_many_masks_were_used_is_a_note():
+    said = "masks used to choose thresholds and the like: "
+    assert "masks used" not in format_table([row()])
+    assert format_table([row(masks_used=0), row("refined", masks_used=0)]).splitlines()[-1] == f"{said}0"
+    text = format_table([row(masks_used=0), row(split="trainval", masks_used=0), row("refined", masks_used=300)])
+    assert text.splitlines()[-1] == f"{said}0 (seeds), 300 (refined)"
+
+
 def test_table_is_never_wider_than_100_columns():
     name = "refined by affinity, 256 steps, from seeds of boxes of the whole body"
     text = format_table([row(name, "trainval", coverage=0.5, oracle=True)])

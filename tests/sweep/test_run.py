@@ -100,7 +100,10 @@ def test_the_best_cell(swept):
     assert f"best: epoch={best['epoch']} threshold={best['threshold']}" in printed
     assert "their masks were used" in printed
     accurate = max(rows_of(folder), key=lambda row: float(row["held_out_accuracy"]))
-    assert chosen.held_out_accuracy.overrides == [f"epoch={accurate['epoch']}"]
+    same = [row for row in rows_of(folder) if row["epoch"] == accurate["epoch"]]
+    parted = max(same, key=lambda row: float(row["separability"]))
+    assert chosen.held_out_accuracy.overrides == [f"epoch={accurate['epoch']}", f"threshold={parted['threshold']}"]
+    assert {row["masks_used"] for row in rows_of(folder)} == {"0"}  # by each job; the best of them is chosen by masks
     with Image.open(folder / "miou.png") as picture:
         assert picture.format == "PNG" and picture.width > 300
 
@@ -112,6 +115,8 @@ def test_select_runs_with_the_best_cell(swept):
     assert status == 0, printed
     assert set(best) <= set(OmegaConf.load(here / "one/.hydra/overrides.yaml"))
     table = json.loads((here / "one/metrics.json").read_text())["rows"]
+    images = OmegaConf.load(folder / "best.yaml").miou.images
+    assert {row["masks_used"] for row in table} == {images} and images > 0
     assert max(float(row["miou"]) for row in rows_of(folder)) == headline(table)["miou"]
 
 
