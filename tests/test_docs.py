@@ -348,7 +348,7 @@ def test_a_recipe_of_ones_own_is_found(call: Callable[..., tuple[int, str]]) -> 
     options = ["data=flat", "data.root=photos"]
     contrast, cam = (call(*options, f"supervision={name}", "--cfg", "job")[1] for name in ("contrast", "cam"))
     assert "threshold: 0.5" in contrast.splitlines() and "    threshold: 0.7" in contrast.splitlines()
-    assert "threshold: 0.4" in cam.splitlines() and "    threshold: 0.6" in cam.splitlines()
+    assert "threshold: valley" in cam.splitlines() and "    threshold: valley" in cam.splitlines()
 
 
 @pytest.mark.parametrize(
@@ -500,4 +500,5 @@ def test_every_key_that_is_named_exists(page: Path) -> None:
     named = set(re.findall(r"(?<![\w./$<-])\+?([a-z]\w*(?:\.\w+)+)=", text))
     own = {"supervision.rim", "supervision.cells", "refiner.scores.sigma", "supervision.rims"}  # of docs/extending.md
     own |= {"chain.again.masks", "chain.second.masks.scores.segmenter.epochs"}
+    own |= {"chain.sharpened.masks", "chain.sharpened.masks.scores.iterations"}
     assert named - known_keys() - (own if page == EXTENDING else set()) == set()
