@@ -5,7 +5,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from seg.errors import SegError
-from seg.files import write_json
+from seg.files import seal, write_json
 
 #: In the store: a line per folder of a run, or of a whole sweep.
 LIST = "runs.txt"
@@ -44,7 +44,7 @@ def remember_products(folder: Path, names: Sequence[str], job: bool = False) -> 
         folder: the run's. names: of all stored products. job: whether it is a job of a sweep, whose record also has
             its row.
     """
-    write_json(folder / (RECORD if job else RUN), {"products": list(names)})
+    write_json(folder / (RECORD if job else RUN), seal({"products": list(names)}), lasting=True)
 
 
 def outermost(folders: Iterable[Path]) -> list[Path]:
