@@ -1,19 +1,17 @@
 """Which products of a store no run refers to, and their removal."""
 
-import logging
 import os
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from seg.errors import SegError
 from seg.files import read_json, unseal
 from seg.store.inventory import Product, is_busy, leftovers, locked, plain, products, size_of
 from seg.store.manifest import ASIDE
 from seg.store.run_folders import RECORD, RUN
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -100,20 +98,18 @@ def references(run: Path) -> set[str]:
         SegError: if that can't be told any more.
     """
     there = [name for name in (RUN, RECORD, "metrics.json") if (run / name).exists()]
-    damaged = ""
+    damaged = []
     for name in there:
         try:
             written = unseal(read_json(run / name))
             # Before there was run.json, a finished run had them in its figures' header.
-            written = written["header"] if name == "metrics.json" else written
-            if "products" in written:
-                return {plain(product) for product in written["products"]}
-        except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
-            damaged = damaged or name
-            log.debug("%s: %s", run / name, error)
-    # What one of them says, all say.
+            said: Any = written["header"] if written is not None and name == "metrics.json" else written
+            if "products" in said:
+                return {plain(product) for product in said["products"]}
+        except (AttributeError, KeyError, OSError, TypeError, ValueError):
+            damaged.append(name)  # what one of them cannot tell, another may
     if damaged:
-        raise SegError(f"{damaged} is damaged")
+        raise SegError(f"{damaged[0]} is damaged")
     if there:
         raise SegError("an older version made it, and wrote down nothing")
     return set()  # it was refused, or ended before it built anything

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from seg.errors import SegError
-from seg.files import sync_tree
+from seg.files import sync_folder, sync_tree
 from seg.store.inventory import locked
 from seg.store.manifest import NAME, entry_of, misfit, put_aside, read_manifest, write_manifest
 from seg.store.runtime import Runtime
@@ -248,7 +248,11 @@ class Store:
         self._allowed.append({up.id for up in stage.walk()})
         try:
             if stage.in_place:
-                folder.mkdir(parents=True, exist_ok=True)
+                if not folder.exists():
+                    folder.mkdir(parents=True, exist_ok=True)
+                    # Epochs that last need a folder that does.
+                    sync_folder(folder.parent)
+                    sync_folder(self.root)
                 stage.build(folder, self)  # writes its own manifest, epoch by epoch
             else:
                 part = folder.with_name(folder.name + ".part")

@@ -18,7 +18,7 @@ from seg.experiment import Experiment
 from seg.files import read_json, seal, unseal, write_json
 from seg.pipeline import run
 from seg.store import Runtime, Store
-from seg.store.run_folders import RECORD
+from seg.store.run_folders import RECORD, remembered_products
 from seg.supervision.chosen import Distribution, Spread
 from seg.sweep.progress import show
 from seg.sweep.results import Results, Row, Session
@@ -91,7 +91,7 @@ class SweepTask:
             (folder / "error.txt").write_text(traceback.format_exc())
         else:
             (folder / "error.txt").unlink(missing_ok=True)
-        record["products"] = read_record(folder).get("products", [])  # as they were written before the work
+        record["products"] = remembered_products(folder)  # as they were written before the work
         row["seconds"] = round(time.perf_counter() - started, 3)
         write_json(folder / RECORD, seal({**record, "row": row}), lasting=True)
         rows = Results(sweep, swept).add(row)
