@@ -297,9 +297,9 @@ class Store:
             name = path.relative_to(folder).as_posix()
             if name == NAME or name in without:
                 continue
-            # A training never changes the files of an epoch that a manifest tells of; its history grows.
-            same = path.suffix != ".csv" and known.get(name, {}).get("size") == path.stat().st_size
-            files.append(known[name] if same else entry_of(folder, path))
+            # A training never changes the files of an epoch that a manifest tells of, and a damage must not become
+            # what was written; its history grows.
+            files.append(known[name] if name in known and path.suffix != ".csv" else entry_of(folder, path))
         manifest = {
             "stage": type(stage).__name__,
             "key": stage.key,
