@@ -227,7 +227,8 @@ class Loop:
 
         epoch, folder = int(row["epoch"]), self.folder
         with atomic_path(folder / f"epoch_{epoch:03d}.safetensors") as tmp:
-            save_file(_on_cpu(self.product), tmp, {"epoch": str(epoch), "stage": self.name})
+            # One item: several would be written in any order, and equal weights would be unequal files.
+            save_file(_on_cpu(self.product), tmp, {"epoch": f"{self.name} {epoch}"})
         path = folder / "history.csv"
         frame = pd.DataFrame([row])
         if path.exists():
@@ -241,8 +242,9 @@ class Loop:
         if self.teacher is not None:
             other = ("student", self.model) if self.product is self.teacher else ("teacher", self.teacher)
             state[other[0]] = _on_cpu(other[1])
-        with atomic_path(folder / "state.pt") as tmp:
-            torch.save(state, tmp)
+        # To an open file, for the name of a path is part of what is written.
+        with atomic_path(folder / "state.pt") as tmp, tmp.open("wb") as file:
+            torch.save(state, file)
         self.store.write_manifest(self.stage, folder, self.seconds, {"epochs_done": epoch})
         if self.stage.keep == "last":
             (folder / f"epoch_{epoch - 1:03d}.safetensors").unlink(missing_ok=True)
