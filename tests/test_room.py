@@ -37,7 +37,7 @@ def test_a_limit_on_file_sizes_is_told_from_a_full_disk(tmp_path: Path) -> None:
     assert status == 1 and len(said.splitlines()) == 1, said
     assert "run: a file in out would be larger than is allowed" in said and "hydra.run.dir=" in said
     assert not (tmp_path / "outputs").exists()  # before any work
-    with files_of_at_most(2**18):  # the weights of an epoch are larger
+    with files_of_at_most(2**19):  # the weights of an epoch are larger
         status, said = call(tmp_path, *TINY, "hydra.run.dir=out")
     assert status == 1 and "Traceback" not in said, said
     assert "error: Classifier" in said and "a file in outputs/store would be larger than is allowed" in said
@@ -56,10 +56,11 @@ def test_a_full_disk_in_the_runs_folder(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_a_sweep_stops_at_a_full_disk(tmp_path: Path) -> None:
     arguments = [*TINY[:5], *TINY[6:], "-m", "epoch=1..3", "hydra.sweep.dir=sweep"]
-    with files_of_at_most(2**18):
+    with files_of_at_most(2**19):
         status, said = call(tmp_path, *arguments)
     assert status == 1 and "Traceback" not in said, said
-    assert said.count("Classifier") == 1 and "3 of 3 jobs not done; the same command goes on" in said
+    assert said.count("error: Classifier") == 1 == said.count("epoch 1/"), said
+    assert "3 of 3 jobs not done; the same command goes on" in said
 
 
 def test_a_summary_that_cannot_be_written_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +87,7 @@ def test_runs_that_start_at_once_have_folders_of_their_own(tmp_path: Path) -> No
 def test_a_store_to_read_only_does_if_all_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert call(tmp_path, *TINY, "hydra.run.dir=one")[0] == 0
     before = {path: path.read_bytes() for path in (tmp_path / "outputs/store").rglob("*") if path.is_file()}
-    monkeypatch.setattr(experiment, "writable", lambda place: "store" not in str(place))
+    monkeypatch.setattr(experiment, "writable", lambda place: place.name != "store")
     monkeypatch.setattr("seg.store.store.locked", lambda *_, **__: pytest.fail("a lock was asked for"))
     status, said = call(tmp_path, *TINY, "hydra.run.dir=two")
     assert status == 0, said

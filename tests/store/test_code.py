@@ -138,7 +138,7 @@ def test_code_is_looked_at_once_for_all_processes(tmp_path: Path, monkeypatch: p
 
 def test_two_stores_built_alike_are_equal_file_by_file(tmp_path: Path) -> None:
     """All but what tells of time; so two stores can be compared by their manifests."""
-    chain = ["pipeline=full", "refiner.scores.affinity.epochs=1", "refiner.scores.affinity.channels=8"]
+    chain = ["pipeline=cam_affinity", "refiner.scores.affinity.epochs=1", "refiner.scores.affinity.channels=8"]
     chain += ["segmenter=unet", "segmenter.epochs=2", "segmenter.net.width=4", "segmenter.net.depth=2"]
     contents = []
     for name in ("one", "two"):
