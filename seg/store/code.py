@@ -94,16 +94,12 @@ def _look(source: str) -> dict[str, Any]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             imports += [[node.module, name.name] for name in node.names]
     classes = {
-        node.name: [base.id if isinstance(base, ast.Name) else base.attr for base in node.bases if _is_name(base)]
+        node.name: [str(getattr(base, "id", getattr(base, "attr", ""))) for base in node.bases]
         for node in tree.body
         if isinstance(node, ast.ClassDef)
     }
     digest = hashlib.sha256(_code(source, tree).encode()).hexdigest()
     return {"code": digest, "imports": imports, "classes": classes}
-
-
-def _is_name(node: ast.expr) -> bool:
-    return isinstance(node, ast.Name | ast.Attribute)
 
 
 @cache
