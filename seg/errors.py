@@ -1,5 +1,6 @@
 """The one exception a user is meant to read."""
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -42,6 +43,7 @@ def interruptible() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         print(f"\n{INTERRUPTED}", file=sys.stderr)
+        logging.getLogger("torch").setLevel(logging.CRITICAL)  # it has statistics to tell at the end
         sys.exit(130)
 
 
