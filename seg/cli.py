@@ -44,7 +44,7 @@ def prepare_arguments(arguments: list[str]) -> list[str]:
     typed = [_quoted(renamed(a)) for a in arguments if a not in flags]
     # Our launcher configs set other resources in the plugins' own, and Hydra would rather see another name.
     warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/.*is validated against ConfigStore schema")
-    for argument in typed:
+    for argument in arguments:
         _refuse_empty(argument)
     arguments = expand_arguments(typed + [renamed(a) for a in _selected(typed)])
     overrides = own_folders([a for a in arguments if "=" in a and not a.startswith("-")], arguments)
@@ -126,8 +126,10 @@ def _refuse_other_config(arguments: Sequence[str], overrides: Sequence[str]) -> 
 
 
 def _refuse_empty(argument: str) -> None:
-    """An empty path would be the current folder, and an empty name nothing: neither is what was meant."""
+    """An empty path would be the current folder, and an empty name nothing; what is no text no config can hold."""
     key, equals, value = argument.partition("=")
+    if any("\udc80" <= c <= "\udcff" for c in argument):
+        raise SegError(f"{argument!r}: holds bytes that are not UTF-8; rename the file or folder")
     if equals and value.strip() in ("", "''", '""') and key not in ("select", "hydra.job.name"):
         raise SegError(f"{argument}: must not be empty; leave it out, or give null where none is wanted")
 

@@ -125,8 +125,16 @@ class Experiment:
         return prepared.source
 
     def acquire(self) -> None:
-        """Fetch data that was asked to be fetched; without them not even a key is known."""
+        """Fetch data that was asked to be fetched; without them not even a key is known.
+
+        Raises:
+            SegError: for settings that cannot work on this machine, before the data are looked at; or for the data.
+        """
         if not self.cfg.dry_run:
+            runtime = self.store.runtime
+            designs = [s.design for s in self.stages() if isinstance(s, NetworkStage)]
+            trained = [s for s in designs if isinstance(s, Training) and s in self.stages()]
+            refuse_together([runtime.check, *(partial(s.check_runtime, runtime) for s in trained)])
             self.source.acquire()
 
     def check(self, folder: Path) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from seg.console import mind_pipes
 from seg.errors import SegError
 from seg.files import atomic_path, read_json, writable, write_json
 from seg.models.png import PNGKind, save_png
@@ -194,6 +195,7 @@ def _write(request: Request, photo: Path, scores: "np.ndarray", targets: dict[st
 
 def main(arguments: list[str] | None = None) -> None:
     """Console entrypoint; ``arguments`` default to the command line's."""
+    mind_pipes()
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or any(a in ("-h", "--help", "help") for a in arguments):
         print(HELP)

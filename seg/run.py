@@ -3,6 +3,7 @@
 Compose the config, make the stages, refuse what can't work, build, evaluate, draw.
 """
 
+import errno
 import logging
 import os
 import sys
@@ -16,8 +17,10 @@ from seg.cli import prepare_arguments
 from seg.config import schema
 from seg.config.paths import CONF
 from seg.config.process import in_sweep, run_folder
+from seg.console import flush, mind_pipes
 from seg.errors import SegError
 from seg.files import writable
+from seg.store.trouble import lost_contact
 from seg.sweep import plan  # noqa: F401  the resolver of hydra.sweep.dir
 
 log = logging.getLogger("seg")
@@ -38,7 +41,17 @@ def _hydra_main(cfg: DictConfig) -> Any:
         run(cfg, folder, figures=cfg.figures is not False)
     except SegError as error:
         # Hydra would print a traceback for it; here the message is all there is to say.
-        log.error("error: %s", error)
+        _tell(f"error: {error}")
+        sys.exit(1)
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        _tell(f"error: {str(error.filename)[:150]}: a name that is too long for this file system; choose a shorter one")
+        sys.exit(1)
+    except RuntimeError as error:
+        if (said := lost_contact(error)) is None:
+            raise
+        _tell(f"error: {said}")
         sys.exit(1)
     if cfg.runtime.devices * cfg.runtime.num_nodes > 1:
         import torch.distributed
@@ -49,11 +62,22 @@ def _hydra_main(cfg: DictConfig) -> Any:
     return None
 
 
+def _tell(line: str) -> None:
+    """An error's line: on standard error, and in the log of the run's folder."""
+    print(line, file=sys.stderr, flush=True)
+    record = logging.LogRecord("seg", logging.ERROR, __file__, 0, line, None, None)
+    for handler in logging.root.handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(record)
+
+
 def _check_folders(arguments: list[str]) -> None:
     """Hydra makes the run's folder itself, before the job could object in one line."""
     given = dict(a.split("=", 1) for a in arguments if a.startswith(("hydra.run.dir=", "hydra.sweep.dir=")))
     for key, value in (given or {"hydra.run.dir": "outputs"}).items():
         place = Path(value.strip("'\"").partition("${")[0])
+        if key == "hydra.run.dir" and value == ".":  # the current folder, of a dry run or a follower
+            continue
         if not writable(place):
             raise SegError(f"{place}: cannot be written to; choose another with {key}=")
 
@@ -76,13 +100,17 @@ def _follow(arguments: list[str]) -> list[str]:
 
 def main(arguments: list[str] | None = None) -> Any:
     """Console entrypoint; ``arguments`` default to the command line's."""
+    mind_pipes()
     try:
         sys.argv[1:] = _follow(prepare_arguments(sys.argv[1:] if arguments is None else arguments))
         _check_folders(sys.argv[1:])
     except SegError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    return _hydra_main()
+    try:
+        return _hydra_main()
+    finally:
+        flush()
 
 
 if __name__ == "__main__":

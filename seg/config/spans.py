@@ -150,7 +150,8 @@ class _Span:
             self.count = int((high - self.low) / self.by) + 1
         if self.count > most:
             raise SegError(
-                f"{text}: more than {most} values; give a larger step: {first}..{last}:STEP, or raise the limit: {_LIMIT}="
+                f"{text}: more than {most} values; give a larger step: {first}..{last}:STEP, or raise the limit: "
+                f"{_LIMIT}="
             )
 
     def values(self) -> list[str]:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from seg.console import flush, mind_pipes
 from seg.errors import SegError
 from seg.format import duration, size
 from seg.store.garbage import find_garbage, remove
@@ -201,4 +202,7 @@ def _when(seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    mind_pipes()
+    status = main()
+    flush()
+    sys.exit(status)

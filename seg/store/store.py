@@ -194,7 +194,12 @@ class Store:
         try:
             if stage.in_place:
                 folder.mkdir(parents=True, exist_ok=True)
-                stage.build(folder, self)  # writes its own manifest, epoch by epoch
+                try:
+                    stage.build(folder, self)  # writes its own manifest, epoch by epoch
+                except BaseException:
+                    with suppress(OSError):
+                        folder.rmdir()  # nothing is there yet: a refused training leaves no empty folder
+                    raise
             else:
                 part = folder.with_name(folder.name + ".part")
                 shutil.rmtree(part, ignore_errors=True)

@@ -6,6 +6,7 @@ from seg.errors import SegError, first_line
 
 _MEMORY = ("out of memory", "can't allocate memory", "unable to allocate")
 _SPACE = ("no space left on device", "disk quota exceeded", "pytorchstreamwriter failed writing", "] . unexpected pos ")
+_CONTACT = ("gloo", "nccl", "connection reset by peer", "connection closed by peer", "socket timeout", "tcpstore")
 
 
 def out_of(error: BaseException, what: str, store: object) -> SegError | None:
@@ -26,3 +27,19 @@ def out_of(error: BaseException, what: str, store: object) -> SegError | None:
             "or choose another store=; what was built before is kept"
         )
     return None
+
+
+def lost_contact(error: BaseException) -> str | None:
+    """What to say where one of the processes of a training no longer hears of another; None for another error.
+
+    Gloo and NCCL say it in many lines, of addresses and ranks.
+    """
+    said = str(error).lower()
+    if not any(text in said for text in _CONTACT):
+        return None
+    return (
+        "runtime.devices, runtime.num_nodes: the processes that train together lost each other "
+        f"({first_line(error)[:160]}): another was ended, or the machine is overloaded; "
+        "see its message above, then start the run again, "
+        "perhaps with fewer devices: it goes on where it was"
+    )

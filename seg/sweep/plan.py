@@ -90,7 +90,9 @@ def make_plan(
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    texts = [f"{key}={expand_value(str(value), key, most or sys.maxsize)}" for key, value in params.items()] + list(arguments)
+    texts = [f"{key}={expand_value(str(value), key, most or sys.maxsize)}" for key, value in params.items()] + list(
+        arguments
+    )
     swept: dict[str, list[str]] = {}
     fixed: dict[str, str] = {}
     for override in OverridesParser.create(config_loader=config_loader).parse_overrides(texts):
