@@ -101,6 +101,10 @@ class Experiment:
         check_format(cfg.export.format)
         made: dict[str, Any] = {}
         pool = make_objects(cfg, "data.pool", made, objects)
+        if not isinstance(pool, Pool):
+            raise SegError(
+                f"data.pool={pool}: must be the images that get masks, a seg.data.prepared.Pool; leave it out"
+            )
         named = {k: step for k, step in make_objects(cfg, "chain", made, objects).items() if step is not None}
         chain = list(named.values())
         steps: dict[str, Step] = {}

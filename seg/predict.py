@@ -113,6 +113,7 @@ def run(request: Request) -> list[str]:
     Raises:
         SegError: for a model, images or a folder that can't be used, before any work.
     """
+    from seg.data.layout import TOO_LONG, too_long
     from seg.models.load import load_model
     from seg.models.predictor import find_images, predict_each
     from seg.store import Runtime
@@ -138,6 +139,8 @@ def run(request: Request) -> list[str]:
             try:
                 if isinstance(result, SegError):
                     raise result
+                if too_long(path.name):
+                    raise SegError(f"{path}: {TOO_LONG}")
                 _write(request, path, result, targets)
             except SegError as error:
                 bad.append(str(error))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fuzz.limits import EXAMPLES, refused, tried
+from limits import EXAMPLES, refused, tried
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -1,4 +1,4 @@
-"""How much the tests of this folder try, and what they hold every input to.
+"""How much the tests of fuzz/ try, and what they hold every input to.
 
 ``SEG_FUZZ=10000 pytest tests/fuzz`` is the long form: so many mutated images, and as many examples of each property.
 """
