@@ -42,9 +42,8 @@ def test_what_lies_beside_the_classes_is_found_and_is_no_class(tmp_path: Path) -
     without = find_parts(tmp_path, masks=False)
     assert list(without.images) == ["cat/a.jpg"] and not without.masks
     elsewhere = find_parts(tmp_path, masks=str(tmp_path / "boxes"))
-    assert set(elsewhere.images) == {
-        "cat/a.jpg"
-    }  # the usual folder of masks is no class, wherever those are that count
+    # The usual folder of masks is no class, wherever those are that count.
+    assert set(elsewhere.images) == {"cat/a.jpg"}
     # A folder of that name with photos in it is a class by itself.
     touch(tmp_path / "other", "masks/a.jpg", "none/b.jpg", "boxes/c.jpg")
     assert set(find_parts(tmp_path / "other").images) == {"masks/a.jpg", "none/b.jpg", "boxes/c.jpg"}

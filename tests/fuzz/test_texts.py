@@ -1,17 +1,18 @@
-"""What people and tools write: spans, boxes, CSV, COCO, VOC XML, lists. Read, or refused in a line; never a traceback."""
+"""What people and tools write: spans, boxes, CSV, COCO, VOC XML, lists. Read, or refused in a line."""
 
 import json
 import math
 import tempfile
 from collections.abc import Iterator
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from limits import EXAMPLES, refused, tried
 from hypothesis import given
 from hypothesis import strategies as st
+from limits import EXAMPLES, refused, tried
 
 from seg.config.spans import MOST_JOBS, expand_arguments, expand_value
 from seg.data.box_lists import ListedBox, read_boxes
@@ -62,7 +63,7 @@ def test_spans(first: str, last: str, step: str | None) -> None:
     if out is not None and out != typed:
         values = [Decimal(v) for v in out.split(",")]
         assert len(values) <= MOST_JOBS and values[0] == Decimal(first) and values[-1] <= Decimal(last)
-        assert all(b - a == values[1] - values[0] > 0 for a, b in zip(values, values[1:], strict=False))
+        assert all(b - a == values[1] - values[0] > 0 for a, b in pairwise(values))
 
 
 @EXAMPLES
