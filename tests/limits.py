@@ -17,6 +17,7 @@ from seg.errors import SegError
 #: Inputs of each test; the short form is for every day.
 COUNT = int(os.environ.get("SEG_FUZZ", "0"))
 
+#: Of this process: what else runs on the machine is not the input's fault.
 SECONDS = 5.0
 MEGABYTES = 2000
 
@@ -24,7 +25,7 @@ MEGABYTES = 2000
 EXAMPLES = settings(
     max_examples=COUNT or 40,
     derandomize=COUNT == 0,
-    deadline=1000 * SECONDS,
+    deadline=None,  # `tried` has its own, of the process's time
     database=None,
     suppress_health_check=list(HealthCheck),
 )
@@ -32,22 +33,22 @@ EXAMPLES = settings(
 
 def tried(call: Callable[[], Any]) -> Any:
     """What a call returns, or None where it refuses: by a SegError, of bounded length, in time and memory."""
-    started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    started, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     result, said = None, "read"
     try:
         result = call()
     except SegError as error:
         said = str(error)
     assert 0 < len(said) < 5000
-    assert time.perf_counter() - started < SECONDS
+    assert time.process_time() - started < SECONDS
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1024 * MEGABYTES
     return result
 
 
 def refused(call: Callable[[], Any], message: str) -> None:
     """A call ends in one line that has ``message`` (a pattern) in it, in time."""
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(SegError, match=message) as caught:
         call()
     assert len(str(caught.value).splitlines()) == 1 and len(str(caught.value)) < 1000
-    assert time.perf_counter() - started < SECONDS
+    assert time.process_time() - started < SECONDS

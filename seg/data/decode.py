@@ -211,7 +211,8 @@ def _opened(path: Path, *, load: bool = True) -> Iterator[Image.Image]:
     """Open an image and turn whatever the decoder raises inside of the block into one SegError."""
     _most_pixels()
     try:
-        regular(path)
+        if path.exists():
+            regular(path)
         with Image.open(path) as image:
             _refuse_huge(path, image.width * image.height)
             yield image
@@ -245,7 +246,7 @@ def _most_pixels() -> int:
     if said and not (said.isascii() and said.isdigit() and 0 < len(said) < 16 and int(said) > 0):
         raise SegError(f"{_SETTING}={said[:50]}: must be a number of pixels, such as {MOST_PIXELS}")
     most = int(said) if said else MOST_PIXELS
-    Image.MAX_IMAGE_PIXELS = max(1, most // 2)  # it warns from there on, and refuses from twice that on
+    Image.MAX_IMAGE_PIXELS = (most + 1) // 2  # it warns from there on, and refuses from twice that on
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     return most
 

@@ -131,8 +131,8 @@ def content_fingerprint(
             if old is not None and old[:2] == (at.st_size, at.st_mtime_ns):
                 files[name] = old
             else:
-                with open(entry, "rb") as file:
-                    files[name] = (at.st_size, at.st_mtime_ns, hashlib.file_digest(file, "sha256").hexdigest())
+                data = Path(entry).read_bytes()
+                files[name] = (len(data), at.st_mtime_ns, hashlib.sha256(data).hexdigest())
         except OSError as error:
             raise SegError(f"{os.fspath(entry)}: cannot be read ({error.strerror or error})") from error
     if cache is not None and write and known != files:
