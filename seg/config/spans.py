@@ -85,8 +85,14 @@ def has_span(value: str) -> bool:
 
 def _count(value: str, key: str, most: int) -> int:
     """How many values there are, counted without making them; those that overlap count twice."""
-    parts = [_SPAN.fullmatch(part.strip()) for part in value.split(",")]
-    return sum(_Span(*part.groups(), key, most).count if part else 1 for part in parts)
+    total = 0
+    for part in value.split(","):
+        if found := _SPAN.fullmatch(part.strip()):
+            first, last, step = found.groups()
+            total += _Span(first, last, step, key, most).count
+        else:
+            total += 1
+    return total
 
 
 def expand_value(value: str, key: str = "span", most: int = MOST_JOBS) -> str:
@@ -104,7 +110,8 @@ def expand_value(value: str, key: str = "span", most: int = MOST_JOBS) -> str:
     choices: list[str] = []
     for part in value.split(","):
         if found := _SPAN.fullmatch(part.strip()):
-            choices += span(*found.groups(), key, most)
+            first, last, step = found.groups()
+            choices += span(first, last, step, key, most)
         else:
             choices.append(part)
     # Overlapping spans name a value twice; it is one job.
@@ -194,6 +201,7 @@ def collapse(values: list[str]) -> str:
         for text in (f"{values[0]}..{values[-1]}{step}" for step in steps):
             if by > 0 and abs(Decimal(values[-1]) - Decimal(values[0])) / by < 2 * len(values):
                 found = _SPAN.fullmatch(text)
-                if found and span(*found.groups(), most=2 * len(values)) == values:
+                first, last, by_text = found.groups() if found else ("", "", None)
+                if found and span(first, last, by_text, most=2 * len(values)) == values:
                     return text
     return "+".join(values)

@@ -67,7 +67,7 @@ class Runtime(Parameters):
         ):
             raise SegError(f"runtime.accelerator={wanted}: there is none here; use cpu or auto")
         if wanted == "tpu":
-            from lightning_fabric.accelerators import XLAAccelerator
+            from lightning_fabric.accelerators.xla import XLAAccelerator
 
             if not XLAAccelerator.is_available():
                 raise SegError("runtime.accelerator=tpu: there is none here; use cpu or auto")
