@@ -1,6 +1,7 @@
 """The command line before Hydra reads it: spans, sweeps, one clear line for what Hydra would refuse at length."""
 
 import re
+import shlex
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -18,8 +19,8 @@ from omegaconf.errors import OmegaConfBaseException
 from seg.config.nearest import keys_of, no_such_key
 from seg.config.paths import CONF
 from seg.config.schema import Config
-from seg.config.spans import expand_arguments
-from seg.errors import SegError
+from seg.config.spans import expand_arguments, most_jobs
+from seg.errors import SegError, first_line
 from seg.sweep.plan import Plan, choices_of, make_plan
 
 
@@ -43,8 +44,11 @@ def prepare_arguments(arguments: list[str]) -> list[str]:
     typed = [_quoted(renamed(a)) for a in arguments if a not in flags]
     # Our launcher configs set other resources in the plugins' own, and Hydra would rather see another name.
     warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/.*is validated against ConfigStore schema")
+    for argument in arguments:
+        _refuse_empty(argument)
     arguments = expand_arguments(typed + [renamed(a) for a in _selected(typed)])
     overrides = own_folders([a for a in arguments if "=" in a and not a.startswith("-")], arguments)
+    _refuse_other_config(arguments, overrides)
     as_typed = dict(zip(arguments, typed, strict=False))
     multirun, plan = check_overrides(overrides, bool(flags), as_typed)
     if multirun:
@@ -85,11 +89,7 @@ def own_folders(overrides: list[str], arguments: Sequence[str]) -> list[str]:
     Raises:
         SegError: for a folder that is not there.
     """
-    given: list[str] = []
-    for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
-        name, equals, joined = flag.partition("=")
-        if name in ("--config-dir", "-cd"):
-            given.append(joined if equals else value)
+    given = _flag_values(arguments, "--config-dir", "-cd")
     folders = [Path(text) for text in given] + _folders(overrides)
     for folder in folders:
         if not folder.is_dir():
@@ -100,6 +100,63 @@ def own_folders(overrides: list[str], arguments: Sequence[str]) -> list[str]:
         return overrides
     urls = ",".join(f"'file://{folder.absolute().as_posix()}'" for folder in folders)
     return [f"hydra.searchpath=[{urls}]", *(o for o in overrides if not o.startswith("hydra.searchpath="))]
+
+
+def _flag_values(arguments: Sequence[str], *names: str) -> list[str]:
+    """What is given to a flag of Hydra's, behind ``=`` or as the next argument."""
+    given: list[str] = []
+    for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, equals, joined = flag.partition("=")
+        if name in names:
+            given.append(joined if equals else value)
+    return given
+
+
+def _refuse_other_config(arguments: Sequence[str], overrides: Sequence[str]) -> None:
+    """Another config than the package's is not there: Hydra would say so at length, and list what it looked at."""
+    for name in _flag_values(arguments, "--config-name", "-cn"):
+        if not any((place / f"{name.removesuffix('.yaml')}.yaml").is_file() for place in (CONF, *_folders(overrides))):
+            raise SegError(
+                f"--config-name {name}: no such config; leave it out, and choose by group=choice (--help); "
+                "choices of your own are found by --config-dir DIR"
+            )
+    for path in _flag_values(arguments, "--config-path", "-cp"):
+        if not Path(path).is_absolute() or not Path(path).is_dir():
+            raise SegError(f"--config-path {path}: no such folder (from /); choices of your own: --config-dir DIR")
+
+
+def _refuse_empty(argument: str) -> None:
+    """An empty path would be the current folder, and an empty name nothing; what is no text no config can hold."""
+    key, equals, value = argument.partition("=")
+    if any("\udc80" <= c <= "\udcff" for c in argument):
+        raise SegError(f"{argument!r}: holds bytes that are not UTF-8; rename the file or folder")
+    if equals and value.strip() in ("", "''", '""') and key not in ("select", "hydra.job.name"):
+        raise SegError(f"{argument}: must not be empty; leave it out, or give null where none is wanted")
+
+
+def _parsed(override: str, parser: OverridesParser) -> Any:
+    """One override, as Hydra's grammar reads it; what it cannot read is refused with what can be typed instead."""
+    try:
+        return parser.parse_override(override)
+    # Recursion and too many digits are Python's limits, met within the parser.
+    except (HydraException, OmegaConfBaseException, ValueError, RecursionError) as error:
+        key, _, value = override.partition("=")
+        value = str(Path(value).expanduser()) if value.startswith("~") else value
+        text = '{}="{}"'.format(key, value.replace('"', '\\"'))
+        shown = override if len(override) <= 150 else f"{override[:150]}..."
+        try:
+            parser.parse_override(text)
+        except (HydraException, OmegaConfBaseException, ValueError, RecursionError):
+            raise SegError(f"{shown}: {first_line(error)}") from error
+        if len(text) > 150 or re.match(r"[\[{]", value):  # a list or a mapping that is broken
+            raise SegError(f"{shown}: {_without_link(error)}") from error
+        raise SegError(
+            f"{shown}: has characters that Hydra reads as its own; quote the value so: {shlex.quote(text)}"
+        ) from error
+
+
+def _without_link(error: Exception) -> str:
+    return first_line(error).partition("See https://")[0][:150].strip()
 
 
 def _folders(overrides: Sequence[str]) -> list[Path]:
@@ -144,12 +201,14 @@ def check_overrides(overrides: list[str], multirun: bool, as_typed: Mapping[str,
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             loader = GlobalHydra.instance().config_loader()
-            parsed = OverridesParser.create(config_loader=loader).parse_overrides(overrides)
+            parser = OverridesParser.create(config_loader=loader)
+            parsed = [_parsed(override, parser) for override in overrides]
             firsts: dict[str, str] = {}
+            most = most_jobs(overrides)
             for override in parsed:
                 text = override.input_line or ""
                 key = text.split("=", 1)[0]
-                firsts[key] = f"{key}={choices_of(override)[0]}" if override.is_sweep_override() else text
+                firsts[key] = f"{key}={choices_of(override, most)[0]}" if override.is_sweep_override() else text
             groups = frozenset(loader.list_groups(""))
             for group in groups & firsts.keys():
                 choice = firsts[group].partition("=")[2]
@@ -161,10 +220,12 @@ def check_overrides(overrides: list[str], multirun: bool, as_typed: Mapping[str,
             if several := [str(o.input_line) for o in parsed if o.is_sweep_override() and not multirun]:
                 raise SegError(f"{as_typed.get(several[0], several[0])}: several values are a sweep; add -m")
             params = (cfg.hydra.sweeper.get("params") or {}) if multirun else {}
-            plan = make_plan(params, overrides, loader, str(cfg.hydra.runtime.choices.pipeline))
+            plan = make_plan(params, overrides, loader, str(cfg.hydra.runtime.choices.pipeline), most)
             _check_values(plan, cfg, firsts, groups)
     except (HydraException, OmegaConfBaseException) as error:
         raise SegError(explain(error, overrides)) from error
+    except (ValueError, TypeError, RecursionError) as error:  # of values that Hydra takes for granted
+        raise SegError(f"{' '.join(overrides)[:150]}: {first_line(error)}; --help shows what can be typed") from error
     except AssertionError as error:  # what OmegaConf says of a key below a null, as of segmenter=none
         keys = [override.partition("=")[0].lstrip("+~") for override in overrides]
         null = [key for key in keys if "." in key and (CONF / key.partition(".")[0] / "none.yaml").is_file()]

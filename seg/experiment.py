@@ -101,6 +101,10 @@ class Experiment:
         check_format(cfg.export.format)
         made: dict[str, Any] = {}
         pool = make_objects(cfg, "data.pool", made, objects)
+        if not isinstance(pool, Pool):
+            raise SegError(
+                f"data.pool={pool}: must be the images that get masks, a seg.data.prepared.Pool; leave it out"
+            )
         named = {k: step for k, step in make_objects(cfg, "chain", made, objects).items() if step is not None}
         chain = list(named.values())
         steps: dict[str, Step] = {}
@@ -125,8 +129,16 @@ class Experiment:
         return prepared.source
 
     def acquire(self) -> None:
-        """Fetch data that was asked to be fetched; without them not even a key is known."""
+        """Fetch data that was asked to be fetched; without them not even a key is known.
+
+        Raises:
+            SegError: for settings that cannot work on this machine, before the data are looked at; or for the data.
+        """
         if not self.cfg.dry_run:
+            runtime = self.store.runtime
+            designs = [s.design for s in self.stages() if isinstance(s, NetworkStage)]
+            trained = [s for s in designs if isinstance(s, Training) and s in self.stages()]
+            refuse_together([runtime.check, *(partial(s.check_runtime, runtime) for s in trained)])
             self.source.acquire()
 
     def check(self, folder: Path) -> None:

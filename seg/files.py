@@ -123,10 +123,18 @@ def _sync(path: Path) -> None:
 
 
 def writable(folder: Path) -> bool:
-    """Whether files can be made in ``folder``, or it can be made."""
-    while not folder.exists():
-        folder = folder.parent
-    return folder.is_dir() and os.access(folder, os.W_OK)
+    """Whether files can be made in ``folder``, or it can be made; tried, for /proc and full disks say yes if asked."""
+    try:
+        while not folder.exists():
+            folder = folder.parent
+        if not (folder.is_dir() and os.access(folder, os.W_OK)):
+            return False
+        trial = folder / f".{secrets.token_hex(8)}"
+        trial.mkdir()
+        trial.rmdir()
+    except OSError:
+        return False
+    return True
 
 
 _sha_memo: dict[tuple[str, int, int], str] = {}

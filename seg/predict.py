@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from seg.console import mind_pipes
 from seg.errors import SegError, interruptible
 from seg.files import atomic_path, read_json, writable, write_json
 from seg.models.png import PNGKind, save_png
@@ -112,6 +113,7 @@ def run(request: Request) -> list[str]:
     Raises:
         SegError: for a model, images or a folder that can't be used, before any work.
     """
+    from seg.data.layout import TOO_LONG, too_long
     from seg.models.load import load_model
     from seg.models.predictor import find_images, predict_each
     from seg.store import Runtime
@@ -137,6 +139,8 @@ def run(request: Request) -> list[str]:
             try:
                 if isinstance(result, SegError):
                     raise result
+                if too_long(path.name):
+                    raise SegError(f"{path}: {TOO_LONG}")
                 _write(request, path, result, targets)
             except SegError as error:
                 bad.append(str(error))
@@ -195,6 +199,7 @@ def _write(request: Request, photo: Path, scores: "np.ndarray", targets: dict[st
 @interruptible()
 def main(arguments: list[str] | None = None) -> None:
     """Console entrypoint; ``arguments`` default to the command line's."""
+    mind_pipes()
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or any(a in ("-h", "--help", "help") for a in arguments):
         print(HELP)

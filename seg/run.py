@@ -3,6 +3,7 @@
 Compose the config, make the stages, refuse what can't work, build, evaluate, draw.
 """
 
+import errno
 import logging
 import os
 import sys
@@ -22,8 +23,9 @@ from seg.cli import prepare_arguments
 from seg.config import schema
 from seg.config.paths import CONF
 from seg.config.process import in_sweep, run_folder
+from seg.console import flush, mind_pipes
 from seg.files import writable
-from seg.store.trouble import out_of
+from seg.store.trouble import lost_contact, out_of
 from seg.sweep import plan  # noqa: F401  the resolver of hydra.sweep.dir
 
 log = logging.getLogger("seg")
@@ -43,12 +45,15 @@ def _hydra_main(cfg: DictConfig) -> Any:
 
         run(cfg, folder, figures=cfg.figures is not False)
     except Exception as error:
-        refusal = error if isinstance(error, SegError) else out_of(error, "run", folder, "hydra.run.dir")
+        refusal: object = error if isinstance(error, SegError) else out_of(error, "run", folder, "hydra.run.dir")
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            refusal = f"{str(error.filename)[:150]}: a name that is too long for this file system; choose a shorter one"
+        if isinstance(error, RuntimeError):
+            refusal = refusal or lost_contact(error)
         if refusal is None:
             raise
         # Hydra would print a traceback for it; here the message is all there is to say.
-        with suppress(OSError):  # the log's disk may be what is full
-            log.error("error: %s", refusal)
+        _tell(f"error: {refusal}")
         sys.exit(1)
     if cfg.runtime.devices * cfg.runtime.num_nodes > 1:
         import torch.distributed
@@ -59,11 +64,23 @@ def _hydra_main(cfg: DictConfig) -> Any:
     return None
 
 
+def _tell(line: str) -> None:
+    """An error's line: on standard error, and in the log of the run's folder."""
+    print(line, file=sys.stderr, flush=True)
+    record = logging.LogRecord("seg", logging.ERROR, __file__, 0, line, None, None)
+    for handler in logging.root.handlers:
+        if isinstance(handler, logging.FileHandler):
+            with suppress(OSError):  # the log's disk may be what is full
+                handler.handle(record)
+
+
 def _check_folders(arguments: list[str]) -> None:
     """Hydra makes the run's folder itself, before the job could object in one line."""
     given = dict(a.split("=", 1) for a in arguments if a.startswith(("hydra.run.dir=", "hydra.sweep.dir=")))
     for key, value in (given or {"hydra.run.dir": "outputs"}).items():
         place = Path(value.strip("'\"").partition("${")[0])
+        if key == "hydra.run.dir" and value == ".":  # the current folder, of a dry run or a follower
+            continue
         if not writable(place):
             raise SegError(f"{place}: cannot be written to; choose another with {key}=")
 
@@ -87,13 +104,17 @@ def _follow(arguments: list[str]) -> list[str]:
 @interruptible()
 def main(arguments: list[str] | None = None) -> Any:
     """Console entrypoint; ``arguments`` default to the command line's."""
+    mind_pipes()
     try:
         sys.argv[1:] = _follow(prepare_arguments(sys.argv[1:] if arguments is None else arguments))
         _check_folders(sys.argv[1:])
     except SegError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    return _hydra_main()
+    try:
+        return _hydra_main()
+    finally:
+        flush()
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
 """What the command line becomes before Hydra reads it."""
 
 import re
+import shlex
+import time
 from pathlib import Path
 
 import pytest
-from hydra import initialize_config_dir
+from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -233,3 +235,69 @@ def test_select_stands_for_what_a_sweep_chose(tmp_path, capsys):
     (tmp_path / "best.yaml").write_text("miou: 3")
     with pytest.raises(SegError, match=r"is not the best\.yaml of a sweep"):
         prepare_arguments(here)
+
+
+@pytest.mark.parametrize(
+    ("value", "typed"),
+    {
+        "/home/jö/x": "'data.root=\"/home/jö/x\"'",
+        "photos (1)": "'data.root=\"photos (1)\"'",
+        "a=b": "'data.root=\"a=b\"'",
+        'a "b"=': '\'data.root="a \\"b\\"="\'',
+    }.items(),
+)
+def test_a_value_that_hydra_cannot_read_is_said_as_it_can(value, typed):
+    with pytest.raises(SegError) as caught:
+        prepare_arguments(["data=image_folder", f"data.root={value}"])
+    assert str(caught.value).endswith(f"quote the value so: {typed}")
+    given = ["data=image_folder", shlex.split(typed)[0]]
+    assert prepare_arguments(given) == given
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        assert compose("config", given).data.root == value
+
+
+def test_a_home_is_written_out(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    with pytest.raises(SegError, match=r"""quote the value so: 'data\.root="/home/me/photos"'"""):
+        prepare_arguments(["data.root=~/photos"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["-m", "epoch=1..9000", "seed=1..9000"],
+            "a sweep of 81000000 jobs (9000 of epoch x 9000 of seed), more than ",
+        ),
+        (["-m", "epoch=1..100000000"], "epoch=1..100000000: more than 10000 values; give a larger step"),
+        (["-m", "epoch=range(1,100000000)"], "a sweep of 99999999 jobs"),
+        (["-m", "epoch=range(1,9000)", "seed=range(1,9000)"], "a sweep of 80982001 jobs"),
+        (["-m", "epoch=1..20", "hydra.sweeper.max_jobs=10"], "epoch=1..20: more than 10 values"),
+        (["-m", "epoch=1..20", "hydra.sweeper.max_jobs=many"], "hydra.sweeper.max_jobs=many: must be a whole number"),
+        (["-m", "threshold=0..1:1e-999999999"], "threshold=0..1:1e-999999999: a number of more than 100 digits"),
+        (["seed=" + "9" * 5000], "seed=9999"),
+        (["data.root=" + "[" * 3000], "data.root=[[["),
+        (["=3"], "=3: "),
+        (["hydra/launcher=null"], "hydra/launcher=null: "),
+        (["data.root="], "data.root=: must not be empty"),
+        (["hydra.run.dir="], "hydra.run.dir=: must not be empty"),
+        (["data.root=caf\udce9"], "'data.root=caf\\udce9': holds bytes that are not UTF-8"),
+        (["--config-name", "foo"], "--config-name foo: no such config; leave it out"),
+        (["--config-name=foo"], "--config-name foo: no such config; leave it out"),
+        (["--config-path", "foo"], "--config-path foo: no such folder"),
+    ],
+)
+def test_what_broke_it_is_one_line_at_once(arguments, message):
+    started = time.perf_counter()
+    with pytest.raises(SegError) as caught:
+        prepare_arguments(arguments)
+    assert str(caught.value).startswith(message)
+    assert len(str(caught.value).splitlines()) == 1 and len(str(caught.value)) < 1000
+    assert time.perf_counter() - started < 5
+
+
+def test_the_limit_of_jobs_can_be_raised():
+    given = ["-m", "epoch=1..20", "seed=1..2", "hydra.sweeper.max_jobs=40"]
+    assert prepare_arguments(given)[1].startswith("epoch=1,2,3,")
+    with pytest.raises(SegError, match=r"a sweep of 40 jobs .*hydra\.sweeper\.max_jobs=39 allows"):
+        prepare_arguments([*given[:3], "hydra.sweeper.max_jobs=39"])

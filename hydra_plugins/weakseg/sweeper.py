@@ -21,9 +21,12 @@ class ResumingSweeper(Sweeper):
         params: what is swept unless the command line says otherwise: ``{epoch: 1..20}``.
         max_batch_size: so many jobs are given to the launcher at a time; null for all, or for one per core
             where the launcher starts a process for each job at once.
+        max_jobs: seg.cli refuses a sweep of more, before Hydra plans it.
     """
 
-    def __init__(self, params: DictConfig | None = None, max_batch_size: int | None = None) -> None:
+    def __init__(
+        self, params: DictConfig | None = None, max_batch_size: int | None = None, max_jobs: int | None = None
+    ) -> None:
         self.params = dict(params or {})
         self.max_batch_size = max_batch_size
 

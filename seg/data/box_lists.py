@@ -10,7 +10,7 @@ from typing import NamedTuple
 from seg.data.boxes import check_order, read_box_file
 from seg.data.dataset import Box
 from seg.data.layout import read_text
-from seg.errors import SegError
+from seg.errors import SegError, first_line
 
 COLUMNS = ("file", "xmin", "ymin", "xmax", "ymax")
 
@@ -69,10 +69,9 @@ def _voc(folder: Path, file: Path) -> Iterator[ListedBox]:
 
 
 def _csv(path: Path) -> Iterator[ListedBox]:
-    lines = csv.reader(read_text(path).splitlines())
     columns, first = list(range(len(COLUMNS))), True
-    for row in lines:
-        where = f"{path} line {lines.line_num}"
+    for number, row in _rows(path):
+        where = f"{path} line {number}"
         cells = [cell.strip() for cell in row]
         if not any(cells):
             continue
@@ -93,22 +92,36 @@ def _csv(path: Path) -> Iterator[ListedBox]:
         yield ListedBox(name, box, where)
 
 
+def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The lines of a CSV with their numbers."""
+    lines = csv.reader(read_text(path).splitlines())
+    try:
+        for row in lines:
+            yield lines.line_num, row
+    except csv.Error as error:  # a field of more than 131,072 characters: a quote that is never closed, say
+        raise SegError(
+            f"{path} line {lines.line_num}: no CSV ({error}); look for a quote that is not closed"
+        ) from error
+
+
 def _coco(path: Path) -> Iterator[ListedBox]:
     try:
         content = json.loads(read_text(path))
         files = {image["id"]: str(image["file_name"]) for image in content["images"]}
         annotations = list(content["annotations"])
-    except (ValueError, TypeError, KeyError) as error:
-        what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        what = f"lacks {error}" if isinstance(error, KeyError) else first_line(error)
         raise SegError(f"{path}: is no COCO JSON with images and annotations ({what})") from error
     for number, annotation in enumerate(annotations):
         where = f"{path} annotation {number}"
         try:
             if annotation.get("iscrowd"):
                 continue
+            if isinstance(annotation["bbox"], str):  # whose digits would be taken for numbers
+                raise TypeError
             x, y, width, height = map(float, annotation["bbox"])
             name = files[annotation["image_id"]]
-        except (TypeError, ValueError, KeyError, AttributeError) as error:
+        except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
             raise SegError(f"{where}: needs the image_id of an image and bbox [x, y, width, height]") from error
         box = (x, y, x + width, y + height)
         check_order(box, where)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seg.data.dataset import Box
+from seg.data.layout import regular
 from seg.errors import SegError
 
 _number = partial(np.format_float_positional, trim="-")
@@ -43,6 +44,7 @@ def read_box_file(path: Path) -> BoxFile:
         SegError: the file cannot be read or parsed, an object has no complete box, a box has
             ``xmax <= xmin`` or ``ymax <= ymin``, or it lies outside of its image.
     """
+    regular(path)
     try:
         root = ElementTree.fromstring(path.read_bytes())
     except OSError as error:
@@ -58,7 +60,7 @@ def read_box_file(path: Path) -> BoxFile:
 
 def _size(root: ElementTree.Element) -> tuple[int, int] | None:
     try:
-        height, width = (int(root.findtext(f"size/{side}") or 0) for side in ("height", "width"))
+        height, width = (int((root.findtext(f"size/{side}") or "0").strip()[:10]) for side in ("height", "width"))
     except ValueError:
         return None
     return (height, width) if height > 0 and width > 0 else None
@@ -77,6 +79,8 @@ def _box(path: Path, item: ElementTree.Element, size: tuple[int, int] | None) ->
 def check_order(box: Box, where: str) -> None:
     """Refuse a box without an area, or of numbers that are none; ``where`` is what the message begins with."""
     xmin, ymin, xmax, ymax = box
+    if any(math.isinf(side) for side in box):
+        raise SegError(f"{where}: box without an end ({_said(box)}): its sides must be numbers of pixels")
     # Written so that a NaN, which fails every comparison, is refused.
     if not (xmin < xmax and ymin < ymax):
         raise SegError(f"{where}: empty box ({_said(box)}): xmax must be above xmin and ymax above ymin")
@@ -92,7 +96,8 @@ def check_inside(box: Box, size: tuple[int, int] | None, where: str) -> None:
 
 
 def _said(box: Box) -> str:
-    return " ".join(map("{}={}".format, _SIDES, map(_number, box)))
+    # Numbers of hundreds of digits tell no more than their beginning.
+    return " ".join(map("{}={}".format, _SIDES, (_number(side)[:30] for side in box)))
 
 
 def write_bbox_list(path: Path, rows: Iterable[tuple[str, Box]]) -> None:

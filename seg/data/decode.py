@@ -1,8 +1,11 @@
 """Files to arrays: one photo, one trimap, whatever Pillow says they are."""
 
 import logging
+import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from seg.data.dataset import Codes
-from seg.errors import SegError
+from seg.data.layout import regular
+from seg.errors import SegError, first_line
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +29,12 @@ _TRANSPOSE = {
     8: Image.Transpose.ROTATE_90,
 }
 _SWAPS_SIDES = {5, 6, 7, 8}
+
+
+#: Pixels of the largest image that is decoded: Pillow's own bound, beyond which it says "decompression bomb".
+MOST_PIXELS = 178_956_970
+
+_SETTING = "WEAKSEG_MAX_PIXELS"
 
 
 def _table(codes: dict[int, int]) -> bytes:
@@ -100,7 +110,8 @@ def decode_trimap(
         whether the file was of another size.
 
     Raises:
-        SegError: the file is missing, truncated or no image, it is in colour, or it is no ``binary`` mask.
+        SegError: the file is missing, truncated or no image, it is in colour, or it is no ``binary`` mask or
+            no ``trimap``.
     """
     with _opened(path) as image:
         values = np.asarray(image)
@@ -114,6 +125,8 @@ def decode_trimap(
         values = np.where((values >= 0) & (values <= 255), values, 255).astype(np.uint8)
     if codes == "binary":
         _require_binary(path, values)
+    if codes == "trimap":
+        _require_trimap(path, values)
     truth = to_truth(values, codes)
     if truth.shape == hw:
         return truth, False
@@ -131,6 +144,17 @@ def to_truth(values: npt.NDArray[np.uint8], codes: Codes) -> npt.NDArray[np.uint
     # Three times as fast as indexing the table with an array.
     translated = bytearray(values.tobytes()).translate(_TRUTH_CODES[codes])
     return np.frombuffer(translated, np.uint8).reshape(values.shape)
+
+
+def _require_trimap(path: Path, values: npt.NDArray[np.uint8]) -> None:
+    """Refuse masks of 0 and 255, or of 0 and 1, which would be no truth, or foreground alone."""
+    there = np.bincount(values.ravel(), minlength=256)
+    if not there[1:4].any() or (there[0] and not there[2]):
+        shown = ", ".join(map(str, np.flatnonzero(there)[:6]))
+        raise SegError(
+            f"{path}: holds {shown} where 1 (foreground), 2 (background) and 3 (border) were expected; write these "
+            "codes (data=image_folder takes masks of 0 and 255)"
+        )
 
 
 def _require_binary(path: Path, values: npt.NDArray[np.uint8]) -> None:
@@ -185,17 +209,46 @@ def image_quirks(path: Path) -> tuple[str, ...]:
 @contextmanager
 def _opened(path: Path, *, load: bool = True) -> Iterator[Image.Image]:
     """Open an image and turn whatever the decoder raises inside of the block into one SegError."""
+    _most_pixels()
     try:
+        if path.exists():
+            regular(path)
         with Image.open(path) as image:
+            _refuse_huge(path, image.width * image.height)
             yield image
     except (SegError, MemoryError):
         raise
+    except Image.DecompressionBombError as error:
+        _refuse_huge(path, None)
+        raise SegError(f"{path}: not a whole image ({error})") from error
     except FileNotFoundError as error:
         raise SegError(f"{path}: no such file") from error
     # Pillow's plugins meet broken files with OSError, SyntaxError, ValueError, EOFError, IndexError,
     # struct.error and others: to the user they all mean that this file is not a whole image.
     except Exception as error:
-        raise SegError(f"{path}: not a whole image ({error})") from error
+        raise SegError(f"{path}: not a whole image ({first_line(error)})") from error
+
+
+def _refuse_huge(path: Path, pixels: int | None) -> None:
+    """Refuse an image of more pixels than allowed; None: Pillow has refused it already."""
+    if pixels is None or pixels > _most_pixels():
+        many = "too many pixels" if pixels is None else f"{pixels} pixels"
+        raise SegError(
+            f"{path}: {many}, and at most {_most_pixels()} are decoded; shrink it, or allow more with the environment "
+            f"variable {_SETTING}"
+        )
+
+
+@cache
+def _most_pixels() -> int:
+    """What the environment variable says, else :data:`MOST_PIXELS`; Pillow, which looks at parts too, is told."""
+    said = os.environ.get(_SETTING, "")
+    if said and not (said.isascii() and said.isdigit() and 0 < len(said) < 16 and int(said) > 0):
+        raise SegError(f"{_SETTING}={said[:50]}: must be a number of pixels, such as {MOST_PIXELS}")
+    most = int(said) if said else MOST_PIXELS
+    Image.MAX_IMAGE_PIXELS = (most + 1) // 2  # it warns from there on, and refuses from twice that on
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+    return most
 
 
 def _orientation(image: Image.Image) -> int:
@@ -218,7 +271,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _deep_to_rgb(image: Image.Image) -> Image.Image:
     """Scale 16-bit, 32-bit and float grey to a byte; Pillow's own conversion clips at 255 instead."""
-    values = np.asarray(image).astype(np.float64)
+    values = np.asarray(image)
+    if image.mode == "F":  # what is no number is black
+        values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
     top = float(values.max(initial=0))
     if image.mode.startswith("I;16"):
         white = 65535.0
@@ -226,5 +281,10 @@ def _deep_to_rgb(image: Image.Image) -> Image.Image:
         white = 1.0
     else:  # these modes do not say what white is: the smallest usual depth that holds the values
         white = next((depth for depth in (255.0, 65535.0) if top <= depth), top)
-    grey = np.rint(np.clip(values / white, 0, 1) * 255).astype(np.uint8)
+    grey = np.empty(values.shape, np.uint8)
+    # So many rows at a time: of a large scan, all of them in 64 bit would take gigabytes.
+    step = max(1, 1_000_000 // max(1, values.shape[1]))
+    for top_row in range(0, len(values), step):
+        part = values[top_row : top_row + step].astype(np.float64)
+        grey[top_row : top_row + step] = np.rint(np.clip(part / white, 0, 1) * 255)
     return Image.fromarray(grey).convert("RGB")

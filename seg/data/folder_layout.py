@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seg.data.box_lists import box_files
-from seg.data.layout import IMAGE_SUFFIXES, MissingDataError, scan
+from seg.data.layout import IMAGE_SUFFIXES, TOO_LONG, MissingDataError, scan, too_long
 from seg.errors import SegError
 
 #: Folders by these names hold a split, not a class.
@@ -73,19 +73,27 @@ def find_parts(
         raise SegError(f"data.root={root}: has the official layout of Oxford-IIIT Pet; use data=oxford_pet for it")
     there = _masks_folder(root, masks)
     masks_folder = None if masks is False else there
+    usual = _masks_folder(root, None)  # no class, wherever the masks are that count
     box_list = _box_list(root, boxes)
     if test_list is not None and not Path(test_list).is_file():
         raise SegError(f"data.test_list={test_list}: no such file; give a file with the name of an image per line")
     skipped: defaultdict[str, list[str]] = defaultdict(list)
-    aside = [p.resolve() for p in (there, box_list) if p is not None]
-    folders = [e for e in scan(root) if e.is_dir() and not e.name.startswith(".") and Path(e).resolve() not in aside]
+    aside = [p.resolve() for p in (there, usual, box_list) if p is not None]
+    if usual is not None and there is not None and usual.resolve() != there.resolve():
+        skipped[f"folders of masks beside data.masks={masks} (not used)"].append(usual.name)
+    # Not asked of the entries, which raise an error for a link to itself.
+    entries = [Path(e) for e in scan(root) if not e.name.startswith(".")]
+    folders = [p for p in entries if os.path.isdir(p) and p.resolve() not in aside]
     images: dict[str, Path] = {}
+    links = _Links(root, skipped)
     for folder in folders:
-        found = dict(_images(root, Path(folder), aside, skipped))
+        if not links.follows(folder):
+            continue
+        found = dict(_images(root, folder, aside, links, skipped))
         if not found:
             skipped["folders without images (no class)"].append(folder.name)
         images |= found
-    loose = [e.name for e in scan(root) if e.is_file() and _is_image(e.name)]
+    loose = [p.name for p in entries if os.path.isfile(p) and _is_image(p.name)]
     if not images:
         what = f"its {len(loose)} images lie in no folder" if loose else "no image in a folder of a class"
         raise MissingDataError(f"data.root={root}: {what}; put each class's into one, as {root.name}/cat/1.jpg")
@@ -134,15 +142,44 @@ def _is_image(name: str) -> bool:
 
 
 def _pngs(folder: Path) -> Iterator[tuple[str, Path]]:
-    for path in sorted(folder.rglob("*")):
+    names = [Path(place, file) for place, _, files in os.walk(folder, onerror=_unreadable) for file in files]
+    for path in sorted(names):
         if path.suffix.lower() == ".png" and not path.name.startswith("."):
             yield path.relative_to(folder).with_suffix("").as_posix(), path
 
 
-def _images(root: Path, folder: Path, aside: list[Path], skipped: dict[str, list[str]]) -> Iterator[tuple[str, Path]]:
+class _Links:
+    """Which links to folders are followed: none to what is here already, which would make copies of its images."""
+
+    def __init__(self, root: Path, skipped: dict[str, list[str]]) -> None:
+        self._root, self._skipped = root, skipped
+        self._home = root.resolve()
+        self._seen: set[Path] = set()
+
+    def follows(self, folder: Path) -> bool:
+        """Whether to look into a folder; one that is no link always."""
+        if not folder.is_symlink():
+            return True
+        target = folder.resolve()
+        if any(target.is_relative_to(x) or x.is_relative_to(target) for x in (self._home, *self._seen)):
+            name = folder.relative_to(self._root).as_posix()
+            self._skipped["links to folders that are looked at anyway (not followed)"].append(name)
+            return False
+        self._seen.add(target)
+        return True
+
+
+def _unreadable(error: OSError) -> None:
+    raise SegError(f"{error.filename}: cannot be read ({error.strerror or error}); change its permissions") from error
+
+
+def _images(
+    root: Path, folder: Path, aside: list[Path], links: _Links, skipped: dict[str, list[str]]
+) -> Iterator[tuple[str, Path]]:
     """Images of a class by ``class/.../file``, in order; of one stem under several suffixes the best."""
-    for place, inner, files in os.walk(folder, followlinks=True):
+    for place, inner, files in os.walk(folder, onerror=_unreadable, followlinks=True):
         inner[:] = sorted(d for d in inner if not d.startswith(".") and (Path(place) / d).resolve() not in aside)
+        inner[:] = [d for d in inner if links.follows(Path(place) / d)]
         stems: dict[str, list[str]] = defaultdict(list)
         where = Path(place).relative_to(root).as_posix()
         for file in sorted(files):
@@ -171,9 +208,11 @@ def image_ids(names: Iterable[str]) -> dict[str, str]:
     taken: dict[str, str] = {}
     for name, stem in stems.items():
         if any(unicodedata.category(c) in ("Cc", "Cs") for c in name):
-            raise SegError(f"{name!r}: a name with characters that cannot be written; rename the file")
+            raise SegError(f"{name[:200]!r}: a name with characters that cannot be written; rename the file")
         short = stem.rpartition("/")[2]
         ids[name] = short if count[short] == 1 else stem.replace("/", "_")
+        if too_long(ids[name]):
+            raise SegError(f"{name[:100]}...: {TOO_LONG}")
         if (other := taken.setdefault(ids[name], name)) != name:
             raise SegError(f"{other} and {name}: both would be called {ids[name]}; rename one")
     return ids

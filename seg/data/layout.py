@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,16 @@ FOLDER = "oxford-iiit-pet"
 LISTS = ("trainval", "test")
 # In order of preference, should one stem come under two names.
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+
+
+#: Bytes of a name. Masks are called after their image, with an ending, and while they are written with a longer one.
+_MOST_BYTES = 220
+TOO_LONG = f"a name of more than {_MOST_BYTES} bytes, after which no file of its masks can be called; rename it"
+
+
+def too_long(name: str) -> bool:
+    """Whether an image's id leaves no room for the endings of what is called after it."""
+    return len(os.fsencode(name)) > _MOST_BYTES
 
 
 class MissingDataError(SegError):
@@ -53,8 +64,25 @@ def scan(folder: Path) -> list[os.DirEntry[str]]:
         raise SegError(f"{folder}: cannot be read ({error.strerror or error})") from error
 
 
+def regular(path: "Path | os.DirEntry[str]") -> os.stat_result:
+    """What the system says of a file; a pipe or a device, which would be read for ever, is refused.
+
+    Raises:
+        SegError: it is missing, cannot be looked at, or is no file.
+    """
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError) as error:
+        raise SegError(f"{os.fspath(path)}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    if not stat.S_ISREG(found.st_mode):
+        kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, a socket or a device"
+        raise SegError(f"{os.fspath(path)}: cannot be read (is {kind}, no file); take it away")
+    return found
+
+
 def read_text(path: Path, errors: str = "strict") -> str:
     """The text of a file in UTF-8, with or without a byte order mark; ``errors`` as of :func:`open`."""
+    regular(path)
     try:
         return path.read_text(encoding="utf-8-sig", errors=errors)
     except OSError as error:
@@ -97,14 +125,14 @@ def content_fingerprint(
     known = _read_cache(cache, place)
     files: dict[str, tuple[int, int, str]] = {}
     for name, entry in content:
+        at = regular(entry)
         try:
-            stat = entry.stat()
             old = known.get(name)
-            if old is not None and old[:2] == (stat.st_size, stat.st_mtime_ns):
+            if old is not None and old[:2] == (at.st_size, at.st_mtime_ns):
                 files[name] = old
             else:
                 data = Path(entry).read_bytes()
-                files[name] = (len(data), stat.st_mtime_ns, hashlib.sha256(data).hexdigest())
+                files[name] = (len(data), at.st_mtime_ns, hashlib.sha256(data).hexdigest())
         except OSError as error:
             raise SegError(f"{os.fspath(entry)}: cannot be read ({error.strerror or error})") from error
     if cache is not None and write and known != files:
@@ -133,5 +161,5 @@ def _read_cache(cache: Path | None, place: str) -> dict[str, tuple[int, int, str
         content = unseal(json.loads(cache.read_bytes())) if cache else None
         known = content["files"] if content and content["folder"] == place else {}
         return {name: (size, mtime, digest) for name, (size, mtime, digest) in known.items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return {}

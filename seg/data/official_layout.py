@@ -8,7 +8,16 @@ from typing import NamedTuple, cast
 from seg.data.boxes import read_box_file
 from seg.data.dataset import Box, Dataset, Record, Split
 from seg.data.findings import Findings
-from seg.data.layout import IMAGE_SUFFIXES, LISTS, MissingDataError, read_text, require_layout, scan
+from seg.data.layout import (
+    IMAGE_SUFFIXES,
+    LISTS,
+    TOO_LONG,
+    MissingDataError,
+    read_text,
+    require_layout,
+    scan,
+    too_long,
+)
 
 
 class _Line(NamedTuple):
@@ -90,11 +99,13 @@ def _read_list(path: Path, found: Findings) -> list[_Line]:
             blank.append(f"{path.name} line {number}")
         elif parts[0].startswith("#"):
             comments.append(f"{path.name} line {number}")
-        elif len(parts) not in (2, 4) or not (numbers.isascii() and numbers.isdigit()):
+        elif len(parts) not in (2, 4) or not (numbers.isascii() and numbers.isdigit()) or len(parts[1]) > 9:
             shown = text if len(text) <= 60 else text[:57] + "..."
             found.problems.append(f"{path} line {number}: {shown!r} is not 'name class-id species breed-id'")
         elif parts[0].rfind("_") < 1:
-            found.problems.append(f"{path} line {number}: {parts[0]!r} is not 'class_number'")
+            found.problems.append(f"{path} line {number}: {parts[0][:60]!r} is not 'class_number'")
+        elif too_long(parts[0]):
+            found.problems.append(f"{path} line {number}: {parts[0][:60]!r}... is {TOO_LONG}")
         else:
             lines.append(_Line(parts[0], int(parts[1]), path, number))
     found.quirk("blank lines in the lists", blank)
@@ -162,7 +173,7 @@ def _compare(listed: dict[str, tuple[_Line, Split]], reference: list[_Line], fou
 def _stems(folder: Path, suffixes: tuple[str, ...], found: Findings) -> dict[str, Path]:
     """Path by stem of the files with one of the suffixes (the first suffix wins), without macOS leftovers."""
     best: dict[str, tuple[int, str]] = {}
-    leftovers, others = [], []
+    leftovers, others, again = [], [], []
     for entry in scan(folder):
         stem, suffix = os.path.splitext(entry.name)
         suffix = suffix.lower()
@@ -171,9 +182,11 @@ def _stems(folder: Path, suffixes: tuple[str, ...], found: Findings) -> dict[str
         elif suffix not in suffixes:
             others.append(f"{folder.name}/{entry.name}")
         else:
+            again += [f"{folder.name}/{entry.name}"] if stem in best else []
             best[stem] = min(best.get(stem, (len(suffixes), "")), (suffixes.index(suffix), entry.name))
     found.quirk("'._' files that macOS left behind (skipped)", leftovers)
     found.quirk("files of other kinds (skipped)", others)
+    found.quirk("files of the name of another, in another format (one of them is used)", again)
     return {stem: folder / name for stem, (_, name) in best.items()}
 
 

@@ -10,6 +10,7 @@ from seg.data.official_layout import read_official_layout
 from seg.data.oxford_pet import download_oxford_pet, is_complete, missing_data_message
 from seg.errors import SegError
 from seg.store import Products, Stage, param
+from seg.store.parameters import MOST_SEED
 
 
 class Source(Stage):
@@ -58,7 +59,7 @@ class ToyPets(Source):
     images: int = param(default=480, low=20)
     breeds: int = param(default=6, low=2)
     size: int = param(default=160, low=48)
-    seed: int = param(default=0, low=0)
+    seed: int = param(default=0, low=0, high=MOST_SEED)
 
     @property
     def title(self) -> str:

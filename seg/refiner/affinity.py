@@ -35,6 +35,15 @@ class OnBackbone(Stage):
     strides: tuple[int, ...] = param(default=(8, 16))
     radius: float = param(default=5.0, above=1)
 
+    def validate(self) -> None:
+        """Backbones halve: which of these levels this one has, :meth:`check` looks at."""
+        super().validate()
+        if not self.strides or set(self.strides) - {1, 2, 4, 8, 16, 32}:
+            raise SegError(
+                f"data.refine.levels={list(self.strides)}: must be levels of a backbone by their strides, some of "
+                "1, 2, 4, 8, 16, 32; [4, 8, 16], say"
+            )
+
     def upstream(self) -> dict[str, Stage]:
         """The classifier only if its weights are used."""
         return {k: v for k, v in super().upstream().items() if self.weights is None or k != "classifier"}

@@ -29,6 +29,7 @@ SCORE_MAP = "inferno"  # dark to bright in even steps: reads the same in grey an
 CELL, GAP = 176, 6  # pixels
 LEFT, TOP, BOTTOM = 46, 58, 64
 DPI = 100
+BLOCK = 1_000_000  # pixels that are worked on at a time
 PALETTE_ABOVE = 1_400_000  # bytes of PNG
 
 
@@ -60,14 +61,20 @@ def overlay(photo: NDArray[np.uint8], mask: NDArray[np.uint8], alpha: float = 0.
     for code, rgb in COLOURS.items():
         colour[code] = rgb
     weight[0] = alpha / 2
-    undecided = mask == 255
-    paint, share = colour[mask], weight[mask][..., None]
-    rows, columns = np.indices(mask.shape)
     period = max(6, min(mask.shape) // 20)  # the same hatching, however large the picture
-    hatched = undecided & ((rows + columns) % period < max(1, period // 4))
-    paint[hatched] = 70
-    under = np.where(undecided[..., None], photo.mean(2, keepdims=True), photo)
-    return np.rint(under * (1 - share) + paint * share).astype(np.uint8)
+    out = np.empty_like(photo)
+    # So many rows at a time: a photo of 80 megapixels would take gigabytes of intermediate results.
+    step = max(1, BLOCK // max(1, mask.shape[1]))
+    for top in range(0, len(mask), step):
+        part, codes = photo[top : top + step], mask[top : top + step]
+        undecided = codes == 255
+        paint, share = colour[codes], weight[codes][..., None]
+        rows, columns = np.indices(codes.shape)
+        hatched = undecided & ((rows + top + columns) % period < max(1, period // 4))
+        paint[hatched] = 70
+        under = np.where(undecided[..., None], part.mean(2, keepdims=True), part)
+        out[top : top + step] = np.rint(under * (1 - share) + paint * share).astype(np.uint8)
+    return out
 
 
 def score_overlay(photo: NDArray[np.uint8], score: NDArray[np.floating], alpha: float = 0.7) -> NDArray[np.uint8]:
@@ -147,7 +154,9 @@ def panel(
         raise ValueError("a panel needs at least one row and one column")
     width, height = panel_size(len(rows), len(columns))
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
-    figure.suptitle(heading, x=LEFT / width, y=1 - 10 / height, ha="left", va="top", fontsize=11, weight="bold")
+    figure.suptitle(
+        heading, x=LEFT / width, y=1 - 10 / height, ha="left", va="top", fontsize=11, weight="bold", parse_math=False
+    )
     x, y, w, h = cell_box(len(rows) - 1, len(columns) - 1)
     place = {"left": LEFT / width, "right": (x + w) / width, "top": 1 - TOP / height, "bottom": 1 - (y + h) / height}
     cells = figure.subplots(
@@ -165,9 +174,9 @@ def panel(
             else:
                 axes.imshow(picture(photo, array, key), interpolation="antialiased")
     for c, key in enumerate(columns):
-        cells[0, c].set_title(_shorten(key, 26), fontsize=10)
+        cells[0, c].set_title(_shorten(key, 26), fontsize=10, parse_math=False)
     for r, lines in enumerate(names):
-        cells[r, 0].set_ylabel("\n".join(_shorten(line, 25) for line in lines), fontsize=8.5)
+        cells[r, 0].set_ylabel("\n".join(_shorten(line, 25) for line in lines), fontsize=8.5, parse_math=False)
     _legend(figure, width, height)
     return _save(figure, path)
 
@@ -227,7 +236,7 @@ def curves(path: Path, history: Mapping[str, pd.DataFrame]) -> Path:
         numbers = [str(key) for key in table.select_dtypes("number") if key not in ("epoch", "lr", "seconds")]
         losses = [key for key in numbers if "loss" in key]
         others = [key for key in numbers if key not in losses]
-        grid[0, c].set_title(name, fontsize=11, fontweight="bold")
+        grid[0, c].set_title(name, fontsize=11, fontweight="bold", parse_math=False)
         for axes, keys, kind in ((grid[0, c], losses, "loss"), (grid[1, c], others, "metric")):
             for key in keys:
                 drawn = table[["epoch", key]].dropna()

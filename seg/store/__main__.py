@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from seg.console import flush, mind_pipes
 from seg.errors import SegError, interruptible
 from seg.format import duration, size
 from seg.store.garbage import Garbage, find_garbage, remove
@@ -257,4 +258,7 @@ def _when(seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    mind_pipes()
+    status = main()
+    flush()
+    sys.exit(status)

@@ -50,6 +50,9 @@ def content_of_file(stage: Any, value: str) -> str:
     return f"sha256:{file_sha256(path)}"
 
 
+#: The largest seed: with the epoch it has to fit in PyTorch's 64 bits.
+MOST_SEED = 2**32 - 1
+
 #: Where each class was defined, by its name, which is part of keys.
 _defined: dict[str, str] = {}
 
@@ -130,7 +133,7 @@ def _check_bounds(value: Any, metadata: Mapping[str, Any]) -> None:
     for x in value if isinstance(value, tuple) else (value,):
         if isinstance(x, bool) or not isinstance(x, int | float):
             continue
-        if not math.isfinite(x):
+        if isinstance(x, float) and not math.isfinite(x):
             raise ValueError("must be finite")
         if not all(_HOLDS[name](x, bound) for name, bound in bounds.items()):
             low, high, above, below = map(bounds.get, ("low", "high", "above", "below"))
@@ -179,7 +182,12 @@ def coerce(value: Any, hint: Any) -> Any:
             raise ValueError(f"must be a list, like [{value}]")
         return tuple(coerce(v, item) for v in value)
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError as error:
+            raise ValueError("must be finite") from error
+    if hint is int and isinstance(value, int) and not isinstance(value, bool):
+        return value
     if hint is int and isinstance(value, int | float) and not isinstance(value, bool):
         if math.isfinite(value) and value == int(value):
             return int(value)

@@ -102,7 +102,7 @@ def refusing(folder: Path | None) -> Iterator[None]:
     except SegError as error:
         with suppress(OSError):
             if mark is not None:
-                mark.write_text(f"{error}\n", encoding="utf-8")
+                mark.write_text(f"{error}\n", encoding="utf-8", errors="backslashreplace")
         raise
     if mark is not None:
         mark.unlink(missing_ok=True)

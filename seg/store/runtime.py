@@ -57,7 +57,7 @@ class Runtime(Parameters):
             keep_freed_memory()
 
     def check(self) -> None:
-        """Refuse an accelerator that is not there.
+        """Refuse an accelerator that is not there, and a strategy that Lightning Fabric does not have.
 
         Raises:
             SegError: naming it.
@@ -69,6 +69,19 @@ class Runtime(Parameters):
             wanted == "mps" and not mps.is_available()
         ):
             raise SegError(f"runtime.accelerator={wanted}: there is none here; use cpu or auto")
+        if wanted == "tpu":
+            from lightning_fabric.accelerators.xla import XLAAccelerator
+
+            if not XLAAccelerator.is_available():
+                raise SegError("runtime.accelerator=tpu: there is none here; use cpu or auto")
+        if self.strategy != "auto":
+            from lightning_fabric.strategies import STRATEGY_REGISTRY
+
+            known = STRATEGY_REGISTRY.available_strategies()
+            if self.strategy not in known:
+                raise SegError(
+                    f"runtime.strategy={self.strategy}: no such strategy; there are auto, {', '.join(known)}"
+                )
 
     @property
     def worker_count(self) -> int:

@@ -297,7 +297,12 @@ class Store:
                     # Epochs that last need a folder that does.
                     sync_folder(folder.parent)
                     sync_folder(self.root)
-                stage.build(folder, self)  # writes its own manifest, epoch by epoch
+                try:
+                    stage.build(folder, self)  # writes its own manifest, epoch by epoch
+                except BaseException:
+                    with suppress(OSError):
+                        folder.rmdir()  # nothing is there yet: a refused training leaves no empty folder
+                    raise
             else:
                 part = folder.with_name(folder.name + ".part")
                 shutil.rmtree(part, ignore_errors=True)

@@ -10,6 +10,7 @@ _SPACE = ("no space left on device", "disk quota exceeded")
 _TOO_LARGE = ("file too large",)
 #: PyTorch's writer tells that a write failed, not why.
 _UNWRITTEN = ("pytorchstreamwriter failed writing", "] . unexpected pos ")
+_CONTACT = ("gloo", "nccl", "connection reset by peer", "connection closed by peer", "socket timeout", "tcpstore")
 
 
 class NoRoom(SegError):
@@ -77,3 +78,19 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         if following is None:
             return
         error = following
+
+
+def lost_contact(error: BaseException) -> str | None:
+    """What to say where one of the processes of a training no longer hears of another; None for another error.
+
+    Gloo and NCCL say it in many lines, of addresses and ranks.
+    """
+    said = str(error).lower()
+    if not any(text in said for text in _CONTACT):
+        return None
+    return (
+        "runtime.devices, runtime.num_nodes: the processes that train together lost each other "
+        f"({first_line(error)[:160]}): another was ended, or the machine is overloaded; "
+        "see its message above, then start the run again, "
+        "perhaps with fewer devices: it goes on where it was"
+    )

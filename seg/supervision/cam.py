@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seg.data.prepared import Pool, PoolRows
+from seg.errors import SegError
 from seg.nets.backbones import fold_batch_norm
 from seg.nets.maps import class_activation_maps, normalise_maps
 from seg.store import Products, param
@@ -50,7 +51,9 @@ class CAM(ScoreStage):
         return self.classifier.designed_as(Classifier, "supervision.classifier")
 
     def validate(self) -> None:
-        """Only a classifier has classes to map."""
+        """Only a classifier has classes to map, and no map is made at no scale."""
+        if not self.scales:
+            raise SegError("supervision.scales=[]: must not be empty; [1.0] is the working resolution alone")
         _ = self.design
 
     @property

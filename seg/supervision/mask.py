@@ -80,8 +80,10 @@ def read_ids(path: Path) -> list[str]:
         SegError: there is no such file, it is no text, or it names nothing.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise OSError("no file")
         lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise SegError(f"masks.list={path}: cannot be read; give a text file with an image id per line") from error
     ids = [line.partition("\t")[0].strip() for line in lines if not line.startswith("#")]
     if not any(ids):

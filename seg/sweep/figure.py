@@ -59,13 +59,17 @@ def draw_sweep(path: Path, rows: Sequence[Row], swept: Sequence[str], best: Row)
             image = _heat_map(axes, panels[name], axes_keys, (y_values, x_values), limits, mark)
         else:
             _line(axes, panels[name], axes_keys[0], mark)
-        axes.set_title(", ".join(f"{k}={v}" for k, v in zip(others, name, strict=True)), fontsize=10)
+        axes.set_title(", ".join(f"{k}={v}" for k, v in zip(others, name, strict=True)), fontsize=10, parse_math=False)
     if len(axes_keys) == 2:
         figure.colorbar(image, ax=grid.ravel().tolist(), label="mIoU", shrink=0.9)
     chosen = " ".join(f"{key}={best[key]}" for key in swept)
     dropped = len(panels) - len(shown)
     more = f"; {dropped} panels not shown" if dropped else ""
-    figure.suptitle(f"{best['stage']}, {best['split']}: best {chosen} ({number(best['miou']):.4f}){more}", fontsize=10)
+    figure.suptitle(
+        f"{best['stage']}, {best['split']}: best {chosen} ({number(best['miou']):.4f}){more}",
+        fontsize=10,
+        parse_math=False,
+    )
     with atomic_path(path) as tmp:
         figure.savefig(tmp, format="png")
     return path
@@ -98,8 +102,8 @@ def _heat_map(
     for row in rows:
         table[y_values.index(row[keys[0]]), x_values.index(row[keys[1]])] = number(row["miou"])
     image = axes.imshow(table, aspect="auto", origin="lower", cmap="viridis", vmin=limits[0], vmax=limits[1])
-    axes.set_xticks(range(len(x_values)), x_values, rotation=90 if len(x_values) > 12 else 0)
-    axes.set_yticks(range(len(y_values)), y_values)
+    axes.set_xticks(range(len(x_values)), x_values, rotation=90 if len(x_values) > 12 else 0, parse_math=False)
+    axes.set_yticks(range(len(y_values)), y_values, parse_math=False)
     axes.set_xlabel(keys[1])
     axes.set_ylabel(keys[0])
     if table.size <= MOST_WRITTEN:
@@ -120,7 +124,7 @@ def _line(axes: "Axes", rows: Sequence[Row], key: str, best: Mapping[str, Any] |
     places = [number(name) for name in names]
     if any(np.isnan(places)):
         places = list(range(len(names)))
-        axes.set_xticks(places, names, rotation=30)
+        axes.set_xticks(places, names, rotation=30, parse_math=False)
     axes.plot(places, [by_name[name] for name in names], marker="o", markersize=4, linewidth=1.5)
     if best is not None:
         axes.plot(

@@ -2,7 +2,9 @@
 
 import hashlib
 import itertools
+import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from seg.config.aside import is_aside
-from seg.config.spans import collapse, expand_value
+from seg.config.spans import collapse, expand_value, refuse_too_many
 from seg.errors import SegError
 
 #: Longest readable part of a folder's name; beyond it a hash stands for the rest.
@@ -67,7 +69,13 @@ class Plan:
         return safe_name(items)
 
 
-def make_plan(params: Mapping[str, Any], arguments: Sequence[str], config_loader: Any, pipeline: str = "cam") -> Plan:
+def make_plan(
+    params: Mapping[str, Any],
+    arguments: Sequence[str],
+    config_loader: Any,
+    pipeline: str = "cam",
+    most: int | None = None,
+) -> Plan:
     """Read overrides the way Hydra's basic sweeper does, spans included.
 
     Args:
@@ -75,13 +83,16 @@ def make_plan(params: Mapping[str, Any], arguments: Sequence[str], config_loader
         arguments: overrides as typed.
         config_loader: Hydra's, which knows what a ``glob()`` may choose from.
         pipeline: the one that is chosen, unless several are swept.
+        most: jobs that it may have; None where that was looked at before.
 
     Raises:
-        SegError: for a span that is wrong, or a sweep that isn't over single values (``interval()``).
+        SegError: for a span that is wrong, a sweep that isn't over single values (``interval()``), or one of too many.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    texts = [f"{key}={expand_value(str(value), key)}" for key, value in params.items()] + list(arguments)
+    texts = [f"{key}={expand_value(str(value), key, most or sys.maxsize)}" for key, value in params.items()] + list(
+        arguments
+    )
     swept: dict[str, list[str]] = {}
     fixed: dict[str, str] = {}
     for override in OverridesParser.create(config_loader=config_loader).parse_overrides(texts):
@@ -91,23 +102,31 @@ def make_plan(params: Mapping[str, Any], arguments: Sequence[str], config_loader
         if not override.is_sweep_override():
             fixed[key] = str(override.get_value_element_as_str())
             continue
-        values = choices_of(override)
+        values = choices_of(override, most)
         if len(values) == 1:
             fixed[key] = values[0]
         else:
             swept[key] = values
+    if most is not None:
+        refuse_too_many({key: len(values) for key, values in swept.items()}, most)
     order = sorted(swept, key=lambda k: (k != "epoch", k != "threshold", k))
     return Plan({k: swept[k] for k in order}, fixed, pipeline)
 
 
-def choices_of(override: Any) -> list[str]:
+def choices_of(override: Any, most: int | None = None) -> list[str]:
     """The values of a sweep that Hydra has parsed, each once.
 
     Raises:
-        SegError: if it isn't over single values.
+        SegError: if it isn't over single values, or over more than ``most``.
     """
     if not override.is_discrete_sweep():
         raise SegError(f"{override.input_line}: has no single values; give choices, range() or a span")
+    if override.is_range_sweep() and most is not None:
+        found = override.value()
+        if found.step == 0 or not all(math.isfinite(x) for x in (found.start, found.stop, found.step)):
+            raise SegError(f"{override.input_line}: has no end; give another step")
+        count = math.ceil(abs(found.stop - found.start) / abs(found.step))
+        refuse_too_many({override.get_key_element(): count}, most)
     values = [str(v) for v in override.sweep_string_iterator()]
     if override.is_range_sweep():
         # Binary fractions add up to 0.30000000000000004; nobody asked for that number.

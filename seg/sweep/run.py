@@ -51,6 +51,7 @@ def run_sweep(sweeper: Any, arguments: Sequence[str]) -> list[Any]:
         made: DictConfig = sweeper.hydra_context.config_loader.own_part(config, started_with[job.folder])
         return made
 
+    _refuse_values(plan, jobs, config_of, sweeper.shared)
     rows = {job.folder: finished(folder, job, config_of, sweeper.shared) for job in jobs}
     # What was done before there was a tracker is told to it by reading the store once more.
     done = {name: row for name, row in rows.items() if row is not None and tracked.has(folder / name)}
@@ -120,6 +121,32 @@ def refuse_stopped(returned: Sequence[Any]) -> None:
     stopped = [row[STOPPED] for row in rows if isinstance(row, Mapping) and STOPPED in row]
     if stopped:
         raise SegError(f"{stopped[0]} ({len(stopped)} of {len(returned)} jobs not done; the same command goes on)")
+
+
+def _refuse_values(plan: Plan, jobs: Sequence[Job], config_of: Callable[[Job], DictConfig], shared: Shared) -> None:
+    """Refuse a value that no job can have, before any job has run: each is tried with the first and the last others.
+
+    Raises:
+        SegError: with what is said of the value.
+    """
+    by_cell = {tuple(job.swept.values()): job for job in jobs}
+    ends = [tuple(values[i] for values in plan.swept.values()) for i in (0, -1)]
+    tried: dict[str, str | None] = {}
+
+    def refusal(job: Job) -> str | None:
+        if job.folder not in tried:
+            tried[job.folder] = None
+            try:
+                shared.experiment(config_of(job))
+            except SegError as error:
+                tried[job.folder] = str(error)
+        return tried[job.folder]
+
+    for place, (key, values) in enumerate(plan.swept.items()):
+        for value in values:
+            said = [refusal(by_cell[(*end[:place], value, *end[place + 1 :])]) for end in ends]
+            if said[0] is not None and said[0] == said[1]:
+                raise SegError(f"{key}={value}: {said[0]}")
 
 
 def refuse_hopeless(ends: Sequence[DictConfig], folder: Path, shared: Shared) -> None:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 from seg.errors import SegError
 from seg.files import atomic_path, file_sha256
 from seg.nets.given import description, find_checkpoint, fit_into
-from seg.store import Products, Stage, param
+from seg.store import Products, Runtime, Stage, param
 from seg.store.manifest import HISTORY, read_manifest
+from seg.store.parameters import MOST_SEED
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,7 +70,7 @@ class Training(NetworkStage):
     Attributes:
         epochs: length of the training as the schedule sees it.
         epoch: the epoch whose weights are wanted; null for the last.
-        batch_size: images per optimizer step.
+        batch_size: images per optimizer step; batch norm can't use a single one.
         lr: Adam's learning rate (after warm-up none; see ``schedule``).
         weight_decay: Adam's L2 penalty.
         schedule: ``constant``; ``poly`` (factor ``(1 - step/total)**0.9``); ``cosine``.
@@ -86,14 +87,14 @@ class Training(NetworkStage):
 
     epochs: int = param(default=20, low=1, key=False)
     epoch: int | None = param(default=None, low=1, key=False)
-    batch_size: int = param(default=32, low=1)
+    batch_size: int = param(default=32, low=2)
     lr: float = param(default=1e-4, above=0)
     weight_decay: float = param(default=0.0, low=0)
     schedule: Literal["constant", "poly", "cosine"] = param(default="constant")
     flip: bool = param(default=True)
     zoom: float = param(default=1.0, above=0, high=1)
     jitter: float = param(default=0.0, low=0, below=1)
-    seed: int = param(default=0, low=0)
+    seed: int = param(default=0, low=0, high=MOST_SEED)
     precision: Precision = param(default="32-true")
     keep: Literal["all", "last"] = param(default="all", key=False)
 
@@ -148,6 +149,20 @@ class Training(NetworkStage):
     def opened(self, manifest: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
         """The wanted epoch's weights, if the manifest tells of them."""
         return [entry for entry in manifest.get("files", []) if entry["name"] == self.file_name] or None
+
+    def check_runtime(self, runtime: Runtime) -> None:
+        """Refuse what cannot be trained on these devices; known from the config alone.
+
+        Raises:
+            SegError: naming the parameter.
+        """
+        if self.precision == "16-true" and runtime.device.type == "cpu":
+            raise SegError(f"precision={self.precision}: a CPU does not train in it; take bf16-mixed or 32-true")
+        if self.batch_size < 2 * runtime.processes:
+            raise SegError(
+                f"{type(self).__name__}.batch_size={self.batch_size}: leaves {runtime.processes} processes less than "
+                f"two images each; take at least {2 * runtime.processes}, or fewer devices"
+            )
 
     # -- what a subclass says --------------------------------------------------------------------------
 

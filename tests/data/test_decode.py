@@ -1,5 +1,6 @@
 """Decoding of whatever an image file may hold."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -252,3 +253,25 @@ def test_a_mask_of_the_unturned_photo_is_turned_along(tmp_path: Path, orientatio
     np.testing.assert_array_equal(truth, photo_pixels[..., 0] // 255)
     upright = save(tmp_path / "u.png", photo_pixels[..., 0], "L")  # drawn on what one sees: as it is
     np.testing.assert_array_equal(decode_trimap(upright, hw, "binary", turned)[0], truth)
+
+
+@pytest.mark.parametrize(
+    ("codes", "shown"), [((0, 255), "0, 255"), ((0, 1), "0, 1"), ((0,), "0"), ((0, 1, 3), "0, 1, 3")]
+)
+def test_an_official_trimap_of_other_codes_is_refused(tmp_path, codes, shown):
+    path = tmp_path / "mask.png"
+    Image.fromarray(np.resize(np.asarray(codes, np.uint8), (8, 6))).save(path)
+    with pytest.raises(SegError, match=rf"holds {shown} where 1 \(foreground\), 2 \(background\) and 3 \(border\)"):
+        decode_trimap(path, (8, 6))
+
+
+def test_what_is_no_number_in_a_float_image_is_black(tmp_path):
+    path = tmp_path / "a.tif"
+    Image.fromarray(np.asarray([[0.0, 1.0, np.nan, np.inf]], np.float32)).save(path)
+    assert decode_image(path)[0][0, :, 0].tolist() == [0, 255, 0, 0]
+
+
+def test_an_image_that_is_a_pipe_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(SegError, match=r"pipe\.jpg: cannot be read \(is a pipe"):
+        decode_image(tmp_path / "pipe.jpg")

@@ -1,11 +1,14 @@
 """What lies in a folder of photos."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from seg.data.folder_layout import Names, draw_test_images, find_parts, image_ids
+from seg.data.image_folder import ImageFolder
 from seg.data.layout import MissingDataError
 from seg.errors import SegError
 
@@ -39,7 +42,8 @@ def test_what_lies_beside_the_classes_is_found_and_is_no_class(tmp_path: Path) -
     without = find_parts(tmp_path, masks=False)
     assert list(without.images) == ["cat/a.jpg"] and not without.masks
     elsewhere = find_parts(tmp_path, masks=str(tmp_path / "boxes"))
-    assert set(elsewhere.images) == {"cat/a.jpg", "masks/a.png", "masks/cat/b.png"}
+    # The usual folder of masks is no class, wherever those are that count.
+    assert set(elsewhere.images) == {"cat/a.jpg"}
     # A folder of that name with photos in it is a class by itself.
     touch(tmp_path / "other", "masks/a.jpg", "none/b.jpg", "boxes/c.jpg")
     assert set(find_parts(tmp_path / "other").images) == {"masks/a.jpg", "none/b.jpg", "boxes/c.jpg"}
@@ -105,3 +109,67 @@ def test_the_draw_is_by_class_and_a_new_photo_changes_little() -> None:
     assert draw_test_images(photos, 0, 0) == set()
     assert len(draw_test_images(photos, 0.99, 0)) == 19 + 9
     assert len(draw_test_images([*photos, "cat/new.jpg"], 0.2, 0) - test) <= 1
+
+
+# -- links, pipes, and names ----------------------------------------------------------------------------
+
+
+def test_a_link_that_leads_back_up_makes_no_copies(photos: Photos) -> None:
+    root = photos(images=2)
+    (root / "cat/up").symlink_to("..")
+    (root / "cat/dogs").symlink_to(root / "dog")
+    (root / "again").symlink_to("cat")
+    (root / "cat/itself").symlink_to("itself")
+    (root / "loop").symlink_to("loop")
+    parts = find_parts(root)
+    assert list(parts.images) == ["cat/cat1.png", "cat/cat2.png", "dog/dog1.png", "dog/dog2.png"]
+    skipped = parts.skipped["links to folders that are looked at anyway (not followed)"]
+    assert skipped == ["again", "cat/dogs", "cat/up"]
+
+
+def test_a_link_to_photos_elsewhere_is_followed_once(photos: Photos, tmp_path: Path) -> None:
+    root, elsewhere = photos(classes=("cat",), images=1), photos("elsewhere", classes=("dog",), images=1)
+    (elsewhere / "dog/back").symlink_to(elsewhere / "dog")
+    (elsewhere / "dog/home").symlink_to(root)
+    (root / "dog").symlink_to(elsewhere / "dog")
+    (root / "hound").symlink_to(elsewhere)
+    assert list(find_parts(root).images) == ["cat/cat1.png", "dog/dog1.png"]
+
+
+def test_a_folder_of_masks_is_no_class_where_others_are_named(photos: Photos, tmp_path: Path) -> None:
+    root, elsewhere = photos(images=2), tmp_path / "elsewhere"
+    for place in (root / "masks", elsewhere):
+        place.mkdir()
+        Image.new("L", (60, 40)).save(place / "cat1.png")
+    parts = find_parts(root, str(elsewhere))
+    assert {name.split("/")[0] for name in parts.images} == {"cat", "dog"}
+    assert parts.masks == {"cat1": elsewhere / "cat1.png"}
+    assert parts.skipped[f"folders of masks beside data.masks={elsewhere} (not used)"] == ["masks"]
+
+
+def test_a_folder_that_cannot_be_read_is_not_dropped(photos: Photos, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, scandir = photos(images=2), os.scandir
+
+    def denied(path: str) -> object:
+        if str(path).endswith("dog"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    with pytest.raises(SegError, match=r"dog: cannot be read \(Permission denied\)"):
+        find_parts(root)
+
+
+def test_names_after_which_no_file_can_be_called_are_refused() -> None:
+    with pytest.raises(SegError, match="a name of more than 220 bytes"):
+        image_ids([f"cat/{'ä' * 111}.jpg"])
+    assert image_ids([f"cat/{'a' * 220}.jpg"])
+
+
+@pytest.mark.parametrize("name", ["cat/pipe.jpg", "masks/pipe.png", "boxes/pipe.xml"])
+def test_a_pipe_does_not_hang(photos: Photos, name: str) -> None:
+    root = photos(images=2)
+    (root / name).parent.mkdir(exist_ok=True)
+    os.mkfifo(root / name)
+    with pytest.raises(SegError, match=r"pipe\.\w+: cannot be read \(is a pipe, a socket or a device, no file\)"):
+        _ = ImageFolder(root=str(root)).fingerprint

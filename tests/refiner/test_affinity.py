@@ -69,7 +69,7 @@ def test_refusals(cam: CAM, new_store: Store) -> None:
 
 
 def test_what_is_sure_to_fail_is_refused_before_any_work(cam: CAM, new_store: Store) -> None:
-    with pytest.raises(SegError, match=r"wants levels of stride \[5\]"):
+    with pytest.raises(SegError, match=r"levels=\[5\]: must be levels of a backbone"):
         make(cam, strides=[5]).check(new_store)
     with pytest.raises(SegError, match="no such file"):
         make(cam, weights="none.pth").check(new_store)

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from seg.report import pictures
 from seg.report.pictures import (
     CELL,
     COLOURS,
@@ -208,3 +209,20 @@ def test_curves_refuse_what_they_cannot_draw(tmp_path):
 def test_importing_pictures_does_not_load_matplotlib():
     code = "import sys, seg.report.pictures; sys.exit(any(m.split('.')[0] == 'matplotlib' for m in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_an_overlay_is_the_same_in_blocks(monkeypatch):
+    rng = np.random.default_rng(0)
+    photo = rng.integers(0, 256, (70, 50, 3), dtype=np.uint8)
+    mask = rng.choice(np.asarray([0, 1, 2, 255], np.uint8), (70, 50))
+    whole = overlay(photo, mask)
+    monkeypatch.setattr(pictures, "BLOCK", 333)
+    assert (overlay(photo, mask) == whole).all()
+
+
+def test_names_are_no_mathematics(tmp_path):
+    row = {"photo": PHOTO, "$\\frac{": LEFT_IS_FOREGROUND}
+    panel(tmp_path / "panel.png", [row], [*row], [("$x^", "a$b$c")], heading="$\\badcommand$")
+    table = pd.DataFrame({"epoch": [1, 2], "loss": [1.0, 0.5]})
+    curves(tmp_path / "curves.png", {"$\\net{$": table})
+    assert (tmp_path / "panel.png").is_file() and (tmp_path / "curves.png").is_file()

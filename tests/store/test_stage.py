@@ -186,6 +186,8 @@ def test_a_file_that_is_missing_has_no_key(tmp_path: Path, monkeypatch: pytest.M
         ({"steps": 100}, r"\(0, 100\)"),
         ({"steps": 2.5}, "whole number"),
         ({"steps": float("inf")}, "Leaf.steps=inf"),
+        ({"value": 10**400}, "must be finite$"),
+        ({"steps": 10**400}, r"must lie in \(0, 100\)$"),
         ({"sizes": 1.0}, r"must be a list, like \[1.0\]"),
         ({"sizes": "12"}, "must be a list"),
         ({"sizes": [1, "x"]}, "type float"),

@@ -449,3 +449,16 @@ def test_the_jobs_of_another_sweeper_lie_in_one_folder(tmp_path: Path) -> None:
     assert status == 0, printed
     (folder,) = (tmp_path / "outputs/sweeps/cam").iterdir()
     assert [row["epoch"] for row in rows_of(folder)] == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("classifier.batch_size=8,1", "classifier.batch_size=1: .*must lie in"),
+        ("supervision.scales=[1.0],[]", r"supervision.scales=\[\]: .*must not be empty"),
+    ],
+)
+def test_a_value_that_no_job_can_have_is_refused_before_the_first(tmp_path, value, message):
+    status, said = sweep(tmp_path, "-m", "epoch=1..2", value)
+    assert status != 0 and re.search(f"error: {message}", said) and "Traceback" not in said
+    assert not list(tmp_path.rglob("job.json")) and not (tmp_path / "outputs/store").exists()
