@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,7 @@ _TRUTH_CODES: dict[Codes, bytes] = {
     "binary": _table({0: 0, 1: 1, 255: 1}),
     "ids": _table({0: 0} | dict.fromkeys(range(1, 255), 1)),
 }
+_FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "JPEG2000", "AVIF", "PPM")
 # What photos are that are not plain RGB, by their mode.
 _KINDS = {
     ("F", "I", "I;16", "I;16L", "I;16B", "I;16N"): "images of more than 8 bits",
@@ -186,7 +188,7 @@ def image_quirks(path: Path) -> tuple[str, ...]:
 def _opened(path: Path, *, load: bool = True) -> Iterator[Image.Image]:
     """Open an image and turn whatever the decoder raises inside of the block into one SegError."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=formats()) as image:
             yield image
     except (SegError, MemoryError):
         raise
@@ -196,6 +198,16 @@ def _opened(path: Path, *, load: bool = True) -> Iterator[Image.Image]:
     # struct.error and others: to the user they all mean that this file is not a whole image.
     except Exception as error:
         raise SegError(f"{path}: not a whole image ({error})") from error
+
+
+@cache
+def formats() -> tuple[str, ...]:
+    """What Pillow may take a file for, whatever its name: pictures of pixels, decoded by libraries in this process.
+
+    Else it would try all that it knows, and start Ghostscript for an EPS that is called ``pic.jpg``.
+    """
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)  # which it has depends on how it was built
 
 
 def _orientation(image: Image.Image) -> int:

@@ -132,6 +132,29 @@ def test_another_number_of_classes(store: Store, prepared: Prepared, tmp_path: P
         Classifier.from_config(str(net), data=prepared).check(store)
 
 
+def test_other_classes_than_the_datas(store: Store, prepared: Prepared, tmp_path: Path) -> None:
+    """Of the right number, but what is written of the weights says which is which."""
+    state = make_classifier("resnet18", 2, None).state_dict()
+    own = store.get(prepared).classes
+    net = tmp_path / "net.safetensors"
+    for beside in (False, True):
+        for classes in (own[::-1], ["cat", "dog"], [own[0]], "cat", {"a": 1}):
+            told = {"role": "classifier", "classes": classes}
+            save_file(state, net, {} if beside else {"weakseg": json.dumps(told)})
+            if beside:
+                net.with_suffix(".json").write_text(json.dumps(told))
+            with pytest.raises(
+                SegError, match=r"checkpoints\.classifier=.*: of other classes than the data"
+            ) as refused:
+                Classifier.from_config(str(net), data=prepared).check(store)
+            assert "\n" not in str(refused.value)
+    net.with_suffix(".json").write_text(json.dumps({"classes": [own[1], own[0]]}))
+    with pytest.raises(SegError, match=f"class 0 is '{own[1]}' there and '{own[0]}' in the data"):
+        Classifier.from_config(str(net), data=prepared).check(store)
+    net.with_suffix(".json").write_text(json.dumps({"classes": list(own)}))
+    Classifier.from_config(str(net), data=prepared).check(store)
+
+
 def test_an_affinity_net_and_its_wrong_strides(new_store: Store, pool: Pool, tmp_path: Path) -> None:
     from seg.nets.affinity_net import AffinityNet
 
