@@ -73,7 +73,7 @@ def test_official_lists_lead_nowhere(official: Callable[..., Path]) -> None:
     try:
         dataset = read_official_layout(root)
     except SegError as refused:
-        assert "secret_1" in str(refused)
+        assert "secret" in str(refused)
         return
     assert all(r.image.parent == root / "oxford-iiit-pet/images" for r in dataset.records)
 
@@ -100,7 +100,9 @@ def test_arrays_that_claim_terabytes(tmp_path: Path) -> None:
 
 def test_no_other_door() -> None:
     """Whatever unpickles, evaluates, imports by name or starts programs is one of those that are known."""
-    doors = r"\b(pickle\.loads?|torch\.load|torch\.jit|allow_pickle=True|import_module|resolve_name|eval|exec|__import__"
+    doors = (
+        r"\b(pickle\.loads?|torch\.load|torch\.jit|allow_pickle=True|import_module|resolve_name|eval|exec|__import__"
+    )
     doors += r"|instantiate|get_class|os\.system|os\.popen|subprocess\.\w+|Popen|yaml\.(load|unsafe_load)"
     doors += r"|extractall|unpack_archive)\("
     found = {
@@ -115,6 +117,7 @@ def test_no_other_door() -> None:
         ("seg/nets/state_dicts.py", "torch.load"),  # weights_only
         ("seg/train/loop.py", "torch.load"),  # weights_only
         ("seg/sweep/shared_config.py", "pickle.loads"),  # of this process
+        ("seg/tracking/run.py", "subprocess.run"),  # git, for the commit
     }
     assert found <= known
     for path, _ in {x for x in known if x[1] == "torch.load"}:

@@ -38,7 +38,8 @@ _TRUTH_CODES: dict[Codes, bytes] = {
     "binary": _table({0: 0, 1: 1, 255: 1}),
     "ids": _table({0: 0} | dict.fromkeys(range(1, 255), 1)),
 }
-_FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "JPEG2000", "AVIF", "PPM")
+# MPO comes with JPEG.
+_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "JPEG2000", "AVIF", "PPM")
 # What photos are that are not plain RGB, by their mode.
 _KINDS = {
     ("F", "I", "I;16", "I;16L", "I;16B", "I;16N"): "images of more than 8 bits",
