@@ -301,10 +301,10 @@ def test_select_of_a_file_that_runs_code(tmp_path):
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]  # 9**12 times x
     (tmp_path / "best.yaml").write_text("\n".join([*lines, "miou: {rule: *a11, overrides: [epoch=1]}"]))
-    began = time.perf_counter()
-    for text in (None, "[" * 50_000, "miou: " * 100_000, "miou: {overrides: [epoch=1], rule: x, images: many}"):
+    began = time.process_time()
+    for text in (None, "[" * 9000, "[" * 50_000, "miou: {overrides: [epoch=1], rule: x, images: many}"):
         if text is not None:
             (tmp_path / "best.yaml").write_text(text)
         with pytest.raises(SegError, match=r"is not the best\.yaml of a sweep"):
             prepare_arguments(["select=best.yaml"])
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5

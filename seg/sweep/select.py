@@ -13,7 +13,7 @@ from seg.errors import SegError
 By = Literal["miou", "held_out_accuracy"]
 
 #: Bytes of a ``best.yaml``, at most; a sweep writes some hundred.
-_LARGEST = 100_000
+_LARGEST = 20_000
 
 #: A key that may be swept: words and points, the slash of a group; none begins with an underscore, as ``_target_``.
 _KEY = re.compile(r"[A-Za-z]\w*([./][A-Za-z0-9]\w*)*")
