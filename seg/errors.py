@@ -18,6 +18,14 @@ class SegError(Exception):
     The entrypoint prints the message without a traceback and exits with status 1.
     """
 
+    def __str__(self) -> str:
+        """The message, without what would steer a terminal: names of files and what files say are in it."""
+        return super().__str__().translate(_STEERS)
+
+
+#: Control characters but tabs and line breaks, as what is shown in their place.
+_STEERS = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)), "\ufffd")
+
 
 def first_line(error: BaseException) -> str:
     """What an error of some library says, in one line of at most 300 characters."""

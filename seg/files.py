@@ -17,11 +17,17 @@ if TYPE_CHECKING:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file, or None when there is no such file."""
+    """The content of a JSON file, or None when there is no such file.
+
+    Raises:
+        ValueError: for what is no JSON, or is nested too deeply.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def write_json(path: Path, value: Any, synced: bool = False) -> None:

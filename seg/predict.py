@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import difflib
+import errno
+import json
 import os
 import sys
 import types
@@ -13,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from seg.console import mind_pipes
 from seg.errors import SegError, interruptible
-from seg.files import atomic_path, read_json, writable, write_json
+from seg.files import atomic_path, file_sha256, read_json, writable, write_json
 from seg.models.png import PNGKind, save_png
+from seg.nets.given import LARGEST_SIDE
 from seg.store.parameters import coerce
 
 if TYPE_CHECKING:
@@ -35,8 +38,10 @@ python -m seg.predict model=RUN_FOLDER|FILE images=FILE|FOLDER|'GLOB' out=FOLDER
   device=auto              auto, cpu, cuda or mps
   workers=N threads=N      threads that decode images; threads of PyTorch's CPU operators
   input_size=N             side in pixels that the network sees; needed without a JSON beside it
+  network=MODULE.CLASS     a network of your own, which is imported; weakseg's own need none
 
 Unreadable files are named at the end, the others are done; the exit status is then 1.
+A name of which there is the mask of another photo is refused, unless it is to be overwritten.
 A run's folder has models/segmenter.safetensors; other weights (.pth, .safetensors) are recognised."""
 
 
@@ -57,6 +62,7 @@ class Request:
     workers: int | None = None
     threads: int | None = None
     input_size: int | None = None
+    network: str | None = None
 
 
 def parse(arguments: list[str]) -> Request:
@@ -78,13 +84,16 @@ def parse(arguments: list[str]) -> Request:
             continue
         try:
             # Names stay as they are typed; but no shell expands a ~ behind a =.
-            value: Any = os.path.expanduser(text) if hints[key] is str else coerce(_value(text), hints[key])
+            typed = hints[key] in (str, str | None)
+            value: Any = os.path.expanduser(text) if typed else coerce(_value(text), hints[key])
             if value == "":
                 raise ValueError("must not be empty")
             if key == "threshold" and not 0 < value <= 1:
                 raise ValueError("must lie in (0, 1]")
             if type(value) is int and value < 1:
                 raise ValueError("must be at least 1")
+            if key == "input_size" and value is not None and value > LARGEST_SIDE:
+                raise ValueError(f"must be at most {LARGEST_SIDE}")
         except ValueError as error:
             problems.append(f"{argument}: {error}")
         else:
@@ -123,9 +132,11 @@ def run(request: Request) -> list[str]:
         raise SegError(f"out={out}: cannot be written to; choose another folder")
     found = find_images(request.images)
     runtime = Runtime(accelerator=request.device, workers=request.workers, threads=request.threads)
-    model = load_model(request.model, request.device, request.input_size)
+    model = load_model(request.model, request.device, request.input_size, request.network)
+    photos = Photos(out)
     todo = [(path, _targets(request, out, name)) for path, name in found]
     if not request.overwrite:
+        photos.refuse_others([(path, targets["masks"]) for path, targets in todo if targets["masks"].exists()])
         todo = [(path, targets) for path, targets in todo if not all(t.exists() for t in targets.values())]
     skipped = len(found) - len(todo)
     bad = []
@@ -141,6 +152,7 @@ def run(request: Request) -> list[str]:
                     raise result
                 if too_long(path.name):
                     raise SegError(f"{path}: {TOO_LONG}")
+                photos.add(path, targets["masks"])
                 _write(request, path, result, targets)
             except SegError as error:
                 bad.append(str(error))
@@ -158,7 +170,18 @@ def _remember(request: Request, model: "Model", out: Path) -> None:
     mark = out / MARK
     now = {"model": model.sha256, "threshold": request.threshold, "format": request.format}
     now["input_size"] = model.input_size
-    before = read_json(mark) or now
+    try:
+        before = read_json(mark)
+        before = now if before is None else before
+        if not isinstance(before, dict):
+            raise ValueError("no record")
+    except (OSError, ValueError) as error:
+        if not request.overwrite:
+            raise SegError(
+                f"{mark}: is damaged, so nobody knows of which model the results are; choose another folder, or "
+                "overwrite=true"
+            ) from error
+        before = now
     other = [k for k, v in now.items() if before.get(k) != v]
     if other and not request.overwrite:
         raise SegError(
@@ -166,6 +189,56 @@ def _remember(request: Request, model: "Model", out: Path) -> None:
         )
     out.mkdir(parents=True, exist_ok=True)
     write_json(mark, now)
+
+
+class Photos:
+    """Which photo each mask of a folder is of, by its content: names come again, in other folders and after changes."""
+
+    def __init__(self, out: Path) -> None:
+        from seg.models.predictor import PHOTOS
+
+        self.out, self.path = out, out / PHOTOS
+        self.known: dict[str, str] = {}
+        text = ""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            text = self.path.read_text(encoding="utf-8", errors="replace")
+        for line in text.splitlines():
+            with contextlib.suppress(ValueError, TypeError, RecursionError):  # cut off, or not ours
+                name, digest = json.loads(line)
+                self.known[str(name)] = str(digest)
+        self._before = "\n" if text and not text.endswith("\n") else ""  # after a line that was cut off
+
+    def refuse_others(self, there: list[tuple[Path, Path]]) -> None:
+        """Refuse masks that are of other photos than those of their names now; ``there`` has photos and masks."""
+        others = [mask for photo, mask in there if self.known.get(self._name(mask)) != _content(photo)]
+        if others:
+            some = ", ".join(self._name(mask) for mask in others[:3]) + (", ..." if len(others) > 3 else "")
+            raise SegError(
+                f"out={self.out}: {len(others)} of its masks are of other photos than those of these names now, or "
+                f"nobody knows of which ({some}); choose another folder, or overwrite=true"
+            )
+
+    def add(self, photo: Path, mask: Path) -> None:
+        """Write down of which photo a mask will be, before it is written."""
+        name, digest = self._name(mask), _content(photo)
+        if self.known.get(name) == digest:
+            return
+        mask.unlink(missing_ok=True)  # of the photo before: it must not be taken for this one's
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(self._before + json.dumps([name, digest]) + "\n")
+        self._before = ""
+        self.known[name] = str(digest)
+
+    def _name(self, mask: Path) -> str:
+        return mask.relative_to(self.out / "masks").as_posix()
+
+
+def _content(photo: Path) -> str | None:
+    """SHA-256 of a photo; None for one that cannot be read."""
+    try:
+        return file_sha256(photo)
+    except OSError:
+        return None
 
 
 def _targets(request: Request, out: Path, name: Path) -> dict[str, Path]:
@@ -185,15 +258,20 @@ def _write(request: Request, photo: Path, scores: "np.ndarray", targets: dict[st
     from seg.report.pictures import overlay
 
     mask = threshold_scores(scores, request.threshold, request.threshold)
-    for kind, path in targets.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(path) as tmp:
-            if kind == "masks":
-                save_png(tmp, mask, request.format)
-            elif kind == "scores":
-                Image.fromarray(np.rint(scores * 65535).astype(np.uint16)).save(tmp, format="PNG")
-            else:
-                Image.fromarray(overlay(decode_image(photo)[0], mask)).save(tmp, format="JPEG")
+    try:
+        for kind, path in targets.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(path) as tmp:
+                if kind == "masks":
+                    save_png(tmp, mask, request.format)
+                elif kind == "scores":
+                    Image.fromarray(np.rint(scores * 65535).astype(np.uint16)).save(tmp, format="PNG")
+                else:
+                    Image.fromarray(overlay(decode_image(photo)[0], mask)).save(tmp, format="JPEG")
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:  # of this photo alone
+            raise SegError(f"{photo}: its name is too long for a file called after it; rename it") from error
+        raise
 
 
 @interruptible()

@@ -1,5 +1,6 @@
 """What the command line becomes before Hydra reads it."""
 
+import json
 import re
 import shlex
 import time
@@ -10,11 +11,13 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from hydra.types import RunMode
+from within import call
 
 from seg import run
 from seg.cli import prepare_arguments
 from seg.config.paths import CONF
 from seg.errors import SegError
+from seg.sweep.select import selected
 
 QUIET = ["hydra/hydra_logging=weakseg_sweep", "hydra/job_logging=weakseg_sweep"]
 
@@ -232,6 +235,10 @@ def test_select_stands_for_what_a_sweep_chose(tmp_path, capsys):
     other.mkdir()
     (other / "best.yaml").write_text((tmp_path / "best.yaml").read_text())
     assert prepare_arguments([f"select={other}", *here[1:]]) == [f"select='{other}'", *prepare_arguments(here)[1:]]
+    plain = ["supervision=cam", "lr=1e-3", "precision=bf16-mixed", "threshold=valley", "data.size=64"]
+    plain += ["seeds.clean_up=[fill_holes, closing]", "seeds.clean_up=[]", "weights=null", "runtime.threads=1"]
+    (tmp_path / "best.yaml").write_text(f"miou: {{rule: by masks, overrides: {plain}}}\n")
+    assert set(plain) <= set(selected(tmp_path, "miou", [])[0])
     (tmp_path / "best.yaml").write_text("miou: 3")
     with pytest.raises(SegError, match=r"is not the best\.yaml of a sweep"):
         prepare_arguments(here)
@@ -301,3 +308,70 @@ def test_the_limit_of_jobs_can_be_raised():
     assert prepare_arguments(given)[1].startswith("epoch=1,2,3,")
     with pytest.raises(SegError, match=r"a sweep of 40 jobs .*hydra\.sweeper\.max_jobs=39 allows"):
         prepare_arguments([*given[:3], "hydra.sweeper.max_jobs=39"])
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "+tracker.evil._target_=subprocess.getoutput",
+        "tracker.evil._target_=subprocess.getoutput",
+        "supervision._target_=evil.Run",
+        "segmenter.net._target_=evil",
+        "segmenter._target_=x",
+        "~data",
+        "++epoch=1",
+        "hydra.run.dir=elsewhere",
+        "hydra.searchpath=[evil]",
+        "hydra/launcher=evil",
+        "hydra/launcher=joblib",
+        "store=elsewhere",
+        "export.masks=true",
+        "data.root=elsewhere",
+        "data.prepared.source.cache=x",
+        "data.download=true",
+        "tracker=mlflow",
+        "supervision=../../evil",
+        "supervision=/tmp/evil",
+        "weights=/etc/passwd",
+        "weights=${oc.env:HOME}",
+        "epoch=${oc.env:HOME}",
+        "epoch=glob(*)",
+        "epoch='1'",
+        "epoch={a: 1}",
+        "epoch=1 2",
+        "epoch=1,2",
+        "epoch=[[1]]",
+        "epoch",
+        "--config-dir=evil",
+        "-m",
+        "epoch=\x1b[2J",
+        "",
+    ],
+)
+def test_select_takes_nothing_else_out_of_a_strangers_file(override, tmp_path):
+    document = {"miou": {"rule": "x", "overrides": ["epoch=1", override], "miou": 0.5}}
+    (tmp_path / "best.yaml").write_text(json.dumps(document))
+    with pytest.raises(SegError, match="is no swept key with a plain value, so nothing is taken from it") as refused:
+        prepare_arguments([f"select={tmp_path}", "dry_run=true"])
+    assert "\x1b" not in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_select_of_a_file_that_runs_code(tmp_path):
+    """As it is typed, in the folder where the module lies, with a dry run; and YAML that would run or grow."""
+    marker = tmp_path / "was_run"
+    (tmp_path / "evil.py").write_text(f"open({str(marker)!r}, 'w')\n")
+    for overrides in ("['+tracker.evil._target_=evil.x']", f"[!!python/object/apply:os.system ['touch {marker}']]"):
+        (tmp_path / "best.yaml").write_text(f"miou: {{rule: x, overrides: {overrides}}}\n")
+        status, said = call(tmp_path, "select=best.yaml", "dry_run=true")
+        assert status != 0 and "select=best.yaml: " in said and "Traceback" not in said
+    assert not marker.exists()
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]  # 9**12 times x
+    (tmp_path / "best.yaml").write_text("\n".join([*lines, "miou: {rule: *a11, overrides: [epoch=1]}"]))
+    began = time.process_time()
+    for text in (None, "[" * 9000, "[" * 50_000, "miou: {overrides: [epoch=1], rule: x, images: many}"):
+        if text is not None:
+            (tmp_path / "best.yaml").write_text(text)
+        with pytest.raises(SegError, match=r"is not the best\.yaml of a sweep"):
+            prepare_arguments(["select=best.yaml"])
+    assert time.process_time() - began < 5

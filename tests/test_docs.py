@@ -215,7 +215,7 @@ def test_a_segmenter_of_ones_own(call: Callable[..., tuple[int, str]]) -> None:
     assert status == 0, said
     assert ("TinyNet prediction", "test") in figures(Path("out"))
     info = json.loads(Path("out/models/segmenter.json").read_text())
-    assert info["architecture"] == {"_target_": "my_segmenter.TinyNet", "width": 4}
+    assert info["architecture"] == {"class": "my_segmenter.TinyNet", "width": 4}
     model = load_model("out", "cpu")
     image = np.zeros((40, 30, 3), np.uint8)
     (mask,) = predict(model, [image])

@@ -1,5 +1,7 @@
 """Masks of any images: from Python, and from the command line as it is typed and mistyped."""
 
+import copy
+import dataclasses
 import importlib
 import subprocess
 import sys
@@ -8,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from seg.data.prepared import Pool, Prepared, PreparedData
@@ -170,6 +173,89 @@ def test_what_is_there_is_skipped(capsys: pytest.CaptureFixture[str], run: Path,
     assert first.read_bytes() != b"mine"
 
 
+def test_other_photos_of_the_same_names(
+    capsys: pytest.CaptureFixture[str], run: Path, photos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    arguments = [f"model={run}", f"images={photos}", f"out={out}"]
+    assert call(capsys, *arguments)[0] == 0
+    before = {name: (out / "masks" / name).read_bytes() for name in ("a.png", "b.png", "below/c.png")}
+    other = tmp_path / "other"
+    other.mkdir()
+    Image.open(photos / "b.png").save(other / "a.jpg")
+    status, said, wrong = call(capsys, arguments[0], f"images={other}", arguments[2])
+    assert status == 2 and said == "" and wrong.count("\n") == 1
+    assert "1 of its masks are of other photos than those of these names now, or nobody knows of which (a.png)" in wrong
+    Image.open(photos / "b.png").rotate(90, expand=True).save(photos / "b.png")  # changed in its place
+    assert "(b.png)" in call(capsys, *arguments)[2]
+    assert {name: (out / "masks" / name).read_bytes() for name in before} == before
+    # A line that a kill has cut off is of a photo that nobody knows; the next one is whole.
+    with (out / "photos.jsonl").open("a") as file:
+        file.write('["b.png", "12')
+    assert call(capsys, *arguments, "overwrite=true")[0] == 0
+    assert Image.open(out / "masks/b.png").size == Image.open(photos / "b.png").size
+    status, said, _ = call(capsys, *arguments)
+    assert status == 0 and "0 of 3 images" in said
+    (out / "photos.jsonl").unlink()
+    assert "nobody knows of which (a.png, b.png, below/c.png)" in call(capsys, *arguments)[2]
+
+
+def test_three_photos_have_three_masks(
+    capsys: pytest.CaptureFixture[str], run: Path, photos: Path, tmp_path: Path
+) -> None:
+    Image.new("RGB", (20, 10)).save(photos / "a.png")
+    Image.new("RGB", (30, 10)).save(photos / "a.jpg.png")
+    Image.new("RGB", (40, 10)).save(photos / "a.jpg.png.png")
+    status, said, wrong = call(capsys, f"model={run}", f"images={photos}", f"out={tmp_path}/out")
+    assert status == 0 and "6 of 6 images" in said, wrong
+    sizes = {name: mask.shape[::-1] for name, mask in masks_in(tmp_path / "out/masks").items()}
+    assert sizes == {
+        "a.jpg.png": (48, 48),
+        "a.png.png": (20, 10),
+        "a.jpg.png.png": (30, 10),
+        "a.jpg.png.png.png": (40, 10),
+        "b.png": (31, 57),
+        "below/c.png": (90, 40),
+    }
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "[1, 2]", "3", '"x"', "[" * 100_000, "\xff"])
+def test_a_broken_record_of_the_results(
+    capsys: pytest.CaptureFixture[str], run: Path, photos: Path, tmp_path: Path, text: str
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "predict.json").write_text(text, encoding="latin-1")
+    arguments = [f"model={run}", f"images={photos}/a.jpg", f"out={out}"]
+    status, _, wrong = call(capsys, *arguments)
+    assert status == 2 and "predict.json: is damaged" in wrong and wrong.count("\n") == 1
+    assert not (out / "masks").exists()
+    assert call(capsys, *arguments, "overwrite=true")[0] == 0
+    assert call(capsys, *arguments)[0] == 0
+
+
+def test_masks_stay_within_their_folder(
+    capsys: pytest.CaptureFixture[str], run: Path, photos: Path, tmp_path: Path
+) -> None:
+    status, _, wrong = call(capsys, f"model={run}", f"images={photos}/*/../../photos/a.jpg", f"out={tmp_path}/out")
+    assert status == 2 and "has '..' behind a wildcard" in wrong
+    (photos / f"{'n' * 251}.jpg").write_bytes((photos / "a.jpg").read_bytes())
+    status, said, wrong = call(capsys, f"model={run}", f"images={photos}", f"out={tmp_path}/out")
+    assert status == 1 and "3 of 4 images" in said and "rename it" in wrong
+
+
+def test_a_network_that_answers_with_nan(model: Model, photos: Path, store: Store, product: Threshold) -> None:
+    broken = copy.deepcopy(model.network)
+    with torch.no_grad():
+        next(p for p in broken.parameters()).fill_(torch.inf)
+    results = list(predict_each(dataclasses.replace(model, network=broken), [photos / "a.jpg", photos / "b.png"]))
+    assert all(isinstance(r, SegError) and "the network answers with NaN" in str(r) for r in results)
+    with pytest.raises(SegError, match=r"a\.jpg: the network answers with NaN"):
+        predict(dataclasses.replace(model, network=broken), photos / "a.jpg")
+    with pytest.raises(SegError, match="PlainUNet: answers with NaN; its training has diverged"):
+        product.scores._numbers(np.full((1, 2, 2), np.nan))  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(("kind", "mode", "values"), [("png01", "L", {0, 1}), ("palette", "P", {0, 1})])
 def test_formats(
     capsys: pytest.CaptureFixture[str], run: Path, photos: Path, tmp_path: Path, kind: str, mode: str, values: set[int]
@@ -201,6 +287,13 @@ def test_unreadable_files_are_named_at_the_end_and_the_others_done(
         (["batch_size=0"], "batch_size=0: must be at least 1"),
         (["batch_size=x"], "batch_size=x: must be of type int"),
         (["threshold=2"], "threshold=2: must lie in (0, 1]"),
+        (["input_size=1000000"], "input_size=1000000: must be at most 8192"),
+        (["model={run}", "images={photos}", "out={out}", "input_size=1"], "input_size=1: must lie in [4, 8192]"),
+        (
+            ["model={run}", "images={photos}", "out={out}", "network=os.system"],
+            "network=os.system: is no seg.segmenter",
+        ),
+        (["model={run}", "images={photos}", "out={out}", "network=nothing"], "network=nothing: no such class"),
         (["format=gif"], "format=gif: must be one of png255, png01, palette"),
         (["scores=maybe"], "scores=maybe: must be of type bool"),
         (["model={run}", "images={photos}/none", "out={out}"], "none: no such file, folder or glob"),
@@ -222,8 +315,6 @@ def test_bad_arguments_are_one_line(
 
 
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
-    import dataclasses
-
     status, said, _ = call(capsys, "--help")
     assert status == 0 and all(len(line) <= 100 for line in said.splitlines())
     for field in dataclasses.fields(command.Request):

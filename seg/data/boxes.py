@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
+from xml.parsers import expat
 
 import numpy as np
 import numpy.typing as npt
@@ -46,7 +48,9 @@ def read_box_file(path: Path) -> BoxFile:
     """
     regular(path)
     try:
-        root = ElementTree.fromstring(path.read_bytes())
+        content = path.read_bytes()
+        _refuse_entities(content)
+        root = ElementTree.fromstring(content)
     except OSError as error:
         raise SegError(f"{path}: cannot be read ({error.strerror or error})") from error
     # Unknown and unsupported encodings come as LookupError and ValueError.
@@ -56,6 +60,18 @@ def read_box_file(path: Path) -> BoxFile:
     boxes = tuple(_box(path, item, size) for item in root.iter("object"))
     name = root.findtext("filename")
     return BoxFile(boxes, name.strip() if name else None, size)
+
+
+def _refuse_entities(content: bytes) -> None:
+    """A few entities of entities are gigabytes of text, and others are files: no box needs any."""
+
+    def refuse(name: str, *_: object) -> None:
+        raise ValueError(f"it declares the entity {name[:40]}, which is not followed")
+
+    parser = expat.ParserCreate()
+    parser.EntityDeclHandler = refuse
+    with suppress(expat.ExpatError):  # which is told by the parser that reads the file
+        parser.Parse(content, True)
 
 
 def _size(root: ElementTree.Element) -> tuple[int, int] | None:

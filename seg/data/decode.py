@@ -47,6 +47,8 @@ _TRUTH_CODES: dict[Codes, bytes] = {
     "binary": _table({0: 0, 1: 1, 255: 1}),
     "ids": _table({0: 0} | dict.fromkeys(range(1, 255), 1)),
 }
+# MPO comes with JPEG.
+_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "JPEG2000", "AVIF", "PPM")
 # What photos are that are not plain RGB, by their mode.
 _KINDS = {
     ("F", "I", "I;16", "I;16L", "I;16B", "I;16N"): "images of more than 8 bits",
@@ -213,7 +215,7 @@ def _opened(path: Path, *, load: bool = True) -> Iterator[Image.Image]:
     try:
         if path.exists():
             regular(path)
-        with Image.open(path) as image:
+        with Image.open(path, formats=formats()) as image:
             _refuse_huge(path, image.width * image.height)
             yield image
     except (SegError, MemoryError):
@@ -249,6 +251,16 @@ def _most_pixels() -> int:
     Image.MAX_IMAGE_PIXELS = (most + 1) // 2  # it warns from there on, and refuses from twice that on
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     return most
+
+
+@cache
+def formats() -> tuple[str, ...]:
+    """What Pillow may take a file for, whatever its name: pictures of pixels, decoded by libraries in this process.
+
+    Else it would try all that it knows, and start Ghostscript for an EPS that is called ``pic.jpg``.
+    """
+    Image.init()
+    return tuple(name for name in _FORMATS if name in Image.OPEN)  # which it has depends on how it was built
 
 
 def _orientation(image: Image.Image) -> int:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 
 from seg.data.dataset import Codes, Dataset, Record
-from seg.data.decode import decode_image, decode_trimap, image_quirks, to_truth
+from seg.data.decode import decode_image, decode_trimap, formats, image_quirks, to_truth
 from seg.data.findings import Findings
 from seg.data.sources import Source
 from seg.errors import SegError
@@ -68,7 +68,7 @@ class PreparedData:
         if not self.has_truth[row]:
             raise SegError(f"{self.ids[row]}: this image has no truth")
         start, end = self._offsets[row], self._offsets[row + 1]
-        values = np.asarray(Image.open(io.BytesIO(self._originals[start:end].tobytes())))
+        values = np.asarray(Image.open(io.BytesIO(self._originals[start:end].tobytes()), formats=formats()))
         codes = self._codes[row]
         return values if codes is None else to_truth(values, codes)
 
@@ -241,7 +241,7 @@ def _pack(path: Path, original: np.ndarray, codes: Codes) -> tuple[bytes, Codes 
     """
     from PIL import Image
 
-    with Image.open(path) as image:
+    with Image.open(path, formats=formats()) as image:
         as_it_is = image.mode in ("L", "P") and image.size == original.shape[::-1]
     if as_it_is and path.stat().st_size < original.size / 4:
         return path.read_bytes(), codes

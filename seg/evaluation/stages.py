@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from seg.data.dataset import Split
+from seg.errors import SegError
 from seg.evaluation.metrics import STEPS, Border, Confusion, Metrics, ScoreHistogram
 from seg.files import write_json
 from seg.masks import MaskSet, Threshold
@@ -20,6 +21,9 @@ from seg.supervision.mask import SomeTruth
 from seg.supervision.scores import ScoreMaps, ScoreStage
 
 NONE = np.zeros(0, np.int64)
+
+#: Of the counts of all images when they are unpacked, 12 kB each: an archive of a few megabytes could hold any number.
+_MOST_BYTES = 8_000_000_000
 
 
 def rows_with_truth(scores: ScoreMaps | MaskSet, split: Split, apart: np.ndarray = NONE) -> np.ndarray:
@@ -63,6 +67,9 @@ class Histogram(Stage):
 
     def load(self, path: Path, store: Products) -> ScoreHistogram:
         """The counts."""
+        with zipfile.ZipFile(path / "counts.npz") as archive:
+            if (size := sum(x.file_size for x in archive.infolist())) > _MOST_BYTES:
+                raise SegError(f"{path / 'counts.npz'}: would be {size} bytes when it is unpacked: no counts of ours")
         with np.load(path / "counts.npz") as arrays:
             return ScoreHistogram.from_arrays(dict(arrays))
 

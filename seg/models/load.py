@@ -1,6 +1,8 @@
 """A trained segmenter from its files, ready to use."""
 
-import pkgutil
+import importlib
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from seg.errors import SegError
+from seg.errors import SegError, first_line
 from seg.files import file_sha256
 from seg.nets.augment import MEAN, STD
-from seg.nets.given import ROLES, description, fit_into, saved_network
+from seg.nets.given import LARGEST_SIDE, ROLES, description, fit_into, fitting, saved_network
 from seg.nets.state_dicts import read_state_dict
-from seg.segmenter.architectures import Architecture
+from seg.segmenter.architectures import Architecture, class_of
 from seg.store import Runtime
 
 
@@ -58,21 +60,28 @@ def find_model(path: Path) -> Path:
     others = {role: file for role in ROLES if (file := saved_network(path, role))}
     if not others:
         raise SegError(f"model={path}: no networks in it; give the folder of a finished run, or a file of weights")
-    typed = description([*others.values()][-1]).get("command") or "python -m seg.run ..."
+    typed = str(description([*others.values()][-1]).get("command") or "python -m seg.run ...")
+    typed = " ".join(typed[:1000].split())
     raise SegError(
         f"model={path}: that run has {' and '.join(others)} but no segmenter, which masks for other images need; "
         f"add one to it: {typed} segmenter=unet"
     )
 
 
-def load_model(path: str | Path, device: str = "auto", input_size: int | None = None) -> Model:
+def load_model(
+    path: str | Path, device: str = "auto", input_size: int | None = None, network: str | None = None
+) -> Model:
     """Load a segmenter for ``seg.predict``.
+
+    The files may be a stranger's: nothing that they name is imported or fetched.
 
     Args:
         path: a run's folder, or a file of plain weights (``.safetensors``, ``.pth``). The JSON beside it or the file
             itself says what it is; else the architecture is recognised from the names and shapes.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         input_size: side in pixels of what the network sees; None for what is written of it; needed where nothing is.
+        network: of a network of your own: its class, as ``my_segmenter.TinyNet``, which is imported. Not needed where
+            that module is imported already.
 
     Returns:
         The model, in ``eval`` mode on the device.
@@ -88,50 +97,122 @@ def load_model(path: str | Path, device: str = "auto", input_size: int | None = 
     file = find_model(Path(path))
     state = read_state_dict(file, key="model")
     info = description(file)
-    if not info and file.with_suffix(".json").exists():
-        raise SegError(f"{file.with_suffix('.json')}: does not describe a model; mend it, or move it away")
-    model = _network(file, info, state)
-    fit_into(model, state, file, "model")
-    size = int(input_size or info.get("input_size") or 0)
+    net = _architecture(file, info, state, network)
+    size = input_size or _side(info, "input_size", file)
     if not size:
         raise SegError(
             f"model={file}: neither it nor {file.stem}.json beside it says at which size it works; add input_size=224"
         )
+    if not net.smallest <= size <= LARGEST_SIDE:
+        raise SegError(
+            f"model={file}: input_size={size}: must lie in [{net.smallest}, {LARGEST_SIDE}] for this network"
+        )
+    working_size, mean, std = (
+        _side(info, "working_size", file),
+        _channels(info, "mean", file),
+        _channels(info, "std", file),
+    )
+    if std is not None and min(std) <= 0:
+        raise SegError(f"model={file}: its std is {list(std)}: must be above 0")
     return Model(
-        network=model.to(runtime.device).eval(),
+        network=_filled(net, state, file).to(runtime.device).eval(),
         device=runtime.device,
-        working_size=int(info.get("working_size") or size),
+        working_size=working_size or size,
         input_size=size,
-        mean=tuple(info.get("mean") or MEAN),
-        std=tuple(info.get("std") or STD),
+        mean=mean or MEAN,
+        std=std or STD,
         info=info,
         path=file,
         sha256=file_sha256(file),
     )
 
 
-def _network(file: Path, info: Mapping[str, Any], state: Mapping[str, torch.Tensor]) -> nn.Module:
-    """A network with random weights of the architecture that is written of them or that the weights show."""
+def _side(info: Mapping[str, Any], key: str, file: Path) -> int | None:
+    """A side in pixels that is written of a model, or None."""
+    value = info.get(key)
+    if value is not None and (type(value) is not int or not 1 <= value <= LARGEST_SIDE):
+        raise SegError(f"model={file}: its {key} is {_shown(value)}: must be a whole number from 1 to {LARGEST_SIDE}")
+    return value
+
+
+def _channels(info: Mapping[str, Any], key: str, file: Path) -> tuple[float, ...] | None:
+    """A number per channel that is written of a model, or None."""
+    value: Any = info.get(key)
+    if value is None:
+        return None
+    good = isinstance(value, list) and len(value) == 3 and all(type(x) in (int, float) for x in value)
+    if not good or not all(abs(x) < 1e6 and math.isfinite(x) for x in value):
+        raise SegError(f"model={file}: its {key} is {_shown(value)}: must be three numbers, of red, green and blue")
+    return tuple(map(float, value))
+
+
+def _shown(value: object) -> str:
+    """What a file says, short."""
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # a number of more digits than Python writes
+        text = type(value).__name__
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _filled(net: Architecture, state: Mapping[str, torch.Tensor], file: Path) -> nn.Module:
+    """The network with its weights; what is described takes no memory before it fits what the file holds."""
+    try:
+        with torch.device("meta"):
+            outline = net.make()
+    except Exception as error:
+        if type(net).__module__ == Architecture.__module__:
+            raise SegError(f"model={file}: architecture: {first_line(error)[:120]}") from error
+        outline = None  # one's own may compute with tensors
+    if outline is not None:
+        fitting(outline, state, file, "model")
+    model = net.make()
+    fit_into(model, state, file, "model")
+    return model
+
+
+def _architecture(
+    file: Path, info: Mapping[str, Any], state: Mapping[str, torch.Tensor], network: str | None
+) -> Architecture:
+    """The architecture that is written of some weights or that they show, without weights of its own."""
     described: Any = info.get("architecture")
     role = info.get("role")
-    if described is None:
+    if described is None and network is not None:
+        role, described = "segmenter", {"class": network}
+    elif described is None:
         from seg.nets.recognise import recognise  # and with it torchvision, for longer than PyTorch
 
         fits = recognise(state)
         role, described = (fits.role, fits.network) if fits else (None, None)
         if fits is not None and fits.role == "segmenter" and fits.classes is not None:
             raise SegError(f"model={file}: {fits.classes} outputs, but a segmenter of foreground has one")
-    if role != "segmenter" or not isinstance(described, Mapping) or "_target_" not in described:
-        raise SegError(f"model={file}: {f'it is of a {role}' if role else 'not known as a network'}, not a segmenter")
-    params = {k: v for k, v in described.items() if k != "_target_"}
+    if role != "segmenter" or not isinstance(described, Mapping):
+        what = f"it is of a {role if role in ROLES else _shown(role)}" if role else "not known as a network"
+        raise SegError(f"model={file}: {what}, not a segmenter")
+    name = str(described.get("class") or described.get("_target_"))  # which older runs wrote
+    cls = class_of(name) if network is None else _imported(network)
+    if cls is None:
+        own = re.fullmatch(r"\w+(\.\w+)+", name)
+        raise SegError(
+            f"model={file}: architecture: {_shown(name)} is no network of weakseg, and no module is imported because a "
+            f"file names it; if it is yours, add network={name if own and len(name) < 200 else 'my_module.MyNet'}"
+        )
+    # Those to start from are of no use here, and they would be read or fetched.
+    params = {k: v for k, v in described.items() if k not in ("class", "_target_", "weights", "weights_backbone")}
     try:
-        # Older runs wrote the place where the networks were then.
-        target = str(described["_target_"]).replace("seg.segmenter.networks.", "seg.segmenter.architectures.")
-        cls = pkgutil.resolve_name(target)
-        # What comes from elsewhere may name a network and nothing else, for what it names is called.
-        if not (isinstance(cls, type) and issubclass(cls, Architecture)):
-            raise SegError(f"{target} is not a segmentation network")
-        net = cls(**params)
-    except (SegError, ImportError, AttributeError, TypeError, ValueError) as error:
-        raise SegError(f"model={file}: architecture: {error}") from error
-    return net.make()
+        return cls(**params).bare()
+    except (SegError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise SegError(f"model={file}: architecture: {first_line(error)}") from error
+
+
+def _imported(network: str) -> type[Architecture]:
+    """The class that ``network=`` names: what is typed may be imported."""
+    place, _, name = network.rpartition(".")
+    try:
+        cls = getattr(importlib.import_module(place), name)
+    except Exception as error:  # of the module, too
+        where = "Python looks in the folder of python -m seg.predict, and in those of PYTHONPATH"
+        raise SegError(f"network={network}: no such class ({first_line(error)}; {where})") from error
+    if not (isinstance(cls, type) and issubclass(cls, Architecture)):
+        raise SegError(f"network={network}: is no seg.segmenter.architectures.Architecture")
+    return cls

@@ -65,7 +65,7 @@ def export_masks(
             _write_classes(target / "classes.txt", masks.data.classes)
         for position in store.runtime.bar(range(len(masks)), f"exporting {name}"):
             row, mask = _mask(masks, position)
-            save_png(target / f"{masks.data.ids[row]}.png", mask, kind, int(masks.data.labels[row]))
+            save_png(_within(target, masks.data.ids[row]), mask, kind, int(masks.data.labels[row]))
         count += len(masks)
     return count
 
@@ -74,6 +74,13 @@ def _mask(masks: MaskSet, position: int) -> tuple[int, Mask]:
     row = int(masks.rows[position])
     height, width = map(int, masks.data.sizes[row])
     return row, masks.at(np.asarray([position]), (height, width))[0]
+
+
+def _within(folder: Path, name: str) -> Path:
+    """The file of an image's mask; ids come with the data and the store, and must not lead elsewhere."""
+    if Path(name).name != name or "\0" in name:
+        raise SegError(f"{name[:200]!r}: an image's id that leads out of {folder}; rename the image")
+    return folder / f"{name}.png"
 
 
 def _write_classes(path: Path, classes: tuple[str, ...]) -> None:

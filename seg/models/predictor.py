@@ -24,6 +24,8 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", "
 
 #: In the folder of the results: the file that tells of which model they are, and the folders.
 MARK, KINDS = "predict.json", ("masks", "overlays", "scores")
+#: And the file that tells of which photos they are: a line of JSON for each, its mask's name and the photo's SHA-256.
+PHOTOS = "photos.jsonl"
 
 Image = str | Path | np.ndarray
 
@@ -82,13 +84,24 @@ def predict_each(
     """
     with ThreadPoolExecutor(workers) as pool:
         waiting: list[Future[Any]] = []
+        done = 0
         for part in (*(images[i : i + batch_size] for i in range(0, len(images), batch_size)), []):
             decoding = [pool.submit(_decode, image, model.working_size) for image in part]
             decoded, waiting = [future.result() for future in waiting], decoding
             good = [d for d in decoded if not isinstance(d, SegError)]
             found = iter(_scores(model, np.stack([image for image, _ in good])) if good else ())
-            for one in decoded:
-                yield one if isinstance(one, SegError) else upsample(next(found)[None], one[1])[0]
+            before = images[done : done + len(decoded)]
+            done += len(decoded)
+            for image, one in zip(before, decoded, strict=True):
+                if isinstance(one, SegError):
+                    yield one
+                elif np.isnan(scores := next(found)).any():
+                    name = "an array" if isinstance(image, np.ndarray) else str(image)
+                    yield SegError(
+                        f"{name}: the network answers with NaN; its weights, or its mean and std, are broken"
+                    )
+                else:
+                    yield upsample(scores[None], one[1])[0]
 
 
 def _decode(image: Image, side: int) -> tuple[np.ndarray, tuple[int, int]] | SegError:
@@ -128,7 +141,7 @@ def find_images(pattern: str) -> list[tuple[Path, Path]]:
 
     Returns:
         In the order of their names: the path, and a name for its result: the path below the folder, without the
-        ending (with it where two images differ in nothing else).
+        ending (with it where two images differ in nothing else, or where it would be another's whole name).
 
     Raises:
         SegError: there is none.
@@ -145,11 +158,14 @@ def find_images(pattern: str) -> list[tuple[Path, Path]]:
         root = root if pattern.startswith(f"{root}/") else root.parent
         found = [p for p in map(Path, glob.glob(pattern, recursive=True)) if p.is_file()]
     if not path.is_file():
-        found = [p for p in found if p.name != MARK and not _is_result(p, root)]
+        found = [p for p in found if p.name not in (MARK, PHOTOS) and not _is_result(p, root)]
     if not found:
         what = f"no image ({', '.join(SUFFIXES[:4])}, ...) in it" if path.is_dir() else "no such file, folder or glob"
         raise SegError(f"images={pattern}: {what}")
     found.sort()
     names = [p.relative_to(root) for p in found]
-    stems = Counter(n.with_suffix("") for n in names)
-    return [(p, n if stems[n.with_suffix("")] > 1 else n.with_suffix("")) for p, n in zip(found, names, strict=True)]
+    if any(".." in n.parts for n in names):  # a mask would lie outside of its folder
+        raise SegError(f"images={pattern}: has '..' behind a wildcard; give the folder itself")
+    stems, whole = Counter(n.with_suffix("") for n in names), set(names)
+    short = [n.with_suffix("") for n in names]
+    return [(p, n if stems[s] > 1 or s in whole else s) for p, n, s in zip(found, names, short, strict=True)]

@@ -13,7 +13,7 @@ from seg.files import atomic_path, file_sha256, write_json
 from seg.nets.augment import MEAN, STD
 from seg.nets.given import METADATA, description
 from seg.nets.state_dicts import to_plain
-from seg.segmenter.architectures import Architecture
+from seg.segmenter.architectures import Architecture, name_of
 from seg.store import Stage, Store
 from seg.train import Given, NetworkStage, Training
 from seg.version import __version__
@@ -112,12 +112,12 @@ def describe(
 
 
 def architecture(stage: Training) -> dict[str, Any]:
-    """The parameters that build the network; of a segmenter with the ``_target_`` of its network."""
+    """The parameters that build the network; of a segmenter with the name of its network, ``class``."""
     net: Architecture | None = getattr(stage, "net", None)
     if net is None:
         return stage.shape()
     net = net.bare()
-    return {"_target_": f"{type(net).__module__}.{type(net).__qualname__}", **net.params()}
+    return {"class": name_of(net), **net.params()}
 
 
 def config_that_fits(stage: Training) -> list[str]:
@@ -131,10 +131,9 @@ def config_that_fits(stage: Training) -> list[str]:
         sizes = [f"{place}.{k}={shape[k]:g}" for k in ("channels", "radius")]
         return ["refiner=affinity", f"{place}.backbone={shape['backbone']}", f"{place}.strides=[{strides}]", *sizes]
     params = architecture(stage)
-    target = str(params.pop("_target_"))
+    name = str(params.pop("class"))
     groups = {"PlainUNet": "unet", "BackboneUNet": "unet_resnet18", "TorchvisionNetwork": "deeplabv3"}
-    group = groups.get(target.rpartition(".")[2])
     place = "segmenter.net"
-    start = [f"segmenter={group}"] if group else [f"{place}._target_={target}"]
+    start = [f"segmenter={groups[name]}"] if name in groups else [f"{place}._target_={name}"]
     size = [f"segmenter.input_size={shape['input_size']}"] if shape.get("input_size") else []
     return start + [f"{place}.{k}={v}" for k, v in params.items() if not k.startswith("weights")] + size

@@ -1,5 +1,6 @@
 """Networks that are given: a plain state dict into the network that the config describes, or one clear refusal."""
 
+import contextlib
 import json
 import re
 from collections.abc import Mapping
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
 
 #: What ``checkpoints.*=`` can be: the networks that a run trains, and the names of their files in its folder.
 ROLES = ("classifier", "affinity", "segmenter")
+
+#: Side in pixels of what a network is shown, at most: for what a file says, and for what is typed.
+LARGEST_SIDE = 8192
+
+#: Bytes of a JSON that describes weights, at most; a run writes some thousand.
+_LARGEST_JSON = 4_000_000
 
 #: In the metadata of a ``.safetensors`` file that a run has written: what the network is, as JSON.
 METADATA = "weakseg"
@@ -65,6 +72,11 @@ def fit_into(model: "nn.Module", state: "Mapping[str, Tensor]", file: Path, key:
     Raises:
         SegError: naming the first keys or shapes that differ, and the config that the weights would fit.
     """
+    model.load_state_dict(fitting(model, state, file, key), strict=False)
+
+
+def fitting(model: "nn.Module", state: "Mapping[str, Tensor]", file: Path, key: str) -> "dict[str, Tensor]":
+    """What :func:`fit_into` loads, or its refusal; ``model`` may be on the device ``meta``, without memory."""
     from seg.nets.recognise import recognise
     from seg.nets.state_dicts import differences, from_plain
 
@@ -74,22 +86,38 @@ def fit_into(model: "nn.Module", state: "Mapping[str, Tensor]", file: Path, key:
         # As is written of the weights, or as their names and shapes tell.
         described = description(file)
         if isinstance(config := described.get("config"), list):
-            fits = f"of a {described.get('role')} that fits {' '.join(map(str, config))}"
+            fits = " ".join(f"of a {described.get('role')} that fits {' '.join(map(str, config))}"[:500].split())
         else:
             fits = str(recognise(state) or "")
         raise SegError(f"{key}={file}: another architecture: {found}{fits and f'; it is {fits}'}")
-    model.load_state_dict(state, strict=False)
+    return state
 
 
 def description(file: Path) -> dict[str, Any]:
-    """What is known of a file of weights: what the JSON beside it says, else its own metadata; empty without both."""
+    """What is known of a file of weights: what the JSON beside it says, else its own metadata; empty without both.
+
+    It is a stranger's: whoever uses a value has to look at it first.
+
+    Raises:
+        SegError: there is a JSON, but it is broken or no description.
+    """
     from safetensors import SafetensorError, safe_open
 
-    try:
-        told = read_json(file.with_suffix(".json"))
-        if told is None and file.suffix == ".safetensors":
-            with safe_open(file, "np") as weights:
-                told = json.loads((weights.metadata() or {}).get(METADATA, "null"))
-    except (OSError, ValueError, SafetensorError):
-        return {}
-    return told if isinstance(told, dict) else {}
+    beside = file.with_suffix(".json")
+    if beside.exists() and beside != file:
+        with contextlib.suppress(OSError, ValueError):
+            if (
+                beside.is_file()
+                and beside.stat().st_size <= _LARGEST_JSON
+                and isinstance(told := read_json(beside), dict)
+            ):
+                return told
+        raise SegError(f"{beside}: does not describe a model; mend it, or move it away")
+    if file.suffix == ".safetensors":
+        with (
+            contextlib.suppress(OSError, ValueError, RecursionError, SafetensorError),
+            safe_open(file, "np") as weights,
+        ):
+            told = json.loads((weights.metadata() or {}).get(METADATA, "null"))
+            return told if isinstance(told, dict) else {}
+    return {}

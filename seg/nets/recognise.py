@@ -22,7 +22,7 @@ class Recognised:
         role: ``classifier``, ``affinity`` or ``segmenter``.
         config: overrides of a run whose network it would be, where they can be told.
         classes: of a classifier.
-        network: of a segmenter: the ``_target_`` and the parameters of its architecture.
+        network: of a segmenter: the name (``class``) and the parameters of its architecture.
     """
 
     role: str
@@ -44,7 +44,13 @@ def recognise(state: Mapping[str, Tensor]) -> Recognised | None:
     Returns:
         What could be told. Backbones are looked for among torchvision's; a few (RegNet) are not recognised.
     """
-    shapes = _shapes(state)
+    try:
+        return _recognised(_shapes(state))
+    except (IndexError, KeyError):  # the names of one of ours, but tensors of other dimensions
+        return None
+
+
+def _recognised(shapes: Shapes) -> Recognised | None:
     if "mix.weight" in shapes:
         return _affinity(shapes)
     if "down.0.0.weight" in shapes and "head.weight" in shapes:
@@ -57,7 +63,7 @@ def recognise(state: Mapping[str, Tensor]) -> Recognised | None:
 
 
 def _network(kind: str, /, **params: Any) -> dict[str, Any]:
-    return {"_target_": f"seg.segmenter.architectures.{kind}", **params}
+    return {"class": kind, **params}
 
 
 def _shapes(state: Mapping[str, Tensor]) -> Shapes:

@@ -266,7 +266,7 @@ def _shorten(text: str, limit: int) -> str:
 def _save(figure: "Figure", path: Path) -> Path:
     """PNG in one step, with a palette of 256 colours if it would be large without."""
     figure.savefig(drawn := io.BytesIO(), dpi="figure")
-    image = Image.open(drawn).convert("RGB")
+    image = Image.open(drawn, formats=["PNG"]).convert("RGB")
     image.save(small := io.BytesIO(), format="PNG")
     if small.tell() > PALETTE_ABOVE:
         palette = image.quantize(256, Image.Quantize.MEDIANCUT)

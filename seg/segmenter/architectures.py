@@ -1,6 +1,7 @@
 """The networks that a segmenter can be: declared parameters, which enter the segmenter's key."""
 
 import dataclasses
+from collections.abc import Iterator
 
 from torch import nn
 
@@ -103,3 +104,34 @@ class TorchvisionNetwork(Architecture):
                 f"({error}); offline, use weights_backbone=null"
             ) from error
         return MainOutput(model)
+
+
+#: The networks that a file may name to describe its weights.
+KNOWN: dict[str, type[Architecture]] = {cls.__name__: cls for cls in (PlainUNet, BackboneUNet, TorchvisionNetwork)}
+
+#: Where older files say that they are.
+_PLACES = ("seg.segmenter.architectures.", "seg.segmenter.networks.")
+
+
+def name_of(net: Architecture) -> str:
+    """What a file calls a network: its name, if it is one of :data:`KNOWN`; else with its module, to know it by."""
+    name = type(net).__qualname__
+    return name if KNOWN.get(name) is type(net) else f"{type(net).__module__}.{name}"
+
+
+def class_of(name: str) -> type[Architecture] | None:
+    """The class that a file names: one of :data:`KNOWN`, or one that this process has defined already.
+
+    Nothing is imported: what is written in a file must not decide what is run.
+    """
+    for place in _PLACES:
+        name = name.removeprefix(place)
+    return KNOWN.get(name) or next(
+        (cls for cls in _own(Architecture) if name == f"{cls.__module__}.{cls.__qualname__}"), None
+    )
+
+
+def _own(cls: type[Architecture]) -> Iterator[type[Architecture]]:
+    for sub in cls.__subclasses__():
+        yield sub
+        yield from _own(sub)

@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seg.data.prepared import Pool, PoolRows
+from seg.errors import SegError
 from seg.segmenter.segmenter import Segmenter
 from seg.store import Products
 from seg.supervision.scores import ScoreStage, infer
@@ -58,4 +60,13 @@ class Predicted(ScoreStage):
         model: nn.Module = store.get(self.segmenter).to(memory_format=torch.channels_last)
         side = self.design.input_size or pool.data.side
         parts = infer(lambda x, _: foreground(model, x, side), pool.data, pool.rows, store.runtime, "predicting")
-        return self.save(out, pool.data, pool.rows, parts)
+        return self.save(out, pool.data, pool.rows, map(self._numbers, parts))
+
+    def _numbers(self, scores: np.ndarray) -> np.ndarray:
+        """What a network has answered, refused where it is NaN: as scores these would be unknown, in silence."""
+        if np.isnan(scores).any():
+            raise SegError(
+                f"{self.segmenter.what} of {type(self.design.net).__name__}: answers with NaN; its training has "
+                "diverged: lower segmenter.lr, take an earlier segmenter.epoch, or give other weights"
+            )
+        return scores

@@ -90,12 +90,28 @@ class Classifier(Training):
                 f"give a classifier of these classes, or leave checkpoints.{self.role} out to train one"
             )
 
+    def check_described(self, told: Mapping[str, Any], said: str, store: Products) -> None:
+        """Their classes have to be the data's, in their order: a CAM is of the class of a number."""
+        theirs, own = told.get("classes"), self._classes(store)
+        if theirs is None or list(own) == theirs:
+            return
+        pairs = enumerate(zip(theirs, own, strict=False)) if isinstance(theirs, list) else ()
+        apart = next((f"class {i} is {str(a)[:40]!r} there and {b!r} in the data" for i, (a, b) in pairs if a != b), "")
+        raise SegError(
+            f"{said}: of other classes than the data, or in another order{apart and f': {apart}'}; give a classifier "
+            "of these classes, or mend the names under classes in the JSON beside it if they mean the same"
+        )
+
+    def _classes(self, store: Products) -> Sequence[str]:
+        # Images are not decoded for their classes, nor the lists read again once they are.
+        known: Any = store.get(self.data if store.has(self.data) else self.data.source)
+        classes: Sequence[str] = known.classes
+        return classes
+
     def empty(self, store: Products) -> nn.Module:
         """The classifier without any weights: drawing random ones takes longer than loading."""
-        # Images are not decoded for the number of classes, nor the lists read again once they are.
-        known: Any = store.get(self.data if store.has(self.data) else self.data.source)
         with torch.device("meta"):
-            model = self._make(len(known.classes), None)
+            model = self._make(len(self._classes(store)), None)
         model.to_empty(device="cpu")
         for buffer in model.buffers():  # a state dict may lack batch norm's counters
             buffer.zero_()

@@ -1,5 +1,6 @@
 """``report.html`` of a sweep: its table, its picture, links to its runs."""
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -62,7 +63,8 @@ def _row(folder: Path, row: Mapping[str, Any], swept: Sequence[str], best: bool)
         "seconds": None if (x := number(row["seconds"])) != x else x,
         "status": row["status"],
         "error": row["error"],
-        "link": quote(f"{row['folder']}/{target}"),
+        # Two slashes in front would be another machine; a colon, which is quoted, a script.
+        "link": quote(re.sub("^/+", "/", f"{row['folder']}/{target}")),
         "target": target or "folder",
         "best": best,
     }

@@ -181,6 +181,13 @@ class Training(NetworkStage):
             model: of this design. state: the weights. said: how they were given, for the message.
         """
 
+    def check_described(self, told: "Mapping[str, Any]", said: str, store: Products) -> None:
+        """Refuse given weights for what is written of them.
+
+        Args:
+            told: of :func:`seg.nets.given.description`, unchecked. said: how they were given, for the message.
+        """
+
     def empty(self, store: Products) -> "nn.Module":
         """A network for weights that come from elsewhere, on the CPU; nothing need be read or fetched for it."""
         return self.network(store)
@@ -326,6 +333,7 @@ class Given(NetworkStage):
         state = read_state_dict(path, key=key)
         model = self.design.empty(store)
         self.design.check_given(model, state, f"{key}={path}")
+        self.design.check_described(description(path), f"{key}={path}", store)
         fit_into(model, state, path, key)
         return model
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seg.data.boxes import body_box, gaussian_score, write_bbox_list
+from seg.data.boxes import body_box, gaussian_score, read_box_file, write_bbox_list
 from seg.errors import SegError
 
 
@@ -97,3 +97,20 @@ def test_body_box() -> None:
     assert body_box(trimap) == (8, 3, 21, 10)
     assert body_box(np.where(trimap == 255, trimap, 0)) is None
     assert body_box(np.ones((4, 6), np.uint8)) == (0, 0, 6, 4)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_entities_are_not_followed(tmp_path: Path, encoding: str) -> None:
+    """Neither the gigabytes of nested ones, nor a file that one names, nor an address."""
+    (tmp_path / "secret").write_text("secret.jpg")
+    laughs = "".join(f'<!ENTITY a{i} "{f"&a{i - 1};" * 10}">' for i in range(1, 12))
+    for declared in (f'<!ENTITY a0 "x">{laughs}', f'<!ENTITY a11 SYSTEM "file://{tmp_path}/secret">'):
+        path = tmp_path / "a.xml"
+        text = f"<!DOCTYPE annotation [{declared}]><annotation><filename>&a11;</filename></annotation>"
+        path.write_bytes(text.encode(encoding))
+        with pytest.raises(
+            SegError, match=r"a\.xml: XML that does not parse .it declares the entity a\d+, which is not"
+        ):
+            read_box_file(path)
+    path.write_text("<!DOCTYPE annotation SYSTEM 'http://localhost:9/x.dtd'><annotation/>")
+    assert read_box_file(path).boxes == ()

@@ -1,6 +1,8 @@
 """Decoding of whatever an image file may hold."""
 
+import contextlib
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from seg.data.dataset import Codes
-from seg.data.decode import decode_image, decode_trimap, image_quirks, image_size
+from seg.data.decode import decode_image, decode_trimap, formats, image_quirks, image_size
 from seg.errors import SegError
 
 
@@ -275,3 +277,36 @@ def test_an_image_that_is_a_pipe_is_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     with pytest.raises(SegError, match=r"pipe\.jpg: cannot be read \(is a pipe"):
         decode_image(tmp_path / "pipe.jpg")
+
+
+# -- a stranger's files ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["pic.jpg", "pic.eps", "pic.png"])
+def test_an_eps_starts_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Pillow would hand it to ``gs``, which interprets PostScript."""
+    marker, program = tmp_path / "was_run", tmp_path / "bin/gs"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\ntouch {marker}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)
+    path = tmp_path / name
+    path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n")
+    for read in (decode_image, image_size, image_quirks, lambda p: decode_trimap(p, (8, 8))):
+        with pytest.raises(SegError, match=rf"{re.escape(name)}: not a whole image"):
+            read(path)
+    assert not marker.exists()
+    with contextlib.suppress(OSError), Image.open(path) as image:
+        image.load()
+    assert marker.exists()  # as it would have
+
+
+def test_what_pillow_may_take_a_file_for(tmp_path: Path) -> None:
+    for known in ("jpg", "png", "webp", "bmp", "tif", "gif", "jp2", "ppm"):
+        Image.new("RGB", (8, 6), "red").save(tmp_path / f"a.{known}")
+        assert decode_image(tmp_path / f"a.{known}")[1] == (6, 8)
+    assert not {"EPS", "PDF", "WMF", "FITS", "PSD", "ICNS"} & set(formats())
+    Image.new("RGB", (8, 6)).save(tmp_path / "a.tga")
+    with pytest.raises(SegError, match="not a whole image"):
+        decode_image(tmp_path / "a.tga")

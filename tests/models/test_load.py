@@ -1,18 +1,22 @@
 """Networks read back from their files: what they are, and what they are not."""
 
 import json
+import os
 import shutil
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from seg.errors import SegError
 from seg.masks import Threshold
 from seg.models.load import find_model, load_model
 from seg.nets.given import fit_into
-from seg.segmenter.architectures import PlainUNet
+from seg.segmenter.architectures import BackboneUNet, PlainUNet
 
 
 def test_loading(saved: tuple[Path, dict[str, Threshold]], tmp_path: Path) -> None:
@@ -65,17 +69,140 @@ def test_a_model_of_before_the_networks_had_another_place(
     for suffix in (".safetensors", ".json"):
         (tmp_path / f"m{suffix}").write_bytes((saved[0] / f"segmenter{suffix}").read_bytes())
     told = (tmp_path / "m.json").read_text()
-    (tmp_path / "m.json").write_text(told.replace("seg.segmenter.architectures.", "seg.segmenter.networks."))
-    assert "seg.segmenter.networks." in (tmp_path / "m.json").read_text()
-    load_model(tmp_path / "m.safetensors", "cpu")
-
-
-@pytest.mark.parametrize("target", ["os.system", "builtins.dict", "no.such.thing", "nothing"])
-def test_a_json_names_a_network_and_nothing_else(
-    saved: tuple[Path, dict[str, Threshold]], tmp_path: Path, target: str
-) -> None:
-    (tmp_path / "m.safetensors").write_bytes((saved[0] / "segmenter.safetensors").read_bytes())
-    described = {"role": "segmenter", "architecture": {"_target_": target}, "input_size": 32}
-    (tmp_path / "m.json").write_text(json.dumps(described))
-    with pytest.raises(SegError, match=r"m\.(json|safetensors)"):
+    for place in ("networks", "architectures"):
+        (tmp_path / "m.json").write_text(told.replace('"class": "', f'"_target_": "seg.segmenter.{place}.'))
+        assert f"seg.segmenter.{place}.PlainUNet" in (tmp_path / "m.json").read_text()
         load_model(tmp_path / "m.safetensors", "cpu")
+
+
+# -- a stranger's files ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def foreign(saved: tuple[Path, dict[str, Threshold]], tmp_path: Path) -> Callable[..., Path]:
+    """A segmenter's folder with a JSON in which something is other than it was."""
+
+    def write(**changed: Any) -> Path:
+        for suffix in (".safetensors", ".json"):
+            shutil.copyfile(saved[0] / f"segmenter{suffix}", tmp_path / f"m{suffix}")
+        told = json.loads((tmp_path / "m.json").read_text())
+        told["architecture"] |= changed.pop("architecture", {})
+        (tmp_path / "m.json").write_text(json.dumps(told | changed))
+        return tmp_path / "m.safetensors"
+
+    return write
+
+
+@pytest.fixture
+def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A module in the folder where one stands, which leaves a file when it is imported."""
+    (tmp_path / "evil_net.py").write_text(
+        f"open({str(tmp_path / 'was_run')!r}, 'w')\n"
+        "from seg.segmenter.architectures import PlainUNet\n"
+        "class EvilNet(PlainUNet):\n    pass\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path / "was_run"
+    sys.modules.pop("evil_net", None)
+
+
+def test_a_module_that_a_json_names_is_not_imported(foreign: Callable[..., Path], evil: Path) -> None:
+    said = r"no module is imported because a file names it.*add network=evil_net\.EvilNet"
+    for key in ("class", "_target_"):
+        file = foreign(architecture={"class": None, key: "evil_net.EvilNet"})
+        with pytest.raises(SegError, match=said):
+            load_model(file, "cpu")
+        assert not evil.exists() and "evil_net" not in sys.modules
+    # Only what is typed is.
+    assert load_model(file, "cpu", network="evil_net.EvilNet").input_size == 32
+    assert evil.exists()
+    load_model(file, "cpu")  # as it is in this process now, by somebody's own import
+    for wrong in ("evil_net.Nothing", "os.system", "nothing"):
+        with pytest.raises(SegError, match=f"network={wrong}: "):
+            load_model(file, "cpu", network=wrong)
+
+
+@pytest.mark.parametrize("target", ["os.system", "builtins.dict", "no.such.thing", "nothing", 3, {"a": 1}, "x" * 10**6])
+def test_a_json_names_a_network_and_nothing_else(foreign: Callable[..., Path], target: Any) -> None:
+    for key in ("class", "_target_"):
+        with pytest.raises(SegError, match=r"m\.safetensors: architecture: .* is no network of weakseg") as refused:
+            load_model(foreign(architecture={"class": None, key: target}), "cpu")
+        assert len(str(refused.value)) < 600
+
+
+def test_a_json_fetches_nothing(foreign: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("urlopen", "urlretrieve"):
+        monkeypatch.setattr(f"urllib.request.{name}", lambda *args, **kwargs: pytest.fail("it was fetched"))
+    monkeypatch.setattr("torch.hub.load_state_dict_from_url", lambda *args, **kwargs: pytest.fail("it was fetched"))
+    net = BackboneUNet(weights=None, width=2)
+    told = {"class": "BackboneUNet", "encoder": "resnet18", "weights": "DEFAULT", "width": 2}
+    file = foreign()
+    save_file(net.make().state_dict(), file)
+    described = json.loads(file.with_suffix(".json").read_text()) | {"architecture": told}
+    file.with_suffix(".json").write_text(json.dumps(described))
+    assert load_model(file, "cpu").input_size == 32
+    told = {"class": "TorchvisionNetwork", "name": "lraspp_mobilenet_v3_large", "weights_backbone": "DEFAULT"}
+    file.with_suffix(".json").write_text(json.dumps(described | {"architecture": told}))
+    with pytest.raises(SegError, match="another architecture"):
+        load_model(file, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"mean": [0.5, 0.5]}, r"its mean is \[0\.5, 0\.5\]: must be three numbers"),
+        ({"mean": "grey"}, "its mean is 'grey'"),
+        ({"mean": [0.5, 0.5, float("nan")]}, "its mean"),
+        ({"std": [0.2, 0.2, 0]}, r"its std is \[0\.2, 0\.2, 0\.0\]: must be above 0"),
+        ({"std": [0.2, 0.2, 10**400]}, "its std"),
+        ({"std": {}}, "its std"),
+        ({"input_size": -32}, r"its input_size is -32: must be a whole number from 1 to 8192"),
+        ({"input_size": 10**30}, "its input_size"),
+        ({"input_size": "large"}, "its input_size is 'large'"),
+        ({"input_size": True}, "its input_size is True"),
+        ({"input_size": 1}, r"input_size=1: must lie in \[2, 8192\]"),
+        ({"working_size": 10**6}, "its working_size is 1000000"),
+        ({"working_size": [64]}, r"its working_size is \[64\]"),
+        ({"role": ["segmenter"]}, r"it is of a \['segmenter'\], not a segmenter"),
+        ({"architecture": {"width": 10**9}}, "architecture: Storage size calculation overflowed"),
+        ({"architecture": {"width": 10**5}}, "another architecture"),  # 700 GB
+        ({"architecture": {"width": 10**30}}, "architecture: "),
+        ({"architecture": {"width": "a"}}, "architecture: PlainUNet.width='a': must be"),
+        ({"architecture": {"depth": -1}}, r"architecture: PlainUNet.depth=-1: must lie in \[1, 6\]"),
+        ({"architecture": {"__class__": 1}}, "architecture: "),
+        ({"architecture": {"class": "TorchvisionNetwork", "name": "../../x"}}, "architecture: "),
+        (
+            {"architecture": {"class": "BackboneUNet", "encoder": "vit_h_14", "width": 2, "depth": None}},
+            "architecture: ",
+        ),
+    ],
+    ids=str,
+)
+def test_values_of_a_json_are_looked_at(foreign: Callable[..., Path], changed: dict[str, Any], says: str) -> None:
+    with pytest.raises(SegError, match=says) as refused:
+        load_model(foreign(**changed), "cpu")
+    assert "\n" not in str(refused.value) and len(str(refused.value)) < 600
+
+
+def test_a_json_that_is_none(foreign: Callable[..., Path]) -> None:
+    file = foreign()
+    beside = file.with_suffix(".json")
+    for text in ("[" * 100_000, "[]", '"x"', "{", "\xff", '{"a":' * 100_000, "{" + " " * 5_000_000 + "}"):
+        beside.write_text(text, encoding="latin-1")
+        with pytest.raises(SegError, match=r"m\.json: does not describe a model; mend it, or move it away"):
+            load_model(file, "cpu")
+    beside.unlink()
+    os.mkfifo(beside)  # to read it would take for ever
+    with pytest.raises(SegError, match="does not describe a model"):
+        load_model(file, "cpu")
+    beside.unlink()
+    state = load_file(file)
+    save_file(state, file, {"weakseg": "[" * 100_000})  # what a file says itself
+    assert load_model(file, "cpu", input_size=32).info == {}
+
+
+def test_what_is_said_of_a_file_does_not_steer_the_terminal(foreign: Callable[..., Path]) -> None:
+    with pytest.raises(SegError) as refused:
+        load_model(foreign(role="classifier\x1b]0;owned\x07"), "cpu")
+    assert not set("\x1b\x07\n") & set(str(refused.value))

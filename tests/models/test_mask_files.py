@@ -120,3 +120,13 @@ def test_what_is_no_format() -> None:
     check_format(None)
     with pytest.raises(SegError, match=r"export\.format=png: must be one of png255, png01, palette, coco_rle"):
         check_format("png")
+
+
+@pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "below/outside", "a\0b"])
+def test_ids_that_lead_elsewhere(masks: MaskSet, new_store: Store, tmp_path: Path, name: str) -> None:
+    """A store of somebody else's says what its images are called."""
+    data = replace(masks.data, ids=[name.replace("/tmp", str(tmp_path)), *masks.data.ids[1:]])
+    masks = replace(masks, scores=replace(masks.scores, data=data))  # type: ignore[type-var]
+    with pytest.raises(SegError, match="an image's id that leads out of"):
+        export_masks(tmp_path / "out", {"seeds": masks}, new_store)
+    assert not list(tmp_path.rglob("*outside*"))

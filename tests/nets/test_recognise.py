@@ -46,7 +46,7 @@ def test_segmenters_can_be_made_again(net: PlainUNet, config: tuple[str, ...]) -
     assert found is not None
     assert (found.role, found.classes, found.config) == ("segmenter", None, config)
     params = dict(found.network)
-    made = getattr(networks, params.pop("_target_").rpartition(".")[2])(**params)
+    made = getattr(networks, params.pop("class"))(**params)
     assert made.make().load_state_dict(state)
 
 

@@ -1,5 +1,15 @@
 """Given networks: what is read, what is refused, what is not trained."""
 
+import contextlib
+import io
+import json
+import os
+import pickle
+import resource
+import struct
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +22,7 @@ from seg.errors import SegError
 from seg.masks import Threshold
 from seg.nets.backbones import make_classifier
 from seg.nets.given import find_checkpoint
+from seg.nets.state_dicts import read_state_dict
 from seg.refiner.affinity import Affinity
 from seg.segmenter.architectures import BackboneUNet, PlainUNet, TorchvisionNetwork
 from seg.segmenter.segmenter import Segmenter
@@ -121,6 +132,29 @@ def test_another_number_of_classes(store: Store, prepared: Prepared, tmp_path: P
         Classifier.from_config(str(net), data=prepared).check(store)
 
 
+def test_other_classes_than_the_datas(store: Store, prepared: Prepared, tmp_path: Path) -> None:
+    """Of the right number, but what is written of the weights says which is which."""
+    state = make_classifier("resnet18", 2, None).state_dict()
+    own = store.get(prepared).classes
+    net = tmp_path / "net.safetensors"
+    for beside in (False, True):
+        for classes in (own[::-1], ["cat", "dog"], [own[0]], "cat", {"a": 1}):
+            told = {"role": "classifier", "classes": classes}
+            save_file(state, net, {} if beside else {"weakseg": json.dumps(told)})
+            if beside:
+                net.with_suffix(".json").write_text(json.dumps(told))
+            with pytest.raises(
+                SegError, match=r"checkpoints\.classifier=.*: of other classes than the data"
+            ) as refused:
+                Classifier.from_config(str(net), data=prepared).check(store)
+            assert "\n" not in str(refused.value)
+    net.with_suffix(".json").write_text(json.dumps({"classes": [own[1], own[0]]}))
+    with pytest.raises(SegError, match=f"class 0 is '{own[1]}' there and '{own[0]}' in the data"):
+        Classifier.from_config(str(net), data=prepared).check(store)
+    net.with_suffix(".json").write_text(json.dumps({"classes": list(own)}))
+    Classifier.from_config(str(net), data=prepared).check(store)
+
+
 def test_an_affinity_net_and_its_wrong_strides(new_store: Store, pool: Pool, tmp_path: Path) -> None:
     from seg.nets.affinity_net import AffinityNet
 
@@ -157,3 +191,161 @@ def test_a_folder_is_of_epochs_or_of_a_run(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     (tmp_path / "models/classifier.safetensors").touch()
     assert find_checkpoint(tmp_path, "classifier", 8) == tmp_path / "models/classifier.safetensors"
+
+
+# -- a stranger's files ------------------------------------------------------------------------------------------------
+
+
+class Run:
+    """Leaves a file where it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open, (str(self.marker), "w")
+
+
+def refused(path: Path, says: str) -> None:
+    """The file is refused in a line that names it, with no more memory than a few megabytes."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(SegError, match=says) as error:
+        read_state_dict(path)
+    assert str(error.value).startswith(f"weights={path}: ") and "\n" not in str(error.value)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
+
+
+@pytest.mark.parametrize("form", ["zip", "legacy", "raw", "deep"])
+def test_a_pickle_runs_nothing(tmp_path: Path, form: str) -> None:
+    path, evil = tmp_path / "evil.pth", Run(tmp_path / "was_run")
+    if form == "raw":
+        path.write_bytes(pickle.dumps({"a": evil}))
+    else:
+        what = [[evil]] if form == "deep" else evil
+        torch.save({"a": torch.zeros(1), "b": what}, path, _use_new_zipfile_serialization=form != "legacy")
+    refused(path, "cannot be read")
+    assert not evil.marker.exists()
+    with contextlib.suppress(Exception):
+        torch.load(path, weights_only=False) if form != "raw" else pickle.loads(path.read_bytes())
+    assert evil.marker.exists()  # it would have
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_torchscript_and_old_archives_run_nothing(tmp_path: Path) -> None:
+    script = tmp_path / "script.pth"
+    torch.jit.save(torch.jit.script(torch.nn.Linear(1, 1)), script)
+    refused(script, "cannot be read|compressed archive")
+    import tarfile
+
+    old, content = tmp_path / "old.pth", io.BytesIO(pickle.dumps(1))
+    with tarfile.open(old, "w") as archive:
+        for name in ("../../outside", "storages", "tensors", "pickle"):
+            member = tarfile.TarInfo(name)
+            member.size = len(content.getvalue())
+            archive.addfile(member, io.BytesIO(content.getvalue()))
+    refused(old, r"a \.tar of before PyTorch 0\.2")
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: torch.zeros(1).expand(10**10), "claim to be larger than the file"),
+        (lambda: torch.zeros(1, dtype=torch.float16).expand(10**5, 10**5), "claim to be larger than the file"),
+        (lambda: torch.zeros(10**10, device="meta"), "a is on the device meta, without numbers"),
+        (lambda: torch.zeros(4).to_sparse(), "a is sparse or nested"),
+        (
+            lambda: torch.sparse_coo_tensor(torch.zeros(1, 1, dtype=torch.int64), torch.ones(1), (10**10,)),
+            "a is sparse",
+        ),
+        (lambda: torch.quantize_per_tensor(torch.zeros(4), 0.1, 0, torch.qint8), "a is quantised"),
+        (lambda: torch.zeros(4, dtype=torch.complex64), "a is complex"),
+        (lambda: torch.tensor([1.0, float("nan")]), "a holds NaN or infinite numbers: the training had diverged"),
+        (lambda: torch.tensor([1.0, float("-inf")]).half(), "a holds NaN or infinite numbers"),
+    ],
+    ids=["expanded", "expanded half", "meta", "sparse", "large sparse", "quantised", "complex", "nan", "inf"],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_tensors_that_are_no_weights(tmp_path: Path, make: Callable[[], torch.Tensor], says: str) -> None:
+    path = tmp_path / "net.pth"
+    torch.save({"a": make()}, path)
+    assert path.stat().st_size < 10_000
+    refused(path, says)
+
+
+@pytest.mark.parametrize(
+    "state", [{1: torch.zeros(1)}, {"a": 1}, [torch.zeros(1)], torch.zeros(1), {("a",): 1}], ids=str
+)
+def test_what_is_no_state_dict(tmp_path: Path, state: Any) -> None:
+    path = tmp_path / "net.pth"
+    torch.save(state, path)
+    refused(path, "not a state dict of tensors by name")
+
+
+def test_many_views_of_one_tensor(tmp_path: Path) -> None:
+    """Each is as large as what the file holds, but all together are not."""
+    one = torch.zeros(100_000)
+    torch.save({f"w{i}": one.view(-1) for i in range(1000)}, tmp_path / "net.pth")
+    refused(tmp_path / "net.pth", "claim to be larger than the file")
+
+
+def test_a_storage_that_claims_more_than_its_record(tmp_path: Path) -> None:
+    """PyTorch itself would read beyond the end of its memory."""
+    path, large = tmp_path / "net.pth", tmp_path / "large.pth"
+    torch.save({"a": torch.zeros(70_000)}, large)
+    with zipfile.ZipFile(large) as there, zipfile.ZipFile(path, "w") as out:
+        for entry in there.infolist():
+            content = there.read(entry)
+            out.writestr(entry.filename, content[:64] if entry.filename.endswith("data/0") else content)
+    refused(path, "cannot be read")
+
+
+def test_zip_bombs(tmp_path: Path) -> None:
+    plain, path = tmp_path / "plain.pth", tmp_path / "net.pth"
+    torch.save({"a": torch.zeros(5_000_000)}, plain)
+    with zipfile.ZipFile(plain) as there, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out:
+        for entry in there.infolist():
+            out.writestr(entry.filename, there.read(entry))
+    plain.unlink()
+    assert path.stat().st_size < 100_000
+    refused(path, "a compressed archive")
+    # Or every entry is the same part of the file.
+    with zipfile.ZipFile(path, "w") as out:
+        out.writestr("archive/data.pkl", bytes(10**6))
+        first = out.infolist()[0]
+        for i in range(1000):
+            entry = zipfile.ZipInfo(f"archive/data/{i}")
+            for name in ("header_offset", "CRC", "compress_size", "file_size"):
+                setattr(entry, name, getattr(first, name))
+            out.filelist.append(entry)
+    refused(path, "parts claim to be larger")
+
+
+def test_headers_that_claim_terabytes(tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    for count, end in ((10**13, 4 * 10**13), (10**13, 4), (1, 4 * 10**13), (10**30, 4)):
+        header = json.dumps({"a": {"dtype": "F32", "shape": [count], "data_offsets": [0, end]}}).encode()
+        path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+        refused(path, "cannot be read")
+    path.write_bytes(struct.pack("<Q", 2**62) + b"{}")
+    refused(path, "cannot be read")
+    legacy = tmp_path / "legacy.pth"
+    torch.save(OrderedDict(a=torch.zeros(12345)), legacy, _use_new_zipfile_serialization=False)
+    content = legacy.read_bytes()
+    number = pickle.dumps(12345, 2)[2:-1]
+    assert content.count(number) >= 2
+    legacy.write_bytes(content.replace(number, pickle.dumps(10**13, 2)[2:-1]))
+    refused(legacy, "cannot be read")
+
+
+def test_a_file_that_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "net.pth")
+    refused(tmp_path / "net.pth", "no such file")
+
+
+def test_weights_stay_when_their_file_is_written_over(tmp_path: Path) -> None:
+    path = tmp_path / "net.pth"
+    torch.save({"a": torch.ones(100_000)}, path)
+    state = read_state_dict(path)
+    with path.open("r+b") as file:
+        file.write(bytes(path.stat().st_size))
+    assert (state["a"] == 1).all()

@@ -1,0 +1,136 @@
+"""What others have written runs nothing and leads nowhere: what has no test beside its module, and SECURITY.md."""
+
+import contextlib
+import io
+import json
+import re
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seg.data.folder_layout import Names, find_parts, image_ids
+from seg.data.image_folder import ImageFolder
+from seg.data.official_layout import read_official_layout
+from seg.errors import SegError
+from seg.store import Store
+from seg.store.__main__ import main as store_main
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_gc_instantiates_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Configs lie in run folders, and a run folder may be anybody's."""
+    (tmp_path / "evil_stage.py").write_text(f"open({str(tmp_path / 'was_run')!r}, 'w')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    run = tmp_path / "outputs/runs/one"
+    (run / ".hydra").mkdir(parents=True)
+    (tmp_path / "outputs/store").mkdir()
+    node = "{_target_: evil_stage.Evil}"
+    command = f"{{_target_: subprocess.getoutput, cmd: 'touch {tmp_path}/was_run'}}"
+    for name in ("config", "overrides", "hydra"):
+        (run / f".hydra/{name}.yaml").write_text(f"chain: {{a: {node}}}\nsupervision: {command}\ntracker: {command}\n")
+    for products in (["../../../x/y"], [node], [{"_target_": "evil_stage.Evil"}], node, 3, None):
+        (run / "run.json").write_text(json.dumps({"products": products}))
+        store_main(["gc", "--dry-run"])
+        store_main(["gc", "--yes"])
+    assert "Traceback" not in "".join(capsys.readouterr())
+    assert not (tmp_path / "was_run").exists() and run.is_dir()
+
+
+@pytest.mark.parametrize(
+    "said", ["../secret_1.jpg", "{root}/secret_1.jpg", "cat/../../secret_1", "/etc/passwd", "..\\secret_1", "cat/.."]
+)
+def test_lists_lead_nowhere(photos: Callable[..., Path], tmp_path: Path, new_store: Store, said: str) -> None:
+    """What a list names is looked up among the photos, and never opened."""
+    root, said = photos(), said.format(root=tmp_path)
+    (tmp_path / "secret_1.jpg").write_bytes(b"secret")
+    names = Names(image_ids(find_parts(root).images))
+    assert names.find(said) is None and names.find(said, anywhere=True) is None
+    coco = {"images": [{"id": 1, "file_name": said}], "annotations": [{"image_id": 1, "bbox": [1, 1, 4, 4]}]}
+    (tmp_path / "boxes.json").write_text(json.dumps(coco))
+    (tmp_path / "boxes.csv").write_text(f"file,xmin,ymin,xmax,ymax\n{said},1,1,5,5\n")
+    (tmp_path / "test.txt").write_text(f"{said}\n")
+    for given in ({"boxes_from": "boxes.json"}, {"boxes_from": "boxes.csv"}, {"test_list": "test.txt"}):
+        source = ImageFolder(root=str(root), **{k: str(tmp_path / v) for k, v in given.items()})
+        with contextlib.suppress(SegError):  # it is said in a line, or the photo is not found
+            records = new_store.get(source).records
+            assert len(records) == 10
+            assert all(r.image.is_relative_to(root) and not r.boxes and ".." not in r.id for r in records)
+
+
+def test_official_lists_lead_nowhere(official: Callable[..., Path]) -> None:
+    root = official()
+    (root / "secret_1.jpg").write_bytes(b"secret")
+    lists = root / "oxford-iiit-pet/annotations/trainval.txt"
+    before = lists.read_text()
+    for line in ("../../secret_1 1 1 1", "../../secret_1 3 1 1", "/etc/passwd_1 3 1 1"):
+        lists.write_text(f"{before}{line}\n")
+        with pytest.raises(SegError, match=r"secret|passwd"):
+            read_official_layout(root)
+
+
+def test_arrays_that_claim_terabytes(tmp_path: Path) -> None:
+    """Of a store: the counts of a histogram, and scores."""
+    from seg.evaluation.stages import Histogram
+
+    header = io.BytesIO()
+    described = {"descr": "<i8", "fortran_order": False, "shape": (10**13,)}
+    np.lib.format.write_array_header_1_0(header, described)
+    with zipfile.ZipFile(tmp_path / "counts.npz", "w") as archive:
+        for name in ("counts", "images"):
+            archive.writestr(f"{name}.npy", header.getvalue() + bytes(8))
+    with pytest.raises((ValueError, MemoryError, SegError, KeyError)):
+        Histogram.load(None, tmp_path, None)  # type: ignore[arg-type]
+    (tmp_path / "scores.npy").write_bytes(header.getvalue() + bytes(8))
+    with pytest.raises((ValueError, OSError)):
+        np.load(tmp_path / "scores.npy", mmap_mode="r")
+    np.save(tmp_path / "evil.npy", np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match="allow_pickle"):
+        np.load(tmp_path / "evil.npy")
+
+
+def test_no_other_door() -> None:
+    """Whatever unpickles, evaluates, imports by name or starts programs is one of those that are known."""
+    doors = (
+        r"\b(pickle\.loads?|torch\.load|torch\.jit|allow_pickle=True|import_module|resolve_name|eval|exec|__import__"
+    )
+    doors += r"|instantiate|get_class|os\.system|os\.popen|subprocess\.\w+|Popen|yaml\.(load|unsafe_load)"
+    doors += r"|extractall|unpack_archive)\("
+    found = {
+        (path.relative_to(ROOT).as_posix(), match[0].rstrip("("))
+        for path in (ROOT / "seg").rglob("*.py")
+        for match in re.finditer(doors, path.read_text())
+        if not path.read_text()[: match.start()].endswith((".", "def ", "``"))
+    }
+    known = {
+        ("seg/config/tree.py", "import_module"),  # `_target_` of the config
+        ("seg/models/load.py", "import_module"),  # network=
+        ("seg/nets/state_dicts.py", "torch.load"),  # weights_only
+        ("seg/train/loop.py", "torch.load"),  # weights_only
+        ("seg/sweep/shared_config.py", "pickle.loads"),  # of this process
+        ("seg/tracking/run.py", "subprocess.run"),  # git, for the commit
+    }
+    assert found <= known
+    for path, _ in {x for x in known if x[1] == "torch.load"}:
+        text = (ROOT / path).read_text()
+        calls = re.findall(r"(?<!`)torch\.load\((?!\w+=)[^)]*\)", text)
+        assert calls and all("weights_only=True" in call for call in calls)
+
+
+def test_images_are_opened_with_named_formats() -> None:
+    for path in (ROOT / "seg").rglob("*.py"):
+        for call in re.findall(r"Image\.open\(.*", path.read_text()):
+            assert "formats=" in call, f"{path}: {call}"
+
+
+def test_the_page_names_what_is_there() -> None:
+    text = (ROOT / "SECURITY.md").read_text()
+    assert len(text.splitlines()) < 70
+    for place in re.findall(r"`((?:seg|tests)/[\w/.]+)`", text):
+        assert (ROOT / place).exists(), place
