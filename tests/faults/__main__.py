@@ -8,11 +8,13 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import date
+from functools import partial
 from pathlib import Path
 
+from faults.cuts import cuts
 from faults.damages import damages
 from faults.kills import TRIED, Outcome, Point, kills
-from faults.scarce import clocks, full_disks, limited_files, processes, small_disks
+from faults.scarce import clocks, failing_disks, full_disks, limited_files, processes, small_disks
 from faults.tracing import unsupported
 from faults.trial import Workplace, workplace
 
@@ -25,8 +27,8 @@ def main(arguments: list[str] | None = None) -> int:
     given = _parse(arguments)
     wanted = given.only.split(",")
     if reason := unsupported():
-        print(f"left out: kills and full disks: {reason}", file=sys.stderr)
-        wanted = [name for name in wanted if name not in ("kills", "full")]
+        print(f"left out: kills, cuts and full disks: {reason}", file=sys.stderr)
+        wanted = [name for name in wanted if name not in ("kills", "full", "cuts")]
     found: list[Outcome] = []
     with workplace() as place:
         for name, trial in _trials(given):
@@ -88,7 +90,17 @@ def _grave(outcome: Outcome) -> bool:
 def _trials(given: argparse.Namespace) -> list[tuple[str, Callable[[Workplace], Outcome | None]]]:
     if given.at:
         return [("kills", lambda place: kills(place, given.what, 1, given.seed, given.at))]
-    share = {"chain": 0.5, "sweep": 0.35, "command": 0.15}
+    if given.full_at is not None:
+        return [("full", lambda place: full_disks(place, given.what, 1, given.full_at))]
+    if given.short:
+        return [
+            ("damages", partial(damages, limit=30, seed=given.seed)),
+            ("processes", partial(processes, what="chain", count=3)),
+            ("full", partial(full_disks, what="chain", count=4)),
+            ("kills", partial(kills, what="chain", count=12, seed=given.seed)),
+        ]
+    if given.error_at is not None:
+        return [("full", partial(failing_disks, what=given.what, count=1, at=given.error_at))]
     out: list[tuple[str, Callable[[Workplace], Outcome | None]]] = [
         ("damages", lambda place: damages(place, given.each, given.damages, given.seed, given.file)),
         ("processes", lambda place: processes(place, "chain", given.processes)),
@@ -98,26 +110,36 @@ def _trials(given: argparse.Namespace) -> list[tuple[str, Callable[[Workplace], 
         ("full", lambda place: small_disks(place, "chain", tuple(range(100_000, 1_500_000, 200_000)))),
         ("full", lambda place: small_disks(place, "sweep", (200_000, 600_000))),
     ]
-    out += [("full", lambda place, w=w: full_disks(place, w, max(1, round(given.full * s)))) for w, s in share.items()]  # type: ignore[misc]
-    out += [
-        ("kills", lambda place, w=w: kills(place, w, max(1, round(given.kills * s)), given.seed))  # type: ignore[misc]
-        for w, s in share.items()
-    ]
+    out.append(("cuts", partial(cuts, what="chain", count=given.cuts, seed=given.seed)))
+    for what, share in {"chain": 0.5, "sweep": 0.35, "command": 0.15}.items():
+        disks, times = max(1, round(given.full * share)), max(1, round(given.kills * share))
+        out.append(("full", partial(full_disks, what=what, count=disks)))
+        out.append(("full", partial(failing_disks, what=what, count=disks)))
+        out.append(("kills", partial(kills, what=what, count=times, seed=given.seed)))
     return out
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/faults", description=__doc__)
-    parser.add_argument("--only", default="damages,processes,clock,full,kills", help="some of: %(default)s")
+    parser.add_argument("--only", default="damages,processes,clock,full,cuts,kills", help="some of: %(default)s")
+    parser.add_argument("--short", action="store_true", help="the few trials that are among the tests")
     parser.add_argument("--kills", type=int, default=1000, help="how many (default %(default)s)")
     parser.add_argument("--damages", type=int, default=0, help="how many at most; 0 for every file and way (default)")
     parser.add_argument("--each", type=int, default=1, help="damaged files of a kind (default %(default)s)")
     parser.add_argument("--file", default="", help="damage those alone whose name contains this")
-    parser.add_argument("--full", type=int, default=100, help="points where the disk is full (default %(default)s)")
+    parser.add_argument(
+        "--full",
+        type=int,
+        default=100,
+        help="points where the disk is full, and as many where a change fails",
+    )
+    parser.add_argument("--cuts", type=int, default=100, help="power cuts (default %(default)s)")
     parser.add_argument("--processes", type=int, default=8, help="at once on one store (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn (default %(default)s)")
-    parser.add_argument("--what", choices=list(TRIED), default="chain", help="with --at: what is killed")
-    parser.add_argument("--at", type=_points, default=[], help="kill at these changes: 12,57h (h: half of a write)")
+    parser.add_argument("--what", choices=list(TRIED), default="chain", help="of --at, --full-at and --error-at")
+    parser.add_argument("--at", type=_points, default=[], help="kill at these changes, one after the other: 12,57h")
+    parser.add_argument("--full-at", type=int, help="fill the disk at this change, and try nothing else")
+    parser.add_argument("--error-at", type=int, help="let this change fail, and try nothing else")
     parser.add_argument("--out", type=Path, help="write the table and the findings here as they come")
     return parser.parse_args(arguments)
 

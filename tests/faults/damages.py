@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from faults.kills import Outcome, kind_of
-from faults.trial import CHAIN, COMMAND, SWEEP, Ended, Workplace, figures
+from faults.kills import Outcome
+from faults.trial import CHAIN, COMMAND, SWEEP, Ended, Workplace, figures, kind_of
 
 #: What needs a product again that is not needed by the same run: a new threshold, more epochs, another size.
 THRESHOLD = [*CHAIN, "threshold=0.35"]
@@ -92,7 +92,9 @@ def damages(place: Workplace, most: int = 1, limit: int = 0, seed: int = 0, only
     return out
 
 
-def _one(place: Workplace, out: Outcome, like: Path, name: str, damage: str, then: str, right: object, seed: int) -> None:
+def _one(
+    place: Workplace, out: Outcome, like: Path, name: str, damage: str, then: str, right: object, seed: int
+) -> None:
     folder = place.folder(like)
     path, said = folder / name, f"{damage} {name}, then {then}"
     data = DAMAGES[damage](path.read_bytes(), random.Random(f"{seed} {name}"))

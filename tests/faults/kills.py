@@ -1,16 +1,16 @@
 """Runs and sweeps that are killed at every change that they make to a file, and started again."""
 
 import random
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from faults.tracing import Op, watch
-from faults.trial import COMMAND, SWEEP, Ended, Workplace, figures, product_files
+from faults.trial import COMMAND, SWEEP, Ended, Workplace, figures, kind_of, product_files
 
 #: What can be tried, by name: a function of the workplace and the folder.
 TRIED: dict[str, Callable[[Workplace, Path], Callable[[], int]]] = {
@@ -80,18 +80,6 @@ class Outcome:
             self.found(f"bytes: {kind} differs", f"{how} ({count})")
 
 
-def kind_of(name: str) -> str:
-    """``CAM/0123456789abcdef/scores.npy`` to ``CAM/scores.npy``; numbers become ``#``."""
-    parts = name.split("/")
-    plain = [part for part in parts if not (len(part.partition(".")[0]) == 16 and part[:1] in "0123456789abcdef")]
-    last = "".join("#" if c.isdigit() else c for c in plain[-1]) if plain else ""
-    while "##" in last:
-        last = last.replace("##", "#")
-    if "oxford-iiit-pet" in plain and last.endswith((".jpg", ".png", ".xml")):
-        last = "*" + Path(last).suffix
-    return "/".join([plain[0], last]) if len(plain) > 1 else last
-
-
 def reference(place: Workplace, what: str) -> Reference:
     """Run it undisturbed, and note every change that it makes."""
     folder = place.folder()
@@ -120,76 +108,69 @@ def kill(place: Workplace, what: str, folder: Path, point: Point) -> tuple[Ended
     return place.ended(status), str(ops[number]) if number < len(ops) else "its end"
 
 
-def kills(place: Workplace, what: str, count: int, seed: int = 0, points: Sequence[Point] = ()) -> Outcome:
-    """Kill it ``count`` times in all: at one of its changes, then its second start at one of that one's."""
+def kills(place: Workplace, what: str, count: int, seed: int = 0, at: Sequence[Point] = ()) -> Outcome:
+    """Kill it ``count`` times in all: at one of its changes, then its second start at one of that one's.
+
+    Args:
+        place: where. what: of :data:`TRIED`. count: of kills. seed: of where the second start is killed.
+        at: one trial alone, killed at these points one after the other.
+    """
     good = reference(place, what)
     out, random_ = Outcome(f"killed: {what}"), random.Random(seed)
-    given = bool(points)
-    firsts = iter(points) if given else chosen(good.points, max(1, (count + 1) // 2))
-    for first in islice(firsts, None):
-        folder = place.folder()
-        ended, where = kill(place, what, folder, first)
-        how, work, broken = f"{what} --at {first[0]}{'h' if first[1] == 'half' else ''}", len(ended.work), [where]
-        out.trials += 1
-        out.kills += 1
+    for first in [at[0]] if at else chosen(good.points, max(1, (count + 1) // 2)):
         # The second start has fewer changes left, the later the first was killed.
-        left = max(1, len(good.ops) - first[0])
-        second = (random_.randrange(left), "kill")
-        if not given and out.kills < count:
-            ended, where = kill(place, what, folder, second)
+        second = (random_.randrange(max(1, len(good.ops) - first[0])), "kill")
+        folder, work = place.folder(), 0
+        named: list[str] = []
+        where: list[str] = []
+        for point in at or ([first, second] if out.kills + 1 < count else [first]):
+            ended, before = kill(place, what, folder, point)
             work += len(ended.work)
+            named.append(f"{point[0]}{'h' if point[1] == 'half' else ''}")
+            where.append(before)
             if ended.status == -9:
                 out.kills += 1
-                how += f",{second[0]}"
-                broken.append(where)
             elif ended.status:
-                _judge_restart(out, ended, broken, how)
+                said = f"--what {what} --at {','.join(named)} (at {' and '.join(where)})"
+                out.found(f"a restart fails: {ended.last_line[:160]}", said)
         ended = place.run(TRIED[what](place, folder))
-        work += len(ended.work)
-        finish(place, out, good, folder, ended, " and ".join(broken), how, work, place.run)
+        said = f"--what {what} --at {','.join(named)} (at {' and '.join(where)})"
+        finish(out, good, folder, ended, said, work + len(ended.work), allowed=len(named))
         shutil.rmtree(folder)
     return out
 
 
-def _judge_restart(out: Outcome, ended: Ended, broken: list[str], how: str) -> None:
-    out.found(f"a restart fails: {ended.last_line[:160]}", f"{how} (killed before {' and '.join(broken)})")
+def finish(out: Outcome, good: Reference, folder: Path, ended: Ended, said: str, work: int, allowed: int = 0) -> None:
+    """Judge the last start of a trial.
 
-
-def finish(
-    place: Workplace,
-    out: Outcome,
-    good: Reference,
-    folder: Path,
-    ended: Ended,
-    broken: str,
-    how: str,
-    work: int,
-    _run: Any = None,
-) -> None:
-    """Judge the last start of a trial."""
-    says = f"{how} (killed before {broken})"
+    Args:
+        out: where it is counted. good: what should be. folder: the trial's. ended: how the last start did. said: how to
+            see it again. work: builds and epochs begun in the whole trial. allowed: how many may have been begun again.
+    """
+    out.trials += 1
     if ended.traceback:
         out.tracebacks += 1
-        out.found(f"traceback: {ended.last_line[:160]}", says)
-    got = figures(folder)
+        out.found(f"traceback: {ended.last_line[:160]}", said)
     if ended.status:
         out.repairs += 1
-        out.found(f"not mended by a restart (exit {ended.status}): {ended.last_line[:160]}", says)
-    elif got != good.figures:
+        out.found(f"not mended by a restart (exit {ended.status}): {ended.last_line[:160]}", said)
+    elif figures(folder) != good.figures:
         out.wrong += 1
-        out.found("other figures", says)
+        out.found("other figures", said)
     else:
         out.right += 1
         try:
-            out.compare(product_files(folder), good.files, how)
+            out.compare(product_files(folder), good.files, said)
         except ValueError as error:
-            out.found(f"a manifest that is none, and no word: {error}", says)
+            out.found(f"a manifest that is none, and no word: {error}", said)
     more = work - good.work
     out.repeated += max(0, more)
     out.most = max(out.most, more)
-    if more > 1 + ("," in how):
-        out.found("work repeated, more than one build or epoch a kill", f"{says}: {more}")
-    tmp = [p for p in folder.rglob("*") if p.name.endswith((".tmp", ".part"))]
-    out.left += len(tmp)
-    if tmp:
-        out.found(f"left for good: {kind_of(tmp[0].relative_to(folder / 'store').as_posix()) if tmp[0].is_relative_to(folder / 'store') else tmp[0].name}".split(".tmp")[0], says)
+    if more > allowed:
+        out.found("more is built again than one build or epoch a kill", f"{said}: {more}")
+    left = [path for path in folder.rglob("*") if path.name.endswith((".tmp", ".part"))]
+    out.left += len(left)
+    for path in left[:1]:
+        name = path.relative_to(folder).as_posix()
+        kind = kind_of(name.removeprefix("store/")) if name.startswith("store/") else name
+        out.found(f"left for good: {re.sub(r'[.][0-9a-f#]+[.]tmp$', '.*.tmp', kind)}", said)

@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from faults.kills import TRIED, Outcome, Reference, chosen, finish, reference
@@ -22,24 +23,51 @@ from faults.trial import Ended, Workplace, figures, product_files
 _GROWS = ("write", "pwrite", "writev", "open", "mkdir", "allocate", "link", "symlink")
 
 
-def full_disks(place: Workplace, what: str, count: int) -> Outcome:
+def full_disks(place: Workplace, what: str, count: int, at: int | None = None) -> Outcome:
     """From one of its changes on nothing more goes onto the disk; then there is room again.
 
     The run has to say so in a line and to fail; the next one has to be right.
     """
+
+    def full(number: int, op: Op, point: int) -> int | None:
+        return errno.ENOSPC if number >= point and op.name in _GROWS else None
+
+    return _failing(place, f"disk full at a point: {what}", what, count, full, _GROWS, "--full-at", at)
+
+
+def failing_disks(place: Workplace, what: str, count: int, at: int | None = None) -> Outcome:
+    """One of its changes fails, as on a broken disk, and no other."""
+
+    def broken(number: int, op: Op, point: int) -> int | None:
+        return errno.EIO if number == point else None
+
+    return _failing(place, f"one change fails: {what}", what, count, broken, (), "--error-at", at)
+
+
+def _failing(
+    place: Workplace,
+    title: str,
+    what: str,
+    count: int,
+    error: Callable[[int, Op, int], int | None],
+    names: tuple[str, ...],
+    option: str,
+    at: int | None,
+) -> Outcome:
     good = reference(place, what)
-    out = Outcome(f"disk full at a point: {what}")
-    points = [(n, "kill") for n, op in enumerate(good.ops) if op.name in _GROWS]
-    for point in chosen(points, count):
+    out = Outcome(title)
+    points = [(n, "kill") for n, op in enumerate(good.ops) if not names or op.name in names]
+    for point, _ in chosen(points, count) if at is None else [(at, "kill")]:
         folder = place.folder()
-
-        def decide(number: int, op: Op, at: int = point[0]) -> int | None:
-            return errno.ENOSPC if number >= at and op.name in _GROWS else None
-
+        decide = partial(_decided, error, point)
         status, ops = watch(TRIED[what](place, folder), folder, decide)
-        where = str(ops[point[0]]) if point[0] < len(ops) else "its end"
-        _after_failure(place, out, good, folder, what, place.ended(status), f"{what} --full {point[0]} ({where})")
+        said = f"--what {what} {option} {point} (at {ops[point] if point < len(ops) else 'its end'})"
+        _after_failure(place, out, good, folder, what, place.ended(status), said)
     return out
+
+
+def _decided(error: Callable[[int, Op, int], int | None], point: int, number: int, op: Op) -> int | None:
+    return error(number, op, point)
 
 
 def limited_files(place: Workplace, what: str, sizes: tuple[int, ...]) -> Outcome:
@@ -84,10 +112,11 @@ def small_disks(place: Workplace, what: str, sizes: tuple[int, ...]) -> Outcome 
             return None
         (ended, second) = (_read(notes / name) for name in ("first", "second"))
         said = f"{what} --disk {size}"
-        out.trials += 1
-        if _failed_well(out, ended, said):
+        if ended.status == 0 and second.status == 0:
+            pass  # it had room enough
+        elif _failed_well(out, ended, said):
             out.refused += 1
-        finish(place, out, good, notes / "copy", second, said, said, good.work)
+        finish(out, good, notes / "copy", second, said, good.work)
         shutil.rmtree(notes)
     return out
 
@@ -146,16 +175,14 @@ def clocks(place: Workplace, what: str) -> Outcome:
             time.time = lambda: real() + jump * draws.random()
             return work()
 
-        out.trials += 1
-        finish(place, out, good, folder, place.run(jumping), "", f"{what} --clock {jump:g}", good.work)
+        finish(out, good, folder, place.run(jumping), f"{what}, clock by {jump:g} s", good.work)
         for moment in (0, time.time() + 3e7, 2**32):
             for path in folder.rglob("*"):
                 with contextlib.suppress(OSError):
                     os.utime(path, (moment, moment), follow_symlinks=False)
             ended = place.run(TRIED[what](place, folder))
-            out.trials += 1
             says = f"{what}, files of {moment:g}"
-            finish(place, out, good, folder, ended, "", says, good.work + len(ended.work))
+            finish(out, good, folder, ended, says, good.work + len(ended.work))
             verified = place.run(place.command(folder, ["verify", "--store", "store"], "seg.store.__main__"))
             listed = place.run(place.command(folder, ["ls", "--store", "store"], "seg.store.__main__"))
             if verified.status or listed.status:
@@ -167,13 +194,12 @@ def clocks(place: Workplace, what: str) -> Outcome:
 def _after_failure(
     place: Workplace, out: Outcome, good: Reference, folder: Path, what: str, ended: Ended, said: str
 ) -> None:
-    out.trials += 1
     if ended.status == 0 and figures(folder) == good.figures:
         pass  # what did not fit was not needed
     elif _failed_well(out, ended, said):
         out.refused += 1
     second = place.run(TRIED[what](place, folder))
-    finish(place, out, good, folder, second, "", f"{said}, then again", len(ended.work) + len(second.work))
+    finish(out, good, folder, second, said, len(ended.work) + len(second.work), allowed=1)
     shutil.rmtree(folder)
 
 
@@ -188,7 +214,7 @@ def _failed_well(out: Outcome, ended: Ended, said: str) -> bool:
     elif ended.traceback:
         out.tracebacks += 1
         out.found(f"traceback: {ended.last_line[:120]}", said)
-    elif not any(text in line for text in ("space", "file size", "too large", "full", "cannot be written", "write")):
+    elif not any(text in line for text in ("space", "too large", "full", "writ", "input/output error")):
         out.found(f"fails with another word: {ended.last_line[:160]}", said)
     else:
         return True

@@ -12,7 +12,7 @@ import struct
 import sys
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 #: System calls that change files, by number: what they are called, and where their path or descriptor is.
@@ -60,11 +60,17 @@ _RAX, _RDX, _ORIG_RAX = 10 * 8, 12 * 8, 15 * 8  # struct user_regs_struct
 
 @dataclass(frozen=True)
 class Op:
-    """One change of a file, about to be made: ``write``, ``rename``, ...; the path below the root that is watched."""
+    """One change of a file, about to be made.
+
+    Attributes:
+        name: ``write``, ``rename``, ... path: below the root that is watched. divisible: whether half of it
+            can be done. inode: of the open file that is changed, if it is one.
+    """
 
     name: str
     path: str
     divisible: bool = False
+    inode: int = field(default=0, compare=False)
 
     def __str__(self) -> str:
         return f"{self.name} {self.path}"
@@ -79,7 +85,7 @@ def unsupported() -> str | None:
     if not sys.platform.startswith("linux") or platform.machine() != "x86_64":
         return "system calls are traced on Linux and x86-64 only"
     try:
-        status, ops = watch(lambda: 7, Path("/proc"), lambda number, op: None)
+        status, _ = watch(lambda: 7, Path("/proc"), lambda number, op: None)
     except OSError as error:
         return f"processes cannot be traced here ({error})"
     return None if status == 7 else "processes cannot be traced here"
@@ -179,10 +185,11 @@ def _call(task: int) -> tuple[int, tuple[int, ...]]:
 def _described(task: int, number: int, arguments: tuple[int, ...], root: str) -> Op | None:
     name, where = _CALLS[number]
     kind, _, place = where.partition(" ")
-    argument = arguments[int(place or 0)]
+    argument, inode = arguments[int(place or 0)], 0
     try:
         if kind == "fd":
-            path = os.readlink(f"/proc/{task}/fd/{argument & 0xFFFFFFFF}")
+            opened = f"/proc/{task}/fd/{argument & 0xFFFFFFFF}"
+            path, inode = os.readlink(opened), os.stat(opened).st_ino
         else:
             folder = ctypes.c_int(arguments[int(place) - 1] & 0xFFFFFFFF).value if int(place) else -100
             start = os.readlink(f"/proc/{task}/cwd" if folder == -100 else f"/proc/{task}/fd/{folder}")
@@ -191,7 +198,7 @@ def _described(task: int, number: int, arguments: tuple[int, ...], root: str) ->
         return None
     if not path.startswith(root):
         return None
-    return Op(name, path.removeprefix(root), number in _WRITES and arguments[2] > 1)
+    return Op(name, path.removeprefix(root), number in _WRITES and arguments[2] > 1, inode)
 
 
 def _text(task: int, address: int) -> str:

@@ -15,7 +15,6 @@ import shutil
 import signal
 import sys
 import tempfile
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -26,12 +25,24 @@ from typing import Any
 #: Of the warm process and so of all trials: threads do not survive a fork.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-SMALL = """
-data.size=32 data.prepared.source.images=20 data.prepared.source.breeds=2 data.prepared.source.size=48
-runtime.accelerator=cpu runtime.threads=1 runtime.workers=1 runtime.progress=false classifier.stages=3
-classifier.output_stride=16 seed=0 data.refine.epochs=1 segmenter.net.width=4 segmenter.net.depth=2
-segmenter.input_size=32 store=store
-""".split()
+SMALL = [
+    "data.size=32",
+    "data.prepared.source.images=20",
+    "data.prepared.source.breeds=2",
+    "data.prepared.source.size=48",
+    "runtime.accelerator=cpu",
+    "runtime.threads=1",
+    "runtime.workers=1",
+    "runtime.progress=false",
+    "classifier.stages=3",
+    "classifier.output_stride=16",
+    "seed=0",
+    "data.refine.epochs=1",
+    "segmenter.net.width=4",
+    "segmenter.net.depth=2",
+    "segmenter.input_size=32",
+    "store=store",
+]
 
 #: What is run: a chain with three trainings, one of them of an epoch.
 CHAIN = ["pipeline=cam_affinity", "segmenter=unet", "epoch=2", "segmenter.epochs=2", *SMALL]
@@ -63,7 +74,9 @@ class Ended:
     @property
     def traceback(self) -> bool:
         """Whether it printed Python's or Hydra's long story."""
-        return "Traceback (most recent call last)" in self.said or "Set the environment variable HYDRA_FULL" in self.said
+        return (
+            "Traceback (most recent call last)" in self.said or "Set the environment variable HYDRA_FULL" in self.said
+        )
 
     @property
     def last_line(self) -> str:
@@ -218,6 +231,18 @@ def product_files(folder: Path) -> dict[str, str]:
     return out
 
 
+def kind_of(name: str) -> str:
+    """``CAM/0123456789abcdef/scores.npy`` to ``CAM/scores.npy``; numbers become ``#``."""
+    parts = name.split("/")
+    plain = [part for part in parts if not (len(part.partition(".")[0]) == 16 and part[:1] in "0123456789abcdef")]
+    last = "".join("#" if c.isdigit() else c for c in plain[-1]) if plain else ""
+    while "##" in last:
+        last = last.replace("##", "#")
+    if "oxford-iiit-pet" in plain and last.endswith((".jpg", ".png", ".xml")):
+        last = "*" + Path(last).suffix
+    return "/".join([plain[0], last]) if len(plain) > 1 else last
+
+
 def _timeless(manifest: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in manifest.items() if k not in ("seconds", "files")}
 
@@ -293,10 +318,3 @@ def _warm_up(place: Workplace) -> None:
 
     torch.set_num_threads(1)
     shutil.rmtree(folder)
-
-
-def seconds_of(work: Callable[[], Any]) -> tuple[float, Any]:
-    """How long something takes, and what it gives."""
-    started = time.perf_counter()
-    out = work()
-    return time.perf_counter() - started, out
