@@ -18,7 +18,7 @@ EPOCHS = [
     "segmenter.keep=all",
     "data.refine.epochs=2",
 ]
-SIZE = [*[x for x in CHAIN if not x.startswith("data.size=")], "data.size=40"]
+SIZE = [*[x for x in CHAIN if not x.startswith("data.size=")], "data.size=64"]
 
 
 def _flipped(data: bytes, where: float) -> bytes:

@@ -54,8 +54,8 @@ COMMAND = [*CHAIN, "hydra.run.dir=run"]
 SWEEP = ["-m", "pipeline=cam", "epoch=1,2", "threshold=0.3,0.5,0.7", *[x for x in SMALL if not x.startswith("seg")]]
 SWEEP += ["hydra.sweep.dir=sweep", "figures=false"]
 
-#: Seconds after which a trial counts as hanging. Machines may be busy.
-HANGS_AFTER = 120
+#: Seconds after which a trial counts as hanging. Machines may be busy, and others may stop what runs on them for minutes.
+HANGS_AFTER = 900
 
 
 @dataclass(frozen=True)
