@@ -54,7 +54,7 @@ COMMAND = [*CHAIN, "hydra.run.dir=run"]
 SWEEP = ["-m", "pipeline=cam", "epoch=1,2", "threshold=0.3,0.5,0.7", *[x for x in SMALL if not x.startswith("seg")]]
 SWEEP += ["hydra.sweep.dir=sweep", "figures=false"]
 
-#: Seconds after which a trial counts as hanging. Machines may be busy, and others may stop what runs on them for minutes.
+#: Seconds after which a trial counts as hanging. Machines may be busy, and what runs on them stopped for minutes.
 HANGS_AFTER = 900
 
 
@@ -244,7 +244,11 @@ def kind_of(name: str) -> str:
 
 
 def _timeless(manifest: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in manifest.items() if k not in ("seconds", "files")}
+    return {
+        k: v
+        for k, v in manifest.items()
+        if k in ("stage", "key", "version", "params", "upstream", "epochs_done", "notes")
+    }
 
 
 def _count_work(to: int) -> None:
