@@ -4,7 +4,8 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -23,10 +24,34 @@ def read_json(path: Path) -> Any:
         return None
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never a part."""
-    with atomic_path(path) as tmp:
+def write_json(path: Path, value: Any, lasting: bool = False) -> None:
+    """Write JSON so that a reader sees the old file or the new one, never a part; see :func:`atomic_path`."""
+    with atomic_path(path, lasting) as tmp:
         tmp.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+
+
+#: The key of a sealed value's own checksum.
+SEAL = "crc32"
+
+
+def seal(value: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON values with a checksum of themselves: a flipped byte is mostly still JSON, and says something else."""
+    plain = {key: one for key, one in value.items() if key != SEAL}
+    return {**plain, SEAL: _crc32_of(plain)}
+
+
+def unseal(value: Any) -> dict[str, Any] | None:
+    """What was sealed, as it was; None for what is damaged. What was never sealed (by an older version) is taken."""
+    if not isinstance(value, dict):
+        return None
+    plain = {key: one for key, one in value.items() if key != SEAL}
+    return plain if SEAL not in value or value[SEAL] == _crc32_of(plain) else None
+
+
+def _crc32_of(value: Mapping[str, Any]) -> str:
+    # Twice, for what JSON makes of a tuple or of a number as a key.
+    text = json.dumps(json.loads(json.dumps(value)), sort_keys=True, separators=(",", ":"))
+    return f"{zlib.crc32(text.encode()):08x}"
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
@@ -36,10 +61,14 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, lasting: bool = False) -> Iterator[Path]:
     """A path beside ``path`` to write to, moved over it when the block ends without an error.
 
     Its name is random: two containers that share a folder have equal process ids.
+
+    Args:
+        path: of the file. lasting: it has to survive a loss of power: its content is on the disk before it has its
+            name, and its name before this returns. That takes some milliseconds.
     """
     tmp = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -50,9 +79,49 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield tmp
         with suppress(OSError):
             tmp.chmod(mode & 0o777)
+        if lasting:
+            sync([tmp])
         os.replace(tmp, path)
+        if lasting:
+            sync_folder(path.parent)
     finally:
         tmp.unlink(missing_ok=True)
+
+
+def sync(paths: Sequence[Path]) -> None:
+    """Wait until the contents of files are on the disk."""
+    if len(paths) <= 4:
+        for path in paths:
+            _sync(path)
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    # A disk takes the same time for one as for many that wait at once.
+    with ThreadPoolExecutor(32) as pool:
+        list(pool.map(_sync, paths))
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk, where its file system knows how to."""
+    with suppress(OSError):
+        _sync(folder)
+
+
+def sync_tree(folder: Path) -> None:
+    """Wait until all that is below a folder is on the disk, the names below its own folders too."""
+    paths = list(folder.rglob("*"))
+    sync([path for path in paths if path.is_file()])
+    for path in paths:
+        if path.is_dir():
+            sync_folder(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def writable(folder: Path) -> bool:
@@ -73,6 +142,34 @@ def file_sha256(path: Path) -> str:
         with path.open("rb") as file:
             _sha_memo[memo] = hashlib.file_digest(file, "sha256").hexdigest()
     return _sha_memo[memo]
+
+
+def checksums(path: Path) -> dict[str, str]:
+    """SHA-256 and CRC-32 of a file's bytes as hex, read once.
+
+    The first names a content for good; the second is what a run can afford to compare whenever it opens a product:
+    it is read at some GB/s, also by a CPU that has no instructions for SHA-256.
+    """
+    sha256, crc = hashlib.sha256(), 0
+    for block in _blocks(path):
+        sha256.update(block)
+        crc = zlib.crc32(block, crc)
+    return {"sha256": sha256.hexdigest(), "crc32": f"{crc:08x}"}
+
+
+def file_crc32(path: Path) -> str:
+    """CRC-32 of a file's bytes as hex."""
+    crc = 0
+    for block in _blocks(path):
+        crc = zlib.crc32(block, crc)
+    return f"{crc:08x}"
+
+
+def _blocks(path: Path) -> Iterator[memoryview]:
+    buffer = memoryview(bytearray(1 << 18))
+    with path.open("rb", buffering=0) as file:
+        while size := file.readinto(buffer):
+            yield buffer[:size]
 
 
 class RowsFile:

@@ -60,7 +60,7 @@ def run(
         experiment.build()
         return experiment
     remember_run(experiment.store.root, sweep_folder() or folder)
-    remember_products(folder, experiment.stored(), job=in_sweep())
+    remember_products(folder, experiment.stored())
     log.info(experiment.heading())
     with tracking(trackers, experiment, folder) as followed:
         followed.build()

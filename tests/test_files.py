@@ -1,6 +1,9 @@
 """Files: whole or not at all, under names and with modes that disturb nobody; arrays of rows."""
 
+import hashlib
+import json
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +11,19 @@ import numpy as np
 import pytest
 import torch
 
-from seg.files import atomic_path, file_sha256, read_json, rows_file, writable, write_json
+from seg.files import (
+    atomic_path,
+    checksums,
+    file_crc32,
+    file_sha256,
+    read_json,
+    rows_file,
+    seal,
+    sync_tree,
+    unseal,
+    writable,
+    write_json,
+)
 
 
 def everything(folder: Path) -> list[str]:
@@ -151,3 +166,62 @@ def test_rows_of_another_shape_are_refused(tmp_path: Path, other: tuple[int, ...
             file.write(np.zeros(other))
         file.write(np.ones((1, 3)))
     assert np.load(tmp_path / "a.npy").tolist() == [[0, 0, 0], [0, 0, 0], [1, 1, 1]]
+
+
+def test_what_has_to_last_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[str, str]] = []
+    fsync, replace = os.fsync, os.replace
+
+    def noted_sync(descriptor: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        calls.append(("fsync", "folder" if path.is_dir() else path.read_text()))
+        fsync(descriptor)
+
+    def noted_replace(source: Path, target: Path) -> None:
+        calls.append(("replace", target.name))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", noted_sync)
+    monkeypatch.setattr(os, "replace", noted_replace)
+    with atomic_path(tmp_path / "a.txt", lasting=True) as tmp:
+        tmp.write_text("content")
+    assert calls == [("fsync", "content"), ("replace", "a.txt"), ("fsync", "folder")]
+    calls.clear()
+    with atomic_path(tmp_path / "b.txt") as tmp:
+        tmp.write_text("a picture, say")
+    assert calls == [("replace", "b.txt")]
+    (tmp_path / "sub").mkdir()
+    for number in range(9):
+        (tmp_path / "sub" / f"{number}").write_text(f"{number}")
+    calls.clear()
+    sync_tree(tmp_path)
+    assert sorted(calls[:-1]) == sorted(("fsync", x) for x in ["content", "a picture, say", *map(str, range(9))])
+    assert calls[-1] == ("fsync", "folder")
+
+
+@pytest.mark.parametrize(
+    "value", [{}, {"a": 1}, {"a": (1, 2), 3: "b", "c": float("nan"), "d": None, "e": 0.1}, {"crc32": "old", "x": "ü"}]
+)
+def test_what_is_sealed_is_unsealed_after_json(value: dict[Any, Any]) -> None:
+    plain = json.loads(json.dumps({k: v for k, v in value.items() if k != "crc32"}))
+    assert repr(unseal(json.loads(json.dumps(seal(value))))) == repr(plain)
+
+
+def test_a_changed_seal_or_value_is_damaged() -> None:
+    sealed = seal({"miou": 0.3314, "row": [1, 2]})
+    assert unseal(sealed) == {"miou": 0.3314, "row": [1, 2]}
+    for changed in ({"miou": 0.3315}, {"row": [1, 3]}, {"more": 1}, {"crc32": "00000000"}, {"crc32": None}):
+        assert unseal(sealed | changed) is None
+    assert unseal([1]) is None and unseal(None) is None
+    assert unseal({"of": "an older version"}) == {"of": "an older version"}
+
+
+def test_checksums_are_those_of_the_libraries(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 3000  # of several blocks
+    (tmp_path / "x").write_bytes(content)
+    expected = {"sha256": hashlib.sha256(content).hexdigest(), "crc32": f"{zlib.crc32(content):08x}"}
+    assert checksums(tmp_path / "x") == expected and file_crc32(tmp_path / "x") == expected["crc32"]
+    (tmp_path / "empty").touch()
+    assert file_crc32(tmp_path / "empty") == "00000000"

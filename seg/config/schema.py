@@ -55,6 +55,7 @@ class Runtime:
     workers: int | None = None
     threads: int | None = None
     batch_size: int = 64
+    checksum_limit: int | None = 1024
     progress: bool = True
 
 

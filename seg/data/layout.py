@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from seg.errors import SegError
-from seg.files import write_json
+from seg.files import seal, unseal, write_json
 
 FOLDER = "oxford-iiit-pet"
 LISTS = ("trainval", "test")
@@ -110,7 +110,7 @@ def content_fingerprint(
     if cache is not None and write and known != files:
         with suppress(OSError):
             cache.parent.mkdir(parents=True, exist_ok=True)
-            write_json(cache, {"folder": place, "files": files})
+            write_json(cache, seal({"folder": place, "files": files}))
     text = "".join(f"{name}\0{size}\0{digest}\n" for name, (size, _, digest) in sorted(files.items()))
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
@@ -130,8 +130,8 @@ def _content(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
 
 def _read_cache(cache: Path | None, place: str) -> dict[str, tuple[int, int, str]]:
     try:
-        content = json.loads(cache.read_bytes()) if cache else {}
-        known = content["files"] if content["folder"] == place else {}
+        content = unseal(json.loads(cache.read_bytes())) if cache else None
+        known = content["files"] if content and content["folder"] == place else {}
         return {name: (size, mtime, digest) for name, (size, mtime, digest) in known.items()}
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}

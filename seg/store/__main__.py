@@ -12,7 +12,7 @@ from pathlib import Path
 from seg.errors import SegError
 from seg.format import duration, size
 from seg.store.garbage import find_garbage, remove
-from seg.store.inventory import Product, find, is_busy, problems, products, size_of
+from seg.store.inventory import Product, find, is_busy, locked, mend, problems, products, size_of
 from seg.store.run_folders import outermost, remembered_runs
 from seg.store.runtime import Runtime
 
@@ -52,6 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("key")
     show.set_defaults(do=_show)
     verify = commands.add_parser("verify", parents=[store], help="read every file again, compare the checksums")
+    verify.add_argument(
+        "--mend", action="store_true", help="put aside what is damaged, so that the next run builds it anew"
+    )
     verify.set_defaults(do=_verify)
     gc = commands.add_parser("gc", parents=[store], help="remove what no run folder refers to; asks first")
     gc.add_argument(
@@ -116,19 +119,26 @@ def _show(given: argparse.Namespace) -> int:
 
 
 def _verify(given: argparse.Namespace) -> int:
-    found, broken, busy = products(given.store), [], 0
+    found, broken, mended, busy, left = products(given.store), [], [], 0, 0
     for product in Runtime().bar(found, "verifying"):
         wrong = problems(product)
-        if wrong and is_busy(product.folder):
+        if not wrong:
+            continue
+        if is_busy(product.folder):
             busy += 1
-        else:
-            broken += wrong
-    print("\n".join(broken or ["every file is as it was written"]))
+            continue
+        broken += wrong
+        if given.mend:
+            with locked(product.folder) as free:
+                done = mend(product) if free else None
+            mended += [done] if done else []
+            left += len(problems(find(given.store, product.name))) if product.folder.is_dir() else 0
+    print("\n".join([*broken, *mended] or ["every file is as it was written"]))
     notes = f", {busy} left out: another process builds them" if busy else ""
     print(f"{len(found)} products, {size(sum(x.bytes for x in found))}, {len(broken)} problems{notes}")
-    if broken:
-        print("remove a broken product's folder, and the next run makes it anew")
-    return 1 if broken else 0
+    if broken and not given.mend:
+        print("a run that opens them builds them anew; --mend puts them aside now")
+    return 1 if left or (broken and not given.mend) else 0
 
 
 def _gc(given: argparse.Namespace) -> int:

@@ -5,10 +5,12 @@ import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from seg.errors import SegError
-from seg.files import read_json
+from seg.files import read_json, unseal
 from seg.store.inventory import Product, is_busy, leftovers, locked, plain, products, size_of
+from seg.store.manifest import ASIDE
 from seg.store.run_folders import RECORD, RUN
 
 
@@ -96,15 +98,18 @@ def references(run: Path) -> set[str]:
         SegError: if that can't be told any more.
     """
     there = [name for name in (RUN, RECORD, "metrics.json") if (run / name).exists()]
+    damaged = []
     for name in there:
         try:
-            written = read_json(run / name)
+            written = unseal(read_json(run / name))
             # Before there was run.json, a finished run had them in its figures' header.
-            written = written["header"] if name == "metrics.json" else written
-            if "products" in written:
-                return {plain(product) for product in written["products"]}
-        except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
-            raise SegError(f"{name} is damaged") from error
+            said: Any = written["header"] if written is not None and name == "metrics.json" else written
+            if "products" in said:
+                return {plain(product) for product in said["products"]}
+        except (AttributeError, KeyError, OSError, TypeError, ValueError):
+            damaged.append(name)  # what one of them cannot tell, another may
+    if damaged:
+        raise SegError(f"{damaged[0]} is damaged")
     if there:
         raise SegError("an older version made it, and wrote down nothing")
     return set()  # it was refused, or ended before it built anything
@@ -118,7 +123,7 @@ def remove(garbage: Garbage) -> tuple[int, list[str]]:
     """
     freed, kept = 0, []
     for path in [*garbage.leftovers, *(product.folder for product in garbage.products)]:
-        folder, part, lock = (path.with_suffix(suffix) for suffix in ("", ".part", ".lock"))
+        folder, part, aside, lock = (path.with_suffix(suffix) for suffix in ("", ".part", ASIDE, ".lock"))
         with locked(folder) as free:
             if not free:
                 kept.append(f"{path.parent.name}/{path.name}")
@@ -127,10 +132,11 @@ def remove(garbage: Garbage) -> tuple[int, list[str]]:
                 # Under the name of a broken build first: what is half removed must not look like a product.
                 shutil.rmtree(part, ignore_errors=True)
                 folder.rename(part)
-            if part.is_dir():
-                freed += size_of(part)
-                shutil.rmtree(part)
+            for left in (part, aside):
+                if left.is_dir() and (left == path or path == folder):
+                    freed += size_of(left)
+                    shutil.rmtree(left)
             # While it is held, so that none is taken from under a build.
-            if not folder.exists():
+            if not any(x.exists() for x in (folder, part, aside)):
                 lock.unlink(missing_ok=True)
     return freed, kept

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from seg.errors import SegError
-from seg.files import file_sha256, read_json
+from seg.store.manifest import ASIDE, HISTORY, NAME, epoch_of, misfit, put_aside, read_manifest, write_history
 
 log = logging.getLogger(__name__)
 
@@ -68,11 +68,11 @@ def products(root: Path) -> list[Product]:
 
 
 def leftovers(root: Path) -> list[Path]:
-    """What builds that broke off have left: folders ``<key>.part``, and locks of products that are not there."""
+    """What no product is: folders ``<key>.part`` of builds that broke off, ``<key>.damaged``, locks of nothing."""
     out = []
     for path in sorted(root.glob("*/*")):
-        alone = not (path.with_suffix("").exists() or path.with_suffix(".part").exists())
-        left = path.is_dir() if path.suffix == ".part" else path.suffix == ".lock" and alone
+        alone = not any(path.with_suffix(suffix).exists() for suffix in ("", ".part", ASIDE))
+        left = path.is_dir() if path.suffix in (".part", ASIDE) else path.suffix == ".lock" and alone
         if left and _KEY.fullmatch(path.stem):
             out.append(path)
     return out
@@ -94,32 +94,49 @@ def find(root: Path, text: str) -> Product:
 
 
 def problems(product: Product) -> list[str]:
-    """What is wrong with a product: every file is read again and compared with the manifest's size and checksum.
+    """What is wrong with a product: every file is read again and compared with the manifest's size and checksum."""
+    return [f"{product.name}: {name} {said}" for name, said in _damage(product).items()]
 
-    Files that a training rewrites at every epoch (its history and the optimizer's state) have no checksum.
+
+def mend(product: Product) -> str | None:
+    """Put what is damaged of a product aside, so that the next run that needs it builds it anew. Under its lock.
+
+    Returns:
+        What was done, in a line; None where there was nothing to do.
     """
+    # As it is now: another process may have mended it.
+    product = _read(product.folder)
+    if not product.folder.is_dir() or not (damage := _damage(product)):
+        return None
+    manifest = None if NAME in damage else product.manifest
+    aside = put_aside(product.folder, damage, manifest)
+    if HISTORY in damage and manifest is not None and "history" in manifest:
+        write_history(product.folder / HISTORY, manifest["history"])
+    if not product.folder.is_dir():
+        return f"{product.name}: put aside as {aside.name}; the next run that needs it builds it anew"
+    return (
+        f"{product.name}: {', '.join(damage)} put aside in {aside.name}; a run that needs more than is left trains it"
+    )
+
+
+def _damage(product: Product) -> dict[str, str]:
+    """What is wrong, by the names of files."""
     manifest = product.manifest
     if manifest is None:
-        damaged = (product.folder / "manifest.json").exists()
-        return [f"{product.name}: manifest.json is {'damaged' if damaged else 'missing'}"]
-    out = []
+        return {NAME: f"is {'damaged' if (product.folder / NAME).exists() else 'missing'}"}
     if (manifest.get("stage"), manifest.get("key")) != (product.stage, product.key):
-        out.append(f"{product.name}: its manifest is of {manifest.get('stage')}/{manifest.get('key')}")
-    done = manifest.get("epochs_done")
+        return {NAME: f"is of {manifest.get('stage')}/{manifest.get('key')}"}
+    out = {}
     for entry in manifest.get("files", []):
-        path = product.folder / entry["name"]
+        name = entry["name"]
         try:
-            if (size := path.stat().st_size) != entry["size"]:
-                out.append(f"{product.name}: {entry['name']} has {size} bytes, not {entry['size']}")
-            elif file_sha256(path) != entry["sha256"]:
-                out.append(f"{product.name}: {entry['name']} has another checksum")
-        except FileNotFoundError:
-            # With keep=last the weights of an epoch go when the next ones are written down.
-            epoch = re.fullmatch(r"epoch_(\d+)\.safetensors", entry["name"])
-            if not (epoch and done and int(epoch[1]) < done and "epoch" in manifest.get("params", {})):
-                out.append(f"{product.name}: {entry['name']} is missing")
-        except OSError as error:
-            out.append(f"{product.name}: {entry['name']} cannot be read ({error.strerror})")
+            said = misfit(product.folder, entry, thorough=True)
+        except SegError as error:
+            said = str(error)
+        # Older versions told of the weights of the epoch before, which keep=last had removed.
+        dropped = said == "is missing" and "epoch" in manifest.get("params", {})
+        if said and not (dropped and 0 < epoch_of(name) < manifest.get("epochs_done", 0)):
+            out[name] = said
     return out
 
 
@@ -173,10 +190,8 @@ def _lock_of(folder: Path) -> Path:
 
 
 def _read(folder: Path) -> Product:
-    manifest = None
-    path = folder / "manifest.json"
-    with suppress(OSError, ValueError):
-        manifest = read_json(path)
+    path = folder / NAME
+    manifest = read_manifest(folder)
     times, total = [], 0
     for file in folder.rglob("*"):
         with suppress(FileNotFoundError):  # a training that goes on replaces its files
@@ -186,5 +201,4 @@ def _read(folder: Path) -> Product:
                 times += [stat.st_mtime] if file != path else []
     used = path.stat().st_mtime if path.is_file() else folder.stat().st_mtime
     made = max(times, default=used)
-    manifest = manifest if isinstance(manifest, dict) else None
     return Product(folder.parent.name, folder.name, folder, manifest, total, made, max(made, used))

@@ -5,15 +5,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from seg.errors import SegError
-from seg.files import write_json
+from seg.files import read_json, seal, unseal, write_json
 
 #: In the store: a line per folder of a run, or of a whole sweep.
 LIST = "runs.txt"
 
-#: In the folder of a sweep's job: its row, or while it runs (and if it failed) what it needs.
+#: In the folder of a sweep's job that has ended: its row, and once more what it needs.
 RECORD = "job.json"
 
-#: In the folder of any other run: what it needs.
+#: In the folder of every run: what it needs.
 RUN = "run.json"
 
 #: In the folder of a run that was refused before it made anything: why.
@@ -37,14 +37,20 @@ def remembered_runs(root: Path) -> tuple[list[Path], list[Path]]:
     return [x for x in folders if x.is_dir()], [x for x in folders if not x.is_dir()]
 
 
-def remember_products(folder: Path, names: Sequence[str], job: bool = False) -> None:
-    """Write down what a run is about to build or to use, as ``Stage/key``, before it does; ``gc`` reads it.
+def remember_products(folder: Path, names: Sequence[str]) -> None:
+    """Write down what a run is about to build or to use, before it does; ``gc`` reads it.
 
     Args:
-        folder: the run's. names: of all stored products. job: whether it is a job of a sweep, whose record also has
-            its row.
+        folder: the run's. names: of all stored products, as ``Stage/key``.
     """
-    write_json(folder / (RECORD if job else RUN), {"products": list(names)})
+    write_json(folder / RUN, seal({"products": list(names)}), lasting=True)
+
+
+def remembered_products(folder: Path) -> list[str]:
+    """What was written down so; nothing where that is missing or damaged."""
+    with suppress(OSError, ValueError):
+        return list((unseal(read_json(folder / RUN)) or {}).get("products", []))
+    return []
 
 
 def outermost(folders: Iterable[Path]) -> list[Path]:

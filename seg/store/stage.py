@@ -8,11 +8,12 @@ import dataclasses
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from seg.store.manifest import misfit, read_manifest
 from seg.store.parameters import Parameters
 from seg.store.runtime import Runtime
 
@@ -40,7 +41,9 @@ class Products(Protocol):
     def folder(self, stage: "Stage") -> Path:
         """Where a product is."""
 
-    def write_manifest(self, stage: "Stage", folder: Path, seconds: float, extra: Mapping[str, Any]) -> None:
+    def write_manifest(
+        self, stage: "Stage", folder: Path, seconds: float, extra: Mapping[str, Any], without: Collection[str] = ()
+    ) -> None:
         """Of a stage that grows in place, what makes its files count."""
 
 
@@ -83,9 +86,16 @@ class Stage(Parameters):
         """Return the product; cheap, memory-mapping what it can. ``path`` is unused if not ``stored``."""
         raise TypeError(f"{type(self).__name__} has no load()")
 
+    def opened(self, manifest: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
+        """What a manifest says of the files that :meth:`load` opens; None if it has not what this stage asks for."""
+        files: list[Mapping[str, Any]] = manifest.get("files", [])
+        return files
+
     def is_complete(self, folder: Path) -> bool:
-        """Whether ``folder`` holds all that this stage asks for."""
-        return (folder / "manifest.json").is_file()
+        """Whether ``folder`` holds all that this stage asks for, in files as large as they were written."""
+        manifest = read_manifest(folder)
+        files = self.opened(manifest) if manifest is not None else None
+        return files is not None and not any(misfit(folder, entry) for entry in files)
 
     # -- identity --------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -14,8 +14,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from seg.files import file_sha256, read_json, write_json
+from seg.errors import SegError
+from seg.files import sync_folder, sync_tree
 from seg.store.inventory import locked
+from seg.store.manifest import NAME, entry_of, misfit, put_aside, read_manifest, write_manifest
 from seg.store.runtime import Runtime
 from seg.store.stage import Stage
 from seg.store.trouble import out_of
@@ -26,6 +28,9 @@ log = logging.getLogger(__name__)
 #: Loaded products of one kind of stage that a process keeps open: of two products on two splits, say. A sweep
 #: goes through many epochs; networks and histograms of all of them would not fit.
 _OPEN_PRODUCTS = 4
+
+#: A product that is damaged again as soon as it was built: the disk is.
+_BUILT_ANEW = 2
 
 #: Seconds between two marks that a product was used.
 _USED_EVERY = 3600
@@ -66,6 +71,7 @@ class Store:
         self._settled: set[str] = set()
         self._compared: set[str] = set()
         self._allowed: list[set[str]] = []
+        self._read: set[tuple[Path, str]] = set()
 
     def alone(self) -> "Store":
         """The same store for what the first of several processes does by itself: checks before, reports after."""
@@ -95,10 +101,10 @@ class Store:
         Raises:
             SegError: bad input met while building; what was already built stays.
         """
-        self.ensure(stage)
+        self._refuse_stranger(stage)
         products = self._open.setdefault(type(stage).__name__, OrderedDict())
         if stage.id not in products:
-            products[stage.id] = stage.load(self.folder(stage), self)
+            products[stage.id] = stage.load(self.opened(stage), self)
             if stage.stored:
                 self._compare(stage)
                 self._mark_used(stage)
@@ -106,6 +112,24 @@ class Store:
                 products.popitem(last=False)
         products.move_to_end(stage.id)
         return products[stage.id]
+
+    def opened(self, stage: Stage) -> Path:
+        """The folder of a product for one who reads its files: built if it is not there, and anew if it is damaged.
+
+        The sizes of the files are compared each time, their checksums at the first time in a process.
+
+        Raises:
+            SegError: if it is damaged again and again.
+        """
+        folder = self.folder(stage)
+        for _ in range(1 + _BUILT_ANEW):
+            self.ensure(stage)
+            # Of processes that train together the first has looked for all.
+            if not stage.stored or self._together or not self._misfits(stage, folder):
+                return folder
+            with locked(folder, wait=True):
+                self._put_aside(stage, folder)
+        raise SegError(f"{folder}: is damaged as soon as it is written; look after the disk, or choose another store=")
 
     def ensure(self, stage: Stage) -> None:
         """Build ``stage`` and what it needs, as far as they are not there.
@@ -115,8 +139,7 @@ class Store:
         Raises:
             TypeError: a build asked for a stage that is not upstream, so that its key does not tell of it.
         """
-        if self._allowed and stage.id not in self._allowed[-1]:
-            raise TypeError(f"a build asked for {stage.id}, which is not upstream of it, so its key would lie")
+        self._refuse_stranger(stage)
         if not stage.stored:
             for up in stage.upstream().values():
                 self.ensure(up)
@@ -133,12 +156,19 @@ class Store:
             if not stage.is_complete(folder):
                 self._build(stage, folder)
 
+    def _refuse_stranger(self, stage: Stage) -> None:
+        if self._allowed and stage.id not in self._allowed[-1]:
+            raise TypeError(f"a build asked for {stage.id}, which is not upstream of it, so its key would lie")
+
     def _ensure_together(self, stage: Stage, folder: Path) -> None:
         # All processes come here for the same stages in the same order. The first one decides for all: what each
         # saw on the disk could differ. A stage is asked for once: some are needed again where only one works.
         if stage.id in self._settled:
             return
         team = self.runtime.team
+        if self.runtime.leads and self._misfits(stage, folder):
+            with locked(folder, wait=True):
+                self._put_aside(stage, folder)
         if not team.broadcast(stage.is_complete(folder)):
             for up in stage.upstream().values():
                 self.ensure(up)
@@ -150,9 +180,7 @@ class Store:
 
     def manifest(self, stage: Stage) -> dict[str, Any] | None:
         """The manifest of a stored product, or None if there is none, or a damaged one."""
-        with suppress(ValueError):
-            return read_json(self.folder(stage) / "manifest.json")
-        return None
+        return read_manifest(self.folder(stage))
 
     def plan(self, stages: Iterable[Stage]) -> list[Planned]:
         """What a run of ``stages`` would do, as a tree in lines, most downstream first. Writes nothing."""
@@ -186,20 +214,53 @@ class Store:
         missing = [n for n, up in stage.upstream().items() if not self.has(up)]
         return "build", "needs " + ", ".join(missing) + " first" if missing else "not in the store"
 
+    def _misfits(self, stage: Stage, folder: Path) -> dict[str, str]:
+        """What is wrong with a product that is there, by file; nothing if it is not there or was never finished."""
+        manifest = read_manifest(folder)
+        if manifest is None:
+            return {NAME: "is damaged"} if (folder / NAME).exists() else {}
+        wrong = {}
+        limit = self.runtime.checksum_limit
+        for entry in stage.opened(manifest) or ():
+            known = (folder, entry["name"])
+            read = known not in self._read and (limit is None or entry["size"] <= limit * 1e6)
+            if (said := misfit(folder, entry, read)) is not None:
+                wrong[entry["name"]] = said
+            else:
+                self._read.add(known)
+        return wrong
+
+    def _put_aside(self, stage: Stage, folder: Path) -> None:
+        """Take a damaged product out of the way, and say so; under its lock. Nothing, if another process did."""
+        if wrong := self._misfits(stage, folder):
+            aside = put_aside(folder, wrong, read_manifest(folder))
+            self._read -= {known for known in self._read if known[0] == folder}
+            first, said = next(iter(wrong.items()))
+            more = f", and {len(wrong) - 1} more files" if len(wrong) > 1 else ""
+            log.warning("%s: %s %s%s; put aside as %s, and built anew", stage.id, first, said, more, aside.name)
+
     def _build(self, stage: Stage, folder: Path) -> None:
+        if not self._together:  # the first of several has done it
+            self._put_aside(stage, folder)
         log.log(stage.log_level, "%s %s: building", type(stage).__name__, stage.key)
         self.builds.append(stage.id)
         started = time.perf_counter()
         self._allowed.append({up.id for up in stage.walk()})
         try:
             if stage.in_place:
-                folder.mkdir(parents=True, exist_ok=True)
+                if not folder.exists():
+                    folder.mkdir(parents=True, exist_ok=True)
+                    # Epochs that last need a folder that does.
+                    sync_folder(folder.parent)
+                    sync_folder(self.root)
                 stage.build(folder, self)  # writes its own manifest, epoch by epoch
             else:
                 part = folder.with_name(folder.name + ".part")
                 shutil.rmtree(part, ignore_errors=True)
                 part.mkdir(parents=True)
                 notes = stage.build(part, self)
+                # A name that survives a loss of power must not be that of files which do not.
+                sync_tree(part)
                 self.write_manifest(stage, part, time.perf_counter() - started, {"notes": notes or {}})
                 # A folder without a manifest is what a failed disk or a hand left behind.
                 shutil.rmtree(folder, ignore_errors=True)
@@ -215,22 +276,30 @@ class Store:
 
     def _mark_used(self, stage: Stage) -> None:
         """As the time of the manifest, for ``seg.store ls``; not in a store to read only."""
-        path = self.folder(stage) / "manifest.json"
+        path = self.folder(stage) / NAME
         with suppress(OSError):
             if time.time() - path.stat().st_mtime > _USED_EVERY:
                 os.utime(path)
 
-    def write_manifest(self, stage: Stage, folder: Path, seconds: float, extra: Mapping[str, Any]) -> None:
-        """Write ``manifest.json``: identity, cost, and size and checksum of every file."""
-        old = read_json(folder / "manifest.json") or {}
-        known = {f["name"]: f for f in old.get("files", []) if stage.in_place}
+    def write_manifest(
+        self, stage: Stage, folder: Path, seconds: float, extra: Mapping[str, Any], without: Collection[str] = ()
+    ) -> None:
+        """Write ``manifest.json``: identity, cost, and size and checksums of every file.
+
+        Args:
+            stage: of the product. folder: where its files are. seconds: that it took. extra: what more is to be kept.
+            without: names of files that no longer belong to it.
+        """
+        old = read_manifest(folder) if stage.in_place else None
+        known = {entry["name"]: entry for entry in (old or {}).get("files", [])}
         files = []
-        for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "manifest.json"):
-            name, size = path.relative_to(folder).as_posix(), path.stat().st_size
-            if path.suffix in (".pt", ".csv", ".tmp"):  # rewritten at every epoch of a training
+        for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix != ".tmp"):
+            name = path.relative_to(folder).as_posix()
+            if name == NAME or name in without:
                 continue
-            same = known.get(name, {}).get("size") == size
-            files.append(known[name] if same else {"name": name, "size": size, "sha256": file_sha256(path)})
+            # A training never changes the files of an epoch that a manifest tells of, and a damage must not become
+            # what was written; its history grows.
+            files.append(known[name] if name in known and path.suffix != ".csv" else entry_of(folder, path))
         manifest = {
             "stage": type(stage).__name__,
             "key": stage.key,
@@ -243,7 +312,7 @@ class Store:
             "files": files,
             **extra,
         }
-        write_json(folder / "manifest.json", manifest)
+        write_manifest(folder, manifest)
 
     def _surroundings(self) -> dict[str, Any]:
         """What may change the last digits of a product, and is no part of its key."""

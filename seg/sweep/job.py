@@ -15,10 +15,10 @@ from seg.config.process import given_overrides, run_folder, sweep_folder
 from seg.errors import SegError
 from seg.evaluation.table import headline
 from seg.experiment import Experiment
-from seg.files import read_json, write_json
+from seg.files import read_json, seal, unseal, write_json
 from seg.pipeline import run
 from seg.store import Runtime, Store
-from seg.store.run_folders import RECORD
+from seg.store.run_folders import RECORD, remembered_products
 from seg.supervision.chosen import Distribution, Spread
 from seg.sweep.progress import show
 from seg.sweep.results import Results, Row, Session
@@ -91,9 +91,9 @@ class SweepTask:
             (folder / "error.txt").write_text(traceback.format_exc())
         else:
             (folder / "error.txt").unlink(missing_ok=True)
-        record["products"] = read_record(folder).get("products", [])  # as they were written before the work
+        record["products"] = remembered_products(folder)  # as they were written before the work
         row["seconds"] = round(time.perf_counter() - started, 3)
-        write_json(folder / RECORD, {**record, "row": row})
+        write_json(folder / RECORD, seal({**record, "row": row}), lasting=True)
         rows = Results(sweep, swept).add(row)
         show(row, swept, session.progress(rows) if session else str(len(rows)))
         return row
@@ -106,10 +106,9 @@ class SweepTask:
 def read_record(folder: Path) -> dict[str, Any]:
     """What is written in a job's folder of its last run, and its ``row`` in any case; a damaged record says nothing."""
     try:
-        record = read_json(folder / RECORD)
-    except ValueError:
-        record = None
-    record = record if isinstance(record, dict) else {}
+        record = unseal(read_json(folder / RECORD)) or {}
+    except (OSError, ValueError, RecursionError):
+        record = {}
     return record | {"row": row if isinstance(row := record.get("row"), dict) else {}}
 
 

@@ -134,8 +134,11 @@ class Session:
     @classmethod
     def read(cls, folder: Path) -> "Session | None":
         """The session of a sweep's folder, or None where another sweeper than ours runs it."""
-        values = read_json(folder / "sweep.json")
-        return cls(**values) if values else None
+        try:
+            values = read_json(folder / "sweep.json")
+            return cls(**values) if values else None
+        except (TypeError, ValueError) as error:
+            raise SegError(f"{folder / 'sweep.json'}: is damaged; the same command again writes it anew") from error
 
     def write(self, folder: Path) -> None:
         """Make the folder known to the jobs.

@@ -9,10 +9,10 @@ from seg.config.aside import is_aside
 from seg.config.process import command
 from seg.config.spans import collapse
 from seg.errors import SegError, refuse_together
-from seg.files import read_json, write_json
+from seg.files import write_json
 from seg.sweep.plan import Plan
 from seg.tracking.base import NOTES, Facts, Notes, Tracker
-from seg.tracking.run import make_trackers, revision
+from seg.tracking.run import make_trackers, read_notes, revision
 
 log = logging.getLogger(__name__)
 
@@ -34,12 +34,12 @@ class SweepTracking:
         self._config, self._plan, self._folder = config, plan, folder
         self._trackers: dict[str, Tracker] = make_trackers(config)
         refuse_together(tracker.check for tracker in self._trackers.values())
-        before = read_json(folder / NOTES) or {}
+        before = read_notes(folder)
         self._notes: dict[str, Notes] = {k: t.find_sweep(before.get(k, {})) for k, t in self._trackers.items()}
 
     def has(self, job: Path) -> bool:
         """Whether all trackers were told of a job that was done before, by its folder."""
-        notes = (read_json(job / NOTES) or {}) if self._trackers else {}
+        notes = read_notes(job) if self._trackers else {}
         return all(tracker.has_job(notes.get(k, {}), self._notes[k]) for k, tracker in self._trackers.items())
 
     def begin(self) -> None:
@@ -87,7 +87,7 @@ def end_sweep(config: DictConfig, folder: Path, ok: bool) -> None:
     from seg.sweep.results import Results, Session, number
     from seg.sweep.summary import best_row
 
-    session, notes = Session.read(folder), read_json(folder / NOTES)
+    session, notes = Session.read(folder), read_notes(folder)
     if session is None or not notes:
         return
     rows = Results(folder, session.swept).read()

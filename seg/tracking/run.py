@@ -190,5 +190,6 @@ def _finite(values: Mapping[Any, Any]) -> dict[str, float]:
 def read_notes(folder: Path) -> dict[str, Notes]:
     """What the trackers have to find again in a folder, by tracker."""
     with suppress(OSError, ValueError):
-        return read_json(folder / NOTES) or {}
+        notes = read_json(folder / NOTES)
+        return notes if isinstance(notes, dict) else {}
     return {}

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from seg.errors import SegError
-from seg.files import atomic_path, read_json
+from seg.files import atomic_path, sync, sync_folder
 from seg.store import Products
+from seg.store.manifest import HISTORY, NAME, epoch_of, forget, misfit, read_manifest, write_history
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ class Loop:
         model = stage.network(store)
         self.fabric = store.runtime.fabric(stage.precision)
         self.world, self.rank = self.fabric.world_size, self.fabric.global_rank
-        self.done, self.seconds, state = self._resume()
+        self.done, self.history, state = self._resume()
         if state:
             model.load_state_dict(state.get("student", state["saved"]))
         if self.world > 1 and self.fabric.device.type == "cuda":
@@ -128,7 +129,6 @@ class Loop:
             with torch.inference_mode():
                 row |= self.stage.held_out(self.product, self.store)
             row["seconds"] = round(time.perf_counter() - started, 2)
-            self.seconds += row["seconds"]
             if self.rank == 0:
                 self._save(row)
                 if self.store.on_epoch is not None:
@@ -189,63 +189,87 @@ class Loop:
 
     # -- what is kept ----------------------------------------------------------------------------------
 
-    def _resume(self) -> tuple[int, float, dict[str, Any]]:
-        """The newest state of the folder: epochs done, seconds spent, the state and the weights ``saved`` with it."""
+    def _resume(self) -> tuple[int, list[dict[str, Any]], dict[str, Any]]:
+        """The newest epoch to go on from: its number, the history's rows, its state and the weights ``saved`` then.
+
+        An epoch counts once the manifest tells of it, which is written last. Of what it tells, the newest two epochs
+        have a state: if the newest is damaged, one epoch is trained again.
+        """
         from safetensors.torch import load_file
 
         folder = self.folder
-        manifest = read_json(folder / "manifest.json") or {}
-        if not manifest.get("epochs_done"):
-            return 0, 0.0, {}
-        if not (folder / "state.pt").is_file():
-            return self._anew(folder / "state.pt")
-        state = torch.load(folder / "state.pt", weights_only=True, map_location="cpu")
-        # The manifest is written after the state; a kill between the two leaves the state one epoch ahead,
-        # and that epoch is trained again from the weights of the one before only if its state is lost.
-        done = int(state["epoch"])
-        newest = folder / f"epoch_{done:03d}.safetensors"
-        if done >= self.stage.wanted or not newest.is_file():
-            # Weights are gone, and the state is of the wanted epoch or beyond it: only a new start leads to them.
-            return self._anew(folder / self.stage.file_name)
-        if done > manifest["epochs_done"] and self.rank == 0:
-            self.store.write_manifest(self.stage, folder, float(manifest["seconds"]), {"epochs_done": done})
-        log.info("%s: going on after epoch %d", self.name, done)
-        return done, float(manifest["seconds"]), {**state, "saved": load_file(newest)}
-
-    def _anew(self, missing: Path) -> tuple[int, float, dict[str, Any]]:
-        log.warning("%s: %s is missing; training anew", self.name, missing)
+        manifest = read_manifest(folder) or {}
+        # What the first of several processes finds holds for all; what it removes, no other reads.
+        done = self.fabric.broadcast(self._newest(manifest))
         if self.rank == 0:
-            # The weights too: of files that are there the next manifest would go on telling the old checksums.
-            for path in (self.folder / "manifest.json", *self.folder.glob("epoch_*.safetensors")):
-                path.unlink(missing_ok=True)
-        return 0, 0.0, {}
+            self._clear(manifest, done)
+        if not done:
+            return 0, [], {}
+        log.info("%s: going on after epoch %d", self.name, done)
+        rows = [row for row in manifest.get("history", []) if row["epoch"] <= done]
+        state = torch.load(folder / _state(done), weights_only=True, map_location="cpu")
+        return done, rows, {**state, "saved": load_file(folder / _weights(done))}
 
-    def _save(self, row: Mapping[str, Any]) -> None:
-        """Write an epoch: weights, history, state, and last the manifest that makes them count."""
-        import pandas as pd
+    def _newest(self, manifest: Mapping[str, Any]) -> int:
+        """The newest epoch before the wanted one whose weights and state are as they were written, else 0."""
+        files = {entry["name"]: entry for entry in manifest.get("files", [])}
+        done = manifest.get("epochs_done", 0)
+        for epoch in range(min(done, self.stage.wanted - 1), 0, -1):
+            pair = [files.get(name) for name in (_weights(epoch), _state(epoch))]
+            if all(entry is not None and misfit(self.folder, entry, read=True) is None for entry in pair):
+                if epoch < min(done, self.stage.wanted - 1):
+                    log.warning("%s: epoch %d cannot be gone on from; going back to epoch %d", self.name, done, epoch)
+                return epoch
+        if done:
+            log.warning("%s: %s has no sound state to go on from; training anew", self.name, self.folder)
+        return 0
+
+    def _clear(self, manifest: Mapping[str, Any], done: int) -> None:
+        """Take away what is of later epochs: nothing may tell of files that are written anew; and what a kill left."""
+        known = {entry["name"] for entry in manifest.get("files", [])}
+        gone = {name for name in known if epoch_of(name) > done}
+        if not done:
+            (self.folder / NAME).unlink(missing_ok=True)
+        elif gone:
+            forget(self.folder, manifest, gone)
+        for path in self.folder.iterdir():
+            if path.suffix == ".tmp" or (epoch_of(path.name) and path.name not in known - gone):
+                path.unlink(missing_ok=True)
+
+    def _save(self, row: dict[str, Any]) -> None:
+        """Write an epoch: weights, state, history, all of it to the disk; last the manifest that makes them count."""
         from safetensors.torch import save_file
 
         epoch, folder = int(row["epoch"]), self.folder
-        with atomic_path(folder / f"epoch_{epoch:03d}.safetensors") as tmp:
+        weights = folder / _weights(epoch)
+        with atomic_path(weights) as tmp:
             save_file(_on_cpu(self.product), tmp, {"epoch": str(epoch), "stage": self.name})
-        path = folder / "history.csv"
-        frame = pd.DataFrame([row])
-        if path.exists():
-            old = pd.read_csv(path)
-            frame = pd.concat([old[old["epoch"] < epoch], frame])
-        with atomic_path(path) as tmp:
-            frame.to_csv(tmp, index=False)
         state = {"epoch": epoch, "optimizer": self.optimizer.state_dict()}
         if precision := self.fabric.strategy.precision.state_dict():  # the scaler of 16-mixed
             state["precision"] = precision
         if self.teacher is not None:
             other = ("student", self.model) if self.product is self.teacher else ("teacher", self.teacher)
             state[other[0]] = _on_cpu(other[1])
-        with atomic_path(folder / "state.pt") as tmp:
-            torch.save(state, tmp)
-        self.store.write_manifest(self.stage, folder, self.seconds, {"epochs_done": epoch})
-        if self.stage.keep == "last":
-            (folder / f"epoch_{epoch - 1:03d}.safetensors").unlink(missing_ok=True)
+        with atomic_path(folder / _state(epoch)) as tmp, tmp.open("wb") as file:
+            torch.save(state, file)
+        self.history.append(row)
+        write_history(folder / HISTORY, self.history)
+        sync([weights, folder / _state(epoch), folder / HISTORY])
+        sync_folder(folder)
+        # The epoch before is what there is to go back to.
+        old = [_state(epoch - 2), *([_weights(epoch - 2)] if self.stage.keep == "last" else [])]
+        extra = {"epochs_done": epoch, "history": self.history}
+        self.store.write_manifest(self.stage, folder, sum(x["seconds"] for x in self.history), extra, without=old)
+        for name in old:
+            (folder / name).unlink(missing_ok=True)
+
+
+def _weights(epoch: int) -> str:
+    return f"epoch_{epoch:03d}.safetensors"
+
+
+def _state(epoch: int) -> str:
+    return f"state_{epoch:03d}.pt"
 
 
 def _on_cpu(model: nn.Module) -> dict[str, Tensor]:

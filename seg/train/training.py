@@ -1,9 +1,9 @@
 """Networks as stages: trained here, or given.
 
 With a constant learning rate the network at epoch 12 is a prefix of the one at epoch 20, so a training is
-one growing folder: ``epoch_001.safetensors`` and so on, ``history.csv``, and the optimizer's ``state.pt``.
-Asking for a later epoch trains only what is missing. A schedule that depends on the total number of epochs
-makes that number part of the identity.
+one growing folder: ``epoch_001.safetensors`` and so on, ``history.csv``, and the optimizer's state after the newest two
+epochs, ``state_001.pt``. Asking for a later epoch trains only what is missing. A schedule that depends on the total
+number of epochs makes that number part of the identity.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from seg.errors import SegError
-from seg.files import atomic_path, file_sha256, read_json
+from seg.files import atomic_path, file_sha256
 from seg.nets.given import description, find_checkpoint, fit_into
 from seg.store import Products, Stage, param
+from seg.store.manifest import HISTORY, read_manifest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,7 +79,7 @@ class Training(NetworkStage):
         seed: of the weights that are drawn, the order of the images and their augmentation.
         precision: as Lightning Fabric names it (``32-true``, ``bf16-mixed``); it changes numbers, so it is
             part of the key.
-        keep: ``all`` keeps every epoch's weights, ``last`` only the newest.
+        keep: ``all`` keeps every epoch's weights, ``last`` the newest and those before, to go back to if it is damaged.
     """
 
     in_place: ClassVar[bool] = True
@@ -144,10 +145,9 @@ class Training(NetworkStage):
             out["epoch"] = self.wanted
         return out
 
-    def is_complete(self, folder: Path) -> bool:
-        """Whether the wanted epoch's weights are there."""
-        manifest = read_json(folder / "manifest.json") or {}
-        return manifest.get("epochs_done", 0) >= self.wanted and (folder / self.file_name).is_file()
+    def opened(self, manifest: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
+        """The wanted epoch's weights, if the manifest tells of them."""
+        return [entry for entry in manifest.get("files", []) if entry["name"] == self.file_name] or None
 
     # -- what a subclass says --------------------------------------------------------------------------
 
@@ -242,10 +242,12 @@ class Training(NetworkStage):
         """Loss and metrics by epoch, up to the wanted one."""
         import pandas as pd
 
-        path = store.folder(self) / "history.csv"
-        if not path.exists():
-            return pd.DataFrame(columns=["epoch", "loss"])
-        frame = pd.read_csv(path)
+        folder = store.folder(self)
+        rows = (read_manifest(folder) or {}).get("history")
+        if rows is None and (folder / HISTORY).is_file():  # an older version trained it
+            frame = pd.read_csv(folder / HISTORY)
+        else:
+            frame = pd.DataFrame(rows or {"epoch": [], "loss": []})
         return frame[frame["epoch"] <= self.wanted]
 
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import pytest
 
 from seg.errors import SegError
-from seg.files import read_json, write_json
+from seg.files import read_json, seal, write_json
 from seg.store import Stage, Store, param
 from seg.store.__main__ import main
 from seg.store.garbage import find_garbage, find_runs, references, remove
@@ -165,11 +165,11 @@ def test_show_tells_what_it_was_made_with(filled: Store, capsys: pytest.CaptureF
     path = filled.folder(stage) / "manifest.json"
     made_with = {"torch": "9.8.7", "torchvision": "0.99.1", "pillow": "99.0.0", "numpy": "7.0.0"}
     made_with |= {"device": "cuda", "threads": 5, "processes": 3}
-    write_json(path, read_json(path) | {"made_with": made_with})
+    write_json(path, seal(read_json(path) | {"made_with": made_with}))
     assert main(["show", stage.key]) == 0
     said = "torch 9.8.7, torchvision 0.99.1, pillow 99.0.0, numpy 7.0.0, device cuda, threads 5, processes 3"
     assert f"made with: {said}" in capsys.readouterr().out.splitlines()
-    write_json(path, {k: v for k, v in read_json(path).items() if k != "made_with"})  # of an older version
+    write_json(path, seal({k: v for k, v in read_json(path).items() if k != "made_with"}))  # of an older version
     assert main(["show", stage.key]) == 0
     assert "made with" not in capsys.readouterr().out
 
@@ -235,11 +235,39 @@ def test_verify_names_what_is_broken(filled: Store, capsys: pytest.CaptureFixtur
     assert f"{name(stage)}: {message}" in printed and "1 problems" in printed
 
 
+@pytest.mark.parametrize("what", DAMAGE)
+def test_mend_puts_it_aside_and_the_next_run_builds_it(
+    filled: Store, capsys: pytest.CaptureFixture[str], what: str
+) -> None:
+    stage = Count(number=3)
+    DAMAGE[what][0](filled.folder(stage))
+    assert main(["verify", "--mend"]) == 0
+    printed = capsys.readouterr().out
+    assert DAMAGE[what][1] in printed and f"{name(stage)}: put aside as {stage.key}.damaged; the next run" in printed
+    assert main(["verify"]) == 0 and name(stage) not in names(filled) and len(names(filled)) == 3
+    store = Store(filled.root)
+    assert store.get(Count(number=3)) == 3 and store.builds == [stage.id]
+    assert leftovers(filled.root) == [filled.folder(stage).with_suffix(".damaged")]
+    refer(*(Doubled(of=Count(number=n)) for n in (3, 4)))
+    assert main(["gc", "--yes"]) == 0
+    assert leftovers(filled.root) == [] and len(names(filled)) == 4
+
+
+def test_mend_leaves_alone_what_another_process_holds(
+    filled: Store, capsys: pytest.CaptureFixture[str], held: Callable[[Path], None]
+) -> None:
+    folder = filled.folder(Count(number=3))
+    (folder / "manifest.json").unlink()
+    held(folder.with_name(folder.name + ".lock"))
+    assert main(["verify", "--mend"]) == 0
+    assert "1 left out" in capsys.readouterr().out and (folder / "sub/number.txt").is_file()
+
+
 def test_a_product_under_a_wrong_name_is_broken(filled: Store) -> None:
     folder = filled.folder(Count(number=3))
     other = folder.with_name("0" * 16)
     shutil.copytree(folder, other)
-    assert problems(find(filled.root, "0" * 16)) == [f"Count/{'0' * 16}: its manifest is of {name(Count(number=3))}"]
+    assert problems(find(filled.root, "0" * 16)) == [f"Count/{'0' * 16}: manifest.json is of {name(Count(number=3))}"]
 
 
 def test_what_is_being_built_is_not_broken(
@@ -369,6 +397,25 @@ def test_a_damaged_record_of_a_run_stops_gc(filled: Store, capsys: pytest.Captur
     assert len(names(filled)) == 2
 
 
+def test_what_one_record_of_a_run_cannot_tell_another_does(filled: Store) -> None:
+    kept = Doubled(of=Count(number=3))
+    refer(kept, name="one")
+    folder = Path("outputs/runs/one")
+    remember_products(folder, [kept.id])
+    (folder / "run.json").rename(folder / "job.json")
+    for record, damage in (("job.json", b""), ("metrics.json", b'{"header": ')):
+        whole = (folder / record).read_bytes()
+        (folder / record).write_bytes(damage)
+        assert references(folder) == {name(kept)}
+        (folder / record).write_bytes(whole)
+    # A digit of a key is another, and all of it still JSON.
+    (folder / "metrics.json").unlink()
+    whole = (folder / "job.json").read_text()
+    (folder / "job.json").write_text(whole.replace(kept.key, kept.key[:-1] + ("0" if kept.key[-1] != "0" else "1")))
+    with pytest.raises(SegError, match=r"job\.json is damaged"):
+        references(folder)
+
+
 @pytest.mark.parametrize("record", ["run.json", "job.json", "metrics.json"])
 @pytest.mark.parametrize(
     "content",
@@ -385,14 +432,13 @@ def test_what_a_damaged_record_needs_nobody_can_tell(filled: Store, record: str,
     assert len(names(filled)) == 4
 
 
-@pytest.mark.parametrize("job", [False, True])
-def test_a_run_that_is_not_finished_needs_what_it_wrote_at_its_start(filled: Store, job: bool) -> None:
+def test_a_run_that_is_not_finished_needs_what_it_wrote_at_its_start(filled: Store) -> None:
     """Whatever its config says, and whether or not it can be read."""
     kept = Doubled(of=Count(number=3))
     folder = Path("outputs/runs/at-it")
     (folder / ".hydra").mkdir(parents=True)
     (folder / ".hydra/config.yaml").write_text("a: [")
-    remember_products(folder, [kept.id], job=job)
+    remember_products(folder, [kept.id])
     assert references(folder) == {name(kept)}
     assert main(["gc", "--yes"]) == 0
     assert names(filled) == {name(kept), name(kept.of)}
@@ -416,7 +462,7 @@ def test_gc_runs_nothing_that_a_config_names(filled: Store, monkeypatch: pytest.
     (Path("outputs/runs/refused/refused.txt")).write_text("x: no such folder\n")
     refer(name="finished")
     write_json(Path("outputs/runs/old/metrics.json"), {"header": {"stages": {"seeds": "Seeds/00"}}, "rows": []})
-    remember_products(Path("outputs/runs/job"), [name(Count(number=3))], job=True)
+    remember_products(Path("outputs/runs/job"), [name(Count(number=3))])
     assert main(["gc", "--yes"]) == 1  # of the old one nobody can tell
     assert main(["gc", "--yes", "--forget-unknown"]) == 0
     assert names(filled) == {name(Count(number=3))}
@@ -498,7 +544,7 @@ def test_what_a_run_refers_to_is_what_it_finds_again(tmp_path: Path, monkeypatch
     everything = {x.name for x in products(store)}
     assert references(Path("outputs/runs/a")) == everything
     assert main(["verify"]) == 0
-    assert set(read_json(here / "run.json")) == {"products"}
+    assert set(read_json(here / "run.json")) == {"products", "crc32"}
     # As a run is found that is not finished, and as older versions wrote a finished one.
     written = (here / "metrics.json").read_text()
     (here / "metrics.json").unlink()

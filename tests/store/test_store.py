@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import zlib
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -23,9 +24,10 @@ import torch
 import torchvision
 
 import seg
+import seg.store.manifest
 from seg.errors import SegError
-from seg.files import read_json, write_json
-from seg.store import Stage, Store, param
+from seg.files import read_json, seal, write_json
+from seg.store import Runtime, Stage, Store, param
 
 calls: list[str] = []
 
@@ -158,11 +160,131 @@ def test_a_build_that_asks_for_what_is_not_upstream_is_a_mistake(new_store: Stor
     assert new_store.get(Meddler(of=stage.of, number=3)) == 3
 
 
-def test_a_product_whose_manifest_is_damaged_can_be_used(new_store: Store) -> None:
-    new_store.ensure(Number(number=5))
-    (new_store.folder(Number(number=5)) / "manifest.json").write_text("{")
+MANIFESTS: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda text: b"",
+    "half": lambda text: text[: len(text) // 2],
+    "zeros": lambda text: bytes(len(text)),
+    "a list": lambda text: b"[]",
+    "no UTF-8": lambda text: b"\xff" + text,
+    "a figure": lambda text: text.replace(b'"note": 5', b'"note": 7'),
+    "a size": lambda text: text.replace(b'"size": 1,', b'"size": 3,'),
+    "files": lambda text: text.replace(b'"files"', b'"flies"'),
+    "an entry": lambda text: b'{"files": [3]}',
+}
+
+
+@pytest.mark.parametrize("how", MANIFESTS)
+def test_a_damaged_manifest_is_none(new_store: Store, caplog: pytest.LogCaptureFixture, how: str) -> None:
+    number = Number(number=5)
+    new_store.ensure(number)
+    path = new_store.folder(number) / "manifest.json"
+    whole = path.read_bytes()
+    path.write_bytes(MANIFESTS[how](whole))
+    assert path.read_bytes() != whole
     store = Store(new_store.root, new_store.runtime)
-    assert store.get(Number(number=5)) == 5 and store.plan([Number(number=5)])[0].status == "built"
+    assert not store.has(number) and store.manifest(number) is None and store.plan([number])[0].status == "build"
+    assert store.get(number) == 5 and store.has(number)
+    aside = f"{number.key}.damaged"
+    assert messages(caplog) == [f"{number.id}: manifest.json is damaged; put aside as {aside}, and built anew"]
+    assert (store.folder(number).with_name(aside) / "number.txt").read_text() == "5"
+
+
+FILES: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "flipped": (lambda path: path.write_text("6"), "has another checksum"),
+    "longer": (lambda path: path.write_text("55"), "has 2 bytes, not 1"),
+    "empty": (lambda path: path.write_text(""), "has 0 bytes, not 1"),
+    "gone": (Path.unlink, "is missing"),
+    "a folder": (lambda path: (path.unlink(), path.mkdir()), "has "),
+}
+
+
+@pytest.mark.parametrize("how", FILES)
+def test_a_damaged_file_is_noticed_when_it_is_used_and_built_anew(
+    new_store: Store, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    double = Double(of=Number(number=5))
+    new_store.ensure(double.of)
+    damage, said = FILES[how]
+    damage(new_store.folder(double.of) / "number.txt")
+    store = Store(new_store.root, new_store.runtime)
+    assert store.get(double) == 10
+    (told,) = messages(caplog)
+    assert told.startswith(f"{double.of.id}: number.txt {said}") and told.endswith(".damaged, and built anew")
+    assert store.builds == [double.id, double.of.id] or store.builds == [double.of.id, double.id]
+    assert Store(new_store.root, new_store.runtime).get(double.of) == 5 and len(messages(caplog)) == 1
+
+
+def test_a_damage_of_what_nobody_opens_builds_nothing(new_store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    double = Double(of=Number(number=5))
+    new_store.get(double)
+    (new_store.folder(double.of) / "number.txt").write_text("6")
+    store = Store(new_store.root, new_store.runtime)
+    assert store.get(double) == 10 and store.builds == [] and messages(caplog) == []
+
+
+def test_a_file_is_read_once_in_a_process_and_its_size_compared_each_time(
+    new_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seg.store.store._OPEN_PRODUCTS", 1)
+    read: list[str] = []
+    crc32 = seg.store.manifest.file_crc32
+    monkeypatch.setattr("seg.store.manifest.file_crc32", lambda path: read.append(path.name) or crc32(path))
+    number = Number(number=5)
+    new_store.ensure(number)
+    store = Store(new_store.root, new_store.runtime)
+    for n in (5, 6, 5, 6, 5):
+        assert store.get(Number(number=n)) == n
+    assert read.count("number.txt") == 2 and calls.count("load 5") == 3
+    store.get(Number(number=6))
+    (store.folder(number) / "number.txt").write_text("55555")
+    assert store.get(number) == 5 and store.builds.count(number.id) == 1
+
+
+@pytest.mark.parametrize(("limit", "found"), [(None, 5), (1024, 5), (0, 6)])
+def test_a_file_above_the_limit_is_not_read(new_store: Store, limit: int | None, found: int) -> None:
+    number = Number(number=5)
+    new_store.ensure(number)
+    (new_store.folder(number) / "number.txt").write_text("6")
+    runtime = Runtime(accelerator="cpu", progress=False, checksum_limit=limit)
+    assert Store(new_store.root, runtime).get(number) == found
+
+
+def test_a_disk_that_damages_all_that_is_written_is_a_clear_line(
+    new_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = Number(number=5)
+    monkeypatch.setattr("seg.store.store.entry_of", lambda folder, path: {"name": path.name, "size": 9, "sha256": ""})
+    with pytest.raises(SegError, match=rf"{number.key}: is damaged as soon as it is written"):
+        new_store.get(number)
+
+
+def test_a_file_that_may_not_be_read_is_not_taken_for_damaged(
+    new_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = Number(number=5)
+    new_store.ensure(number)
+
+    def refuse(path: Path) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("seg.store.manifest.file_crc32", refuse)
+    with pytest.raises(SegError, match=r"half.txt: cannot be read \(Permission denied\)|number.txt: cannot be read"):
+        Store(new_store.root, new_store.runtime).get(number)
+    assert new_store.folder(number).is_dir() and not new_store.folder(number).with_suffix(".damaged").exists()
+
+
+def test_a_product_of_a_version_without_its_own_checksums_is_used_and_compared(new_store: Store) -> None:
+    number = Number(number=5)
+    new_store.ensure(number)
+    path = new_store.folder(number) / "manifest.json"
+    old = {key: value for key, value in read_json(path).items() if key != "crc32"}
+    old["files"] = [{key: entry[key] for key in ("name", "size", "sha256")} for entry in old["files"]]
+    write_json(path, old)
+    store = Store(new_store.root, new_store.runtime)
+    assert store.get(number) == 5 and store.builds == []
+    (path.parent / "number.txt").write_text("6")
+    store = Store(new_store.root, new_store.runtime)
+    assert store.get(number) == 5 and store.builds == [number.id]
 
 
 def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -196,7 +318,7 @@ def test_a_product_of_another_kind_of_machine_is_named_once_when_it_is_used(
         del found["made_with"]
     else:
         found["made_with"] |= {k: v.format(major=major) if isinstance(v, str) else v for k, v in changed.items()}
-    write_json(path, found)
+    write_json(path, seal(found))
     store = Store(new_store.root, new_store.runtime)
     store.ensure(number)
     assert messages(caplog) == []  # it is there, and nobody has used it
@@ -293,9 +415,9 @@ def test_the_words_of_a_plan(new_store: Store) -> None:
     assert new_store.plan([above])[0].why == "made from what is below, never stored"
     path = new_store.folder(first) / "manifest.json"
     old = read_json(path)
-    write_json(path, {k: v for k, v in old.items() if k != "seconds"})
+    write_json(path, seal({k: v for k, v in old.items() if k != "seconds"}))
     assert new_store.plan([first])[0].why == "built"
-    write_json(path, {k: v for k, v in old.items() if k != "epochs_done"})
+    write_json(path, seal({k: v for k, v in old.items() if k != "epochs_done"}))
     planned = new_store.plan([first])
     assert (planned[0].status, planned[0].why) == ("build", "not in the store")
 
@@ -309,15 +431,18 @@ class Both(Stage):
 
 def test_what_grows_in_place_goes_on_in_its_folder(new_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     hashed: list[str] = []
-    monkeypatch.setattr("seg.store.store.file_sha256", lambda path: hashed.append(path.name) or f"of {path.name}")
+    entry_of = seg.store.manifest.entry_of
+    monkeypatch.setattr("seg.store.store.entry_of", lambda *at: hashed.append(at[1].name) or entry_of(*at))
     for epochs in (2, 5):
         assert new_store.get(Growing(of=Number(number=9), epochs=epochs)) == epochs
     grown = Growing(of=Number(number=9), epochs=5)
     assert calls == ["build 9", "grow 0", "grow 6"]  # the manifest and what is written anew at every epoch are there
     found = read_json(new_store.folder(grown) / "manifest.json")
     assert (found["epochs_done"], found["seconds"], found["weakseg"]) == (5, 12.346, seg.__version__)
-    assert {f["name"]: f["sha256"] for f in found["files"]} == {f"{n}.txt": f"of {n}.txt" for n in range(1, 6)}
-    assert [name for name in hashed if name[0].isdigit()] == [f"{n}.txt" for n in range(1, 6)]  # each once
+    assert [f["name"] for f in found["files"]] == [*(f"{n}.txt" for n in range(1, 6)), "a.csv", "state.pt"]
+    assert [f["crc32"] for f in found["files"]][:1] == [f"{zlib.crc32(b'1'):08x}"]
+    # Each once, but for the history, which grows.
+    assert hashed == ["1.txt", "2.txt", "a.csv", "state.pt", "3.txt", "4.txt", "5.txt", "a.csv"]
 
 
 def test_a_product_that_is_used_says_so_once_an_hour(new_store: Store) -> None:

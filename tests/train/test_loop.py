@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 
 from seg.errors import SegError
 from seg.store import Runtime, Store
-from seg.store.inventory import find, problems
+from seg.store.inventory import find, mend, problems
 from seg.train.loop import epoch_batches, follow, schedule_factor
 
 
@@ -63,10 +63,12 @@ def test_the_network_learns_and_loads_in_eval_mode(new_store: Store) -> None:
     assert history["loss"].iloc[-1] < history["loss"].iloc[0] / 2
 
 
-def test_keep_last_keeps_one_epoch(new_store: Store) -> None:
+def test_keep_last_keeps_the_last_epoch_and_the_one_before(new_store: Store) -> None:
     stage = make(keep="last")
     kept = weights(new_store, stage)
-    assert [p.name for p in new_store.folder(stage).glob("*.safetensors")] == ["epoch_003.safetensors"]
+    found = sorted(p.name for p in new_store.folder(stage).glob("*.safetensors"))
+    assert found == ["epoch_002.safetensors", "epoch_003.safetensors"]
+    assert problems(find(new_store.root, stage.key)) == []
     assert stage.key != make().key
     assert same(kept, weights(new_store, make()))
 
@@ -115,7 +117,7 @@ def test_without_images_there_is_nothing_to_train_on(new_store: Store) -> None:
         new_store.ensure(make(images=0))
 
 
-@pytest.mark.parametrize("moment", ["state.pt", "manifest.json"])
+@pytest.mark.parametrize("moment", ["epoch_002.safetensors", "state_002.pt", "history.csv", "manifest.json"])
 def test_a_kill_between_two_files_of_an_epoch_does_no_harm(
     new_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
@@ -139,22 +141,95 @@ def test_a_kill_between_two_files_of_an_epoch_does_no_harm(
     assert stage.history(new_store)["epoch"].tolist() == [1, 2, 3]
 
 
-def test_a_lost_state_means_a_new_start_which_is_told(
-    new_store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGE: dict[str, Callable[[Path], Any]] = {
+    "flipped": flip,
+    "half": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+    "empty": lambda path: path.write_bytes(b""),
+    "gone": Path.unlink,
+}
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+@pytest.mark.parametrize(
+    ("names", "repeated", "said"),
+    [
+        (["state_002.pt"], 2, "epoch 2 cannot be gone on from; going back to epoch 1"),
+        (["epoch_002.safetensors"], 2, "epoch 2 cannot be gone on from; going back to epoch 1"),
+        (["state_001.pt"], 1, None),
+        (["state_001.pt", "state_002.pt"], 3, "has no sound state to go on from; training anew"),
+        (["history.csv"], 1, None),
+    ],
+)
+def test_a_training_goes_on_from_its_newest_good_epoch(
+    new_store: Store,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    how: str,
+    names: list[str],
+    repeated: int,
+    said: str | None,
 ) -> None:
     stage = make()
     new_store.ensure(make(epochs=2))
-    (new_store.folder(stage) / "state.pt").unlink()
-    old = new_store.folder(stage) / "epoch_002.safetensors"
-    old.write_bytes(bytes(old.stat().st_size))  # as if the new start gave others, as on a GPU
+    for name in names:
+        DAMAGE[how](new_store.folder(stage) / name)
     Line.trained.clear()
     with caplog.at_level(logging.WARNING):
-        again = weights(new_store, stage)
-    assert [m for m in caplog.messages if "state.pt is missing; training anew" in m]
-    assert sorted(Line.trained) == sorted(3 * list(range(100, 110)))
+        again = weights(Store(new_store.root, new_store.runtime), stage)
+    assert sorted(Line.trained) == sorted(repeated * list(range(100, 110)))
+    assert [m for m in caplog.messages if "Line" in m and (said or "anew") in m] if said else not caplog.messages
     assert same(again, weights(Store(tmp_path / "other", new_store.runtime), stage))
     assert stage.history(new_store)["epoch"].tolist() == [1, 2, 3]
     assert problems(find(new_store.root, stage.key)) == []
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+@pytest.mark.parametrize(("epoch", "repeated"), [(3, 1), (2, 2), (1, 1)])
+def test_damaged_weights_are_trained_anew(
+    new_store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str, epoch: int, repeated: int
+) -> None:
+    new_store.ensure(make())
+    DAMAGE[how](new_store.folder(make()) / f"epoch_{epoch:03d}.safetensors")
+    Line.trained.clear()
+    stage = make(epoch=epoch)
+    found = Store(new_store.root, new_store.runtime).get(stage).state_dict()
+    assert len([m for m in caplog.messages if f"{stage.id}: epoch_{epoch:03d}.safetensors " in m]) == 1
+    assert sorted(Line.trained) == sorted(repeated * list(range(100, 110)))
+    assert same(found, weights(Store(tmp_path / "other", new_store.runtime), make(epochs=epoch)))
+    assert problems(find(new_store.root, stage.key)) == []
+
+
+def test_a_flipped_figure_of_the_history_is_no_figure(new_store: Store) -> None:
+    stage = make(epochs=1)
+    new_store.ensure(stage)
+    expected = stage.history(new_store)
+    folder = new_store.folder(stage)
+    (folder / "history.csv").write_text((folder / "history.csv").read_text().replace("1.0", "0.0"))
+    pd.testing.assert_frame_equal(stage.history(new_store), expected)
+    assert mend(find(new_store.root, stage.key)) is not None and problems(find(new_store.root, stage.key)) == []
+    assert pd.read_csv(folder / "history.csv")["held_out"].tolist() == [1.0] and new_store.has(stage)
+    path = folder / "manifest.json"
+    path.write_text(path.read_text().replace('"held_out": 1.0', '"held_out": 0.0'))
+    assert stage.history(new_store).empty and not new_store.has(stage)
+
+
+def test_mend_takes_what_is_damaged_of_a_training_and_leaves_the_rest(new_store: Store) -> None:
+    new_store.ensure(make())
+    folder = new_store.folder(make())
+    for name in ("epoch_001.safetensors", "state_003.pt"):
+        flip(folder / name)
+    product = find(new_store.root, make().key)
+    assert len(problems(product)) == 2 and mend(product) is not None
+    assert problems(find(new_store.root, make().key)) == []
+    assert {path.name for path in folder.with_suffix(".damaged").iterdir()} == {"epoch_001.safetensors", "state_003.pt"}
+    assert [new_store.has(make(epoch=e)) for e in (1, 2, 3)] == [False, True, True]
+    assert mend(find(new_store.root, make().key)) is None
 
 
 class Scaled(Runtime):
@@ -177,15 +252,10 @@ def test_a_resumed_half_precision_training_keeps_the_scale_of_its_gradients(tmp_
     expected = weights(whole, stage)
     for epochs in (2, 6):
         found = weights(parted, make(precision="16-mixed", epochs=epochs))
-    states = [torch.load(s.folder(stage) / "state.pt", weights_only=True) for s in (whole, parted)]
+    states = [torch.load(s.folder(stage) / "state_006.pt", weights_only=True) for s in (whole, parted)]
     assert states[0]["precision"] == states[1]["precision"]
     assert states[0]["precision"]["scale"] < 2.0**24  # or this test says nothing
     assert same(found, expected)
-    # What was written before it was kept goes on, with a new scaler.
-    path = parted.folder(stage) / "state.pt"
-    torch.save({k: v for k, v in states[1].items() if k != "precision"}, path)
-    parted.ensure(make(precision="16-mixed", epochs=7))
-    assert torch.load(path, weights_only=True)["precision"].keys() == states[0]["precision"].keys()
 
 
 def test_a_killed_training_resumes_to_the_same_weights(new_store: Store, tmp_path: Path) -> None:
@@ -234,7 +304,7 @@ def test_the_teacher_is_the_average_of_the_steps(new_store: Store, monkeypatch: 
 
     monkeypatch.setattr(Followed, "loss", watched)
     product = weights(new_store, stage)
-    state = torch.load(new_store.folder(stage) / "state.pt", weights_only=True)
+    state = torch.load(new_store.folder(stage) / "state_003.pt", weights_only=True)
     after = [*seen[1:], state["student"]["0.weight"]]  # the weights after each step
     assert len(after) == 9
     expected = torch.zeros_like(after[0])
@@ -258,7 +328,7 @@ def test_a_resumed_training_has_the_teacher_that_it_had(
     for epochs in (1, 3, 4):
         found = weights(parted, Followed(epochs=epochs, batch_size=4, saves=saves, precision=precision))
     assert same(found, expected)
-    ours, theirs = (torch.load(s.folder(stage) / "state.pt", weights_only=True) for s in (whole, parted))
+    ours, theirs = (torch.load(s.folder(stage) / "state_004.pt", weights_only=True) for s in (whole, parted))
     other = "student" if saves else "teacher"
     assert same(ours[other], theirs[other]) and not same(ours[other], expected)
     assert {"student", "teacher"} - ours.keys() == {"student", "teacher"} - {other}
@@ -287,7 +357,7 @@ def test_two_processes_have_the_gradient_of_one(
             for state in (ours, theirs):  # the first layer is frozen
                 assert [name for name in start if torch.equal(state[name], start[name])] == ["0.weight", "0.bias"]
     pd.testing.assert_series_equal(stage.history(two)["loss"], stage.history(new_store)["loss"], rtol=1e-5)
-    states = [torch.load(s.folder(stage) / "state.pt", weights_only=True) for s in (new_store, two)]
+    states = [torch.load(s.folder(stage) / "state_003.pt", weights_only=True) for s in (new_store, two)]
     # Adam's running mean of the gradient itself.
     means = [[value["exp_avg"] for value in state["optimizer"]["state"].values()] for state in states]
     assert len(means[0]) == 4 and all(mean.abs().max() > 0 for mean in means[0])

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -39,7 +40,11 @@ def test_history_and_manifest(new_store: Store, manifest: Callable[[Path], dict[
     assert make(epochs=3, epoch=2).history(new_store)["epoch"].tolist() == [1, 2]
     found = manifest(new_store.folder(stage))
     assert found["epochs_done"] == 3
-    assert [f["name"] for f in found["files"]] == [f"epoch_{e:03d}.safetensors" for e in (1, 2, 3)]
+    kept = [*(f"epoch_{e:03d}.safetensors" for e in (1, 2, 3)), "history.csv", "state_002.pt", "state_003.pt"]
+    assert [f["name"] for f in found["files"]] == kept
+    assert {path.name for path in new_store.folder(stage).iterdir()} == {*kept, "manifest.json"}
+    written = pd.read_csv(new_store.folder(stage) / "history.csv")
+    pd.testing.assert_frame_equal(written, history)
 
 
 def test_what_enters_the_key() -> None:
