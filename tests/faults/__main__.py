@@ -97,6 +97,7 @@ def _trials(given: argparse.Namespace) -> list[tuple[str, Callable[[Workplace], 
             ("damages", partial(damages, limit=30, seed=given.seed)),
             ("processes", partial(processes, what="chain", count=3)),
             ("full", partial(full_disks, what="chain", count=4)),
+            ("cuts", partial(cuts, what="chain", count=6, seed=given.seed)),
             ("kills", partial(kills, what="chain", count=12, seed=given.seed)),
         ]
     if given.error_at is not None:
@@ -106,7 +107,7 @@ def _trials(given: argparse.Namespace) -> list[tuple[str, Callable[[Workplace], 
         ("processes", lambda place: processes(place, "chain", given.processes)),
         ("processes", lambda place: processes(place, "chain", given.processes, killed=True)),
         ("clock", lambda place: clocks(place, "chain")),
-        ("full", lambda place: limited_files(place, "chain", (0, 4096, 30000, 100000, 200000))),
+        ("full", lambda place: limited_files(place, "chain", (8192, 30000, 60000, 100000, 200000))),
         ("full", lambda place: small_disks(place, "chain", tuple(range(100_000, 1_500_000, 200_000)))),
         ("full", lambda place: small_disks(place, "sweep", (200_000, 600_000))),
     ]

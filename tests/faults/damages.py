@@ -120,11 +120,11 @@ def _one(
 
 
 def _again(place: Workplace, folder: Path, name: str, then: str) -> Ended:
-    # The figures that are there must not pass for new ones.
+    if name != "run/metrics.json":  # the figures that are there must not pass for new ones
+        (folder / "run" / "metrics.json").unlink(missing_ok=True)
     if then == "sweep":
         return place.run(place.command(folder, SWEEP))
     if name.startswith("store/"):
-        (folder / "run" / "metrics.json").unlink(missing_ok=True)
         arguments = {"same": CHAIN, "threshold": THRESHOLD, "epochs": EPOCHS, "size": SIZE}[then]
         return place.run(place.chain(folder, arguments))
     return place.run(place.command(folder, COMMAND))

@@ -40,7 +40,7 @@ def _assert_good(outcome: dict[str, Any]) -> None:
 
 
 @traced
-@pytest.mark.parametrize("what", ["killed: chain", "disk full at a point: chain"])
+@pytest.mark.parametrize("what", ["killed: chain", "disk full at a point: chain", "power cut: chain"])
 def test_a_run_that_was_broken_off_goes_on(tried: dict[str, dict[str, Any]], what: str) -> None:
     _assert_good(tried[what])
 
