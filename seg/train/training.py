@@ -243,11 +243,11 @@ class Training(NetworkStage):
         import pandas as pd
 
         folder = store.folder(self)
-        rows = (read_manifest(folder) or {}).get("history")
-        if rows is None and (folder / HISTORY).is_file():  # an older version trained it
+        manifest = read_manifest(folder) or {}
+        if "history" not in manifest and manifest and (folder / HISTORY).is_file():  # an older version trained it
             frame = pd.read_csv(folder / HISTORY)
         else:
-            frame = pd.DataFrame(rows or {"epoch": [], "loss": []})
+            frame = pd.DataFrame(manifest.get("history") or {"epoch": [], "loss": []})
         return frame[frame["epoch"] <= self.wanted]
 
 

@@ -442,7 +442,8 @@ def test_what_grows_in_place_goes_on_in_its_folder(new_store: Store, monkeypatch
     assert [f["name"] for f in found["files"]] == [*(f"{n}.txt" for n in range(1, 6)), "a.csv", "state.pt"]
     assert [f["crc32"] for f in found["files"]][:1] == [f"{zlib.crc32(b'1'):08x}"]
     # Each once, but for the history, which grows.
-    assert hashed == ["1.txt", "2.txt", "a.csv", "state.pt", "3.txt", "4.txt", "5.txt", "a.csv"]
+    of_number = ["number.txt", "half.txt"]
+    assert hashed == [*of_number, "1.txt", "2.txt", "a.csv", "state.pt", "3.txt", "4.txt", "5.txt", "a.csv"]
 
 
 def test_a_product_that_is_used_says_so_once_an_hour(new_store: Store) -> None:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,17 @@ from safetensors.torch import load_file
 from seg.store import Runtime, Stage, Store, param
 from seg.store.inventory import find, problems
 
-World = dict[str, bytes | None]
-
 #: The calls after which a file system may hold something else if the power goes.
 CALLS = ("fsync", "replace", "rename", "unlink", "mkdir", "rmdir")
+
+
+@dataclass
+class OnDisk:
+    """What of a file or folder is on the disk: its content, or the names in it."""
+
+    content: bytes = b""
+    names: "dict[str, OnDisk]" = field(default_factory=dict)
+    is_folder: bool = False
 
 
 class Disk:
@@ -29,8 +37,7 @@ class Disk:
         self.root = root
         self.told = 0
         self.worlds: dict[tuple[tuple[str, bytes | None], ...], int] = {}
-        self._contents: dict[int, bytes] = {}
-        self._names: dict[int, dict[str, int]] = {}
+        self._known: dict[int, OnDisk] = {}
         for name in CALLS:
             monkeypatch.setattr(os, name, self._noting(name, getattr(os, name)))
 
@@ -38,38 +45,32 @@ class Disk:
         def noting(*args: Any, **kwargs: Any) -> Any:
             out = call(*args, **kwargs)
             if name == "fsync":
-                path = Path(os.readlink(f"/proc/self/fd/{args[0]}"))
-                number = path.stat().st_ino
-                if path.is_dir():
-                    self._names[number] = {entry.name: entry.inode() for entry in os.scandir(path)}
-                else:
-                    self._contents[number] = path.read_bytes()
+                self._sync(Path(os.readlink(f"/proc/self/fd/{args[0]}")))
             self._note()
             return out
 
         return noting
 
+    def _of(self, path: Path) -> OnDisk:
+        return self._known.setdefault(path.stat().st_ino, OnDisk(is_folder=path.is_dir()))
+
+    def _sync(self, path: Path) -> None:
+        if path.is_dir():
+            self._of(path).names = {one.name: self._of(one) for one in path.iterdir()}
+        else:
+            self._of(path).content = path.read_bytes()
+
     def _note(self) -> None:
-        everything = {path: path.lstat().st_ino for path in self.root.rglob("*")}
-        alive = {*everything.values(), self.root.stat().st_ino} if self.root.exists() else set()
-        # The number of a file that is gone may be given to another.
-        for known in (self._contents, self._names):
-            for number in known.keys() - alive:
-                del known[number]
-        folders = {number for path, number in everything.items() if path.is_dir()}
-        eager: World = {
-            path.relative_to(self.root).as_posix(): None if number in folders else self._contents.get(number, b"")
-            for path, number in everything.items()
+        paths = list(self.root.rglob("*"))
+        eager = {
+            path.relative_to(self.root).as_posix(): None if path.is_dir() else self._of(path).content for path in paths
         }
-        lazy: World = dict(self._of(self.root.stat().st_ino, "", folders)) if self.root.exists() else {}
+        lazy = dict(_below(self._of(self.root)))
         for world in (eager, lazy):
             self.worlds.setdefault(tuple(sorted(world.items())), self.told)
-
-    def _of(self, folder: int, place: str, folders: set[int]) -> Iterator[tuple[str, bytes | None]]:
-        for name, number in self._names.get(folder, {}).items():
-            yield place + name, None if number in folders else self._contents.get(number, b"")
-            if number in folders:
-                yield from self._of(number, f"{place}{name}/", folders)
+        # The number of a file that is gone may be given to another.
+        alive = {path.stat().st_ino for path in (*paths, self.root)}
+        self._known = {number: one for number, one in self._known.items() if number in alive}
 
     def after(self, folder: Path) -> Iterator[tuple[Path, int]]:
         """Each that there may be, as a folder of its own, and what had been told when it was first so."""
@@ -82,6 +83,12 @@ class Disk:
                 else:
                     (place / name).write_bytes(content)
             yield place, told
+
+
+def _below(folder: OnDisk, place: str = "") -> Iterator[tuple[str, bytes | None]]:
+    for name, one in folder.names.items():
+        yield place + name, None if one.is_folder else one.content
+        yield from _below(one, f"{place}{name}/")
 
 
 @pytest.mark.parametrize("keep", ["all", "last"])
