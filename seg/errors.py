@@ -1,7 +1,14 @@
 """The one exception a user is meant to read."""
 
-from collections.abc import Callable, Iterable
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
 from typing import Any
+
+#: What is said at Ctrl-C.
+INTERRUPTED = "interrupted; what was built is kept"
 
 
 class SegError(Exception):
@@ -26,3 +33,26 @@ def refuse_together(checks: Iterable[Callable[[], Any]]) -> None:
             problems[str(error)] = None
     if problems:
         raise SegError("; ".join(problems))
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """End the program at Ctrl-C with a line and exit status 130, instead of a traceback; around a ``main``."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"\n{INTERRUPTED}", file=sys.stderr)
+        sys.exit(130)
+
+
+def interruptible_imports() -> None:
+    """The same for the imports of a program that is about to start: what nobody catches."""
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if not issubclass(kind, KeyboardInterrupt):
+            sys.__excepthook__(kind, error, trace)
+            return
+        print(f"\n{INTERRUPTED}", file=sys.stderr, flush=True)
+        os._exit(130)
+
+    sys.excepthook = hook

@@ -132,7 +132,10 @@ class Experiment:
     def check(self, folder: Path) -> None:
         """Let every stage refuse what is sure to fail later, and report all refusals together."""
         store = self.store.alone()
-        checks: list[Callable[[], Any]] = [partial(_refuse_unwritable, place) for place in (folder, store.root)]
+        checks: list[Callable[[], Any]] = [partial(_refuse_unwritable, folder)]
+        # A store to read only does, as long as all is in it.
+        if not all(store.has(evaluated) for evaluated in self._evaluated()):
+            checks.append(partial(_refuse_unwritable, store.root))
         checks.append(store.runtime.check)
         # What is there can't fail any more.
         checks += [lambda s=s: (s.stored and store.has(s)) or s.check(store) for s in self.stages()]  # type: ignore[misc]
@@ -262,16 +265,26 @@ class Experiment:
 
     def figures(self) -> list[str]:
         """What the table depends on: equal for runs that give the same figures."""
-        return [self.evaluated(step, split).id for step in self.steps.values() for split in get_args(Split)]
+        return [evaluated.id for evaluated in self._evaluated()]
+
+    def _evaluated(self) -> list[Evaluated]:
+        return [self.evaluated(step, split) for step in self.steps.values() for split in get_args(Split)]
 
     def stored(self) -> list[str]:
         """Everything in the store that this run is made of, measures or draws, as ``Stage/key``."""
+        return sorted({s.id for top in self._tops() for s in top.walk() if s.stored})
+
+    def tell_of_other_code(self) -> None:
+        """Warn of what is in the store from before the code changed."""
+        self.store.tell_of_other_code(self._tops(), remember=not self.cfg.dry_run)
+
+    def _tops(self) -> list[Stage]:
         tops: list[Stage] = [self.pool]
         for step in self.steps.values():
             for split in get_args(Split):
                 counted = Histogram(scores=step.masks.scores, split=split, apart=self.apart(split))
                 tops += [self.evaluated(step, split), counted]
-        return sorted({s.id for top in tops for s in top.walk() if s.stored})
+        return tops
 
 
 def _refuse_unwritable(place: Path) -> None:

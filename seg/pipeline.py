@@ -48,12 +48,14 @@ def run(
         experiment.acquire()
         if cfg.dry_run or folder is None:
             print(experiment.plan())
+            experiment.tell_of_other_code()
             return experiment
         trackers = make_trackers(cfg)
         if runtime.leads:
             # A sweep has checked its trackers: a server that goes away in the middle must not fail the jobs after it.
             refuse_together([] if in_sweep() else [tracker.check for tracker in trackers.values()])
             experiment.check(folder)
+            experiment.tell_of_other_code()
     runtime.start()
     if not runtime.leads:
         # One of several processes that train together, and not the first, helps to build and no more.

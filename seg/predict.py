@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from seg.errors import SegError
+from seg.errors import SegError, interruptible
 from seg.files import atomic_path, read_json, writable, write_json
 from seg.models.png import PNGKind, save_png
 from seg.store.parameters import coerce
@@ -192,6 +192,7 @@ def _write(request: Request, photo: Path, scores: "np.ndarray", targets: dict[st
                 Image.fromarray(overlay(decode_image(photo)[0], mask)).save(tmp, format="JPEG")
 
 
+@interruptible()
 def main(arguments: list[str] | None = None) -> None:
     """Console entrypoint; ``arguments`` default to the command line's."""
     arguments = sys.argv[1:] if arguments is None else arguments

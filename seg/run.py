@@ -6,8 +6,14 @@ Compose the config, make the stages, refuse what can't work, build, evaluate, dr
 import logging
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from seg.errors import SegError, interruptible, interruptible_imports
+
+if __name__ == "__main__":
+    interruptible_imports()
 
 import hydra
 from omegaconf import DictConfig
@@ -16,8 +22,8 @@ from seg.cli import prepare_arguments
 from seg.config import schema
 from seg.config.paths import CONF
 from seg.config.process import in_sweep, run_folder
-from seg.errors import SegError
 from seg.files import writable
+from seg.store.trouble import out_of
 from seg.sweep import plan  # noqa: F401  the resolver of hydra.sweep.dir
 
 log = logging.getLogger("seg")
@@ -36,9 +42,13 @@ def _hydra_main(cfg: DictConfig) -> Any:
         from seg.pipeline import run
 
         run(cfg, folder, figures=cfg.figures is not False)
-    except SegError as error:
+    except Exception as error:
+        refusal = error if isinstance(error, SegError) else out_of(error, "run", folder, "hydra.run.dir")
+        if refusal is None:
+            raise
         # Hydra would print a traceback for it; here the message is all there is to say.
-        log.error("error: %s", error)
+        with suppress(OSError):  # the log's disk may be what is full
+            log.error("error: %s", refusal)
         sys.exit(1)
     if cfg.runtime.devices * cfg.runtime.num_nodes > 1:
         import torch.distributed
@@ -74,6 +84,7 @@ def _follow(arguments: list[str]) -> list[str]:
     return [*rest, "hydra.run.dir=.", "hydra.output_subdir=null"]
 
 
+@interruptible()
 def main(arguments: list[str] | None = None) -> Any:
     """Console entrypoint; ``arguments`` default to the command line's."""
     try:

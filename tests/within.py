@@ -10,6 +10,19 @@ from hydra.core.global_hydra import GlobalHydra
 
 from seg import run as entrypoint
 
+#: The smallest run: overrides.
+TINY = [
+    "data.prepared.source.images=24",
+    "data.prepared.source.breeds=2",
+    "data.prepared.source.size=48",
+    "data.size=64",
+    "threshold=0.5",
+    "epoch=1",
+    "runtime.accelerator=cpu",
+    "runtime.threads=1",
+    "figures=false",
+]
+
 
 def call(folder: Path, *arguments: str) -> tuple[int, str]:
     """Run the entrypoint in ``folder`` within this process: exit status, and what it printed."""

@@ -1,5 +1,6 @@
 """Evaluation as stages, so that a figure once computed is never computed again."""
 
+import io
 import json
 import logging
 import zipfile
@@ -70,8 +71,10 @@ def _save_quickly(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """``np.savez_compressed`` with zlib's fastest level: counts take a sixth of the time, and a tenth more space."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w") as file:
-                np.lib.format.write_array(file, array, allow_pickle=False)
+            file = io.BytesIO()
+            np.lib.format.write_array(file, array, allow_pickle=False)
+            # Without the time of now: equal counts are equal files.
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), file.getbuffer(), zipfile.ZIP_DEFLATED, 1)
 
 
 class Evaluated(Stage):

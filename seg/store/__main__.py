@@ -1,4 +1,4 @@
-"""``python -m seg.store ls | show KEY | verify | gc``: look after a store."""
+"""``python -m seg.store ls | show KEY | verify | rebuild | accept | gc``: look after a store."""
 
 import argparse
 import json
@@ -6,13 +6,14 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from seg.errors import SegError
+from seg.errors import SegError, interruptible
 from seg.format import duration, size
-from seg.store.garbage import find_garbage, remove
-from seg.store.inventory import Product, find, is_busy, locked, mend, problems, products, size_of
+from seg.store.garbage import Garbage, find_garbage, remove
+from seg.store.inventory import Product, find, half_written, is_busy, locked, mend, problems, products, size_of
+from seg.store.other_code import accept, forget_code, made_by_other_code
 from seg.store.run_folders import outermost, remembered_runs
 from seg.store.runtime import Runtime
 
@@ -20,6 +21,7 @@ from seg.store.runtime import Runtime
 _MOST_NAMED = 5
 
 
+@interruptible()
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line.
 
@@ -44,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     store = argparse.ArgumentParser(add_help=False)
     store.add_argument("--store", type=Path, default=Path("outputs/store"), metavar="DIR", help="outputs/store")
     parser = argparse.ArgumentParser(prog="python -m seg.store", description="Look after a store of products.")
-    commands = parser.add_subparsers(required=True, metavar="ls | show | verify | gc")
+    commands = parser.add_subparsers(required=True, metavar="ls | show | verify | rebuild | accept | gc")
     ls = commands.add_parser("ls", parents=[store], help="what is in it: size, time, when made and last used")
     ls.add_argument("--sort", choices=("stage", "size", "seconds", "made", "used"), default="stage")
     ls.set_defaults(do=_ls)
@@ -56,6 +58,13 @@ def _parser() -> argparse.ArgumentParser:
         "--mend", action="store_true", help="put aside what is damaged, so that the next run builds it anew"
     )
     verify.set_defaults(do=_verify)
+    for name, what in (
+        ("rebuild", "remove what other code made than there is now, as a run has told; the next run builds it"),
+        ("accept", "take it as it is: the code has changed, but not what it computes"),
+    ):
+        other = commands.add_parser(name, parents=[store], help=what)
+        other.add_argument("stage", nargs="*", help="by which code; all that a run told of")
+        other.set_defaults(do=_rebuild if name == "rebuild" else _accept)
     gc = commands.add_parser("gc", parents=[store], help="remove what no run folder refers to; asks first")
     gc.add_argument(
         "--outputs", type=Path, action="append", metavar="DIR", help="where more runs are (may be repeated): outputs"
@@ -134,11 +143,37 @@ def _verify(given: argparse.Namespace) -> int:
             mended += [done] if done else []
             left += len(problems(find(given.store, product.name))) if product.folder.is_dir() else 0
     print("\n".join([*broken, *mended] or ["every file is as it was written"]))
+    if half := half_written(given.store):
+        print(
+            f"{len(half)} files that killed processes left half written ({half[0]}); they are not read, gc removes them"
+        )
     notes = f", {busy} left out: another process builds them" if busy else ""
     print(f"{len(found)} products, {size(sum(x.bytes for x in found))}, {len(broken)} problems{notes}")
     if broken and not given.mend:
         print("a run that opens them builds them anew; --mend puts them aside now")
     return 1 if left or (broken and not given.mend) else 0
+
+
+def _rebuild(given: argparse.Namespace) -> int:
+    found, now = made_by_other_code(given.store, given.stage)
+    freed, kept = remove(Garbage(found, [], 0, [], []))
+    print(f"removed: {len(found) - len(kept)} products, {size(freed)}; the next run builds what it needs of them")
+    return _settled(given.store, now, kept)
+
+
+def _accept(given: argparse.Namespace) -> int:
+    found, now = made_by_other_code(given.store, given.stage)
+    kept = [x.name for x in found if not accept(x, now)]
+    print(f"accepted: {len(found) - len(kept)} products")
+    return _settled(given.store, now, kept)
+
+
+def _settled(store: Path, now: Mapping[str, str], kept: Sequence[str]) -> int:
+    for name in kept:
+        print(f"left as it is: {name}: another process holds its lock")
+    if not kept:
+        forget_code(store, now)
+    return 1 if kept else 0
 
 
 def _gc(given: argparse.Namespace) -> int:
@@ -167,7 +202,7 @@ def _gc(given: argparse.Namespace) -> int:
     if garbage.products:
         print(format_products(garbage.products))
     for path in garbage.leftovers:
-        print(f"{path.parent.name}/{path.name}: left of a broken build")
+        print(f"{path.relative_to(given.store)}: left of a broken build")
     freed = sum(x.bytes for x in garbage.products) + sum(size_of(x) for x in garbage.leftovers)
     print(f"to remove: {len(garbage.products)} products, {len(garbage.leftovers)} leftovers, {size(freed)}")
     if given.dry_run:

@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from seg.files import read_json, unseal
 from seg.store.inventory import Product, is_busy, leftovers, locked, plain, products, size_of
 from seg.store.manifest import ASIDE
 from seg.store.run_folders import RECORD, RUN
+from seg.store.trouble import no_room
 
 
 @dataclass(frozen=True)
@@ -123,8 +125,13 @@ def remove(garbage: Garbage) -> tuple[int, list[str]]:
     """
     freed, kept = 0, []
     for path in [*garbage.leftovers, *(product.folder for product in garbage.products)]:
+        if path.suffix == ".tmp":
+            if path.is_file() and not is_busy(path):
+                freed += path.stat().st_size
+                path.unlink()
+            continue
         folder, part, aside, lock = (path.with_suffix(suffix) for suffix in ("", ".part", ASIDE, ".lock"))
-        with locked(folder) as free:
+        with _held(folder) as free:
             if not free:
                 kept.append(f"{path.parent.name}/{path.name}")
                 continue
@@ -140,3 +147,16 @@ def remove(garbage: Garbage) -> tuple[int, list[str]]:
             if not any(x.exists() for x in (folder, part, aside)):
                 lock.unlink(missing_ok=True)
     return freed, kept
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[bool]:
+    """The lock of a product; on a full disk none can be made anew, and so by nobody else."""
+    with ExitStack() as stack:
+        try:
+            free = stack.enter_context(locked(folder))
+        except SegError as error:
+            if not no_room(error) or folder.with_suffix(".lock").exists():
+                raise
+            free = True
+        yield free

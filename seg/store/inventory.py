@@ -2,6 +2,7 @@
 
 import logging
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from seg.errors import SegError
 from seg.store.manifest import ASIDE, HISTORY, NAME, epoch_of, misfit, put_aside, read_manifest, write_history
 
 log = logging.getLogger(__name__)
+
+#: Seconds after which a small file of the store, for which there is no lock, is nobody's any more.
+_SURELY_LEFT = 3600
 
 _KEY = re.compile(r"[0-9a-f]{16}")
 
@@ -75,7 +79,13 @@ def leftovers(root: Path) -> list[Path]:
         left = path.is_dir() if path.suffix in (".part", ASIDE) else path.suffix == ".lock" and alone
         if left and _KEY.fullmatch(path.stem):
             out.append(path)
-    return out
+    return out + half_written(root)
+
+
+def half_written(root: Path) -> list[Path]:
+    """The files ``.tmp`` that killed processes have left: those of trainings in their products, and the store's own."""
+    own = [path for path in root.glob("*.tmp") if path.stat().st_mtime < time.time() - _SURELY_LEFT]
+    return sorted(own) + sorted(path for path in root.glob("*/*/*.tmp") if _KEY.fullmatch(path.parent.name))
 
 
 def find(root: Path, text: str) -> Product:
@@ -170,7 +180,9 @@ def locked(folder: Path, wait: bool = False) -> Iterator[bool]:
 
 
 def is_busy(folder: Path) -> bool:
-    """Whether another process holds the lock of a product (or of its ``.part``). Makes no lock."""
+    """Whether another process holds the lock of a product (or of its ``.part``, or of a file in it). Makes no lock."""
+    if folder.suffix == ".tmp":
+        folder = folder.parent
     if not _lock_of(folder).exists():
         return False
     try:
@@ -181,7 +193,9 @@ def is_busy(folder: Path) -> bool:
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of all files below ``folder``."""
+    """Bytes of all files below ``folder``, or of a file."""
+    if folder.is_file():
+        return folder.stat().st_size
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 

@@ -1,5 +1,7 @@
 """What runs leave for ``python -m seg.store gc``: a list of their folders in the store, and a mark of the refused."""
 
+import itertools
+import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,6 +20,38 @@ RUN = "run.json"
 
 #: In the folder of a run that was refused before it made anything: why.
 REFUSED = "refused.txt"
+
+#: Bytes of the files that every run leaves: its config, its log, its figures.
+_ROOM = 2**17
+
+
+def new_folder(path: Path) -> Path:
+    """Make a folder of a run's own: ``path``, or if that is there ``path_2`` and so on; no two runs get the same.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    names = (path if number == 1 else path.with_name(f"{path.name}_{number}") for number in itertools.count(1))
+    for own in names:
+        with suppress(FileExistsError):
+            own.mkdir()
+            return own
+    raise AssertionError("numbers do not end")
+
+
+def refuse_full(folder: Path) -> None:
+    """Make a folder, and try whether the small files of a run have room in it.
+
+    Raises:
+        OSError: they have not.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    probe = folder / f".room.{secrets.token_hex(4)}.tmp"
+    try:
+        probe.write_bytes(bytes(_ROOM))
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def remember_run(root: Path, folder: Path) -> None:

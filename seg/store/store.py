@@ -16,8 +16,10 @@ from typing import Any
 
 from seg.errors import SegError
 from seg.files import sync_folder, sync_tree
+from seg.store.code import code_here
 from seg.store.inventory import locked
 from seg.store.manifest import NAME, entry_of, misfit, put_aside, read_manifest, write_manifest
+from seg.store.other_code import remember_code
 from seg.store.runtime import Runtime
 from seg.store.stage import Stage
 from seg.store.trouble import out_of
@@ -72,6 +74,8 @@ class Store:
         self._compared: set[str] = set()
         self._allowed: list[set[str]] = []
         self._read: set[tuple[Path, str]] = set()
+        self._looked_at: set[str] = set()
+        self._other_code: dict[str, str] = {}
 
     def alone(self) -> "Store":
         """The same store for what the first of several processes does by itself: checks before, reports after."""
@@ -200,6 +204,34 @@ class Store:
             visit(stage, 0)
         return lines
 
+    def tell_of_other_code(self, stages: Iterable[Stage], remember: bool = True) -> None:
+        """Say it, once a class, where code has changed since products of ``stages`` were made, and what to do then.
+
+        Args:
+            stages: of a run, with all upstream. remember: write it down for the commands that do it.
+        """
+        here, changed = code_here(self.root), {}
+        for stage in stages:
+            for one in stage.walk():
+                if one.stored and one.id not in self._looked_at:
+                    self._looked_at.add(one.id)
+                    then, now = (self.manifest(one) or {}).get("code") or {}, here.of(one)
+                    changed |= {name: now[name] for name in now if then.get(name, now[name]) != now[name]}
+        names = sorted(changed.keys() - self._other_code.keys())
+        if not names:
+            return
+        self._other_code |= changed
+        if remember:
+            remember_code(self.root, self._other_code)
+        typed = f"{' '.join(names)} store={self.root}"
+        log.warning(
+            "MADE BY OTHER CODE: what %s made is in the store from before the code changed, and is used; "
+            "python -m seg.store rebuild %s removes it and what was made of it, accept %s takes it as it is",
+            ", ".join(names),
+            typed,
+            typed,
+        )
+
     # -- inside ----------------------------------------------------------------------------------------
 
     def _status(self, stage: Stage) -> tuple[str, str]:
@@ -309,6 +341,7 @@ class Store:
             "weakseg": __version__,
             "made_with": self._surroundings(),
             "seconds": round(seconds, 3),
+            "code": old.get("code") if stage.in_place and old else code_here(self.root).of(stage),
             "files": files,
             **extra,
         }

@@ -19,9 +19,13 @@ from seg.files import read_json, seal, unseal, write_json
 from seg.pipeline import run
 from seg.store import Runtime, Store
 from seg.store.run_folders import RECORD, remembered_products
+from seg.store.trouble import no_room, out_of
 from seg.supervision.chosen import Distribution, Spread
 from seg.sweep.progress import show
 from seg.sweep.results import Results, Row, Session
+
+#: Of what a job returns that was not tried, or broke off.
+STOPPED = "stopped"
 
 
 @dataclass
@@ -30,10 +34,12 @@ class Shared:
 
     Attributes:
         stores: by their settings. objects: stages, by what they are made of; so each folder of data is looked at once.
+        stopped: why no further job of this process is tried: on a full disk each would work in vain.
     """
 
     stores: dict[str, Store] = field(default_factory=dict)
     objects: dict[Any, Any] = field(default_factory=dict)
+    stopped: str = ""
 
     def store(self, cfg: DictConfig) -> Store:
         """The store that a job's config names."""
@@ -66,8 +72,19 @@ class SweepTask:
         """Run one job, write its record and its row, show the progress.
 
         Returns:
-            The row: the swept keys, and the columns of :data:`seg.sweep.results.COLUMNS`.
+            The row: the swept keys, and the columns of :data:`seg.sweep.results.COLUMNS`; after a full disk only
+            :data:`STOPPED`, and why.
         """
+        if not self.shared.stopped:
+            try:
+                row = self._row(cfg)
+            except OSError as error:  # of the job's own folder, or the sweep's
+                if not (refusal := out_of(error, "sweep", sweep_folder(), "hydra.sweep.dir")):
+                    raise
+                self.shared.stopped = str(refusal)
+        return {STOPPED: self.shared.stopped} if self.shared.stopped else row
+
+    def _row(self, cfg: DictConfig) -> Row:
         sweep, folder, overrides = sweep_folder(), run_folder(), given_overrides()
         assert sweep is not None  # this is a job of one
         given = dict(text.partition("=")[::2] for text in overrides)
@@ -86,6 +103,10 @@ class SweepTask:
             row["separability"] = separability(experiment)
             record["figures"] = experiment.figures()
         except Exception as error:  # a KeyboardInterrupt still ends the sweep
+            error = out_of(error, "sweep", sweep, "hydra.sweep.dir") or error
+            if no_room(error):
+                self.shared.stopped = str(error)
+                return row
             row |= {"status": "failed", "error": str(error) if isinstance(error, SegError) else _describe(error)}
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "error.txt").write_text(traceback.format_exc())

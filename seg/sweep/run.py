@@ -5,16 +5,18 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.utils import JobStatus
 from omegaconf import DictConfig, OmegaConf
 
 from seg.errors import SegError
 from seg.files import writable
 from seg.store.runtime import available_cores
-from seg.sweep.job import Shared, read_record
+from seg.store.trouble import out_of
+from seg.sweep.job import STOPPED, Shared, read_record
 from seg.sweep.plan import Job, Plan, make_plan
 from seg.sweep.progress import watching
 from seg.sweep.results import Results, Row, Session
@@ -75,6 +77,7 @@ def run_sweep(sweeper: Any, arguments: Sequence[str]) -> list[Any]:
         returned = _launch(sweeper.launcher, [started_with[job.folder] for job in pending], batch, folder)
     if sys.stderr.isatty() and pending:
         print(file=sys.stderr)
+    refuse_stopped(returned)
     return returned
 
 
@@ -95,11 +98,28 @@ def _launch(launcher: Any, jobs: Sequence[list[str]], batch: int, folder: Path) 
         try:
             returned += launcher.launch(jobs[start : start + batch], initial_job_idx=start)
         except Exception as error:
+            if refusal := out_of(error, "sweep", folder, "hydra.sweep.dir"):  # of what Hydra writes for a job
+                raise refusal from error
             # A process that was killed, say. Its job has no row; the summary counts it as missing.
             (folder / "launcher_error.txt").write_text(traceback.format_exc())
             said = (str(error).splitlines() or [""])[0]
             print(f"error: {type(error).__name__}: {said} ({folder / 'launcher_error.txt'})", file=sys.stderr)
     return returned
+
+
+def refuse_stopped(returned: Sequence[Any]) -> None:
+    """Refuse to sum up a sweep that was stopped.
+
+    Args:
+        returned: what Hydra's launcher returned of each job.
+
+    Raises:
+        SegError: why, and how many jobs were not done.
+    """
+    rows = [job.return_value for job in returned if job.status == JobStatus.COMPLETED]
+    stopped = [row[STOPPED] for row in rows if isinstance(row, Mapping) and STOPPED in row]
+    if stopped:
+        raise SegError(f"{stopped[0]} ({len(stopped)} of {len(returned)} jobs not done; the same command goes on)")
 
 
 def refuse_hopeless(ends: Sequence[DictConfig], folder: Path, shared: Shared) -> None:
@@ -135,8 +155,10 @@ def finished(folder: Path, job: Job, config_of: Callable[[Job], DictConfig], sha
         return None
     cfg = config_of(job)
     try:
-        if record["figures"] != shared.experiment(cfg).figures():
+        experiment = shared.experiment(cfg)
+        if record["figures"] != experiment.figures():
             return None
+        experiment.tell_of_other_code()
     except SegError:  # the job itself meets it again, and tells
         return None
     if cfg.figures and row.get("miou") is None and not (folder / job.folder / "panel.png").is_file():

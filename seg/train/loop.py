@@ -243,13 +243,15 @@ class Loop:
         epoch, folder = int(row["epoch"]), self.folder
         weights = folder / _weights(epoch)
         with atomic_path(weights) as tmp:
-            save_file(_on_cpu(self.product), tmp, {"epoch": str(epoch), "stage": self.name})
+            # One item: several would be written in any order, and equal weights would be unequal files.
+            save_file(_on_cpu(self.product), tmp, {"epoch": f"{self.name} {epoch}"})
         state = {"epoch": epoch, "optimizer": self.optimizer.state_dict()}
         if precision := self.fabric.strategy.precision.state_dict():  # the scaler of 16-mixed
             state["precision"] = precision
         if self.teacher is not None:
             other = ("student", self.model) if self.product is self.teacher else ("teacher", self.teacher)
             state[other[0]] = _on_cpu(other[1])
+        # To an open file, for the name of a path is part of what is written.
         with atomic_path(folder / _state(epoch)) as tmp, tmp.open("wb") as file:
             torch.save(state, file)
         self.history.append(row)

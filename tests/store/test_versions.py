@@ -3,13 +3,10 @@
 ``versions.json`` has, by stage, its version and a hash of its code. ``python tests/store/test_versions.py`` writes it.
 """
 
-import ast
 import hashlib
 import importlib
-import io
 import json
 import pkgutil
-import tokenize
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -18,81 +15,11 @@ import pytest
 
 import seg
 from seg.store import Stage
+from seg.store.code import ASIDE, Code, code
 
+CODE = Code()
 RECORD = Path(__file__).with_name("versions.json")
 COMMAND = "python tests/store/test_versions.py"
-
-#: What computes nothing that is kept.
-ASIDE = ("seg.store", "seg.config", "seg.errors", "seg.files", "seg.format", "seg.version")
-
-
-def code(source: str) -> str:
-    """A module's code without comments, docstrings and white space; the same for all versions of Python."""
-    docstrings = {
-        (node.body[0].lineno, node.body[0].col_offset)
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
-        and ast.get_docstring(node, clean=False) is not None
-    }
-    out: list[str] = []
-    for kind, text, start in tokens(source):
-        if kind in ("COMMENT", "NL", "ENCODING", "ENDMARKER") or (kind == "STRING" and start in docstrings):
-            continue
-        if kind in ("INDENT", "DEDENT", "NEWLINE"):
-            text = kind
-        if text != "NEWLINE" or (out and out[-1] not in ("NEWLINE", "INDENT")):  # what a docstring leaves
-            out.append(text)
-    return "\0".join(out)
-
-
-def tokens(source: str) -> Iterator[tuple[str, str, tuple[int, int]]]:
-    """Kind, text and place of every token. An f-string is one, as it was before Python 3.12."""
-    lines, inside, begun = source.splitlines(keepends=True), 0, (0, 0)
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        kind = tokenize.tok_name[token.type]
-        if kind == "FSTRING_START":
-            inside, begun = inside + 1, begun if inside else token.start
-        elif kind == "FSTRING_END":
-            inside -= 1
-            if not inside:
-                yield "STRING", between(lines, begun, token.end), begun
-        elif not inside:
-            yield kind, token.string, token.start
-
-
-def between(lines: list[str], start: tuple[int, int], end: tuple[int, int]) -> str:
-    """The text from one place to another, as tokens have them: lines from 1, characters from 0."""
-    rows = lines[start[0] - 1 : end[0]]
-    rows[-1] = rows[-1][: end[1]]
-    return "".join([rows[0][start[1] :], *rows[1:]])
-
-
-@cache
-def place(module: str) -> Path | None:
-    """The file of a module; None if there is no such module."""
-    path = Path(seg.__file__).parent.parent.joinpath(*module.split("."))
-    return next((p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file()), None)
-
-
-@cache
-def imported(module: str) -> frozenset[str]:
-    """The modules of the package that a module imports, inside functions too."""
-    path, out = place(module), set()
-    assert path is not None
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            out |= {name.name for name in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names = {f"{node.module}.{name.name}" for name in node.names}
-            out |= {name if name.startswith("seg.") and place(name) else node.module for name in names}
-    return frozenset(name for name in out if name.partition(".")[0] == "seg" and place(name))
-
-
-@cache
-def code_hash(module: str) -> str:
-    path = place(module)
-    assert path is not None
-    return hashlib.sha256(code(path.read_text(encoding="utf-8")).encode()).hexdigest()
 
 
 def subclasses(cls: type) -> Iterator[type]:
@@ -112,16 +39,7 @@ def stages() -> dict[str, type[Stage]]:
 
 
 def modules_of(stage: type[Stage]) -> set[str]:
-    """The modules whose code a stage runs: its own, its bases', and what they import that defines no stage."""
-    with_stages = {cls.__module__ for cls in subclasses(Stage)}
-    out = {cls.__module__ for cls in stage.__mro__ if issubclass(cls, Stage) and not cls.__module__.startswith(ASIDE)}
-    waiting = list(out)
-    while waiting:
-        for name in imported(waiting.pop()) - with_stages - out:
-            if not name.startswith(ASIDE):
-                out.add(name)
-                waiting.append(name)
-    return out
+    return CODE.modules_of(stage)
 
 
 def current() -> dict[str, dict[str, str | int]]:
@@ -129,7 +47,7 @@ def current() -> dict[str, dict[str, str | int]]:
     return {
         name: {
             "version": stage.version,
-            "code": hashlib.sha256("".join(sorted(map(code_hash, modules_of(stage)))).encode()).hexdigest()[:16],
+            "code": str(CODE.of_class(stage)),
         }
         for name, stage in sorted(stages().items())
     }
@@ -160,6 +78,13 @@ def test_what_a_stage_runs_is_found() -> None:
     # What another stage's version stands for is not its own.
     assert "seg.supervision.classifier" not in found["CAM"]
     assert not [name for names in found.values() for name in names if name.startswith(ASIDE)]
+
+
+def test_which_modules_define_stages_is_told_without_importing_them() -> None:
+    stages()  # imports all
+    with_stages = {cls.__module__ for cls in subclasses(Stage) if cls.__module__.startswith("seg.")}
+    names = [module.name for module in pkgutil.walk_packages(seg.__path__, "seg.")]
+    assert {name for name in names if CODE.defines_stages(name) and not name.startswith(ASIDE)} == with_stages
 
 
 BEFORE = '''"""A module."""

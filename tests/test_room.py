@@ -1,0 +1,106 @@
+"""A full disk, a limit on file sizes, a store to read only, Ctrl-C: a line each, and the right exit status."""
+
+import errno
+import os
+import resource
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from within import TINY, call
+
+from seg import experiment, pipeline
+from seg.store.run_folders import new_folder
+from seg.sweep import summary
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def full(*_: Any, **__: Any) -> Any:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_limit_on_file_sizes_is_told_from_a_full_disk(tmp_path: Path) -> None:
+    with files_of_at_most(2**16):
+        status, said = call(tmp_path, *TINY, "hydra.run.dir=out")
+    assert status == 1 and len(said.splitlines()) == 1, said
+    assert "run: a file in out would be larger than is allowed" in said and "hydra.run.dir=" in said
+    assert not (tmp_path / "outputs").exists()  # before any work
+    with files_of_at_most(2**19):  # the weights of an epoch are larger
+        status, said = call(tmp_path, *TINY, "hydra.run.dir=out")
+    assert status == 1 and "Traceback" not in said, said
+    assert "error: Classifier" in said and "a file in outputs/store would be larger than is allowed" in said
+
+
+def test_a_full_disk_in_the_runs_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "write_bytes", full)
+    status, said = call(tmp_path, *TINY, "hydra.run.dir=out")
+    assert (status, said.count("\n")) == (1, 0) and "no space left for out; make room" in said, said
+    monkeypatch.undo()
+    monkeypatch.setattr(pipeline, "remember_products", full)
+    status, said = call(tmp_path, *TINY, "hydra.run.dir=out")
+    assert status == 1 and "Traceback" not in said, said
+    assert "error: run: no space left for" in said and "hydra.run.dir=" in said
+
+
+def test_a_sweep_stops_at_a_full_disk(tmp_path: Path) -> None:
+    arguments = [*TINY[:5], *TINY[6:], "-m", "epoch=1..3", "hydra.sweep.dir=sweep"]
+    with files_of_at_most(2**19):
+        status, said = call(tmp_path, *arguments)
+    assert status == 1 and "Traceback" not in said, said
+    assert said.count("error: Classifier") == 1 == said.count("epoch 1/"), said
+    assert "3 of 3 jobs not done; the same command goes on" in said
+
+
+def test_a_summary_that_cannot_be_written_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = [*TINY[:4], *TINY[5:], "-m", "threshold=0.4,0.5", "hydra.sweep.dir=sweep"]
+    monkeypatch.setattr(summary, "draw_sweep", full)
+    status, said = call(tmp_path, *arguments)
+    assert status == 1 and "error: the sweep's summary: no space left for sweep" in said, said
+    monkeypatch.setattr(summary, "draw_sweep", lambda *_: 1 / 0)
+    assert call(tmp_path, *arguments)[0] == 1
+
+
+def test_runs_that_start_at_once_have_folders_of_their_own(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: new_folder(tmp_path / "deep" / "run"), range(8)))
+    assert sorted(x.name for x in made) == sorted(["run", *(f"run_{n}" for n in range(2, 9))])
+    for _ in range(2):
+        status, said = call(tmp_path, *TINY, "hydra.run.dir='runs/${now:%Y}'")
+        assert status == 0, said
+    one, two = sorted((tmp_path / "runs").iterdir())
+    assert two.name == f"{one.name}_2" and all((x / "metrics.csv").is_file() for x in (one, two))
+    assert (two / ".hydra/config.yaml").is_file() and (two / "run.log").is_file()
+
+
+def test_a_store_to_read_only_does_if_all_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert call(tmp_path, *TINY, "hydra.run.dir=one")[0] == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "outputs/store").rglob("*") if path.is_file()}
+    monkeypatch.setattr(experiment, "writable", lambda place: place.name != "store")
+    monkeypatch.setattr("seg.store.store.locked", lambda *_, **__: pytest.fail("a lock was asked for"))
+    status, said = call(tmp_path, *TINY, "hydra.run.dir=two")
+    assert status == 0, said
+    assert (tmp_path / "one/metrics.csv").read_bytes() == (tmp_path / "two/metrics.csv").read_bytes()
+    after = {path: path.read_bytes() for path in (tmp_path / "outputs/store").rglob("*") if path.is_file()}
+    assert [path.name for path in after if after[path] != before.get(path)] == ["runs.txt"]
+    status, said = call(tmp_path, *TINY, "seed=3", "hydra.run.dir=two")
+    assert status == 1 and "outputs/store: cannot be written to" in said, said
+
+
+def test_an_interrupt_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "run", interrupt)
+    assert call(tmp_path, *TINY, "hydra.run.dir=out") == (130, "\ninterrupted; what was built is kept\n")
