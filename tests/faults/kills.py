@@ -3,6 +3,7 @@
 import random
 import re
 import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -68,7 +69,9 @@ class Outcome:
     findings: dict[str, list[str]] = field(default_factory=dict)
 
     def found(self, kind: str, how: str) -> None:
-        """Note something that is not as it should be."""
+        """Note something that is not as it should be, and say so the first time."""
+        if kind not in self.findings:
+            print(f"  {kind}: {how}", file=sys.stderr, flush=True)
         self.findings.setdefault(kind, []).append(how)
 
     def compare(self, files: dict[str, str], reference: dict[str, str], how: str) -> None:
