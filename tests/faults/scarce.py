@@ -214,7 +214,7 @@ def _failed_well(out: Outcome, ended: Ended, said: str) -> bool:
     elif ended.traceback:
         out.tracebacks += 1
         out.found(f"traceback: {ended.last_line[:120]}", said)
-    elif not any(text in line for text in ("space", "too large", "full", "writ", "input/output error")):
+    elif not any(text in line for text in ("space", "larger", "too large", "full", "writ", "input/output error")):
         out.found(f"fails with another word: {ended.last_line[:160]}", said)
     else:
         return True
