@@ -66,30 +66,35 @@ def damages(place: Workplace, most: int = 1, limit: int = 0, seed: int = 0, only
             names that contain this.
     """
     chain, sweep = place.folder(), place.folder()
-    for work in (place.command(chain, COMMAND), place.command(sweep, SWEEP)):
-        if (ended := place.run(work)).status:
-            raise RuntimeError(ended.said)
-    right = {"same": figures(chain), "sweep": figures(sweep)}
-    for label, arguments in (("threshold", THRESHOLD), ("epochs", EPOCHS), ("size", SIZE)):
-        folder = place.folder()
-        if (ended := place.run(place.chain(folder, arguments))).status:
-            raise RuntimeError(f"{label}: {ended.said}")
-        right[label] = figures(folder)
-        shutil.rmtree(folder)
+    _done(place.run(place.command(chain, COMMAND)))
     out, jobs = Outcome("damaged files"), []
     for name in some(chain, most):
         for damage in DAMAGES:
-            inside = name.startswith("store/")
             jobs.append((chain, name, damage, "same"))
-            if inside and name.count("/") > 2:
+            if name.startswith("store/") and name.count("/") > 2:
                 jobs.append((chain, name, damage, _downstream(name)[0]))
-    jobs += [(sweep, name, damage, "sweep") for name in some(sweep, most) for damage in DAMAGES if "store/" not in name]
+    if not only.startswith("store/"):
+        _done(place.run(place.command(sweep, SWEEP)))
+        names = (name for name in some(sweep, most) if not name.startswith("store/"))
+        jobs += [(sweep, name, damage, "sweep") for name in names for damage in DAMAGES]
     jobs = [job for job in jobs if only in job[1]]
     if limit and limit < len(jobs):
         jobs = [jobs[i * len(jobs) // limit] for i in range(limit)]
+    right = {"same": figures(chain), "sweep": figures(sweep)}
+    for label, arguments in (("threshold", THRESHOLD), ("epochs", EPOCHS), ("size", SIZE)):
+        if any(job[3] == label for job in jobs):
+            folder = place.folder()
+            _done(place.run(place.chain(folder, arguments)))
+            right[label] = figures(folder)
+            shutil.rmtree(folder)
     for like, name, damage, then in jobs:
         _one(place, out, like, name, damage, then, right[then], seed)
     return out
+
+
+def _done(ended: Ended) -> None:
+    if ended.status:
+        raise RuntimeError(f"what is to be damaged fails by itself:\n{ended.said}")
 
 
 def _one(
