@@ -24,9 +24,9 @@ def read_json(path: Path) -> Any:
         return None
 
 
-def write_json(path: Path, value: Any, lasting: bool = False) -> None:
+def write_json(path: Path, value: Any, synced: bool = False) -> None:
     """Write JSON so that a reader sees the old file or the new one, never a part; see :func:`atomic_path`."""
-    with atomic_path(path, lasting) as tmp:
+    with atomic_path(path, synced) as tmp:
         tmp.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
 
@@ -61,14 +61,14 @@ def write_lines(path: Path, lines: Iterable[str]) -> None:
 
 
 @contextmanager
-def atomic_path(path: Path, lasting: bool = False) -> Iterator[Path]:
+def atomic_path(path: Path, synced: bool = False) -> Iterator[Path]:
     """A path beside ``path`` to write to, moved over it when the block ends without an error.
 
     Its name is random: two containers that share a folder have equal process ids.
 
     Args:
-        path: of the file. lasting: it has to survive a loss of power: its content is on the disk before it has its
-            name, and its name before this returns. That takes some milliseconds.
+        path: of the file. synced: its content is on the disk before it has its name, so that a loss of power leaves
+            the old file or the new one. That takes some milliseconds.
     """
     tmp = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -79,11 +79,9 @@ def atomic_path(path: Path, lasting: bool = False) -> Iterator[Path]:
         yield tmp
         with suppress(OSError):
             tmp.chmod(mode & 0o777)
-        if lasting:
+        if synced:
             sync([tmp])
         os.replace(tmp, path)
-        if lasting:
-            sync_folder(path.parent)
     finally:
         tmp.unlink(missing_ok=True)
 

@@ -168,9 +168,7 @@ def test_rows_of_another_shape_are_refused(tmp_path: Path, other: tuple[int, ...
     assert np.load(tmp_path / "a.npy").tolist() == [[0, 0, 0], [0, 0, 0], [1, 1, 1]]
 
 
-def test_what_has_to_last_is_on_the_disk_before_it_has_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_synced_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[str, str]] = []
     fsync, replace = os.fsync, os.replace
 
@@ -185,9 +183,9 @@ def test_what_has_to_last_is_on_the_disk_before_it_has_its_name(
 
     monkeypatch.setattr(os, "fsync", noted_sync)
     monkeypatch.setattr(os, "replace", noted_replace)
-    with atomic_path(tmp_path / "a.txt", lasting=True) as tmp:
+    with atomic_path(tmp_path / "a.txt", synced=True) as tmp:
         tmp.write_text("content")
-    assert calls == [("fsync", "content"), ("replace", "a.txt"), ("fsync", "folder")]
+    assert calls == [("fsync", "content"), ("replace", "a.txt")]
     calls.clear()
     with atomic_path(tmp_path / "b.txt") as tmp:
         tmp.write_text("a picture, say")

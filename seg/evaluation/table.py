@@ -126,7 +126,7 @@ def write_metrics(folder: Path, rows: Sequence[Row], header: Mapping[str, Any]) 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, content in zip(paths, (text, sheet.getvalue()), strict=True):
-            with atomic_path(path, lasting=True) as tmp:
+            with atomic_path(path, synced=path.suffix == ".json") as tmp:
                 tmp.write_text(content, encoding="utf-8", newline="")
     except OSError as error:
         raise SegError(f"{folder}: metrics cannot be written ({error.strerror}): use another") from error

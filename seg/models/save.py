@@ -61,7 +61,7 @@ def save_models(
         folder.mkdir(parents=True, exist_ok=True)
         about = describe(stage, [row for row in rows if row.get("stage") in names], prepared, store)
         _write_weights(stage, path, {k: v for k, v in about.items() if k not in OF_THE_RUN}, store)
-        write_json(path.with_suffix(".json"), {**about, "sha256": file_sha256(path)}, lasting=True)
+        write_json(path.with_suffix(".json"), {**about, "sha256": file_sha256(path)}, synced=True)
         written.append(path)
     return written
 
@@ -73,7 +73,7 @@ def _write_weights(stage: NetworkStage, path: Path, about: Mapping[str, Any], st
     state = load_file(store.opened(stage) / stage.file_name)
     if all(name.startswith("model.") for name in state):  # perhaps by a wrapper, which the network itself knows
         state = to_plain(store.get(stage))
-    with atomic_path(path, lasting=True) as tmp:
+    with atomic_path(path, synced=True) as tmp:
         save_file(state, tmp, {METADATA: json.dumps(about, sort_keys=True)})
 
 

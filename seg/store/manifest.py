@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from seg.errors import SegError
-from seg.files import atomic_path, checksums, file_crc32, read_json, seal, unseal, write_json
+from seg.files import atomic_path, checksums, file_crc32, read_json, seal, sync_folder, unseal, write_json
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +44,9 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Write the manifest, with a checksum of itself, so that it survives a loss of power."""
-    write_json(folder / NAME, seal(manifest), lasting=True)
+    """Write the manifest, with a checksum of itself; it and all names in the folder survive a loss of power."""
+    write_json(folder / NAME, seal(manifest), synced=True)
+    sync_folder(folder)
 
 
 def entry_of(folder: Path, path: Path) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def remember_products(folder: Path, names: Sequence[str]) -> None:
     Args:
         folder: the run's. names: of all stored products, as ``Stage/key``.
     """
-    write_json(folder / RUN, seal({"products": list(names)}), lasting=True)
+    write_json(folder / RUN, seal({"products": list(names)}), synced=True)
 
 
 def remembered_products(folder: Path) -> list[str]:

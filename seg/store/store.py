@@ -76,6 +76,7 @@ class Store:
         self._read: set[tuple[Path, str]] = set()
         self._looked_at: set[str] = set()
         self._other_code: dict[str, str] = {}
+        self._whole: set[Path] = set()
 
     def alone(self) -> "Store":
         """The same store for what the first of several processes does by itself: checks before, reports after."""
@@ -97,7 +98,7 @@ class Store:
         """Whether the product can be loaded without computing a stored stage."""
         if not stage.stored:
             return all(self.has(up) for up in stage.upstream().values())
-        return stage.is_complete(self.folder(stage))
+        return self._is_complete(stage, self.folder(stage))
 
     def get(self, stage: Stage) -> Any:
         """The product of ``stage``, building it and first what it needs if it is not there.
@@ -152,13 +153,22 @@ class Store:
         if self._together:
             self._ensure_together(stage, folder)
             return
-        if stage.is_complete(folder):
+        if self._is_complete(stage, folder):
             return
         for up in stage.upstream().values():
             self.ensure(up)
         with locked(folder, wait=True):
             if not stage.is_complete(folder):
                 self._build(stage, folder)
+
+    def _is_complete(self, stage: Stage, folder: Path) -> bool:
+        # A sweep asks for each job whether the same thousand toy pictures are there; who opens them compares anew.
+        if folder in self._whole and (folder / NAME).is_file():
+            return True
+        complete = stage.is_complete(folder)
+        if complete and not stage.in_place:
+            self._whole.add(folder)
+        return complete
 
     def _refuse_stranger(self, stage: Stage) -> None:
         if self._allowed and stage.id not in self._allowed[-1]:
@@ -266,6 +276,7 @@ class Store:
         """Take a damaged product out of the way, and say so; under its lock. Nothing, if another process did."""
         if wrong := self._misfits(stage, folder):
             aside = put_aside(folder, wrong, read_manifest(folder))
+            self._whole.discard(folder)
             self._read -= {known for known in self._read if known[0] == folder}
             first, said = next(iter(wrong.items()))
             more = f", and {len(wrong) - 1} more files" if len(wrong) > 1 else ""

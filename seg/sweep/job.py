@@ -114,7 +114,7 @@ class SweepTask:
             (folder / "error.txt").unlink(missing_ok=True)
         record["products"] = remembered_products(folder)  # as they were written before the work
         row["seconds"] = round(time.perf_counter() - started, 3)
-        write_json(folder / RECORD, seal({**record, "row": row}), lasting=True)
+        write_json(folder / RECORD, seal({**record, "row": row}), synced=True)
         rows = Results(sweep, swept).add(row)
         show(row, swept, session.progress(rows) if session else str(len(rows)))
         return row
