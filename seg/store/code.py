@@ -73,15 +73,16 @@ def _between(lines: list[str], start: tuple[int, int], end: tuple[int, int]) -> 
 def place(module: str) -> Path | None:
     """The file of a module, which is not imported for it; None if there is no such module."""
     top, *rest = module.split(".")
-    with suppress(ImportError, ValueError, AttributeError):
-        spec = sys.modules[top].__spec__ if top in sys.modules else importlib.util.find_spec(top)
-        assert spec is not None
-        root = Path(spec.origin or "")
-        if not rest:
-            return root if root.is_file() else None
-        path = root.parent.joinpath(*rest)
-        return next((p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file()), None)
-    return None
+    file = getattr(sys.modules.get(top), "__file__", None)
+    with suppress(ImportError, ValueError):  # of a name that cannot be one
+        if file is None and (spec := importlib.util.find_spec(top)) is not None:
+            file = spec.origin
+    if file is None or not Path(file).is_file():
+        return None
+    path = Path(file).parent.joinpath(*rest)
+    return (
+        next((p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file()), None) if rest else Path(file)
+    )
 
 
 def _look(source: str) -> dict[str, Any]:
@@ -94,16 +95,12 @@ def _look(source: str) -> dict[str, Any]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             imports += [[node.module, name.name] for name in node.names]
     classes = {
-        node.name: [base.id if isinstance(base, ast.Name) else base.attr for base in node.bases if _is_name(base)]
+        node.name: [str(getattr(base, "id", getattr(base, "attr", ""))) for base in node.bases]
         for node in tree.body
         if isinstance(node, ast.ClassDef)
     }
     digest = hashlib.sha256(_code(source, tree).encode()).hexdigest()
     return {"code": digest, "imports": imports, "classes": classes}
-
-
-def _is_name(node: ast.expr) -> bool:
-    return isinstance(node, ast.Name | ast.Attribute)
 
 
 @cache

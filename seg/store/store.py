@@ -220,7 +220,8 @@ class Store:
         Args:
             stages: of a run, with all upstream. remember: write it down for the commands that do it.
         """
-        here, changed = code_here(self.root), {}
+        here = code_here(self.root)
+        changed: dict[str, str] = {}
         for stage in stages:
             for one in stage.walk():
                 if one.stored and one.id not in self._looked_at:

@@ -1,5 +1,6 @@
 """Looking after a store: what is in it, what is damaged, what nobody needs."""
 
+import errno
 import importlib
 import json
 import os
@@ -382,6 +383,43 @@ def test_gc_takes_what_broken_builds_left(filled: Store) -> None:
     assert main(["gc", "--yes"]) == 0
     assert not part.exists() and not alone.exists() and not part.with_suffix(".lock").exists()
     assert foreign.exists() and len(names(filled)) == 4
+
+
+def test_files_of_killed_trainings_are_seen_and_removed(
+    filled: Store, held: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    refer(Doubled(of=Count(number=3)), Doubled(of=Count(number=4)))
+    free, busy = (filled.folder(Count(number=n)) / "state.pt.12ab34cd.tmp" for n in (3, 4))
+    new, old = (filled.root / f"fingerprints.json.{n}.tmp" for n in "ab")
+    for path in (free, busy, new, old):
+        path.write_text("half")
+    os.utime(old, (0, 0))
+    held(busy.parent.with_suffix(".lock"))
+    assert main(["verify"]) == 0
+    assert "3 files that killed processes left half written" in capsys.readouterr().out
+    assert main(["gc", "--yes"]) == 0
+    said = capsys.readouterr().out
+    assert f"{free.relative_to(filled.root)}: left of a broken build" in said and "removed: 8 B" in said
+    assert [path.exists() for path in (free, busy, new, old)] == [False, True, True, False]
+    assert len(names(filled)) == 4
+
+
+def test_gc_works_on_a_full_disk(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a run's config Hydra leaves an empty file there, and no lock can be made anew."""
+    refer(Doubled(of=Count(number=3)))
+    for name_, text in (("empty", ""), ("cut", "epoch: [1,")):
+        hydra = Path("outputs/runs") / name_ / ".hydra"
+        hydra.mkdir(parents=True)
+        (hydra / "config.yaml").write_text(text)
+    for lock in filled.root.glob("*/*.lock"):
+        lock.unlink()
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("filelock.FileLock.acquire", full)
+    assert main(["gc", "--yes"]) == 0
+    assert names(filled) == {name(Doubled(of=Count(number=3))), name(Count(number=3))}
 
 
 def test_a_damaged_record_of_a_run_stops_gc(filled: Store, capsys: pytest.CaptureFixture[str]) -> None:
