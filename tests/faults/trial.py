@@ -175,7 +175,7 @@ class Workplace:
         out = Ended(
             status,
             said.read_text(errors="replace") if said.exists() else "",
-            tuple(work.read_text().splitlines()) if work.exists() else (),
+            tuple(line.partition(" by ")[0] for line in work.read_text().splitlines()) if work.exists() else (),
         )
         said.unlink(missing_ok=True)
         work.unlink(missing_ok=True)
@@ -260,11 +260,11 @@ def _count_work(to: int) -> None:
 
     def building(self: Any, stage: Any, *rest: Any, **named: Any) -> Any:
         if not stage.in_place:
-            os.write(to, f"{type(stage).__name__} {stage.key}\n".encode())
+            os.write(to, f"{type(stage).__name__} {stage.key} by {os.getpid()}\n".encode())
         return build(self, stage, *rest, **named)
 
     def training(self: Any, number: int) -> Any:
-        os.write(to, f"{type(self.stage).__name__} {self.stage.key} epoch {number}\n".encode())
+        os.write(to, f"{type(self.stage).__name__} {self.stage.key} epoch {number} by {os.getpid()}\n".encode())
         return epoch(self, number)
 
     Store._build, Loop._epoch = building, training  # type: ignore[method-assign]
