@@ -94,11 +94,11 @@ def _trials(given: argparse.Namespace) -> list[tuple[str, Callable[[Workplace], 
         return [("full", lambda place: full_disks(place, given.what, 1, given.full_at))]
     if given.short:
         return [
-            ("damages", partial(damages, limit=8, seed=given.seed, only="store/")),
+            ("damages", partial(damages, limit=6, seed=given.seed, only="store/")),
             ("processes", partial(processes, what="chain", count=3)),
             ("full", partial(full_disks, what="chain", count=2)),
-            ("cuts", partial(cuts, what="chain", count=3, seed=given.seed)),
-            ("kills", partial(kills, what="chain", count=6, seed=given.seed)),
+            ("cuts", partial(cuts, what="chain", count=2, seed=given.seed)),
+            ("kills", partial(kills, what="chain", count=4, seed=given.seed)),
         ]
     if given.error_at is not None:
         return [("full", partial(failing_disks, what=given.what, count=1, at=given.error_at))]

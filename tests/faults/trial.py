@@ -115,13 +115,16 @@ class Workplace:
         if config is None:
             config = self._configs[tuple(arguments)] = _composed(arguments)
 
+        (folder / "run").mkdir(exist_ok=True)  # as Hydra does it before
+
         def work() -> int:
             from seg.errors import SegError
             from seg.pipeline import run
 
             self._enter(folder)
             logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
-            Path("run").mkdir(exist_ok=True)
+            with contextlib.suppress(OSError):
+                Path("run").mkdir(exist_ok=True)
             try:
                 run(config, Path("run"), figures=False)
             except SegError as error:
