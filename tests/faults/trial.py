@@ -120,6 +120,7 @@ class Workplace:
         def work() -> int:
             from seg.errors import SegError
             from seg.pipeline import run
+            from seg.store.trouble import out_of
 
             self._enter(folder)
             logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
@@ -127,8 +128,11 @@ class Workplace:
                 Path("run").mkdir(exist_ok=True)
             try:
                 run(config, Path("run"), figures=False)
-            except SegError as error:
-                logging.error("error: %s", error)
+            except Exception as error:  # as seg.run tells it
+                refusal = error if isinstance(error, SegError) else out_of(error, "run", Path("run"), "hydra.run.dir")
+                if refusal is None:
+                    raise
+                logging.error("error: %s", refusal)
                 return 1
             return 0
 
