@@ -92,7 +92,6 @@ def test_a_folder_that_is_given_is_taken(tmp_path):
         (["epoch=1,3"], "epoch=1,3: several values are a sweep; add -m"),
         (["-m", "epoch=3..1"], "epoch=3..1: descends, so it is empty; write 1..3"),
         (["-m", "epoch=0.5..1.5"], "epoch=0.5: "),
-        (["-m", "epoch=1..3", "threshold=0.1,high"], "threshold=high: "),
         (["-m", "epoch=1,2,x"], "epoch=x: "),
         (["-m", "epok=1..3"], "epok: no such key, did you mean epoch?"),
         (["data=image_folder", "data.test_lst=x"], "data.test_lst: no such key, did you mean data.test_list?"),

@@ -180,7 +180,7 @@ def test_files_that_are_no_images(tmp_path: Path, content: bytes) -> None:
 def test_missing_files_and_folders(tmp_path: Path) -> None:
     with pytest.raises(SegError, match=r"gone\.jpg: no such file"):
         decode_image(tmp_path / "gone.jpg")
-    with pytest.raises(SegError, match="not a whole image"):
+    with pytest.raises(SegError, match="is a folder, no file"):
         decode_image(tmp_path)
 
 

@@ -174,7 +174,8 @@ def test_the_json_beside_the_weights_says_that_they_are_an_oracles(pool: Pool, u
     assert given.is_oracle and Threshold(scores=Predicted(pool=pool, segmenter=given), threshold=0.5).is_oracle
     assert given.key == segmenter(pool, unet).key
     unet.with_suffix(".json").write_text("[")
-    assert not segmenter(pool, unet).is_oracle
+    with pytest.raises(SegError, match=r"unet\.json: does not describe a model"):
+        _ = segmenter(pool, unet).is_oracle
 
 
 def test_refusals_of_given_weights(new_store: Store, store: Store, prepared: Prepared, pool: Pool, unet: Path) -> None:

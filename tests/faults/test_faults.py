@@ -1,0 +1,91 @@
+"""A short form of ``./scripts/faults``: a few kills, damages and full disks, in a process of its own that forks."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faults.tracing import Op, unsupported, watch
+from faults.trial import kind_of
+
+ROOT = Path(__file__).parents[2]
+
+pytestmark = pytest.mark.faults
+traced = pytest.mark.skipif(unsupported() is not None, reason=str(unsupported()))
+
+
+@pytest.fixture(scope="module")
+def tried(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """The outcomes by what was tried."""
+    out = tmp_path_factory.mktemp("faults") / "faults.md"
+    environment = os.environ | {"PYTHONPATH": f"{ROOT / 'tests'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "faults", "--short", f"--out={out}"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert out.exists(), ended.stderr
+    return {outcome["what"]: outcome for outcome in json.loads(out.with_suffix(".json").read_text())}
+
+
+def _assert_good(outcome: dict[str, Any]) -> None:
+    mild = ("bytes: ", "left for good: ")
+    assert not {kind: how[0] for kind, how in outcome["findings"].items() if not kind.startswith(mild)}
+    assert outcome["trials"] > 0 and outcome["wrong"] == outcome["tracebacks"] == outcome["repairs"] == 0
+
+
+@traced
+@pytest.mark.parametrize("what", ["killed: chain", "disk full at a point: chain", "power cut: chain"])
+def test_a_run_that_was_broken_off_goes_on(tried: dict[str, dict[str, Any]], what: str) -> None:
+    _assert_good(tried[what])
+
+
+def test_damage_is_noticed_and_mended(tried: dict[str, dict[str, Any]]) -> None:
+    _assert_good(tried["damaged files"])
+
+
+def test_processes_build_each_product_once(tried: dict[str, dict[str, Any]]) -> None:
+    outcome = tried["3 processes: chain"]
+    _assert_good(outcome)
+    assert outcome["right"] == 3 and outcome["repeated"] == 0
+
+
+@traced
+def test_what_changes_files_is_seen_in_order_and_can_be_broken_off(tmp_path: Path) -> None:
+    def work() -> int:
+        os.chdir(tmp_path)
+        Path("a").write_text("hello world!")
+        os.replace("a", "b")
+        Path("b").read_text()
+        (tmp_path.parent / "elsewhere").write_text("not below the folder")
+        return 3
+
+    status, ops = watch(work, tmp_path, lambda number, op: None)
+    assert status == 3 and list(map(str, ops)) == ["open a", "write a", "rename a"]
+    status, _ = watch(work, tmp_path, lambda number, op: "half" if op == Op("write", "a", True) else None)
+    assert status == -9 and (tmp_path / "a").read_text() == "hello "
+    status, _ = watch(work, tmp_path, lambda number, op: "kill" if op.name == "rename" else None)
+    assert status == -9 and (tmp_path / "a").read_text() == "hello world!"
+
+
+@traced
+def test_a_change_can_be_refused_by_a_full_disk(tmp_path: Path) -> None:
+    def work() -> int:
+        try:
+            (tmp_path / "new").mkdir()
+        except OSError as error:
+            return error.errno
+        return 0
+
+    assert watch(work, tmp_path, lambda number, op: 28)[0] == 28 and not (tmp_path / "new").exists()
+
+
+def test_files_of_a_kind_have_one_name() -> None:
+    assert kind_of("CAM/0123456789abcdef/scores.npy") == "CAM/scores.npy"
+    assert kind_of("Classifier/0123456789abcdef/epoch_012.safetensors") == "Classifier/epoch_#.safetensors"
+    assert kind_of("ToyPets/0123456789abcdef/oxford-iiit-pet/images/A_1.jpg") == "ToyPets/*.jpg"
