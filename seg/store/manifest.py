@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from seg.errors import SegError
-from seg.files import atomic_path, checksums, file_crc32, read_json, seal, sync_folder, unseal, write_json
+from seg.files import SEAL, atomic_path, checksums, file_crc32, read_json, seal, sync_folder, unseal, write_json
 
 log = logging.getLogger(__name__)
 
@@ -35,12 +35,15 @@ _GONE = {errno.ENOENT: "missing", errno.ENOTDIR: "missing", errno.EISDIR: "a fol
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """The manifest of a product; None if there is none, or it is damaged, which is the same."""
     try:
-        manifest = unseal(read_json(folder / NAME))
-    except (OSError, ValueError, RecursionError):
+        written = read_json(folder / NAME)
+        manifest = unseal(written)
+        files = manifest.get("files", []) if manifest is not None else None
+        if files is None or not all(map(_is_entry, files)):
+            return None
+    except (OSError, TypeError, ValueError, RecursionError):
         return None
-    if manifest is None or not all(map(_is_entry, manifest.get("files", []))):
-        return None
-    return manifest
+    # Whoever wrote a CRC-32 of each file wrote one of the manifest: its name is what is damaged.
+    return None if SEAL not in written and any("crc32" in entry for entry in files) else manifest
 
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:

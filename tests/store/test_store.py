@@ -169,6 +169,7 @@ MANIFESTS: dict[str, Callable[[bytes], bytes]] = {
     "a figure": lambda text: text.replace(b'"note": 5', b'"note": 7'),
     "a size": lambda text: text.replace(b'"size": 1,', b'"size": 3,'),
     "files": lambda text: text.replace(b'"files"', b'"flies"'),
+    "the seal": lambda text: text.replace(b'\n "crc32"', b'\n "crb32"'),
     "an entry": lambda text: b'{"files": [3]}',
 }
 
@@ -562,3 +563,16 @@ def test_two_processes_build_once(tmp_path: Path) -> None:
     assert (tmp_path / "log.txt").read_text() == "built\n"
     (product,) = (tmp_path / "store" / "Slow").glob("*/manifest.json")
     assert {f["name"] for f in json.loads(product.read_text())["files"]} == {"first.txt", "last.txt"}
+
+
+def test_no_flipped_bit_of_a_manifest_says_something_else(new_store: Store) -> None:
+    number = Number(number=5)
+    new_store.ensure(number)
+    path = new_store.folder(number) / "manifest.json"
+    whole, expected = path.read_bytes(), new_store.manifest(number)
+    assert expected is not None
+    for place in range(0, len(whole), 3):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << place % 7
+        path.write_bytes(flipped)
+        assert new_store.manifest(number) in (None, expected), bytes(flipped[place - 20 : place + 20])

@@ -254,7 +254,12 @@ def test_a_damaged_record_is_a_job_that_was_not_done(swept, damage):
     record.write_text(damage)
     status, printed = sweep(here, *command)
     assert status == 0 and "2 jobs, 1 done before, 0 failed" in printed, printed
-    assert json.loads(record.read_text())["row"]["status"] == "ok"
+    whole = record.read_text()
+    assert json.loads(whole)["row"]["status"] == "ok"
+    # A figure that is another, and all of it still JSON.
+    record.write_text(whole.replace('"miou": 0.', '"miou": 1.'))
+    assert record.read_text() != whole and "2 jobs, 1 done before, 0 failed" in sweep(here, *command)[1]
+    assert json.loads(record.read_text())["row"]["miou"] < 1
     # Where the job fails before it has written one itself, too.
     record.write_text(damage)
     status, printed = sweep(here, *command, "evaluation.border=thick")
