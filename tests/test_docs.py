@@ -370,7 +370,7 @@ def test_a_recipe_of_ones_own_is_found(call: Callable[..., tuple[int, str]]) -> 
         ("supervision=contrast supervision.rim=0", "Contrast.rim=0: must lie in [1, inf)"),
         ("supervision=contrat", "supervision=contrat: no such choice; there are bbox, body_bbox, cam, contrast, mask"),
         ("--config-dir cnf", "--config-dir cnf: no such folder; give the one that holds supervision/, data/"),
-        ("data=flat data.root=none", "data.root=none: no images in none/images"),
+        ("data=flat data.root=none", "none/test.txt: cannot be read"),
     ],
 )
 def test_mistakes_are_one_line(

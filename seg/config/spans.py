@@ -8,6 +8,7 @@ choices: ``epoch=1,2,3``.
 import math
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal, localcontext
 
 from seg.errors import SegError
@@ -202,6 +203,7 @@ def collapse(values: list[str]) -> str:
             if by > 0 and abs(Decimal(values[-1]) - Decimal(values[0])) / by < 2 * len(values):
                 found = _SPAN.fullmatch(text)
                 first, last, by_text = found.groups() if found else ("", "", None)
-                if found and span(first, last, by_text, most=2 * len(values)) == values:
-                    return text
+                with suppress(SegError):  # without its step it may be of far too many: 1e-4..1e30
+                    if found and span(first, last, by_text, most=2 * len(values)) == values:
+                        return text
     return "+".join(values)

@@ -161,7 +161,14 @@ class Colocalised(ScoreStage):
             raise SegError(
                 "colocalise.weights=null: random features have nothing in common; give ImageNet's, or a file"
             )
-        return Levels(make_classifier(self.backbone, 2, self.weights), levels)
+        try:
+            backbone = make_classifier(self.backbone, 2, self.weights)
+        except SegError as error:
+            raise SegError(
+                f"colocalise.weights={self.weights}: {error}. Here the keys are colocalise.weights and "
+                "colocalise.backbone; colocalise=none does without"
+            ) from error
+        return Levels(backbone, levels)
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
         """Three passes: moments of the features, their projections, the maps. Memory does not grow with the images."""

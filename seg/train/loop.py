@@ -232,7 +232,7 @@ class Loop:
             (self.folder / NAME).unlink(missing_ok=True)
         elif gone:
             forget(self.folder, manifest, gone)
-        for path in self.folder.iterdir():
+        for path in self.folder.iterdir() if self.folder.is_dir() else ():
             if path.suffix == ".tmp" or (epoch_of(path.name) and path.name not in known - gone):
                 path.unlink(missing_ok=True)
 
