@@ -164,10 +164,8 @@ class Colocalised(ScoreStage):
         try:
             backbone = make_classifier(self.backbone, 2, self.weights)
         except SegError as error:
-            raise SegError(
-                f"colocalise.weights={self.weights}: {error}. Here the keys are colocalise.weights and "
-                "colocalise.backbone; colocalise=none does without"
-            ) from error
+            said = str(error).replace(", or weights=null for none", "").replace("weights=", "colocalise.weights=")
+            raise SegError(f"{said}; colocalise=none does without") from error
         return Levels(backbone, levels)
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
