@@ -51,7 +51,7 @@ def out_of(error: BaseException, what: str, place: object, key: str = "store") -
     if numbers & {errno.ENOSPC, errno.EDQUOT} or unwritten or any(text in said for text in _SPACE):
         remedy = "make room (python -m seg.store gc removes what no run refers to)" if key == "store" else "make room"
         return NoRoom(f"{what}: no space left for {place}; {remedy}, {other}")
-    if errno.EIO in numbers:
+    if errno.EIO in numbers or "input/output error" in said:
         return SegError(f"{what}: the disk of {place} fails (input/output error); look after it, {other}")
     return None
 

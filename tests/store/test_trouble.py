@@ -53,3 +53,8 @@ def test_what_the_libraries_say() -> None:
     assert "no space left" in str(out_of(safetensors, "x", "store"))
     torch_save = RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 2769088 vs 2768984")
     assert "no space left" in str(out_of(torch_save, "x", "store"))
+    for failing in (
+        OSError(errno.EIO, os.strerror(errno.EIO)),
+        Exception("Error while serializing: I/O error: Input/output error (os error 5)"),
+    ):
+        assert str(out_of(failing, "x", "store")).startswith("x: the disk of store fails (input/output error)")
