@@ -66,6 +66,8 @@ def _hydra_main(cfg: DictConfig) -> Any:
 
 def _tell(line: str) -> None:
     """An error's line: on standard error, and in the log of the run's folder."""
+    if not log.isEnabledFor(logging.ERROR):  # of processes that were started together only the first speaks
+        return
     print(line, file=sys.stderr, flush=True)
     record = logging.LogRecord("seg", logging.ERROR, __file__, 0, line, None, None)
     for handler in logging.root.handlers:
