@@ -49,13 +49,13 @@ class Segmenter(Training):
     input_size: int | None = param(default=None, low=32)
     zoom: float = param(default=0.7, above=0, high=1)
     jitter: float = param(default=0.2, low=0, below=1)
-    band: float = param(default=0.0, low=0, high=1)
-    soft: float = param(default=0.0, low=0, high=1)
-    averaged: bool = param(default=False)
-    correct_from: int | None = param(default=None, low=2)
+    band: float = param(default=0.0, low=0, high=1, switch=True)
+    soft: float = param(default=0.0, low=0, high=1, switch=True)
+    averaged: bool = param(default=False, switch=True)
+    correct_from: int | None = param(default=None, low=2, switch=True)
     sure: float = param(default=0.9, above=0.5, high=1)
     decay: float = param(default=0.99, low=0, below=1)
-    consistency: float = param(default=0.0, low=0)
+    consistency: float = param(default=0.0, low=0, switch=True)
 
     @classmethod
     def from_config(
@@ -82,12 +82,9 @@ class Segmenter(Training):
             )
 
     def params(self) -> dict[str, Any]:
-        """What is off changes nothing, and is in no key."""
-        out = super().params()
-        off = {name for name in ("band", "soft", "averaged", "correct_from", "consistency") if not out[name]}
-        off |= {"sure"} if self.correct_from is None else set()
-        off |= {"decay"} if self.teacher_decay is None else set()
-        return {name: value for name, value in out.items() if name not in off}
+        """Without those of a switch that is off."""
+        off = {"sure": self.correct_from is None, "decay": self.teacher_decay is None}
+        return {name: value for name, value in super().params().items() if not off.get(name)}
 
     @property
     def teacher_decay(self) -> float | None:

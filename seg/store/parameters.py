@@ -22,6 +22,7 @@ def param(
     above: float | None = None,
     below: float | None = None,
     key: bool = True,
+    switch: bool = False,
     content: Callable[[Any, Any], Any] | None = None,
 ) -> Any:
     """Declare a parameter.
@@ -31,11 +32,12 @@ def param(
         low, high: inclusive bounds, checked for every number in the value.
         above, below: exclusive bounds.
         key: False for what must not change the product, such as how much of a stream is wanted.
+        switch: at its default it is off: it changes nothing then, and is in no key, as before there was such a choice.
         content: what enters the key for a value that names something: called with the stage and the value (never
             None). :func:`content_of_file` is for files.
     """
     metadata = {"low": low, "high": high, "above": above, "below": below, "key": key, "content": content}
-    return dataclasses.field(default=default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata | {"switch": switch})
 
 
 def content_of_file(stage: Any, value: str) -> str:
@@ -107,7 +109,7 @@ class Parameters:
         out: dict[str, Any] = {}
         for f in dataclasses.fields(self):  # type: ignore[arg-type]
             value = getattr(self, f.name)
-            if not f.metadata.get("key", True):
+            if not f.metadata.get("key", True) or (f.metadata.get("switch") and value == f.default):
                 continue
             if isinstance(value, Parameters):
                 if value.has_key:

@@ -52,14 +52,10 @@ class Classifier(Training):
     weights: str | None = param(default=None, content=weights_of("backbone"))
     output_stride: Literal[8, 16, 32] = param(default=32)
     stages: Literal[3, 4] = param(default=4)
-    frozen_stages: int = param(default=0, low=0)
+    frozen_stages: int = param(default=0, low=0, switch=True)
     recalibrate: int = param(default=0, low=0)
     train_size: int | None = param(default=None, low=32)
     hold_out: float = param(default=0.1, low=0, below=1)
-
-    def params(self) -> dict[str, Any]:
-        """Without what is frozen where nothing is, as before there was a choice."""
-        return {k: v for k, v in super().params().items() if k != "frozen_stages" or v}
 
     def shape(self) -> dict[str, Any]:
         """What decides how given weights are used."""

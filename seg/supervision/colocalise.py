@@ -60,7 +60,7 @@ class Levels(nn.Module):
 
 
 class Moments:
-    """Means, variances and correlations of features and a hint, gathered cell by cell in double precision."""
+    """Means, variances and correlations of features and a hint: a batch's products in float32, their sums in double."""
 
     def __init__(self) -> None:
         self._total: Tensor | None = None

@@ -74,6 +74,19 @@ class Outcome:
             print(f"  {kind}: {how}", file=sys.stderr, flush=True)
         self.findings.setdefault(kind, []).append(how)
 
+    def judge(self, failure: str, same: bool, how: str) -> bool:
+        """Count a trial by its last start: what is said of its failure, if it failed, else its figures. Is it right?"""
+        self.trials += 1
+        if failure:
+            self.repairs += 1
+            self.found(failure, how)
+        elif not same:
+            self.wrong += 1
+            self.found("other figures", how)
+        else:
+            self.right += 1
+        return not failure and same
+
     def compare(self, files: dict[str, str], reference: dict[str, str], how: str) -> None:
         """Compare the products of a trial with the reference's."""
         same = {name for name, digest in reference.items() if files.get(name) == digest}
@@ -150,18 +163,11 @@ def finish(out: Outcome, good: Reference, folder: Path, ended: Ended, said: str,
         out: where it is counted. good: what should be. folder: the trial's. ended: how the last start did. said: how to
             see it again. work: builds and epochs begun in the whole trial. allowed: how many may have been begun again.
     """
-    out.trials += 1
     if ended.traceback:
         out.tracebacks += 1
         out.found(f"traceback: {ended.last_line[:160]}", said)
-    if ended.status:
-        out.repairs += 1
-        out.found(f"not mended by a restart (exit {ended.status}): {ended.last_line[:160]}", said)
-    elif figures(folder) != good.figures:
-        out.wrong += 1
-        out.found("other figures", said)
-    else:
-        out.right += 1
+    failure = f"not mended by a restart (exit {ended.status}): {ended.last_line[:160]}" if ended.status else ""
+    if out.judge(failure, not ended.status and figures(folder) == good.figures, said):
         try:
             out.compare(product_files(folder), good.files, said)
         except ValueError as error:

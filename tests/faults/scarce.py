@@ -8,7 +8,6 @@ import random
 import resource
 import shutil
 import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from faults.kills import TRIED, Outcome, Reference, chosen, finish, reference
-from faults.tracing import Op, watch
+from faults.tracing import Op, forked, watch
 from faults.trial import Ended, Workplace, figures, product_files
 
 #: What needs room on a disk.
@@ -132,7 +131,7 @@ def processes(place: Workplace, what: str, count: int, killed: bool = False) -> 
         folder = place.folder()
         (folder / "store").symlink_to(shared / "store")
         folders.append(folder)
-        children.append(_start(TRIED[what](place, folder)))
+        children.append(forked(TRIED[what](place, folder)))
     dead = _kill_a_builder(place.root / "work.txt", len(good.ops)) if killed else None
     ended = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
     together = place.ended(0)
@@ -141,15 +140,8 @@ def processes(place: Workplace, what: str, count: int, killed: bool = False) -> 
     for child, status, folder in zip(children, ended, folders, strict=True):
         if child == dead:
             continue
-        out.trials += 1
-        if status:
-            out.repairs += 1
-            out.found(f"exit {status} of one of {count} processes: {together.last_line}", what)
-        elif figures(folder) != good.figures:
-            out.wrong += 1
-            out.found("other figures", what)
-        else:
-            out.right += 1
+        failure = f"exit {status} of one of {count} processes: {together.last_line}" if status else ""
+        out.judge(failure, not status and figures(folder) == good.figures, what)
     out.repeated = out.most = sum(times - 1 for times in twice.values())
     if out.repeated > killed:
         out.found("built more than once", f"{what}: {twice}")
@@ -232,20 +224,6 @@ def _failed_well(out: Outcome, ended: Ended, said: str) -> bool:
     else:
         return True
     return False
-
-
-def _start(work: Callable[[], int]) -> int:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    child = os.fork()
-    if child == 0:
-        status = 70
-        try:
-            status = work()
-            sys.stdout.flush()
-        finally:
-            os._exit(status)
-    return child
 
 
 def _read(path: Path) -> Ended:

@@ -4,6 +4,7 @@ The kernel itself stops the process before every call that changes a file (secco
 Rust write is seen as well as what Python writes, and nothing of the program is replaced. Linux on x86-64 alone.
 """
 
+import contextlib
 import ctypes
 import os
 import platform
@@ -91,6 +92,25 @@ def unsupported() -> str | None:
     return None if status == 7 else "processes cannot be traced here"
 
 
+def forked(work: Callable[[], int]) -> int:
+    """The process that does ``work``, forked off this one: it exits with the answer, or with 70 and a traceback."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        status = 70
+        try:
+            status = work()
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            with contextlib.suppress(Exception):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            os._exit(status)
+    return child
+
+
 def watch(work: Callable[[], int], root: Path, decide: Decide) -> tuple[int, list[Op]]:
     """Do ``work`` in a process forked off this one, which should have no threads.
 
@@ -102,20 +122,14 @@ def watch(work: Callable[[], int], root: Path, decide: Decide) -> tuple[int, lis
     Returns:
         The exit status, negative for a signal, and the changes up to there.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    child = os.fork()
-    if child == 0:
-        status = 70
-        try:
-            _ptrace(_TRACEME, 0, 0, 0)
-            os.kill(os.getpid(), signal.SIGSTOP)
-            _ask_to_be_stopped()
-            status = work()
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(status)
+
+    def traced() -> int:
+        _ptrace(_TRACEME, 0, 0, 0)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        _ask_to_be_stopped()
+        return work()
+
+    child = forked(traced)
     _, stopped = os.waitpid(child, 0)
     if not os.WIFSTOPPED(stopped):
         return os.waitstatus_to_exitcode(stopped), []

@@ -15,12 +15,13 @@ import shutil
 import signal
 import sys
 import tempfile
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
 from typing import Any
+
+from faults.tracing import forked
 
 #: Of the warm process and so of all trials: threads do not survive a fork.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -158,22 +159,12 @@ class Workplace:
 
     def run(self, work: Callable[[], int], seconds: int = HANGS_AFTER) -> Ended:
         """Do it in a process of its own."""
-        sys.stdout.flush()
-        sys.stderr.flush()
-        child = os.fork()
-        if child == 0:
-            status = 70
-            try:
-                signal.alarm(seconds)
-                status = work()
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                with contextlib.suppress(Exception):
-                    sys.stdout.flush()
-                    sys.stderr.flush()
-                os._exit(status)
-        _, status = os.waitpid(child, 0)
+
+        def bounded() -> int:
+            signal.alarm(seconds)
+            return work()
+
+        _, status = os.waitpid(forked(bounded), 0)
         return self.ended(os.waitstatus_to_exitcode(status))
 
     def ended(self, status: int) -> Ended:

@@ -23,6 +23,7 @@ class Leaf(Stage):
     stride: Literal[8, 16] = param(8)
     name: str | None = param(None, content=content_of_file)
     hint: int = param(0, key=False)
+    extra: float = param(0.0, switch=True)
 
 
 class Tree(Stage):
@@ -124,10 +125,15 @@ def test_equal_keys(one: dict, other: dict) -> None:
 
 
 @pytest.mark.parametrize(
-    "changed", [{"value": 5}, {"steps": 4}, {"sizes": [1, 1]}, {"kind": "b"}, {"stride": 16}, {"name": __file__}]
+    "changed",
+    [{"value": 5}, {"steps": 4}, {"sizes": [1, 1]}, {"kind": "b"}, {"stride": 16}, {"name": __file__}, {"extra": 1}],
 )
 def test_every_parameter_enters_the_key(changed: dict) -> None:
     assert Leaf(**changed).key != Leaf().key
+
+
+def test_a_switch_that_is_off_is_in_no_key() -> None:
+    assert "extra" not in Leaf(extra=0).params() and Leaf(extra=1).params()["extra"] == 1.0
 
 
 def test_the_name_of_the_class_its_version_and_upstream_enter_the_key(
