@@ -159,7 +159,7 @@ class _Span:
         if self.count > most:
             raise SegError(
                 f"{text}: more than {most} values; give a larger step: {first}..{last}:STEP, or raise the limit: "
-                f"{_LIMIT}="
+                f"{_LIMIT}={self.count}"
             )
 
     def values(self) -> list[str]:
@@ -202,8 +202,7 @@ def collapse(values: list[str]) -> str:
         for text in (f"{values[0]}..{values[-1]}{step}" for step in steps):
             if by > 0 and abs(Decimal(values[-1]) - Decimal(values[0])) / by < 2 * len(values):
                 found = _SPAN.fullmatch(text)
-                first, last, by_text = found.groups() if found else ("", "", None)
                 with suppress(SegError):  # without its step it may be of far too many: 1e-4..1e30
-                    if found and span(first, last, by_text, most=2 * len(values)) == values:
+                    if found and span(*found.groups(), "span", 2 * len(values)) == values:
                         return text
     return "+".join(values)

@@ -3,7 +3,6 @@
 import csv
 import errno
 import io
-import logging
 import os
 import re
 import shutil
@@ -14,8 +13,6 @@ from typing import Any
 
 from seg.errors import SegError
 from seg.files import SEAL, atomic_path, checksums, file_crc32, read_json, seal, sync_folder, unseal, write_json
-
-log = logging.getLogger(__name__)
 
 NAME = "manifest.json"
 

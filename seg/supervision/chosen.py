@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,6 @@ from seg.supervision.scores import ScoreMaps, ScoreStage
 log = logging.getLogger(__name__)
 
 Criterion = Literal["otsu", "valley", "minimum_error", "yen"]
-CRITERIA: tuple[str, ...] = get_args(Criterion)
 
 STEPS = 1000  #: thresholds are multiples of 1 / STEPS, of which one histogram gives every figure
 WIDTH = 50  #: half of what `valley` moves the threshold by, in such steps
