@@ -201,8 +201,7 @@ def collapse(values: list[str]) -> str:
         steps = ("", f":{by.normalize():f}") if len(values) > 2 else ("",)
         for text in (f"{values[0]}..{values[-1]}{step}" for step in steps):
             if by > 0 and abs(Decimal(values[-1]) - Decimal(values[0])) / by < 2 * len(values):
-                found = _SPAN.fullmatch(text)
                 with suppress(SegError):  # without its step it may be of far too many: 1e-4..1e30
-                    if found and span(*found.groups(), "span", 2 * len(values)) == values:
+                    if expand_value(text, most=2 * len(values)) == ",".join(values):
                         return text
     return "+".join(values)
