@@ -49,7 +49,7 @@ def test_it_is_the_librarys_answer(stage: GrabCut, data: PreparedData) -> None:
     mask[scores < 0.05], mask[scores >= 0.95] = cv2.GC_BGD, cv2.GC_FGD
     cv2.setRNGSeed(0)
     expected = cv2.grabCut(image, mask, None, np.zeros((1, 65)), np.zeros((1, 65)), 5, cv2.GC_INIT_WITH_MASK)[0]
-    answer = stage.refine(image, scores, SQUARE)
+    answer = stage.cut(image, scores)
     np.testing.assert_array_equal(answer, np.isin(expected, (cv2.GC_FGD, cv2.GC_PR_FGD)))
     assert not answer[scores < 0.05].any() and answer[scores >= 0.95].all()
 
@@ -57,7 +57,21 @@ def test_it_is_the_librarys_answer(stage: GrabCut, data: PreparedData) -> None:
 @needs_opencv
 def test_a_rough_score_becomes_the_object(stage: GrabCut) -> None:
     rough = np.where(np.roll(disk(radius=12), 5, 1), 0.8, 0.2).astype(np.float32)
-    np.testing.assert_array_equal(stage.refine(picture(), rough, SQUARE), disk())
+    np.testing.assert_array_equal(stage.cut(picture(), rough), disk())
+
+
+@needs_opencv
+def test_the_score_says_what_the_cut_says_and_where_it_moved_a_pixel(stage: GrabCut) -> None:
+    rough = np.where(np.roll(disk(radius=12), 5, 1), 0.8, 0.2).astype(np.float32)
+    rough[0, 0] = np.nan
+    refined = stage.refine(picture(), rough, SQUARE)
+    np.testing.assert_array_equal(refined >= 0.5, disk())
+    moved = disk() != (rough >= 0.5)
+    assert moved.sum() > 100 and np.ptp(refined[moved & disk()]) == 0
+    np.testing.assert_allclose(refined[moved & disk()], 0.6, atol=1e-6)
+    np.testing.assert_allclose(refined[~moved & disk()], 0.9, atol=1e-6)
+    np.testing.assert_allclose(refined[~moved & ~disk() & ~np.isnan(rough)], 0.1, atol=1e-6)
+    assert refined[0, 0] == 0
 
 
 @needs_opencv
@@ -69,7 +83,7 @@ def test_outside_of_a_box_is_surely_background(stage: GrabCut, pool: Pool) -> No
     score[8:56, 8:56] = np.where(disk(48, 10), 0.6, 0.01)
     inside = GrabCut(scores=TruthScores(pool=pool), background_below=0.0)
     answer = inside.refine(image, score, SQUARE)
-    assert answer[24:40, 24:40].all() and not answer[score == 0].any()
+    assert (answer[24:40, 24:40] >= 0.5).all() and not answer[score == 0].any()
 
 
 @needs_opencv
@@ -85,7 +99,7 @@ def test_no_thread_changes_anothers_answer(stage: GrabCut) -> None:
 @needs_opencv
 @pytest.mark.parametrize(("only", "answer"), [(0.7, 1), (1.0, 1), (0.2, 0), (0.0, 0), (np.nan, np.nan)])
 def test_one_side_alone_is_the_answer(stage: GrabCut, only: float, answer: float) -> None:
-    refined = stage.refine(picture(), np.full((64, 64), only, np.float32), SQUARE)
+    refined = stage.cut(picture(), np.full((64, 64), only, np.float32))
     np.testing.assert_array_equal(refined, np.full((64, 64), answer))
 
 
@@ -94,14 +108,14 @@ def test_few_pixels_and_one_colour_will_do(stage: GrabCut) -> None:
     scores = np.full((64, 64), 0.2, np.float32)
     scores[0, 0] = 0.6
     for image in (picture(), np.full((64, 64, 3), 9, np.uint8)):
-        assert set(np.unique(stage.refine(image, scores, SQUARE))) <= {0, 1}
+        assert set(np.unique(stage.cut(image, scores))) <= {0, 1}
 
 
 @needs_opencv
 def test_the_stage(store: Store, pool: Pool, data: PreparedData) -> None:
     boxes = BoxScores(pool=pool, box_source="trimap", clip=True, divisor=2.0, resolution=64)
     scores = store.get(GrabCut(scores=boxes, background_below=0.0, foreground_from=1.0, iterations=1))
-    assert set(np.unique(scores.values)) == {0, 1}
+    assert (scores.values >= 0.5).any() and (scores.values < 0.5).any()
     assert not scores.values[store.get(boxes).values == 0].any()
 
 
