@@ -104,4 +104,4 @@ def usable(data: PreparedData, records: Sequence[Any], count: int) -> tuple[list
     """Photos, trimaps and labels of ``count`` pictures that have a truth, spread over the data."""
     own = [r for r in records if r.trimap is not None and r.id in data.row_of]
     own = [own[i * len(own) // count] for i in range(min(count, len(own)))]
-    return [r.image for r in own], [r.trimap for r in own], [r.label for r in own]
+    return [r.image for r in own], [r.trimap for r in own], [r.labels[0] for r in own]

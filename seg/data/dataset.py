@@ -8,7 +8,29 @@ from typing import Literal
 Split = Literal["trainval", "test"]
 Box = tuple[float, float, float, float]
 #: How a truth's file is coded, see :func:`seg.data.decode.decode_trimap`.
-Codes = Literal["trimap", "binary", "ids"]
+Codes = Literal["trimap", "binary", "ids", "classes"]
+#: What a mask tells apart: an object of any class from what is behind it, or the classes too.
+Task = Literal["foreground", "classes"]
+
+#: Truth codes beside 0, background, and the classes from 1 on.
+BORDER, CLASS_BORDER, UNKNOWN = 2, 254, 255
+#: Classes of a data set at most: their masks' codes run from 1 to below those.
+MOST_CLASSES = CLASS_BORDER - 1
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of an image that is of a class, as an annotation file draws it, for a truth that is in no file of its own.
+
+    Attributes:
+        code: what the truth says there: ``1 + class``, or 255 where it says nothing (a crowd).
+        polygons: outlines ``x0, y0, x1, y1, ...`` in pixels.
+        runs: or lengths of runs down the columns, of what is not in the region first (COCO's uncompressed RLE).
+    """
+
+    code: int
+    polygons: tuple[tuple[float, ...], ...] = ()
+    runs: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -18,20 +40,29 @@ class Record:
     Attributes:
         id: file stem, unique in the data set.
         image: path of the image file (whatever its extension says, Pillow decides what it is).
-        label: class index in ``[0, len(classes))``.
+        labels: the classes that are in it, ascending indices in ``[0, len(classes))``; () for none of them.
         split: ``trainval`` (may be trained on) or ``test`` (is only evaluated).
         trimap: path of the truth, or None.
         boxes: ``(xmin, ymin, xmax, ymax)`` in pixels of the original image, as many as it has.
         codes: how ``trimap`` is coded; the official codes are ``trimap``.
+        box_labels: the class of each box; () where all are of the image's one class.
+        regions: instead of ``trimap``, where the truth is drawn from; () for an image without an object, None for none.
     """
 
     id: str
     image: Path
-    label: int
+    labels: tuple[int, ...]
     split: Split
     trimap: Path | None = None
     boxes: tuple[Box, ...] = ()
     codes: Codes = "trimap"
+    box_labels: tuple[int, ...] = ()
+    regions: tuple[Region, ...] | None = None
+
+    @property
+    def has_truth(self) -> bool:
+        """Whether it came with a mask."""
+        return self.trimap is not None or self.regions is not None
 
 
 @dataclass(frozen=True)
@@ -53,6 +84,11 @@ class Dataset:
     is_toy: bool = False
     examples: dict[str, tuple[str, ...]] = field(default_factory=dict)
     folder: Path | None = None
+
+    @property
+    def truth_is_classes(self) -> bool:
+        """Whether its truths say of which class a pixel is, and not only that it is of an object."""
+        return any(r.regions is not None or (r.trimap is not None and r.codes == "classes") for r in self.records)
 
     def file_names(self) -> dict[str, str]:
         """By image id, the name of its file for people and for exports, with ``/`` between folders."""

@@ -3,16 +3,16 @@
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageDraw
 
-from seg.data.dataset import Codes
+from seg.data.dataset import MOST_CLASSES, Codes, Region
 from seg.data.layout import regular
 from seg.errors import SegError, first_line
 
@@ -46,6 +46,7 @@ _TRUTH_CODES: dict[Codes, bytes] = {
     "trimap": _table({1: 1, 2: 0, 3: 2}),
     "binary": _table({0: 0, 1: 1, 255: 1}),
     "ids": _table({0: 0} | dict.fromkeys(range(1, 255), 1)),
+    "classes": _table({code: code for code in range(MOST_CLASSES + 1)}),
 }
 # MPO comes with JPEG.
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "JPEG2000", "AVIF", "PPM")
@@ -103,13 +104,14 @@ def decode_trimap(
         hw: ``(height, width)`` that the truth has to have.
         codes: ``trimap``, the official codes: 1 pet, 2 background, 3 border; ``binary``: 0 background, 1 or 255
             foreground, what is between them in a 0/255 mask no truth; ``ids``: 0 background, 255 no truth, all
-            else foreground, as in Pascal VOC.
+            else foreground, as in Pascal VOC; ``classes``: 0 background, 1 and on the classes, 255 no truth, which is
+            Pascal VOC with its classes told apart.
         photo: the truth's photo. If its EXIF orientation swaps the sides of ``hw``, and the truth has the sides that
             the photo has without it, the truth is turned along; None: it is never turned.
 
     Returns:
-        uint8 ``(H, W)``: 0 background, 1 foreground, 2 border, 255 for any other code in the file; and
-        whether the file was of another size.
+        uint8 ``(H, W)``: 0 background, 1 foreground, 2 border (of ``classes``: 1 and on the classes), 255 for any
+        other code in the file; and whether the file was of another size.
 
     Raises:
         SegError: the file is missing, truncated or no image, it is in colour, or it is no ``binary`` mask or
@@ -146,6 +148,26 @@ def to_truth(values: npt.NDArray[np.uint8], codes: Codes) -> npt.NDArray[np.uint
     # Three times as fast as indexing the table with an array.
     translated = bytearray(values.tobytes()).translate(_TRUTH_CODES[codes])
     return np.frombuffer(translated, np.uint8).reshape(values.shape)
+
+
+def draw_regions(regions: Sequence[Region], hw: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """A truth from its regions, the later ones on top: ``uint8 (H, W)``, codes as of ``classes``.
+
+    Raises:
+        SegError: runs that are not of an image of this size.
+    """
+    canvas = Image.new("L", (hw[1], hw[0]), 0)
+    draw = ImageDraw.Draw(canvas)
+    for region in regions:
+        for polygon in region.polygons:
+            # Pillow's coordinates are of the pixels' middles, an annotation's of their edges.
+            draw.polygon([c - 0.5 for c in polygon], fill=region.code)
+        if region.runs:
+            if sum(region.runs) != hw[0] * hw[1] or min(region.runs) < 0:
+                raise SegError(f"a region of {sum(region.runs)} pixels in an image of {hw[1]} x {hw[0]}")
+            inside = np.repeat(np.arange(len(region.runs)) % 2 == 1, region.runs).reshape(hw[::-1]).T
+            canvas.paste(region.code, mask=Image.fromarray(np.ascontiguousarray(inside)))
+    return np.array(canvas, dtype=np.uint8)
 
 
 def _require_trimap(path: Path, values: npt.NDArray[np.uint8]) -> None:

@@ -63,7 +63,7 @@ class ImageFolder(InPlace):
         records, parts = dataset.records, self.parts
         count = len(dataset.classes)
         said = [f"{len(records)} images of {count} class{'es' if count > 1 else ''}"]
-        masks, boxes = sum(r.trimap is not None for r in records), sum(bool(r.boxes) for r in records)
+        masks, boxes = sum(r.has_truth for r in records), sum(bool(r.boxes) for r in records)
         said.append(f"masks for {masks} in {parts.masks_folder}" if masks else "no masks")
         said.append(f"boxes for {boxes} in {parts.boxes}" if boxes else "no boxes")
         how = f"in {parts.test_list}" if parts.test_list else f"drawn (test_share={self.test_share:g})"
@@ -121,7 +121,7 @@ class ImageFolder(InPlace):
             label = classes.index(name.split("/")[0])
             truth = masks.get(image_id)
             codes: Codes = self.mask_codes if truth else "trimap"
-            records.append(Record(image_id, file, label, split, truth, boxes.get(image_id, ()), codes))
+            records.append(Record(image_id, file, (label,), split, truth, boxes.get(image_id, ()), codes))
         records.sort(key=lambda record: record.split == "test")
         return Dataset(tuple(classes), tuple(records), found.quirks, False, found.examples, parts.root)
 

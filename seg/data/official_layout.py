@@ -83,7 +83,7 @@ def read_official_layout(root: Path, *, is_toy: bool = False) -> Dataset:
 
     label = {class_id: index for index, class_id in enumerate(names)}
     records = tuple(
-        Record(i, images[i], label[line.class_id], split, trimaps.get(i), boxes.get(i, ()))
+        Record(i, images[i], (label[line.class_id],), split, trimaps.get(i), boxes.get(i, ()))
         for i, (line, split) in present.items()
     )
     return Dataset(tuple(names.values()), records, found.quirks, is_toy, found.examples)

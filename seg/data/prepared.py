@@ -1,10 +1,11 @@
 """Every image decoded once: memory-mapped arrays at working resolution."""
 
+import dataclasses
 import io
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,8 +14,8 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from seg.data.dataset import Codes, Dataset, Record
-from seg.data.decode import decode_image, decode_trimap, formats, image_quirks, to_truth
+from seg.data.dataset import BORDER, CLASS_BORDER, UNKNOWN, Codes, Dataset, Record, Task
+from seg.data.decode import decode_image, decode_trimap, draw_regions, formats, image_quirks, to_truth
 from seg.data.findings import Findings
 from seg.data.sources import Source
 from seg.errors import SegError
@@ -33,25 +34,33 @@ class PreparedData:
     Attributes:
         title: name for people. classes: names by label.
         images: ``uint8 (N, S, S, 3)`` RGB, squashed to a square.
-        truth: ``uint8 (N, S, S)``: 0 background, 1 foreground, 2 border, 255 no truth.
-        ids: file stems. labels: ``int64 (N,)``. is_test: ``bool (N,)``. has_truth: ``bool (N,)``.
+        ids: file stems. is_test: ``bool (N,)``. has_truth: ``bool (N,)``.
+        label_sets: per image the classes that are in it, ascending.
         sizes: ``int64 (N, 2)`` original height and width in pixels.
         boxes: per image a list of ``[xmin, ymin, xmax, ymax]`` in original pixels.
+        box_labels: per image the class of each box; empty where all are of its one class.
+        truth_is_classes: whether the truth itself says of which class a pixel is.
+        task: what masks tell apart. Of ``foreground`` their codes, and those of the truth, are 0 background,
+            1 foreground, 2 border (of a truth), 255 unknown; of ``classes`` 0 background, ``1 + class``, 254 border,
+            255 unknown.
     """
 
     title: str
     classes: tuple[str, ...]
     images: np.ndarray
-    truth: np.ndarray
     ids: list[str]
-    labels: np.ndarray
+    label_sets: Sequence[tuple[int, ...]]
     is_test: np.ndarray
     has_truth: np.ndarray
     sizes: np.ndarray
     boxes: list[list[list[float]]]
+    box_labels: list[list[int]]
+    truth_is_classes: bool
+    _truth: np.ndarray = field(repr=False)
     _offsets: np.ndarray = field(repr=False)
     _originals: np.ndarray = field(repr=False)
     _codes: list[Codes | None] = field(repr=False)
+    task: Task = "foreground"
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -60,6 +69,51 @@ class PreparedData:
     def side(self) -> int:
         """Working resolution ``S`` in pixels."""
         return int(self.images.shape[1])
+
+    @property
+    def count(self) -> int:
+        """How many kinds of object the masks tell apart: 1, or that of the classes."""
+        return len(self.classes) if self.task == "classes" else 1
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the codes of the masks mean, from 0 on."""
+        return ("background", *(self.classes if self.task == "classes" else ("foreground",)))
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """``int64 (N,)``: the first class of every image, -1 for one without."""
+        return np.asarray([labels[0] if labels else -1 for labels in self.label_sets], np.int64)
+
+    @cached_property
+    def has_one_label(self) -> bool:
+        """Whether every image is of one class."""
+        return all(len(labels) == 1 for labels in self.label_sets)
+
+    @cached_property
+    def is_labelled(self) -> np.ndarray:
+        """``bool (N, classes)``: which classes are in which image."""
+        out = np.zeros((len(self), len(self.classes)), bool)
+        for row, labels in enumerate(self.label_sets):
+            out[row, list(labels)] = True
+        return out
+
+    def truth(self, rows: np.ndarray) -> np.ndarray:
+        """Truth of some images: ``uint8 (b, S, S)``, codes as ``task`` says, 255 all over for one without."""
+        return self._told(self._truth[rows], rows)
+
+    def _told(self, truth: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """A truth ``(b, H, W)`` of some images as the task codes it."""
+        if self.truth_is_classes == (self.task == "classes"):
+            return truth
+        if self.truth_is_classes:
+            return np.where((truth > 0) & (truth < UNKNOWN), np.uint8(1), truth)
+        out = np.full_like(truth, UNKNOWN)
+        out[truth == 0], out[truth == BORDER] = 0, CLASS_BORDER
+        for row, one, told in zip(rows, truth, out, strict=True):
+            if len(self.label_sets[row]) == 1:  # of several nobody knows which one it is
+                told[one == 1] = 1 + self.label_sets[row][0]
+        return out
 
     def original_truth(self, row: int) -> np.ndarray:
         """Truth of one image at its original size: ``uint8 (H, W)``, codes as of ``truth``; refuses one without."""
@@ -70,7 +124,7 @@ class PreparedData:
         start, end = self._offsets[row], self._offsets[row + 1]
         values = np.asarray(Image.open(io.BytesIO(self._originals[start:end].tobytes()), formats=formats()))
         codes = self._codes[row]
-        return values if codes is None else to_truth(values, codes)
+        return self._told((values if codes is None else to_truth(values, codes))[None], np.asarray([row]))[0]
 
     @cached_property
     def row_of(self) -> dict[str, int]:
@@ -142,7 +196,7 @@ class Prepared(Stage):
 
         def one(record: Record) -> "tuple[Record, _Decoded | SegError]":
             try:
-                return record, _decode(record, self.size)
+                return record, _decode(record, self.size, len(dataset.classes))
             except SegError as error:
                 return record, error
 
@@ -159,7 +213,7 @@ class Prepared(Stage):
                 f"{len(both)} of {n} {what} are unreadable, more than "
                 f"data.prepared.max_bad_share={self.max_bad_share:g} allows: {some}"
             )
-        if untrue and len(untrue) == sum(r.trimap is not None for r in dataset.records):
+        if untrue and len(untrue) == sum(r.has_truth for r in dataset.records):
             raise SegError(f"no truth can be read, so nothing could be measured: {some}; mend or remove them")
 
     def load(self, path: Path, store: Products) -> PreparedData:
@@ -169,13 +223,16 @@ class Prepared(Stage):
             title=self.source.title,
             classes=tuple(index["classes"]),
             images=np.load(path / "images.npy", mmap_mode="r"),
-            truth=np.load(path / "truth.npy", mmap_mode="r"),
             ids=index["ids"],
-            labels=np.asarray(index["labels"], np.int64),
+            # Of an older version: one class an image, and truths without any.
+            label_sets=[(x,) if isinstance(x, int) else tuple(x) for x in index["labels"]],
             is_test=np.asarray(index["is_test"], bool),
             has_truth=np.asarray(index["has_truth"], bool),
             sizes=np.asarray(index["sizes"], np.int64).reshape(-1, 2),
             boxes=index["boxes"],
+            box_labels=index.get("box_labels", [[]] * len(index["ids"])),
+            truth_is_classes=index.get("truth_is_classes", False),
+            _truth=np.load(path / "truth.npy", mmap_mode="r"),
             _offsets=np.asarray(index["offsets"], np.int64),
             _originals=np.load(path / "originals.npy", mmap_mode="r"),
             _codes=index["codes"],
@@ -200,40 +257,51 @@ def _index(dataset: Dataset, kept: list[tuple[Record, _Facts]]) -> dict[str, Any
     return {
         "classes": dataset.classes,
         "ids": [record.id for record, _ in kept],
-        "labels": [record.label for record, _ in kept],
+        "labels": [record.labels for record, _ in kept],
         "is_test": [record.split == "test" for record, _ in kept],
         "has_truth": [bool(facts.original) for _, facts in kept],
         "sizes": [facts.size for _, facts in kept],
         "boxes": [record.boxes for record, _ in kept],
+        "box_labels": [record.box_labels for record, _ in kept],
+        "truth_is_classes": dataset.truth_is_classes,
         "offsets": np.cumsum([0, *(len(facts.original) for _, facts in kept)]).tolist(),
         "codes": [facts.codes for _, facts in kept],
     }
 
 
-def _decode(record: Record, size: int) -> _Decoded:
+def _decode(record: Record, size: int, classes: int) -> _Decoded:
     from PIL import Image
 
     image, hw = decode_image(record.image, size)
     quirks = image_quirks(record.image)
     unknown = np.full((size, size), 255, np.uint8)
-    if record.trimap is None:
+    if not record.has_truth:
         return image, unknown, _Facts(hw, quirks=quirks)
     kind = "trimaps" if record.codes == "trimap" else "masks"
     photo = record.image if kind == "masks" else None
     try:
-        original, resized = decode_trimap(record.trimap, hw, record.codes, photo)
+        if record.trimap is None:
+            original, resized = draw_regions(record.regions or (), hw), False
+        else:
+            original, resized = decode_trimap(record.trimap, hw, record.codes, photo)
     except SegError as error:
         quirks = (*quirks, f"{kind} that cannot be read (image used without)")
         return image, unknown, _Facts(hw, quirks=quirks, trouble=str(error))
     if resized:
         quirks = (*quirks, f"{kind} of another size than their image, resized")
-    if kind == "masks" and (original == 255).any():
+    codes: Codes | None = record.codes
+    if codes == "classes" and record.trimap is not None:
+        if strange := sorted(set(np.unique(original).tolist()) - {*range(classes + 1), UNKNOWN}):
+            original = np.where(np.isin(original, strange), np.uint8(UNKNOWN), original)
+            codes = None  # the file says something else
+            quirks = (*quirks, f"masks with values that are no class ({', '.join(map(str, strange))}; unknown there)")
+    elif kind == "masks" and record.trimap is not None and (original == UNKNOWN).any():
         quirks = (*quirks, "masks with pixels that are neither foreground nor background (no truth there)")
     truth = np.asarray(Image.fromarray(original).resize((size, size), Image.Resampling.NEAREST))
-    return image, truth, _Facts(hw, *_pack(record.trimap, original, record.codes), quirks)
+    return image, truth, _Facts(hw, *_pack(record.trimap, original, codes), quirks)
 
 
-def _pack(path: Path, original: np.ndarray, codes: Codes) -> tuple[bytes, Codes | None]:
+def _pack(path: Path | None, original: np.ndarray, codes: Codes | None) -> tuple[bytes, Codes | None]:
     """A truth at its own size as the bytes of an image file, with the codes in it; None for our own codes.
 
     The file itself, where it is a small one that holds what was read from it: compressing anew takes as long as
@@ -241,10 +309,11 @@ def _pack(path: Path, original: np.ndarray, codes: Codes) -> tuple[bytes, Codes 
     """
     from PIL import Image
 
-    with Image.open(path, formats=formats()) as image:
-        as_it_is = image.mode in ("L", "P") and image.size == original.shape[::-1]
-    if as_it_is and path.stat().st_size < original.size / 4:
-        return path.read_bytes(), codes
+    if path is not None and codes is not None:
+        with Image.open(path, formats=formats()) as image:
+            as_it_is = image.mode in ("L", "P") and image.size == original.shape[::-1]
+        if as_it_is and path.stat().st_size < original.size / 4:
+            return path.read_bytes(), codes
     buffer = io.BytesIO()
     # With a palette (its indices are the codes) Pillow tries no filters on the rows: half the time and half the size.
     Image.fromarray(original).convert("P").save(buffer, "PNG", compress_level=3)
@@ -266,6 +335,7 @@ class Pool(Stage):
         images: ``all``; ``truth``, those that have a truth only; ``trainval``, all of trainval (whose masks a
             segmenter learns from) and of test those that have a truth.
         limit: at most so many per split (evenly spread over the list), null for no limit.
+        task: what their masks tell apart: the ``foreground``, or the ``classes`` too.
     """
 
     stored: ClassVar[bool] = False
@@ -274,16 +344,17 @@ class Pool(Stage):
     data: Prepared
     images: Literal["all", "truth", "trainval"] = param(default="all")
     limit: int | None = param(default=None, low=1)
+    task: Task = param(default="foreground", switch=True)
 
     def check(self, store: Products) -> None:
         """Refuse to choose images by a truth that none has, if that is known before they are decoded."""
         dataset = self.data.source.seen(store)
-        if self.images == "truth" and dataset is not None and not any(r.trimap for r in dataset.records):
+        if self.images == "truth" and dataset is not None and not any(r.has_truth for r in dataset.records):
             raise SegError(_WITHOUT_TRUTH)
 
     def load(self, path: Path, store: Products) -> PoolRows:
         """The rows chosen; refuses to choose none."""
-        data: PreparedData = store.get(self.data)
+        data: PreparedData = dataclasses.replace(store.get(self.data), task=self.task)
         chosen = []
         for is_test in (False, True):
             wanted = self.images == "all" or (self.images == "trainval" and not is_test)

@@ -61,7 +61,7 @@ class Histogram(Stage):
         size = store.runtime.batch_size
         for start in store.runtime.bar(range(0, len(chosen), size), "evaluating"):
             part = chosen[start : start + size]
-            histogram.add(scores.at(part), scores.data.truth[scores.rows[part]])
+            histogram.add(scores.at(part), scores.data.truth(scores.rows[part]))
         _save_quickly(out / "counts.npz", histogram.to_arrays())
         return {"images": len(chosen)}
 
@@ -133,7 +133,7 @@ class Evaluated(Stage):
         for start in store.runtime.bar(range(0, len(chosen), size), "evaluating"):
             part = chosen[start : start + size]
             if self.resolution == "working":
-                truth = data.truth[masks.rows[part]]
+                truth = data.truth(masks.rows[part])
             else:
                 truth = data.original_truth(int(masks.rows[part[0]]))[None]
             confusion.add(masks.at(part, truth.shape[1:]), truth, self.border)

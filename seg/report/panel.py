@@ -30,7 +30,7 @@ def picture_cells(steps: Mapping[str, Step], masks_of: Mapping[str, MaskSet], ro
             cells[steps[name].plain_name if several else "score map"] = masks.scores.at(position)[0]
         else:
             cells[name] = masks.at(position)[0]
-    return cells | ({"truth": np.asarray(data.truth[row])} if data.has_truth[row] else {})
+    return cells | ({"truth": data.truth(np.asarray([row]))[0]} if data.has_truth[row] else {})
 
 
 def draw_panel(path: Path, steps: Mapping[str, Step], masks_of: Mapping[str, MaskSet], count: int) -> Path | None:

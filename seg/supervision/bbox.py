@@ -57,7 +57,7 @@ class BoxScores(ScoreStage):
         """Refuse data without any box, if that is known before they are decoded."""
         dataset = self.pool.data.source.seen(store)
         trainval = [r for r in dataset.records if r.split == "trainval"] if dataset else []
-        if dataset and not any(r.boxes if self.box_source == "xml" else r.trimap for r in trainval):
+        if dataset and not any(r.boxes if self.box_source == "xml" else r.has_truth for r in trainval):
             raise SegError(self._without_boxes())
 
     def _without_boxes(self) -> str:

@@ -57,7 +57,7 @@ class Truth(ScoreStage):
     def check(self, store: Products) -> None:
         """Refuse data without a truth, if that is known before they are decoded."""
         dataset = self.pool.data.source.seen(store)
-        if dataset is not None and not any(r.trimap and r.split == "trainval" for r in dataset.records):
+        if dataset is not None and not any(r.has_truth and r.split == "trainval" for r in dataset.records):
             raise SegError(_WITHOUT_TRUTH)
 
     def load(self, path: Path, store: Products) -> TruthMaps:
@@ -132,7 +132,7 @@ class SomeTruth(Truth):
         super().check(store)
         dataset = self.pool.data.source.seen(store)
         if dataset is not None:
-            self._refuse([r.id for r in dataset.records if r.trimap and r.split == "trainval"])
+            self._refuse([r.id for r in dataset.records if r.has_truth and r.split == "trainval"])
         elif self.file is not None:
             self.listed()
 
