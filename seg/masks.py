@@ -24,8 +24,8 @@ class MaskSet:
     Attributes:
         scores: what is thresholded. low, high: background below ``low``, foreground from ``high`` on,
             255 between them and where the score is unknown.
-        clean_up: operations on the foreground (of all classes together), in order. radius: of the closing, in pixels of the working
-            resolution.
+        clean_up: operations on the foreground (of all classes together), in order. radius: of the closing, in pixels of
+            the working resolution.
     """
 
     scores: ScoreMaps

@@ -2,7 +2,7 @@
 
 import dataclasses
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,8 @@ from seg.segmenter.losses import (
 )
 from seg.store import Products, Stage, param
 from seg.train import Given, NetworkStage, Training
+
+S = TypeVar("S", bound=Stage)
 
 
 class Segmenter(Training):
@@ -230,7 +232,7 @@ class Segmenter(Training):
         return loss, metrics
 
 
-def _first[T: Stage](stage: Stage, kind: type[T]) -> T | None:
+def _first(stage: Stage, kind: type[S]) -> S | None:
     """The first stage of a kind at or above a stage. By its fields: a key would need the data."""
     if isinstance(stage, kind):
         return stage

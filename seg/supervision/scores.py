@@ -165,7 +165,7 @@ class WinnerScores(StoredScores):
 
 
 def by_class(scores: np.ndarray, which: np.ndarray) -> Channels:
-    """Scores ``(b, H, W)`` of the classes ``which`` as a map for each class of an image, with 0 where another one is."""
+    """Scores ``(b, H, W)`` of the classes ``which`` as a map for each of an image's, 0 where another one is."""
     found = [(i, code) for i, one in enumerate(which) for code in np.unique(one)]
     values = [np.where((which[i] == code) | np.isnan(scores[i]), scores[i], np.float32(0)) for i, code in found]
     image, codes = zip(*found, strict=True) if found else ((), ())
