@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from seg.data.dataset import MOST_CLASSES, Codes, Region
 from seg.data.layout import regular
@@ -156,18 +156,19 @@ def draw_regions(regions: Sequence[Region], hw: tuple[int, int]) -> npt.NDArray[
     Raises:
         SegError: runs that are not of an image of this size.
     """
-    canvas = Image.new("L", (hw[1], hw[0]), 0)
-    draw = ImageDraw.Draw(canvas)
+    from skimage.draw import polygon as inside_of
+
+    truth = np.zeros(hw, np.uint8)
     for region in regions:
         for polygon in region.polygons:
-            # Pillow's coordinates are of the pixels' middles, an annotation's of their edges.
-            draw.polygon([c - 0.5 for c in polygon], fill=region.code)
+            # Its pixels are those whose middles lie within; the middles are at whole numbers there.
+            xs, ys = np.asarray(polygon).reshape(-1, 2).T - 0.5
+            truth[inside_of(ys, xs, hw)] = region.code
         if region.runs:
             if sum(region.runs) != hw[0] * hw[1] or min(region.runs) < 0:
                 raise SegError(f"a region of {sum(region.runs)} pixels in an image of {hw[1]} x {hw[0]}")
-            inside = np.repeat(np.arange(len(region.runs)) % 2 == 1, region.runs).reshape(hw[::-1]).T
-            canvas.paste(region.code, mask=Image.fromarray(np.ascontiguousarray(inside)))
-    return np.array(canvas, dtype=np.uint8)
+            truth[np.repeat(np.arange(len(region.runs)) % 2 == 1, region.runs).reshape(hw[::-1]).T] = region.code
+    return truth
 
 
 def _require_trimap(path: Path, values: npt.NDArray[np.uint8]) -> None:

@@ -68,6 +68,10 @@ class ScoreMaps(ABC):
         codes = first_codes(self.data, self.rows[positions])
         return scores, np.broadcast_to(codes[:, None, None], scores.shape)
 
+    def codes(self, positions: np.ndarray) -> list[Sequence[int]]:
+        """The masks' codes of the classes that some images have a map of, ascending."""
+        return [[int(code)] for code in first_codes(self.data, self.rows[positions])]
+
     def channels(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> Channels:
         """The scores of every class that some images have."""
         codes = first_codes(self.data, self.rows[positions])
@@ -111,14 +115,14 @@ class ClassScores(ScoreMaps):
     Attributes:
         values: ``float16 (m, h, w)`` in [0, 1], those of an image side by side.
         first: ``int64 (n + 1,)``, where those of each image begin, and the last end.
-        codes: ``uint8 (m,)``, the masks' code of each map's class.
+        kinds: ``uint8 (m,)``, the masks' code of each map's class.
     """
 
     data: PreparedData
     rows: np.ndarray
     values: np.ndarray
     first: np.ndarray
-    codes: np.ndarray
+    kinds: np.ndarray
 
     def at(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
         """The largest; 0 for an image without a class: nothing there is an object."""
@@ -136,13 +140,17 @@ class ClassScores(ScoreMaps):
             scores[image][better], which[image][better] = values[better], code
         return np.where(scores < 0, np.float32(0), scores), which
 
+    def codes(self, positions: np.ndarray) -> list[Sequence[int]]:
+        """Those that are stored."""
+        return [self.kinds[self.first[p] : self.first[p + 1]].tolist() for p in positions]
+
     def channels(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> Channels:
         """Bilinear upsampling, as ever."""
         starts, ends = self.first[positions], self.first[np.asarray(positions) + 1]
         maps = np.concatenate([np.arange(a, b) for a, b in zip(starts, ends, strict=True)] or [starts])
         values = np.asarray(self.values[maps], np.float32)
         image = np.repeat(np.arange(len(positions)), ends - starts)
-        return Channels(upsample(values, size or (self.data.side, self.data.side)), image, self.codes[maps])
+        return Channels(upsample(values, size or (self.data.side, self.data.side)), image, self.kinds[maps])
 
 
 @dataclass(frozen=True)
@@ -162,6 +170,10 @@ class WinnerScores(StoredScores):
     def channels(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> Channels:
         """Every class that wins somewhere in an image."""
         return by_class(*self.winner(positions, size))
+
+    def codes(self, positions: np.ndarray) -> list[Sequence[int]]:
+        """The same classes."""
+        return [np.unique(self.which[p]).tolist() for p in positions]
 
 
 def by_class(scores: np.ndarray, which: np.ndarray) -> Channels:
