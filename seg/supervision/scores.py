@@ -176,6 +176,32 @@ class WinnerScores(StoredScores):
         return [np.unique(self.which[p]).tolist() for p in positions]
 
 
+@dataclass(frozen=True)
+class ClassesAsBefore(StoredScores):
+    """Scores of any object, by a refiner that knows no classes: which one a pixel is of stays as it was.
+
+    Attributes:
+        before: what was refined.
+    """
+
+    before: ScoreMaps
+
+    def _there(self, positions: np.ndarray) -> np.ndarray:
+        return np.searchsorted(self.before.rows, self.rows[positions])
+
+    def winner(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Its scores, and the class with the largest score before."""
+        return self.at(positions, size), self.before.winner(self._there(positions), size)[1]
+
+    def codes(self, positions: np.ndarray) -> list[Sequence[int]]:
+        """As before."""
+        return self.before.codes(self._there(positions))
+
+    def channels(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> Channels:
+        """Every class that wins somewhere in an image."""
+        return by_class(*self.winner(positions, size))
+
+
 def by_class(scores: np.ndarray, which: np.ndarray) -> Channels:
     """Scores ``(b, H, W)`` of the classes ``which`` as a map for each of an image's, 0 where another one is."""
     found = [(i, code) for i, one in enumerate(which) for code in np.unique(one)]
@@ -229,14 +255,16 @@ class ScoreStage(Stage):
         (out / "ids.txt").write_text("\n".join(data.ids[r] for r in rows) + "\n", encoding="utf-8")
         return {"images": len(rows), "resolution": list(file.shape)}
 
-    def read(self, path: Path, data: PreparedData) -> ScoreMaps:
-        """Memory-map what :meth:`save` wrote."""
+    def read(self, path: Path, data: PreparedData, before: ScoreMaps | None = None) -> ScoreMaps:
+        """Memory-map what :meth:`save` wrote; ``before`` is what was refined, if something was."""
         rows, values = np.load(path / "rows.npy"), np.load(path / "scores.npy", mmap_mode="r")
         if (path / "which.npy").is_file():
             return WinnerScores(data, rows, values, np.load(path / "which.npy", mmap_mode="r"))
         if data.task == "foreground":
             return StoredScores(data, rows, values)
         first, codes = np.load(path / "first.npy"), np.load(path / "codes.npy")
+        if before is not None and len(codes) != len(values) == len(rows):
+            return ClassesAsBefore(data, rows, values, before)
         if len(codes) != len(values):
             raise SegError(
                 f"{type(self).__name__}: {len(values)} score maps for {len(codes)} classes of {len(rows)} images; "
@@ -247,7 +275,8 @@ class ScoreStage(Stage):
     def load(self, path: Path, store: Products) -> ScoreMaps:
         """What :meth:`save` wrote, of the images of the stage's field ``pool`` or ``scores``."""
         upstream = self.upstream()
-        return self.read(path, store.get(upstream.get("pool") or upstream["scores"]).data)
+        before = store.get(upstream["scores"]) if "scores" in upstream else None
+        return self.read(path, store.get(upstream["pool"]).data if before is None else before.data, before)
 
 
 @torch.inference_mode()

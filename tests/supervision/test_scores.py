@@ -119,3 +119,15 @@ def test_the_best_class_of_all(classes: PreparedData) -> None:
     maps, _, codes = scores.channels(np.asarray([0]), (2, 2))
     np.testing.assert_allclose(maps, [[[0.2, 0], [0.4, 0.6]], [[0, 0.9], [0, 0]]], atol=1e-3)
     assert codes.tolist() == [1, 3]
+
+
+def test_a_refiner_that_knows_no_classes_keeps_them(tmp_path: Path, classes: PreparedData) -> None:
+    rows, values = np.asarray([0, 5]), random_maps(3, 4, 4)
+    ScoreStage().save(tmp_path, classes, rows, values)
+    before = ScoreStage().read(tmp_path, classes)
+    ScoreStage().save(tmp_path, classes, rows, 1 - values[:2])
+    scores = ScoreStage().read(tmp_path, classes, before)
+    best, which = scores.winner(np.asarray([1, 0]), (4, 4))
+    np.testing.assert_allclose(best, 1 - values[[1, 0]], atol=1e-3)
+    np.testing.assert_array_equal(which, before.winner(np.asarray([1, 0]), (4, 4))[1])
+    assert scores.codes(np.asarray([0, 1])) == [[1, 2], [3]]
