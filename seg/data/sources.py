@@ -4,7 +4,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from seg.data.dataset import Dataset
+from seg.data.dataset import MOST_CLASSES, Dataset
 from seg.data.layout import layout_fingerprint
 from seg.data.official_layout import read_official_layout
 from seg.data.oxford_pet import download_oxford_pet, is_complete, missing_data_message
@@ -41,6 +41,12 @@ class Source(Stage):
     def seen(self, store: Products) -> Dataset | None:
         """The data set, for checks before any work; None where it would first have to be made."""
         return store.get(self) if not self.stored or store.has(self) else None
+
+
+def require_few(count: int, place: str, remedy: str) -> None:
+    """Refuse more classes than masks have codes for; ``place`` is what the message begins with."""
+    if count > MOST_CLASSES:
+        raise SegError(f"{place}: {count} classes, and masks have codes for {MOST_CLASSES}; {remedy}")
 
 
 class ToyPets(Source):

@@ -16,9 +16,8 @@ from limits import EXAMPLES, refused, tried
 
 from seg.config.spans import MOST_JOBS, expand_arguments, expand_value
 from seg.data.box_lists import ListedBox, read_boxes
-from seg.data.boxes import check_inside, check_order, gaussian_score, read_box_file
+from seg.data.boxes import check_inside, check_order, clip_inside, gaussian_score, read_box_file
 from seg.data.folder_layout import image_ids
-from seg.data.image_folder import _clip
 from seg.data.official_layout import read_official_layout
 from seg.supervision.mask import read_ids
 
@@ -78,7 +77,7 @@ def test_any_arguments(arguments: list[str]) -> None:
 def test_boxes(box: tuple[float, float, float, float], height: int, width: int) -> None:
     def inside() -> np.ndarray:
         check_order(box, "here")
-        clipped = _clip(box, (height, width))
+        clipped = clip_inside(box, (height, width))
         check_inside(clipped, (height, width), "here")
         assert is_box(clipped) and clipped[2] <= width and clipped[3] <= height and min(clipped) >= 0
         return gaussian_score([clipped], (height, width), (8, 8), clip=True)
