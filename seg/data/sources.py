@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from seg.data.dataset import MOST_CLASSES, Dataset
 from seg.data.layout import layout_fingerprint
-from seg.data.official_layout import read_official_layout
+from seg.data.official_layout import Labels, read_official_layout
 from seg.data.oxford_pet import download_oxford_pet, is_complete, missing_data_message
 from seg.errors import SegError
 from seg.store import Products, Stage, param
@@ -57,6 +57,7 @@ class ToyPets(Source):
         breeds: how many classes.
         size: side of the pictures in pixels.
         seed: of all that is drawn.
+        labels: what a picture's label is: its ``breed``, or its ``species``.
     """
 
     what: ClassVar[str] = "toy pictures, drawn"
@@ -66,6 +67,7 @@ class ToyPets(Source):
     breeds: int = param(default=6, low=2)
     size: int = param(default=160, low=48)
     seed: int = param(default=0, low=0, high=MOST_SEED)
+    labels: Labels = param(default="breed", switch=True)
 
     @property
     def title(self) -> str:
@@ -80,7 +82,7 @@ class ToyPets(Source):
 
     def load(self, path: Path, store: Products) -> Dataset:
         """Read the layout back, as any other data set in it."""
-        return read_official_layout(path, is_toy=True)
+        return read_official_layout(path, is_toy=True, labels=self.labels)
 
 
 class InPlace(Source):
@@ -120,6 +122,7 @@ class OxfordPet(InPlace):
     Attributes:
         root: the folder that holds ``oxford-iiit-pet/`` (or is it).
         download: fetch it with torchvision, checksums verified, if it is not there.
+        labels: what an image's label is: its ``breed``, or its ``species``, which makes two classes of all.
         title: what the first line of a run calls it.
     """
 
@@ -131,7 +134,12 @@ class OxfordPet(InPlace):
 
     root: str = param(key=False)
     download: bool = param(default=False, key=False)
+    labels: Labels = param(default="breed", switch=True)
     title: str = param(default="oxford_pet", key=False)
+
+    def params(self) -> dict[str, Any]:
+        """The content, and what is read of it where that is not the usual."""
+        return super().params() | ({"labels": self.labels} if self.labels != "breed" else {})
 
     def acquire(self) -> None:
         """Download the data if that was asked for and it is not there."""
@@ -149,4 +157,4 @@ class OxfordPet(InPlace):
 
     def load(self, path: Path, store: Products) -> Dataset:
         """Read the lists, boxes and file names."""
-        return read_official_layout(self._folder())
+        return read_official_layout(self._folder(), labels=self.labels)
