@@ -191,7 +191,8 @@ def _require_binary(path: Path, values: npt.NDArray[np.uint8]) -> None:
         shown = ", ".join(map(str, there[:6])) + (", ..." if len(there) > 6 else "")
         raise SegError(
             f"{path}: holds {shown} where 0 and 1, or 0 and 255, were expected; set data.mask_codes=trimap "
-            "(1 foreground, 2 background, 3 border) or ids (0 background, 255 no truth, all else foreground)"
+            "(1 foreground, 2 background, 3 border), ids (0 background, 255 no truth, all else foreground) or classes "
+            "(the same, 1 and on being the classes)"
         )
 
 
