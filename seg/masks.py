@@ -24,8 +24,8 @@ class MaskSet:
     Attributes:
         scores: what is thresholded. low, high: background below ``low``, foreground from ``high`` on,
             255 between them and where the score is unknown.
-        clean_up: operations on the foreground, in order. radius: of the closing, in pixels of the working
-            resolution.
+        clean_up: operations on the foreground (of all classes together), in order. radius: of the closing, in pixels of
+            the working resolution.
     """
 
     scores: ScoreMaps
@@ -48,8 +48,15 @@ class MaskSet:
         return len(self.scores)
 
     def at(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
-        """Masks of some images: ``uint8 (b, H, W)``, 0 background, 1 foreground, 255 ignore."""
-        masks = threshold_scores(self.scores.at(positions, size), self.low, self.high)
+        """Masks of some images: ``uint8 (b, H, W)``, 0 background, 1 foreground or ``1 + class``, 255 ignore."""
+        if self.data.task == "foreground":
+            return self._cut(self.scores.at(positions, size))
+        scores, which = self.scores.winner(positions, size)
+        masks = self._cut(scores)
+        return np.where(masks == 1, which, masks)
+
+    def _cut(self, scores: np.ndarray) -> np.ndarray:
+        masks = threshold_scores(scores, self.low, self.high)
         for mask in masks if self.clean_up else ():
             height, width = (max(1, round(self.radius * side / self.data.side)) for side in mask.shape)
             for operation in self.clean_up:

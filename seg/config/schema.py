@@ -75,6 +75,7 @@ class Config:
     figures: bool | None = None
     select: str | None = None
     select_by: str = "miou"
+    task: str = "foreground"
     chosen_by_masks: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     classifier: dict[str, Any] = field(default_factory=dict)

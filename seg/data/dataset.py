@@ -18,6 +18,11 @@ BORDER, CLASS_BORDER, UNKNOWN = 2, 254, 255
 MOST_CLASSES = CLASS_BORDER - 1
 
 
+def border_code(task: Task) -> int:
+    """What a truth's border pixels are called."""
+    return BORDER if task == "foreground" else CLASS_BORDER
+
+
 @dataclass(frozen=True)
 class Region:
     """A part of an image that is of a class, as an annotation file draws it, for a truth that is in no file of its own.

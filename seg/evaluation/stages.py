@@ -57,11 +57,17 @@ class Histogram(Stage):
         """One pass over the scores and the truth."""
         scores: ScoreMaps = store.get(self.scores)
         chosen = rows_with_truth(scores, self.split, _rows(self.apart, store))
-        histogram = ScoreHistogram()
+        data = scores.data
+        histogram = ScoreHistogram(data.count)
         size = store.runtime.batch_size
         for start in store.runtime.bar(range(0, len(chosen), size), "evaluating"):
             part = chosen[start : start + size]
-            histogram.add(scores.at(part), scores.data.truth(scores.rows[part]))
+            truth = data.truth(scores.rows[part])
+            if data.task == "foreground":
+                histogram.add(scores.at(part), truth)
+            else:
+                maps, which = scores.winner(part)
+                histogram.add(maps, truth, which)
         _save_quickly(out / "counts.npz", histogram.to_arrays())
         return {"images": len(chosen)}
 
@@ -127,8 +133,8 @@ class Evaluated(Stage):
             return counted.metrics(self.masks.bounds_in(store)[1], self.border)
         masks: MaskSet = store.get(self.masks)
         chosen = rows_with_truth(masks, self.split, _rows(self.apart, store))
-        confusion = Confusion()
         data = masks.data
+        confusion = Confusion(data.count)
         size = store.runtime.batch_size if self.resolution == "working" else 1
         for start in store.runtime.bar(range(0, len(chosen), size), "evaluating"):
             part = chosen[start : start + size]

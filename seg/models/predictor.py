@@ -17,7 +17,7 @@ from seg.masks import threshold_scores
 from seg.models.load import Model
 from seg.nets.augment import normalise
 from seg.nets.maps import upsample
-from seg.segmenter.predicted import foreground
+from seg.segmenter.predicted import answer
 
 #: What is taken for a photo in a folder; a file that is named itself may end in anything.
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".jp2", ".avif", ".ppm", ".pgm")
@@ -123,7 +123,7 @@ def _decode(image: Image, side: int) -> tuple[np.ndarray, tuple[int, int]] | Seg
 def _scores(model: Model, images: np.ndarray) -> np.ndarray:
     """``uint8 (B, S, S, 3)`` to ``float32 (B, s, s)`` in [0, 1]."""
     batch = normalise(torch.from_numpy(images).to(model.device), model.mean, model.std)
-    return foreground(model.network, batch, model.input_size).float().cpu().numpy()
+    return answer(model.network, batch, model.input_size)[:, 0].float().cpu().numpy()
 
 
 def _is_result(path: Path, root: Path) -> bool:

@@ -163,10 +163,10 @@ def pair_affinity(embedding: Tensor, offsets: Offsets) -> Tensor:
 
 
 def pair_labels(seeds: Tensor, offsets: Offsets) -> tuple[Tensor, Tensor, Tensor]:
-    """Which pairs are both foreground, both background, or one of each (eq. 3 and 4).
+    """Which pairs are both of one class, both background, or of two kinds (eq. 3 and 4).
 
     Args:
-        seeds: integer (B, h, w): 0 background, 1 foreground, 255 ignored.
+        seeds: integer (B, h, w): 0 background, 1 foreground or 1 and on the classes, 255 ignored.
         offsets: the P offsets of ``pair_offsets``.
 
     Returns:
@@ -174,7 +174,7 @@ def pair_labels(seeds: Tensor, offsets: Offsets) -> tuple[Tensor, Tensor, Tensor
     """
     there = torch.stack(list(neighbours(seeds, offsets, IGNORE)), dim=1)
     here = seeds[:, None]
-    foreground = (here == 1) & (there == 1)
+    foreground = (here == there) & (here != 0) & (here != IGNORE)
     background = (here == 0) & (there == 0)
     return foreground, background, (here != there) & (here != IGNORE) & (there != IGNORE)
 
@@ -184,7 +184,7 @@ def affinity_loss(affinity: Tensor, seeds: Tensor, offsets: Offsets) -> Tensor:
 
     Args:
         affinity: float (B, P, h, w) in (0, 1], as ``AffinityNet`` gives it.
-        seeds: integer (B, h, w) on the same grid: 0 background, 1 foreground, 255 ignored.
+        seeds: integer (B, h, w) on the same grid: 0 background, 1 foreground or 1 and on the classes, 255 ignored.
         offsets: the P offsets of the affinities.
 
     Returns:

@@ -6,17 +6,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def class_activation_maps(features: Tensor, weight: Tensor, classes: Tensor) -> Tensor:
-    """``M_c(x, y) = sum_k w_k^c f_k(x, y)`` (Zhou et al., eq. 2), for one class per image.
+def class_activation_maps(features: Tensor, weight: Tensor, classes: Tensor, image: Tensor | None = None) -> Tensor:
+    """``M_c(x, y) = sum_k w_k^c f_k(x, y)`` (Zhou et al., eq. 2).
 
     Args:
         features: ``float (B, C, h, w)``, the input of the global pooling.
         weight: ``float (classes, C)``, of the linear layer.
-        classes: ``int64 (B,)``, the class asked of each image.
+        classes: ``int64 (m,)``, the classes asked for.
+        image: ``int64 (m,)``, of which image each is asked; None: one of each, in order.
 
     Returns:
-        ``float (B, h, w)``, unbounded; its mean over the map is the class's logit less its bias.
+        ``float (m, h, w)``, unbounded; its mean over the map is the class's logit less its bias.
     """
+    features = features if image is None else features[image]
     return torch.einsum("bchw,bc->bhw", features, weight[classes])
 
 
@@ -44,3 +46,11 @@ def upsample(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         return values
     out = F.interpolate(torch.from_numpy(values)[:, None], size, mode="bilinear", align_corners=False)
     return out[:, 0].numpy()
+
+
+def nearest(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """``(b, h, w)`` of any type to ``(b, *size)``: the nearest cell's value, which is never blended."""
+    if values.shape[1:] == size:
+        return values
+    ys, xs = (((np.arange(s) + 0.5) * v / s).astype(int) for s, v in zip(size, values.shape[1:], strict=True))
+    return values[:, ys[:, None], xs[None, :]]

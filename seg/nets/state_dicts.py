@@ -21,7 +21,7 @@ class MainOutput(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor) -> Tensor:
-        """``(B, 3, H, W)`` to ``(B, 1, H, W)``."""
+        """``(B, 3, H, W)`` to ``(B, outputs, H, W)``."""
         return self.model(images)["out"]
 
 

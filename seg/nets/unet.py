@@ -25,21 +25,22 @@ class ConvBlock(nn.Sequential):
 class UNet(nn.Module):
     """The U-Net of Ronneberger et al. (MICCAI 2015), with batch norm and padded convolutions.
 
-    ``float (B, 3, H, W)`` normalised images to ``float (B, 1, H, W)`` logits of the foreground; H and W
-    are any size of at least ``2 ** depth``.
+    ``float (B, 3, H, W)`` normalised images to ``float (B, outputs, H, W)`` logits; H and W are any size of at
+    least ``2 ** depth``.
 
     Args:
         width: channels of the first level, doubled at every further one.
         depth: how often the resolution is halved.
+        outputs: 1, the foreground; or the background and each class.
     """
 
-    def __init__(self, width: int = 16, depth: int = 4) -> None:
+    def __init__(self, width: int = 16, depth: int = 4, outputs: int = 1) -> None:
         super().__init__()
         widths = [width * 2**i for i in range(depth + 1)]
         self.down = nn.ModuleList(ConvBlock(a, b) for a, b in zip([3, *widths], widths, strict=False))
         self.up = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in reversed(widths[:-1]))
         self.merge = nn.ModuleList(ConvBlock(2 * w, w) for w in reversed(widths[:-1]))
-        self.head = nn.Conv2d(width, 1, 1)
+        self.head = nn.Conv2d(width, outputs, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         skips: list[Tensor] = []
@@ -57,18 +58,19 @@ class UNet(nn.Module):
 class EncoderUNet(nn.Module):
     """A U-Net over the levels of a torchvision classifier: bilinear upsampling, skips, 3 x 3 convolutions.
 
-    ``float (B, 3, H, W)`` normalised images to ``float (B, 1, H, W)`` logits. The logits are computed at
+    ``float (B, 3, H, W)`` normalised images to ``float (B, outputs, H, W)`` logits. The logits are computed at
     half the input's resolution and upsampled.
 
     Args:
         backbone: the classifier, with its weights; its blocks are used, not copied.
         width: channels of the decoder's finest level; coarser ones have more, up to eight times.
+        outputs: 1, the foreground; or the background and each class.
 
     Raises:
         SegError: the backbone is no chain of blocks that halves its input five times.
     """
 
-    def __init__(self, backbone: nn.Module, width: int = 32) -> None:
+    def __init__(self, backbone: nn.Module, width: int = 32, outputs: int = 1) -> None:
         super().__init__()
         self.encoder = backbone_blocks(backbone)
         last, channels = levels_by_stride(self.encoder)
@@ -80,7 +82,7 @@ class EncoderUNet(nn.Module):
         widths = [8 * width, 4 * width, 2 * width, width]
         inputs = [channels[32], *widths]
         self.merge = nn.ModuleList(ConvBlock(i + s, w) for i, s, w in zip(inputs, skips, widths, strict=False))
-        self.head = nn.Conv2d(width, 1, 1)
+        self.head = nn.Conv2d(width, outputs, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         levels, x = [], images

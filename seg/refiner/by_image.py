@@ -37,17 +37,22 @@ class ByImage(ScoreStage):
     def build(self, out: Path, store: Products) -> dict[str, Any]:
         """One call per image. (Threads: the libraries let go of the interpreter lock where it takes long.)"""
         scores: ScoreMaps = store.get(self.scores)
-        parts = store.runtime.bar(self._refined(scores, store.runtime.worker_count), self.what, len(scores))
-        return self.save(out, scores.data, scores.rows, parts)
+        asked: list[list[int]] = []
+        parts = self._refined(scores, store, asked)
+        return self.save(out, scores.data, scores.rows, parts, asked)
 
-    def _refined(self, scores: ScoreMaps, workers: int) -> Iterator[np.ndarray]:
+    def _refined(self, scores: ScoreMaps, store: Products, asked: list[list[int]]) -> Iterator[np.ndarray]:
+        """Map by map: with several classes in an image each is told from all else."""
         data = scores.data
-        with ThreadPoolExecutor(workers) as pool:
-            for positions in scores.batches():
+        with ThreadPoolExecutor(store.runtime.worker_count) as pool:
+            for positions in store.runtime.bar([*scores.batches()], self.what):
                 rows = scores.rows[positions]
                 squash = np.sqrt(data.sizes[rows, 0] / data.sizes[rows, 1])
                 spacings = [(float(s), float(1 / s)) for s in squash]
-                for refined in pool.map(self.refine, data.images[rows], scores.at(positions), spacings):
+                maps, image, codes = scores.channels(positions)
+                asked.extend(codes[image == i].tolist() for i in range(len(positions)))
+                images = data.images[rows[image]]
+                for refined in pool.map(self.refine, images, maps, [spacings[i] for i in image]):
                     yield refined[None]
 
 

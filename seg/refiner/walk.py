@@ -41,12 +41,22 @@ class Walk(ScoreStage):
         grid = (-(-scores.data.side // 4),) * 2
 
         def walked(images: Tensor, part: np.ndarray) -> Tensor:
+            maps, image, codes = scores.channels(part, grid)
+            asked.extend(codes[image == i].tolist() for i in range(len(part)))
+            # Side by side: all maps of an image walk by its affinities. Where it has fewer, empty ones do.
+            place = np.arange(len(image)) - np.searchsorted(image, image)
+            start = torch.zeros(len(part), int(place.max(initial=0)) + 1, *grid)
             # What nobody knows starts undecided.
-            start = torch.from_numpy(scores.at(part, grid)).to(images.device).nan_to_num(0.5)
+            start[image, place] = torch.from_numpy(maps).nan_to_num(0.5)
             out = random_walk(
-                net(images), start[:, None], offsets=net.offsets, beta=self.beta, steps=2**self.log_steps
-            )[:, 0].clamp(0, 1)
+                net(images),
+                start.to(images.device),
+                offsets=net.offsets,
+                beta=self.beta,
+                steps=2**self.log_steps,
+            )[image, place].clamp(0, 1)
             return (normalise_maps(out, "minmax") if self.rescale else out).half()
 
+        asked: list[list[int]] = []
         parts = infer(walked, scores.data, scores.rows, store.runtime, "random walk", most=32)
-        return self.save(out, scores.data, scores.rows, parts)
+        return self.save(out, scores.data, scores.rows, parts, asked)

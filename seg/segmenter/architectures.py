@@ -13,15 +13,18 @@ from seg.store import Parameters, param
 
 
 class Architecture(Parameters):
-    """Base: :meth:`make` returns a fresh network, ``(B, 3, H, W)`` images to ``(B, 1, H, W)`` logits."""
+    """Base: :meth:`make` returns a fresh network, ``(B, 3, H, W)`` images to ``(B, outputs, H, W)`` logits."""
 
     @property
     def smallest(self) -> int:
         """Side in pixels of the smallest image that it takes."""
         return 32
 
-    def make(self) -> nn.Module:
+    def make(self, outputs: int = 1) -> nn.Module:
         """A fresh network.
+
+        Args:
+            outputs: 1, the foreground's logit; or one of the background and of each class.
 
         Raises:
             SegError: weights that it starts from can't be had.
@@ -45,9 +48,9 @@ class PlainUNet(Architecture):
         """Every level but the first halves."""
         return int(2**self.depth)
 
-    def make(self) -> nn.Module:
+    def make(self, outputs: int = 1) -> nn.Module:
         """A fresh U-Net."""
-        return UNet(self.width, self.depth)
+        return UNet(self.width, self.depth, outputs)
 
 
 class BackboneUNet(Architecture):
@@ -62,9 +65,9 @@ class BackboneUNet(Architecture):
     weights: str | None = param(default="DEFAULT", content=weights_of("encoder"))
     width: int = param(default=32, low=1)
 
-    def make(self) -> nn.Module:
+    def make(self, outputs: int = 1) -> nn.Module:
         """A fresh U-Net whose encoder has its weights."""
-        return EncoderUNet(make_classifier(self.encoder, 2, self.weights), self.width)
+        return EncoderUNet(make_classifier(self.encoder, 2, self.weights), self.width, outputs)
 
 
 def _member(stage: "TorchvisionNetwork", weights: str) -> str:
@@ -78,7 +81,7 @@ def _member(stage: "TorchvisionNetwork", weights: str) -> str:
 
 
 class TorchvisionNetwork(Architecture):
-    """A segmentation model of torchvision's with one output.
+    """A segmentation model of torchvision's.
 
     Attributes:
         name: such as ``deeplabv3_resnet50``, ``deeplabv3_mobilenet_v3_large``, ``fcn_resnet50``,
@@ -89,7 +92,7 @@ class TorchvisionNetwork(Architecture):
     name: str = param(default="deeplabv3_mobilenet_v3_large")
     weights_backbone: str | None = param(default=None, content=_member)
 
-    def make(self) -> nn.Module:
+    def make(self, outputs: int = 1) -> nn.Module:
         """A fresh model that returns its main output only."""
         from torchvision.models import get_model, list_models, segmentation
 
@@ -97,7 +100,7 @@ class TorchvisionNetwork(Architecture):
         if self.name not in names:
             raise SegError(f"segmenter.net.name={self.name}: must be one of {', '.join(names)}")
         try:
-            model = get_model(self.name, weights=None, weights_backbone=self.weights_backbone, num_classes=1)
+            model = get_model(self.name, weights=None, weights_backbone=self.weights_backbone, num_classes=outputs)
         except (OSError, ValueError, KeyError) as error:
             raise SegError(
                 f"segmenter.net.weights_backbone={self.weights_backbone}: cannot be had for {self.name} "

@@ -7,15 +7,16 @@ from torch.nn import functional as F
 
 
 def focal_loss(logits: Tensor, targets: Tensor, gamma: float = 2.0) -> Tensor:
-    """Binary focal loss, averaged over the known pixels.
+    """Focal loss, averaged over the known pixels: binary, or of the softmax over several outputs.
 
     Of masks it is that of Lin et al. (ICCV 2017, eq. 4); of probabilities the quality focal loss (X. Li et al.,
     Generalized Focal Loss, NeurIPS 2020, eq. 2), ``|y - p| ** gamma`` times the cross-entropy, which is the same where
     ``y`` is 0 or 1.
 
     Args:
-        logits: ``float (B, H, W)``.
-        targets: ``(B, H, W)``: ``uint8`` 0, 1, or 255 ignored; or ``float`` probabilities, NaN ignored.
+        logits: ``float (B, H, W)`` of the foreground; or ``(B, C + 1, H, W)``, of the background and each class.
+        targets: ``(B, H, W)``: ``uint8`` 0, 1 (or up to ``C``), or 255 ignored; or of the foreground ``float``
+            probabilities, NaN ignored.
         gamma: how much what is already right is discounted; 0 gives the cross-entropy.
 
     Returns:
@@ -23,8 +24,12 @@ def focal_loss(logits: Tensor, targets: Tensor, gamma: float = 2.0) -> Tensor:
     """
     soft = targets.is_floating_point()
     known = is_known(targets)
-    wanted = torch.where(known, targets, 0).to(logits.dtype)
-    cross_entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    if logits.ndim > targets.ndim:
+        wanted = torch.where(known, targets, 0).long()
+        cross_entropy = F.cross_entropy(logits, wanted, reduction="none")
+    else:
+        wanted = torch.where(known, targets, 0).to(logits.dtype)
+        cross_entropy = F.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
     doubt = 1 - torch.exp(-cross_entropy)
     if soft:
         between = (wanted > 0) & (wanted < 1)
@@ -71,25 +76,39 @@ def posterior(probability: Tensor, gamma: float) -> Tensor:
     Loss for Class-Posterior Probability Estimation, CVPR 2021).
 
     Args:
-        probability: ``float``, any shape, in [0, 1]. gamma: of the loss; 0 changes nothing.
+        probability: ``float (B, 1, H, W)`` of the foreground, or ``(B, C + 1, H, W)`` of the background and each
+            class, in [0, 1]. gamma: of the loss; 0 changes nothing.
+
+    Returns:
+        Of the same shape.
     """
     p = probability.clamp(1e-6, 1 - 1e-6)
     slope = lambda x: (1 - x) ** gamma / x - gamma * (1 - x) ** (gamma - 1) * torch.log(x)  # noqa: E731  of -loss
-    return slope(1 - p) / (slope(p) + slope(1 - p))
+    if p.shape[1] == 1:
+        return slope(1 - p) / (slope(p) + slope(1 - p))
+    return 1 / slope(p) / (1 / slope(p)).sum(1, keepdim=True)
+
+
+def probabilities(logits: Tensor) -> Tensor:
+    """``float (B, K, H, W)`` logits to probabilities of the same shape: the logistic of one, the softmax of several."""
+    return logits.float().sigmoid() if logits.shape[1] == 1 else logits.float().softmax(1)
 
 
 def corrected(targets: Tensor, teacher: Tensor, sure: float) -> Tensor:
     """Targets with a teacher's answer where it is sure, be they known or not.
 
     Args:
-        targets: as :func:`focal_loss` takes them. teacher: ``float (B, H, W)``, its probability of the foreground.
-        sure: the probability, of either side, from which on it is.
+        targets: as :func:`focal_loss` takes them. teacher: its probabilities, as :func:`posterior` gives them.
+        sure: the probability, of either side or of a class, from which on it is.
 
     Returns:
         Of the shape and type of ``targets``.
     """
-    certain = torch.maximum(teacher, 1 - teacher) >= sure
-    return torch.where(certain, (teacher >= 0.5).to(targets.dtype), targets)
+    if teacher.shape[1] == 1:
+        surest, answer = torch.maximum(teacher, 1 - teacher)[:, 0], teacher[:, 0] >= 0.5
+    else:
+        surest, answer = teacher.max(1)
+    return torch.where(surest >= sure, answer.to(targets.dtype), targets)
 
 
 def second_views(count: int, zoom: float, generator: torch.Generator) -> Tensor:

@@ -1,5 +1,6 @@
 """The predictions of a trained segmenter, as score maps."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,26 +11,41 @@ from torch.nn import functional as F
 
 from seg.data.prepared import Pool, PoolRows
 from seg.errors import SegError
+from seg.files import rows_file
 from seg.segmenter.segmenter import Segmenter
 from seg.store import Products
 from seg.supervision.scores import ScoreStage, infer
 from seg.train import NetworkStage
 
 
-def foreground(model: nn.Module, images: Tensor, side: int) -> Tensor:
-    """Probability of the foreground, ``float16 (B, side, side)`` in [0, 1].
+def answer(model: nn.Module, images: Tensor, side: int) -> Tensor:
+    """What a segmenter says: ``float16 (B, 2, side, side)``, the score of any object and the code of its class.
 
     Args:
         model: in ``eval`` mode. images: ``float32 (B, 3, S, S)``, normalised, on its device.
         side: in pixels, of what the network sees.
+
+    Returns:
+        The score in [0, 1]: with one output the foreground's probability; with one of the background and of each class
+        that of the likeliest class as a share of its and the background's, which reaches 1/2 where it is likelier.
+        The code: 1 and on.
     """
     if side != images.shape[-1]:
         images = F.interpolate(images, (side, side), mode="bilinear", antialias=True)
-    return model(images)[:, 0].sigmoid().half()
+    return winner(model(images))
+
+
+def winner(logits: Tensor) -> Tensor:
+    """``float (B, K, H, W)`` logits to what :func:`answer` returns."""
+    if logits.shape[1] == 1:
+        score = logits[:, 0].sigmoid()
+        return torch.stack([score, torch.ones_like(score)], 1).half()
+    best, code = logits[:, 1:].max(1)
+    return torch.stack([(best - logits[:, 0]).sigmoid(), (code + 1).to(best.dtype)], 1).half()
 
 
 class Predicted(ScoreStage):
-    """The segmenter's foreground probability for every image of the pool.
+    """What the segmenter says of every image of the pool: its score of any object, and of which class it is.
 
     Attributes:
         pool: the images. segmenter: the network, trained or given.
@@ -59,8 +75,18 @@ class Predicted(ScoreStage):
         pool: PoolRows = store.get(self.pool)
         model: nn.Module = store.get(self.segmenter).to(memory_format=torch.channels_last)
         side = self.design.input_size or pool.data.side
-        parts = infer(lambda x, _: foreground(model, x, side), pool.data, pool.rows, store.runtime, "predicting")
-        return self.save(out, pool.data, pool.rows, map(self._numbers, parts))
+        parts = infer(lambda x, _: answer(model, x, side), pool.data, pool.rows, store.runtime, "predicting")
+        parts = map(self._numbers, parts)
+        if pool.data.task == "foreground":
+            return self.save(out, pool.data, pool.rows, (part[:, 0] for part in parts))
+        with rows_file(out / "which.npy", np.uint8) as which:
+
+            def scores() -> Iterator[np.ndarray]:
+                for part in parts:
+                    which.write(part[:, 1].astype(np.uint8))
+                    yield part[:, 0]
+
+            return self.save(out, pool.data, pool.rows, scores())
 
     def _numbers(self, scores: np.ndarray) -> np.ndarray:
         """What a network has answered, refused where it is NaN: as scores these would be unknown, in silence."""

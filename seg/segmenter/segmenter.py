@@ -1,25 +1,39 @@
 """Train a segmentation network on any masks."""
 
 import dataclasses
-from typing import Any, ClassVar
+from functools import cached_property
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seg.data.prepared import Prepared
+from seg.data.prepared import Pool, PoolRows, Prepared
 from seg.errors import SegError
 from seg.masks import MaskSet, Threshold
 from seg.segmenter.architectures import Architecture
 from seg.segmenter.few import FewMasks, FewMaskSet
-from seg.segmenter.losses import corrected, focal_loss, is_known, look, posterior, second_views, soft_targets
+from seg.segmenter.losses import (
+    corrected,
+    focal_loss,
+    is_known,
+    look,
+    posterior,
+    probabilities,
+    second_views,
+    soft_targets,
+)
 from seg.store import Products, Stage, param
 from seg.train import Given, NetworkStage, Training
+
+S = TypeVar("S", bound=Stage)
 
 
 class Segmenter(Training):
     """A segmentation network, trained on the masks of trainval's images.
+
+    Where these tell classes apart it has an output for the background and for each class, else one.
 
     Attributes:
         masks: the stage whose product (:class:`seg.masks.MaskSet`, or the like) is learnt: seeds, refined masks, truth,
@@ -80,6 +94,31 @@ class Segmenter(Training):
                 f"segmenter.correct_from={self.correct_from}: the training ends at epochs={self.epochs}; "
                 "begin earlier, or train longer"
             )
+        if self.soft and self.pool.task == "classes":
+            raise SegError("segmenter.soft: goes with task=foreground alone; segmenter.band ignores doubtful scores")
+
+    @cached_property
+    def pool(self) -> Pool:
+        """The images that the masks are of."""
+        found = _first(self.masks, Pool)
+        if found is None:
+            raise SegError(f"segmenter.masks={type(self.masks).__name__}: are of no pool of images; give it a pool")
+        return found
+
+    def upstream(self) -> dict[str, Stage]:
+        """The images too, where their classes are what the network tells apart."""
+        return super().upstream() | self.needs()
+
+    def needs(self) -> dict[str, Stage]:
+        """The same."""
+        return {"pool": self.pool} if self.pool.task == "classes" else {}
+
+    def outputs(self, store: Products) -> int:
+        """1, the foreground; or the background and each class."""
+        if self.pool.task == "foreground":
+            return 1
+        pool: PoolRows = store.get(self.pool)
+        return pool.data.count + 1
 
     def params(self) -> dict[str, Any]:
         """Without those of a switch that is off."""
@@ -98,14 +137,19 @@ class Segmenter(Training):
 
     def check(self, store: Products) -> None:
         """Load what is given once, and look whether the network takes images of this size, before anything long."""
-        side = self.input_size or _working_size(self.masks)
+        prepared = _first(self.masks, Prepared)
+        side = self.input_size or (prepared.size if prepared else None)
         if side is not None and side < self.net.smallest:
             built = " ".join(f"segmenter.net.{k}={v}" for k, v in self.net.params().items())
             raise SegError(
                 f"{built}: takes images from {self.net.smallest} pixels on, and here it would see {side}; raise "
                 f"{'segmenter.input_size' if self.input_size else 'data.size'}, or lower segmenter.net.depth"
             )
-        self.net.make()
+        self._built(self.net, 2 if self.pool.task == "classes" else 1)
+
+    def _built(self, net: Architecture, outputs: int) -> nn.Module:
+        # One's own may know the foreground alone.
+        return net.make() if outputs == 1 else net.make(outputs)
 
     def shape(self) -> dict[str, Any]:
         """What decides how given weights are used: the architecture, without the weights that it would start from."""
@@ -114,11 +158,11 @@ class Segmenter(Training):
 
     def empty(self, store: Products) -> nn.Module:
         """A network with random weights."""
-        return self.net.bare().make()
+        return self._built(self.net.bare(), self.outputs(store))
 
     def network(self, store: Products) -> nn.Module:
         """A fresh network."""
-        return self.net.make()
+        return self._built(self.net, self.outputs(store))
 
     def samples(self, store: Products) -> np.ndarray:
         """Positions in the masks of trainval's images; those of a few true masks several times."""
@@ -158,7 +202,7 @@ class Segmenter(Training):
         if not (correcting or self.consistency):
             return batch
         images, target, *views = batch
-        probability = teacher(images)[:, 0].float().sigmoid()
+        probability = probabilities(teacher(images))
         if correcting:
             target = corrected(target, posterior(probability, self.gamma), self.sure)
         return (images, target, *views, probability) if self.consistency else (images, target)
@@ -167,24 +211,29 @@ class Segmenter(Training):
         """Focal loss, and the accuracy over the known pixels (of the masks learnt, not of the truth)."""
         images, target, *more = batch
         if not self.consistency:
-            logits = model(images)[:, 0]
+            outputs = model(images)
         else:
             # One pass, for several processes synchronise one.
-            logits, seen = model(torch.cat([images, look(images, more[0])]))[:, 0].chunk(2)
+            outputs, seen = model(torch.cat([images, look(images, more[0])])).chunk(2)
         known = is_known(target)
-        # 0.5 is a probability's threshold, and between the two values of a mask.
-        right = ((logits > 0) == ((target >= 0.5) & known)) & known
+        if outputs.shape[1] == 1:
+            logits = outputs[:, 0]
+            # 0.5 is a probability's threshold, and between the two values of a mask.
+            right = ((logits > 0) == ((target >= 0.5) & known)) & known
+        else:
+            logits = outputs
+            right = (outputs.argmax(1) == target) & known
         metrics = {"pixel_accuracy": right.sum() / known.sum().clamp_min(1)}
         loss = focal_loss(logits, target, self.gamma)
         if self.consistency:
-            expected = more[1] if len(more) > 1 else logits.detach().float().sigmoid()
-            apart = F.mse_loss(seen.float().sigmoid(), look(expected[:, None], more[0])[:, 0])
+            expected = more[1] if len(more) > 1 else probabilities(outputs.detach())
+            apart = F.mse_loss(probabilities(seen), look(expected, more[0]))
             loss, metrics["inconsistency"] = loss + self.consistency * apart, apart
         return loss, metrics
 
 
-def _working_size(stage: Stage) -> int | None:
-    """Side of the images that a stage's masks are of. By its fields: a key would need the data."""
-    if isinstance(stage, Prepared):
-        return stage.size
-    return next((size for up in stage.upstream().values() if (size := _working_size(up)) is not None), None)
+def _first(stage: Stage, kind: type[S]) -> S | None:
+    """The first stage of a kind at or above a stage. By its fields: a key would need the data."""
+    if isinstance(stage, kind):
+        return stage
+    return next((found for up in stage.upstream().values() if (found := _first(up, kind)) is not None), None)

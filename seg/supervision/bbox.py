@@ -7,10 +7,11 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from seg.data.boxes import body_box, gaussian_score, write_bbox_list
+from seg.data.dataset import UNKNOWN
 from seg.data.prepared import Pool, PoolRows, PreparedData
 from seg.errors import SegError
 from seg.store import Products, param
-from seg.supervision.scores import ScoreStage
+from seg.supervision.scores import ScoreStage, image_codes
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +76,7 @@ class BoxScores(ScoreStage):
         test_too = self.test_images and self.box_source == "xml"
         rows = pool.rows if test_too else pool.rows[~data.is_test[pool.rows]]
         boxes = {int(r): b for r in rows if (b := self._boxes(data, int(r)))}
+        classes = {r: self._classes(data, r, len(b)) for r, b in boxes.items()}
         if data.is_test[list(boxes)].all():
             raise SegError(self._without_boxes())
         if missing := len(rows) - len(boxes):
@@ -83,13 +85,36 @@ class BoxScores(ScoreStage):
         write_bbox_list(out / "trimaps_bbox.txt", listed)
         shape = (self.resolution, self.resolution)
         how: Any = {"divisor": self.divisor, "scale": self.scale, "clip": self.clip}
-        values = [gaussian_score(b, tuple(data.sizes[r].tolist()), shape, **how) for r, b in boxes.items()]
-        return self.save(out, pool.data, np.asarray(list(boxes)), np.stack(values))
+        codes = {r: sorted(set(own)) for r, own in classes.items()}
+        values = [
+            gaussian_score(
+                [b for b, own in zip(boxes[r], classes[r], strict=True) if own == code],
+                tuple(data.sizes[r].tolist()),
+                shape,
+                **how,
+            )
+            for r in boxes
+            for code in codes[r]
+        ]
+        return self.save(out, data, np.asarray(list(boxes)), np.stack(values), list(codes.values()))
+
+    def _classes(self, data: PreparedData, row: int, count: int) -> list[int]:
+        """The masks' code of every box."""
+        own = image_codes(data, row)
+        if data.task == "foreground" or len(own) == 1:
+            return own * count
+        if self.box_source == "trimap":
+            return [int(c) for c in np.unique(data.original_truth(row)) if 0 < c <= data.count]
+        return [label + 1 for label in data.box_labels[row]]
 
     def _boxes(self, data: PreparedData, row: int) -> list[Any]:
         if self.box_source == "xml":
             return data.boxes[row]
         if not data.has_truth[row]:
             return []
-        box = body_box(data.original_truth(row))
-        return [box] if box else []
+        truth = data.original_truth(row)
+        if data.task == "foreground" or len(data.label_sets[row]) == 1:
+            objects = [(truth > 0) & (truth < UNKNOWN)]
+        else:  # a box for all that is of a class
+            objects = [truth == code for code in np.unique(truth) if 0 < code <= data.count]
+        return [box for o in objects if (box := body_box(o.astype(np.uint8)))]

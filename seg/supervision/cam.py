@@ -1,6 +1,7 @@
 """Class activation maps in closed form (Zhou et al., CVPR 2016)."""
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -19,15 +20,20 @@ from seg.supervision.scores import ScoreStage, infer
 from seg.supervision.shared import SharedFeatures
 from seg.train import NetworkStage
 
+log = logging.getLogger(__name__)
+
 
 class CAM(ScoreStage):
     """CAM of every image of the pool, in batches, at the network's own resolution.
 
+    Of an image with several classes a map for each, from the one forward pass; where masks are of the foreground alone
+    their maximum. An image without a class gets no map, or an empty one: it is all background.
+
     Attributes:
         pool: the images.
         classifier: the trained network, at the epoch it is asked for.
-        target: ``label``, the image's own class (known, since that is the supervision); ``predicted``, the
-            classifier's answer.
+        target: ``label``, the image's own classes (known, since they are the supervision); ``predicted``, the
+            classifier's answer, of a logistic one every class that it finds likelier than not.
         scales: input sizes as multiples of the working resolution (rounded to 32); maps are averaged on the
             finest one's grid.
         flip: average with the map of the mirrored image.
@@ -81,29 +87,57 @@ class CAM(ScoreStage):
             images = images.to(dtype)
             return rest(shared(frozen, images) if shared else images).float()
 
-        labels = torch.from_numpy(pool.data.labels[pool.rows])
+        data, logistic = pool.data, self.design.is_logistic(pool.data)
+        asked: list[Sequence[int]] = [data.label_sets[row] for row in pool.rows]
+        if self.target == "label" and (without := sum(not labels for labels in asked)):
+            log.info("CAM: %d images have no label: all of them is background", without)
 
         def maps(images: Tensor, part: np.ndarray) -> Tensor:
             if shared:
                 shared.begin(part)
-            return self._maps(forward, weight, bias, images, labels[part].to(images.device))
+            if self.target == "predicted":
+                # The classifier's answer is at the working resolution, whatever scales the maps are of.
+                logits = forward(images).mean((2, 3)) @ weight.T + bias
+                chosen = logits > 0 if logistic else F.one_hot(logits.argmax(1), logits.shape[1]) > 0
+                for position, one in zip(part, chosen.cpu(), strict=True):
+                    asked[position] = one.nonzero()[:, 0].tolist()
+            classes = [asked[position] for position in part]
+            if all(len(one) == 1 for one in classes):
+                return self._maps(forward, weight, images, torch.tensor(classes, device=images.device)[:, 0])
+            image = np.repeat(np.arange(len(part)), list(map(len, classes)))
+            flat = torch.tensor([c for one in classes for c in one], dtype=torch.int64, device=images.device)
+            of = torch.from_numpy(image).to(images.device)
+            made = self._maps(forward, weight, images, flat, of)
+            if data.task == "classes":
+                return made
+            # Of the foreground, what speaks for any of its classes.
+            any_of = made.new_zeros(len(part), *made.shape[1:])
+            return any_of.index_reduce_(0, of, made, "amax")
 
-        return self.save(out, pool.data, pool.rows, infer(maps, pool.data, pool.rows, store.runtime, "CAM"))
+        parts = infer(maps, data, pool.rows, store.runtime, "CAM")
+        if self.target == "label":
+            return self.save(out, data, pool.rows, parts)
+        values = np.concatenate([part.astype(np.float16) for part in parts])  # what is asked is known only then
+        return self.save(out, data, pool.rows, values, [[c + 1 for c in one] for one in asked])
 
     def _maps(
-        self, features: Callable[[Tensor], Tensor], weight: Tensor, bias: Tensor, images: Tensor, labels: Tensor
+        self,
+        features: Callable[[Tensor], Tensor],
+        weight: Tensor,
+        images: Tensor,
+        labels: Tensor,
+        image: Tensor | None = None,
     ) -> Tensor:
+        """Of the classes ``labels``, of the images ``image`` (None: one of each)."""
         side = images.shape[-1]
         sides = [max(32, round(side * scale / 32) * 32) for scale in self.scales]
-        if self.target == "predicted":
-            # The classifier's answer is at the working resolution, whatever scales the maps are of.
-            labels = (features(images).mean((2, 3)) @ weight.T + bias).argmax(1)
         total: Tensor | None = None
         for s in sorted(sides, reverse=True):
             resized = images if s == side else F.interpolate(images, (s, s), mode="bilinear", antialias=True)
-            cam = class_activation_maps(features(resized), weight, labels)
+            cam = class_activation_maps(features(resized), weight, labels, image)
             if self.flip:
-                cam = (cam + class_activation_maps(features(resized.flip(3)), weight, labels).flip(2)) / 2
+                mirrored = class_activation_maps(features(resized.flip(3)), weight, labels, image)
+                cam = (cam + mirrored.flip(2)) / 2
             cam = normalise_maps(cam, self.normalisation)
             if total is not None:
                 cam = total + F.interpolate(cam[:, None], total.shape[1:], mode="bilinear")[:, 0]

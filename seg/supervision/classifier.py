@@ -42,6 +42,8 @@ class Classifier(Training):
             cheaper, and tests at a somewhat larger size do no worse (Touvron et al., NeurIPS 2019).
         hold_out: share of trainval, drawn by class, that is not trained on: its accuracy is logged at every
             epoch, so that an epoch can be chosen without masks and without the test split.
+        kind: ``softmax``, one class an image, by the cross-entropy; ``logistic``, any number of them, by one logistic
+            loss a class; ``auto``, what the labels are.
     """
 
     what: ClassVar[str] = "classifier"
@@ -56,6 +58,7 @@ class Classifier(Training):
     recalibrate: int = param(default=0, low=0)
     train_size: int | None = param(default=None, low=32)
     hold_out: float = param(default=0.1, low=0, below=1)
+    kind: Literal["auto", "softmax", "logistic"] = param(default="auto", switch=True)
 
     def shape(self) -> dict[str, Any]:
         """What decides how given weights are used."""
@@ -68,7 +71,7 @@ class Classifier(Training):
     def check(self, store: Products) -> None:
         """Load the weights once, before anything long, and refuse data that leave nothing to tell apart."""
         dataset = self.data.source.seen(store)
-        if dataset is not None and len(dataset.classes) < 2:
+        if dataset is not None and len(dataset.classes) < 2 and all(r.labels for r in dataset.records):
             raise SegError(
                 f"one class only, {dataset.classes[0]!r}: a classifier, and so supervision=cam, needs a contrast; "
                 "supervision=bbox works (with boxes, and with weights= for refiner=affinity); for cam add a "
@@ -135,11 +138,15 @@ class Classifier(Training):
         """The blocks of the stem and the first stages."""
         return list(backbone_blocks(model)[: self._frozen_blocks])
 
+    def is_logistic(self, data: PreparedData) -> bool:
+        """Whether every class is asked about by itself."""
+        return self.kind == "logistic" or (self.kind == "auto" and not data.has_one_label)
+
     def _rows(self, store: Products) -> tuple[np.ndarray, np.ndarray]:
         data: PreparedData = store.get(self.data)
         rng = np.random.default_rng(self.seed)
         held: list[int] = []
-        for label in range(len(data.classes)):
+        for label in (*range(len(data.classes)), -1):  # by the first of several; those without one last
             own = np.flatnonzero(~data.is_test & (data.labels == label))
             held += rng.permutation(own)[: int(self.hold_out * len(own))].tolist()
         return np.setdiff1d(np.flatnonzero(~data.is_test), held), np.asarray(sorted(held), np.int64)
@@ -149,18 +156,25 @@ class Classifier(Training):
         return self._rows(store)[0]
 
     def batch(self, rows: np.ndarray, generator: torch.Generator, store: Products) -> tuple[Tensor, ...]:
-        """Augmented images ``(B, 3, S, S)`` and labels ``int64 (B,)``."""
+        """Augmented images ``(B, 3, S, S)`` and labels ``int64 (B,)``, or ``float32 (B, classes)`` of 0 and 1."""
         data: PreparedData = store.get(self.data)
         images, _ = self.augmented(data.images[rows], None, generator)
         if self.train_size is not None:
             images = F.interpolate(images, (self.train_size,) * 2, mode="bilinear", antialias=True)
             images = images.contiguous(memory_format=torch.channels_last)
+        if self.is_logistic(data):
+            return images, torch.from_numpy(data.is_labelled[rows]).float()
+        if (data.labels[rows] < 0).any():
+            raise SegError("classifier.kind=softmax: some images have no label; use auto, or logistic")
         return images, torch.from_numpy(data.labels[rows])
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy, and the accuracy."""
+        """Cross-entropy, and the accuracy: how many images are answered right, of several classes all of them."""
         images, labels = batch
         logits = model(images)
+        if labels.is_floating_point():
+            loss = F.binary_cross_entropy_with_logits(logits, labels)
+            return loss, {"accuracy": ((logits > 0) == (labels > 0)).all(1).float().mean()}
         return F.cross_entropy(logits, labels), {"accuracy": (logits.argmax(1) == labels).float().mean()}
 
     def after_epoch(self, model: nn.Module, store: Products) -> None:
@@ -195,9 +209,11 @@ class Classifier(Training):
             return {}
         data: PreparedData = store.get(self.data)
         like = next(model.parameters())
-        answers = infer(lambda x, _: model(x.to(like)).argmax(1), data, rows, store.runtime, "held-out images")
-        right = int((np.concatenate(list(answers)) == data.labels[rows]).sum())
-        return {"held_out_accuracy": right / len(rows)}
+        logistic = self.is_logistic(data)
+        answer = (lambda x, _: model(x.to(like)) > 0) if logistic else lambda x, _: model(x.to(like)).argmax(1)
+        answers = np.concatenate(list(infer(answer, data, rows, store.runtime, "held-out images")))
+        right = (answers == data.is_labelled[rows]).all(1) if logistic else answers == data.labels[rows]
+        return {"held_out_accuracy": int(right.sum()) / len(rows)}
 
     def parts(self, model: nn.Module) -> tuple[nn.Module, Tensor, Tensor]:
         """Network up to the pooling, class weights ``(classes, channels)`` and biases ``(classes,)``."""

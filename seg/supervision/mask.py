@@ -8,14 +8,13 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pandas as pd
 
+from seg.data.dataset import border_code
 from seg.data.prepared import Pool, PoolRows, PreparedData
 from seg.errors import SegError
+from seg.nets.maps import nearest
 from seg.store import Products, param
-from seg.supervision.scores import ScoreMaps, ScoreStage
+from seg.supervision.scores import Channels, ScoreMaps, ScoreStage, by_class, first_codes
 
-#: Score of each truth code: background, foreground, and NaN (unknown) elsewhere.
-_SCORE = np.full(256, np.nan, np.float32)
-_SCORE[:2] = 0, 1
 _WITHOUT_TRUTH = "supervision=mask: no trainval image has a truth; use supervision=cam or bbox"
 
 
@@ -29,15 +28,23 @@ class TruthMaps(ScoreMaps):
 
     def at(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
         """The nearest pixel's label; labels are never blended."""
-        table = _SCORE.copy()
+        return self.winner(positions, size)[0]
+
+    def winner(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The truth's own class; at a border that is foreground the image's first."""
+        truth = self.data.truth(self.rows[positions])
+        truth = nearest(truth, size or truth.shape[1:])
+        classes = np.arange(256) <= self.data.count
+        score = np.where(classes, np.float32(1), np.float32(np.nan))
+        score[0] = 0
         if self.border != "ignore":
-            table[2] = self.border == "foreground"
-        scores = table[self.data.truth[self.rows[positions]]]
-        if size is None or size == scores.shape[1:]:
-            return scores
-        ys = ((np.arange(size[0]) + 0.5) * scores.shape[1] / size[0]).astype(int)
-        xs = ((np.arange(size[1]) + 0.5) * scores.shape[2] / size[1]).astype(int)
-        return scores[:, ys[:, None], xs[None, :]]
+            score[border_code(self.data.task)] = self.border == "foreground"
+        which = first_codes(self.data, self.rows[positions])[:, None, None]
+        return score[truth], np.where(classes[truth] & (truth > 0), truth, which)
+
+    def channels(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> Channels:
+        """Of the classes that the truth shows."""
+        return by_class(*self.winner(positions, size))
 
 
 class Truth(ScoreStage):

@@ -44,7 +44,7 @@ def test_the_arrays(new_store: Store, official: Official) -> None:
         assert bool(data.boxes[row]) == (not data.is_test[row])
     without = data.row_of["beagle_2"]
     assert data.has_truth.tolist() == [row != without for row in range(8)]
-    assert (data.truth[without] == 255).all()
+    assert (data.truth(without) == 255).all()
     with pytest.raises(SegError, match="beagle_2: this image has no truth"):
         data.original_truth(without)
 
@@ -58,7 +58,7 @@ def test_the_truth(new_store: Store, official: Official) -> None:
     expected[10:29, 12:39] = 1
     np.testing.assert_array_equal(original, expected)
     small = Image.fromarray(expected).resize((32, 32), Image.Resampling.NEAREST)
-    np.testing.assert_array_equal(data.truth[row], np.asarray(small))
+    np.testing.assert_array_equal(data.truth(row), np.asarray(small))
 
 
 def test_a_small_truth_file_is_kept_as_it_is_and_any_other_is_packed(new_store: Store, official: Official) -> None:
@@ -138,7 +138,7 @@ def test_an_image_with_a_truncated_truth_is_used_without_it(
     with caplog.at_level(logging.INFO):
         data: PreparedData = new_store.get(stage)
     row = data.row_of["beagle_1"]
-    assert len(data) == 8 and data.has_truth.sum() == 7 and not data.has_truth[row] and (data.truth[row] == 255).all()
+    assert len(data) == 8 and data.has_truth.sum() == 7 and not data.has_truth[row] and (data.truth(row) == 255).all()
     np.testing.assert_array_equal(data.images[row], decode_image(picture(root, "beagle_1"), 32)[0])
     assert any("used without its truth" in m and "beagle_1.png" in m for m in caplog.messages)
     assert "data: trimaps that cannot be read (image used without): 1 (beagle_1)" in caplog.messages

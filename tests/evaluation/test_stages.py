@@ -45,7 +45,7 @@ def test_the_histograms_way_is_the_direct_way(
     direct = Confusion()
     made = store.get(masks)
     chosen = np.flatnonzero(~made.data.is_test[made.rows])
-    direct.add(made.at(chosen), made.data.truth[made.rows[chosen]], border)
+    direct.add(made.at(chosen), made.data.truth(made.rows[chosen]), border)
     assert metrics.as_dict() == direct.compute().as_dict()
     assert metrics.images == len(chosen) > 0
 
@@ -157,7 +157,7 @@ def test_what_was_learnt_from_is_left_out(
     apart = Evaluated(masks=masks, split="trainval", apart=truth)
     made, direct = store.get(masks), Confusion()
     chosen = np.flatnonzero(~data.is_test[made.rows] & ~np.isin(made.rows, store.get(truth).rows))
-    direct.add(made.at(chosen), data.truth[made.rows[chosen]])
+    direct.add(made.at(chosen), data.truth(made.rows[chosen]))
     assert store.get(apart).as_dict() == direct.compute().as_dict()
     assert store.get(apart).images == store.get(whole).images - 4
     assert "apart" not in whole.params() | whole.upstream()  # an old key is as it was

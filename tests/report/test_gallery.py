@@ -29,9 +29,9 @@ def many(data: PreparedData, count: int, classes: int, side: int = 16) -> Prepar
         data,
         classes=tuple(f"class <{i}>" for i in range(classes)),
         images=rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8),
-        truth=rng.integers(0, 3, (count, side, side), dtype=np.uint8),
+        _truth=rng.integers(0, 3, (count, side, side), dtype=np.uint8),
         ids=[f"image_{i}" for i in range(count)],
-        labels=np.arange(count) % classes,
+        label_sets=[(i % classes,) for i in range(count)],
         is_test=np.arange(count) >= count * 2 // 3,
         has_truth=np.ones(count, bool),
         sizes=np.full((count, 2), (300, 400)),
@@ -71,8 +71,8 @@ def test_worst_first_and_the_iou_is_that_of_the_mask(data: PreparedData, steps: 
     card = gallery.cards[0]
     row = small.ids.index(card.id)
     mask = masks_of(small)["seeds"].at(np.asarray([row]))[0]
-    counted = (small.truth[row] < 2) & (mask != 255)
-    pred, truth = mask[counted] == 1, small.truth[row][counted] == 1
+    counted = (small.truth(row) < 2) & (mask != 255)
+    pred, truth = mask[counted] == 1, small.truth(row)[counted] == 1
     assert card.ious["seeds"] == pytest.approx((pred & truth).sum() / (pred | truth).sum())
     assert card.width / card.height == pytest.approx(400 / 300, rel=0.1)
     assert gallery.columns == ["photo", "score map", "seeds", "truth"]

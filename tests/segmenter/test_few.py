@@ -38,7 +38,7 @@ def test_the_chosen_are_the_truth_and_the_others_the_pseudo_masks(
             np.testing.assert_array_equal(mask, np.where(np.isnan(scores), 255, scores))
         else:
             np.testing.assert_array_equal(mask, pseudo.at(np.asarray([position]), size)[0])
-    at_border = made.at(np.searchsorted(made.rows, truth.rows))[data.truth[truth.rows] == 2]
+    at_border = made.at(np.searchsorted(made.rows, truth.rows))[data.truth(truth.rows) == 2]
     assert len(at_border) > 0 and (at_border == 255).all()
 
 

@@ -119,7 +119,7 @@ def test_the_rest_of_the_object_is_found_from_a_part(planted: Pool, new_store: S
         mask = scores >= 0.5
         return float((mask & (truth == 1)).sum() / (mask | (truth == 1)).sum())
 
-    truth = data.truth[maps.rows]
+    truth = data.truth(maps.rows)
     scores, rough = (x.at(np.arange(len(maps))) for x in (maps, before))
     assert iou(scores, truth) > max(0.6, iou(rough, truth) + 0.1)
     assert scores.min() >= 0 and scores.max() <= 1

@@ -18,7 +18,7 @@ from seg.supervision.mask import SomeTruth, TruthScores, read_ids
 @pytest.mark.parametrize(("border", "score"), [("ignore", np.nan), ("foreground", 1), ("background", 0)])
 def test_the_truth_is_the_score(store: Store, data: PreparedData, pool: Pool, border: str, score: float) -> None:
     scores = store.get(TruthScores(pool=pool, border=border))  # type: ignore[arg-type]
-    truth = data.truth[scores.rows[:3]]
+    truth = data.truth(scores.rows[:3])
     expected = np.select([truth == 0, truth == 1, truth == 2], [0.0, 1.0, score], np.nan)
     np.testing.assert_array_equal(scores.at(np.arange(3)), expected)
     assert (truth == 2).any()
@@ -32,7 +32,7 @@ def test_test_images_are_left_out(store: Store, data: PreparedData, pool: Pool) 
 def test_the_masks_are_the_truth_at_every_threshold(store: Store, data: PreparedData, pool: Pool) -> None:
     for threshold in (0.1, 0.5, 1.0):
         masks = store.get(Threshold(scores=TruthScores(pool=pool), threshold=threshold))
-        truth = np.asarray(data.truth[masks.rows[:4]])
+        truth = np.asarray(data.truth(masks.rows[:4]))
         np.testing.assert_array_equal(masks.at(np.arange(4)), np.where(truth == 2, 255, truth))
 
 
@@ -84,7 +84,7 @@ def test_draws_are_nested_of_one_seed_and_even_over_classes(store: Store, data: 
 
 def test_their_masks_are_the_truth(store: Store, data: PreparedData, pool: Pool) -> None:
     few = store.get(SomeTruth(pool=pool, true=4))
-    truth = data.truth[few.rows]
+    truth = data.truth(few.rows)
     expected = np.select([truth == 0, truth == 1], [0.0, 1.0], np.nan)
     np.testing.assert_array_equal(few.at(np.arange(4)), expected)
 

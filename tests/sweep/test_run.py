@@ -129,7 +129,7 @@ def compared(masks: MaskSet) -> Metrics:
     """Figures of masks on trainval, by making each of them."""
     chosen = np.flatnonzero(masks.data.has_truth[masks.rows] & ~masks.data.is_test[masks.rows])
     confusion = Confusion()
-    confusion.add(masks.at(chosen), masks.data.truth[masks.rows[chosen]])
+    confusion.add(masks.at(chosen), masks.data.truth(masks.rows[chosen]))
     return confusion.compute()
 
 
