@@ -64,7 +64,6 @@ class Config:
     """Top-level keys. The keys of groups that are stages are checked against the stages' declared parameters."""
 
     epoch: int = MISSING
-    task: str = "foreground"
     threshold: Any = MISSING  # a number, or the criterion that finds one
     seed: int = 0
     precision: str = "32-true"

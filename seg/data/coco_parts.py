@@ -81,7 +81,6 @@ def _part(split: Split, root: Path, instances: Path, photos: str | None, key: st
         folder = next((place for place in usual if place.is_dir()), root)
     if not folder.is_dir():
         raise MissingDataError(f"data.{key}={photos}: no such folder in {root}; give the one of the photos")
-    folder = Path(os.path.abspath(folder))
     names = {image_id: _below(folder, listed.file) for image_id, listed in file.images.items()}
     missing = [file.images[image_id].file for image_id, name in names.items() if name is None]
     if missing or not names:
@@ -93,6 +92,7 @@ def _part(split: Split, root: Path, instances: Path, photos: str | None, key: st
             else f"{instances}: lists no image"
         )
     there = {image_id: name for image_id, name in names.items() if name is not None}
+    folder = Path(os.path.abspath(folder))
     return CocoPart(split, file, folder, {name: folder / name for name in sorted(set(there.values()))}, there)
 
 

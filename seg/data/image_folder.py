@@ -108,23 +108,24 @@ class ImageFolder(InPlace):
             found.quirk(sentence, skipped)
         ids = image_ids(parts.images)
         names = Names(ids)
-        labels = _labels(parts, ids, names, found)
+        labels, classes = _labels(parts, ids, names, found)
         images = {name: file for name, file in parts.images.items() if ids[name] in labels}
-        classes = sorted({label for own in labels.values() for label in own})
         if parts.labels or (parts.masks and self.mask_codes == "classes"):
             require_few(len(classes), str(parts.labels or parts.root), "leave some out")
         sets = {name: tuple(sorted(map(classes.index, labels[ids[name]]))) for name in images}
         test = self._test(parts, ids, names, sets)
         masks = _masks(parts, names, found)
         paths = {ids[name]: file for name, file in images.items()}
-        boxes = _boxes(parts, names, paths, found, labels)
+        boxes = _boxes(parts, names, paths, found, labels, classes)
+        there = {label for own in sets.values() for label in own}
         trained = {label for name, own in sets.items() if ids[name] not in test for label in own}
         found.problems += [
             f"data.test_list={self.test_list}: names all images of {name!r}; leave some of each class to train on"
             for label, name in enumerate(classes)
-            if label not in trained
+            if label in there - trained
         ]
         found.stop_if_any(parts.root, one_line=True)
+        found.quirk("classes without an image", (name for label, name in enumerate(classes) if label not in there))
         if masks:
             found.quirk("images without a mask", (i for i in paths if i not in masks))
         if boxes:
@@ -167,14 +168,19 @@ class ImageFolder(InPlace):
         return test
 
 
-def _labels(parts: Parts, ids: dict[str, str], names: Names, found: Findings) -> dict[str, tuple[str, ...]]:
-    """The names of the classes of each image that is used, by its id."""
-    if parts.labels is None:
-        return {ids[name]: (name.split("/")[0],) for name in parts.images}
+def _labels(
+    parts: Parts, ids: dict[str, str], names: Names, found: Findings
+) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+    """The names of the classes of each image that is used, by its id; and those of all that are named, in order."""
     labels: dict[str, tuple[str, ...]] = {}
+    if parts.labels is None:
+        labels = {ids[name]: (name.split("/")[0],) for name in parts.images}
+        return labels, sorted({name.split("/")[0] for name in parts.images})
+    classes: set[str] = set()
     strangers = []
     for said, own, where in read_labels(parts.labels):
         with found.gathering(where):
+            classes.update(own)  # of images that are not there, too: what a mask's codes mean is not to depend on these
             image_id = names.find(said, anywhere=True)
             if image_id is None:
                 strangers.append(said)
@@ -186,7 +192,7 @@ def _labels(parts: Parts, ids: dict[str, str], names: Names, found: Findings) ->
     found.quirk("labels of images that are not there (not used)", strangers)
     found.quirk("images that the file of labels does not name (not used)", (i for i in ids.values() if i not in labels))
     found.quirk("images without a label (background alone)", (i for i, own in labels.items() if not own))
-    return labels
+    return labels, sorted(classes)
 
 
 def _masks(parts: Parts, names: Names, found: Findings) -> dict[str, Path]:
@@ -211,7 +217,12 @@ def _masks(parts: Parts, names: Names, found: Findings) -> dict[str, Path]:
 
 
 def _boxes(
-    parts: Parts, names: Names, paths: dict[str, Path], found: Findings, labels: dict[str, tuple[str, ...]]
+    parts: Parts,
+    names: Names,
+    paths: dict[str, Path],
+    found: Findings,
+    labels: dict[str, tuple[str, ...]],
+    classes: list[str],
 ) -> dict[str, list[tuple[Box, str]]]:
     """Boxes by image id, brought within their images, and the class of each."""
     boxes: dict[str, list[tuple[Box, str]]] = {}
@@ -232,7 +243,7 @@ def _boxes(
             inside = clip_inside(box, sizes[image_id])
             check_inside(inside, sizes[image_id], where)
             # A folder's images are all of one class, whatever their boxes are called.
-            kind = _class_of_box(class_name, labels[image_id], labels, where) if parts.labels else ""
+            kind = _class_of_box(class_name, labels[image_id], classes, where) if parts.labels else ""
             boxes.setdefault(image_id, []).append((inside, kind))
     if strangers and not boxes and not found.problems:
         found.problems.append(
@@ -242,7 +253,7 @@ def _boxes(
     return boxes
 
 
-def _class_of_box(said: str, own: tuple[str, ...], labels: dict[str, tuple[str, ...]], where: str) -> str:
+def _class_of_box(said: str, own: tuple[str, ...], classes: list[str], where: str) -> str:
     """What a box is of: what its file says, or its image's only label."""
     if not said and len(own) == 1:
         return own[0]
@@ -250,6 +261,6 @@ def _class_of_box(said: str, own: tuple[str, ...], labels: dict[str, tuple[str, 
         what = f"{len(own)} labels; say whose it is in a column class (XML: name; COCO: category_id)" if own else "none"
         raise SegError(f"{where}: a box without a class in an image of {what}")
     if said not in own:
-        known = "label of its image" if any(said in names for names in labels.values()) else "class of the data"
+        known = "label of its image" if said in classes else "class of the data"
         raise SegError(f"{where}: a box of {said!r}, which is no {known}; mend the boxes or the labels")
     return said

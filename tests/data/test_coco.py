@@ -120,9 +120,7 @@ def test_smaller_ones_are_on_top_and_crowds_below(coco: Layout, new_store: Store
     expected = np.full((40, 60), 2, np.uint8)
     expected[10:30, 20:45] = 1
     expected[15:20, 25:30] = 3
-    truth = data.original_truth(0)
-    # An outline's pixels are told to within its rim.
-    assert (truth != expected).mean() < 0.05 and truth[17, 27] == 3 and truth[12, 40] == 1 and truth[2, 50] == 2
+    np.testing.assert_array_equal(data.original_truth(0), expected)
     crowds = coco(
         "crowds",
         count=1,
@@ -135,8 +133,9 @@ def test_smaller_ones_are_on_top_and_crowds_below(coco: Layout, new_store: Store
     assert made.quirks["images with a class that is a crowd alone (no label of theirs)"] == 1
     assert made.quirks["crowd regions (unknown)"] == 1
     data = dataclasses.replace(new_store.get(Prepared(source=source(crowds), size=64)), task="classes")
-    truth = data.original_truth(0)
-    assert truth[0, 0] == truth[39, 19] == 255 and truth[12, 25] == truth[12, 40] == 1 and truth[0, 59] == 0
+    expected[:, :30], expected[:, 30:] = 255, 0
+    expected[10:30, 20:45] = 1
+    np.testing.assert_array_equal(data.original_truth(0), expected)
 
 
 @pytest.mark.parametrize(
@@ -286,6 +285,7 @@ def test_the_detail_says_what_was_found(coco: Layout, new_store: Store) -> None:
 
 
 @pytest.mark.real
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
 def test_real_data(new_store: Store) -> None:
     root = Path(os.environ.get("SEG_DATA", Path(__file__).parents[2] / "../shared")) / "coco-mini"
     if not root.is_dir():
@@ -316,4 +316,4 @@ def test_real_data(new_store: Store) -> None:
         ours = (truth == 1)[theirs | (truth != 255)]
         theirs = theirs[theirs | (truth != 255)]
         inside, outside = inside + (ours & theirs).sum(), outside + (ours != theirs).sum()
-    assert outside / inside < 0.02
+    assert outside / inside < 0.005
