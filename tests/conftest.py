@@ -5,6 +5,7 @@ import os
 # Before anything imports PyTorch: these tests are many small operators, which threads only slow down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -54,6 +55,17 @@ def data(store: Store, prepared: Prepared) -> PreparedData:
 @pytest.fixture(scope="session")
 def pool(prepared: Prepared) -> Pool:
     return Pool(data=prepared)
+
+
+@pytest.fixture
+def classes(data: PreparedData) -> PreparedData:
+    """The same pictures with masks that tell three classes apart: of both of the first, of none of the second."""
+    label_sets = [(0, 1), (), *((row % 3,) for row in range(2, len(data)))]
+    truth = np.random.default_rng(0).integers(0, 4, (len(data), data.side, data.side)).astype(np.uint8)
+    truth[:, :2], truth[1] = 255, 0
+    return dataclasses.replace(
+        data, classes=("a", "b", "c"), label_sets=label_sets, task="classes", truth_is_classes=True, _truth=truth
+    )
 
 
 @pytest.fixture(scope="session")

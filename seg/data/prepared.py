@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from seg.data.dataset import BORDER, CLASS_BORDER, UNKNOWN, Codes, Dataset, Record, Task
+from seg.data.dataset import BORDER, CLASS_BORDER, MOST_CLASSES, UNKNOWN, Codes, Dataset, Record, Task
 from seg.data.decode import decode_image, decode_trimap, draw_regions, formats, image_quirks, to_truth
 from seg.data.findings import Findings
 from seg.data.sources import Source
@@ -347,8 +347,13 @@ class Pool(Stage):
     task: Task = param(default="foreground", switch=True)
 
     def check(self, store: Products) -> None:
-        """Refuse to choose images by a truth that none has, if that is known before they are decoded."""
+        """Refuse to choose images by a truth that none has, or more classes than masks have codes, if that is known."""
         dataset = self.data.source.seen(store)
+        if self.task == "classes" and dataset is not None and len(dataset.classes) > MOST_CLASSES:
+            raise SegError(
+                f"task=classes: {len(dataset.classes)} classes, and masks have codes for {MOST_CLASSES}; "
+                "merge some, or use task=foreground"
+            )
         if self.images == "truth" and dataset is not None and not any(r.has_truth for r in dataset.records):
             raise SegError(_WITHOUT_TRUTH)
 
