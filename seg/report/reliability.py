@@ -1,8 +1,4 @@
-"""How much the seeds can be relied on: mIoU of ``score >= threshold`` at every threshold.
-
-Of several classes a pixel is of the one with the largest score, where that reaches the threshold,
-and right is the right class.
-"""
+"""How much the seeds can be relied on: mIoU of ``score >= threshold`` at every threshold."""
 
 import io
 from collections.abc import Mapping
