@@ -16,6 +16,7 @@ from seg.files import atomic_path
 
 WIDTH = 100
 STAGE_WIDTH = 29  # what the other columns leave of WIDTH
+NAME_WIDTH = 32  # of a class: two side by side
 
 Row = Mapping[str, Any]
 
