@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from seg.report.classes import MOST, by_class
 
 
