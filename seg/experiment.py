@@ -259,7 +259,11 @@ class Experiment:
                     continue
                 said = {"oracle": step.masks.is_oracle, "masks_used": self.masks_used.get(name)}
                 bounds = dict(zip(("low", "high"), step.masks.bounds_in(self.store), strict=True))
-                self.rows.append({"stage": name, "split": split, **said, **bounds, **metrics.as_dict()})
+                row = {"stage": name, "split": split, **said, **bounds, **metrics.as_dict()}
+                if metrics.matrix is not None:
+                    classes = self.store.get(self.pool).data.names[1:]
+                    row["iou_by_class"] = dict(zip(classes, metrics.ious[1:].tolist(), strict=True))
+                self.rows.append(row)
 
     def masks(self) -> Mapping[str, MaskSet]:
         """The masks by step."""

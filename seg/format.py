@@ -1,4 +1,4 @@
-"""Numbers for people."""
+"""Numbers and names for people."""
 
 from typing import Any
 
@@ -31,3 +31,11 @@ def size(count: float | None) -> str:
 def figure(value: Any) -> str:
     """A figure with four decimals; a dash for None and nan."""
     return "–" if value is None or value != value else f"{value:.4f}"
+
+
+def shorten(text: str, limit: int) -> str:
+    """A text of at most so many characters. The middle goes: names differ at their ends."""
+    if len(text) <= limit:
+        return text
+    tail = (limit - 1) // 2
+    return f"{text[: limit - 1 - tail]}…{text[-tail:]}"

@@ -132,6 +132,36 @@ def photos(tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
+def coco(tmp_path: Path) -> Callable[..., Path]:
+    """Write a small folder in COCO's layout: categories 1, 3 and 7, photos of 60 x 40 pixels, each with an object."""
+
+    def write(name: str = "coco", count: int = 6, part: str = "val2017", **changed: Any) -> Path:
+        root = tmp_path / name
+        (root / part).mkdir(parents=True)
+        (root / "annotations").mkdir(exist_ok=True)
+        rng = np.random.default_rng(0)
+        categories = [{"id": i, "name": name} for i, name in ((7, "cup"), (1, "person"), (3, "car"))]
+        listed, annotations = [], []
+        for number in range(count):
+            file = f"{number:03}.png"
+            pixels = rng.integers(0, 120, (40, 60, 3), dtype=np.uint8)
+            pixels[10:30, 20:45, number % 3] = 255
+            Image.fromarray(pixels).save(root / part / file)
+            listed.append({"id": 100 + number, "file_name": file, "width": 60, "height": 40})
+            corners = [20, 10, 45, 10, 45, 30, 20, 30]
+            annotations.append({
+                "id": number, "image_id": 100 + number, "category_id": (1, 3, 7)[number % 3], "iscrowd": 0,
+                "bbox": [20, 10, 25, 20], "segmentation": [corners], "area": 500,
+            })  # fmt: skip
+        content = {"images": listed, "annotations": annotations, "categories": categories}
+        content |= {key: change(content[key]) for key, change in changed.items()}
+        (root / "annotations" / f"instances_{part}.json").write_text(json.dumps(content))
+        return root
+
+    return write
+
+
+@pytest.fixture
 def voc(tmp_path: Path) -> Callable[..., Path]:
     """Write a small folder in VOC's layout: apples and pears, both in every third image, none in every fifth."""
 

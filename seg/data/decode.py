@@ -171,19 +171,41 @@ def draw_regions(regions: Sequence[Region], hw: tuple[int, int]) -> npt.NDArray[
     Raises:
         SegError: runs that are not of an image of this size.
     """
-    from skimage.draw import polygon as inside_of
-
     truth = np.zeros(hw, np.uint8)
     for region in regions:
         for polygon in region.polygons:
-            # Its pixels are those whose middles lie within; the middles are at whole numbers there.
-            xs, ys = np.asarray(polygon).reshape(-1, 2).T - 0.5
-            truth[inside_of(ys, xs, hw)] = region.code
+            _fill(truth, polygon, region.code)
         if region.runs:
             if sum(region.runs) != hw[0] * hw[1] or min(region.runs) < 0:
                 raise SegError(f"a region of {sum(region.runs)} pixels in an image of {hw[1]} x {hw[0]}")
-            truth[np.repeat(np.arange(len(region.runs)) % 2 == 1, region.runs).reshape(hw[::-1]).T] = region.code
+            inside = np.repeat(np.arange(len(region.runs)) % 2 == 1, region.runs).reshape(hw[::-1]).T
+            truth[inside] = region.code
     return truth
+
+
+def _fill(truth: npt.NDArray[np.uint8], polygon: Sequence[float], code: int) -> None:
+    """Write a code where a pixel's middle is inside of a polygon (by the even-odd rule).
+
+    Pillow draws the rim on top, which makes a median object of COCO 4 % larger than its file says; scikit-image tries
+    each pixel and takes twenty times as long.
+    """
+    height, width = truth.shape
+    x, y = np.asarray(polygon, np.float64).reshape(-1, 2).T
+    x_to, y_to = np.roll(x, -1), np.roll(y, -1)
+    # Each edge toggles what is right of it, in the rows whose middles it passes.
+    first, last = (np.clip(np.ceil(of(y, y_to) - 0.5), 0, height).astype(np.int64) for of in (np.minimum, np.maximum))
+    count = last - first
+    if not count.any():
+        return
+    edge = np.repeat(np.arange(len(count)), count)
+    row = np.arange(len(edge)) - (np.cumsum(count) - count - first)[edge]
+    slope = (x_to - x)[edge] / (y_to - y)[edge]
+    column = np.clip(np.ceil(x[edge] + (row + 0.5 - y[edge]) * slope - 0.5), 0, width).astype(np.int64)
+    top, left, right = int(row.min()), int(column.min()), int(column.max())
+    toggles = np.zeros((int(row.max()) + 1 - top, right + 1 - left), np.uint8)
+    np.add.at(toggles, (row - top, column - left), 1)
+    inside = (np.cumsum(toggles, axis=1, dtype=np.uint8) & 1).astype(bool)[:, : right - left]
+    truth[top : top + len(inside), left:right][inside] = code
 
 
 def _require_trimap(path: Path, values: npt.NDArray[np.uint8]) -> None:
@@ -207,7 +229,8 @@ def _require_binary(path: Path, values: npt.NDArray[np.uint8]) -> None:
         shown = ", ".join(map(str, there[:6])) + (", ..." if len(there) > 6 else "")
         raise SegError(
             f"{path}: holds {shown} where 0 and 1, or 0 and 255, were expected; set data.mask_codes=trimap "
-            "(1 foreground, 2 background, 3 border) or ids (0 background, 255 no truth, all else foreground)"
+            "(1 foreground, 2 background, 3 border), ids (0 background, 255 no truth, all else foreground) or classes "
+            "(the same, 1 and on being the classes)"
         )
 
 

@@ -4,15 +4,17 @@ import csv
 import io
 import json
 import math
+import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence, Sized
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from seg.errors import SegError
 from seg.files import atomic_path
+from seg.format import shorten
 
 WIDTH = 100
 STAGE_WIDTH = 29  # what the other columns leave of WIDTH
@@ -48,7 +50,7 @@ def format_table(rows: Sequence[Row]) -> str:
         rows: each with ``stage`` and ``split``, and the fields of `seg.evaluation.metrics.Metrics`; what a row
             lacks, or what is nan, is "-". Coverage is a column only if some row's is below 1. A true
             ``oracle`` marks the stage, and a note under the table says what that means; another one tells their
-            ``masks_used``.
+            ``masks_used``. With an ``iou_by_class`` in some row ``iou_foreground`` is headed as the classes' mean.
 
     Returns:
         the lines, without one at the end. A long stage name goes on below.
@@ -57,13 +59,16 @@ def format_table(rows: Sequence[Row]) -> str:
         return "no stage was evaluated"
     partial = any(row.get("coverage") is not None and row["coverage"] < 1 for row in rows)
     columns = [column for column in _COLUMNS if partial or column[0] != "coverage"]
+    if several := any("iou_by_class" in row for row in rows):
+        at = [key for key, *_ in columns].index("iou_foreground")
+        columns[at] = ("iou_foreground", ("IoU", "classes"), _figure)
     lines = [
         ["", "", *(above for _, (above, _), _ in columns)],
         ["stage", "split", *(below for _, (_, below), _ in columns)],
     ]
     for row in rows:
         name = f"{row['stage']} *" if row.get("oracle") else str(row["stage"])
-        first, *more = textwrap.wrap(name, STAGE_WIDTH, subsequent_indent="  ") or [""]
+        first, *more = textwrap.wrap(name, STAGE_WIDTH - several, subsequent_indent="  ") or [""]
         figures = [write(row.get(key)) for key, _, write in columns]
         lines.append([first, _text(row.get("split")), *figures])
         lines += [[part, *[""] * (len(figures) + 1)] for part in more]
@@ -86,6 +91,67 @@ def _numbers(used: Mapping[str, int]) -> str:
     return ", ".join(f"{number} ({', '.join(name for name in used if used[name] == number)})" for number in numbers)
 
 
+def whole(rows: Sequence[Row]) -> Row:
+    """The row of the last step that decides every pixel; of the last step, where none does.
+
+    A step with an ignored band is measured where it decides, which the band can make as easy as it likes.
+
+    Args:
+        rows: of the stage table, at least one.
+    """
+    return ([row for row in rows if row["coverage"] == 1] or rows)[-1]
+
+
+class ClassFigures(NamedTuple):
+    """Figures of background or of a class in one row of the stage table.
+
+    Attributes:
+        name: of the class. iou: in [0, 1], nan where it is in neither truth nor prediction.
+        truth, prediction, right: pixels that are counted: of it, called it, and both.
+    """
+
+    name: str
+    iou: float
+    truth: int
+    prediction: int
+    right: int
+
+
+def class_figures(row: Row) -> list[ClassFigures]:
+    """Of background and each class; of a row of the foreground alone, nothing."""
+    if "iou_by_class" not in row:
+        return []
+    matrix = np.asarray(row["matrix"], np.int64)
+    names, ious = ("background", *row["iou_by_class"]), (row["iou_background"], *row["iou_by_class"].values())
+    counts = matrix.sum(1).tolist(), matrix.sum(0).tolist(), np.diagonal(matrix).tolist()
+    return [ClassFigures(*one) for one in zip(names, ious, *counts, strict=True)]
+
+
+def format_classes(rows: Sequence[Row]) -> str:
+    """The IoU of each class, of the last step that decides every pixel, at most 100 columns wide.
+
+    Args:
+        rows: the stage table.
+
+    Returns:
+        the lines, without one at the end: names, IoUs and shares of the truth's pixels, in columns that are read
+        downwards. Nothing, for masks of the foreground alone.
+    """
+    row = whole(rows) if rows else {}
+    found = class_figures(row)
+    if not found:
+        return ""
+    total = max(1, sum(one.truth for one in found))
+    names = [shorten(one.name, NAME_WIDTH) for one in found]
+    width = max(map(len, names))
+    cells = [f"{n:{width}}  {_figure(x.iou):>6}  {x.truth / total:6.1%}" for n, x in zip(names, found, strict=True)]
+    gap = "    "
+    columns = min(len(cells), (WIDTH + len(gap)) // (len(cells[0]) + len(gap)))
+    height = -(-len(cells) // columns)
+    lines = textwrap.wrap(f"IoU and share of the truth's pixels, by class: {row['stage']}, {row['split']}", WIDTH)
+    return "\n".join([*lines, *(gap.join(cells[i::height]) for i in range(height))])
+
+
 def without_figures(masks_of: Mapping[str, Sized], picture: Path | None) -> str:
     """What stands in the table's place where no image has a truth: how many masks there are, and where to look.
 
@@ -101,7 +167,7 @@ def without_figures(masks_of: Mapping[str, Sized], picture: Path | None) -> str:
 
 
 def write_metrics(folder: Path, rows: Sequence[Row], header: Mapping[str, Any]) -> tuple[Path, Path]:
-    """Write the figures as ``metrics.json`` and ``metrics.csv``, each in one step.
+    """Write the figures as ``metrics.json`` and ``metrics.csv``, each in one step; of classes ``classes.csv`` too.
 
     Args:
         folder: is made if need be.
@@ -109,29 +175,45 @@ def write_metrics(folder: Path, rows: Sequence[Row], header: Mapping[str, Any]) 
         header: what holds for all rows (data set, border, resolution, ...); JSON only.
 
     Returns:
-        the two paths. JSON is ``{"header": ..., "rows": [...]}``; floats are written so that reading
-        them gives the same number; nan is null in JSON and an empty cell in CSV.
+        the first two paths. JSON is ``{"header": ..., "rows": [...]}``; floats are written so that reading
+        them gives the same number; nan is null in JSON and an empty cell in CSV. What is no single value is in JSON
+        alone.
 
     Raises:
         SegError: if the folder cannot be written to.
     """
     values = [{key: plain(value) for key, value in row.items()} for row in rows]
-    whole = {"header": plain(header), "rows": values}
-    sheet = io.StringIO()
-    keys = list(dict.fromkeys(key for row in values for key in row))
-    writer = csv.DictWriter(sheet, keys, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(values)
-    text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    everything = {"header": plain(header), "rows": values}
+    text = json.dumps(everything, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    # A row of a confusion matrix is a line.
+    text = re.sub(r"\[\n\s+(\d+(?:,\n\s+\d+)*)\n\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text)
     paths = folder / "metrics.json", folder / "metrics.csv"
+    single = [{key: value for key, value in row.items() if not isinstance(value, dict | list)} for row in values]
+    contents = dict(zip(paths, (text, _sheet(single)), strict=True))
+    by_class = [
+        {"stage": row["stage"], "split": row["split"], "class": name, "iou": plain(iou)}
+        | {"pixels_of_truth": truth, "pixels_of_prediction": prediction, "pixels_right": right}
+        for row in rows
+        for name, iou, truth, prediction, right in class_figures(row)
+    ]
+    if by_class:
+        contents[folder / "classes.csv"] = _sheet(by_class)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for path, content in zip(paths, (text, sheet.getvalue()), strict=True):
+        for path, content in contents.items():
             with atomic_path(path, synced=path.suffix == ".json") as tmp:
                 tmp.write_text(content, encoding="utf-8", newline="")
     except OSError as error:
         raise SegError(f"{folder}: metrics cannot be written ({error.strerror}): use another") from error
     return paths
+
+
+def _sheet(rows: Sequence[Row]) -> str:
+    sheet = io.StringIO()
+    writer = csv.DictWriter(sheet, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return sheet.getvalue()
 
 
 def plain(value: Any) -> Any:
@@ -148,10 +230,9 @@ def plain(value: Any) -> Any:
 
 
 def headline(rows: Sequence[Row]) -> Row:
-    """The figures that a sweep compares: of the last step that decides every pixel, on trainval.
+    """The figures that a sweep compares: of the last step that decides every pixel (`whole`), on trainval.
 
-    A step with an ignored band is measured where it decides, which the band can make as easy as it likes,
-    so it only counts where there is no other. Where no trainval image has a truth it is the test split.
+    Where no trainval image has a truth it is the test split.
 
     Args:
         rows: the stage table.
@@ -163,7 +244,6 @@ def headline(rows: Sequence[Row]) -> Row:
     chosen = [row for row in rows if row["split"] == split]
     if not chosen:
         raise SegError("nothing was measured: no image that gets a mask has a truth")
-    whole = [row for row in chosen if row["coverage"] == 1]
-    row = (whole or chosen)[-1]
+    row = whole(chosen)
     keys = ("miou", "iou_background", "iou_foreground", "images", "stage", "split")
     return {key: row[key] for key in keys} | {"masks_used": row.get("masks_used")}

@@ -12,7 +12,7 @@ from seg.experiment import Experiment, Step
 from seg.files import write_lines
 from seg.masks import MaskSet
 from seg.report.gallery import encode, shape_of
-from seg.report.panel import shared_rows
+from seg.report.panel import classes_of, shared_rows
 from seg.report.pictures import score_overlay
 from seg.store import Runtime
 from seg.supervision.mask import Truth
@@ -30,7 +30,7 @@ class Doubt:
 
     Attributes:
         id, label: of the image. disagreement: in [0, 1]. width, height: of its pictures, in pixels.
-        photo, votes: data URIs; the votes are the share of the masks that say foreground.
+        photo, votes: data URIs; the votes are the share of the masks that say foreground, of whatever class.
     """
 
     id: str
@@ -62,11 +62,11 @@ def annotate_next(folder: Path, experiment: Experiment, masks: Mapping[str, Mask
 
 
 def disagreement(masks: Sequence[np.ndarray]) -> np.ndarray:
-    """One minus the mean, over the pairs of masks, of the foreground's IoU.
+    """One minus the mean, over the pairs of masks, of the foreground's IoU; two classes are no agreement.
 
     Args:
-        masks: at least two, ``uint8 (b, H, W)`` of 0, 1 and 255; a pair counts where both decide, and agrees where
-            neither sees a foreground.
+        masks: at least two, ``uint8 (b, H, W)`` of 0, 1 or ``1 + class``, and 255; a pair counts where both decide, and
+            agrees where neither sees a foreground.
 
     Returns:
         ``float64 (b,)`` in [0, 1].
@@ -75,8 +75,8 @@ def disagreement(masks: Sequence[np.ndarray]) -> np.ndarray:
     pairs = [*combinations(masks, 2)]
     for one, other in pairs:
         known = (one != 255) & (other != 255)
-        both = ((one == 1) & (other == 1)).sum((1, 2))
-        either = (((one == 1) | (other == 1)) & known).sum((1, 2))
+        both = ((one > 0) & (one == other) & known).sum((1, 2))
+        either = (((one > 0) | (other > 0)) & known).sum((1, 2))
         out += 1 - np.where(either > 0, both / np.maximum(either, 1), 1)
     return out / len(pairs)
 
@@ -114,7 +114,7 @@ def rank(masks_of: Mapping[str, MaskSet], used: np.ndarray, runtime: Runtime) ->
 def write_list(path: Path, data: PreparedData, ranked: Sequence[tuple[int, float]]) -> Path:
     """All images in order, as ``masks.list`` reads them: the id, and as notes how much they disagree, and the class."""
     lines = ["# image\tdisagreement\tclass"]
-    lines += [f"{data.ids[row]}\t{value:.4f}\t{data.classes[data.labels[row]]}" for row, value in ranked]
+    lines += [f"{data.ids[row]}\t{value:.4f}\t{', '.join(classes_of(data, row))}" for row, value in ranked]
     write_lines(path, lines)
     return path
 
@@ -126,9 +126,10 @@ def doubts(masks_of: Mapping[str, MaskSet], ranked: Sequence[tuple[int, float]])
         data = next(iter(masks_of.values())).data
         photo = np.asarray(data.images[row])
         masks = np.stack([m.at(np.searchsorted(m.rows, [row]))[0] for m in masks_of.values()])
-        known = (masks != 255).sum(0)
-        votes = np.where(known > 0, (masks == 1).sum(0) / np.maximum(known, 1), np.nan).astype(np.float32)
+        known = masks != 255
+        seen = ((masks > 0) & known).sum(0)
+        votes = np.where(known.any(0), seen / np.maximum(known.sum(0), 1), np.nan).astype(np.float32)
         shape = shape_of(data, row, THUMB)
         pictures = [encode(picture, shape) for picture in (photo, score_overlay(photo, votes))]
-        out.append(Doubt(data.ids[row], data.classes[data.labels[row]], value, *shape, *pictures))
+        out.append(Doubt(data.ids[row], ", ".join(classes_of(data, row)), value, *shape, *pictures))
     return out

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from seg.evaluation.metrics import Border, Confusion
 from seg.experiment import Step
 from seg.masks import MaskSet
 from seg.report.page import data_uri
-from seg.report.panel import picture_cells, shared_rows
+from seg.report.panel import classes_of, key_of, picture_cells, shared_rows
 from seg.report.pictures import picture
 from seg.store import Runtime
 
@@ -29,18 +29,26 @@ class Card:
     """One image of the gallery.
 
     Attributes:
-        id, label, split: of the image. width, height: of its pictures, in pixels, as the original's proportions.
+        id, classes, split: of the image. width, height: of its pictures, in pixels, as the original's proportions.
         pictures: by column a data URI, of those that there are.
-        ious: by mask the IoU of the foreground with the truth, None where nothing can be said.
+        ious: by mask the IoU of the foreground with the truth, of classes the mean of those that either has; None where
+            nothing can be said.
+        codes: by column of masks that tell classes apart, the codes that are in it.
     """
 
     id: str
-    label: str
+    classes: tuple[str, ...]
     split: str
     width: int
     height: int
     pictures: dict[str, str]
     ious: dict[str, float | None]
+    codes: dict[str, list[int]] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """Its classes in words."""
+        return ", ".join(self.classes)
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,11 @@ class Gallery:
     columns: list[str]
     masks: list[str]
     total: int
+
+    @property
+    def classes(self) -> list[str]:
+        """Those of its images, by name; one of several classes is an image of each."""
+        return sorted({name for card in self.cards for name in card.classes})
 
     @property
     def measured(self) -> bool:
@@ -90,24 +103,29 @@ def make_gallery(
 
 
 def sample(data: PreparedData, rows: np.ndarray, most: int) -> np.ndarray:
-    """Some of ``rows``, as even as can be over split, class, and whether there is a truth.
+    """Some of ``rows``, as even as can be over split, class (of several the rarest), and whether there is a truth.
 
     Returns:
         ``int64 (n,)`` with n at most ``most``, one of every group first: a part from the front is as even.
     """
     # Shuffled, as neighbours in a list may be alike; from a seed, as a report that is written again is the same.
     drawn = np.random.default_rng(0).permutation(rows)
-    turn = pd.Series(drawn).groupby([data.is_test[drawn], data.has_truth[drawn], data.labels[drawn]]).cumcount()
+    count = data.is_labelled[drawn].sum(0)
+    rarest = np.asarray([min(data.label_sets[row], key=count.__getitem__, default=-1) for row in drawn])
+    turn = pd.Series(drawn).groupby([data.is_test[drawn], data.has_truth[drawn], rarest]).cumcount()
     return drawn[np.argsort(turn, kind="stable")][:most]
 
 
 def _card(data: PreparedData, row: int, cells: Mapping[str, np.ndarray], masks: Sequence[str], border: Border) -> Card:
     photo, truth = cells["photo"], cells.get("truth")
     shape = shape_of(data, row)
-    pictures = {name: encode(picture(photo, array, name), shape) for name, array in cells.items()}
-    ious = {name: None if truth is None else _iou(cells[name], truth, border) for name in masks}
+    key = key_of(data)
+    pictures = {name: encode(picture(photo, array, name, key), shape) for name, array in cells.items()}
+    ious = {name: None if truth is None else _iou(cells[name], truth, border, data.count) for name in masks}
     split = "test" if data.is_test[row] else "trainval"
-    return Card(data.ids[row], data.classes[data.labels[row]], split, *shape, pictures, ious)
+    coded = {n: np.unique(a).tolist() for n, a in cells.items() if a.ndim == 2 and a.dtype == np.uint8}
+    codes = coded if data.task == "classes" else {}
+    return Card(data.ids[row], classes_of(data, row), split, *shape, pictures, ious, codes)
 
 
 def shape_of(data: PreparedData, row: int, side: int = SIDE) -> tuple[int, int]:
@@ -124,8 +142,9 @@ def encode(pixels: np.ndarray, shape: tuple[int, int]) -> str:
     return data_uri(file.getvalue(), ".jpg")
 
 
-def _iou(mask: np.ndarray, truth: np.ndarray, border: Border) -> float | None:
-    confusion = Confusion()
+def _iou(mask: np.ndarray, truth: np.ndarray, border: Border, classes: int) -> float | None:
+    confusion = Confusion(classes)
     confusion.add(mask, truth, border)
-    value = float(confusion.per_image_iou[0, 1])
-    return None if np.isnan(value) else value
+    values = confusion.per_image_iou[0, 1:]
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if len(values) else None

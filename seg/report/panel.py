@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from seg.data.prepared import PreparedData
 from seg.experiment import Step
 from seg.masks import MaskSet
-from seg.report.pictures import curves, panel
+from seg.report.pictures import FOREGROUND, Key, class_key, curves, panel
 from seg.store import Store
 from seg.train import Training
 
@@ -17,6 +18,16 @@ def shared_rows(masks_of: Mapping[str, MaskSet]) -> np.ndarray:
     """``int64 (n,)``: the rows of the images that every step has a mask of."""
     shared: np.ndarray = functools.reduce(np.intersect1d, (masks.rows for masks in masks_of.values()))
     return shared
+
+
+def key_of(data: PreparedData) -> Key:
+    """The colours of its masks."""
+    return FOREGROUND if data.task == "foreground" else class_key(data.names)
+
+
+def classes_of(data: PreparedData, row: int) -> tuple[str, ...]:
+    """The names of the classes that are in an image; ``("no class",)`` for one without."""
+    return tuple(data.classes[label] for label in data.label_sets[row]) or ("no class",)
 
 
 def picture_cells(steps: Mapping[str, Step], masks_of: Mapping[str, MaskSet], row: int) -> dict[str, np.ndarray]:
@@ -55,9 +66,9 @@ def draw_panel(path: Path, steps: Mapping[str, Step], masks_of: Mapping[str, Mas
     rows = next(rows for rows in (with_truth[data.is_test[with_truth]], with_truth, shared) if len(rows))
     rows = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)]
     pictures = [picture_cells(steps, masks_of, row) for row in rows]
-    names = [(data.ids[row], data.classes[data.labels[row]]) for row in rows]
+    names = [(data.ids[row], ", ".join(classes_of(data, row))) for row in rows]
     # Rows differ in nothing but the truth, which some may lack.
-    return panel(path, pictures, [*max(pictures, key=len)], names, heading=data.title)
+    return panel(path, pictures, [*max(pictures, key=len)], names, data.title, key_of(data))
 
 
 def draw_curves(path: Path, trainings: Mapping[str, Training], store: Store) -> Path | None:

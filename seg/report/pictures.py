@@ -7,14 +7,17 @@ and no display is needed or touched.
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from seg.data.dataset import CLASS_BORDER, UNKNOWN
 from seg.files import atomic_path
+from seg.format import shorten
+from seg.models.png import voc_palette
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,23 +31,54 @@ SCORE_MAP = "inferno"  # dark to bright in even steps: reads the same in grey an
 
 CELL, GAP = 176, 6  # pixels
 LEFT, TOP, BOTTOM = 46, 58, 64
+LINE = 18  # of the legend, each below the first
 DPI = 100
 BLOCK = 1_000_000  # pixels that are worked on at a time
 PALETTE_ABOVE = 1_400_000  # bytes of PNG
 
 
-def hex_colours() -> dict[str, str]:
-    """The masks' colours by the name of what they stand for."""
-    return {name: "#{:02x}{:02x}{:02x}".format(*COLOURS[code]) for code, name in NAMES.items()}
+class Key(NamedTuple):
+    """What masks' codes mean, and in what colour they are drawn.
+
+    Attributes:
+        colours: by code. names: by code.
+    """
+
+    colours: Mapping[int, RGB]
+    names: Mapping[int, str]
+
+    @property
+    def legend(self) -> list[tuple[int, str, str]]:
+        """Code, name and ``#rrggbb``, in order."""
+        return [(code, name, "#{:02x}{:02x}{:02x}".format(*self.colours[code])) for code, name in self.names.items()]
 
 
-def overlay(photo: NDArray[np.uint8], mask: NDArray[np.uint8], alpha: float = 0.6) -> NDArray[np.uint8]:
+#: Of masks of the foreground alone.
+FOREGROUND = Key(COLOURS, NAMES)
+
+
+def class_key(names: Sequence[str]) -> Key:
+    """Classes in Pascal VOC's colours, which people know; the border in the one that VOC gives its own.
+
+    Args:
+        names: what the codes mean, from 0, background, on.
+    """
+    palette = [(r, g, b) for r, g, b in voc_palette().tolist()]
+    last = {CLASS_BORDER: NAMES[2], UNKNOWN: NAMES[255]}
+    colours = dict(enumerate(palette[: len(names)])) | {CLASS_BORDER: palette[255], UNKNOWN: COLOURS[255]}
+    return Key(colours, dict(enumerate(names)) | last)
+
+
+def overlay(
+    photo: NDArray[np.uint8], mask: NDArray[np.uint8], alpha: float = 0.6, key: Key = FOREGROUND
+) -> NDArray[np.uint8]:
     """The mask's colours over the photo; undecided pixels are grey with diagonal lines.
 
     Args:
         photo: uint8 (H, W, 3).
-        mask: uint8 (H, W): 0 background, 1 foreground, 2 border, 255 undecided or no truth.
+        mask: uint8 (H, W): 0 background, 1 foreground, 2 border, 255 undecided or no truth; or the codes of ``key``.
         alpha: weight of the colour in [0, 1]; background gets half of it, so that the object stands out.
+        key: what has which colour.
 
     Returns:
         uint8 (H, W, 3).
@@ -54,11 +88,12 @@ def overlay(photo: NDArray[np.uint8], mask: NDArray[np.uint8], alpha: float = 0.
     """
     if photo.ndim != 3 or photo.shape[2] != 3 or mask.shape != photo.shape[:2]:
         raise ValueError(f"photo {photo.shape} and mask {mask.shape} have to be (H, W, 3) and (H, W)")
-    unknown = set(np.unique(mask).tolist()) - set(COLOURS)
+    unknown = set(np.unique(mask).tolist()) - set(key.colours)
     if unknown:
-        raise ValueError(f"mask holds the codes {sorted(unknown)}: only 0, 1, 2 and 255 have colours")
+        *most, last = map(str, key.colours)
+        raise ValueError(f"mask holds the codes {sorted(unknown)}: only {', '.join(most)} and {last} have colours")
     colour, weight = np.zeros((256, 3), np.float32), np.full(256, alpha, np.float32)
-    for code, rgb in COLOURS.items():
+    for code, rgb in key.colours.items():
         colour[code] = rgb
     weight[0] = alpha / 2
     period = max(6, min(mask.shape) // 20)  # the same hatching, however large the picture
@@ -100,12 +135,12 @@ def score_overlay(photo: NDArray[np.uint8], score: NDArray[np.floating], alpha: 
     return np.rint(grey * (1 - share) + paint * share).astype(np.uint8)
 
 
-def picture(photo: NDArray, array: NDArray, key: str) -> NDArray[np.uint8]:
+def picture(photo: NDArray, array: NDArray, name: str, key: Key = FOREGROUND) -> NDArray[np.uint8]:
     """What is shown of one image in one column.
 
     Args:
         photo: uint8 (H, W, 3). array: the photo, a float (h, w) score map, or a uint8 (h, w) mask.
-        key: what it is, for the error.
+        name: what it is, for the error. key: the colours of masks.
 
     Returns:
         uint8 (H, W, 3).
@@ -120,8 +155,8 @@ def picture(photo: NDArray, array: NDArray, key: str) -> NDArray[np.uint8]:
     if array.ndim == 2 and array.dtype == np.uint8:
         # A mask of another size than the photo is still worth seeing; codes are never blended.
         fitted = Image.fromarray(array).resize(photo.shape[1::-1], Image.Resampling.NEAREST)
-        return overlay(photo, np.asarray(fitted))
-    raise ValueError(f"{key} is {array.dtype} {array.shape}: no photo, float map or uint8 mask")
+        return overlay(photo, np.asarray(fitted), key=key)
+    raise ValueError(f"{name} is {array.dtype} {array.shape}: no photo, float map or uint8 mask")
 
 
 def panel(
@@ -130,17 +165,19 @@ def panel(
     columns: Sequence[str],
     names: Sequence[tuple[str, str]] = (),
     heading: str = "",
+    key: Key = FOREGROUND,
 ) -> Path:
     """Write a grid of pictures as PNG: an image per row, a step per column.
 
     Args:
         path: the PNG to write; its folder is made.
         rows: per image its arrays by column. ``photo`` uint8 (H, W, 3) has to be there; a float (h, w)
-            array is drawn as score map, a uint8 (h, w) one as mask (0, 1, 2 border, 255 undecided);
+            array is drawn as score map, a uint8 (h, w) one as mask (codes of ``key``);
             None or no entry is a cell that says "none".
         columns: the keys of ``rows`` to draw, in order; they are its titles.
         names: per row the image's id and its class, or what else has to stand beside it.
         heading: a line above all.
+        key: the colours of masks. The legend has all of the foreground's, and of classes those that are drawn.
 
     Returns:
         ``path``.
@@ -152,7 +189,9 @@ def panel(
 
     if not rows or not columns:
         raise ValueError("a panel needs at least one row and one column")
-    width, height = panel_size(len(rows), len(columns))
+    shown = [array for row in rows for name in columns if (array := row.get(name)) is not None]
+    entries = _entries(key, [array for array in shown if array.ndim == 2 and array.dtype == np.uint8])
+    width, height = panel_size(len(rows), len(columns), entries)
     figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI)
     figure.suptitle(
         heading, x=LEFT / width, y=1 - 10 / height, ha="left", va="top", fontsize=11, weight="bold", parse_math=False
@@ -163,34 +202,49 @@ def panel(
         len(rows), len(columns), squeeze=False, gridspec_kw=place | {"wspace": GAP / CELL, "hspace": GAP / CELL}
     )
     for r, row in enumerate(rows):
-        for c, key in enumerate(columns):
-            axes, array = cells[r, c], row.get(key)
+        for c, name in enumerate(columns):
+            axes, array = cells[r, c], row.get(name)
             axes.set(xticks=[], yticks=[], facecolor="#f2f2f2", frame_on=array is None)
             axes.spines[:].set_color("#cccccc")
             if array is None:
                 axes.text(0.5, 0.5, "none", ha="center", va="center", fontsize=11, color="#888888")
             elif (photo := row.get("photo")) is None:
-                raise ValueError(f"the row of a panel that shows {key} lacks its photo")
+                raise ValueError(f"the row of a panel that shows {name} lacks its photo")
             else:
-                axes.imshow(picture(photo, array, key), interpolation="antialiased")
-    for c, key in enumerate(columns):
-        cells[0, c].set_title(_shorten(key, 26), fontsize=10, parse_math=False)
+                axes.imshow(picture(photo, array, name, key), interpolation="antialiased")
+    for c, name in enumerate(columns):
+        cells[0, c].set_title(shorten(name, 26), fontsize=10, parse_math=False)
     for r, lines in enumerate(names):
-        cells[r, 0].set_ylabel("\n".join(_shorten(line, 25) for line in lines), fontsize=8.5, parse_math=False)
-    _legend(figure, width, height)
+        cells[r, 0].set_ylabel("\n".join(shorten(line, 25) for line in lines), fontsize=8.5, parse_math=False)
+    _legend(figure, width, height, entries)
     return _save(figure, path)
 
 
-def _legend(figure: "Figure", width: int, height: int) -> None:
+Entries = Sequence[tuple[int, str, str]]
+
+
+def _entries(key: Key, masks: Sequence[NDArray[np.uint8]]) -> Entries:
+    """Of the legend: all of the foreground's, of classes those that masks have."""
+    found = set(np.concatenate([np.unique(mask) for mask in masks])) if masks else set()
+    return [
+        (code, shorten(name, 25), colour) for code, name, colour in key.legend if key is FOREGROUND or code in found
+    ]
+
+
+def _legend(figure: "Figure", width: int, height: int, entries: Entries) -> None:
     """What the colours mean, at the foot."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.patches import Patch
 
     patches = [
-        Patch(facecolor=colour, hatch="////" if name == "undecided" else "", label=name, edgecolor="#444444", lw=0.5)
-        for name, colour in hex_colours().items()
+        Patch(facecolor=colour, hatch="////" if code == UNKNOWN else "", label=code, edgecolor="#444444", lw=0.5)
+        for code, _, colour in entries
     ]
-    figure.legend(handles=patches, loc=(LEFT / width, 14 / height), ncols=4, fontsize=8.5, frameon=False)
+    columns = _legend_columns(width, entries)
+    legend = figure.legend(handles=patches, loc=(LEFT / width, 14 / height), ncols=columns, fontsize=8.5, frameon=False)
+    for text, (_, name, _) in zip(legend.get_texts(), entries, strict=True):
+        text.set_parse_math(False)
+        text.set_text(name)  # a label that begins with _ would be left out
     if width >= 800:  # there is room beside the codes
         bar = figure.add_axes(((width - 260) / width, 30 / height, 250 / width, 10 / height))
         figure.colorbar(ScalarMappable(cmap=SCORE_MAP), bar, orientation="horizontal", ticks=[0, 0.5, 1])
@@ -198,10 +252,19 @@ def _legend(figure: "Figure", width: int, height: int) -> None:
         bar.set_title("score", fontsize=8.5, pad=2)
 
 
-def panel_size(rows: int, columns: int) -> tuple[int, int]:
-    """Width and height in pixels of the PNG that `panel` writes."""
+def _legend_columns(width: int, entries: Entries) -> int:
+    """How many entries of the legend are side by side, left of the colours of scores."""
+    widest = 57 + 6.2 * max((len(name) for _, name, _ in entries), default=0)
+    room = width - LEFT - (270 if width >= 800 else 0) + 24  # less the space between two
+    return max(1, min(len(entries), int(room / widest)))
+
+
+def panel_size(rows: int, columns: int, entries: Entries = FOREGROUND.legend) -> tuple[int, int]:
+    """Width and height in pixels of the PNG that `panel` writes with these entries of the legend."""
     x, y, w, h = cell_box(rows - 1, columns - 1)
-    return max(x + w + GAP, 540), y + h + BOTTOM
+    width = max(x + w + GAP, 540)
+    lines = -(-len(entries) // _legend_columns(width, entries))
+    return width, y + h + BOTTOM + LINE * max(0, lines - 1)
 
 
 def cell_box(row: int, column: int) -> tuple[int, int, int, int]:
@@ -253,14 +316,6 @@ def curves(path: Path, history: Mapping[str, pd.DataFrame]) -> Path:
                 axes.set_axis_off()
                 axes.text(0.5, 0.5, f"no {kind}", transform=axes.transAxes, ha="center", color="#888888")
     return _save(figure, path)
-
-
-def _shorten(text: str, limit: int) -> str:
-    """The middle goes: ids differ at their ends."""
-    if len(text) <= limit:
-        return text
-    tail = (limit - 1) // 2
-    return f"{text[: limit - 1 - tail]}…{text[-tail:]}"
 
 
 def _save(figure: "Figure", path: Path) -> Path:

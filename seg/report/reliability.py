@@ -1,4 +1,8 @@
-"""How much the seeds can be relied on: mIoU of ``score >= threshold`` at every threshold."""
+"""How much the seeds can be relied on: mIoU of ``score >= threshold`` at every threshold.
+
+Of several classes a pixel is of the one with the largest score, where that reaches the threshold,
+and right is the right class.
+"""
 
 import io
 from collections.abc import Mapping

@@ -9,10 +9,12 @@ from seg.config.process import command, given_overrides
 from seg.experiment import Experiment
 from seg.masks import MaskSet
 from seg.report.annotate import annotate_next
+from seg.report.classes import by_class
 from seg.report.facts import costs, differences
 from seg.report.gallery import make_gallery
 from seg.report.page import NAME, embedded, write_page
-from seg.report.pictures import SCORE_MAP, hex_colours
+from seg.report.panel import key_of
+from seg.report.pictures import SCORE_MAP
 from seg.report.reliability import curves_of, draw
 
 
@@ -33,7 +35,7 @@ def write_run_page(folder: Path, experiment: Experiment, masks: Mapping[str, Mas
     from matplotlib.colors import to_hex
 
     cfg, store = experiment.cfg, experiment.store
-    overrides = given_overrides()
+    data, overrides = store.get(experiment.pool).data, given_overrides()
     gallery = make_gallery(experiment.steps, masks, cfg.evaluation.border, store.runtime)
     curves = curves_of(experiment.steps, cfg.evaluation.border, store, experiment.truth)
     next_ones, compared = annotate_next(folder, experiment, masks)
@@ -56,7 +58,9 @@ def write_run_page(folder: Path, experiment: Experiment, masks: Mapping[str, Mas
         "compared": compared,
         # The pictures open with what the run is for, its last masks.
         "start": gallery.columns.index(gallery.masks[-1]) if gallery.cards and gallery.masks else 0,
-        "colours": hex_colours(),
+        "several": data.task == "classes",
+        "by_class": by_class(experiment.rows),
+        "legend": key_of(data).legend,
         "scale": ", ".join(to_hex(colormaps[SCORE_MAP](i / 8)) for i in range(9)),
         "training": embedded(folder / "curves.png"),
         "reliability": draw(curves) if curves else None,

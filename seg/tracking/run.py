@@ -28,7 +28,15 @@ from seg.train import Training
 log = logging.getLogger(__name__)
 
 #: Of the run's folder, where they are.
-ARTIFACTS = ("panel.png", "curves.png", "report.html", "metrics.json", "metrics.csv", ".hydra/config.yaml")
+ARTIFACTS = (
+    "panel.png",
+    "curves.png",
+    "report.html",
+    "metrics.json",
+    "metrics.csv",
+    "classes.csv",
+    ".hydra/config.yaml",
+)
 #: Of a row of the stage table.
 _FIGURES = ("miou", "iou_background", "iou_foreground", "pixel_accuracy", "per_image_miou", "coverage")
 

@@ -51,7 +51,7 @@
     const label = one("label").value;
     const split = one("split") ? one("split").value : "";
     for (const card of cards) {
-      card.hidden = Boolean((label && card.dataset.label !== label) || (split && card.dataset.split !== split));
+      card.hidden = Boolean((label && !card.dataset.label.split(" ").includes(label)) || (split && card.dataset.split !== split));
     }
     const [way, which] = one("order").value.split(" ");
     const sign = way === "worst" ? 1 : -1;
@@ -68,6 +68,9 @@
     const part = card.querySelector(`[data-column="${shown}"]`).cloneNode(true);
     part.hidden = false;
     one("large").replaceChildren(part);
+    const codes = (part.dataset.codes ?? "").split(" ");
+    const colours = all("[data-code]", one("legend")).filter((entry) => codes.includes(entry.dataset.code));
+    one("key").replaceChildren(...colours.map((entry) => entry.cloneNode(true)));
     one("zoomed").textContent = `${card.dataset.name}: ${names[shown]}`;
     one("facts").textContent = all("figcaption span", card).map((span) => span.textContent.trim()).join("; ");
     if (!dialog.open) dialog.showModal();
