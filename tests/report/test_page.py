@@ -10,10 +10,10 @@ from typing import Any
 import chromium
 import numpy as np
 import pytest
-from seg.report.classes import ByClass
 
 from seg.evaluation.table import ClassFigures
 from seg.report.annotate import Doubt
+from seg.report.classes import ByClass
 from seg.report.gallery import Card, Gallery
 from seg.report.page import data_uri, write_page
 from seg.sweep.page import write_sweep_report
