@@ -1,6 +1,6 @@
-"""Numbers for people."""
+"""Numbers and names for people."""
 
-from seg.format import duration, size
+from seg.format import duration, shorten, size
 
 
 def test_durations_and_sizes_for_people() -> None:
@@ -15,3 +15,7 @@ def test_durations_and_sizes_for_people() -> None:
         "45 MB",
         "999 kB",
     ]
+
+
+def test_of_long_names_the_middle_goes() -> None:
+    assert [shorten(x, 7) for x in ("", "seventy", "beagle_100")] == ["", "seventy", "bea…100"]

@@ -18,7 +18,7 @@ from seg.format import shorten
 
 WIDTH = 100
 STAGE_WIDTH = 29  # what the other columns leave of WIDTH
-NAME_WIDTH = 24  # of a class
+NAME_WIDTH = 32  # of a class: two side by side
 
 Row = Mapping[str, Any]
 

@@ -9,7 +9,7 @@ import pytest
 
 from seg.errors import SegError
 from seg.evaluation.metrics import Confusion
-from seg.evaluation.table import format_table, without_figures, write_metrics
+from seg.evaluation.table import format_classes, format_table, without_figures, write_metrics
 
 FIGURES = {
     "miou": 2 / 3,
@@ -133,3 +133,60 @@ def test_where_nothing_was_measured_the_masks_are_counted_and_the_pictures_named
     assert [cells(line)[-1] for line in (lines[0], *lines[2:4])] == ["masks", "12", "3"]
     assert lines[4].startswith("nothing was measured: ") and str(tmp_path / "panel.png") in lines[4]
     assert "figures=true" in without_figures({"seeds": range(3)}, None)
+
+
+# -- several classes -----------------------------------------------------------------------------------
+
+#: Pixels by truth (rows) and prediction (columns), of background, cat, dog.
+MATRIX = [[50, 5, 0], [10, 20, 10], [0, 5, 0]]
+#: Worked out by hand: right / (truth + prediction - right).
+OF_CLASSES = {"iou_background": 50 / 65, "iou_by_class": {"cat": 20 / 50, "dog": 0.0}, "matrix": MATRIX}
+
+
+def test_the_mean_over_classes_is_called_so():
+    lines = format_table([row(**OF_CLASSES)]).splitlines()
+    assert cells(lines[1]) == ["stage", "split", "images", "mIoU", "bg", "classes", "acc.", "mean"]
+    assert cells(lines[3])[5] == "0.1429" and lines[3].index("0.1429") + 6 == lines[1].index("classes") + 7
+    wide = format_table([row("refined by affinity, 256 steps, from seeds", "trainval", coverage=0.5, **OF_CLASSES)])
+    assert max(map(len, wide.splitlines())) <= 100
+
+
+def test_the_iou_of_each_class_is_that_of_the_last_step_that_decides_every_pixel():
+    band = OF_CLASSES | {"iou_by_class": {"cat": 0.9, "dog": 0.9}, "coverage": 0.5}
+    rows = [row("CAM", **OF_CLASSES | {"iou_by_class": {"cat": 0.1, "dog": 0.1}}), row(**OF_CLASSES), row("x", **band)]
+    first, *lines = format_classes(rows).splitlines()
+    assert first.endswith(": seeds, test")
+    assert " ".join(" ".join(lines).split()) == "background 0.7692 55.0% cat 0.4000 40.0% dog 0.0000 5.0%"
+    assert "0.9000" in format_classes([row("x", **band)])  # where none decides every pixel
+    assert format_classes([row()]) == format_classes([]) == ""
+    absent = OF_CLASSES | {"iou_by_class": {"cat": math.nan, "dog": 0.0}}
+    assert cells(format_classes([row(**absent)]).splitlines()[1])[4] == "-"
+
+
+@pytest.mark.parametrize("name", ["c", "American_Pit_Bull_Terrier_of_the_whole_world"])
+def test_37_classes_are_read_downwards_and_at_most_100_columns_wide(name):
+    names = [f"{name}_{i}" for i in range(37)]
+    figures = {"matrix": np.eye(38, dtype=int).tolist(), "iou_by_class": dict.fromkeys(names, 0.5)}
+    lines = format_classes([row(**OF_CLASSES | figures)]).splitlines()[1:]
+    assert max(map(len, lines)) <= 100 and len(lines) <= 19
+    columns = [[line[i : i + 28].split() for line in lines] for i in range(0, 84, 28)] if name == "c" else []
+    assert [c[0] for c in columns[0]] == ["background", *names[: len(lines) - 1]] if columns else True
+    assert all(f"_{i} " in " ".join(lines) for i in range(37))  # however long, the end is left
+
+
+def test_figures_by_class_are_in_json_and_in_a_table_of_their_own(tmp_path):
+    rows = [row(**OF_CLASSES), row("x", **OF_CLASSES | {"iou_by_class": {"cat": 0.4, "dog": math.nan}})]
+    json_path, csv_path = write_metrics(tmp_path, rows, {})
+    assert sorted(os.listdir(tmp_path)) == ["classes.csv", "metrics.csv", "metrics.json"]
+    assert "        [10, 20, 10],\n" in json_path.read_text()  # a line of the matrix is a line
+    (first, second) = json.loads(json_path.read_text())["rows"]
+    assert first == rows[0] and second["iou_by_class"] == {"cat": 0.4, "dog": None}
+    with csv_path.open(newline="") as file:
+        assert set(next(csv.DictReader(file))) == {"stage", "split", *FIGURES}
+    with (tmp_path / "classes.csv").open(newline="") as file:
+        sheet = list(csv.reader(file))
+    assert sheet[0] == ["stage", "split", "class", "iou", "pixels_of_truth", "pixels_of_prediction", "pixels_right"]
+    assert sheet[1] == ["seeds", "test", "background", str(50 / 65), "55", "60", "50"]
+    assert sheet[2] == ["seeds", "test", "cat", "0.4", "40", "30", "20"]
+    assert sheet[3] == ["seeds", "test", "dog", "0.0", "5", "10", "0"]
+    assert sheet[6] == ["x", "test", "dog", "", "5", "10", "0"]

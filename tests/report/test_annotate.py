@@ -1,5 +1,6 @@
 """What to annotate next: the images of which the masks disagree most."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,13 @@ def test_what_one_of_them_leaves_open_does_not_count() -> None:
     assert disagreement([open_right, strip(8)]) == pytest.approx([1 - 2 / 4])
 
 
+def test_two_classes_are_no_agreement() -> None:
+    other = strip(4) * 2
+    other[:, :, :1] = 1
+    assert disagreement([strip(4), other]) == pytest.approx([1 - 1 / 4])
+    assert disagreement([other, other]).tolist() == [0]
+
+
 def masks_of(data: PreparedData, widths: np.ndarray) -> MaskSet:
     """Foreground on the left of every image, so many of 8 columns wide."""
     values = (np.arange(8) < widths[:, None, None]) & np.ones((1, 8, 1), bool)
@@ -61,6 +69,16 @@ def test_the_list_is_in_the_order_of_disagreement(data: PreparedData, tmp_path: 
     assert [one.id for one in shown] == [data.ids[row] for row in rows[:4]]
     assert all(one.photo.startswith("data:image/jpeg") and one.votes != one.photo for one in shown)
     assert len(data) <= AT_ONCE and rank({"seeds": masks["seeds"]}, free, runtime) == []
+
+
+def test_the_list_names_all_classes_of_an_image(data: PreparedData, tmp_path: Path) -> None:
+    several = dataclasses.replace(data, label_sets=[(0, 1), (), *data.label_sets[2:]])
+    path = write_list(tmp_path / "annotate_next.txt", several, [(0, 0.5), (1, 0.25)])
+    both = ", ".join(data.classes)
+    assert path.read_text().splitlines()[1:] == [f"{data.ids[0]}\t0.5000\t{both}", f"{data.ids[1]}\t0.2500\tno class"]
+    assert read_ids(path) == data.ids[:2]
+    masks = {"seeds": masks_of(several, np.full(len(data), 8)), "prediction": masks_of(several, np.arange(len(data)))}
+    assert [one.label for one in doubts(masks, [(0, 0.5), (1, 0.25)])] == [both, "no class"]
 
 
 def test_no_more_masks_are_made_at_once_than_fit(

@@ -38,6 +38,14 @@ def many(data: PreparedData, count: int, classes: int, side: int = 16) -> Prepar
     )
 
 
+def several(data: PreparedData, classes: int) -> PreparedData:
+    """As `many`, with two classes in most images and none in the first; the truth says which is where."""
+    big = many(data, 3 * classes, classes)
+    pairs = [tuple(sorted({i % classes, (7 * i + 1) % classes})) for i in range(len(big))]
+    truth = np.random.default_rng(2).integers(0, classes + 1, big._truth.shape, dtype=np.uint8)
+    return dataclasses.replace(big, task="classes", truth_is_classes=True, _truth=truth, label_sets=[(), *pairs[1:]])
+
+
 def masks_of(data: PreparedData) -> dict[str, MaskSet]:
     rng = np.random.default_rng(1)
     values = rng.random((len(data), 8, 8)).astype(np.float16)
@@ -71,8 +79,8 @@ def test_worst_first_and_the_iou_is_that_of_the_mask(data: PreparedData, steps: 
     card = gallery.cards[0]
     row = small.ids.index(card.id)
     mask = masks_of(small)["seeds"].at(np.asarray([row]))[0]
-    counted = (small.truth(row) < 2) & (mask != 255)
-    pred, truth = mask[counted] == 1, small.truth(row)[counted] == 1
+    counted = (small.truth(np.asarray([row]))[0] < 2) & (mask != 255)
+    pred, truth = mask[counted] == 1, small.truth(np.asarray([row]))[0][counted] == 1
     assert card.ious["seeds"] == pytest.approx((pred & truth).sum() / (pred | truth).sum())
     assert card.width / card.height == pytest.approx(400 / 300, rel=0.1)
     assert gallery.columns == ["photo", "score map", "seeds", "truth"]
@@ -87,3 +95,37 @@ def test_the_pictures_stay_below_their_limit(
     assert 5 <= len(gallery.cards) < 60 and gallery.total == 60
     assert sum(len(uri or "") for card in gallery.cards for uri in card.pictures.values()) <= 300_000
     assert {card.label for card in gallery.cards} == set(noise.classes)
+
+
+def test_images_belong_to_each_of_their_classes(data: PreparedData, steps: dict[str, Step]) -> None:
+    small = several(data, 4)
+    gallery = make_gallery(steps, masks_of(small), "ignore", Runtime(progress=False))
+    assert gallery.classes == [*small.classes, "no class"] and len(gallery.cards) == 12
+    cards = {card.id: card for card in gallery.cards}
+    assert (cards["image_0"].classes, cards["image_0"].label) == (("no class",), "no class")
+    assert cards["image_1"].classes == ("class <0>", "class <1>") and cards["image_1"].label == "class <0>, class <1>"
+
+
+def test_the_iou_of_an_image_is_the_mean_of_its_classes(data: PreparedData, steps: dict[str, Step]) -> None:
+    small = several(data, 4)
+    masks = masks_of(small)
+    for card in make_gallery(steps, masks, "ignore", Runtime(progress=False)).cards:
+        row = small.ids.index(card.id)
+        truth, mask = small.truth(np.asarray([row]))[0], masks["seeds"].at(np.asarray([row]))[0]
+        counted = mask != 255
+        ious = [
+            ((truth == code) & (mask == code))[counted].sum() / ((truth == code) | (mask == code))[counted].sum()
+            for code in range(1, 5)
+        ]
+        assert card.ious["seeds"] == pytest.approx(np.mean(ious))
+        assert card.codes == {"seeds": np.unique(mask).tolist(), "truth": np.unique(truth).tolist()}
+
+
+def test_a_rare_class_gets_its_share_beside_a_common_one(data: PreparedData) -> None:
+    big = many(data, 200, 5)
+    # The first class is in every image, and the others are in 4 each.
+    label_sets = [(0,) if i < 184 else (0, 1 + i % 4) for i in range(200)]
+    big = dataclasses.replace(big, label_sets=label_sets, is_test=np.zeros(200, bool))
+    found = [label_sets[row] for row in sample(big, np.arange(200), 10)]
+    assert {max(labels) for labels in found} == {0, 1, 2, 3, 4}
+    assert max(sum(labels == one for labels in found) for one in set(found)) == 2

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import chromium
+import numpy as np
 import pytest
 
+from seg.evaluation.table import ClassFigures
 from seg.report.annotate import Doubt
+from seg.report.classes import ByClass
 from seg.report.gallery import Card, Gallery
 from seg.report.page import data_uri, write_page
 from seg.sweep.page import write_sweep_report
@@ -45,7 +48,7 @@ def sweep(folder: Path, name: str) -> Path:
 
 def run(folder: Path, name: str) -> Path:
     """The page of a run in which everything that a user, a folder or a file may name is called so."""
-    card = Card(name, name, name, 8, 8, {name: PIXEL}, {name: 0.5})
+    card = Card(name, (name,), name, 8, 8, {name: PIXEL}, {name: 0.5}, {name: [0, 1]})
     figures = ("miou", "iou_background", "iou_foreground", "pixel_accuracy", "per_image_miou", "coverage")
     row = dict.fromkeys(figures, 0.5)
     values: dict[str, Any] = {
@@ -58,7 +61,9 @@ def run(folder: Path, name: str) -> Path:
         "next_ones": [Doubt(name, name, 0.5, 8, 8, PIXEL, PIXEL)],
         "compared": [name],
         "differences": [(name, name, name)],
-        "colours": {"a": "#fff"},
+        "several": True,
+        "by_class": ByClass(name, name, [ClassFigures(name, 0.5, 1, 1, 1)], [name] * 2, np.full((2, 2), 0.5)),
+        "legend": [(0, name, "#fff")],
         "scale": "#000, #fff",
         "start": 0,
         "command": name,

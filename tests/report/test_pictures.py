@@ -12,6 +12,7 @@ from seg.report.pictures import (
     COLOURS,
     PALETTE_ABOVE,
     cell_box,
+    class_key,
     curves,
     overlay,
     panel,
@@ -226,3 +227,39 @@ def test_names_are_no_mathematics(tmp_path):
     table = pd.DataFrame({"epoch": [1, 2], "loss": [1.0, 0.5]})
     curves(tmp_path / "curves.png", {"$\\net{$": table})
     assert (tmp_path / "panel.png").is_file() and (tmp_path / "curves.png").is_file()
+
+
+# -- several classes -----------------------------------------------------------------------------------
+
+FRUIT = class_key(("background", "apple", "pear", "_plum"))
+
+
+def test_classes_have_the_colours_of_pascal_voc():
+    mask = np.zeros((40, 40), np.uint8)
+    mask[:10], mask[10:20], mask[20:30] = 1, 3, 254
+    painted = overlay(PHOTO, mask, alpha=1, key=FRUIT)
+    assert [painted[y, 0].tolist() for y in (5, 15, 25)] == [[128, 0, 0], [128, 128, 0], [224, 224, 192]]
+    assert painted[35, 0].tolist() == [64, 64, 64]  # black, at half the weight
+    with pytest.raises(ValueError, match=r"codes \[4\]: only 0, 1, 2, 3, 254 and 255"):
+        overlay(PHOTO, np.full((40, 40), 4, np.uint8), key=FRUIT)
+    assert FRUIT.legend[1] == (1, "apple", "#800000")
+    assert [code for code, *_ in FRUIT.legend] == [0, 1, 2, 3, 254, 255]
+    assert len(class_key([str(i) for i in range(254)]).colours) == 256  # as many as there may be
+
+
+def test_the_legend_has_the_classes_that_are_drawn_and_grows_with_them(tmp_path):
+    mask = np.zeros((40, 40), np.uint8)
+    mask[:20] = 3
+    picture = pixels(panel(tmp_path / "few.png", [{"photo": PHOTO, "truth": mask}], ("photo", "truth"), key=FRUIT))
+    foot = picture[sum(cell_box(0, 0)[1::2]) :]
+
+    def has(picture, code):
+        return (np.abs(picture - FRUIT.colours[code]).max(2) == 0).any()
+
+    assert has(foot, 3) and not has(foot, 1) and not has(foot, 254)
+    assert picture.shape[:2] == panel_size(1, 2)[::-1]
+    many = class_key([f"class number {i}" for i in range(38)])
+    every = np.arange(1600, dtype=np.uint8).reshape(40, 40) % 38
+    picture = pixels(panel(tmp_path / "many.png", [{"photo": PHOTO, "truth": every}], ("truth",), key=many))
+    foot = picture[sum(cell_box(0, 0)[1::2]) :]
+    assert len(foot) > 12 * 18 and all((np.abs(foot - many.colours[i]).max(2) == 0).any() for i in range(38))

@@ -46,6 +46,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def classes(made: Path) -> Path:
+    """The folder of a run whose masks tell classes apart."""
+    run(made.parent, *TINY, *UNET, "task=classes", "hydra.run.dir=classes")
+    return made.parent / "classes"
+
+
+@pytest.fixture(scope="module")
 def untrue(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run on the same pictures without any truth."""
     here = tmp_path_factory.mktemp("untrue")
@@ -111,6 +118,28 @@ def test_nothing_in_the_page_has_to_be_fetched(made: Path) -> None:
     assert "url(" not in text and "@import" not in text and "http:" not in text and "https:" not in text
     assert "default-src 'none'" in text
     assert (made / "report.html").stat().st_size < LIMIT
+
+
+def test_of_classes_it_has_the_iou_of_each_and_what_is_taken_for_what(made: Path, classes: Path) -> None:
+    text = text_of(classes / "report.html")
+    with (classes / "classes.csv").open() as file:
+        rows = [x for x in csv.DictReader(file) if (x["stage"], x["split"]) == ("PlainUNet prediction", "test")]
+    assert len(rows) == 3 and rows[0]["class"] == "background"
+    colours = ("#000000", "#800000", "#008000")
+    for row, colour in zip(rows, colours, strict=True):
+        said = f"{float(row['iou']):.4f}" if row["iou"] else "–"
+        bar = rf'<i style="background:{colour}"></i>{row["class"]}</th><td class="bar".*<span>{said}</span>'
+        assert re.search(bar, text), row
+        assert f'<i style="background:{colour}"></i>{row["class"]}</span>' in text  # the legend of the pictures
+        if int(row["pixels_of_truth"]):
+            share = 100 * int(row["pixels_right"]) / int(row["pixels_of_truth"])
+            own = rf'class="right".* title="{row["class"]}, called {row["class"]}: {share:.1f} %"'
+            assert share < 0.5 or re.search(own, text), row
+    assert "IoU classes</th>" in text and "IoU foreground" not in text
+    assert 'href="#classes"' in text and 'data-codes="' in text
+    plain = text_of(made / "report.html")
+    assert "IoU foreground" in plain and 'id="classes"' not in plain and "data-codes=" not in plain
+    assert not (made / "classes.csv").exists()
 
 
 def test_without_truth_nothing_is_measured_and_the_pictures_are_there(untrue: Path) -> None:
