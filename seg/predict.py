@@ -155,7 +155,7 @@ def run(request: Request) -> list[str]:
                 if too_long(path.name):
                     raise SegError(f"{path}: {TOO_LONG}")
                 photos.add(path, targets["masks"])
-                _write(request, path, result, targets)
+                _write(request, path, result, targets, model.names)
             except SegError as error:
                 bad.append(str(error))
     except OSError as error:
@@ -262,12 +262,12 @@ def _targets(request: Request, out: Path, name: Path) -> dict[str, Path]:
     return {kind: out / kind / name.with_name(f"{name.name}.{suffix}") for kind, suffix in kinds.items()}
 
 
-def _write(request: Request, photo: Path, found: "Answer", targets: dict[str, Path]) -> None:
+def _write(request: Request, photo: Path, found: "Answer", targets: dict[str, Path], names: tuple[str, ...]) -> None:
     import numpy as np
     from PIL import Image
 
     from seg.data.decode import decode_image
-    from seg.report.pictures import overlay
+    from seg.report.pictures import FOREGROUND, class_key, overlay
 
     mask = found.mask(request.threshold)
     try:
@@ -281,7 +281,8 @@ def _write(request: Request, photo: Path, found: "Answer", targets: dict[str, Pa
                 elif kind == "scores":
                     Image.fromarray(np.rint(found.scores * 65535).astype(np.uint16)).save(tmp, format="PNG")
                 else:
-                    Image.fromarray(overlay(decode_image(photo)[0], mask)).save(tmp, format="JPEG")
+                    key = FOREGROUND if found.codes is None else class_key(names)
+                    Image.fromarray(overlay(decode_image(photo)[0], mask, key=key)).save(tmp, format="JPEG")
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:  # of this photo alone
             raise SegError(f"{photo}: its name is too long for a file called after it; rename it") from error

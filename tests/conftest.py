@@ -18,8 +18,15 @@ from PIL import Image
 
 from seg.data.prepared import Pool, Prepared, PreparedData
 from seg.data.sources import ToyPets
+from seg.masks import Threshold
+from seg.models.save import save_models
+from seg.nets.augment import normalise
+from seg.segmenter.architectures import PlainUNet
+from seg.segmenter.predicted import Predicted
+from seg.segmenter.segmenter import Segmenter
 from seg.store import Runtime, Store
 from seg.supervision.classifier import Classifier
+from seg.supervision.mask import TruthScores
 
 torch.set_num_threads(1)
 
@@ -71,6 +78,27 @@ def classes(data: PreparedData) -> PreparedData:
 @pytest.fixture(scope="session")
 def classifier(prepared: Prepared) -> Classifier:
     return Classifier(data=prepared, epochs=2, batch_size=8, stages=3, output_stride=16)
+
+
+@pytest.fixture(scope="session")
+def run_of_classes(
+    store: Store, prepared: Prepared, data: PreparedData, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Threshold]:
+    """A run's folder with a segmenter of the data's classes, and its masks: random, and so of every class."""
+    folder = tmp_path_factory.mktemp("classes")
+    pool, net = Pool(data=prepared, task="classes"), PlainUNet(width=4, depth=2)
+    torch.manual_seed(0)
+    network: Any = net.make(1 + len(data.classes)).eval()
+    with torch.no_grad():  # none is ahead of the others everywhere
+        network.head.weight.mul_(20)
+        network.head.bias -= network(normalise(np.array(data.images[:8]))).mean((0, 2, 3))
+    torch.save(network.state_dict(), folder / "random.pth")
+    truth = Threshold(scores=TruthScores(pool=pool), threshold=0.5)
+    given = Segmenter.from_config(checkpoint=str(folder / "random.pth"), masks=truth, net=net, input_size=32)
+    masks = Threshold(scores=Predicted(pool=pool, segmenter=given), threshold=0.5)
+    store.ensure(masks)
+    save_models(folder / "models", {"prediction": masks}, [], prepared, store)
+    return folder, masks
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import importlib
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,8 @@ from seg.masks import Threshold
 from seg.models.load import Model, load_model
 from seg.models.predictor import find_images, predict, predict_each
 from seg.models.save import save_models
+from seg.nets.augment import normalise
+from seg.report.pictures import class_key, overlay
 from seg.segmenter.architectures import PlainUNet
 from seg.segmenter.predicted import Predicted
 from seg.segmenter.segmenter import Segmenter
@@ -93,6 +96,44 @@ def test_the_masks_are_the_runs(
         assert differ.mean() < 0.002  # a batch of another size may round otherwise
     together = np.concatenate([mask.ravel() for mask in found])
     assert 0 < together.mean() < 1
+
+
+@pytest.fixture(scope="module")
+def model_of_classes(run_of_classes: tuple[Path, Threshold]) -> Model:
+    return load_model(run_of_classes[0], "cpu")
+
+
+def test_masks_of_classes_are_the_runs(
+    store: Store,
+    data: PreparedData,
+    prepared: Prepared,
+    run_of_classes: tuple[Path, Threshold],
+    model_of_classes: Model,
+) -> None:
+    paths = [record.image for record in store.get(prepared.source).records[:6]]
+    found = predict(model_of_classes, paths, batch_size=4)
+    expected = store.get(run_of_classes[1])
+    for row, mask in enumerate(found):
+        size = (int(data.sizes[row][0]), int(data.sizes[row][1]))
+        assert mask.dtype == np.uint8 and mask.shape == size
+        assert (mask != expected.at(np.asarray([row]), size)[0]).mean() < 0.002
+    assert {code for mask in found for code in np.unique(mask).tolist()} == {0, 1, 2}
+
+
+def test_a_pixel_is_of_what_is_likeliest(model_of_classes: Model, data: PreparedData) -> None:
+    """At the network's own resolution, where nothing is scaled back."""
+    model = dataclasses.replace(model_of_classes, working_size=32)
+    image = np.array(Image.fromarray(data.images[0]).resize((32, 32)))
+    (mask,), (score,) = predict(model, image), predict(model, image, scores=True)
+    with torch.inference_mode():
+        logits = model.network(normalise(torch.from_numpy(image)[None], model.mean, model.std))[0]
+    assert set(np.unique(mask).tolist()) == {0, 1, 2}
+    assert (mask != logits.argmax(0).numpy()).mean() < 0.005  # scores are of 16 bits, and two may be equal
+    probability = logits.softmax(0).numpy()
+    best = probability[1:].max(0)
+    np.testing.assert_allclose(score, best / (best + probability[0]), atol=1e-3)
+    strict = predict(model, image, threshold=0.9)[0]
+    np.testing.assert_array_equal(strict, np.where(score >= np.float32(0.9), logits[1:].argmax(0).numpy() + 1, 0))
 
 
 def test_paths_arrays_folders_and_scores(model: Model, photos: Path) -> None:
@@ -266,6 +307,38 @@ def test_formats(
         assert image.mode == mode and set(np.unique(np.asarray(image)).tolist()) <= values
         if kind == "palette":  # the colours of a run's masks
             assert image.getpalette()[:6] == [0, 0, 0, 128, 0, 0]  # type: ignore[index]
+
+
+def test_classes_from_the_command_line(
+    capsys: pytest.CaptureFixture[str],
+    run_of_classes: tuple[Path, Threshold],
+    data: PreparedData,
+    model_of_classes: Model,
+    photos: Path,
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "out"
+    arguments = (f"model={run_of_classes[0]}", f"images={photos}", f"out={out}")
+    for kind in ("png255", "png01"):
+        status, _, wrong = call(capsys, *arguments, f"format={kind}")
+        assert status == 2 and f"format={kind}: tells no classes apart, and this model does (2); leave it out" in wrong
+        assert not out.exists()
+    status, said, wrong = call(capsys, *arguments, "overlays=true", "scores=true")
+    assert status == 0 and "3 of 3 images" in said, wrong
+    cat, dog = data.classes
+    assert (out / "classes.txt").read_text() == f"0 background\n1 {cat}\n2 {dog}\n255 ignored\n"
+    expected = dict(zip(("a", "b", "below/c"), predict(model_of_classes, str(photos)), strict=True))
+    for name, mask in expected.items():
+        with Image.open(out / f"masks/{name}.png") as image:
+            assert image.mode == "P" and image.getpalette()[3:9] == [128, 0, 0, 0, 128, 0]  # type: ignore[index]
+            np.testing.assert_array_equal(np.asarray(image), mask)
+    # Over the photo the classes have the same colours.
+    painted = overlay(np.asarray(Image.open(photos / "a.jpg")), expected["a"], key=class_key(model_of_classes.names))
+    Image.fromarray(painted).save(drawn := io.BytesIO(), format="JPEG")
+    assert (out / "overlays/a.jpg").read_bytes() == drawn.getvalue()
+    # What is told beside the masks is no photo.
+    assert "classes.txt" not in {path.name for path, _ in find_images(f"{tmp_path}/*/*")}
+    assert call(capsys, *arguments, "format=palette")[0] == 0  # what it was
 
 
 def test_unreadable_files_are_named_at_the_end_and_the_others_done(

@@ -162,10 +162,12 @@ class Segmenter(Training):
         firsts = {(*theirs[:1], *own[:1]) for theirs, own in apart}
         if len(firsts) != 1 or any(theirs[1:] != own[1:] for theirs, own in apart):
             return
-        theirs, own = (_kinds(outputs) for outputs in firsts.pop())
+        outputs = firsts.pop()
+        theirs, ours = map(_kinds, outputs)
+        other = f"take task={'classes' if self.pool.task == 'foreground' else 'foreground'}, " if 1 in outputs else ""
         raise SegError(
-            f"{said}: a segmenter of {theirs}, but task={self.pool.task} of this data asks for {own}; give one of "
-            f"{own}, take another task, or leave checkpoints.{self.role} out to train one"
+            f"{said}: a segmenter of {theirs}, but task={self.pool.task} of this data asks for {ours}; {other}give one "
+            f"of {ours}, or leave checkpoints.{self.role} out to train one"
         )
 
     def check_described(self, told: Mapping[str, Any], said: str, store: Products) -> None:

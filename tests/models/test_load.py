@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from seg.data.prepared import PreparedData
 from seg.errors import SegError
 from seg.masks import Threshold
 from seg.models.load import find_model, load_model
@@ -47,6 +48,60 @@ def test_a_file_alone_says_what_it_is(saved: tuple[Path, dict[str, Threshold]], 
     (tmp_path / "segmenter.json").write_text("{")
     with pytest.raises(SegError, match=r"segmenter\.json: does not describe a model"):
         load_model(tmp_path / "segmenter.safetensors", "cpu")
+
+
+def test_a_model_of_classes(run_of_classes: tuple[Path, Threshold], data: PreparedData, tmp_path: Path) -> None:
+    model = load_model(run_of_classes[0], "cpu")
+    assert model.classes == data.classes and model.names == ("background", *data.classes)
+    with torch.inference_mode():
+        assert model.network(torch.zeros(1, 3, 32, 32)).shape == (1, 3, 32, 32)
+    # Of bare weights nobody knows the names.
+    file = tmp_path / "m.safetensors"
+    save_file(load_file(run_of_classes[0] / "models/segmenter.safetensors"), file)
+    assert load_model(file, "cpu", input_size=32).names == ("background", "class 1", "class 2")
+    told = json.loads((run_of_classes[0] / "models/segmenter.json").read_text())
+    for changed, says in (
+        ({"task": "species"}, "its task is 'species': must be foreground or classes"),
+        (
+            {"classes": ["background"]},
+            r"its classes are \['background'\]: must be names, of the background and of 1 to",
+        ),
+        ({"classes": ["background", 1, "dog"]}, "its classes are "),
+        ({"classes": None}, "its classes are None"),
+        ({"classes": ["x"] * 255}, "its classes are "),
+        ({"classes": ["background", "cat", "dog", "cow"]}, r"another architecture: head\.\w+ is \(3,"),
+        (
+            {"task": "foreground"},
+            r"another architecture: .* it is of a segmenter that fits task=classes segmenter=unet",
+        ),
+    ):
+        file.with_suffix(".json").write_text(json.dumps(told | changed))
+        with pytest.raises(SegError, match=says) as refused:
+            load_model(file, "cpu")
+        assert "\n" not in str(refused.value) and len(str(refused.value)) < 600
+
+
+class ForegroundAlone(PlainUNet):
+    def make(self) -> torch.nn.Module:  # type: ignore[override]
+        return super().make()
+
+
+def test_ones_own_network_that_knows_the_foreground_alone(
+    run_of_classes: tuple[Path, Threshold], tmp_path: Path
+) -> None:
+    for suffix in (".safetensors", ".json"):
+        shutil.copyfile(run_of_classes[0] / f"models/segmenter{suffix}", tmp_path / f"m{suffix}")
+    told = json.loads((tmp_path / "m.json").read_text())
+    told["architecture"]["class"] = f"{__name__}.ForegroundAlone"
+    (tmp_path / "m.json").write_text(json.dumps(told))
+    with pytest.raises(SegError, match=r"it has 3 outputs, and ForegroundAlone\.make takes no number of them"):
+        load_model(tmp_path / "m.safetensors", "cpu")
+
+
+def test_more_outputs_than_a_mask_has_codes(tmp_path: Path) -> None:
+    torch.save(PlainUNet(width=2, depth=1).make(255).state_dict(), tmp_path / "m.pth")
+    with pytest.raises(SegError, match="tells 254 classes apart; a mask has room for 253"):
+        load_model(tmp_path / "m.pth", "cpu", input_size=32)
 
 
 def test_what_is_no_segmenter(saved: tuple[Path, dict[str, Threshold]], tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from seg.masks import MaskSet
 from seg.models.mask_files import check_format, export_masks, run_lengths
 from seg.models.png import voc_palette
 from seg.store import Store
-from seg.supervision.scores import StoredScores
+from seg.supervision.scores import StoredScores, WinnerScores
 
 # Of the masks below, dog1's has no foreground: it is a test image and so the last.
 MASK = np.array([[0, 1, 1], [255, 1, 0]], np.uint8)
@@ -31,6 +31,15 @@ def masks(photos: Callable[..., Path], new_store: Store) -> MaskSet:
     values[:9, :, 3:5] = 0.5
     values[:9, :, 5:] = 1
     return MaskSet(StoredScores(data, np.arange(10), values), 0.3, 0.7)
+
+
+@pytest.fixture
+def of_classes(masks: MaskSet) -> MaskSet:
+    """The same, cat (1) above and dog (2) below in every image."""
+    which = np.ones((10, 8, 8), np.uint8)
+    which[:, 4:] = 2
+    data = replace(masks.data, task="classes")
+    return replace(masks, scores=WinnerScores(data, masks.rows, masks.scores.values, which))  # type: ignore[attr-defined]
 
 
 def read(path: Path) -> np.ndarray:
@@ -69,6 +78,53 @@ def test_indexed_png_has_the_class_as_its_index(masks: MaskSet, new_store: Store
     many = replace(masks, scores=replace(masks.scores, data=replace(masks.data, classes=("x",) * 255)))  # type: ignore[type-var]
     with pytest.raises(SegError, match="room for 254"):
         export_masks(tmp_path / "many", {"seeds": many}, new_store, "palette")
+
+
+def test_masks_of_classes_are_indexed_png_of_their_codes(of_classes: MaskSet, new_store: Store, tmp_path: Path) -> None:
+    assert export_masks(tmp_path, {"seeds": of_classes}, new_store) == 10
+    with Image.open(tmp_path / "seeds/dog2.png") as image:  # a dog's image, but the mask says what is where
+        assert image.mode == "P"
+        written = np.asarray(image)
+    assert written.shape == (40, 60)
+    assert written[[0, 0, 0, -1, -1], [0, 30, -1, 0, -1]].tolist() == [0, 255, 1, 0, 2]
+    np.testing.assert_array_equal(written, of_classes.at(np.array([of_classes.data.row_of["dog2"]]), (40, 60))[0])
+    assert (tmp_path / "seeds/classes.txt").read_text() == "0 background\n1 cat\n2 dog\n255 ignored\n"
+    for kind in ("png255", "png01"):
+        said = rf"export\.format={kind}: tells no classes apart, .* take palette or coco_rle, or task=foreground"
+        with pytest.raises(SegError, match=said):
+            export_masks(tmp_path, {"seeds": of_classes}, new_store, kind)  # type: ignore[arg-type]
+        with pytest.raises(SegError, match=said):
+            check_format(kind, "classes")
+    check_format("coco_rle", "classes")
+
+
+def test_coco_has_an_annotation_for_every_class_of_an_image(
+    of_classes: MaskSet, new_store: Store, tmp_path: Path
+) -> None:
+    export_masks(tmp_path, {"seeds": of_classes}, new_store, "coco_rle")
+    document = json.loads((tmp_path / "seeds.json").read_text())
+    assert document["categories"] == [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+    assert [(a["image_id"], a["category_id"]) for a in document["annotations"]] == [
+        (image, category) for image in range(1, 10) for category in (1, 2)
+    ]
+    assert [a["id"] for a in document["annotations"]] == list(range(1, 19))
+    expected = of_classes.at(np.array([0]), (40, 60))[0]
+    for annotation in document["annotations"][:2]:
+        np.testing.assert_array_equal(decode(annotation["segmentation"]), expected == annotation["category_id"])
+        assert annotation["area"] == (expected == annotation["category_id"]).sum()
+    assert document["annotations"][1]["bbox"][1::2] == [20, 20]  # the lower half
+
+
+def test_a_foreground_of_several_labels_is_of_none_of_them(masks: MaskSet, new_store: Store, tmp_path: Path) -> None:
+    data = replace(masks.data, label_sets=[(0, 1), (), *masks.data.label_sets[2:]])
+    masks = replace(masks, scores=replace(masks.scores, data=data))  # type: ignore[type-var]
+    export_masks(tmp_path, {"seeds": masks}, new_store, "palette")
+    assert (tmp_path / "seeds/classes.txt").read_text() == "0 background\n1 foreground\n255 ignored\n"
+    assert {v for name in data.ids for v in np.unique(read(tmp_path / f"seeds/{name}.png"))} == {0, 1, 255}
+    export_masks(tmp_path, {"seeds": masks}, new_store, "coco_rle")
+    document = json.loads((tmp_path / "seeds.json").read_text())
+    assert document["categories"] == [{"id": 1, "name": "foreground"}]
+    assert {a["category_id"] for a in document["annotations"]} == {1}
 
 
 def test_run_lengths_by_hand() -> None:

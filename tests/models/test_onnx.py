@@ -21,13 +21,13 @@ MISSING = [name for name in ("onnx", "onnxruntime", "onnxscript") if importlib.u
 needs_onnx = pytest.mark.skipif(bool(MISSING), reason=f"the extra onnx is not installed: {', '.join(MISSING)}")
 
 
-def model(net: Architecture, tmp_path: Path) -> Model:
+def model(net: Architecture, tmp_path: Path, classes: tuple[str, ...] = ()) -> Model:
     torch.manual_seed(0)
-    network = net.make()
+    network = net.make(1 + len(classes))
     with torch.no_grad():  # or all scores would be near to 0.5
         network.head.weight.mul_(20)  # type: ignore[union-attr, operator]
     info = {"data": "drawn"}
-    return Model(network.eval(), torch.device("cpu"), 64, 32, MEAN, STD, info, tmp_path / "m.pth", "")
+    return Model(network.eval(), torch.device("cpu"), 64, 32, MEAN, STD, info, tmp_path / "m.pth", "", classes)
 
 
 @needs_onnx
@@ -53,6 +53,24 @@ def test_scores_are_pytorchs_at_any_batch_and_size(net: Architecture, tmp_path: 
     assert json.loads(metadata["classes"]) == ["background", "foreground"]
     assert json.loads(metadata["size"]) == 32 and metadata["version"] == __version__
     assert json.loads(metadata["weakseg"]) == {"data": "drawn"}
+
+
+@needs_onnx
+def test_probabilities_of_every_class_and_the_background(tmp_path: Path) -> None:
+    import onnxruntime
+
+    made = model(PlainUNet(width=2, depth=2), tmp_path, ("cat", "dog"))
+    export_onnx(made, tmp_path / "net.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
+    images = torch.randn((2, 3, 33, 47), generator=torch.Generator().manual_seed(1))
+    (found,) = session.run(["scores"], {"images": images.numpy()})
+    with torch.inference_mode():
+        expected = made.network(images).exp().numpy()
+    expected /= expected.sum(1, keepdims=True)
+    assert found.shape == (2, 3, 33, 47) and expected.std() > 0.01
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    metadata = session.get_modelmeta().custom_metadata_map
+    assert json.loads(metadata["classes"]) == ["background", "cat", "dog"]
 
 
 @needs_onnx

@@ -1,6 +1,7 @@
 """The segmenter's samples, its switches, its predictions."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,12 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
-from seg.data.prepared import Pool, PreparedData
+from seg.data.prepared import Pool, Prepared, PreparedData
 from seg.errors import SegError
 from seg.masks import Threshold
 from seg.nets.augment import normalise
 from seg.refiner.affinity import Affinity
-from seg.segmenter.architectures import Architecture, PlainUNet
+from seg.segmenter.architectures import Architecture, PlainUNet, TorchvisionNetwork
 from seg.segmenter.losses import focal_loss, look, soft_targets
 from seg.segmenter.predicted import Predicted
 from seg.segmenter.segmenter import Segmenter
@@ -213,3 +214,54 @@ def test_a_segmenter_like_another_differs_in_what_is_said(pool: Pool) -> None:
     assert isinstance(second, Segmenter) and second.masks is masks and second.epochs == 4 and second.soft == 0.5
     with pytest.raises(SegError, match="like: is a Affinity, not a segmenter"):
         Segmenter.from_config(like=Affinity(seeds=masks), masks=masks)
+
+
+@pytest.mark.parametrize(
+    ("task", "outputs", "says"),
+    [
+        ("foreground", 7, "of 6 classes, but task=foreground of this data asks for the foreground alone; take task=cl"),
+        (
+            "classes",
+            1,
+            "of the foreground alone, but task=classes of this data asks for 2 classes; take task=foreground",
+        ),
+        (
+            "classes",
+            7,
+            "of 6 classes, but task=classes of this data asks for 2 classes; give one of 2 classes, or leave",
+        ),
+    ],
+)
+@pytest.mark.parametrize("name", ["unet", "torchvision"])
+def test_given_weights_tell_apart_what_the_masks_do(
+    store: Store, prepared: Prepared, tmp_path: Path, name: str, task: Any, outputs: int, says: str
+) -> None:
+    net = PlainUNet(width=2, depth=1) if name == "unet" else TorchvisionNetwork(name="lraspp_mobilenet_v3_large")
+    file = tmp_path / "net.pth"
+    stage = make(Pool(data=prepared, task=task), net=net)
+    given = Segmenter.from_config(str(file), masks=stage.masks, net=net)
+    torch.save(net.make(outputs).state_dict(), file)
+    with pytest.raises(SegError, match=rf"checkpoints\.segmenter=.*net\.pth: a segmenter {says}"):
+        given.check(store)
+    torch.save(net.make(3 if task == "classes" else 1).state_dict(), file)
+    given.check(store)
+
+
+def test_given_weights_are_of_the_datas_classes_in_their_order(
+    store: Store, prepared: Prepared, data: PreparedData, tmp_path: Path
+) -> None:
+    net, file = PlainUNet(width=2, depth=1), tmp_path / "net.pth"
+    torch.save(net.make(3).state_dict(), file)
+    stage = make(Pool(data=prepared, task="classes"), net=net)
+    given = Segmenter.from_config(str(file), masks=stage.masks, net=net)
+    own = ["background", *data.classes]
+    for classes in ([own[0], *own[:0:-1]], [*own[:2], "cow"], own[:2], own[1:], "cat", {"a": 1}):
+        file.with_suffix(".json").write_text(json.dumps({"task": "classes", "classes": classes}))
+        with pytest.raises(SegError, match=r"checkpoints\.segmenter=.*: of other classes than the data") as refused:
+            given.check(store)
+        assert "\n" not in str(refused.value)
+    file.with_suffix(".json").write_text(json.dumps({"classes": [*own[:2], "cow"]}))
+    with pytest.raises(SegError, match=f"code 2 is 'cow' there and '{own[2]}' in the data"):
+        given.check(store)
+    file.with_suffix(".json").write_text(json.dumps({"classes": own}))
+    given.check(store)
