@@ -105,6 +105,11 @@ class Experiment:
             raise SegError(
                 f"data.pool={pool}: must be the images that get masks, a seg.data.prepared.Pool; leave it out"
             )
+        if pool.task == "classes" and cfg.evaluation.border == "foreground":
+            raise SegError(
+                "evaluation.border=foreground: with task=classes nobody knows of which class a border is; "
+                "use evaluation.border=ignore or background"
+            )
         named = {k: step for k, step in make_objects(cfg, "chain", made, objects).items() if step is not None}
         chain = list(named.values())
         steps: dict[str, Step] = {}
