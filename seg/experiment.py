@@ -98,18 +98,13 @@ class Experiment:
             raise SegError(f"epoch={cfg.epoch}: must be at least 1")
         if cfg.evaluation.panel < 0:
             raise SegError(f"evaluation.panel={cfg.evaluation.panel}: must be a number of images, 0 for no picture")
-        check_format(cfg.export.format)
         made: dict[str, Any] = {}
         pool = make_objects(cfg, "data.pool", made, objects)
         if not isinstance(pool, Pool):
             raise SegError(
                 f"data.pool={pool}: must be the images that get masks, a seg.data.prepared.Pool; leave it out"
             )
-        if pool.task == "classes" and cfg.evaluation.border == "foreground":
-            raise SegError(
-                "evaluation.border=foreground: with task=classes nobody knows of which class a border is; "
-                "use evaluation.border=ignore or background"
-            )
+        check_format(cfg.export.format, pool.task)
         named = {k: step for k, step in make_objects(cfg, "chain", made, objects).items() if step is not None}
         chain = list(named.values())
         steps: dict[str, Step] = {}

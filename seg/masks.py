@@ -80,6 +80,13 @@ def threshold_scores(scores: np.ndarray, low: float, high: float) -> np.ndarray:
     return out
 
 
+def root_of_power(alpha: float) -> float:
+    """The score from which on the foreground beats a background of ``(1 - score) ** alpha``; in (0, 1)."""
+    from scipy.optimize import brentq
+
+    return float(brentq(lambda t: t - (1 - t) ** alpha, 0.0, 1.0))
+
+
 def clean(mask: np.ndarray, operation: str, radius: tuple[int, int] = (3, 3)) -> None:
     """Clean the foreground of one mask in place; ignored pixels stay ignored.
 
@@ -132,6 +139,8 @@ class Threshold(Stage):
         threshold: foreground from it on, background below it.
         band: scores nearer to the threshold than this are ignored.
         background_below, foreground_from: the two ends of the ignored band, instead of threshold and band.
+        alpha: instead of the threshold, the power of the background's score ``(1 - max_c s_c) ** alpha`` (Ahn and Kwak,
+            CVPR 2018), which is a threshold: at its root of ``t = (1 - t) ** alpha`` foreground takes over.
         clean_up: any of ``fill_holes``, ``largest_component``, ``closing``, in order.
         radius: of the closing, in pixels of the working resolution.
     """
@@ -144,6 +153,7 @@ class Threshold(Stage):
     band: float = param(default=0.0, low=0, high=1)
     background_below: float | Criterion | None = param(default=None, low=0, high=1)
     foreground_from: float | Criterion | None = param(default=None, low=0, high=1)
+    alpha: float | None = param(default=None, above=0, switch=True)
     clean_up: tuple[CleanUp, ...] = param(default=())
     radius: int = param(default=3, low=1)
 
@@ -151,8 +161,11 @@ class Threshold(Stage):
         """One way of saying where the bounds are, and the right way round."""
         given = (self.background_below is not None) + (self.foreground_from is not None)
         name = type(self).__name__
-        if given == 1 or (given == 0) == (self.threshold is None):
-            raise SegError(f"{name}: give threshold (and band), or both background_below and foreground_from")
+        if given == 1 or (given == 2) + (self.threshold is not None) + (self.alpha is not None) != 1:
+            raise SegError(
+                f"{name}: give threshold (and band), or alpha (and threshold=null), or both background_below and "
+                "foreground_from"
+            )
         if self.bounds is not None:
             self._refuse_crossed(*self.bounds)
 
@@ -170,7 +183,7 @@ class Threshold(Stage):
     @property
     def is_cut(self) -> bool:
         """Whether every score is on one side or the other: there is no band."""
-        return self.threshold is not None and self.band == 0
+        return self.background_below is None and self.band == 0
 
     @property
     def said(self) -> str:
@@ -204,9 +217,10 @@ class Threshold(Stage):
             given = getattr(self, field)
             return getattr(chosen[given], field) if isinstance(given, str) else given
 
-        if self.threshold is None:
+        if self.background_below is not None:
             return value("background_below"), value("foreground_from")
-        return max(value("threshold") - self.band, 0.0), min(value("threshold") + self.band, 1.0)
+        threshold = value("threshold") if self.alpha is None else root_of_power(self.alpha)
+        return max(threshold - self.band, 0.0), min(threshold + self.band, 1.0)
 
     def _refuse_crossed(self, low: float, high: float) -> None:
         if low > high:

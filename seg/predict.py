@@ -16,23 +16,24 @@ from typing import TYPE_CHECKING, Any, Literal
 from seg.console import mind_pipes
 from seg.errors import SegError, interruptible
 from seg.files import atomic_path, file_sha256, read_json, writable, write_json
-from seg.models.png import PNGKind, save_png
+from seg.models.png import CLASSES, PNGKind, save_indexed, save_png, write_classes
 from seg.nets.given import LARGEST_SIDE
 from seg.store.parameters import coerce
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from seg.models.load import Model
+    from seg.models.predictor import Answer
 
 HELP = """weakseg: masks of images with a trained segmenter.
 python -m seg.predict model=RUN_FOLDER|FILE images=FILE|FOLDER|'GLOB' out=FOLDER [key=value ...]
 
   out/masks/NAME.png       a mask per image at its own size; NAME is its path below the folder
-  format=png255            png255 (0 and 255), png01 (0 and 1), or palette (0 and 1, in colour)
-  threshold=0.5            foreground from this probability on
+  format=png255            png255 (0 and 255), png01 (0 and 1), or palette (0 and 1, in colour);
+                           of a model with classes palette: 0, and the numbers of out/classes.txt
+  threshold=0.5            foreground from this probability on; a class, as a share of its
+                           probability and the background's: 0.5 is the likeliest
   overlays=true            out/overlays/NAME.jpg: the mask over the photo
-  scores=true              out/scores/NAME.png: the foreground's probability, 16 bits, 65535 is 1
+  scores=true              out/scores/NAME.png: that probability or share, 16 bits, 65535 is 1
   overwrite=true           do again what is there; without it, it is skipped
   batch_size=16            images per forward pass
   device=auto              auto, cpu, cuda or mps
@@ -52,7 +53,7 @@ class Request:
     model: str
     images: str
     out: str
-    format: PNGKind = "png255"
+    format: PNGKind | None = None
     threshold: float = 0.5
     overlays: bool = False
     scores: bool = False
@@ -133,6 +134,7 @@ def run(request: Request) -> list[str]:
     found = find_images(request.images)
     runtime = Runtime(accelerator=request.device, workers=request.workers, threads=request.threads)
     model = load_model(request.model, request.device, request.input_size, request.network)
+    request = dataclasses.replace(request, format=_format(request, model))
     photos = Photos(out)
     todo = [(path, _targets(request, out, name)) for path, name in found]
     if not request.overwrite:
@@ -163,6 +165,15 @@ def run(request: Request) -> list[str]:
     return bad
 
 
+def _format(request: Request, model: "Model") -> PNGKind:
+    if model.classes and request.format not in (None, "palette"):
+        raise SegError(
+            f"format={request.format}: tells no classes apart, and this model does ({len(model.classes)}); leave it "
+            "out for palette, indexed PNG"
+        )
+    return request.format or ("palette" if model.classes else "png255")
+
+
 def _remember(request: Request, model: "Model", out: Path) -> None:
     """One folder holds the results of one model: what is skipped has to be what would have been made."""
     from seg.models.predictor import MARK
@@ -189,6 +200,8 @@ def _remember(request: Request, model: "Model", out: Path) -> None:
         )
     out.mkdir(parents=True, exist_ok=True)
     write_json(mark, now)
+    if model.classes:
+        write_classes(out / CLASSES, model.names)
 
 
 class Photos:
@@ -249,23 +262,24 @@ def _targets(request: Request, out: Path, name: Path) -> dict[str, Path]:
     return {kind: out / kind / name.with_name(f"{name.name}.{suffix}") for kind, suffix in kinds.items()}
 
 
-def _write(request: Request, photo: Path, scores: "np.ndarray", targets: dict[str, Path]) -> None:
+def _write(request: Request, photo: Path, found: "Answer", targets: dict[str, Path]) -> None:
     import numpy as np
     from PIL import Image
 
     from seg.data.decode import decode_image
-    from seg.masks import threshold_scores
     from seg.report.pictures import overlay
 
-    mask = threshold_scores(scores, request.threshold, request.threshold)
+    mask = found.mask(request.threshold)
     try:
         for kind, path in targets.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_path(path) as tmp:
-                if kind == "masks":
-                    save_png(tmp, mask, request.format)
+                if kind == "masks" and found.codes is not None:
+                    save_indexed(tmp, mask)
+                elif kind == "masks":
+                    save_png(tmp, mask, request.format or "png255")
                 elif kind == "scores":
-                    Image.fromarray(np.rint(scores * 65535).astype(np.uint16)).save(tmp, format="PNG")
+                    Image.fromarray(np.rint(found.scores * 65535).astype(np.uint16)).save(tmp, format="PNG")
                 else:
                     Image.fromarray(overlay(decode_image(photo)[0], mask)).save(tmp, format="JPEG")
     except OSError as error:

@@ -5,6 +5,7 @@ import os
 # Before anything imports PyTorch: these tests are many small operators, which threads only slow down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -54,6 +55,17 @@ def data(store: Store, prepared: Prepared) -> PreparedData:
 @pytest.fixture(scope="session")
 def pool(prepared: Prepared) -> Pool:
     return Pool(data=prepared)
+
+
+@pytest.fixture
+def classes(data: PreparedData) -> PreparedData:
+    """The same pictures with masks that tell three classes apart: of both of the first, of none of the second."""
+    label_sets = [(0, 1), (), *((row % 3,) for row in range(2, len(data)))]
+    truth = np.random.default_rng(0).integers(0, 4, (len(data), data.side, data.side)).astype(np.uint8)
+    truth[:, :2], truth[1] = 255, 0
+    return dataclasses.replace(
+        data, classes=("a", "b", "c"), label_sets=label_sets, task="classes", truth_is_classes=True, _truth=truth
+    )
 
 
 @pytest.fixture(scope="session")
@@ -114,6 +126,78 @@ def photos(tmp_path: Path) -> Callable[..., Path]:
                 pixels = rng.integers(0, 120, (40, 60, 3), dtype=np.uint8)
                 pixels[10:30, 20:45, label % 3] = 255
                 Image.fromarray(pixels).save(root / own / f"{own}{number}{suffix}")
+        return root
+
+    return write
+
+
+@pytest.fixture
+def coco(tmp_path: Path) -> Callable[..., Path]:
+    """Write a small folder in COCO's layout: categories 1, 3 and 7, photos of 60 x 40 pixels, each with an object."""
+
+    def write(name: str = "coco", count: int = 6, part: str = "val2017", **changed: Any) -> Path:
+        root = tmp_path / name
+        (root / part).mkdir(parents=True)
+        (root / "annotations").mkdir(exist_ok=True)
+        rng = np.random.default_rng(0)
+        categories = [{"id": i, "name": name} for i, name in ((7, "cup"), (1, "person"), (3, "car"))]
+        listed, annotations = [], []
+        for number in range(count):
+            file = f"{number:03}.png"
+            pixels = rng.integers(0, 120, (40, 60, 3), dtype=np.uint8)
+            pixels[10:30, 20:45, number % 3] = 255
+            Image.fromarray(pixels).save(root / part / file)
+            listed.append({"id": 100 + number, "file_name": file, "width": 60, "height": 40})
+            corners = [20, 10, 45, 10, 45, 30, 20, 30]
+            annotations.append({
+                "id": number, "image_id": 100 + number, "category_id": (1, 3, 7)[number % 3], "iscrowd": 0,
+                "bbox": [20, 10, 25, 20], "segmentation": [corners], "area": 500,
+            })  # fmt: skip
+        content = {"images": listed, "annotations": annotations, "categories": categories}
+        content |= {key: change(content[key]) for key, change in changed.items()}
+        (root / "annotations" / f"instances_{part}.json").write_text(json.dumps(content))
+        return root
+
+    return write
+
+
+@pytest.fixture
+def voc(tmp_path: Path) -> Callable[..., Path]:
+    """Write a small folder in VOC's layout: apples and pears, both in every third image, none in every fifth."""
+
+    def write(name: str = "fruits", train: int = 6, val: int = 3, masks: str = "SegmentationClass") -> Path:
+        root = tmp_path / name
+        folder = root / "VOCdevkit/VOC2012"
+        for part in ("JPEGImages", masks, "Annotations", "ImageSets/Segmentation"):
+            (folder / part).mkdir(parents=True)
+        (root / "classes.txt").write_text("background\napple\npear\n")
+        rng = np.random.default_rng(0)
+        stems = [f"2007_{number:06d}" for number in range(train + val)]
+        for number, stem in enumerate(stems):
+            shown = [0, 1] if number % 3 == 0 else [] if number % 5 == 4 else [number % 2]
+            pixels, mask = rng.integers(0, 120, (40, 60, 3), dtype=np.uint8), np.zeros((40, 60), np.uint8)
+            objects = ""
+            for label in shown:
+                x = 5 + 28 * label
+                mask[8:32, x - 2 : x + 22] = 255
+                mask[10:30, x : x + 20] = label + 1
+                pixels[10:30, x : x + 20, label] = 255
+                objects += (
+                    f"<object><name>{('apple', 'pear')[label]}</name><difficult>{label}</difficult><bndbox>"
+                    f"<xmin>{x}</xmin><ymin>10</ymin><xmax>{x + 20}</xmax><ymax>30</ymax></bndbox>"
+                    "<part><name>leaf</name></part></object>"
+                )
+            Image.fromarray(pixels).save(folder / "JPEGImages" / f"{stem}.jpg")
+            palette = Image.fromarray(mask).convert("P")
+            palette.putpalette([(37 * i) % 256 for i in range(768)])
+            palette.save(folder / masks / f"{stem}.png")
+            (folder / "Annotations" / f"{stem}.xml").write_text(
+                f"<annotation><filename>{stem}.jpg</filename><size><width>60</width><height>40</height></size>"
+                f"{objects}</annotation>"
+            )
+        lists = {"train": stems[:train], "val": stems[train:], "trainval": stems}
+        for split, own in lists.items():
+            (folder / "ImageSets/Segmentation" / f"{split}.txt").write_text("".join(f"{stem}\n" for stem in own))
         return root
 
     return write

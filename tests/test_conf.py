@@ -16,8 +16,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from seg.config import schema
 from seg.config.paths import CONF
+from seg.data.coco import Coco
 from seg.data.image_folder import ImageFolder
 from seg.data.sources import OxfordPet, ToyPets
+from seg.data.toy_scenes import ToyScenes
+from seg.data.voc import Voc
 from seg.errors import SegError
 from seg.experiment import Experiment
 from seg.masks import Threshold
@@ -39,6 +42,8 @@ FILES = sorted(p.relative_to(CONF).as_posix() for p in CONF.rglob("*.yaml"))
 CHOICES = [f.removesuffix(".yaml").rpartition("/")[::2] for f in FILES if "/" in f and not f.startswith("hydra/")]
 SUPERVISIONS = {"cam": CAM, "bbox": BoxScores, "mask": TruthScores}
 REFINERS = {"grabcut": GrabCut, "pamr": PAMR, "random_walker": RandomWalker, "superpixels": Superpixels}
+#: Data that are made for masks of classes.
+MANY = {"data=coco", "data=voc", "data=toy_scenes"}
 SEGMENTERS = ["deeplabv3", "none", "unet", "unet_resnet18"]
 
 
@@ -82,16 +87,22 @@ def test_every_key_beside_a_target_is_a_parameter_of_it(file: str) -> None:
 
 @pytest.mark.parametrize(("group", "choice"), [c for c in CHOICES if c[0] != "sweep"], ids=lambda part: part)
 def test_every_choice_composes_and_instantiates(
-    group: str, choice: str, official: Callable[..., Path], photos: Callable[..., Path], tmp_path: Path
+    group: str,
+    choice: str,
+    official: Callable[..., Path],
+    photos: Callable[..., Path],
+    coco: Callable[..., Path],
+    voc: Callable[..., Path],
+    tmp_path: Path,
 ) -> None:
     override = f"{group}={choice}"
-    roots = {"data=oxford_pet": official, "data=image_folder": photos}
-    overrides = [override, f"data.root={roots[override]()}"] if override in roots else [override]
+    roots = {"oxford_pet": official, "image_folder": photos, "voc": voc, "coco": coco}
+    overrides = [override, f"data.root={roots[choice]()}"] if group == "data" and choice in roots else [override]
     overrides += ["segmenter=unet"] if override == "rounds=two" else []
     if group == "recipe":  # it is found by what it is for
-        names = ("toy_pets", "oxford_pet", "image_folder", "colocalise")
+        names = ("toy_pets", "toy_scenes", *roots, "colocalise")
         data = next(name for name in names if choice.startswith(name))
-        write = {"oxford_pet": official, "image_folder": photos}.get(data)
+        write = roots.get(data)
         overrides = [f"data={data}", f"supervision={choice.removeprefix(f'{data}_')}"]
         if data == "colocalise":
             overrides = [choice.replace("_", "=")]
@@ -109,8 +120,9 @@ def test_every_choice_composes_and_instantiates(
     # Nothing of it is there, and nothing of it is left out: without a step the images alone are asked for.
     assert {line.stage.id for line in planned} | {s.id for s in made.pool.walk()} == {s.id for s in made.stages()}
     assert {line.status for line in planned} <= {"build", "on the fly", "above"}
-    expected = {"data=oxford_pet": OxfordPet, "data=image_folder": ImageFolder}.get(override, ToyPets)
-    assert isinstance(made.source, expected)
+    expected = {"oxford_pet": OxfordPet, "image_folder": ImageFolder, "voc": Voc, "coco": Coco, "toy_scenes": ToyScenes}
+    assert isinstance(made.source, expected.get(override.removeprefix("data="), ToyPets))
+    assert made.pool.task == ("classes" if override in MANY else "foreground")
 
 
 def test_every_key_at_the_top_is_in_the_schema_and_the_reverse() -> None:

@@ -157,9 +157,3 @@ def test_figures_of_classes_are_by_name(make: Make) -> None:
     # Boxes know the class: what is right is right either way, and no class is taken for the other.
     assert row["matrix"][1][2] == row["matrix"][2][1] == 0 and row["pixel_accuracy"] == plain["pixel_accuracy"]
     assert "iou_by_class" not in plain and "matrix" not in plain
-
-
-def test_a_border_of_some_class_is_refused(make: Make) -> None:
-    with pytest.raises(SegError, match=r"evaluation\.border=foreground: with task=classes nobody knows"):
-        make("task=classes", "evaluation.border=foreground")
-    make("task=classes", "evaluation.border=background")

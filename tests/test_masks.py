@@ -7,9 +7,10 @@ import skimage.morphology
 
 from seg.data.prepared import Pool, PreparedData
 from seg.errors import SegError
-from seg.masks import MaskSet, Threshold, clean, disk, threshold_scores
+from seg.masks import MaskSet, Threshold, clean, disk, root_of_power, threshold_scores
 from seg.store import Store
 from seg.supervision.bbox import BoxScores
+from seg.supervision.mask import TruthScores
 from seg.supervision.scores import StoredScores
 
 NAN = np.float32(np.nan)
@@ -152,3 +153,15 @@ def test_the_stage(store: Store, pool: Pool) -> None:
 def test_refusals(pool: Pool, wrong: dict, message: str) -> None:
     with pytest.raises(SegError, match=message):
         Threshold(scores=BoxScores(pool=pool), **wrong)
+
+
+def test_the_power_of_the_background_is_a_threshold(pool: Pool) -> None:
+    """Foreground is where its score is at least (1 - score) ** alpha."""
+    scores = np.linspace(0, 1, 1001, dtype=np.float32)
+    for alpha in (0.5, 1.0, 4.0, 32.0):
+        root = root_of_power(alpha)
+        np.testing.assert_array_equal(threshold_scores(scores, root, root), scores >= (1 - scores) ** alpha)
+    masks = Threshold(scores=TruthScores(pool=pool), alpha=4.0, band=0.1)
+    assert masks.bounds == pytest.approx((0.1755, 0.3755), abs=1e-4) and masks.said == "0.375508"
+    with pytest.raises(SegError, match=r"give threshold \(and band\), or alpha"):
+        Threshold(scores=TruthScores(pool=pool), threshold=0.5, alpha=4.0)

@@ -1,26 +1,27 @@
 """Boxes of many images: one CSV, one COCO JSON, or a folder of VOC XML."""
 
 import csv
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from seg.data.boxes import check_order, read_box_file
+from seg.data.coco_file import read_coco, refusal
 from seg.data.dataset import Box
 from seg.data.layout import read_text
-from seg.errors import SegError, first_line
+from seg.errors import SegError
 
 COLUMNS = ("file", "xmin", "ymin", "xmax", "ymax")
 
 
 class ListedBox(NamedTuple):
-    """One box, the image that it says it is of, and where that is written."""
+    """One box, the image that it says it is of, where that is written, and the object's class, or "" for none."""
 
     image: str
     box: Box
     where: str
+    class_name: str = ""
 
 
 def box_files(path: Path) -> list[Path]:
@@ -45,10 +46,10 @@ def read_boxes(path: Path) -> list[ListedBox]:
     """Read all boxes.
 
     Args:
-        path: a ``.csv`` with the columns ``file,xmin,ymin,xmax,ymax`` (others are not read; without a heading
-            line these five in this order), a ``.json`` as of COCO (``images`` and ``annotations`` with
-            ``bbox: [x, y, width, height]``; crowds are left out), or a folder of VOC XML files, each with
-            the name of its image. Pixels count from the left and top edge of the upright image.
+        path: a ``.csv`` with the columns ``file,xmin,ymin,xmax,ymax`` and perhaps ``class`` (others are not read;
+            without a heading line the first five in this order), a ``.json`` as of COCO (``images``, ``annotations``
+            with ``bbox: [x, y, width, height]``, perhaps ``categories``; crowds are left out), or a folder of VOC XML
+            files, each with the name of its image. Pixels count from the left and top edge of the upright image.
 
     Returns:
         The boxes in the order of the file. Images are named as they are there.
@@ -64,13 +65,15 @@ def read_boxes(path: Path) -> list[ListedBox]:
 
 def _voc(folder: Path, file: Path) -> Iterator[ListedBox]:
     name = file.relative_to(folder).with_suffix("").as_posix()
-    for box in read_box_file(file).boxes:
-        yield ListedBox(name, box, str(file))
+    content = read_box_file(file)
+    for box, class_name in zip(content.boxes, content.names, strict=True):
+        yield ListedBox(name, box, str(file), class_name)
 
 
 def _csv(path: Path) -> Iterator[ListedBox]:
     columns, first = list(range(len(COLUMNS))), True
-    for number, row in _rows(path):
+    class_at: int | None = None
+    for number, row in rows(path):
         where = f"{path} line {number}"
         cells = [cell.strip() for cell in row]
         if not any(cells):
@@ -78,6 +81,7 @@ def _csv(path: Path) -> Iterator[ListedBox]:
         heading = [re.sub("^(filename|image)$", "file", cell.lower()) for cell in cells]
         if first and set(COLUMNS) <= set(heading):
             columns, first = [heading.index(name) for name in COLUMNS], False
+            class_at = heading.index("class") if "class" in heading else None
             continue
         try:
             name, xmin, ymin, xmax, ymax = (cells[c] for c in columns)
@@ -89,10 +93,11 @@ def _csv(path: Path) -> Iterator[ListedBox]:
             raise SegError(f"{where}: {wanted.format(repr(','.join(row)[:60]), ','.join(COLUMNS))}") from error
         first = False
         check_order(box, where)
-        yield ListedBox(name, box, where)
+        # A line may end before its last column.
+        yield ListedBox(name, box, where, "" if class_at is None else "".join(cells[class_at : class_at + 1]))
 
 
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+def rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     """The lines of a CSV with their numbers."""
     lines = csv.reader(read_text(path).splitlines())
     try:
@@ -105,24 +110,14 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _coco(path: Path) -> Iterator[ListedBox]:
-    try:
-        content = json.loads(read_text(path))
-        files = {image["id"]: str(image["file_name"]) for image in content["images"]}
-        annotations = list(content["annotations"])
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        what = f"lacks {error}" if isinstance(error, KeyError) else first_line(error)
-        raise SegError(f"{path}: is no COCO JSON with images and annotations ({what})") from error
-    for number, annotation in enumerate(annotations):
-        where = f"{path} annotation {number}"
-        try:
-            if annotation.get("iscrowd"):
-                continue
-            if isinstance(annotation["bbox"], str):  # whose digits would be taken for numbers
-                raise TypeError
-            x, y, width, height = map(float, annotation["bbox"])
-            name = files[annotation["image_id"]]
-        except (TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
-            raise SegError(f"{where}: needs the image_id of an image and bbox [x, y, width, height]") from error
-        box = (x, y, x + width, y + height)
-        check_order(box, where)
-        yield ListedBox(name, box, where)
+    content = read_coco(path)
+    for one in content.annotations():
+        if isinstance(one, SegError):
+            raise one
+        if one.is_crowd:
+            continue
+        box, image = one.box(), content.images.get(one.image)
+        if image is None:
+            raise refusal(one.where)
+        check_order(box, one.where)
+        yield ListedBox(image.file, box, one.where, content.categories.get(one.category, ""))

@@ -18,6 +18,8 @@ from seg.errors import SegError
 
 _number = partial(np.format_float_positional, trim="-")
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
+#: Tools write boxes that are rounded, or that count the last pixel in.
+TOLERANCE = 1.0
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,13 @@ class BoxFile:
         boxes: ``(xmin, ymin, xmax, ymax)`` of each object, in pixels, in the order of the file.
         filename: the image that the file claims to describe, or None.
         size: ``(height, width)`` of that image, or None where the file does not state it.
+        names: what each object is, "" where the file does not say.
     """
 
     boxes: tuple[Box, ...]
     filename: str | None
     size: tuple[int, int] | None
+    names: tuple[str, ...] = ()
 
 
 def read_box_file(path: Path) -> BoxFile:
@@ -57,9 +61,11 @@ def read_box_file(path: Path) -> BoxFile:
     except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise SegError(f"{path}: XML that does not parse ({error}); mend or delete the file") from error
     size = _size(root)
-    boxes = tuple(_box(path, item, size) for item in root.iter("object"))
+    objects = list(root.iter("object"))
+    boxes = tuple(_box(path, item, size) for item in objects)
+    names = tuple((item.findtext("name") or "").strip() for item in objects)
     name = root.findtext("filename")
-    return BoxFile(boxes, name.strip() if name else None, size)
+    return BoxFile(boxes, name.strip() if name else None, size, names)
 
 
 def _refuse_entities(content: bytes) -> None:
@@ -109,6 +115,14 @@ def check_inside(box: Box, size: tuple[int, int] | None, where: str) -> None:
     if not (xmin >= 0 and ymin >= 0 and xmax <= width and ymax <= height):
         image = f"its {width} x {height} image" if size else "its image"
         raise SegError(f"{where}: box outside of {image} ({_said(box)}); mend the file or delete it")
+
+
+def clip_inside(box: Box, size: tuple[int, int] | None) -> Box:
+    """The box without what sticks out of its image of ``(height, width)`` by a pixel or less."""
+    height, width = size or (math.inf, math.inf)
+    low = [0.0 if -TOLERANCE <= v < 0 else v for v in box[:2]]
+    high = [float(end) if end < v <= end + TOLERANCE else v for v, end in zip(box[2:], (width, height), strict=True)]
+    return low[0], low[1], high[0], high[1]
 
 
 def _said(box: Box) -> str:

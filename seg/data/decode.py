@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from seg.data.dataset import MOST_CLASSES, Codes, Region
 from seg.data.layout import regular
@@ -117,16 +117,7 @@ def decode_trimap(
         SegError: the file is missing, truncated or no image, it is in colour, or it is no ``binary`` mask or
             no ``trimap``.
     """
-    with _opened(path) as image:
-        values = np.asarray(image)
-    if values.ndim == 3:
-        if image.mode not in ("LA", "PA") and not (values[..., :3] == values[..., :1]).all():
-            expected = "trimap with the codes 1, 2, 3" if codes == "trimap" else "mask of one channel"
-            raise SegError(f"{path}: a coloured image where a {expected} was expected")
-        values = values[..., 0]
-    if values.dtype != np.uint8:
-        # Codes of 16-bit and float files that do not fit a byte are as unknown as 255.
-        values = np.where((values >= 0) & (values <= 255), values, 255).astype(np.uint8)
+    values = mask_values(path, "trimap with the codes 1, 2, 3" if codes == "trimap" else "mask of one channel")
     if codes == "binary":
         _require_binary(path, values)
     if codes == "trimap":
@@ -143,6 +134,30 @@ def decode_trimap(
     return np.array(resized, dtype=np.uint8), True
 
 
+def mask_values(path: Path, expected: str = "mask of one channel") -> npt.NDArray[np.uint8]:
+    """The codes in a truth's file as they are, ``uint8 (H, W)``: a palette's indices, a grey RGB's grey value.
+
+    Raises:
+        SegError: the file is missing, truncated or no image, or it is in colour where ``expected`` is.
+    """
+    with _opened(path) as image:
+        values = np.asarray(image)
+    if values.ndim == 3:
+        if image.mode not in ("LA", "PA") and not (values[..., :3] == values[..., :1]).all():
+            raise SegError(f"{path}: a coloured image where a {expected} was expected")
+        values = values[..., 0]
+    if values.dtype != np.uint8:
+        # Codes of 16-bit and float files that do not fit a byte are as unknown as 255.
+        values = np.where((values >= 0) & (values <= 255), values, 255).astype(np.uint8)
+    return values
+
+
+def codes_in(values: npt.NDArray[np.uint8]) -> list[int]:
+    """Which codes a truth has, ascending; ten times as fast as sorting its pixels."""
+    codes: list[int] = np.flatnonzero(np.bincount(values.ravel(), minlength=256)).tolist()
+    return codes
+
+
 def to_truth(values: npt.NDArray[np.uint8], codes: Codes) -> npt.NDArray[np.uint8]:
     """A file's codes as ours, ``uint8`` of the same shape (see :func:`decode_trimap`)."""
     # Three times as fast as indexing the table with an array.
@@ -156,18 +171,41 @@ def draw_regions(regions: Sequence[Region], hw: tuple[int, int]) -> npt.NDArray[
     Raises:
         SegError: runs that are not of an image of this size.
     """
-    canvas = Image.new("L", (hw[1], hw[0]), 0)
-    draw = ImageDraw.Draw(canvas)
+    truth = np.zeros(hw, np.uint8)
     for region in regions:
         for polygon in region.polygons:
-            # Pillow's coordinates are of the pixels' middles, an annotation's of their edges.
-            draw.polygon([c - 0.5 for c in polygon], fill=region.code)
+            _fill(truth, polygon, region.code)
         if region.runs:
             if sum(region.runs) != hw[0] * hw[1] or min(region.runs) < 0:
                 raise SegError(f"a region of {sum(region.runs)} pixels in an image of {hw[1]} x {hw[0]}")
             inside = np.repeat(np.arange(len(region.runs)) % 2 == 1, region.runs).reshape(hw[::-1]).T
-            canvas.paste(region.code, mask=Image.fromarray(np.ascontiguousarray(inside)))
-    return np.array(canvas, dtype=np.uint8)
+            truth[inside] = region.code
+    return truth
+
+
+def _fill(truth: npt.NDArray[np.uint8], polygon: Sequence[float], code: int) -> None:
+    """Write a code where a pixel's middle is inside of a polygon (by the even-odd rule).
+
+    Pillow draws the rim on top, which makes a median object of COCO 4 % larger than its file says; scikit-image tries
+    each pixel and takes twenty times as long.
+    """
+    height, width = truth.shape
+    x, y = np.asarray(polygon, np.float64).reshape(-1, 2).T
+    x_to, y_to = np.roll(x, -1), np.roll(y, -1)
+    # Each edge toggles what is right of it, in the rows whose middles it passes.
+    first, last = (np.clip(np.ceil(of(y, y_to) - 0.5), 0, height).astype(np.int64) for of in (np.minimum, np.maximum))
+    count = last - first
+    if not count.any():
+        return
+    edge = np.repeat(np.arange(len(count)), count)
+    row = np.arange(len(edge)) - (np.cumsum(count) - count - first)[edge]
+    slope = (x_to - x)[edge] / (y_to - y)[edge]
+    column = np.clip(np.ceil(x[edge] + (row + 0.5 - y[edge]) * slope - 0.5), 0, width).astype(np.int64)
+    top, left, right = int(row.min()), int(column.min()), int(column.max())
+    toggles = np.zeros((int(row.max()) + 1 - top, right + 1 - left), np.uint8)
+    np.add.at(toggles, (row - top, column - left), 1)
+    inside = (np.cumsum(toggles, axis=1, dtype=np.uint8) & 1).astype(bool)[:, : right - left]
+    truth[top : top + len(inside), left:right][inside] = code
 
 
 def _require_trimap(path: Path, values: npt.NDArray[np.uint8]) -> None:
@@ -191,7 +229,8 @@ def _require_binary(path: Path, values: npt.NDArray[np.uint8]) -> None:
         shown = ", ".join(map(str, there[:6])) + (", ..." if len(there) > 6 else "")
         raise SegError(
             f"{path}: holds {shown} where 0 and 1, or 0 and 255, were expected; set data.mask_codes=trimap "
-            "(1 foreground, 2 background, 3 border) or ids (0 background, 255 no truth, all else foreground)"
+            "(1 foreground, 2 background, 3 border), ids (0 background, 255 no truth, all else foreground) or classes "
+            "(the same, 1 and on being the classes)"
         )
 
 

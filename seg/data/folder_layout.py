@@ -1,6 +1,5 @@
-"""A folder of photos with one folder per class, and the masks, boxes and lists that may lie beside them."""
+"""A folder of photos, one folder per class or labels in a file, and the masks, boxes and lists that lie beside them."""
 
-import hashlib
 import os
 import unicodedata
 from collections import Counter, defaultdict
@@ -22,11 +21,12 @@ class Parts:
 
     Attributes:
         root: the folder of the class folders.
-        images: by ``class/file`` (relative to the root), in order; one per class and stem.
+        images: by ``class/file`` (relative to the root), in order; one per folder and stem.
         masks: by name relative to their folder, without the suffix.
         masks_folder: where they lie, or None.
         boxes: the file or folder that lists boxes, or None.
         test_list: the file that names test images, or None.
+        labels: the file that says the images' classes; None where their folders do.
         skipped: names that were not used, by a sentence that says why.
     """
 
@@ -36,6 +36,7 @@ class Parts:
     masks_folder: Path | None
     boxes: Path | None
     test_list: Path | None
+    labels: Path | None
     skipped: dict[str, list[str]]
 
     def content(self) -> Iterator[tuple[str, Path]]:
@@ -48,10 +49,16 @@ class Parts:
                 yield f"boxes/{name}", path
         if self.test_list is not None:
             yield "test_list", self.test_list
+        if self.labels is not None:
+            yield "labels", self.labels
 
 
 def find_parts(
-    root: Path, masks: str | bool | None = None, boxes: str | None = None, test_list: str | None = None
+    root: Path,
+    masks: str | bool | None = None,
+    boxes: str | None = None,
+    test_list: str | None = None,
+    labels: str | bool | None = None,
 ) -> Parts:
     """Look at what lies below ``root``; opens no file.
 
@@ -62,6 +69,8 @@ def find_parts(
         boxes: what :func:`seg.data.box_lists.read_boxes` reads. None: ``boxes.csv``, ``boxes.json`` or the
             folder ``boxes`` with XML files, whichever is in ``root``.
         test_list: a file that names the test images.
+        labels: a file that says the classes of the images, which may then lie in any folders or in none. None:
+            ``root/labels.csv``, if it is there; False: the folders are the classes, whether it is there or not.
 
     Raises:
         MissingDataError: there is no such folder, or no image in a folder of a class.
@@ -77,6 +86,7 @@ def find_parts(
     box_list = _box_list(root, boxes)
     if test_list is not None and not Path(test_list).is_file():
         raise SegError(f"data.test_list={test_list}: no such file; give a file with the name of an image per line")
+    label_list = _label_list(root, labels)
     skipped: defaultdict[str, list[str]] = defaultdict(list)
     aside = [p.resolve() for p in (there, usual, box_list) if p is not None]
     if usual is not None and there is not None and usual.resolve() != there.resolve():
@@ -94,16 +104,19 @@ def find_parts(
             skipped["folders without images (no class)"].append(folder.name)
         images |= found
     loose = [p.name for p in entries if os.path.isfile(p) and _is_image(p.name)]
+    if label_list is not None:
+        images |= _pick(root, root, loose, skipped)
     if not images:
         what = f"its {len(loose)} images lie in no folder" if loose else "no image in a folder of a class"
-        raise MissingDataError(f"data.root={root}: {what}; put each class's into one, as {root.name}/cat/1.jpg")
+        remedy = f"put each class's into one, as {root.name}/cat/1.jpg, or write their classes into labels.csv"
+        raise MissingDataError(f"data.root={root}: {what}; {remedy}" if label_list is None else f"{root}: no image")
     names = {name.split("/")[0] for name in images}
-    if len(names) > 1 and {name.lower() for name in names} <= _SPLITS:
+    if label_list is None and len(names) > 1 and {name.lower() for name in names} <= _SPLITS:
         raise SegError(
             f"data.root={root}: its folders {', '.join(sorted(names))} are splits, not classes; put the classes' "
             "folders side by side and name the test images in a file, data.test_list="
         )
-    if loose:
+    if loose and label_list is None:
         skipped["images beside the folders of the classes (not used)"] = loose
     return Parts(
         root=root,
@@ -112,6 +125,7 @@ def find_parts(
         masks_folder=masks_folder,
         boxes=box_list,
         test_list=Path(test_list) if test_list is not None else None,
+        labels=label_list,
         skipped=dict(skipped),
     )
 
@@ -135,6 +149,15 @@ def _box_list(root: Path, boxes: str | None) -> Path | None:
     if len(there) > 1:
         raise SegError(f"{' and '.join(map(str, there))}: say which to use with data.boxes_from=")
     return there[0] if there else None
+
+
+def _label_list(root: Path, labels: str | bool | None) -> Path | None:
+    if isinstance(labels, str):
+        if not Path(labels).is_file():
+            raise SegError(f"data.labels_from={labels}: no such file; give a CSV with the columns file,labels")
+        return Path(labels)
+    default = root / "labels.csv"
+    return default if labels is None and default.is_file() else None
 
 
 def _is_image(name: str) -> bool:
@@ -180,20 +203,27 @@ def _images(
     for place, inner, files in os.walk(folder, onerror=_unreadable, followlinks=True):
         inner[:] = sorted(d for d in inner if not d.startswith(".") and (Path(place) / d).resolve() not in aside)
         inner[:] = [d for d in inner if links.follows(Path(place) / d)]
-        stems: dict[str, list[str]] = defaultdict(list)
-        where = Path(place).relative_to(root).as_posix()
-        for file in sorted(files):
-            if file.startswith("._"):
-                skipped["'._' files that macOS left behind (skipped)"].append(f"{where}/{file}")
-            elif _is_image(file):
-                stems[os.path.splitext(file)[0]].append(file)
-            elif not file.startswith("."):
-                skipped["files of other kinds (skipped)"].append(f"{where}/{file}")
-        for several in stems.values():
-            best, *others = sorted(several, key=lambda name: IMAGE_SUFFIXES.index(os.path.splitext(name)[1].lower()))
-            for other in others:
-                skipped["images of the name of another, in another format (skipped)"].append(f"{where}/{other}")
-            yield f"{where}/{best}", Path(place) / best
+        yield from _pick(root, Path(place), files, skipped).items()
+
+
+def _pick(root: Path, place: Path, files: Iterable[str], skipped: dict[str, list[str]]) -> dict[str, Path]:
+    """The images among the files of a folder, by their names below the root."""
+    where = "" if place == root else f"{place.relative_to(root).as_posix()}/"
+    stems: dict[str, list[str]] = defaultdict(list)
+    for file in sorted(files):
+        if file.startswith("._"):
+            skipped["'._' files that macOS left behind (skipped)"].append(f"{where}{file}")
+        elif _is_image(file):
+            stems[os.path.splitext(file)[0]].append(file)
+        elif not file.startswith("."):
+            skipped["files of other kinds (skipped)"].append(f"{where}{file}")
+    picked = {}
+    for several in stems.values():
+        best, *others = sorted(several, key=lambda name: IMAGE_SUFFIXES.index(os.path.splitext(name)[1].lower()))
+        for other in others:
+            skipped["images of the name of another, in another format (skipped)"].append(f"{where}{other}")
+        picked[f"{where}{best}"] = place / best
+    return picked
 
 
 def image_ids(names: Iterable[str]) -> dict[str, str]:
@@ -244,24 +274,3 @@ class Names:
         if len(found) > 1:
             raise SegError(f"{said!r} is the name of {len(found)} images; write class/file")
         return next(iter(found), None)
-
-
-def draw_test_images(names: Iterable[str], share: float, seed: int) -> set[str]:
-    """Choose a share of the images of each class for the test split.
-
-    An image's turn comes from a hash of the seed and its name, so that a photo more or less changes little.
-
-    Args:
-        names: ``class/file`` of the images. share: in [0, 1). seed: another one, another choice.
-
-    Returns:
-        The names chosen: ``round(share * n)`` of the ``n`` of a class, but never all of them.
-    """
-    classes: defaultdict[str, list[str]] = defaultdict(list)
-    for name in names:
-        classes[name.split("/")[0]].append(name)
-    chosen: set[str] = set()
-    for own in classes.values():
-        own.sort(key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest())
-        chosen.update(own[: min(round(share * len(own)), len(own) - 1)])
-    return chosen

@@ -1,4 +1,4 @@
-"""``data=image_folder``: someone's own photos, a folder per class, with whatever truth there is."""
+"""``data=image_folder``: someone's own photos, a folder per class or labels in a file, with whatever truth there is."""
 
 from contextlib import suppress
 from functools import cached_property
@@ -6,18 +6,17 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from seg.data.box_lists import read_boxes
-from seg.data.boxes import check_inside
-from seg.data.dataset import Box, Codes, Dataset, Record, Split
+from seg.data.boxes import check_inside, clip_inside
+from seg.data.dataset import Box, Codes, Dataset, Record
 from seg.data.decode import image_size
+from seg.data.draw import draw_by_labels, draw_test_images
 from seg.data.findings import Findings
-from seg.data.folder_layout import Names, Parts, draw_test_images, find_parts, image_ids
+from seg.data.folder_layout import Names, Parts, find_parts, image_ids
+from seg.data.label_lists import read_labels
 from seg.data.layout import content_fingerprint, read_text
-from seg.data.sources import InPlace
+from seg.data.sources import InPlace, require_few
 from seg.errors import SegError
 from seg.store import Products, param
-
-# Tools write boxes that are rounded, or that count the last pixel in.
-_TOLERANCE = 1.0
 
 
 class ImageFolder(InPlace):
@@ -26,13 +25,20 @@ class ImageFolder(InPlace):
     An image's id is its file's stem, or ``class_stem`` where classes share a stem. The identity is what the files
     contain and how they are called below ``root``, not where they lie.
 
+    With a file of labels an image may have several classes, or none and so be background alone; in which folder it
+    lies means nothing then, and one that the file does not name is not used.
+
     Attributes:
         root: holds the folders. A single class is enough for ``supervision=bbox``.
+        labels_from: a CSV (``file,labels``, several labels separated by ``;``), see
+            :func:`seg.data.label_lists.read_labels`; null: ``root/labels.csv`` if it is there; false: the folders are
+            the classes.
         masks: folder of PNG masks by stem or ``class/stem``; null: ``root/masks`` if PNG files are there; false: none.
         mask_codes: ``binary``, 0 background, 1 or 255 foreground; ``ids``, 0 background, 255 no truth, all else
-            foreground; ``trimap``, the official 1 foreground, 2 background, 3 border.
-        boxes_from: a CSV (``file,xmin,ymin,xmax,ymax``), a COCO JSON or a folder of VOC XML; null:
-            ``boxes.csv``, ``boxes.json`` or ``boxes/`` in ``root``, if one is there.
+            foreground; ``trimap``, the official 1 foreground, 2 background, 3 border; ``classes``, 0 background, 1 and
+            on the classes in the order of their names, 255 no truth.
+        boxes_from: a CSV (``file,xmin,ymin,xmax,ymax``, with labels from a file also ``class``), a COCO JSON or a
+            folder of VOC XML; null: ``boxes.csv``, ``boxes.json`` or ``boxes/`` in ``root``, if one is there.
         test_list: a file with a test image per line, by id, file name or ``class/file``; the rest is trainval.
         test_share: without a list, the share of each class that becomes test.
         split_seed: of that draw.
@@ -44,6 +50,7 @@ class ImageFolder(InPlace):
     boxes_hint: ClassVar[str] = "give data.boxes_from=FILE, a CSV, a COCO JSON or a folder of VOC XML"
 
     root: str | None = param(default=None, key=False)
+    labels_from: bool | str | None = param(default=None, key=False)
     masks: bool | str | None = param(default=None, key=False)
     mask_codes: Codes = param(default="binary")
     boxes_from: str | None = param(default=None, key=False)
@@ -56,13 +63,16 @@ class ImageFolder(InPlace):
         """A path, or that there is none."""
         if self.masks is True:
             raise SegError("data.masks=true: give the folder of the masks, null to look in data.root, or false")
+        if self.labels_from is True:
+            raise SegError("data.labels_from=true: give a CSV of labels, null to look in data.root, or false")
 
     def detail(self, store: Products) -> str:
         """What was found: nothing lies beside the photos without being named, and nothing is taken for granted."""
         dataset: Dataset = store.get(self)
         records, parts = dataset.records, self.parts
         count = len(dataset.classes)
-        said = [f"{len(records)} images of {count} class{'es' if count > 1 else ''}"]
+        labels = f" (labels in {parts.labels})" if parts.labels else ""
+        said = [f"{len(records)} images of {count} class{'es' if count > 1 else ''}{labels}"]
         masks, boxes = sum(r.has_truth for r in records), sum(bool(r.boxes) for r in records)
         said.append(f"masks for {masks} in {parts.masks_folder}" if masks else "no masks")
         said.append(f"boxes for {boxes} in {parts.boxes}" if boxes else "no boxes")
@@ -74,7 +84,7 @@ class ImageFolder(InPlace):
         """The files."""
         if self.root is None:
             raise SegError("data=image_folder: give data.root=DIR, a folder with a folder of photos for each class")
-        return find_parts(Path(self.root), self.masks, self.boxes_from, self.test_list)
+        return find_parts(Path(self.root), self.masks, self.boxes_from, self.test_list, self.labels_from)
 
     def hashed(self, cache: Path | None, *, write: bool) -> str:
         """Of all files."""
@@ -98,34 +108,50 @@ class ImageFolder(InPlace):
             found.quirk(sentence, skipped)
         ids = image_ids(parts.images)
         names = Names(ids)
-        test = self._test(parts, ids, names)
+        labels, classes = _labels(parts, ids, names, found)
+        images = {name: file for name, file in parts.images.items() if ids[name] in labels}
+        if parts.labels or (parts.masks and self.mask_codes == "classes"):
+            require_few(len(classes), str(parts.labels or parts.root), "leave some out")
+        sets = {name: tuple(sorted(map(classes.index, labels[ids[name]]))) for name in images}
+        test = self._test(parts, ids, names, sets)
         masks = _masks(parts, names, found)
-        paths = {ids[name]: file for name, file in parts.images.items()}
-        boxes = _boxes(parts, names, paths, found)
-        classes = sorted({name.split("/")[0] for name in parts.images})
-        trained = {name.split("/")[0] for name in parts.images if ids[name] not in test}
+        paths = {ids[name]: file for name, file in images.items()}
+        boxes = _boxes(parts, names, paths, found, labels, classes)
+        there = {label for own in sets.values() for label in own}
+        trained = {label for name, own in sets.items() if ids[name] not in test for label in own}
         found.problems += [
             f"data.test_list={self.test_list}: names all images of {name!r}; leave some of each class to train on"
-            for name in classes
-            if name not in trained
+            for label, name in enumerate(classes)
+            if label in there - trained
         ]
         found.stop_if_any(parts.root, one_line=True)
+        found.quirk("classes without an image", (name for label, name in enumerate(classes) if label not in there))
         if masks:
             found.quirk("images without a mask", (i for i in paths if i not in masks))
         if boxes:
             found.quirk("images without boxes", (i for i in paths if i not in boxes))
         records = []
-        for name, file in parts.images.items():
-            image_id = ids[name]
-            split: Split = "test" if image_id in test else "trainval"
-            label = classes.index(name.split("/")[0])
+        for name, file in images.items():
+            image_id, own = ids[name], boxes.get(ids[name], [])
             truth = masks.get(image_id)
-            codes: Codes = self.mask_codes if truth else "trimap"
-            records.append(Record(image_id, file, (label,), split, truth, boxes.get(image_id, ()), codes))
+            records.append(
+                Record(
+                    id=image_id,
+                    image=file,
+                    labels=sets[name],
+                    split="test" if image_id in test else "trainval",
+                    trimap=truth,
+                    boxes=tuple(box for box, _ in own),
+                    codes=self.mask_codes if truth else "trimap",
+                    box_labels=tuple(classes.index(said) for _, said in own) if len(sets[name]) > 1 else (),
+                )
+            )
         records.sort(key=lambda record: record.split == "test")
         return Dataset(tuple(classes), tuple(records), found.quirks, False, found.examples, parts.root)
 
-    def _test(self, parts: Parts, ids: dict[str, str], names: Names) -> set[str]:
+    def _test(self, parts: Parts, ids: dict[str, str], names: Names, labels: dict[str, tuple[int, ...]]) -> set[str]:
+        if parts.test_list is None and parts.labels:
+            return {ids[name] for name in draw_by_labels(labels, self.test_share, self.split_seed)}
         if parts.test_list is None:
             return {ids[name] for name in draw_test_images(parts.images, self.test_share, self.split_seed)}
         test, problems = set(), Findings()
@@ -140,6 +166,33 @@ class ImageFolder(InPlace):
                 test.add(image_id)
         problems.stop_if_any(parts.test_list, one_line=True)
         return test
+
+
+def _labels(
+    parts: Parts, ids: dict[str, str], names: Names, found: Findings
+) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+    """The names of the classes of each image that is used, by its id; and those of all that are named, in order."""
+    labels: dict[str, tuple[str, ...]] = {}
+    if parts.labels is None:
+        labels = {ids[name]: (name.split("/")[0],) for name in parts.images}
+        return labels, sorted({name.split("/")[0] for name in parts.images})
+    classes: set[str] = set()
+    strangers = []
+    for said, own, where in read_labels(parts.labels):
+        with found.gathering(where):
+            classes.update(own)  # of images that are not there, too: what a mask's codes mean is not to depend on these
+            image_id = names.find(said, anywhere=True)
+            if image_id is None:
+                strangers.append(said)
+            else:
+                labels[image_id] = tuple(dict.fromkeys((*labels.get(image_id, ()), *own)))
+    if not any(labels.values()) and not found.problems:
+        what = "no class" if labels or not strangers else f"no image below {parts.root}; {strangers[0]!r}, say, is none"
+        raise SegError(f"{parts.labels}: names {what} (data.labels_from=false takes the folders for the classes)")
+    found.quirk("labels of images that are not there (not used)", strangers)
+    found.quirk("images that the file of labels does not name (not used)", (i for i in ids.values() if i not in labels))
+    found.quirk("images without a label (background alone)", (i for i, own in labels.items() if not own))
+    return labels, sorted(classes)
 
 
 def _masks(parts: Parts, names: Names, found: Findings) -> dict[str, Path]:
@@ -163,26 +216,35 @@ def _masks(parts: Parts, names: Names, found: Findings) -> dict[str, Path]:
     return masks
 
 
-def _boxes(parts: Parts, names: Names, paths: dict[str, Path], found: Findings) -> dict[str, tuple[Box, ...]]:
-    """Boxes by image id, brought within their images."""
-    boxes: dict[str, tuple[Box, ...]] = {}
+def _boxes(
+    parts: Parts,
+    names: Names,
+    paths: dict[str, Path],
+    found: Findings,
+    labels: dict[str, tuple[str, ...]],
+    classes: list[str],
+) -> dict[str, list[tuple[Box, str]]]:
+    """Boxes by image id, brought within their images, and the class of each."""
+    boxes: dict[str, list[tuple[Box, str]]] = {}
     strangers: list[str] = []
     if parts.boxes is None:
         return boxes
     sizes: dict[str, tuple[int, int] | None] = {}
-    for said, box, where in read_boxes(parts.boxes):
+    for said, box, where, class_name in read_boxes(parts.boxes):
         with found.gathering(where):
             image_id = names.find(said, anywhere=True)
-            if image_id is None:
+            if image_id is None or image_id not in paths:
                 strangers.append(said)
                 continue
             if image_id not in sizes:
                 sizes[image_id] = None
                 with suppress(SegError):  # an image that is none is named and counted when it is decoded
                     sizes[image_id] = image_size(paths[image_id])
-            inside = _clip(box, sizes[image_id])
+            inside = clip_inside(box, sizes[image_id])
             check_inside(inside, sizes[image_id], where)
-            boxes[image_id] = (*boxes.get(image_id, ()), inside)
+            # A folder's images are all of one class, whatever their boxes are called.
+            kind = _class_of_box(class_name, labels[image_id], classes, where) if parts.labels else ""
+            boxes.setdefault(image_id, []).append((inside, kind))
     if strangers and not boxes and not found.problems:
         found.problems.append(
             f"{parts.boxes}: none of its boxes is of an image below {parts.root}; {strangers[0]!r}, say, is none"
@@ -191,9 +253,14 @@ def _boxes(parts: Parts, names: Names, paths: dict[str, Path], found: Findings) 
     return boxes
 
 
-def _clip(box: Box, size: tuple[int, int] | None) -> Box:
-    """The box without what sticks out of the image by a pixel or less."""
-    height, width = size or (float("inf"), float("inf"))
-    low = [0.0 if -_TOLERANCE <= v < 0 else v for v in box[:2]]
-    high = [float(end) if end < v <= end + _TOLERANCE else v for v, end in zip(box[2:], (width, height), strict=True)]
-    return low[0], low[1], high[0], high[1]
+def _class_of_box(said: str, own: tuple[str, ...], classes: list[str], where: str) -> str:
+    """What a box is of: what its file says, or its image's only label."""
+    if not said and len(own) == 1:
+        return own[0]
+    if not said:
+        what = f"{len(own)} labels; say whose it is in a column class (XML: name; COCO: category_id)" if own else "none"
+        raise SegError(f"{where}: a box without a class in an image of {what}")
+    if said not in own:
+        known = "label of its image" if said in classes else "class of the data"
+        raise SegError(f"{where}: a box of {said!r}, which is no {known}; mend the boxes or the labels")
+    return said

@@ -3,7 +3,7 @@
 import os
 from collections import Counter, defaultdict
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 from seg.data.boxes import read_box_file
 from seg.data.dataset import Box, Dataset, Record, Split
@@ -19,12 +19,17 @@ from seg.data.layout import (
     too_long,
 )
 
+#: What an image's label is: its breed, or the animal.
+Labels = Literal["breed", "species"]
+_SPECIES = {1: "cat", 2: "dog"}
+
 
 class _Line(NamedTuple):
-    """A line of a list: image id, official class id (from 1), and where it stands."""
+    """A line of a list: image id, official class id (from 1), species id (None: not said), and where it stands."""
 
     id: str
     class_id: int
+    species: int | None
     file: Path
     number: int
 
@@ -33,13 +38,14 @@ class _Line(NamedTuple):
         return f"{self.file} line {self.number}"
 
 
-def read_official_layout(root: Path, *, is_toy: bool = False) -> Dataset:
+def read_official_layout(root: Path, *, is_toy: bool = False, labels: Labels = "breed") -> Dataset:
     """Read lists, boxes and file names of ``root/oxford-iiit-pet`` (or of ``root`` itself); open no image.
 
     The classes are those of ``trainval.txt`` and ``test.txt``, ordered by their official ids, which may
     have gaps; the label is the place in that order. Names are the image names without their number
     (``american_bulldog_12`` is an ``american_bulldog``). ``list.txt`` is a check only and may be missing.
-    An image that both lists name is kept in test and dropped from trainval.
+    An image that both lists name is kept in test and dropped from trainval. With ``labels="species"`` the classes are
+    cat and dog, which the lists' third column tells apart.
 
     Returns:
         The data set; ``quirks`` counts what is unusual, ``examples`` names up to three of each.
@@ -56,12 +62,14 @@ def read_official_layout(root: Path, *, is_toy: bool = False) -> Dataset:
     reference = _read_list(annotations / "list.txt", found) if (annotations / "list.txt").is_file() else []
     listed = _without_leakage(lines, found)
     names = _class_names([line for name in LISTS for line in lines[name]], reference, found)
+    if labels == "species":
+        names = _species([line for line, _ in listed.values()], found)
     found.stop_if_any(folder)  # what follows would only repeat the problems of the lists
     _compare(listed, reference, found)
 
-    images = _stems(folder / "images", IMAGE_SUFFIXES, found)
-    trimaps = _stems(annotations / "trimaps", (".png",), found)
-    box_files = _stems(annotations / "xmls", (".xml",), found)
+    images = stems(folder / "images", IMAGE_SUFFIXES, found)
+    trimaps = stems(annotations / "trimaps", (".png",), found)
+    box_files = stems(annotations / "xmls", (".xml",), found)
     found.quirk("listed images that are missing", (i for i in listed if i not in images))
     found.quirk("images that no list names (not used)", (i for i in images if i not in listed))
     found.quirk("trimaps of images that no list names", (i for i in trimaps if i not in listed))
@@ -70,23 +78,23 @@ def read_official_layout(root: Path, *, is_toy: bool = False) -> Dataset:
     if not present:
         raise MissingDataError(f"none of the {len(listed)} listed images is in {folder / 'images'}")
     found.quirk("images without a trimap", (i for i in present if i not in trimaps))
-    trained = {line.class_id for line, split in present.values() if split == "trainval"}
+    trained = {names[line.class_id] for line, split in present.values() if split == "trainval"}
     found.problems += [
         f"empty class: {name!r} (id {i}) has no trainval image; add some, or take its lines out of the lists"
         for i, name in names.items()
-        if i not in trained
+        if name not in trained
     ]
     boxes = _boxes({i: box_files[i] for i in present if i in box_files}, found)
     unboxed = (i for i, (_, split) in present.items() if split == "trainval" and not boxes.get(i))
     found.quirk("trainval images without boxes", unboxed)
     found.stop_if_any(folder)
 
-    label = {class_id: index for index, class_id in enumerate(names)}
+    classes = tuple(dict.fromkeys(names.values()) if labels == "breed" else sorted(set(names.values())))
     records = tuple(
-        Record(i, images[i], (label[line.class_id],), split, trimaps.get(i), boxes.get(i, ()))
+        Record(i, images[i], (classes.index(names[line.class_id]),), split, trimaps.get(i), boxes.get(i, ()))
         for i, (line, split) in present.items()
     )
-    return Dataset(tuple(names.values()), records, found.quirks, is_toy, found.examples)
+    return Dataset(classes, records, found.quirks, is_toy, found.examples)
 
 
 def _read_list(path: Path, found: Findings) -> list[_Line]:
@@ -107,7 +115,8 @@ def _read_list(path: Path, found: Findings) -> list[_Line]:
         elif too_long(parts[0]):
             found.problems.append(f"{path} line {number}: {parts[0][:60]!r}... is {TOO_LONG}")
         else:
-            lines.append(_Line(parts[0], int(parts[1]), path, number))
+            species = int(parts[2]) if len(parts) == 4 and len(parts[2]) < 10 else None
+            lines.append(_Line(parts[0], int(parts[1]), species, path, number))
     found.quirk("blank lines in the lists", blank)
     found.quirk("comment lines in the lists", comments)
     return lines
@@ -155,6 +164,18 @@ def _class_names(lines: list[_Line], reference: list[_Line], found: Findings) ->
     return names
 
 
+def _species(lines: list[_Line], found: Findings) -> dict[int, str]:
+    """Cat or dog by official class id. Lines that do not say so, or not as others of their class do, are problems."""
+    species: dict[int, str] = {}
+    for line in lines:
+        said = _SPECIES.get(line.species or 0)
+        if said is None:
+            found.problems.append(f"{line.where}: {line.id!r} has no 1 (cat) or 2 (dog) in its third column, a species")
+        elif (first := species.setdefault(line.class_id, said)) != said:
+            found.problems.append(f"{line.where}: {line.id!r} is a {said}, others of its class are {first}s")
+    return species
+
+
 def _class_of(image_id: str) -> str:
     return image_id.rpartition("_")[0]
 
@@ -170,7 +191,7 @@ def _compare(listed: dict[str, tuple[_Line, Split]], reference: list[_Line], fou
     found.quirk("images with another class id in list.txt (not followed)", other)
 
 
-def _stems(folder: Path, suffixes: tuple[str, ...], found: Findings) -> dict[str, Path]:
+def stems(folder: Path, suffixes: tuple[str, ...], found: Findings) -> dict[str, Path]:
     """Path by stem of the files with one of the suffixes (the first suffix wins), without macOS leftovers."""
     best: dict[str, tuple[int, str]] = {}
     leftovers, others, again = [], [], []

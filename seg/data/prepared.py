@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from seg.data.dataset import BORDER, CLASS_BORDER, UNKNOWN, Codes, Dataset, Record, Task
-from seg.data.decode import decode_image, decode_trimap, draw_regions, formats, image_quirks, to_truth
+from seg.data.dataset import BORDER, CLASS_BORDER, MOST_CLASSES, UNKNOWN, Codes, Dataset, Record, Task
+from seg.data.decode import codes_in, decode_image, decode_trimap, draw_regions, formats, image_quirks, to_truth
 from seg.data.findings import Findings
 from seg.data.sources import Source
 from seg.errors import SegError
@@ -291,10 +291,16 @@ def _decode(record: Record, size: int, classes: int) -> _Decoded:
         quirks = (*quirks, f"{kind} of another size than their image, resized")
     codes: Codes | None = record.codes
     if codes == "classes" and record.trimap is not None:
-        if strange := sorted(set(np.unique(original).tolist()) - {*range(classes + 1), UNKNOWN}):
+        there = set(codes_in(original)) - {0, UNKNOWN}
+        if strange := sorted(there - {*range(1, classes + 1)}):
             original = np.where(np.isin(original, strange), np.uint8(UNKNOWN), original)
             codes = None  # the file says something else
             quirks = (*quirks, f"masks with values that are no class ({', '.join(map(str, strange))}; unknown there)")
+        shown = {code - 1 for code in there.difference(strange)}
+        if shown - set(record.labels):
+            quirks = (*quirks, "images whose mask shows a class that their labels lack (both used as they are)")
+        if set(record.labels) - shown:
+            quirks = (*quirks, "images whose labels name a class that their mask lacks (both used as they are)")
     elif kind == "masks" and record.trimap is not None and (original == UNKNOWN).any():
         quirks = (*quirks, "masks with pixels that are neither foreground nor background (no truth there)")
     truth = np.asarray(Image.fromarray(original).resize((size, size), Image.Resampling.NEAREST))
@@ -347,8 +353,13 @@ class Pool(Stage):
     task: Task = param(default="foreground", switch=True)
 
     def check(self, store: Products) -> None:
-        """Refuse to choose images by a truth that none has, if that is known before they are decoded."""
+        """Refuse to choose images by a truth that none has, or more classes than masks have codes, if that is known."""
         dataset = self.data.source.seen(store)
+        if self.task == "classes" and dataset is not None and len(dataset.classes) > MOST_CLASSES:
+            raise SegError(
+                f"task=classes: {len(dataset.classes)} classes, and masks have codes for {MOST_CLASSES}; "
+                "merge some, or use task=foreground"
+            )
         if self.images == "truth" and dataset is not None and not any(r.has_truth for r in dataset.records):
             raise SegError(_WITHOUT_TRUTH)
 

@@ -4,9 +4,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from seg.data.dataset import Dataset
+from seg.data.dataset import MOST_CLASSES, Dataset
 from seg.data.layout import layout_fingerprint
-from seg.data.official_layout import read_official_layout
+from seg.data.official_layout import Labels, read_official_layout
 from seg.data.oxford_pet import download_oxford_pet, is_complete, missing_data_message
 from seg.errors import SegError
 from seg.store import Products, Stage, param
@@ -43,6 +43,12 @@ class Source(Stage):
         return store.get(self) if not self.stored or store.has(self) else None
 
 
+def require_few(count: int, place: str, remedy: str) -> None:
+    """Refuse more classes than masks have codes for; ``place`` is what the message begins with."""
+    if count > MOST_CLASSES:
+        raise SegError(f"{place}: {count} classes, and masks have codes for {MOST_CLASSES}; {remedy}")
+
+
 class ToyPets(Source):
     """Drawn animals in the official Oxford-IIIT Pet layout, generated from a seed, offline.
 
@@ -51,6 +57,7 @@ class ToyPets(Source):
         breeds: how many classes.
         size: side of the pictures in pixels.
         seed: of all that is drawn.
+        labels: what a picture's label is: its ``breed``, or its ``species``.
     """
 
     what: ClassVar[str] = "toy pictures, drawn"
@@ -60,6 +67,7 @@ class ToyPets(Source):
     breeds: int = param(default=6, low=2)
     size: int = param(default=160, low=48)
     seed: int = param(default=0, low=0, high=MOST_SEED)
+    labels: Labels = param(default="breed", switch=True)
 
     @property
     def title(self) -> str:
@@ -74,7 +82,7 @@ class ToyPets(Source):
 
     def load(self, path: Path, store: Products) -> Dataset:
         """Read the layout back, as any other data set in it."""
-        return read_official_layout(path, is_toy=True)
+        return read_official_layout(path, is_toy=True, labels=self.labels)
 
 
 class InPlace(Source):
@@ -114,6 +122,7 @@ class OxfordPet(InPlace):
     Attributes:
         root: the folder that holds ``oxford-iiit-pet/`` (or is it).
         download: fetch it with torchvision, checksums verified, if it is not there.
+        labels: what an image's label is: its ``breed``, or its ``species``, which makes two classes of all.
         title: what the first line of a run calls it.
     """
 
@@ -125,7 +134,12 @@ class OxfordPet(InPlace):
 
     root: str = param(key=False)
     download: bool = param(default=False, key=False)
+    labels: Labels = param(default="breed", switch=True)
     title: str = param(default="oxford_pet", key=False)
+
+    def params(self) -> dict[str, Any]:
+        """The content, and what is read of it where that is not the usual."""
+        return super().params() | ({"labels": self.labels} if self.labels != "breed" else {})
 
     def acquire(self) -> None:
         """Download the data if that was asked for and it is not there."""
@@ -143,4 +157,4 @@ class OxfordPet(InPlace):
 
     def load(self, path: Path, store: Products) -> Dataset:
         """Read the lists, boxes and file names."""
-        return read_official_layout(self._folder())
+        return read_official_layout(self._folder(), labels=self.labels)

@@ -279,11 +279,8 @@ class ScoreHistogram:
             places = np.stack(np.broadcast_arrays(*np.ogrid[:images, :3, 1:2]), 3).reshape(-1, 3)
         else:
             images, classes = (int(x) for x in arrays["shape"])
-            if (
-                places.shape != (len(counts), 3)
-                or (places < 0).any()
-                or (places >= [images, classes + 2, classes + 1]).any()
-            ):
+            fits = places.shape == (len(counts), 3) and (places >= 0).all()
+            if not fits or (places >= [images, classes + 2, classes + 1]).any():
                 raise SegError("evaluate again: 'places' does not fit 'counts'")
         made = cls(classes)
         made._images, made._counts, made._places = images, [counts.reshape(-1, _BINS)], [places]

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from seg.data.dataset import Split
+from seg.data.prepared import Pool
 from seg.errors import SegError
 from seg.evaluation.metrics import STEPS, Border, Confusion, Metrics, ScoreHistogram
 from seg.files import write_json
@@ -108,6 +109,11 @@ class Evaluated(Stage):
     border: Border = param(default="ignore")
     resolution: Literal["working", "original"] = param(default="working")
     apart: SomeTruth | None = param(default=None, key=False)
+
+    def validate(self) -> None:
+        """Of several classes nobody knows which one a border is of."""
+        if self.border == "foreground" and any(isinstance(s, Pool) and s.task == "classes" for s in self.masks.walk()):
+            raise SegError("evaluation.border=foreground: goes with task=foreground alone; use ignore or background")
 
     @cached_property
     def histogram(self) -> Histogram | None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from seg.data.dataset import MOST_CLASSES
 from seg.errors import SegError, first_line
 from seg.files import file_sha256
 from seg.nets.augment import MEAN, STD
@@ -25,13 +26,15 @@ class Model:
     """A trained segmenter, ready to use; made by :func:`load_model`.
 
     Attributes:
-        network: ``float32 (B, 3, H, W)`` normalised images to ``float32 (B, 1, H, W)`` logits, in ``eval`` mode.
+        network: ``float32 (B, 3, H, W)`` normalised images to ``float32 (B, 1, H, W)`` logits, or with ``classes`` to
+            ``(B, 1 + len(classes), H, W)``, the background's first; in ``eval`` mode.
         device: where it is.
         working_size: side in pixels to which images are squashed when they are decoded.
         input_size: side in pixels of what the network sees.
         mean, std: of the RGB channels in [0, 1], for the normalisation.
         info: the JSON beside the weights, or what their file says itself; empty without both.
         path: the weights' file. sha256: of its bytes.
+        classes: names of those that it tells apart, () if it knows the foreground alone.
     """
 
     network: nn.Module
@@ -43,6 +46,12 @@ class Model:
     info: Mapping[str, Any]
     path: Path
     sha256: str
+    classes: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the codes of its masks mean, from 0 on."""
+        return ("background", *(self.classes or ("foreground",)))
 
 
 def find_model(path: Path) -> Path:
@@ -97,7 +106,7 @@ def load_model(
     file = find_model(Path(path))
     state = read_state_dict(file, key="model")
     info = description(file)
-    net = _architecture(file, info, state, network)
+    net, classes = _architecture(file, info, state, network)
     size = input_size or _side(info, "input_size", file)
     if not size:
         raise SegError(
@@ -115,7 +124,7 @@ def load_model(
     if std is not None and min(std) <= 0:
         raise SegError(f"model={file}: its std is {list(std)}: must be above 0")
     return Model(
-        network=_filled(net, state, file).to(runtime.device).eval(),
+        network=_filled(net, len(classes) + 1, state, file).to(runtime.device).eval(),
         device=runtime.device,
         working_size=working_size or size,
         input_size=size,
@@ -124,6 +133,7 @@ def load_model(
         info=info,
         path=file,
         sha256=file_sha256(file),
+        classes=classes,
     )
 
 
@@ -155,28 +165,55 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _filled(net: Architecture, state: Mapping[str, torch.Tensor], file: Path) -> nn.Module:
+def _classes(info: Mapping[str, Any], file: Path) -> tuple[str, ...]:
+    """The names of the classes that a model is told to tell apart, () for the foreground alone."""
+    task, names = info.get("task", "foreground"), info.get("classes")
+    if task == "foreground":
+        return ()
+    if task != "classes":
+        raise SegError(f"model={file}: its task is {_shown(task)}: must be foreground or classes")
+    if isinstance(names, list) and 2 <= len(names) <= MOST_CLASSES + 1 and all(isinstance(name, str) for name in names):
+        return tuple(names[1:])
+    raise SegError(
+        f"model={file}: its classes are {_shown(names)}: must be names, of the background and of 1 to {MOST_CLASSES} "
+        "classes"
+    )
+
+
+def _filled(net: Architecture, outputs: int, state: Mapping[str, torch.Tensor], file: Path) -> nn.Module:
     """The network with its weights; what is described takes no memory before it fits what the file holds."""
+
+    def make() -> nn.Module:
+        if outputs == 1:
+            return net.make()
+        try:
+            return net.make(outputs)
+        except TypeError as error:  # one's own may know the foreground alone
+            name = type(net).__name__
+            raise SegError(
+                f"model={file}: it has {outputs} outputs, and {name}.make takes no number of them ({first_line(error)})"
+            ) from error
+
     try:
         with torch.device("meta"):
-            outline = net.make()
+            outline = make()
     except Exception as error:
         if type(net).__module__ == Architecture.__module__:
             raise SegError(f"model={file}: architecture: {first_line(error)[:120]}") from error
         outline = None  # one's own may compute with tensors
     if outline is not None:
         fitting(outline, state, file, "model")
-    model = net.make()
+    model = make()
     fit_into(model, state, file, "model")
     return model
 
 
 def _architecture(
     file: Path, info: Mapping[str, Any], state: Mapping[str, torch.Tensor], network: str | None
-) -> Architecture:
-    """The architecture that is written of some weights or that they show, without weights of its own."""
+) -> tuple[Architecture, tuple[str, ...]]:
+    """The architecture that is written of some weights or that they show, without weights of its own; the classes."""
     described: Any = info.get("architecture")
-    role = info.get("role")
+    role, classes = info.get("role"), _classes(info, file)
     if described is None and network is not None:
         role, described = "segmenter", {"class": network}
     elif described is None:
@@ -184,8 +221,10 @@ def _architecture(
 
         fits = recognise(state)
         role, described = (fits.role, fits.network) if fits else (None, None)
-        if fits is not None and fits.role == "segmenter" and fits.classes is not None:
-            raise SegError(f"model={file}: {fits.classes} outputs, but a segmenter of foreground has one")
+        if fits is not None and not classes and role == "segmenter":
+            classes = tuple(f"class {code}" for code in range(1, fits.classes or 1))
+            if len(classes) > MOST_CLASSES:
+                raise SegError(f"model={file}: tells {len(classes)} classes apart; a mask has room for {MOST_CLASSES}")
     if role != "segmenter" or not isinstance(described, Mapping):
         what = f"it is of a {role if role in ROLES else _shown(role)}" if role else "not known as a network"
         raise SegError(f"model={file}: {what}, not a segmenter")
@@ -200,7 +239,7 @@ def _architecture(
     # Those to start from are of no use here, and they would be read or fetched.
     params = {k: v for k, v in described.items() if k not in ("class", "_target_", "weights", "weights_backbone")}
     try:
-        return cls(**params).bare()
+        return cls(**params).bare(), classes
     except (SegError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise SegError(f"model={file}: architecture: {first_line(error)}") from error
 

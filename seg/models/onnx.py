@@ -39,8 +39,10 @@ def export_onnx(model: "Model", path: Path) -> float:
     """Write a segmenter as ONNX with any batch and any size.
 
     The input ``images`` is ``float32 (B, 3, H, W)``, RGB in [0, 1] less the mean, over the standard deviation; the
-    output ``scores`` is ``float32 (B, 1, H, W)``, the foreground's probability. The metadata hold ``mean``,
-    ``std``, ``classes``, ``size`` (the side that it was trained at), ``version`` and the rest of the model's JSON.
+    output ``scores`` is ``float32 (B, 1, H, W)``, the foreground's probability, or of a model with classes
+    ``float32 (B, C + 1, H, W)``, those of the background and of each class, which add up to 1. The metadata hold
+    ``mean``, ``std``, ``classes`` (names from the background's on), ``size`` (the side that it was trained at),
+    ``version`` and the rest of the model's JSON.
 
     Args:
         model: of :func:`seg.models.load.load_model`. path: the file.
@@ -54,7 +56,8 @@ def export_onnx(model: "Model", path: Path) -> float:
     import torch
 
     check_onnx(True)
-    network = torch.nn.Sequential(model.network, torch.nn.Sigmoid()).cpu().eval()
+    last = torch.nn.Softmax(1) if model.classes else torch.nn.Sigmoid()
+    network = torch.nn.Sequential(model.network, last).cpu().eval()
     network = network.to(memory_format=torch.contiguous_format)
     content = _with_metadata(_exported(network, model), model)
     try:
@@ -104,7 +107,7 @@ def _with_metadata(proto: Any, model: "Model") -> bytes:
     metadata = {
         "mean": list(model.mean),
         "std": list(model.std),
-        "classes": ["background", "foreground"],
+        "classes": list(model.names),
         "size": model.input_size,
         "weakseg": dict(model.info),
     }

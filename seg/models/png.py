@@ -1,5 +1,6 @@
 """A mask as PNG, in one of three kinds."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -9,12 +10,15 @@ if TYPE_CHECKING:
 
 PNGKind = Literal["png255", "png01", "palette"]
 
+#: What tells beside indexed PNG what the indices mean.
+CLASSES = "classes.txt"
+
 
 def save_png(path: Path, mask: "npt.NDArray[np.uint8]", kind: PNGKind, label: int = 0) -> None:
-    """Write one mask as PNG.
+    """Write one mask of the foreground as PNG.
 
     * ``png255``: 0 background, 255 foreground, 128 ignored. ``png01``: 0, 1, and 255 ignored.
-    * ``palette``: indexed PNG in Pascal VOC's way and colours: 0 background, 1 + label foreground, 255 ignored.
+    * ``palette``: as :func:`save_indexed`, with 0 background, 1 + label foreground, 255 ignored.
 
     Args:
         path: the file, whatever its ending. mask: ``uint8 (H, W)`` of 0, 1, 255. label: counts for ``palette`` alone.
@@ -24,11 +28,33 @@ def save_png(path: Path, mask: "npt.NDArray[np.uint8]", kind: PNGKind, label: in
 
     codes = np.full(256, 128 if kind == "png255" else 255, np.uint8)
     codes[[0, 1]] = 0, {"png255": 255, "png01": 1}.get(kind, label + 1)
-    image = Image.fromarray(codes[mask])
     if kind == "palette":
-        image = image.convert("P")
-        image.putpalette(voc_palette().ravel().tolist())
+        save_indexed(path, codes[mask])
+    else:
+        Image.fromarray(codes[mask]).save(path, format="PNG")
+
+
+def save_indexed(path: Path, codes: "npt.NDArray[np.uint8]") -> None:
+    """Write one mask as indexed PNG in Pascal VOC's way and colours, whose pixels are the codes.
+
+    Args:
+        path: the file, whatever its ending. codes: ``uint8 (H, W)``: 0 background, ``1 + class``, 255 ignored.
+    """
+    from PIL import Image
+
+    image = Image.fromarray(codes).convert("P")
+    image.putpalette(voc_palette().ravel().tolist())
     image.save(path, format="PNG")
+
+
+def write_classes(path: Path, names: Sequence[str]) -> None:
+    """Write a line for every index of indexed PNG: the number and its name.
+
+    Args:
+        path: the file. names: by code, ``background`` first.
+    """
+    lines = [f"{code} {' '.join(name.splitlines())}" for code, name in enumerate(names)]
+    path.write_text("\n".join([*lines, "255 ignored"]) + "\n", encoding="utf-8")
 
 
 def voc_palette() -> "npt.NDArray[np.uint8]":

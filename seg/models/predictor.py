@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,8 +15,9 @@ from seg.data.decode import decode_image
 from seg.errors import SegError
 from seg.masks import threshold_scores
 from seg.models.load import Model
+from seg.models.png import CLASSES
 from seg.nets.augment import normalise
-from seg.nets.maps import upsample
+from seg.nets.maps import nearest, upsample
 from seg.segmenter.predicted import answer
 
 #: What is taken for a photo in a folder; a file that is named itself may end in anything.
@@ -28,6 +29,25 @@ MARK, KINDS = "predict.json", ("masks", "overlays", "scores")
 PHOTOS = "photos.jsonl"
 
 Image = str | Path | np.ndarray
+
+
+class Answer(NamedTuple):
+    """What a model says of an image, at the image's own size.
+
+    Attributes:
+        scores: ``float32 (H, W)`` in [0, 1], of any object: the foreground's probability, or that of the likeliest
+            class as a share of its and the background's. Bilinear.
+        codes: ``uint8 (H, W)``, ``1 + class`` of the likeliest class; None where the model tells none apart. Never
+            blended: the nearest cell's.
+    """
+
+    scores: np.ndarray
+    codes: np.ndarray | None = None
+
+    def mask(self, threshold: float) -> np.ndarray:
+        """``uint8 (H, W)``: 0 background; where the score reaches the threshold 1 foreground, or ``1 + class``."""
+        mask = threshold_scores(self.scores, threshold, threshold)
+        return mask if self.codes is None else np.where(mask == 1, self.codes, mask)
 
 
 def predict(
@@ -43,18 +63,21 @@ def predict(
         from seg import load_model, predict
 
         model = load_model("outputs/runs/full/2026-01-31_12-00-00")
-        masks = predict(model, ["a.jpg", "b.png"])  # uint8 (H, W), 0 and 1
+        masks = predict(model, ["a.jpg", "b.png"])  # uint8 (H, W), 0 and 1; or the codes of model.names
 
     Args:
         model: of :func:`seg.load_model`.
         images: paths, or ``uint8 (H, W, 3)`` RGB arrays of any sizes; one or many. A text may also be a folder or
             a glob, whose images come in the order of :func:`find_images`.
-        scores: return the foreground's probability instead.
-        threshold: foreground from this probability on.
+        scores: return the foreground's probability instead; of a model with classes the score of any object, which is
+            the likeliest class's probability as a share of its and the background's.
+        threshold: an object from this score on; at 0.5 a pixel is of what the model finds likeliest.
         batch_size: images per forward pass.
 
     Returns:
-        In the order of ``images``: ``uint8 (H, W)``, 0 background, 1 foreground; or ``float32 (H, W)`` in [0, 1].
+        In the order of ``images``: ``uint8 (H, W)``, 0 background, 1 foreground or ``1 + class``, which is
+        ``model.names`` by code; or ``float32 (H, W)`` in [0, 1]. They are those of a run at its images' original size:
+        scores are scaled bilinearly, and of classes the nearest is taken.
         A photo's H and W are as its EXIF orientation shows it.
 
     Raises:
@@ -70,14 +93,14 @@ def predict(
     for result in predict_each(model, listed, batch_size=batch_size):
         if isinstance(result, SegError):
             raise result
-        out.append(result if scores else threshold_scores(result, threshold, threshold))
+        out.append(result.scores if scores else result.mask(threshold))
     return out
 
 
 def predict_each(
     model: Model, images: Sequence[Image], *, batch_size: int = 16, workers: int = 1
-) -> Iterator[np.ndarray | SegError]:
-    """Scores of images one after the other, each at its own size: ``float32 (H, W)`` in [0, 1].
+) -> Iterator[Answer | SegError]:
+    """What a model says of images, one after the other, each at its own size.
 
     An unreadable image gives the error that it met. The next batch is decoded while one is computed; images are
     squashed, computed and scaled back exactly as a run does it.
@@ -89,19 +112,20 @@ def predict_each(
             decoding = [pool.submit(_decode, image, model.working_size) for image in part]
             decoded, waiting = [future.result() for future in waiting], decoding
             good = [d for d in decoded if not isinstance(d, SegError)]
-            found = iter(_scores(model, np.stack([image for image, _ in good])) if good else ())
+            found = iter(_answers(model, np.stack([image for image, _ in good])) if good else ())
             before = images[done : done + len(decoded)]
             done += len(decoded)
             for image, one in zip(before, decoded, strict=True):
                 if isinstance(one, SegError):
                     yield one
-                elif np.isnan(scores := next(found)).any():
+                elif np.isnan(said := next(found)).any():
                     name = "an array" if isinstance(image, np.ndarray) else str(image)
                     yield SegError(
                         f"{name}: the network answers with NaN; its weights, or its mean and std, are broken"
                     )
                 else:
-                    yield upsample(scores[None], one[1])[0]
+                    codes = nearest(said[1:].astype(np.uint8), one[1])[0] if model.classes else None
+                    yield Answer(upsample(said[:1], one[1])[0], codes)
 
 
 def _decode(image: Image, side: int) -> tuple[np.ndarray, tuple[int, int]] | SegError:
@@ -120,10 +144,10 @@ def _decode(image: Image, side: int) -> tuple[np.ndarray, tuple[int, int]] | Seg
 
 
 @torch.inference_mode()
-def _scores(model: Model, images: np.ndarray) -> np.ndarray:
-    """``uint8 (B, S, S, 3)`` to ``float32 (B, s, s)`` in [0, 1]."""
+def _answers(model: Model, images: np.ndarray) -> np.ndarray:
+    """``uint8 (B, S, S, 3)`` to ``float32 (B, 2, s, s)``: scores and codes."""
     batch = normalise(torch.from_numpy(images).to(model.device), model.mean, model.std)
-    return answer(model.network, batch, model.input_size)[:, 0].float().cpu().numpy()
+    return answer(model.network, batch, model.input_size).float().cpu().numpy()
 
 
 def _is_result(path: Path, root: Path) -> bool:
@@ -158,7 +182,7 @@ def find_images(pattern: str) -> list[tuple[Path, Path]]:
         root = root if pattern.startswith(f"{root}/") else root.parent
         found = [p for p in map(Path, glob.glob(pattern, recursive=True)) if p.is_file()]
     if not path.is_file():
-        found = [p for p in found if p.name not in (MARK, PHOTOS) and not _is_result(p, root)]
+        found = [p for p in found if p.name not in (MARK, PHOTOS, CLASSES) and not _is_result(p, root)]
     if not found:
         what = f"no image ({', '.join(SUFFIXES[:4])}, ...) in it" if path.is_dir() else "no such file, folder or glob"
         raise SegError(f"images={pattern}: {what}")

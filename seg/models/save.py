@@ -3,10 +3,12 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from seg.config.process import command, given_overrides
+from seg.data.dataset import Task
 from seg.data.prepared import Prepared, PreparedData
 from seg.evaluation.table import plain
 from seg.files import atomic_path, file_sha256, write_json
@@ -14,6 +16,7 @@ from seg.nets.augment import MEAN, STD
 from seg.nets.given import METADATA, description
 from seg.nets.state_dicts import to_plain
 from seg.segmenter.architectures import Architecture, name_of
+from seg.segmenter.segmenter import Segmenter
 from seg.store import Stage, Store
 from seg.train import Given, NetworkStage, Training
 from seg.version import __version__
@@ -90,12 +93,14 @@ def describe(
     given = description(stage.path) if isinstance(stage, Given) else None
     origin = given if given is not None else {"data": data.title, "licence": prepared.source.licence}
     overrides = given_overrides()
+    task = task_of(stage.design)
     return {
         "weakseg": __version__,
         "role": stage.role,
+        **({} if task == "foreground" else {"task": task}),
         "architecture": architecture(stage.design),
         "config": config_that_fits(stage.design),
-        "classes": list(data.classes) if stage.role == "classifier" else ["background", "foreground"],
+        "classes": list(data.classes if stage.role == "classifier" else replace(data, task=task).names),
         "mean": list(MEAN),
         "std": list(STD),
         "working_size": data.side,
@@ -109,6 +114,11 @@ def describe(
         "command": command(overrides, folders=False) if overrides else None,
         "stage": stage.id,
     }
+
+
+def task_of(stage: Training) -> Task:
+    """What a network tells apart: a segmenter perhaps the classes."""
+    return stage.pool.task if isinstance(stage, Segmenter) else "foreground"
 
 
 def architecture(stage: Training) -> dict[str, Any]:
@@ -134,6 +144,7 @@ def config_that_fits(stage: Training) -> list[str]:
     name = str(params.pop("class"))
     groups = {"PlainUNet": "unet", "BackboneUNet": "unet_resnet18", "TorchvisionNetwork": "deeplabv3"}
     place = "segmenter.net"
+    task = [] if task_of(stage) == "foreground" else ["task=classes"]
     start = [f"segmenter={groups[name]}"] if name in groups else [f"{place}._target_={name}"]
     size = [f"segmenter.input_size={shape['input_size']}"] if shape.get("input_size") else []
-    return start + [f"{place}.{k}={v}" for k, v in params.items() if not k.startswith("weights")] + size
+    return task + start + [f"{place}.{k}={v}" for k, v in params.items() if not k.startswith("weights")] + size

@@ -21,7 +21,7 @@ class Recognised:
     Attributes:
         role: ``classifier``, ``affinity`` or ``segmenter``.
         config: overrides of a run whose network it would be, where they can be told.
-        classes: of a classifier.
+        classes: of a classifier; of a segmenter its outputs where it tells classes apart, the background among them.
         network: of a segmenter: the name (``class``) and the parameters of its architecture.
     """
 
@@ -56,10 +56,16 @@ def _recognised(shapes: Shapes) -> Recognised | None:
     if "down.0.0.weight" in shapes and "head.weight" in shapes:
         width, depth = shapes["down.0.0.weight"][0], sum(bool(re.fullmatch(r"up\.\d+\.weight", k)) for k in shapes)
         config = ("segmenter=unet", f"segmenter.net.width={width}", f"segmenter.net.depth={depth}")
-        return Recognised("segmenter", config, network=_network("PlainUNet", width=width, depth=depth))
+        return _segmenter(config, shapes["head.weight"][0], _network("PlainUNet", width=width, depth=depth))
     if any(k.startswith("encoder.") for k in shapes) and "head.weight" in shapes:
         return _encoder_unet(shapes)
     return _torchvision_segmenter(shapes) or _classifier(shapes)
+
+
+def _segmenter(config: tuple[str, ...], outputs: int, network: Mapping[str, Any]) -> Recognised:
+    if outputs == 1:
+        return Recognised("segmenter", config, network=network)
+    return Recognised("segmenter", ("task=classes", *config), outputs, network)
 
 
 def _network(kind: str, /, **params: Any) -> dict[str, Any]:
@@ -120,8 +126,7 @@ def _torchvision_segmenter(shapes: Shapes) -> Recognised | None:
         if own.keys() == shapes.keys() and all(own[k][1:] == shapes[k][1:] for k in own if k.startswith("backbone.")):
             outputs = next(v[0] for k, v in reversed(shapes.items()) if not k.startswith("backbone."))
             config = ("segmenter=deeplabv3", f"segmenter.net.name={name}")
-            classes = None if outputs == 1 else outputs
-            return Recognised("segmenter", config, classes, _network("TorchvisionNetwork", name=name))
+            return _segmenter(config, outputs, _network("TorchvisionNetwork", name=name))
     return None
 
 
@@ -132,7 +137,7 @@ def _encoder_unet(shapes: Shapes) -> Recognised | None:
         if _shapes(backbone_blocks(model).state_dict()) == encoder:
             network = _network("BackboneUNet", encoder=name, weights=None, width=width)
             config = ("segmenter=unet_resnet18", f"segmenter.net.encoder={name}", f"segmenter.net.width={width}")
-            return Recognised("segmenter", config, network=network)
+            return _segmenter(config, shapes["head.weight"][0], network)
     return None
 
 

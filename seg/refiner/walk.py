@@ -1,5 +1,6 @@
 """The random walk as a stage."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -41,8 +42,8 @@ class Walk(ScoreStage):
         grid = (-(-scores.data.side // 4),) * 2
 
         def walked(images: Tensor, part: np.ndarray) -> Tensor:
-            maps, image, codes = scores.channels(part, grid)
-            asked.extend(codes[image == i].tolist() for i in range(len(part)))
+            maps, image, _ = scores.channels(part, grid)
+            asked.extend(scores.codes(part))
             # Side by side: all maps of an image walk by its affinities. Where it has fewer, empty ones do.
             place = np.arange(len(image)) - np.searchsorted(image, image)
             start = torch.zeros(len(part), int(place.max(initial=0)) + 1, *grid)
@@ -57,6 +58,6 @@ class Walk(ScoreStage):
             )[image, place].clamp(0, 1)
             return (normalise_maps(out, "minmax") if self.rescale else out).half()
 
-        asked: list[list[int]] = []
+        asked: list[Sequence[int]] = []
         parts = infer(walked, scores.data, scores.rows, store.runtime, "random walk", most=32)
         return self.save(out, scores.data, scores.rows, parts, asked)

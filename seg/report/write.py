@@ -47,7 +47,7 @@ def write_report(experiment: Experiment, folder: Path, figures: bool = True) -> 
         _save_models(experiment, folder / "models")
     if cfg.export.masks or cfg.export.format:
         names = store.get(experiment.source).file_names()
-        count = export_masks(folder / "masks", masks, store, cfg.export.format or "png255", names)
+        count = export_masks(folder / "masks", masks, store, cfg.export.format, names)
         log.info("masks: %s (%d files)", folder / "masks", count)
     rows = experiment.rows
     log.info("\n%s\n", format_table(rows) if rows or not masks else without_figures(masks, picture))

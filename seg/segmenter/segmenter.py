@@ -1,6 +1,7 @@
 """Train a segmentation network on any masks."""
 
 import dataclasses
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 from seg.data.prepared import Pool, PoolRows, Prepared
 from seg.errors import SegError
 from seg.masks import MaskSet, Threshold
+from seg.nets.state_dicts import from_plain
 from seg.segmenter.architectures import Architecture
 from seg.segmenter.few import FewMasks, FewMaskSet
 from seg.segmenter.losses import (
@@ -151,6 +153,38 @@ class Segmenter(Training):
         # One's own may know the foreground alone.
         return net.make() if outputs == 1 else net.make(outputs)
 
+    def check_given(self, model: nn.Module, state: Mapping[str, Tensor], said: str) -> None:
+        """Given weights have to tell apart what the masks do."""
+        found = from_plain(model, state)
+        apart = [(found[k].shape, v.shape) for k, v in model.state_dict().items() if k in found]
+        apart = [(theirs, own) for theirs, own in apart if theirs != own]
+        # Two networks that differ in their outputs alone do so in the size of their last layers.
+        firsts = {(*theirs[:1], *own[:1]) for theirs, own in apart}
+        if len(firsts) != 1 or any(theirs[1:] != own[1:] for theirs, own in apart):
+            return
+        theirs, own = (_kinds(outputs) for outputs in firsts.pop())
+        raise SegError(
+            f"{said}: a segmenter of {theirs}, but task={self.pool.task} of this data asks for {own}; give one of "
+            f"{own}, take another task, or leave checkpoints.{self.role} out to train one"
+        )
+
+    def check_described(self, told: Mapping[str, Any], said: str, store: Products) -> None:
+        """Their classes have to be the data's, in their order: an output is of the class of its number."""
+        theirs = told.get("classes")
+        if theirs is None or self.pool.task == "foreground":
+            return
+        prepared = self.pool.data
+        known: Any = store.get(prepared if store.has(prepared) else prepared.source)
+        own = ["background", *known.classes]
+        if theirs == own:
+            return
+        pairs = enumerate(zip(theirs, own, strict=False)) if isinstance(theirs, list) else ()
+        apart = next((f"code {i} is {str(a)[:40]!r} there and {b!r} in the data" for i, (a, b) in pairs if a != b), "")
+        raise SegError(
+            f"{said}: of other classes than the data, or in another order{apart and f': {apart}'}; give a segmenter "
+            "of these classes, or mend the names under classes in the JSON beside it if they mean the same"
+        )
+
     def shape(self) -> dict[str, Any]:
         """What decides how given weights are used: the architecture, without the weights that it would start from."""
         net = self.net.bare()
@@ -230,6 +264,11 @@ class Segmenter(Training):
             apart = F.mse_loss(probabilities(seen), look(expected, more[0]))
             loss, metrics["inconsistency"] = loss + self.consistency * apart, apart
         return loss, metrics
+
+
+def _kinds(outputs: int) -> str:
+    """What a network with so many outputs tells apart from the background."""
+    return "the foreground alone" if outputs == 1 else f"{outputs - 1} classes"
 
 
 def _first(stage: Stage, kind: type[S]) -> S | None:

@@ -1,7 +1,7 @@
 """Class activation maps in closed form (Zhou et al., CVPR 2016)."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -88,8 +88,8 @@ class CAM(ScoreStage):
             return rest(shared(frozen, images) if shared else images).float()
 
         data, logistic = pool.data, self.design.is_logistic(pool.data)
-        asked: list[Sequence[int]] = [data.label_sets[row] for row in pool.rows]
-        if self.target == "label" and (without := sum(not labels for labels in asked)):
+        asked = [[label + 1 for label in data.label_sets[row]] for row in pool.rows]
+        if self.target == "label" and (without := sum(not codes for codes in asked)):
             log.info("CAM: %d images have no label: all of them is background", without)
 
         def maps(images: Tensor, part: np.ndarray) -> Tensor:
@@ -97,28 +97,25 @@ class CAM(ScoreStage):
                 shared.begin(part)
             if self.target == "predicted":
                 # The classifier's answer is at the working resolution, whatever scales the maps are of.
-                logits = forward(images).mean((2, 3)) @ weight.T + bias
-                chosen = logits > 0 if logistic else F.one_hot(logits.argmax(1), logits.shape[1]) > 0
-                for position, one in zip(part, chosen.cpu(), strict=True):
-                    asked[position] = one.nonzero()[:, 0].tolist()
-            classes = [asked[position] for position in part]
-            if all(len(one) == 1 for one in classes):
-                return self._maps(forward, weight, images, torch.tensor(classes, device=images.device)[:, 0])
-            image = np.repeat(np.arange(len(part)), list(map(len, classes)))
-            flat = torch.tensor([c for one in classes for c in one], dtype=torch.int64, device=images.device)
-            of = torch.from_numpy(image).to(images.device)
-            made = self._maps(forward, weight, images, flat, of)
+                asked[part[0] : part[-1] + 1] = predicted(forward(images).mean((2, 3)) @ weight.T + bias, logistic)
+            codes = asked[part[0] : part[-1] + 1]
+            labels = torch.tensor([code - 1 for one in codes for code in one], dtype=torch.int64, device=images.device)
+            if all(len(one) == 1 for one in codes):
+                return self._maps(forward, weight, images, labels)
+            if len(labels) == 0:  # as large as the others, and none of them
+                made = self._maps(forward, weight, images[:1], labels.new_zeros(1))[:0]
+                of = labels
+            else:
+                of = torch.repeat_interleave(torch.tensor(list(map(len, codes)), device=images.device))
+                made = self._maps(forward, weight, images, labels, of)
             if data.task == "classes":
                 return made
             # Of the foreground, what speaks for any of its classes.
-            any_of = made.new_zeros(len(part), *made.shape[1:])
-            return any_of.index_reduce_(0, of, made, "amax")
+            largest = made.new_zeros(len(part), *made.shape[1:])
+            return largest.scatter_reduce_(0, of[:, None, None].expand_as(made), made, "amax")
 
         parts = infer(maps, data, pool.rows, store.runtime, "CAM")
-        if self.target == "label":
-            return self.save(out, data, pool.rows, parts)
-        values = np.concatenate([part.astype(np.float16) for part in parts])  # what is asked is known only then
-        return self.save(out, data, pool.rows, values, [[c + 1 for c in one] for one in asked])
+        return self.save(out, data, pool.rows, parts, asked)
 
     def _maps(
         self,
@@ -144,3 +141,10 @@ class CAM(ScoreStage):
             total = cam
         assert total is not None
         return normalise_maps(total, self.normalisation)
+
+
+def predicted(logits: Tensor, logistic: bool) -> list[list[int]]:
+    """The masks' codes of the classes that a classifier finds in images, from its ``float (B, classes)`` logits."""
+    if not logistic:
+        return [[int(label) + 1] for label in logits.argmax(1)]
+    return [(one > 0).nonzero()[:, 0].add(1).tolist() for one in logits.cpu()]

@@ -219,15 +219,72 @@ class Colocalised(ScoreStage):
         unit = float(found.std().clamp_min(1e-9))
         direction, middle = basis @ fitted.double() / unit, (0.5 - share) / unit
         share = float(above.float().mean())
-        score = project(direction[:, None])
+        tell, bias = points[:0].T, points[:0, 0]
+        if hint.data.task == "classes":
+            tell, bias = apart(points[above], *_named(hint, chosen, grid, above))
+        score = project(torch.cat([direction[:, None], basis @ tell.double()], 1))
+        asked: list[Sequence[int]] = []
 
         def maps(images: Tensor, part: np.ndarray) -> Tensor:
-            values = score(images, part).reshape(len(images), *grid)
-            return torch.sigmoid(self.gain * (values - middle)).half()
+            answers = score(images, part).reshape(len(images), *grid, -1)
+            values = torch.sigmoid(self.gain * (answers[..., 0] - middle)).half()
+            if hint.data.task == "foreground":
+                return values
+            asked.extend(hint.codes(part))
+            several = [values[:0]]
+            for codes, value, answer in zip(asked[-len(part) :], values, answers, strict=True):
+                if len(codes) > 1:
+                    own = (answer[..., 1:] + bias.to(answer.device))[..., codes].permute(2, 0, 1)
+                    # The likeliest class has the foreground's score.
+                    several.append(value * torch.exp(own - own.amax(0)).half())
+                elif codes:
+                    several.append(value[None])
+            return torch.cat(several)
 
-        notes = self.save(out, hint.data, hint.rows, over(hint.rows, maps, "maps"))
+        notes = self.save(out, hint.data, hint.rows, over(hint.rows, maps, "maps"), asked)
         log.info("co-localisation: %.0f %% of the cells are foreground", 100 * share)
         return notes | {"foreground": round(share, 3)}
+
+
+def _named(hint: ScoreMaps, chosen: np.ndarray, grid: tuple[int, int], above: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the cells ``above`` the class by the hint, ``int64 (n,)``, and the classes of their image, ``bool (n, K)``."""
+    which = np.concatenate([hint.winner(chosen[i : i + 64], grid)[1] for i in range(0, len(chosen), 64)])
+    may = torch.zeros(len(chosen), hint.data.count + 1, dtype=torch.bool)
+    for image, codes in enumerate(hint.codes(chosen)):
+        may[image, list(codes)] = True
+    cells = above.nonzero()[:, 0]
+    return torch.from_numpy(which.reshape(-1)).long()[cells], may[cells // (grid[0] * grid[1])]
+
+
+def apart(points: Tensor, named: Tensor, may: Tensor, rounds: int = 3, ridge: float = 0.03) -> tuple[Tensor, Tensor]:
+    """Linear discriminants that tell classes of cells apart, from what their images are known to show.
+
+    Most images show one class, whose cells are surely of it. Those of images with several are put, round by round, to
+    the class of their image that the others' cells speak for (equal priors, one covariance).
+
+    Args:
+        points: ``float (n, d)`` features of the foreground's cells. named: ``int64 (n,)``, the class that each is taken
+            for at first, from 1 on. may: ``bool (n, K)``, those that it may be of; a cell without any is left out.
+        rounds: of that. ridge: added to the covariance, in units of a feature's variance.
+
+    Returns:
+        Weights ``(d, K)`` and biases ``(K,)``: log-likelihoods but for what all classes share; of a class without a
+        cell 0 and minus infinity.
+    """
+    points, named, may = (x[may.any(1)] for x in (points, named, may))
+    weights, bias = points.new_zeros(points.shape[1], may.shape[1]), points.new_full((may.shape[1],), -torch.inf)
+    named = torch.where(may.gather(1, named[:, None])[:, 0], named, may.int().argmax(1))
+    for _ in range(rounds if len(points) else 0):
+        there = named.unique()
+        means = torch.stack([points[named == code].mean(0) for code in there])
+        apart = points - means[torch.searchsorted(there, named)]
+        covariance = apart.T @ apart / len(apart)
+        covariance.diagonal().add_(ridge)
+        weights[:, there] = torch.linalg.solve(covariance, means.T)
+        bias[there] = -(means.T * weights[:, there]).sum(0) / 2
+        likely = points @ weights + bias
+        named = torch.where(may, likely, -torch.inf).argmax(1)
+    return weights, bias
 
 
 def _unit(values: Tensor) -> Tensor:

@@ -68,6 +68,10 @@ class ScoreMaps(ABC):
         codes = first_codes(self.data, self.rows[positions])
         return scores, np.broadcast_to(codes[:, None, None], scores.shape)
 
+    def codes(self, positions: np.ndarray) -> list[Sequence[int]]:
+        """The masks' codes of the classes that some images have a map of, ascending."""
+        return [[int(code)] for code in first_codes(self.data, self.rows[positions])]
+
     def channels(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> Channels:
         """The scores of every class that some images have."""
         codes = first_codes(self.data, self.rows[positions])
@@ -111,14 +115,14 @@ class ClassScores(ScoreMaps):
     Attributes:
         values: ``float16 (m, h, w)`` in [0, 1], those of an image side by side.
         first: ``int64 (n + 1,)``, where those of each image begin, and the last end.
-        codes: ``uint8 (m,)``, the masks' code of each map's class.
+        kinds: ``uint8 (m,)``, the masks' code of each map's class.
     """
 
     data: PreparedData
     rows: np.ndarray
     values: np.ndarray
     first: np.ndarray
-    codes: np.ndarray
+    kinds: np.ndarray
 
     def at(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
         """The largest; 0 for an image without a class: nothing there is an object."""
@@ -136,13 +140,17 @@ class ClassScores(ScoreMaps):
             scores[image][better], which[image][better] = values[better], code
         return np.where(scores < 0, np.float32(0), scores), which
 
+    def codes(self, positions: np.ndarray) -> list[Sequence[int]]:
+        """Those that are stored."""
+        return [self.kinds[self.first[p] : self.first[p + 1]].tolist() for p in positions]
+
     def channels(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> Channels:
         """Bilinear upsampling, as ever."""
         starts, ends = self.first[positions], self.first[np.asarray(positions) + 1]
         maps = np.concatenate([np.arange(a, b) for a, b in zip(starts, ends, strict=True)] or [starts])
         values = np.asarray(self.values[maps], np.float32)
         image = np.repeat(np.arange(len(positions)), ends - starts)
-        return Channels(upsample(values, size or (self.data.side, self.data.side)), image, self.codes[maps])
+        return Channels(upsample(values, size or (self.data.side, self.data.side)), image, self.kinds[maps])
 
 
 @dataclass(frozen=True)
@@ -158,6 +166,36 @@ class WinnerScores(StoredScores):
     def winner(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Classes are never blended: the nearest cell's."""
         return self.at(positions, size), nearest(self.which[positions], size or (self.data.side, self.data.side))
+
+    def channels(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> Channels:
+        """Every class that wins somewhere in an image."""
+        return by_class(*self.winner(positions, size))
+
+    def codes(self, positions: np.ndarray) -> list[Sequence[int]]:
+        """The same classes."""
+        return [np.unique(self.which[p]).tolist() for p in positions]
+
+
+@dataclass(frozen=True)
+class ClassesAsBefore(StoredScores):
+    """Scores of any object, by a refiner that knows no classes: which one a pixel is of stays as it was.
+
+    Attributes:
+        before: what was refined.
+    """
+
+    before: ScoreMaps
+
+    def _there(self, positions: np.ndarray) -> np.ndarray:
+        return np.searchsorted(self.before.rows, self.rows[positions])
+
+    def winner(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Its scores, and the class with the largest score before."""
+        return self.at(positions, size), self.before.winner(self._there(positions), size)[1]
+
+    def codes(self, positions: np.ndarray) -> list[Sequence[int]]:
+        """As before."""
+        return self.before.codes(self._there(positions))
 
     def channels(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> Channels:
         """Every class that wins somewhere in an image."""
@@ -217,14 +255,16 @@ class ScoreStage(Stage):
         (out / "ids.txt").write_text("\n".join(data.ids[r] for r in rows) + "\n", encoding="utf-8")
         return {"images": len(rows), "resolution": list(file.shape)}
 
-    def read(self, path: Path, data: PreparedData) -> ScoreMaps:
-        """Memory-map what :meth:`save` wrote."""
+    def read(self, path: Path, data: PreparedData, before: ScoreMaps | None = None) -> ScoreMaps:
+        """Memory-map what :meth:`save` wrote; ``before`` is what was refined, if something was."""
         rows, values = np.load(path / "rows.npy"), np.load(path / "scores.npy", mmap_mode="r")
         if (path / "which.npy").is_file():
             return WinnerScores(data, rows, values, np.load(path / "which.npy", mmap_mode="r"))
         if data.task == "foreground":
             return StoredScores(data, rows, values)
         first, codes = np.load(path / "first.npy"), np.load(path / "codes.npy")
+        if before is not None and len(codes) != len(values) == len(rows):
+            return ClassesAsBefore(data, rows, values, before)
         if len(codes) != len(values):
             raise SegError(
                 f"{type(self).__name__}: {len(values)} score maps for {len(codes)} classes of {len(rows)} images; "
@@ -235,7 +275,8 @@ class ScoreStage(Stage):
     def load(self, path: Path, store: Products) -> ScoreMaps:
         """What :meth:`save` wrote, of the images of the stage's field ``pool`` or ``scores``."""
         upstream = self.upstream()
-        return self.read(path, store.get(upstream.get("pool") or upstream["scores"]).data)
+        before = store.get(upstream["scores"]) if "scores" in upstream else None
+        return self.read(path, store.get(upstream["pool"]).data if before is None else before.data, before)
 
 
 @torch.inference_mode()

@@ -52,6 +52,18 @@ def test_a_bad_csv_is_one_line_with_its_place(tmp_path: Path, text: str, said: s
     assert "\n" not in str(error.value)
 
 
+def classes(path: Path) -> list[str]:
+    return [listed.class_name for listed in read_boxes(path)]
+
+
+def test_a_csv_may_name_the_class(tmp_path: Path) -> None:
+    path = tmp_path / "boxes.csv"
+    path.write_text("Image,class,xmin,ymin,xmax,ymax\na.jpg, apple ,1,2,30,40\nb.jpg,,0,0,3,4\n")
+    assert classes(path) == ["apple", ""]
+    path.write_text("file,xmin,ymin,xmax,ymax,class\na.jpg,1,2,30,40\n")  # the line ends before it
+    assert classes(path) == [""]
+
+
 def coco(path: Path, **changed: object) -> Path:
     document = {
         "images": [{"id": 7, "file_name": "train/a.jpg", "width": 60, "height": 40}],
@@ -68,10 +80,24 @@ def test_coco_gives_corners_and_no_crowds(tmp_path: Path) -> None:
     assert read(coco(tmp_path / "b.json")) == [("train/a.jpg", (1, 2, 30, 40))]
 
 
+def test_coco_and_voc_name_the_class(tmp_path: Path) -> None:
+    categories = [{"id": 1, "name": "cat"}, {"id": 5, "name": "dog"}]
+    assert classes(coco(tmp_path / "b.json", categories=categories)) == ["cat"]
+    assert classes(coco(tmp_path / "b.json")) == [""]
+    (tmp_path / "xml").mkdir()
+    (tmp_path / "xml/a.xml").write_text(VOC.replace("<bndbox>", "<name> pear\n</name><bndbox>"))
+    (tmp_path / "xml/b.xml").write_text(VOC)
+    assert classes(tmp_path / "xml") == ["pear", ""]
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
         ({"images": 3}, "no COCO JSON"),
+        ({"categories": 3}, "no COCO JSON"),
+        ({"categories": [{"id": True, "name": "x"}]}, "no COCO JSON .*a category needs a number as its id, and a name"),
+        ({"categories": [{"id": 1, "name": " "}]}, "no COCO JSON .*a category needs"),
+        ({"images": [{"id": 7, "file_name": n} for n in "ab"]}, "image id 7 is of a and of b"),
         ({"annotations": [{"image_id": 8, "bbox": [1, 2, 3, 4]}]}, "annotation 0: needs the image_id"),
         ({"annotations": [{"image_id": 7, "bbox": [1, 2, 3]}]}, "annotation 0: needs"),
         ({"annotations": [{"image_id": 7, "bbox": [1, 2, 0, 4]}]}, "annotation 0: empty box"),

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from skimage.draw import polygon
 
-from seg.data.dataset import Codes
-from seg.data.decode import decode_image, decode_trimap, formats, image_quirks, image_size
+from seg.data.dataset import Codes, Region
+from seg.data.decode import decode_image, decode_trimap, draw_regions, formats, image_quirks, image_size
 from seg.errors import SegError
 
 
@@ -232,7 +233,11 @@ def test_the_conventions_of_masks(tmp_path: Path, codes: Codes, values: list[int
 
 @pytest.mark.parametrize(
     ("values", "said"),
-    [([0, 1, 255], "holds both 1 and 255.*mask_codes=ids"), ([1, 2, 3], "holds 1, 2, 3 where"), ([0, 15], "or ids")],
+    [
+        ([0, 1, 255], "holds both 1 and 255.*mask_codes=ids"),
+        ([1, 2, 3], "holds 1, 2, 3 where"),
+        ([0, 15], "or classes"),
+    ],
 )
 def test_other_conventions_are_not_taken_for_binary(tmp_path: Path, values: list[int], said: str) -> None:
     path = save(tmp_path / "m.png", np.array([values], np.uint8), "L")
@@ -310,3 +315,41 @@ def test_what_pillow_may_take_a_file_for(tmp_path: Path) -> None:
     Image.new("RGB", (8, 6)).save(tmp_path / "a.tga")
     with pytest.raises(SegError, match="not a whole image"):
         decode_image(tmp_path / "a.tga")
+
+
+# -- regions --------------------------------------------------------------------------------------------
+
+
+def test_a_polygon_covers_the_pixels_whose_middles_are_inside() -> None:
+    expected = np.zeros((5, 7), np.uint8)
+    expected[1:4, 2:5] = 9
+    for corners in ((2, 1, 5, 1, 5, 4, 2, 4), (1.6, 0.6, 5.4, 0.6, 5.4, 4.4, 1.6, 4.4), (5, 4, 5, 1, 2, 1, 2, 4)):
+        np.testing.assert_array_equal(draw_regions([Region(9, (corners,))], (5, 7)), expected)
+    # What sticks out is cut, what is outside, a line or less than a pixel covers nothing.
+    whole = draw_regions([Region(1, ((-50, -50, 1e6, -50, 1e6, 1e6, -50, 1e6),))], (5, 7))
+    assert (whole == 1).all()
+    for corners in ((9, 9, 12, 9, 12, 12), (-9, 1, -4, 1, -4, 4), (0, 2.5, 7, 2.5, 3, 2.5), (1, 1, 1.3, 1, 1, 1.3)):
+        assert not draw_regions([Region(1, (corners,))], (5, 7)).any()
+    # Twice around is outside.
+    ring = draw_regions([Region(1, ((0, 0, 7, 0, 7, 5, 0, 5, 0, 0, 2, 1, 5, 1, 5, 4, 2, 4, 2, 1),))], (5, 7))
+    np.testing.assert_array_equal(ring == 0, expected == 9)
+
+
+def test_any_polygon_as_scikit_image_draws_it() -> None:
+    rng = np.random.default_rng(0)
+    for corners in (3, 4, 7, 40):
+        points = rng.uniform(-5, 45, (corners, 2))
+        expected = np.zeros((30, 40), np.uint8)
+        expected[polygon(points[:, 1] - 0.5, points[:, 0] - 0.5, expected.shape)] = 3
+        drawn = draw_regions([Region(3, (tuple(points.ravel().tolist()),))], (30, 40))
+        np.testing.assert_array_equal(drawn, expected)
+
+
+def test_later_regions_are_on_top_and_runs_have_to_fit() -> None:
+    square = (0, 0, 2, 0, 2, 2, 0, 2)
+    drawn = draw_regions([Region(1, (square, (2, 0, 3, 0, 3, 2, 2, 2))), Region(255, runs=(1, 2, 5))], (2, 4))
+    assert drawn.tolist() == [[1, 255, 1, 0], [255, 1, 1, 0]]
+    assert draw_regions([], (2, 3)).tolist() == [[0] * 3] * 2
+    for runs in ((1, 2), (9, -1)):
+        with pytest.raises(SegError, match=r"a region of \d pixels in an image of 4 x 2"):
+            draw_regions([Region(1, runs=runs)], (2, 4))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from seg.data.folder_layout import Names, draw_test_images, find_parts, image_ids
+from seg.data.folder_layout import Names, find_parts, image_ids
 from seg.data.image_folder import ImageFolder
 from seg.data.layout import MissingDataError
 from seg.errors import SegError
@@ -98,17 +98,6 @@ def test_an_image_by_any_of_its_names() -> None:
     assert names.find("train/cat/2.jpg", anywhere=True) == "2"
     with pytest.raises(SegError, match="2 images; write class/file"):
         names.find("1.jpg")
-
-
-def test_the_draw_is_by_class_and_a_new_photo_changes_little() -> None:
-    photos = [f"{c}/{i}.jpg" for c, n in (("cat", 20), ("dog", 10), ("rare", 1)) for i in range(n)]
-    test = draw_test_images(photos, 0.2, 0)
-    assert [sum(name.startswith(c) for name in test) for c in ("cat", "dog", "rare")] == [4, 2, 0]
-    assert draw_test_images(reversed(photos), 0.2, 0) == test  # not by order
-    assert draw_test_images(photos, 0.2, 1) != test
-    assert draw_test_images(photos, 0, 0) == set()
-    assert len(draw_test_images(photos, 0.99, 0)) == 19 + 9
-    assert len(draw_test_images([*photos, "cat/new.jpg"], 0.2, 0) - test) <= 1
 
 
 # -- links, pipes, and names ----------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Own photos as a source."""
 
+import dataclasses
 import json
 import shutil
 from collections.abc import Callable
@@ -39,10 +40,10 @@ def mask(path: Path, value: int = 255, size: tuple[int, int] = (40, 60)) -> Path
 def test_labels_come_from_the_folders(photos: Photos) -> None:
     data = dataset(photos(classes=("dog", "cat", "ape")))
     assert data.classes == ("ape", "cat", "dog") and len(data.records) == 15 and not data.is_toy
-    assert all(r.id.startswith(data.classes[r.label]) for r in data.records)
+    assert all(r.id.startswith(data.classes[r.labels[0]]) for r in data.records)
     splits = [r.split for r in data.records]
     assert splits == ["trainval"] * 12 + ["test"] * 3
-    assert {r.label for r in data.records[12:]} == {0, 1, 2}
+    assert {r.labels for r in data.records[12:]} == {(0,), (1,), (2,)}
     assert data.file_names()["cat1"] == "cat/cat1.png"
     assert all(r.trimap is None and r.boxes == () for r in data.records)
 
@@ -216,3 +217,180 @@ def test_the_detail_says_what_was_found(photos: Photos, new_store: Store) -> Non
     mask(root / "masks/cat2.png")
     said = source(root).detail(new_store)
     assert f"masks for 1 in {root / 'masks'}" in said and f"boxes for 1 in {root / 'boxes.csv'}" in said
+
+
+# -- several classes ------------------------------------------------------------------------------------
+
+LABELS = """file,labels
+apple1.png,apple
+apple2.png,apple;pear
+pear1.png, pear ; apple
+pear2.png,pear
+none.png,
+"""
+
+
+@pytest.fixture
+def fruits(photos: Photos) -> Path:
+    """Photos in one folder of which some show two fruits, some one, one none, and one is not named."""
+    root = photos(classes=("apple", "pear"), images=2)
+    for path in [*root.glob("*/*.png")]:
+        path.rename(root / path.name)
+    shutil.rmtree(root / "apple"), shutil.rmtree(root / "pear")
+    for name in ("none", "unnamed"):
+        Image.new("RGB", (60, 40)).save(root / f"{name}.png")
+    (root / "labels.csv").write_text(LABELS)
+    return root
+
+
+def test_a_file_of_labels(fruits: Path, new_store: Store) -> None:
+    data = dataset(fruits, test_share=0)
+    assert data.classes == ("apple", "pear")
+    assert {r.id: r.labels for r in data.records} == {
+        "apple1": (0,), "apple2": (0, 1), "pear1": (0, 1), "pear2": (1,), "none": ()
+    }  # fmt: skip
+    assert data.quirks == {
+        "images that the file of labels does not name (not used)": 1,
+        "images without a label (background alone)": 1,
+    }
+    assert data.examples["images that the file of labels does not name (not used)"] == ("unnamed",)
+    assert f"5 images of 2 classes (labels in {fruits / 'labels.csv'})" in source(fruits).detail(new_store)
+    prepared: PreparedData = new_store.get(Prepared(source=source(fruits, test_share=0), size=32))
+    assert dict(zip(prepared.ids, prepared.label_sets, strict=True))["pear1"] == (0, 1)
+    # Elsewhere, and with the photos in folders that mean nothing.
+    (fruits / "train").mkdir()
+    (fruits / "apple1.png").rename(fruits / "train/apple1.png")
+    elsewhere = shutil.move(fruits / "labels.csv", fruits.parent / "mine.csv")
+    moved = dataset(fruits, labels_from=str(elsewhere), test_share=0)
+    assert {r.id: r.labels for r in moved.records} == {r.id: r.labels for r in data.records}
+    assert moved.file_names()["apple1"] == "train/apple1.png"
+
+
+def test_the_folders_count_where_the_labels_are_left_out(photos: Photos) -> None:
+    root = photos()
+    key = source(root).key
+    (root / "labels.csv").write_text("cat1,a;b\ncat2,a\ndog1,b\ndog2,b\n")
+    assert dataset(root).classes == ("a", "b") and len(dataset(root).records) == 4
+    assert dataset(root, labels_from=False).classes == ("cat", "dog")
+    assert source(root, labels_from=False).key == key != source(root).key
+
+
+def test_test_images_of_labelled_data(fruits: Path, tmp_path: Path) -> None:
+    more = "".join(f"more{i}.png,{('apple', 'pear', 'apple;pear', '')[i % 4]}\n" for i in range(20))
+    for i in range(20):
+        Image.new("RGB", (60, 40)).save(fruits / f"more{i}.png")
+    (fruits / "labels.csv").write_text(LABELS + more)
+    assert sum(r.split == "test" for r in dataset(fruits).records) == 5
+    listed = tmp_path / "test.txt"
+    listed.write_text("apple2\nnone.png\n")
+    data = dataset(fruits, test_list=str(listed))
+    assert [r.id for r in data.records if r.split == "test"] == ["apple2", "none"]
+    (fruits / "labels.csv").write_text(LABELS)
+    listed.write_text("apple2\npear1\npear2\n")
+    with pytest.raises(SegError, match="names all images of 'pear'; leave some of each class"):
+        dataset(fruits, test_list=str(listed))
+
+
+def test_lines_of_one_image_add_up_and_other_columns_are_not_read(fruits: Path) -> None:
+    (fruits / "labels.csv").write_text(
+        "Image,sharp,Label\napple1.png,0,apple\nset/apple2.png,1,pear\napple2.png,1,apple\ngone.png,1,plum\n"
+    )
+    data = dataset(fruits, test_share=0)
+    assert {r.id: r.labels for r in data.records} == {"apple1": (0,), "apple2": (0, 1)}
+    assert data.quirks["labels of images that are not there (not used)"] == 1
+    # What the codes of masks mean does not depend on which images are there.
+    assert data.classes == ("apple", "pear", "plum") and data.examples["classes without an image"] == ("plum",)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "apple1.png,apple,pear\n",
+            r"labels.csv line 1: 'apple1.png,apple,pear' has 3 columns, not 2; several",
+        ),
+        ("file,labels\napple1.png,apple,pear\n", r"labels.csv line 2: .* has 3 columns, not 2"),
+        ("file,apple,pear\napple1.png,1,0\n", r"labels.csv line 1: 'file,apple,pear' has 3 columns"),
+        (",apple\n", r"labels.csv line 1: names no file"),
+        (
+            "none.png,Background\n",
+            r"line 1: background is no class; leave the labels of an image",
+        ),
+        ("", r"labels.csv: names no class"),
+        ("apple1.png,\n", r"labels.csv: names no class"),
+        ("gone.png,apple\n", r"labels.csv: names no image below .*; 'gone.png', say, is none"),
+        ("".join(f"apple1.png,{i}\n" for i in range(254)), r"254 classes, and masks have codes for 253"),
+    ],
+)
+def test_labels_that_are_refused(fruits: Path, text: str, said: str) -> None:
+    (fruits / "labels.csv").write_text(text)
+    with pytest.raises(SegError, match=said) as error:
+        dataset(fruits)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_of_labels_that_is_not_there(fruits: Path) -> None:
+    with pytest.raises(SegError, match=r"data\.labels_from=none.csv: no such file"):
+        dataset(fruits, labels_from="none.csv")
+    with pytest.raises(SegError, match=r"data\.labels_from=true: give a CSV"):
+        source(fruits, labels_from=True)
+    with pytest.raises(SegError, match=r"its 6 images lie in no folder; .* or write their classes into labels.csv"):
+        dataset(fruits, labels_from=False)
+
+
+def test_boxes_with_classes(fruits: Path) -> None:
+    boxes = fruits / "boxes.csv"
+    heading = "file,xmin,ymin,xmax,ymax,class\n"
+    boxes.write_text(
+        f"{heading}apple2.png,1,2,30,40,pear\napple2.png,5,5,9,9,apple\npear2,0,0,60.5,9\nunnamed,1,1,2,2\n"
+    )
+    data = dataset(fruits, test_share=0)
+    records = {r.id: (r.boxes, r.box_labels) for r in data.records if r.boxes}
+    assert records == {"apple2": (((1, 2, 30, 40), (5, 5, 9, 9)), (1, 0)), "pear2": (((0, 0, 60, 9),), ())}
+    assert data.quirks["boxes of images that are not there (not used)"] == 1
+    for line, said in (
+        ("apple2.png,1,2,3,4,plum", r"boxes.csv line 2: a box of 'plum', which is no class of the data"),
+        ("apple1.png,1,2,3,4,pear", r"boxes.csv line 2: a box of 'pear', which is no label of its image"),
+        ("apple2.png,1,2,3,4,", r"boxes.csv line 2: a box without a class in an image of 2 labels; say whose"),
+        ("none.png,1,2,3,4,", r"boxes.csv line 2: a box without a class in an image of none"),
+    ):
+        boxes.write_text(f"{heading}{line}\n")
+        with pytest.raises(SegError, match=said):
+            dataset(fruits)
+
+
+def test_classes_of_boxes_mean_nothing_in_a_folder_of_a_class(photos: Photos) -> None:
+    root = photos()
+    (root / "boxes.csv").write_text("file,xmin,ymin,xmax,ymax,class\ncat1.png,1,2,30,40,head\n")
+    assert dataset(root).records[0].box_labels == ()
+
+
+def test_masks_that_name_classes(fruits: Path, new_store: Store) -> None:
+    array = np.zeros((40, 60), np.uint8)
+    array[5:10], array[20:30], array[35:, :5] = 1, 2, 255
+    (fruits / "masks").mkdir()
+    Image.fromarray(array).save(fruits / "masks/apple2.png")
+    array[0, 0] = array[0, 1] = 3
+    Image.fromarray(array).save(fruits / "masks/pear1.png")
+    made = Prepared(source=source(fruits, mask_codes="classes", test_share=0), size=32)
+    prepared: PreparedData = new_store.get(made)
+    assert prepared.truth_is_classes and prepared.has_truth.sum() == 2
+    told = dataclasses.replace(prepared, task="classes")
+    rows = [prepared.row_of[name] for name in ("apple2", "pear1")]
+    truths = [told.original_truth(row) for row in rows]
+    np.testing.assert_array_equal(truths[1][1:], array[1:])
+    assert truths[0][0, 0] == 0 and truths[1][0, 0] == truths[1][0, 1] == 255  # there is no third class
+    assert set(np.unique(prepared.original_truth(rows[0])).tolist()) == {0, 1, 255}
+    notes = (new_store.manifest(made) or {})["notes"]
+    assert notes["quirks"]["masks with values that are no class (3; unknown there)"] == 1
+    keys = {source(fruits, mask_codes=codes).key for codes in ("classes", "ids", "binary")}
+    assert len(keys) == 3
+
+
+def test_masks_that_name_classes_in_folders_of_classes(photos: Photos, new_store: Store) -> None:
+    root = photos()
+    mask(root / "masks/dog1.png", 2)
+    prepared: PreparedData = new_store.get(Prepared(source=source(root, mask_codes="classes"), size=32))
+    row = prepared.row_of["dog1"]
+    assert prepared.label_sets[row] == (1,)
+    assert dataclasses.replace(prepared, task="classes").original_truth(row).max() == 2

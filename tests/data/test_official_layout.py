@@ -53,7 +53,7 @@ def append(layout: Path, name: str, text: str) -> None:
 def test_records_classes_and_labels(layout: Path) -> None:
     data = read_official_layout(layout.parent)
     assert data.classes == ("Abyssinian", "american_bulldog", "beagle")
-    assert [(r.id, r.label, r.split) for r in data.records] == [
+    assert [(r.id, *r.labels, r.split) for r in data.records] == [
         ("Abyssinian_1", 0, "trainval"),
         ("Abyssinian_2", 0, "trainval"),
         ("american_bulldog_7", 1, "trainval"),
@@ -69,6 +69,36 @@ def test_records_classes_and_labels(layout: Path) -> None:
     assert data.quirks == Counter({"trainval images without boxes": 3})
     assert data.examples == {"trainval images without boxes": ("Abyssinian_2", "american_bulldog_7", "beagle_3")}
     assert not data.is_toy
+
+
+def test_species_in_place_of_breeds(layout: Path) -> None:
+    for split, images in (("trainval", TRAINVAL), ("test", TEST)):
+        lines = (f"{name} {i} {1 if name[0].isupper() else 2} 1\n" for name, i in images.items())
+        (layout / f"annotations/{split}.txt").write_text("".join(lines))
+    breeds, data = read_official_layout(layout), read_official_layout(layout, labels="species")
+    assert data.classes == ("cat", "dog")
+    assert [r.labels[0] for r in data.records] == [0, 0, 1, 1, 0, 1, 1]
+    assert [r.image for r in data.records] == [r.image for r in breeds.records] and data.quirks == breeds.quirks
+    # Of one species alone there is one class; dogs that come first are still the second.
+    for path in layout.glob("annotations/*t*.txt"):
+        path.write_text("".join(x for x in path.read_text().splitlines(True) if not x.startswith("Abyssinian")))
+    assert read_official_layout(layout, labels="species").classes == ("dog",)
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("american_bulldog_8 2\n", r"line 5: 'american_bulldog_8' has no 1 \(cat\) or 2 \(dog\) in its third column"),
+        ("american_bulldog_8 2 3 1\n", r"line 5: 'american_bulldog_8' has no 1"),
+        ("american_bulldog_8 2 2 1\n", r"line 5: 'american_bulldog_8' is a dog, others of its class are cats"),
+    ],
+)
+def test_species_that_the_lists_do_not_say(layout: Path, lines: str, said: str) -> None:
+    append(layout, "trainval.txt", lines)
+    Image.new("RGB", (40, 30)).save(layout / "images/american_bulldog_8.jpg")
+    assert len(read_official_layout(layout).classes) == 3  # of breeds it is no matter
+    with pytest.raises(SegError, match=said):
+        read_official_layout(layout, labels="species")
 
 
 def test_root_may_be_the_layout_itself(layout: Path) -> None:
@@ -261,5 +291,9 @@ def test_real_data() -> None:
     assert len(data.classes) == 37
     assert data.classes[0] == "Abyssinian"
     assert data.classes[36] == "yorkshire_terrier"
-    assert all(r.id.startswith(data.classes[r.label] + "_") for r in data.records)
+    assert all(r.id.startswith(data.classes[r.labels[0]] + "_") for r in data.records)
     assert data.quirks["comment lines in the lists"] == 6
+    species = read_official_layout(root, labels="species")
+    assert species.classes == ("cat", "dog") and species.quirks == data.quirks
+    # The official lists write cats' breeds with a capital.
+    assert all((r.labels == (0,)) == r.id[0].isupper() for r in species.records)

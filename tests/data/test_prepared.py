@@ -1,5 +1,6 @@
 """Every image decoded once."""
 
+import dataclasses
 import json
 import logging
 import shutil
@@ -10,12 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seg.data.decode import decode_image, decode_trimap
+from seg.data.dataset import Dataset, Record, Region
+from seg.data.decode import decode_image, decode_trimap, draw_regions
 from seg.data.image_folder import ImageFolder
 from seg.data.prepared import Pool, Prepared, PreparedData, split_counts
-from seg.data.sources import OxfordPet
+from seg.data.sources import OxfordPet, Source
 from seg.errors import SegError
-from seg.store import Runtime, Store
+from seg.store import Products, Runtime, Store
 
 Official = Callable[..., Path]
 
@@ -31,7 +33,7 @@ def picture(root: Path, name: str) -> Path:
 def test_the_arrays(new_store: Store, official: Official) -> None:
     root = official(without_truth=("beagle_2",))
     data: PreparedData = new_store.get(make(root))
-    assert data.images.shape == (8, 32, 32, 3) and data.truth.shape == (8, 32, 32) and data.side == 32
+    assert data.images.shape == (8, 32, 32, 3) and data.truth(np.arange(8)).shape == (8, 32, 32) and data.side == 32
     assert isinstance(data.images, np.memmap)
     assert data.classes == ("Abyssinian", "beagle") and data.title == "oxford_pet"
     assert data.is_test.sum() == 2 and not data.is_test[:6].any()
@@ -44,7 +46,7 @@ def test_the_arrays(new_store: Store, official: Official) -> None:
         assert bool(data.boxes[row]) == (not data.is_test[row])
     without = data.row_of["beagle_2"]
     assert data.has_truth.tolist() == [row != without for row in range(8)]
-    assert (data.truth(without) == 255).all()
+    assert (data.truth(np.asarray([without])) == 255).all()
     with pytest.raises(SegError, match="beagle_2: this image has no truth"):
         data.original_truth(without)
 
@@ -58,7 +60,7 @@ def test_the_truth(new_store: Store, official: Official) -> None:
     expected[10:29, 12:39] = 1
     np.testing.assert_array_equal(original, expected)
     small = Image.fromarray(expected).resize((32, 32), Image.Resampling.NEAREST)
-    np.testing.assert_array_equal(data.truth(row), np.asarray(small))
+    np.testing.assert_array_equal(data.truth(np.asarray([row]))[0], np.asarray(small))
 
 
 def test_a_small_truth_file_is_kept_as_it_is_and_any_other_is_packed(new_store: Store, official: Official) -> None:
@@ -106,7 +108,7 @@ def test_a_truncated_image_is_named_skipped_and_counted(
         data: PreparedData = new_store.get(stage)
     assert any("skipped" in m and "Abyssinian_2.jpg" in m for m in caplog.messages)
     assert len(data) == 7 and "Abyssinian_2" not in data.ids
-    assert data.images.shape[0] == data.truth.shape[0] == len(data.labels) == len(data.boxes) == 7
+    assert data.images.shape[0] == len(data.truth(np.arange(7))) == len(data.labels) == len(data.boxes) == 7
     # What follows it has moved up together.
     row = data.row_of["beagle_1"]
     np.testing.assert_array_equal(data.images[row], decode_image(picture(root, "beagle_1"), 32)[0])
@@ -138,7 +140,12 @@ def test_an_image_with_a_truncated_truth_is_used_without_it(
     with caplog.at_level(logging.INFO):
         data: PreparedData = new_store.get(stage)
     row = data.row_of["beagle_1"]
-    assert len(data) == 8 and data.has_truth.sum() == 7 and not data.has_truth[row] and (data.truth(row) == 255).all()
+    assert (
+        len(data) == 8
+        and data.has_truth.sum() == 7
+        and not data.has_truth[row]
+        and (data.truth(np.asarray([row])) == 255).all()
+    )
     np.testing.assert_array_equal(data.images[row], decode_image(picture(root, "beagle_1"), 32)[0])
     assert any("used without its truth" in m and "beagle_1.png" in m for m in caplog.messages)
     assert "data: trimaps that cannot be read (image used without): 1 (beagle_1)" in caplog.messages
@@ -250,3 +257,57 @@ def test_a_pool_of_truths_without_any(new_store: Store, official: Official) -> N
     pool = Pool(data=make(official(without_truth=names)), images="truth")
     with pytest.raises(SegError, match=r"no image of the data has a truth; use pool.images=all"):
         new_store.get(pool)
+
+
+def test_a_truth_says_what_the_task_asks(data: PreparedData, classes: PreparedData) -> None:
+    rows = np.asarray([0, 1, 4])
+    told = classes.truth(rows)
+    assert classes.count == 3 and classes.names == ("background", "a", "b", "c")
+    assert set(np.unique(told)) == {0, 1, 2, 3, 255}
+    plain = dataclasses.replace(classes, task="foreground")
+    assert plain.count == 1 and plain.names == ("background", "foreground")
+    np.testing.assert_array_equal(plain.truth(rows), np.where((told > 0) & (told < 255), 1, told))
+    # The other way round the class is the image's, where it has but one.
+    binary = data.truth(rows)
+    assert (binary == 2).any()
+    by_label = dataclasses.replace(data, task="classes", label_sets=[(0, 1), (), *([(1,)] * 30)])
+    expected = np.select([binary == 0, binary == 1, binary == 2], [0, 2, 254], 255)
+    expected[:2][binary[:2] == 1] = 255
+    np.testing.assert_array_equal(by_label.truth(rows), expected)
+    assert data.has_one_label and not classes.has_one_label
+    assert classes.labels[:3].tolist() == [0, -1, 2]
+    assert classes.is_labelled[:2].tolist() == [[True, True, False], [False, False, False]]
+
+
+def test_truths_are_drawn_and_values_that_are_no_class_are_named(new_store: Store, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+    for name in ("a", "b", "c"):
+        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
+    mask = np.zeros((40, 60), np.uint8)
+    mask[:10], mask[10:20], mask[20:30] = 1, 9, 255
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    square = Region(2, polygons=((10, 10, 30, 10, 30, 30, 10, 30),))
+    crowd = Region(255, runs=(40 * 20, 40 * 5, 40 * 35))
+
+    class Three(Source):
+        stored = False
+
+        def load(self, path: Path, store: Products) -> Dataset:
+            records = (
+                Record("a", tmp_path / "a.png", (0,), "trainval", tmp_path / "mask.png", codes="classes"),
+                Record("b", tmp_path / "b.png", (1,), "trainval", regions=(square, crowd)),
+                Record("c", tmp_path / "c.png", (), "test", regions=()),
+            )
+            return Dataset(("x", "y"), records)
+
+    stage = Prepared(source=Three(), size=32)
+    made = dataclasses.replace(new_store.get(stage), task="classes")
+    quirks = (new_store.manifest(stage) or {})["notes"]["quirks"]
+    assert quirks["masks with values that are no class (9; unknown there)"] == 1
+    np.testing.assert_array_equal(made.original_truth(0), np.where(mask == 9, 255, mask))
+    drawn = np.zeros((40, 60), np.uint8)
+    drawn[10:30, 10:30], drawn[:, 20:25] = 2, 255
+    np.testing.assert_array_equal(made.original_truth(1), drawn)
+    assert made.has_truth.all() and (made.original_truth(2) == 0).all()
+    with pytest.raises(SegError, match=r"a region of 3 pixels in an image of 60 x 40"):
+        draw_regions([Region(1, runs=(1, 2))], (40, 60))

@@ -34,6 +34,19 @@ def test_what_is_drawn_enters_the_key() -> None:
     assert len(keys) == 5
 
 
+def test_species_are_other_labels_of_the_same_pictures(official: Official, store: Store, prepared: Prepared) -> None:
+    root = official()
+    breeds, species = OxfordPet(root=str(root)), OxfordPet(root=str(root), labels="species")
+    assert breeds.key == OxfordPet(root=str(root), labels="breed").key != species.key
+    assert breeds.params() == {"content": breeds.fingerprint}  # as before there was a choice
+    assert "labels" not in ToyPets().params() and ToyPets(labels="species").key != ToyPets().key
+    drawn: Dataset = store.get(ToyPets(images=32, breeds=2, size=48, labels="species"))
+    theirs: Dataset = store.get(prepared.source)
+    assert set(drawn.classes) <= {"cat", "dog"} and [r.id for r in drawn.records] == [r.id for r in theirs.records]
+    with pytest.raises(SegError, match=r"OxfordPet.labels='colour': must be one of breed, species"):
+        OxfordPet(root=str(root), labels="colour")  # type: ignore[arg-type]
+
+
 def test_the_content_is_the_identity_wherever_it_lies(official: Official, tmp_path: Path) -> None:
     root = official()
     copy = tmp_path / "elsewhere"

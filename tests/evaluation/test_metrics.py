@@ -312,3 +312,80 @@ def test_doctests():
     import seg.evaluation.metrics
 
     assert doctest.testmod(seg.evaluation.metrics, extraglobs={"np": np}).failed == 0
+
+
+def several(seed=0, classes=5, shape=(6, 19, 23)):
+    """Truth with a border, scores and the class of each, of which no image has all."""
+    rng = np.random.default_rng(seed)
+    truth = rng.choice(u8(*[*range(classes + 1), 254, 255]).ravel(), shape)
+    which = rng.integers(1, classes, shape).astype(np.uint8)
+    scores = rng.choice(np.linspace(0, 1, 41, dtype=np.float32), shape)
+    scores[rng.random(shape) < 0.05] = np.nan
+    return scores, which, truth
+
+
+@pytest.mark.parametrize("border", ["ignore", "background"])
+def test_several_classes_agree_with_the_libraries(border):
+    scores, which, truth = several()
+    pred = np.where(scores >= 0.5, which, u8(0))
+    pred[np.isnan(scores)] = 255
+    confusion = Confusion(5)
+    confusion.add(pred, truth, border)
+    found = confusion.compute()
+    told = np.where(truth == 254, 0 if border == "background" else 255, truth).astype(int)
+    keep = (told != 255) & (pred != 255)
+    flat_truth, flat_pred = told[keep], pred[keep].astype(int)
+    assert found.matrix == confusion_matrix(flat_truth, flat_pred, labels=range(6)).tolist()
+    expected = jaccard_score(flat_truth, flat_pred, labels=range(6), average=None)
+    assert found.ious == pytest.approx(expected, abs=1e-15)
+    assert found.miou == pytest.approx(expected.mean(), abs=1e-15)
+    assert found.iou_foreground == pytest.approx(expected[1:].mean(), abs=1e-15)
+    assert found.pixel_accuracy == pytest.approx(accuracy_score(flat_truth, flat_pred), abs=1e-15)
+    library = JaccardIndex(task="multiclass", num_classes=6, average="macro")
+    said = library(torch.from_numpy(flat_pred), torch.from_numpy(flat_truth)).item()
+    assert found.miou == pytest.approx(said, abs=1e-6)
+
+
+@pytest.mark.parametrize("border", ["ignore", "background"])
+def test_one_histogram_of_several_classes_answers_every_threshold(border):
+    scores, which, truth = several(1)
+    histogram = ScoreHistogram(5)
+    histogram.add(scores[:2], truth[:2], which[:2])
+    histogram.add(scores[2:], truth[2:], which[2:])
+    again = ScoreHistogram.from_arrays(histogram.to_arrays())
+    for threshold in THRESHOLDS:
+        pred = np.where(scores >= np.float32(threshold), which, u8(0))
+        pred[np.isnan(scores)] = 255
+        direct = Confusion(5)
+        direct.add(pred, truth, border)
+        expected = direct.compute()
+        for found in (histogram.metrics(threshold, border), again.metrics(threshold, border)):
+            assert found.matrix == expected.matrix
+            assert (found.miou, found.per_image_miou, found.coverage) == (
+                expected.miou,
+                expected.per_image_miou,
+                expected.coverage,
+            )
+
+
+def test_one_class_is_the_binary_case():
+    """Told to be of class 1, a score gives the figures that it gives where there is only the foreground."""
+    rng = np.random.default_rng(0)
+    scores, truth = rng.random((3, 9, 9), np.float32), rng.integers(0, 2, (3, 9, 9)).astype(np.uint8)
+    one, two = ScoreHistogram(), ScoreHistogram(2)
+    one.add(scores, truth)
+    two.add(scores, truth, np.ones_like(truth))
+    plain, told = one.metrics(0.4), two.metrics(0.4)
+    assert plain.matrix is None and "matrix" not in plain.as_dict()
+    assert (plain.miou, plain.iou_foreground, plain.per_image_miou) == (told.miou, told.ious[1], told.per_image_miou)
+    assert math.isnan(told.ious[2])  # in neither truth nor prediction
+
+
+def test_of_several_classes_a_border_is_of_none():
+    _, which, truth = several()
+    with pytest.raises(ValueError, match="give border pixels the code of one"):
+        Confusion(5).add(which, truth, "foreground")
+    with pytest.raises(SegError, match=r"truth holds the codes \[254\]"):
+        Confusion().add(u8([0]), u8([254]))
+    with pytest.raises(SegError, match=r"prediction holds the codes \[6\]: only 0, 1, 2, 3, 4, 5 and 255"):
+        Confusion(5).add(u8([6]), u8([0]))

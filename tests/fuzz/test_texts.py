@@ -16,9 +16,12 @@ from limits import EXAMPLES, refused, tried
 
 from seg.config.spans import MOST_JOBS, expand_arguments, expand_value
 from seg.data.box_lists import ListedBox, read_boxes
-from seg.data.boxes import check_inside, check_order, gaussian_score, read_box_file
+from seg.data.boxes import check_inside, check_order, clip_inside, gaussian_score, read_box_file
+from seg.data.coco_outlines import read_outline, uncompressed
+from seg.data.dataset import Region
+from seg.data.decode import draw_regions
 from seg.data.folder_layout import image_ids
-from seg.data.image_folder import _clip
+from seg.data.label_lists import read_labels
 from seg.data.official_layout import read_official_layout
 from seg.supervision.mask import read_ids
 
@@ -78,7 +81,7 @@ def test_any_arguments(arguments: list[str]) -> None:
 def test_boxes(box: tuple[float, float, float, float], height: int, width: int) -> None:
     def inside() -> np.ndarray:
         check_order(box, "here")
-        clipped = _clip(box, (height, width))
+        clipped = clip_inside(box, (height, width))
         check_inside(clipped, (height, width), "here")
         assert is_box(clipped) and clipped[2] <= width and clipped[3] <= height and min(clipped) >= 0
         return gaussian_score([clipped], (height, width), (8, 8), clip=True)
@@ -121,15 +124,48 @@ value = st.recursive(
     st.lists(
         st.fixed_dictionaries(
             {"image_id": st.integers(0, 2) | value, "bbox": st.lists(st.integers(0, 9) | plain, max_size=5) | value},
-            optional={"iscrowd": value},
+            optional={"iscrowd": value, "category_id": st.integers(0, 2) | value},
         )
         | value,
         max_size=3,
     )
     | value,
+    st.lists(st.fixed_dictionaries({"id": st.integers(0, 2) | value, "name": st.text(max_size=3) | value}), max_size=3)
+    | value,
 )
-def test_coco(images: object, annotations: object) -> None:
-    all_boxes(file("coco.json", json.dumps({"images": images, "annotations": annotations})))
+def test_coco(images: object, annotations: object, categories: object) -> None:
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    all_boxes(file("coco.json", json.dumps(content)))
+
+
+@EXAMPLES
+@given(
+    st.lists(st.lists(st.integers(-2, 20) | st.floats() | plain, max_size=8), max_size=3)
+    | st.fixed_dictionaries(
+        {"counts": st.lists(st.integers(0, 12), max_size=4) | st.text(max_size=6) | value},
+        optional={"size": st.just([3, 4]) | value},
+    )
+    | value
+)
+def test_outlines(said: object) -> None:
+    outline = tried(lambda: read_outline(said, (3, 4), "here"))
+    if outline is not None:
+        drawn = draw_regions([Region(7, outline.polygons, outline.runs)], (3, 4))
+        assert drawn.shape == (3, 4) and set(drawn.ravel().tolist()) <= {0, 7}
+
+
+@EXAMPLES
+@given(st.text(alphabet=st.characters(min_codepoint=40, max_codepoint=120), max_size=20))
+def test_compressed_runs(text: str) -> None:
+    runs = uncompressed(text)
+    assert runs is None or all(abs(run) < 2**40 for run in runs)
+
+
+@EXAMPLES
+@given(st.lists(st.lists(word, max_size=4).map(",".join), max_size=5).map("\n".join), st.booleans())
+def test_labels(text: str, heading: bool) -> None:
+    found = tried(lambda: read_labels(file("labels.csv", "file,labels\n" * heading + text)))
+    assert found is None or all(one.image and all(one.names) for one in found)
 
 
 @EXAMPLES

@@ -57,6 +57,14 @@ def test_affinity_is_exp_of_the_mean_distance() -> None:
     assert (pair_affinity(torch.ones(1, 6, 5, 7), NEAR)[:, 0, :, :-1] == 1).all()
 
 
+def test_cells_of_two_classes_are_of_two_kinds() -> None:
+    seeds = torch.tensor([[[1, 1, 2, 255], [0, 2, 2, 0]]], dtype=torch.uint8)
+    foreground, background, mixed = pair_labels(seeds, [(0, 1)])
+    assert foreground[0, 0].tolist() == [[True, False, False, False], [False, True, False, False]]
+    assert not background.any()
+    assert mixed[0, 0].tolist() == [[False, True, False, False], [True, False, True, False]]
+
+
 def test_labels_of_a_small_grid() -> None:
     seeds = torch.tensor([[[1, 1, 255], [0, 1, 0]]], dtype=torch.uint8)
     foreground, background, mixed = (

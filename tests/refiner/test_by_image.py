@@ -54,7 +54,7 @@ def test_the_number_of_threads_changes_nothing(
     assert answers[0] == answers[1]
 
 
-def test_the_spacing_is_that_of_the_squashed_image(data: PreparedData) -> None:
+def test_the_spacing_is_that_of_the_squashed_image(data: PreparedData, store: Store) -> None:
     """An image of 100 x 400 has pixels four times as wide as they are high."""
     rows = np.asarray([0, 1])
     sizes = data.sizes.copy()
@@ -68,7 +68,7 @@ def test_the_spacing_is_that_of_the_squashed_image(data: PreparedData) -> None:
             return scores
 
     stage = Spy.__new__(Spy)
-    assert len(list(stage._refined(scores, 1))) == 2
+    assert len(list(stage._refined(scores, store, []))) == 2
     assert seen == [(0.5, 2.0), (1.0, 1.0)]
 
 

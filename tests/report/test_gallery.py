@@ -79,8 +79,8 @@ def test_worst_first_and_the_iou_is_that_of_the_mask(data: PreparedData, steps: 
     card = gallery.cards[0]
     row = small.ids.index(card.id)
     mask = masks_of(small)["seeds"].at(np.asarray([row]))[0]
-    counted = (small.truth(row) < 2) & (mask != 255)
-    pred, truth = mask[counted] == 1, small.truth(row)[counted] == 1
+    counted = (small.truth(np.asarray([row]))[0] < 2) & (mask != 255)
+    pred, truth = mask[counted] == 1, small.truth(np.asarray([row]))[0][counted] == 1
     assert card.ious["seeds"] == pytest.approx((pred & truth).sum() / (pred | truth).sum())
     assert card.width / card.height == pytest.approx(400 / 300, rel=0.1)
     assert gallery.columns == ["photo", "score map", "seeds", "truth"]

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 from torchvision.ops import sigmoid_focal_loss
 
-from seg.segmenter.losses import corrected, focal_loss, look, posterior, second_views, soft_targets
+from seg.segmenter.losses import corrected, focal_loss, look, posterior, probabilities, second_views, soft_targets
 
 
 def some(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -105,22 +105,40 @@ def test_scores_as_probabilities() -> None:
 def test_only_where_the_teacher_is_sure_it_is_believed() -> None:
     teacher = torch.tensor([0.0, 0.1, 0.11, 0.5, 0.89, 0.9, 1.0])
     masks = torch.tensor([1, 1, 1, 255, 0, 0, 255], dtype=torch.uint8)
-    assert corrected(masks, teacher, 0.9).tolist() == [0, 0, 1, 255, 0, 1, 1]
-    soft = corrected(torch.full((7,), 0.3), teacher, 0.9)
+    assert corrected(masks, teacher[:, None], 0.9).tolist() == [0, 0, 1, 255, 0, 1, 1]
+    soft = corrected(torch.full((7,), 0.3), teacher[:, None], 0.9)
     torch.testing.assert_close(soft, torch.tensor([0.0, 0.0, 0.3, 0.3, 0.3, 1.0, 1.0]))
+    classes = torch.tensor([[0.95, 0.03, 0.02], [0.05, 0.05, 0.9], [0.5, 0.4, 0.1]])
+    assert corrected(torch.tensor([1, 1, 255], dtype=torch.uint8), classes, 0.9).tolist() == [0, 2, 255]
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0, 5.0])
+def test_of_several_classes_too(gamma: float) -> None:
+    """At the minimum over the network's answers of what a known share of each class costs."""
+    logits = torch.tensor([0.3, -0.5, 1.1])[None, :, None, None].requires_grad_()
+    q = posterior(probabilities(logits.detach()), gamma)
+    torch.testing.assert_close(q.sum(1), torch.ones(1, 1, 1))
+    losses = [focal_loss(logits, torch.full((1, 1, 1), k, dtype=torch.uint8), gamma) for k in range(3)]
+    (slope,) = torch.autograd.grad(sum(q[0, k, 0, 0] * loss for k, loss in enumerate(losses)), logits)  # type: ignore[arg-type]
+    torch.testing.assert_close(slope, torch.zeros_like(slope), atol=1e-6, rtol=0)
+    # Two classes are the binary way: a softmax of 0 and a logit is its logistic.
+    one = torch.linspace(-3, 3, 7)[:, None, None]
+    two = torch.stack([torch.zeros_like(one), one], 1)
+    target = torch.tensor([0, 1, 255, 1, 0, 1, 0], dtype=torch.uint8)[:, None, None]
+    torch.testing.assert_close(focal_loss(two, target, gamma), focal_loss(one, target, gamma))
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0, 5.0])
 def test_the_posterior_is_where_the_focal_loss_is_least(gamma: float) -> None:
-    p = torch.linspace(0.01, 0.99, 99)
+    p = torch.linspace(0.01, 0.99, 99)[:, None]
     for answer in (0.2, 0.5, 0.7, 0.9):
-        q = posterior(torch.tensor(answer), gamma)
+        q = posterior(torch.tensor([[answer]]), gamma)[0, 0]
         logit = torch.tensor([[[answer]]]).logit().requires_grad_()
         losses = [focal_loss(logit, torch.full((1, 1, 1), v, dtype=torch.uint8), gamma) for v in (0, 1)]
         (slope,) = torch.autograd.grad((1 - q) * losses[0] + q * losses[1], logit)
         torch.testing.assert_close(slope, torch.zeros_like(slope), atol=1e-6, rtol=0)
     torch.testing.assert_close(posterior(p, 0.0), p, atol=1e-5, rtol=0)
-    assert posterior(torch.tensor([0.0, 0.5, 1.0]), gamma).tolist() == pytest.approx([0, 0.5, 1], abs=1e-4)
+    assert posterior(torch.tensor([[0.0], [0.5], [1.0]]), gamma)[:, 0].tolist() == pytest.approx([0, 0.5, 1], abs=1e-4)
 
 
 def test_second_views_are_mirrored_and_stay_within_the_image() -> None:

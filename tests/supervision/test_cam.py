@@ -14,7 +14,7 @@ from seg.data.prepared import Pool, PreparedData
 from seg.nets.augment import normalise
 from seg.nets.maps import class_activation_maps, normalise_maps
 from seg.store import Runtime, Store
-from seg.supervision.cam import CAM
+from seg.supervision.cam import CAM, predicted
 from seg.supervision.classifier import Classifier
 from seg.supervision.shared import SharedFeatures
 from seg.train import Given
@@ -55,9 +55,9 @@ def make(pool: Pool, classifier: Classifier, **changed: Any) -> CAM:
 
 
 def maps_of(cam: CAM, store: Store, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    features, weight, bias = cam.classifier.parts(store.get(cam.classifier))
+    features, weight, _ = cam.classifier.parts(store.get(cam.classifier))
     with torch.inference_mode():
-        return cam._maps(features.eval(), weight, bias, images, labels)
+        return cam._maps(features.eval(), weight, images, labels)
 
 
 def test_every_image_of_the_pool_gets_a_map(
@@ -113,11 +113,14 @@ def test_the_predicted_class_is_the_classifiers(
 ) -> None:
     images = normalise(data.images[np.arange(32)])
     with torch.inference_mode():
-        answers = store.get(classifier)(images).argmax(1)
-    predicted = maps_of(make(pool, classifier, target="predicted"), store, images, torch.zeros(32).long())
-    assert torch.equal(predicted, maps_of(make(pool, classifier), store, images, answers))
+        logits = store.get(classifier)(images)
+    answers = logits.argmax(1)
+    found = torch.from_numpy(store.get(make(pool, classifier, target="predicted")).values).float()
+    torch.testing.assert_close(found, maps_of(make(pool, classifier), store, images, answers), atol=1e-3, rtol=0)
     other = maps_of(make(pool, classifier), store, images, 1 - answers)
-    assert not torch.allclose(predicted, other)
+    assert not torch.allclose(found, other, atol=1e-3)
+    assert predicted(logits, logistic=False) == [[code] for code in (answers + 1).tolist()]
+    assert predicted(torch.tensor([[1.0, -1, 2], [-1, -2, -3]]), logistic=True) == [[1, 3], []]
 
 
 def test_the_parameters_enter_the_key(pool: Pool, classifier: Classifier) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from torch import nn
 
 from seg.data.prepared import Pool, Prepared
@@ -14,7 +15,7 @@ from seg.data.sources import OxfordPet
 from seg.errors import SegError
 from seg.store import Store
 from seg.supervision.bbox import BoxScores
-from seg.supervision.colocalise import Colocalised, Levels, Moments, hinted_component
+from seg.supervision.colocalise import Colocalised, Levels, Moments, apart, hinted_component
 
 
 def test_moments_are_numpys() -> None:
@@ -138,3 +139,28 @@ def test_its_name_and_what_it_refuses(planted: Pool, new_store: Store, tmp_path:
     with pytest.raises(SegError, match=r"colocalise.backbone=densenet121: name the modules"):
         Colocalised(scores=hint, backbone="densenet121", weights=weights(tmp_path)).check(new_store)
     assert isinstance(Colocalised(scores=hint, weights=weights(tmp_path))._net(), nn.Module)
+
+
+def test_what_one_image_shows_alone_tells_apart_what_two_show_together() -> None:
+    """Images of one class teach, in closed form, which cells of an image of both are of which."""
+    rng = np.random.default_rng(0)
+    means = np.asarray([[2.0, 0, 0, 0], [0, 2, 0, 0], [0, 0, 2, 0]])
+    truth = np.repeat([0, 1, 2, 0, 1, 2], 200)
+    points = means[truth] + rng.normal(0, 0.5, (1200, 4))
+    may = np.zeros((1200, 4), bool)
+    may[np.arange(1200), truth + 1] = True
+    may[600:, 1:] = True  # the last three are one image, whose cells the hint has all wrong
+    named = np.where(np.arange(1200) < 600, truth, (truth + 1) % 3) + 1
+    weights, bias = apart(*map(torch.from_numpy, (points.astype(np.float32), named, may)), ridge=1e-6)
+    likely = torch.from_numpy(points).float() @ weights + bias
+    assert torch.isneginf(bias[0]) and (likely[600:].argmax(1).numpy() == truth[600:] + 1).mean() > 0.95
+    library = LinearDiscriminantAnalysis(solver="lsqr", priors=[1 / 3] * 3).fit(points, likely.argmax(1))
+    np.testing.assert_array_equal(library.predict(points), likely.argmax(1))
+
+
+def test_classes_without_a_cell_and_cells_without_a_class() -> None:
+    points, may = torch.ones(3, 2), torch.zeros(3, 4, dtype=torch.bool)
+    weights, bias = apart(points, torch.tensor([1, 2, 3]), may)
+    assert weights.shape == (2, 4) and bool(torch.isneginf(bias).all())
+    may[0, 2] = True
+    assert int((points @ apart(points, torch.tensor([1, 2, 3]), may)[0]).isnan().sum()) == 0

@@ -3,14 +3,16 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from torch.nn import functional as F
 
 from seg.data.prepared import PreparedData
+from seg.errors import SegError
 from seg.nets.augment import normalise
 from seg.nets.maps import upsample
 from seg.store import Runtime
-from seg.supervision.scores import ScoreStage, StoredScores, infer
+from seg.supervision.scores import ClassScores, ScoreStage, StoredScores, WinnerScores, infer
 
 
 def random_maps(n: int, *shape: int) -> np.ndarray:
@@ -76,3 +78,56 @@ def test_inference_is_on_the_runtimes_device(data: PreparedData) -> None:
         return torch.zeros(len(images))
 
     assert [len(b) for b in infer(compute, data, np.arange(4), runtime, "looking")] == [4] and devices == ["meta"]
+
+
+def test_a_map_for_each_class_of_an_image(tmp_path: Path, classes: PreparedData) -> None:
+    rows = np.asarray([0, 1, 5])  # of classes 0 and 1, of none, of 2
+    values = random_maps(3, 4, 4)
+    ScoreStage().save(tmp_path, classes, rows, [values[:2], values[2:]])
+    scores = ScoreStage().read(tmp_path, classes)
+    assert isinstance(scores, ClassScores) and len(scores) == 3
+    assert scores.codes(np.arange(3)) == [[1, 2], [], [3]]
+    kept = values.astype(np.float16).astype(np.float32)
+    maps, image, codes = scores.channels(np.asarray([2, 0]), (4, 4))
+    np.testing.assert_array_equal(maps, kept[[2, 0, 1]])
+    assert (image.tolist(), codes.tolist()) == ([0, 1, 1], [3, 1, 2])
+    best, which = scores.winner(np.arange(3), (9, 7))
+    up = upsample(kept, (9, 7))
+    np.testing.assert_array_equal(best, [np.maximum(up[0], up[1]), np.zeros((9, 7)), up[2]])
+    np.testing.assert_array_equal(which[0], np.where(up[1] > up[0], 2, 1))
+    assert (which[2] == 3).all()
+    np.testing.assert_array_equal(scores.at(np.arange(3), (9, 7)), best)
+    ScoreStage().save(tmp_path, classes, rows, values[:1])
+    with pytest.raises(SegError, match="1 score maps for 3 classes of 3 images"):
+        ScoreStage().read(tmp_path, classes)
+
+
+def test_the_known_wins_over_the_unknown(classes: PreparedData) -> None:
+    values = np.asarray([[[np.nan, 0.2, np.nan]], [[0.1, np.nan, np.nan]]], np.float16)
+    scores = ClassScores(classes, np.asarray([0]), values, np.asarray([0, 2]), np.asarray([1, 2], np.uint8))
+    best, which = scores.winner(np.asarray([0]), (1, 3))
+    np.testing.assert_allclose(best[0, 0], [0.1, 0.2, np.nan], atol=1e-3)
+    assert which[0, 0, :2].tolist() == [2, 1]
+
+
+def test_the_best_class_of_all(classes: PreparedData) -> None:
+    values = np.asarray([[[0.2, 0.9], [0.4, 0.6]]], np.float16)
+    which = np.asarray([[[1, 3], [1, 1]]], np.uint8)
+    scores = WinnerScores(classes, np.asarray([7]), values, which)
+    np.testing.assert_array_equal(scores.winner(np.asarray([0]), (4, 4))[1], which.repeat(2, 1).repeat(2, 2))
+    assert scores.codes(np.asarray([0])) == [[1, 3]]
+    maps, _, codes = scores.channels(np.asarray([0]), (2, 2))
+    np.testing.assert_allclose(maps, [[[0.2, 0], [0.4, 0.6]], [[0, 0.9], [0, 0]]], atol=1e-3)
+    assert codes.tolist() == [1, 3]
+
+
+def test_a_refiner_that_knows_no_classes_keeps_them(tmp_path: Path, classes: PreparedData) -> None:
+    rows, values = np.asarray([0, 5]), random_maps(3, 4, 4)
+    ScoreStage().save(tmp_path, classes, rows, values)
+    before = ScoreStage().read(tmp_path, classes)
+    ScoreStage().save(tmp_path, classes, rows, 1 - values[:2])
+    scores = ScoreStage().read(tmp_path, classes, before)
+    best, which = scores.winner(np.asarray([1, 0]), (4, 4))
+    np.testing.assert_allclose(best, 1 - values[[1, 0]], atol=1e-3)
+    np.testing.assert_array_equal(which, before.winner(np.asarray([1, 0]), (4, 4))[1])
+    assert scores.codes(np.asarray([0, 1])) == [[1, 2], [3]]

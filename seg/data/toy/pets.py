@@ -4,6 +4,7 @@ It is a toy. It lets every stage run, and be seen to do its work, in minutes and
 measured on it say nothing about photographs.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import repeat
@@ -28,12 +29,15 @@ HEADER = """#Image CLASS-ID SPECIES BREED ID
 #images with small first letter are dog images
 """
 XML = (
-    "<annotation><folder>OXIIIT</folder><filename>{stem}.jpg</filename>"
+    "<annotation><folder>{folder}</folder><filename>{stem}.jpg</filename>"
     "<source><database>weakseg toy pets</database><image>drawn</image></source>"
-    "<size><width>{width}</width><height>{height}</height><depth>3</depth></size><segmented>0</segmented>"
-    "<object><name>{species}</name><pose>Frontal</pose><truncated>0</truncated><occluded>0</occluded>"
+    "<size><width>{width}</width><height>{height}</height><depth>3</depth></size><segmented>{segmented}</segmented>"
+    "{objects}</annotation>\n"
+)
+OBJECT = (
+    "<object><name>{name}</name><pose>Frontal</pose><truncated>0</truncated><occluded>0</occluded>"
     "<bndbox><xmin>{box[0]}</xmin><ymin>{box[1]}</ymin><xmax>{box[2]}</xmax><ymax>{box[3]}</ymax></bndbox>"
-    "<difficult>0</difficult></object></annotation>\n"
+    "<difficult>0</difficult></object>"
 )
 PET, BACKGROUND, BORDER = 1, 2, 3
 
@@ -63,52 +67,95 @@ def _photograph(rng: np.random.Generator, scene: Array) -> NDArray[np.uint8]:
     return (np.clip(exposed ** rng.uniform(0.8, 1.15) + grain, 0, 1) * 255).astype(np.uint8)
 
 
-def _stand(rng: np.random.Generator, animal: Animal, shape: tuple[int, int]) -> tuple[Frame, Window]:
-    """Choose where an animal stands, how large and how turned, so that all of it is in the picture.
+def _stand(rng: np.random.Generator, animal: Animal, shape: tuple[int, int], room: Window) -> tuple[Frame, Window]:
+    """Choose where in a room of the picture an animal stands, how large and how turned, so that all of it is in there.
 
     Returns the frame over the whole picture and the window that holds the animal, fur included.
     """
     angle, flip = float(rng.normal(0, 0.13)), bool(rng.random() < 0.5)
     left, top, right, bottom = animal.extent(angle, flip)
-    high, wide = shape
+    above, before = (side.start for side in room)
+    high, wide = (side.stop - side.start for side in room)
     scale = float(rng.uniform(0.74, 0.98)) * min(wide / (right - left), high / (bottom - top))
-    x = float(rng.uniform(0.03, 0.97)) * (wide - scale * (right - left)) - scale * left
-    y = float(rng.uniform(0.03, 0.97)) * (high - scale * (bottom - top)) - scale * top
+    x = before + float(rng.uniform(0.03, 0.97)) * (wide - scale * (right - left)) - scale * left
+    y = above + float(rng.uniform(0.03, 0.97)) * (high - scale * (bottom - top)) - scale * top
     fur = 3 + 0.05 * scale
     rows = slice(max(0, int(y + scale * top - fur)), int(y + scale * bottom + fur))
     columns = slice(max(0, int(x + scale * left - fur)), int(x + scale * right + fur))
     return Frame.place(shape, (x, y), scale, angle, flip), (rows, columns)
 
 
-def draw_picture(rng: np.random.Generator, breed: Breed, size: int) -> Picture:
-    """Draw one animal of ``breed`` in a scene ``size`` pixels short and up to 1.3 times that long."""
+def _rooms(shape: tuple[int, int], count: int) -> list[Window]:
+    """A part of the picture for each animal, side by side along its longer side; neighbours share a quarter."""
+    along = int(shape[1] >= shape[0])
+    each = shape[along] if count < 2 else shape[along] / (1 + 0.75 * (count - 1))
+    starts = [round(0.75 * each * place) for place in range(count)]
+    parts = [slice(start, min(shape[along], start + round(each))) for start in starts]
+    return [(slice(0, shape[0]), part) if along else (part, slice(0, shape[1])) for part in parts]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Some animals in a scene.
+
+    Attributes:
+        image: ``uint8 (H, W, 3)`` RGB.
+        animals, heads: ``float32 (H, W)`` for each animal, in [0, 1], what it and its head cover; later ones stand
+            before earlier ones.
+        rim: pixels of an outline to either side that belong to neither.
+    """
+
+    image: NDArray[np.uint8]
+    animals: tuple[Array, ...]
+    heads: tuple[Array, ...]
+    rim: float
+
+
+def draw_animals(rng: np.random.Generator, breeds: Sequence[Breed], size: int) -> Drawn:
+    """Draw an animal of each breed in a scene ``size`` pixels short and up to 1.3 times that long."""
     long = round(size * rng.uniform(1, 1.3))
     shape = (size, long) if rng.random() < 0.7 else (long, size)
     angle = float(rng.uniform(-np.pi, 0))  # light from somewhere above
     light, contrast = (float(np.cos(angle)), float(np.sin(angle))), float(rng.uniform(0.35, 0.75))
     canvas = draw_scene(rng, shape, light, contrast)
-    animal = Animal(breed, int(rng.integers(len(POSES))), int(rng.integers(2**32)))
-    frame, window = _stand(rng, animal, shape)
-    shadow = Ellipse((0, 0.55), (0.75, 0.16)).on(frame).distance / (0.12 * frame.scale)
-    canvas *= (1 - 0.4 / (1 + np.exp(np.clip(shadow, -20, 20))))[..., None]
-    covered, head = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
-    covered[window], head[window] = animal.draw(rng, canvas[window], frame.cut(window), light, contrast)
+    animals, heads = [], []
+    for breed, room in zip(breeds, _rooms(shape, len(breeds)), strict=True):
+        animal = Animal(breed, int(rng.integers(len(POSES))), int(rng.integers(2**32)))
+        frame, window = _stand(rng, animal, shape, room)
+        shadow = Ellipse((0, 0.55), (0.75, 0.16)).on(frame).distance / (0.12 * frame.scale)
+        canvas *= (1 - 0.4 / (1 + np.exp(np.clip(shadow, -20, 20))))[..., None]
+        covered, head = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        covered[window], head[window] = animal.draw(rng, canvas[window], frame.cut(window), light, contrast)
+        animals.append(covered)
+        heads.append(head)
+    return Drawn(_photograph(rng, canvas), tuple(animals), tuple(heads), max(1.0, size / 85))
+
+
+def outlined(covered: Array, rim: float) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Of what an animal covers, ``bool (H, W)``: its inside, rim and all, and the rim to either side of its outline."""
     solid = ndimage.gaussian_filter(covered, 0.5) > 0.5
-    width = max(1.0, size / 85)
     gap = np.where(solid, ndimage.distance_transform_edt(solid), ndimage.distance_transform_edt(~solid))
+    return solid, gap <= rim
+
+
+def draw_picture(rng: np.random.Generator, breed: Breed, size: int) -> Picture:
+    """Draw one animal of ``breed`` in a scene, see :func:`draw_animals`."""
+    drawn = draw_animals(rng, [breed], size)
+    solid, rim = outlined(drawn.animals[0], drawn.rim)
     trimap = np.where(solid, PET, BACKGROUND).astype(np.uint8)
-    trimap[gap <= width] = BORDER
-    return Picture(_photograph(rng, canvas), trimap, extent((head > 0.5) & (trimap != BACKGROUND)))
+    trimap[rim] = BORDER
+    return Picture(drawn.image, trimap, extent((drawn.heads[0] > 0.5) & (trimap != BACKGROUND)))
 
 
-def _check(images: int, breeds: int, size: int) -> None:
+def check_drawable(what: str, images: int, breeds: int, size: int) -> None:
+    """Refuse what cannot be drawn; ``what`` is the message's first word."""
     if not 2 <= breeds <= len(BREEDS):
-        raise SegError(f"toy_pets: breeds={breeds}, but it can draw 2 to {len(BREEDS)} breeds: set data.breeds so")
+        raise SegError(f"{what}: breeds={breeds}, but it can draw 2 to {len(BREEDS)} breeds: set data.breeds so")
     if images < 3 * breeds:
         least = 3 * breeds
-        raise SegError(f"toy_pets: images={images} is too few for {breeds} breeds: set data.images={least} or more")
+        raise SegError(f"{what}: images={images} is too few for {breeds} breeds: set data.images={least} or more")
     if size < 48:
-        raise SegError(f"toy_pets: size={size} is too small to draw an animal: set data.size=48 or more")
+        raise SegError(f"{what}: size={size} is too small to draw an animal: set data.size=48 or more")
 
 
 def draw_toy_pets(out: Path, *, images: int, breeds: int, size: int, seed: int) -> None:
@@ -127,7 +174,7 @@ def draw_toy_pets(out: Path, *, images: int, breeds: int, size: int, seed: int) 
     Raises:
         SegError: breeds, images or size that cannot be drawn; a folder that cannot be written.
     """
-    _check(images, breeds, size)
+    check_drawable("toy_pets", images, breeds, size)
     chosen = sorted(BREEDS[:breeds], key=lambda b: b.name.lower())
     species_id = {b: sum(o.is_cat == b.is_cat for o in chosen[: i + 1]) for i, b in enumerate(chosen)}
     root = out / "oxford-iiit-pet"
@@ -147,7 +194,9 @@ def draw_toy_pets(out: Path, *, images: int, breeds: int, size: int, seed: int) 
                     if split == "trainval":
                         high, wide = picture.trimap.shape
                         animal = "cat" if breed.is_cat else "dog"
-                        text = XML.format(stem=stem, width=wide, height=high, species=animal, box=picture.head)
+                        head = OBJECT.format(name=animal, box=picture.head)
+                        about = {"folder": "OXIIIT", "stem": stem, "width": wide, "height": high, "segmented": 0}
+                        text = XML.format(**about, objects=head)
                         (root / "annotations" / "xmls" / f"{stem}.xml").write_text(text, encoding="utf-8")
                     line = f"{stem} {index + 1} {1 if breed.is_cat else 2} {species_id[breed]}\n"
                     lists["list"].append(line)

@@ -1,0 +1,319 @@
+"""COCO's instances as a source: what it lives with and what it refuses."""
+
+import dataclasses
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from seg.data.coco import Coco
+from seg.data.dataset import Dataset, Region
+from seg.data.layout import MissingDataError
+from seg.data.prepared import Prepared, PreparedData
+from seg.errors import SegError
+from seg.store import Store
+
+Layout = Callable[..., Path]
+Entries = list[dict[str, Any]]
+
+
+def source(root: Path, **options: Any) -> Coco:
+    return Coco(root=str(root), **options)
+
+
+def dataset(root: Path, **options: Any) -> Dataset:
+    made: Dataset = source(root, **options).load(Path(), None)  # type: ignore[arg-type]
+    return made
+
+
+def added(*more: dict[str, Any]) -> Callable[[Entries], Entries]:
+    """A change of a list of entries: these as well."""
+    return lambda entries: [*entries, *more]
+
+
+def first(**changes: Any) -> Callable[[Entries], Entries]:
+    """A change of a list of entries: of the first."""
+    return lambda entries: [entries[0] | changes, *entries[1:]]
+
+
+def thing(category: int, box: tuple[int, int, int, int], image: int = 100, **more: Any) -> dict[str, Any]:
+    """An annotation whose outline is its box ``(xmin, ymin, xmax, ymax)``."""
+    x, y, right, low = box
+    outline = [[x, y, right, y, right, low, x, low]]
+    return {
+        "image_id": image, "category_id": category, "bbox": [x, y, right - x, low - y], "segmentation": outline
+    } | more  # fmt: skip
+
+
+def test_classes_are_categories_in_the_order_of_their_ids(coco: Layout) -> None:
+    data = dataset(coco(annotations=added(thing(7, (0, 0, 10, 10)))), test_share=0)
+    assert data.classes == ("person", "car", "cup") and data.truth_is_classes and not data.quirks
+    one, two = data.records[:2]
+    assert (one.id, one.labels, one.box_labels) == ("000", (0, 2), (0, 2))
+    assert one.boxes == ((20, 10, 45, 30), (0, 0, 10, 10))
+    assert (two.id, two.labels, two.box_labels, two.boxes) == ("001", (1,), (), ((20, 10, 45, 30),))
+    assert two.regions == (Region(2, ((20, 10, 45, 10, 45, 30, 20, 30),)),)
+    assert data.file_names()["000"] == "000.png"
+
+
+def test_a_share_is_drawn_and_never_the_last_of_a_class(coco: Layout) -> None:
+    data = dataset(coco(count=30), test_share=0.3)
+    assert [r.split for r in data.records] == ["trainval"] * 21 + ["test"] * 9
+    few = dataset(coco("few", count=3), test_share=0.9)
+    assert {r.split for r in few.records} == {"trainval"}
+
+
+def test_train_and_val_side_by_side(coco: Layout) -> None:
+    root = coco(part="train2017", count=4)
+    coco(part="val2017", count=2)
+    data = dataset(root)
+    assert Counter(r.split for r in data.records) == {"trainval": 4, "test": 2}
+    assert [r.id for r in data.records][:2] == ["train2017_000", "train2017_001"]
+    assert data.records[-1].image == root / "val2017/001.png"
+    assert data.file_names()["train2017_000"] == "train2017/000.png"
+    # The same photo in both is of the test images alone.
+    both = root / "annotations/instances_val2017.json"
+    data = dataset(root, test_photos="train2017", test_instances=str(both))
+    assert Counter(r.split for r in data.records) == {"trainval": 2, "test": 2}
+    assert data.quirks["images listed in both splits (kept in test only)"] == 2
+    # Named, they may be anywhere.
+    (root / "elsewhere").mkdir()
+    named = shutil.move(root / "annotations/instances_train2017.json", root / "elsewhere/_annotations.coco.json")
+    shutil.move(root / "train2017", root / "elsewhere/pictures")
+    alone = dataset(root, instances=str(named), photos="elsewhere/pictures", test_share=0)
+    assert len(alone.records) == 4
+    assert source(root, instances=str(named), photos="elsewhere/pictures").key
+
+
+def test_chosen_categories_and_the_rest_is_background(coco: Layout) -> None:
+    root = coco(annotations=added(thing(7, (0, 0, 10, 10))))
+    data = dataset(root, classes=["cup", "person"], test_share=0)
+    assert data.classes == ("person", "cup")
+    assert [r.labels for r in data.records] == [(0, 1), (), (1,), (0,), (), (1,)]
+    assert data.records[1].regions == () and data.records[1].has_truth
+    assert data.quirks == {"images without an object (background alone)": 2}
+    with pytest.raises(SegError, match=r"data.classes: 'dog' is no category of .*; there are person, car, cup$"):
+        dataset(root, classes=["dog"])
+    assert source(root, classes=["cup"]).key != source(root).key
+    assert source(root, classes=["cup", "person"]).key == source(root, classes=["person", "cup"]).key
+
+
+def test_smaller_ones_are_on_top_and_crowds_below(coco: Layout, new_store: Store) -> None:
+    crowd = {"size": [40, 60], "counts": [0, 1200, 1200]}  # the left half
+    root = coco(
+        count=1,
+        annotations=added(
+            thing(7, (25, 15, 30, 20)),
+            thing(3, (0, 0, 60, 40)),
+            thing(3, (0, 0, 30, 40), segmentation=crowd, iscrowd=1),
+        ),
+    )
+    prepared = Prepared(source=source(root, test_share=0), size=64)
+    data: PreparedData = dataclasses.replace(new_store.get(prepared), task="classes")
+    expected = np.full((40, 60), 2, np.uint8)
+    expected[10:30, 20:45] = 1
+    expected[15:20, 25:30] = 3
+    np.testing.assert_array_equal(data.original_truth(0), expected)
+    crowds = coco(
+        "crowds",
+        count=1,
+        annotations=lambda _: [
+            thing(3, (0, 0, 30, 40), segmentation=crowd, iscrowd=1), thing(1, (20, 10, 45, 30))
+        ],
+    )  # fmt: skip
+    made = dataset(crowds, test_share=0)
+    assert made.records[0].labels == (0,) and made.records[0].boxes == ((20, 10, 45, 30),)
+    assert made.quirks["images with a class that is a crowd alone (no label of theirs)"] == 1
+    assert made.quirks["crowd regions (unknown)"] == 1
+    data = dataclasses.replace(new_store.get(Prepared(source=source(crowds), size=64)), task="classes")
+    expected[:, :30], expected[:, 30:] = 255, 0
+    expected[10:30, 20:45] = 1
+    np.testing.assert_array_equal(data.original_truth(0), expected)
+
+
+@pytest.mark.parametrize(
+    ("changes", "quirk"),
+    [
+        ({"images": lambda old: old[:-1], "annotations": lambda old: old[:-1]}, "photos that no JSON lists (not used)"),
+        ({"images": lambda old: old[:-1]}, "annotations of images that are not listed (not used)"),
+        ({"annotations": lambda old: old[1:]}, "images without an object (background alone)"),
+        ({"annotations": first(bbox=[20, 10, 0, 20])}, "empty boxes (not used)"),
+        ({"annotations": first(segmentation=[[0, 0, 5, 5], [1, 1, 9, 1, 9, 9]])},
+         "polygons of one point or two (not drawn)"),
+        ({"annotations": first(segmentation=[[1, 1, 1.5, 1, 1, 1.5]])}, "objects of less than a pixel"),
+        ({"annotations": first(segmentation=[[1, 1, 70, 1, 9, 9]])}, "outlines that stick out of their image (cut)"),
+        ({"annotations": first(segmentation=[])}, "images with an object without an outline (no truth)"),
+        ({"annotations": added({"image_id": 102, "category_id": 1, "bbox": [1, 1, 2, 2]})},
+         "images with an object without an outline (no truth)"),
+        ({"images": first(width=61)}, "images of another size than their JSON says (labels used alone)"),
+        ({"images": added({"id": 7, "file_name": "001.png"})},
+         "images listed twice (their annotations are put together)"),
+        ({"categories": added({"id": 9, "name": "kite"})}, "classes without a trainval image"),
+    ],
+)  # fmt: skip
+def test_what_is_lived_with_is_counted(coco: Layout, changes: dict[str, Any], quirk: str) -> None:
+    data = dataset(coco(**changes), test_share=0)
+    assert data.quirks[quirk] == 1 and data.examples[quirk]
+
+
+def test_images_whose_outlines_or_sizes_do_not_hold_have_labels_alone(coco: Layout) -> None:
+    missing = dataset(coco(annotations=first(segmentation=[])), test_share=0).records[0]
+    assert missing.labels == (0,) and missing.boxes and not missing.has_truth
+    other = dataset(coco("other", images=first(height=60, width=40)), test_share=0).records
+    assert other[0].labels == (0,) and not other[0].boxes and not other[0].has_truth and other[1].has_truth
+
+
+def test_without_any_outline_there_are_boxes_alone(coco: Layout) -> None:
+    bare = coco(annotations=lambda old: [{k: v for k, v in a.items() if k != "segmentation"} for a in old[1:]])
+    data = dataset(bare, test_share=0)
+    assert not any(r.has_truth for r in data.records) and sum(bool(r.boxes) for r in data.records) == 5
+
+
+def test_boxes_are_cut_by_a_pixel_and_no_more(coco: Layout) -> None:
+    data = dataset(coco(annotations=first(bbox=[-0.4, 0, 61, 40])), test_share=0)
+    assert data.records[0].boxes == ((0, 0, 60, 40),)
+    with pytest.raises(SegError, match=r"annotation 0: box outside of its 60 x 40 image"):
+        dataset(coco("out", annotations=first(bbox=[0, 0, 63, 40])))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"annotations": first(category_id=2)}, r"annotation 0: category_id 2 is none of the file's categories"),
+        ({"annotations": first(category_id=None)}, r"annotation 0: category_id None"),
+        ({"annotations": first(bbox=[1, 2])}, r"annotation 0: needs the image_id of an image and bbox"),
+        ({"annotations": added({"bbox": [1, 2, 3, 4]})}, r"annotation 6: needs the image_id"),
+        ({"annotations": added(3)}, r"annotation 6: needs the image_id"),
+        ({"annotations": first(segmentation=[[1, 2, "x", 4, 5, 6]])}, r"annotation 0: a polygon with what"),
+        ({"annotations": first(segmentation=[[1, 2, float("nan"), 4, 5, 6]])}, r"annotation 0: a polygon with"),
+        ({"annotations": first(segmentation=[[1, 2, 1e9, 4, 5, 6]])}, r"annotation 0: a polygon with"),
+        ({"annotations": first(segmentation=[[1, 2, 3, 4, 5, 6, 7]])}, r"annotation 0: its segmentation must be"),
+        ({"annotations": first(segmentation={"size": [40, 60], "counts": [5]})}, r"annotation 0: its runs .* 5 pixels"),
+        ({"annotations": first(segmentation={"size": [60, 40], "counts": [2400]})},
+         r"annotation 0: its runs \(RLE\) are of an image of 40 x 60, and it has 60 x 40"),
+        ({"annotations": lambda old: [a | {"category_id": 5} for a in old]}, r"^6 problems in .* and 1 more"),
+        ({"images": first(file_name="gone.png")}, r"1 of the 6 images that it lists are not in .*val2017 \(gone.png\)"),
+        ({"images": first(file_name="../val2017/none.png")}, r"1 of the 6 images"),
+        ({"images": lambda _: []}, r"lists no image"),
+        ({"images": lambda old: [i | {"width": 99} for i in old]}, r"not one of its 6 images with objects has"),
+        ({"categories": lambda _: []}, r"no categories"),
+        ({"categories": added({"id": 8, "name": "cup"})}, r"two categories, 7 and 8, are called 'cup'"),
+        ({"categories": added({"id": 7, "name": "mug"})}, r"category id 7 is of 'cup' and of 'mug'"),
+        ({"categories": added({"id": "8", "name": "mug"})}, r"is no COCO JSON .*a category needs a number"),
+        ({"categories": lambda _: [{"id": i, "name": str(i)} for i in range(1, 255)]},
+         r"254 classes, and masks have codes for 253; choose some with data.classes"),
+    ],
+)  # fmt: skip
+def test_what_is_refused_is_one_line(coco: Layout, changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(SegError, match=said) as error:
+        dataset(coco(**changes))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "[" * 100_000, '{"images": 3, "annotations": []}', "\x00"])
+def test_what_is_no_coco_json(coco: Layout, text: str) -> None:
+    root = coco()
+    (root / "annotations/instances_val2017.json").write_text(text)
+    for refused in (lambda: dataset(root), lambda: source(root).key):
+        with pytest.raises(SegError, match=r"instances_val2017.json: is no COCO JSON") as error:
+            refused()
+        assert "\n" not in str(error.value)
+
+
+def test_where_nothing_is_found(coco: Layout, tmp_path: Path, new_store: Store) -> None:
+    with pytest.raises(SegError, match=r"data=coco: give data.root=DIR"):
+        Coco().check(new_store)
+    with pytest.raises(MissingDataError, match=r"none: no such folder"):
+        dataset(tmp_path / "none")
+    with pytest.raises(MissingDataError, match=r"no annotations/instances_\*.json; give the JSON with data.instances"):
+        dataset(tmp_path)
+    root = coco()
+    for name in ("a", "b"):
+        (root / f"annotations/instances_{name}.json").write_text("{}")
+    with pytest.raises(SegError, match=r"holds .*instances_a.json, .*; say which with data.instances"):
+        dataset(root)
+    for options, said in (
+        ({"instances": "no.json"}, "data.instances=no.json: no such file"),
+        ({"test_instances": "no.json"}, "data.test_instances=no.json: no such file"),
+        ({"instances": "annotations/instances_val2017.json", "photos": "no"}, "data.photos=no: no such folder"),
+    ):
+        with pytest.raises(SegError, match=said):
+            dataset(root, **options)
+
+
+def test_the_categories_of_both_have_to_be_the_same(coco: Layout) -> None:
+    root = coco(part="train2017")
+    coco(part="val2017", categories=added({"id": 9, "name": "kite"}))
+    with pytest.raises(SegError, match=r"other categories \(9 'kite'\)"):
+        dataset(root)
+
+
+def test_names_with_the_folders_of_another_place(coco: Layout) -> None:
+    root = coco(count=2, images=first(file_name="/home/me/set\\000.png"))
+    assert [r.id for r in dataset(root, test_share=0).records] == ["000", "001"]
+
+
+def test_the_content_is_the_identity(coco: Layout, tmp_path: Path) -> None:
+    root, copy = coco(), tmp_path / "elsewhere"
+    shutil.copytree(root, copy)
+    key = source(root).key
+    assert source(copy, title="other", photos="val2017", cache=str(tmp_path / "cache.json")).key == key
+    (copy / "val2017/unlisted.png").write_bytes(b"x")
+    assert source(copy).key == key
+    keys = {key, source(root, test_share=0.5).key, source(root, split_seed=1).key}
+    Image.new("RGB", (60, 40)).save(copy / "val2017/000.png")
+    keys.add(source(copy).key)
+    json_file = copy / "annotations/instances_val2017.json"
+    json_file.write_text(json_file.read_text() + " ")
+    keys.add(source(copy).key)
+    assert len(keys) == 5
+
+
+def test_the_detail_says_what_was_found(coco: Layout, new_store: Store) -> None:
+    root = coco()
+    said = source(root).detail(new_store)
+    assert said.startswith(": 6 images of 3 classes in ") and said.endswith(
+        "val2017.json, masks for 6, boxes for 6, test images drawn (test_share=0.2)"
+    )
+
+
+@pytest.mark.real
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
+def test_real_data(new_store: Store) -> None:
+    root = Path(os.environ.get("SEG_DATA", Path(__file__).parents[2] / "../shared")) / "coco-mini"
+    if not root.is_dir():
+        pytest.skip(f"no real data at {root}; set SEG_DATA to the folder that holds coco-mini/")
+    data = dataset(root)
+    assert len(data.records) == 79 and len(data.classes) == 80 and sum(r.split == "test" for r in data.records) == 16
+    assert data.quirks["photos that no JSON lists (not used)"] == 10 and data.quirks["crowd regions (unknown)"] == 5
+    assert (
+        sum(len(r.boxes) for r in data.records)
+        == 619
+        == sum(region.code != 255 for r in data.records for region in r.regions or ())
+    )
+    prepared: PreparedData = new_store.get(Prepared(source=source(root), size=96))
+    assert len(prepared) == 79 and prepared.has_truth.all() and prepared.truth_is_classes
+    told = dataclasses.replace(prepared, task="classes")
+    for row, labels in enumerate(prepared.label_sets):
+        # What is hidden by what lies on it has no pixel; nothing else is there.
+        there = set(np.unique(told.original_truth(row)).tolist()) - {0, 255}
+        assert there <= {1 + label for label in labels}
+    mask = pytest.importorskip("pycocotools.mask", reason="pycocotools is not installed (the extra test)")
+    content = json.loads((root / "annotations/instances_val2017.json").read_text())
+    inside = outside = 0
+    for image in content["images"]:
+        own = [a for a in content["annotations"] if a["image_id"] == image["id"] and not a["iscrowd"]]
+        rles = [mask.merge(mask.frPyObjects(a["segmentation"], image["height"], image["width"])) for a in own]
+        theirs = mask.decode(mask.merge(rles)).astype(bool)
+        truth = prepared.original_truth(prepared.row_of[Path(image["file_name"]).stem])
+        ours = (truth == 1)[theirs | (truth != 255)]
+        theirs = theirs[theirs | (truth != 255)]
+        inside, outside = inside + (ours & theirs).sum(), outside + (ours != theirs).sum()
+    assert outside / inside < 0.005

@@ -1,0 +1,520 @@
+"""VOC's layout: what is read, counted and refused; its download, from a server of the test's own."""
+
+import dataclasses
+import functools
+import hashlib
+import io
+import os
+import shutil
+import socket
+import tarfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from seg.data.dataset import MOST_CLASSES, Dataset
+from seg.data.layout import MissingDataError
+from seg.data.prepared import Prepared, PreparedData
+from seg.data.voc import Voc
+from seg.data.voc_layout import VOC_CLASSES, read_class_names, voc_folder
+from seg.errors import SegError
+from seg.store import Store
+
+Writer = Callable[..., Path]
+FIRST = "2007_000000"
+
+
+def layout(root: Path) -> Path:
+    return root / "VOCdevkit/VOC2012"
+
+
+def read(store: Store, root: Path, **said: Any) -> Dataset:
+    made: Dataset = store.get(Voc(root=str(root), **said))
+    return made
+
+
+def labels(data: Dataset) -> list[tuple[int, ...]]:
+    return [record.labels for record in data.records]
+
+
+def names(root: Path, *classes: str) -> None:
+    (root / "classes.txt").write_text("".join(f"{name}\n" for name in classes))
+
+
+def write_list(root: Path, name: str, lines: list[str]) -> None:
+    (layout(root) / f"ImageSets/Segmentation/{name}.txt").write_text("".join(f"{line}\n" for line in lines))
+
+
+def listed(root: Path, name: str) -> list[str]:
+    return (layout(root) / f"ImageSets/Segmentation/{name}.txt").read_text().split()
+
+
+def write_mask(path: Path, *codes: int) -> None:
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(np.repeat(np.asarray(codes, np.uint8), 60 * 40 // len(codes)).reshape(40, 60)).save(path)
+
+
+def xml(root: Path, stem: str = FIRST) -> Path:
+    return layout(root) / f"Annotations/{stem}.xml"
+
+
+def rename(root: Path, old: str, new: str) -> None:
+    for path in (layout(root) / "Annotations").iterdir():
+        path.write_text(path.read_text().replace(f"<name>{old}</name>", f"<name>{new}</name>"))
+
+
+def refused(store: Store, root: Path, match: str, **said: Any) -> str:
+    with pytest.raises(SegError, match=match) as error:
+        read(store, root, **said)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+# -- what is read ------------------------------------------------------------------------------------------------
+
+ALL = [(0, 1), (1,), (0,), (0, 1), (), (1,), (0, 1), (1,), (0,)]
+
+
+@pytest.mark.parametrize("labels_from", ["auto", "xml", "masks"])
+def test_labels_boxes_and_splits(new_store: Store, voc: Writer, labels_from: str) -> None:
+    data = read(new_store, voc(), labels_from=labels_from)
+    assert data.classes == ("apple", "pear") and data.truth_is_classes
+    assert labels(data) == ALL  # those of difficult objects too
+    assert [r.split for r in data.records] == ["trainval"] * 6 + ["test"] * 3
+    both, one, none = data.records[0], data.records[1], data.records[4]
+    assert both.boxes == ((5, 10, 25, 30), (33, 10, 53, 30)) and both.box_labels == (0, 1)
+    assert one.boxes == ((33, 10, 53, 30),) and one.box_labels == ()  # all of its one class
+    assert none.boxes == () and none.has_truth and none.codes == "classes"
+    assert dict(data.quirks) == {"images without an object": 1}
+
+
+def test_masks_are_read_by_index_and_their_border_is_unknown(new_store: Store, voc: Writer) -> None:
+    data: PreparedData = new_store.get(Prepared(source=Voc(root=str(voc())), size=64))
+    assert data.truth_is_classes and data.label_sets == ALL and data.box_labels[0] == [0, 1]
+    classes = dataclasses.replace(data, task="classes")
+    truth = classes.original_truth(0)
+    assert truth[20, 15] == 1 and truth[20, 43] == 2 and truth[9, 15] == 255 and truth[0, 0] == 0
+    assert set(np.unique(classes.truth(np.asarray([4])))) == {0}
+
+
+def test_the_folder_may_be_named_at_each_depth_and_the_key_is_its_content(voc: Writer, tmp_path: Path) -> None:
+    root = voc()
+    keys = {Voc(root=str(place)).key for place in (root, root / "VOCdevkit", layout(root))}
+    assert len(keys) == 1
+    flat = tmp_path / "flat"
+    shutil.copytree(layout(root), flat)
+    shutil.copy(root / "classes.txt", flat)
+    year = tmp_path / "year"
+    shutil.copytree(layout(root), year / "VOC2012")
+    shutil.copy(root / "classes.txt", year)
+    assert {Voc(root=str(place)).key for place in (flat, year)} == keys
+    names(root, "apple", "plum")
+    assert Voc(root=str(root)).key not in keys
+    assert Voc(root=str(flat), labels_from="masks").key not in keys
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda root: xml(root).write_text(xml(root).read_text().replace("<xmin>5<", "<xmin>6<")),
+        lambda root: write_mask(layout(root) / f"SegmentationClass/{FIRST}.png", 0, 1),
+        lambda root: write_list(root, "val", listed(root, "val")[:-1]),
+        lambda root: (layout(root) / f"JPEGImages/{FIRST}.jpg").write_bytes(b""),
+    ],
+    ids=["xml", "mask", "list", "image"],
+)
+def test_another_content_is_another_key(voc: Writer, change: Callable[[Path], None]) -> None:
+    root = voc()
+    before = Voc(root=str(root)).key
+    change(root)
+    assert Voc(root=str(root)).key != before
+
+
+def test_without_xml_the_masks_say_it_and_one_by_one(new_store: Store, voc: Writer) -> None:
+    root = voc()
+    xml(root).unlink()
+    data = read(new_store, root)
+    assert labels(data) == ALL
+    assert data.quirks["images without XML (labels from their mask)"] == 1
+    assert not data.records[0].boxes
+    shutil.rmtree(layout(root) / "Annotations")
+    data = read(new_store, root)
+    assert labels(data) == ALL and dict(data.quirks) == {"images without an object": 1}
+
+
+def test_lists_and_no_test_images(new_store: Store, voc: Writer) -> None:
+    root = voc()
+    data = read(new_store, root, train_list="trainval", test_list=None)
+    assert [r.split for r in data.records] == ["trainval"] * 9
+    data = read(new_store, root, train_list="trainval")
+    assert [r.split for r in data.records] == ["trainval"] * 6 + ["test"] * 3
+    assert data.quirks["images listed in both splits (kept in test only)"] == 3
+
+
+def test_trainaug_takes_the_masks_of_sbd_and_leaves_the_test_images_their_own(new_store: Store, voc: Writer) -> None:
+    root = voc()
+    stems = listed(root, "train")
+    for stem in [*stems[:4], *listed(root, "val")]:
+        write_mask(layout(root) / f"SegmentationClassAug/{stem}.png", 0, 1, 2)
+    # As some write it, with the paths of image and mask.
+    lines = [f"/JPEGImages/{stem}.jpg /SegmentationClassAug/{stem}.png" for stem in stems[:5]]
+    write_list(root, "trainaug", lines)
+    data = read(new_store, root, train_list="trainaug")
+    folders = [r.trimap.parent.name for r in data.records if r.trimap]
+    assert folders == ["SegmentationClassAug"] * 4 + ["SegmentationClass"] * 4
+    said = Voc(root=str(root), train_list="trainaug").detail(new_store)
+    assert "8 images of 2 classes" in said and "masks for 8 in SegmentationClassAug and SegmentationClass" in said
+    assert "3 test images of val.txt" in said
+    # The usual list has nothing to do with them.
+    assert {r.trimap.parent.name for r in read(new_store, root).records if r.trimap} == {"SegmentationClass"}
+
+
+def test_labels_without_a_background(new_store: Store, voc: Writer) -> None:
+    root = voc()
+    names(root, "background", "apple")
+    (root / "classes_all.txt").write_text("grass\napple\npear\n")
+    for number, stem in enumerate(listed(root, "trainval")):
+        write_mask(layout(root) / f"SegmentationClassAll/{stem}.png", 1, 2 + number % 2, 255)
+    shutil.rmtree(layout(root) / "Annotations")
+    data = read(new_store, root, masks="SegmentationClassAll")
+    assert data.classes == ("grass", "apple", "pear")
+    assert labels(data) == [(0, 1 + number % 2) for number in range(9)]
+
+
+def test_without_a_file_the_classes_are_vocs(new_store: Store, voc: Writer) -> None:
+    root = voc()
+    (root / "classes.txt").unlink()
+    rename(root, "apple", "aeroplane")
+    rename(root, "pear", "bicycle")
+    data = read(new_store, root)
+    assert data.classes == VOC_CLASSES and labels(data) == ALL
+    assert data.quirks["classes without an image"] == 18 and data.examples["classes without an image"][0] == "bird"
+    (root / "mine.txt").write_text("aeroplane\n\nbicycle\n")
+    assert read(new_store, root, classes=str(root / "mine.txt")).classes == ("aeroplane", "bicycle")
+
+
+# -- what is counted ---------------------------------------------------------------------------------------------
+
+
+def test_quirks(new_store: Store, voc: Writer) -> None:
+    root = voc()
+    folder = layout(root)
+    stems = listed(root, "train")
+    write_list(root, "train", [*stems, stems[1], "gone"])
+    write_mask(folder / "SegmentationClass/stranger.png", 0, 1)
+    shutil.copy(folder / f"JPEGImages/{FIRST}.jpg", folder / "JPEGImages/unlisted.jpg")
+    write_mask(folder / "SegmentationClass/unlisted.png", 0, 1)
+    (folder / f"SegmentationClass/{stems[2]}.png").unlink()
+    (folder / f"SegmentationClass/{stems[3]}.png").unlink()
+    xml(root, stems[3]).unlink()
+    text = xml(root).read_text()
+    xml(root).write_text(
+        text.replace(
+            "</annotation>",
+            "<object><name>plum</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></object>"
+            "</annotation>",
+        )
+    )
+    data = read(new_store, root)
+    assert dict(data.quirks) == {
+        "images listed twice in a split (kept once)": 1,
+        "listed images that are missing": 1,
+        "masks without an image (not used)": 1,
+        "masks of images that no list names (not used)": 1,
+        "XML with objects of a class that is not in the list (those are not used)": 1,
+        "images without XML or a mask that says what they show (not used)": 1,
+        "images without an object": 1,
+        "images without a mask": 1,
+    }
+    assert data.examples["XML with objects of a class that is not in the list (those are not used)"] == (
+        f"{FIRST}: plum",
+    )
+    assert data.examples["listed images that are missing"] == ("gone",)
+    assert [r.id for r in data.records if r.split == "trainval"] == [s for s in stems if s != stems[3]]
+
+
+def test_masks_that_cannot_be_read(new_store: Store, voc: Writer) -> None:
+    root = voc()
+    shutil.rmtree(layout(root) / "Annotations")
+    (layout(root) / f"SegmentationClass/{FIRST}.png").write_bytes(b"no picture")
+    data = read(new_store, root)
+    assert len(data.records) == 8
+    assert data.quirks["masks that cannot be read (images not used, for nothing else says what they show)"] == 1
+    for path in (layout(root) / "SegmentationClass").iterdir():
+        Image.new("RGB", (60, 40), (200, 0, 3)).save(path)
+    refused(new_store, root, r"not one of 9 masks can be read: .*a coloured image where a mask of one channel")
+
+
+def test_boxes_of_a_class_that_the_mask_lacks(new_store: Store, voc: Writer) -> None:
+    root = voc()
+    write_mask(layout(root) / f"SegmentationClass/{FIRST}.png", 0, 1)
+    data = read(new_store, root, labels_from="masks")
+    assert data.records[0].labels == (0,) and data.records[0].boxes == ((5, 10, 25, 30),)
+    assert data.records[0].box_labels == ()
+    assert data.quirks["images with boxes of a class that their mask lacks (those boxes are not used)"] == 1
+
+
+def test_labels_and_masks_that_disagree_are_counted_where_they_are_decoded(
+    new_store: Store, voc: Writer, manifest: Callable[[Path], dict[str, Any]]
+) -> None:
+    root = voc()
+    write_mask(layout(root) / f"SegmentationClass/{FIRST}.png", 0, 1, 7)
+    prepared = Prepared(source=Voc(root=str(root)), size=64)
+    data: PreparedData = new_store.get(prepared)
+    assert data.label_sets[0] == (0, 1)
+    write_mask(layout(root) / "SegmentationClass/2007_000001.png", 0, 1, 2)
+    other = Prepared(source=Voc(root=str(root)), size=64)
+    new_store.get(other)
+    lacks = "images whose labels name a class that their mask lacks (both used as they are)"
+    shows = "images whose mask shows a class that their labels lack (both used as they are)"
+    strange = "masks with values that are no class (7; unknown there)"
+    quirks = [manifest(new_store.folder(stage))["notes"]["quirks"] for stage in (prepared, other)]
+    assert [(q.get(lacks), q.get(shows), q.get(strange)) for q in quirks] == [(1, None, 1), (1, 1, 1)]
+
+
+# -- what is refused ---------------------------------------------------------------------------------------------
+
+
+def test_class_names_that_disagree_are_named(new_store: Store, voc: Writer) -> None:
+    root = voc()
+    rename(root, "apple", "aple")
+    message = refused(
+        new_store, root, "its XML names 'aple', which the classes have not, and never 'apple', which they have"
+    )
+    assert "classes.txt: make them agree" in message
+    (root / "classes.txt").unlink()
+    refused(new_store, root, r"names 'aple', 'pear'.* and never 'aeroplane', .*VOC's 20 \(give data\.classes=FILE")
+
+
+def test_masks_of_other_classes(new_store: Store, voc: Writer) -> None:
+    root = voc()
+    for path in (layout(root) / "SegmentationClass").iterdir():
+        write_mask(path, 0, 1, 3)
+    message = refused(new_store, root, "9 of 9 masks have codes that are no class, up to 3", labels_from="masks")
+    assert "there are 2 classes" in message and "classes.txt" in message
+
+
+def test_a_class_that_is_tested_and_not_trained(new_store: Store, voc: Writer) -> None:
+    root = voc()
+    write_list(root, "train", ["2007_000001", "2007_000004"])
+    refused(new_store, root, r"train\.txt: no image of 'apple', which test images show; add some")
+    write_list(root, "train", ["2007_000004"])
+    refused(new_store, root, r"train\.txt: not one of its images shows an object")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "names no class"),
+        ("background\n", "names no class"),
+        ("apple\nbackground\npear\n", "write it in the first line"),
+        ("apple\npear\napple\n", "names 'apple' twice"),
+        ("".join(f"class {i}\n" for i in range(MOST_CLASSES + 1)), "254 classes, and masks have codes for 253"),
+    ],
+)
+def test_lists_of_classes_that_are_none(new_store: Store, voc: Writer, text: str, message: str) -> None:
+    root = voc()
+    (root / "classes.txt").write_text(text)
+    refused(new_store, root, message)
+
+
+def test_lists_of_classes(tmp_path: Path) -> None:
+    file = tmp_path / "names.txt"
+    file.write_text("_background_\n a b \n\nc\n")
+    assert read_class_names(file) == ("a b", "c")
+    file.write_text("".join(f"class {i}\n" for i in range(MOST_CLASSES)))
+    assert len(read_class_names(file)) == MOST_CLASSES
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (
+            {"train_list": "trainaug"},
+            r"data\.train_list=trainaug: no file .*comes with SBD, .*there are train, trainval, val",
+        ),
+        ({"test_list": "dev"}, r"data\.test_list=dev: no file .*dev\.txt; there are train, trainval, val"),
+        ({"masks": "Masks"}, r"data\.masks=Masks: no such folder .*there are SegmentationClass"),
+        ({"classes": "none.txt"}, r"data\.classes=none\.txt: no such file"),
+        ({"year": 2006}, "year"),
+    ],
+)
+def test_what_is_not_there(new_store: Store, voc: Writer, said: dict[str, Any], message: str) -> None:
+    refused(new_store, voc(), message, **said)
+
+
+def test_a_folder_of_something_else(new_store: Store, voc: Writer, tmp_path: Path) -> None:
+    message = refused(new_store, tmp_path, r"missing: VOC2012/JPEGImages, VOC2012/ImageSets/Segmentation")
+    assert "data.download=true" in message and "VOCtrainval" in message and "data.root" in message
+    root = voc()
+    for path in (layout(root) / "JPEGImages").iterdir():
+        path.unlink()
+    with pytest.raises(MissingDataError, match="none of the 9 listed images"):
+        read(new_store, root)
+
+
+def test_xml_that_is_none_is_named_with_all_others(new_store: Store, voc: Writer) -> None:
+    root = voc()
+    xml(root).write_text("<annotation>")
+    xml(root, "2007_000001").write_text(xml(root, "2007_000001").read_text().replace("<xmax>53", "<xmax>99"))
+    with pytest.raises(SegError, match="2 problems") as error:
+        read(new_store, root)
+    assert "does not parse" in str(error.value) and "box outside" in str(error.value)
+
+
+# -- the download ------------------------------------------------------------------------------------------------
+
+
+class Handler(SimpleHTTPRequestHandler):
+    asked: list[str] = []  # noqa: RUF012
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+    def do_GET(self) -> None:
+        self.asked.append(self.path)
+        super().do_GET()
+
+
+def pack(path: Path, folder: Path) -> str:
+    with tarfile.open(path, "w") as tar:
+        tar.add(folder, "VOCdevkit/VOC2012")
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def server(tmp_path: Path, voc: Writer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Serve a tiny archive in place of the official one; yields the archive."""
+    years = pytest.importorskip("torchvision.datasets.voc").DATASET_YEAR_DICT
+    archive = tmp_path / "server/VOCtrainval_11-May-2012.tar"
+    archive.parent.mkdir()
+    root = voc("served")
+    rename(root, "apple", "aeroplane")
+    rename(root, "pear", "bicycle")
+    md5 = pack(archive, layout(root))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(Handler, "asked", [])
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(archive.parent)))
+    threading.Thread(target=httpd.serve_forever, args=(0.01,), daemon=True).start()
+    url = f"http://127.0.0.1:{httpd.server_port}/{archive.name}"
+    monkeypatch.setitem(years, "2012", years["2012"] | {"url": url, "md5": md5})
+    yield archive
+    httpd.shutdown()
+    httpd.server_close()
+
+
+def acquire(root: Path) -> Voc:
+    source = Voc(root=str(root), download=True)
+    source.acquire()
+    return source
+
+
+def test_download(server: Path, new_store: Store, tmp_path: Path) -> None:
+    root = tmp_path / "deep/data"
+    data = new_store.get(acquire(root))
+    assert labels(data) == ALL and data.classes == VOC_CLASSES
+    assert not (layout(root) / ".unpacking").exists()
+    Handler.asked.clear()
+    acquire(root)
+    assert Handler.asked == []  # complete: the network is left alone
+    assert socket.getdefaulttimeout() is None
+
+
+def test_an_archive_put_there_by_hand_needs_no_network(server: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    server.rename(tmp_path / "data" / server.name)
+    acquire(tmp_path / "data/VOCdevkit")
+    assert Handler.asked == [] and voc_folder(tmp_path / "data", 2012) == layout(tmp_path / "data")
+
+
+def test_what_a_killed_download_left_is_unpacked_again(server: Path, new_store: Store, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    acquire(root)
+    (layout(root) / ".unpacking").touch()
+    (layout(root) / f"JPEGImages/{FIRST}.jpg").unlink()
+    with pytest.raises(SegError, match="the end of a download that was cut off"):
+        read(new_store, root)
+    assert labels(new_store.get(acquire(root))) == ALL
+    assert not list((root / "VOCdevkit").glob("*.incomplete*"))
+
+
+def test_an_incomplete_folder_is_moved_aside(server: Path, tmp_path: Path) -> None:
+    folder = layout(tmp_path / "data")
+    folder.mkdir(parents=True)
+    (folder / "own.txt").write_text("mine")
+    acquire(tmp_path / "data")
+    assert (folder.with_name("VOC2012.incomplete0") / "own.txt").read_text() == "mine"
+
+
+def test_a_download_that_fails(server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(match: str) -> str:
+        with pytest.raises(SegError, match=match) as error:
+            acquire(tmp_path / "data")
+        assert "\n" not in str(error.value)
+        return str(error.value)
+
+    content = server.read_bytes()
+    server.write_bytes(content + b"tampered")
+    fails("download of VOC2012 .*checksum mismatch")
+    server.unlink()
+    fails(r"cannot download VOC2012 .*File not found")
+    years = pytest.importorskip("torchvision.datasets.voc").DATASET_YEAR_DICT
+    empty = io.BytesIO()
+    with tarfile.open(fileobj=empty, mode="w") as tar:
+        entry = tarfile.TarInfo("VOCdevkit/VOC2012/ImageSets/Segmentation/train.txt")
+        tar.addfile(entry, io.BytesIO())
+    server.write_bytes(empty.getvalue())
+    shutil.rmtree(tmp_path / "data")
+    monkeypatch.setitem(years, "2012", years["2012"] | {"md5": hashlib.md5(empty.getvalue()).hexdigest()})
+    fails("the archive in .* lacks JPEGImages")
+
+
+def test_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    years = pytest.importorskip("torchvision.datasets.voc").DATASET_YEAR_DICT
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setitem(years, "2012", years["2012"] | {"url": f"http://127.0.0.1:{port}/a.tar"})
+    with pytest.raises(SegError, match="offline, or the server is away") as error:
+        acquire(tmp_path / "data")
+    assert "\n" not in str(error.value) and "VOCtrainval" in str(error.value)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SegError, match="cannot download to"):
+        acquire(tmp_path / "file/data")
+
+
+# -- real data ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.real
+def test_msrc(new_store: Store) -> None:
+    root = Path(os.environ.get("SEG_DATA", Path(__file__).parents[2] / "../shared")) / "msrc"
+    if not root.is_dir():
+        pytest.skip(f"no real data at {root}; set SEG_DATA to the folder that holds msrc/")
+    start = time.perf_counter()
+    data = read(new_store, root)
+    assert time.perf_counter() - start < 5  # 441 masks in 0.3 s on an idle core
+    assert len(data.classes) == 15 and data.classes[0] == "cow" and data.classes[14] == "boat"
+    assert Counter(r.split for r in data.records) == {"trainval": 291, "test": 150}
+    assert all(r.has_truth and not r.boxes for r in data.records)
+    trained = [r for r in data.records if r.split == "trainval"]
+    assert Counter(min(2, len(r.labels)) for r in trained) == {0: 50, 1: 212, 2: 29}
+    count = Counter(label for r in trained for label in r.labels)
+    assert (min(count.values()), max(count.values()), len(count)) == (10, 27, 15)
+    assert dict(data.quirks) == {"images without an object": 78}
+    every = read(new_store, root, masks="SegmentationClassAll")
+    assert len(every.classes) == 21 and every.classes[:2] == ("building", "grass")
+    assert len(every.records) == 441 and all(r.labels for r in every.records) and not every.quirks
+    # The objects are the same in both, by name.
+    named = [{every.classes[label] for label in r.labels} & {*data.classes} for r in every.records]
+    assert named == [{data.classes[label] for label in r.labels} for r in data.records]

@@ -1,0 +1,206 @@
+"""Masks that tell classes apart, through the chain: pictures with two kinds of squares on noise."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from seg.data.dataset import Dataset, Record, Region
+from seg.data.prepared import Pool, Prepared
+from seg.data.sources import Source
+from seg.errors import SegError
+from seg.evaluation.stages import Evaluated
+from seg.masks import Threshold
+from seg.nets.augment import normalise
+from seg.nets.walk import random_walk
+from seg.refiner.affinity import FrozenAffinity
+from seg.refiner.superpixels import Superpixels
+from seg.refiner.walk import Walk
+from seg.segmenter.architectures import PlainUNet
+from seg.segmenter.predicted import Predicted, winner
+from seg.segmenter.segmenter import Segmenter
+from seg.store import Products, Store
+from seg.supervision.bbox import BoxScores
+from seg.supervision.cam import CAM
+from seg.supervision.classifier import Classifier
+from seg.supervision.mask import TruthScores
+
+SIDE = 64
+PLACES = ((6, 8), (34, 30))  # of a square's corner, by class
+
+
+class Squares(Source):
+    """Red squares, blue squares, both, or none; classes ``red`` and ``blue``, with boxes and truths."""
+
+    stored = False
+    folder: str
+
+    def load(self, path: Path, store: Products) -> Dataset:
+        from PIL import Image
+
+        records, rng = [], np.random.default_rng(0)
+        for number in range(16):
+            labels = ((0,), (1,), (0, 1), ())[number % 4]
+            pixels = rng.integers(90, 140, (SIDE, SIDE, 3)).astype(np.uint8)
+            boxes = [(x, y, x + 20, y + 20) for label in labels for x, y in [PLACES[label]]]
+            for label, (x, y, right, bottom) in zip(labels, boxes, strict=True):
+                pixels[y:bottom, x:right] = (230, 20, 20) if label == 0 else (20, 20, 230)
+            file = Path(self.folder) / f"{number}.png"
+            Image.fromarray(pixels).save(file)
+            regions = tuple(
+                Region(1 + label, polygons=((x, y, a, y, a, b, x, b),))
+                for label, (x, y, a, b) in zip(labels, boxes, strict=True)
+            )
+            split = "test" if number >= 12 else "trainval"
+            floats = tuple(tuple(map(float, box)) for box in boxes)
+            records.append(
+                Record(str(number), file, labels, split, None, floats, box_labels=labels, regions=regions)  # type: ignore[arg-type]
+            )
+        return Dataset(("red", "blue"), tuple(records))
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return Prepared(source=Squares(folder=str(tmp_path_factory.mktemp("squares"))), size=SIDE)
+
+
+@pytest.fixture(scope="module")
+def squares(images: Prepared) -> Pool:
+    return Pool(data=images, task="classes")
+
+
+@pytest.fixture(scope="module")
+def classifier(images: Prepared) -> Classifier:
+    return Classifier(data=images, epochs=1, batch_size=4, hold_out=0.25, stages=3, output_stride=16)
+
+
+def boxes(pool: Pool) -> Threshold:
+    scores = BoxScores(pool=pool, divisor=2.0, clip=True, resolution=SIDE, test_images=True)
+    return Threshold(scores=scores, threshold=0.3)
+
+
+def test_boxes_are_of_their_classes(store: Store, squares: Pool) -> None:
+    masks = store.get(boxes(squares))
+    assert [masks.data.ids[row] for row in masks.rows] == [str(n) for n in range(16) if n % 4 != 3]
+    made = masks.at(np.arange(3))
+    assert [np.unique(one).tolist() for one in made] == [[0, 1], [0, 2], [0, 1, 2]]
+    truth = masks.data.truth(masks.rows[:3])
+    assert (made[truth == 0] == 0).all() and ((made == truth) | (made == 0)).all()
+    metrics = store.get(Evaluated(masks=boxes(squares), split="trainval"))
+    wanted = [((truth == c) & (made == c)).sum() / ((truth == c) | (made == c)).sum() for c in range(3)]
+    assert metrics.images == 9 and metrics.ious == pytest.approx(wanted)
+
+
+def test_the_foreground_is_any_class(store: Store, images: Prepared, squares: Pool) -> None:
+    plain = store.get(boxes(Pool(data=images)))
+    told = store.get(boxes(squares))
+    np.testing.assert_array_equal(plain.at(np.arange(9)), told.at(np.arange(9)) > 0)
+    assert Pool(data=images).key != squares.key
+    assert Pool(data=images, task="foreground").key == Pool(data=images).key
+
+
+def test_several_labels_are_learnt_as_such(store: Store, images: Prepared, classifier: Classifier) -> None:
+    data = store.get(images)
+    assert classifier.is_logistic(data) and not Classifier(data=images, kind="softmax").is_logistic(data)
+    pictures, labels = classifier.batch(np.asarray([0, 2, 3]), torch.Generator(), store)
+    assert labels.tolist() == [[1, 0], [1, 1], [0, 0]]
+    logits = torch.tensor([[2.0, -1], [1, 1], [1, -1]])
+
+    class Fixed(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return logits
+
+    loss, metrics = classifier.loss(Fixed(), (pictures, labels))
+    expected = torch.nn.MultiLabelSoftMarginLoss()(logits, labels)
+    torch.testing.assert_close(loss, expected)
+    assert float(metrics["accuracy"]) == pytest.approx(2 / 3)  # the last finds what is not there
+    with pytest.raises(SegError, match=r"classifier\.kind=softmax: some images have no label"):
+        Classifier(data=images, kind="softmax").batch(np.asarray([0, 3]), torch.Generator(), store)
+
+
+def test_a_cam_for_each_label(store: Store, images: Prepared, squares: Pool, classifier: Classifier) -> None:
+    """From one pass, and the maps are those that each class gets alone."""
+    scores = store.get(CAM(pool=squares, classifier=classifier, flip=True, scales=(1.0, 1.5)))
+    assert scores.codes(np.arange(4)) == [[1], [2], [1, 2], []]
+    maps = scores.channels(np.asarray([2]), (6, 6))
+    features, weight, _ = classifier.parts(store.get(classifier))
+    stage = CAM(pool=squares, classifier=classifier, flip=True, scales=(1.0, 1.5))
+    picture = normalise(store.get(images).images[[2]])
+    with torch.inference_mode():
+        alone = [stage._maps(features, weight, picture, torch.tensor([label]))[0] for label in (0, 1)]
+    torch.testing.assert_close(torch.from_numpy(maps.values), torch.stack(alone), atol=2e-3, rtol=0)
+    # Of the foreground it is the larger of both, and nothing where there is none.
+    plain = store.get(CAM(pool=Pool(data=images), classifier=classifier, flip=True, scales=(1.0, 1.5)))
+    np.testing.assert_allclose(plain.at(np.asarray([2]), (6, 6))[0], maps.values.max(0), atol=2e-3)
+    assert (plain.at(np.asarray([3])) == 0).all()
+    assert (store.get(Threshold(scores=stage, threshold=0.5)).at(np.asarray([3])) == 0).all()
+
+
+def test_every_class_walks_by_the_same_affinities(store: Store, squares: Pool, classifier: Classifier) -> None:
+    """As it would walk alone; where an image has fewer maps than its neighbour in the batch nothing is added."""
+    scores = boxes(squares).scores
+    frozen = FrozenAffinity(classifier=classifier, strides=(8,))
+    walked = store.get(Walk(scores=scores, affinity=frozen, beta=4.0, log_steps=3, rescale=False))
+    assert walked.codes(np.arange(3)) == [[1], [2], [1, 2]]
+    net, before = store.get(frozen), store.get(scores)
+    for position in range(3):
+        with torch.inference_mode():
+            affinity = net(normalise(before.data.images[before.rows[[position]]]))
+        maps = torch.from_numpy(before.channels(np.asarray([position]), (16, 16)).values)
+        one = [random_walk(affinity, m[None, None], offsets=net.offsets, beta=4.0, steps=8)[0, 0] for m in maps]
+        found = torch.from_numpy(walked.channels(np.asarray([position]), (16, 16)).values)
+        torch.testing.assert_close(found, torch.stack(one), atol=2e-3, rtol=0)
+
+
+def test_a_refiner_of_images_refines_each_class(store: Store, squares: Pool) -> None:
+    refined = store.get(Superpixels(scores=boxes(squares).scores))
+    assert refined.codes(np.arange(3)) == [[1], [2], [1, 2]]
+    which = refined.winner(np.asarray([2]))[1][0]
+    assert which[16, 18] == 1 and which[40, 44] == 2
+
+
+def test_the_segmenter_tells_them_apart(store: Store, squares: Pool) -> None:
+    truth = Threshold(scores=TruthScores(pool=squares), threshold=0.5)
+    segmenter = Segmenter(
+        masks=truth,
+        net=PlainUNet(width=8, depth=2),
+        gamma=0.0,
+        epochs=40,
+        batch_size=4,
+        lr=1e-2,
+        jitter=0.0,
+        zoom=1.0,
+        flip=False,
+    )
+    assert store.get(segmenter)(torch.zeros(2, 3, 64, 64)).shape == (2, 3, 64, 64)
+    predicted = Threshold(scores=Predicted(pool=squares, segmenter=segmenter), threshold=0.5)
+    assert store.get(Evaluated(masks=predicted, split="test")).miou > 0.9
+    masks = store.get(predicted)
+    with torch.inference_mode():
+        logits = store.get(segmenter)(normalise(masks.data.images[:4]))
+    np.testing.assert_array_equal(masks.at(np.arange(4)), logits.argmax(1).numpy())
+    with pytest.raises(SegError, match=r"segmenter\.soft: goes with task=foreground alone"):
+        Segmenter(masks=truth, net=PlainUNet(), soft=0.5)
+
+
+@pytest.mark.parametrize("switch", [{"consistency": 1.0}, {"correct_from": 2}, {"averaged": True}])
+def test_its_switches_go_with_classes(store: Store, squares: Pool, switch: dict[str, float]) -> None:
+    truth = Threshold(scores=TruthScores(pool=squares), threshold=0.5)
+    segmenter = Segmenter(masks=truth, net=PlainUNet(width=2, depth=2), epochs=2, batch_size=4, **switch)  # type: ignore[arg-type]
+    assert store.get(segmenter)(torch.zeros(1, 3, 64, 64)).isfinite().all()
+
+
+def test_the_winner_is_the_arg_max() -> None:
+    logits = torch.randn(2, 4, 5, 6, generator=torch.Generator().manual_seed(0))
+    score, code = winner(logits).float().unbind(1)
+    np.testing.assert_array_equal(torch.where(score >= 0.5, code, 0), logits.argmax(1))
+    two = logits.softmax(1)
+    best = two[:, 1:].amax(1)
+    torch.testing.assert_close(score, best / (best + two[:, 0]), atol=1e-3, rtol=0)
+    assert torch.equal(winner(logits[:, :1])[:, 0], logits[:, 0].sigmoid().half())
+
+
+def test_a_border_of_classes_is_no_classs(squares: Pool) -> None:
+    with pytest.raises(SegError, match=r"evaluation\.border=foreground: goes with task=foreground alone"):
+        Evaluated(masks=boxes(squares), split="test", border="foreground")
