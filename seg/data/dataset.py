@@ -18,9 +18,9 @@ BORDER, CLASS_BORDER, UNKNOWN = 2, 254, 255
 MOST_CLASSES = CLASS_BORDER - 1
 
 
-def border_code(task: Task) -> int:
-    """What a truth's border pixels are called."""
-    return BORDER if task == "foreground" else CLASS_BORDER
+def border_code(classes: int) -> int:
+    """What a truth's border pixels are called, where masks tell so many kinds of object apart."""
+    return BORDER if classes == 1 else CLASS_BORDER
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from seg.data.dataset import BORDER, CLASS_BORDER, MOST_CLASSES, UNKNOWN, Codes, Dataset, Record, Task
+from seg.data.dataset import BORDER, MOST_CLASSES, UNKNOWN, Codes, Dataset, Record, Task, border_code
 from seg.data.decode import codes_in, decode_image, decode_trimap, draw_regions, formats, image_quirks, to_truth
 from seg.data.findings import Findings
 from seg.data.sources import Source
@@ -109,7 +109,7 @@ class PreparedData:
         if self.truth_is_classes:
             return np.where((truth > 0) & (truth < UNKNOWN), np.uint8(1), truth)
         out = np.full_like(truth, UNKNOWN)
-        out[truth == 0], out[truth == BORDER] = 0, CLASS_BORDER
+        out[truth == 0], out[truth == BORDER] = 0, border_code(self.count)
         for row, one, told in zip(rows, truth, out, strict=True):
             if len(self.label_sets[row]) == 1:  # of several nobody knows which one it is
                 told[one == 1] = 1 + self.label_sets[row][0]

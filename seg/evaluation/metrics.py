@@ -12,7 +12,7 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from seg.data.dataset import BORDER, CLASS_BORDER, UNKNOWN
+from seg.data.dataset import UNKNOWN, border_code
 from seg.errors import SegError
 
 Border = Literal["ignore", "foreground", "background"]
@@ -35,7 +35,7 @@ class _Codes:
 
     def __init__(self, classes: int) -> None:
         known = {code: str(code) for code in range(classes + 1)}
-        border = BORDER if classes == 1 else CLASS_BORDER
+        border = border_code(classes)
         self.truth_said = known | {border: f"{border} (border)", UNKNOWN: "255 (no truth)"}
         self.pred_said = known | {UNKNOWN: "255 (no decision)"}
         self.rows, self.columns = classes + 4, classes + 3

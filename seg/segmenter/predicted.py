@@ -1,6 +1,7 @@
 """The predictions of a trained segmenter, as score maps."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,7 +14,7 @@ from seg.data.prepared import Pool, PoolRows
 from seg.errors import SegError
 from seg.files import rows_file
 from seg.segmenter.segmenter import Segmenter
-from seg.store import Products
+from seg.store import Products, param
 from seg.supervision.scores import ScoreStage, infer
 from seg.train import NetworkStage
 
@@ -30,9 +31,27 @@ def answer(model: nn.Module, images: Tensor, side: int) -> Tensor:
         that of the likeliest class as a share of its and the background's, which reaches 1/2 where it is likelier.
         The code: 1 and on.
     """
-    if side != images.shape[-1]:
-        images = F.interpolate(images, (side, side), mode="bilinear", antialias=True)
-    return winner(model(images))
+    return winner(logits(model, images, side))
+
+
+def logits(model: nn.Module, images: Tensor, side: int, scales: Sequence[float] = (1.0,), flip: bool = False) -> Tensor:
+    """A segmenter's logits, their mean over scales and directions: ``float (B, K, side, side)``.
+
+    Args:
+        model, images, side: as for :func:`answer`. scales: multiples of ``side``, rounded to 32. flip: mirrored too.
+    """
+    total: Tensor | None = None
+    for scale in scales:
+        s = side if scale == 1 else max(32, round(side * scale / 32) * 32)
+        seen = images if s == images.shape[-1] else F.interpolate(images, (s, s), mode="bilinear", antialias=True)
+        found = model(seen)
+        if flip:
+            found = (found + model(seen.flip(3)).flip(3)) / 2
+        if s != side:
+            found = F.interpolate(found, (side, side), mode="bilinear")
+        total = found if total is None else total + found
+    assert total is not None
+    return total / len(scales) if len(scales) > 1 else total
 
 
 def winner(logits: Tensor) -> Tensor:
@@ -49,12 +68,15 @@ class Predicted(ScoreStage):
 
     Attributes:
         pool: the images. segmenter: the network, trained or given.
+        scales, flip: the mean of its logits is taken over these multiples of its input's side, and mirrored images.
     """
 
     what: ClassVar[str] = "prediction"
 
     pool: Pool
     segmenter: NetworkStage
+    scales: tuple[float, ...] = param(default=(1.0,), above=0, high=4, switch=True)
+    flip: bool = param(default=False, switch=True)
 
     @property
     def design(self) -> Segmenter:
@@ -62,7 +84,9 @@ class Predicted(ScoreStage):
         return self.segmenter.designed_as(Segmenter, "segmenter")
 
     def validate(self) -> None:
-        """Only a segmenter predicts masks."""
+        """Only a segmenter predicts masks, and no mask at no scale."""
+        if not self.scales:
+            raise SegError("chain.predicted.masks.scores.scales=[]: must not be empty; [1.0] is the input's size alone")
         _ = self.design
 
     @property
@@ -75,7 +99,8 @@ class Predicted(ScoreStage):
         pool: PoolRows = store.get(self.pool)
         model: nn.Module = store.get(self.segmenter).to(memory_format=torch.channels_last)
         side = self.design.input_size or pool.data.side
-        parts = infer(lambda x, _: answer(model, x, side), pool.data, pool.rows, store.runtime, "predicting")
+        see = partial(logits, model, side=side, scales=self.scales, flip=self.flip)
+        parts = infer(lambda x, _: winner(see(x)), pool.data, pool.rows, store.runtime, "predicting")
         parts = map(self._numbers, parts)
         if pool.data.task == "foreground":
             return self.save(out, pool.data, pool.rows, (part[:, 0] for part in parts))

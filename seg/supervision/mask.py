@@ -38,7 +38,7 @@ class TruthMaps(ScoreMaps):
         score = np.where(classes, np.float32(1), np.float32(np.nan))
         score[0] = 0
         if self.border != "ignore":
-            score[border_code(self.data.task)] = self.border == "foreground"
+            score[border_code(self.data.count)] = self.border == "foreground"
         which = first_codes(self.data, self.rows[positions])[:, None, None]
         return score[truth], np.where(classes[truth] & (truth > 0), truth, which)
 

@@ -274,6 +274,9 @@ def test_a_truth_says_what_the_task_asks(data: PreparedData, classes: PreparedDa
     expected = np.select([binary == 0, binary == 1, binary == 2], [0, 2, 254], 255)
     expected[:2][binary[:2] == 1] = 255
     np.testing.assert_array_equal(by_label.truth(rows), expected)
+    # One class has the foreground's codes.
+    alone = dataclasses.replace(data, task="classes", classes=("cat",), label_sets=[(0,)] * 32)
+    np.testing.assert_array_equal(alone.truth(rows), binary)
     assert data.has_one_label and not classes.has_one_label
     assert classes.labels[:3].tolist() == [0, -1, 2]
     assert classes.is_labelled[:2].tolist() == [[True, True, False], [False, False, False]]

@@ -46,9 +46,12 @@ def sweep(folder: Path, name: str) -> Path:
     return write_page(folder / "x.html", "sweep.html", values | {"rows": rows, "picture": None, "drawn": name})
 
 
-def run(folder: Path, name: str) -> Path:
-    """The page of a run in which everything that a user, a folder or a file may name is called so."""
-    card = Card(name, (name,), name, 8, 8, {name: PIXEL}, {name: 0.5}, {name: [0, 1]})
+def run(folder: Path, name: str, *classes: tuple[str, ...]) -> Path:
+    """The page of a run in which everything that a user, a folder or a file may name is called so.
+
+    ``classes`` are those of its images; by default it is one, of one class.
+    """
+    cards = [Card(name, one, name, 8, 8, {name: PIXEL}, {name: 0.5}, {name: [0, 1]}) for one in classes or ((name,),)]
     figures = ("miou", "iou_background", "iou_foreground", "pixel_accuracy", "per_image_miou", "coverage")
     row = dict.fromkeys(figures, 0.5)
     values: dict[str, Any] = {
@@ -57,7 +60,7 @@ def run(folder: Path, name: str) -> Path:
         "seconds": 1.0,
         "device": name,
         "rows": [row | {"stage": name, "split": name, "images": 1, "oracle": True, "masks_used": name}],
-        "gallery": Gallery([card], [name], [name], 1),
+        "gallery": Gallery(cards, [name], [name], 1),
         "next_ones": [Doubt(name, name, 0.5, 8, 8, PIXEL, PIXEL)],
         "compared": [name],
         "differences": [(name, name, name)],
@@ -130,6 +133,28 @@ def test_names_do_nothing_in_a_browser(browser: chromium.Page, tmp_path: Path) -
     for made in (sweep(tmp_path, names), run(tmp_path, names)):
         assert opened(browser, made) == []
         assert browser.errors == []  # the policy had nothing to stop, and let our own script run
+
+
+SEVERAL = (("cat", "dog"), ("dog",), ("no class",))
+
+
+def test_a_filter_by_class_knows_images_of_several(tmp_path: Path) -> None:
+    text = run(tmp_path, "x", *SEVERAL).read_text(encoding="utf-8")
+    assert re.findall(r'<option value="(\d+)">([^<]*)<', text) == [("0", "cat"), ("1", "dog"), ("2", "no class")]
+    assert re.findall(r'<li data-label="([^"]*)"', text) == ["0 1", "1", "2"]
+    assert "cat, dog, x" in text and 'data-codes="0 1"' in text and 'data-code="0"' in text
+
+
+@needs_browser
+def test_images_are_found_by_each_of_their_classes(browser: chromium.Page, tmp_path: Path) -> None:
+    browser.open(run(tmp_path, "x", *SEVERAL))
+    choose = "const x = document.getElementById('label'); x.value = '{}'; x.dispatchEvent(new Event('change'))"
+    for value, count in (("0", 1), ("1", 2), ("2", 1), ("", 3)):
+        browser.js(f"(() => {{ {choose.format(value)} }})()")
+        assert browser.js("document.querySelectorAll('#cards li:not([hidden])').length") == count
+    # An enlarged picture says what its own colours mean.
+    browser.js("document.querySelector('#cards .open').click()")
+    assert browser.js("[...document.querySelectorAll('#key span')].map(x => x.textContent)") == ["x"]
 
 
 @pytest.fixture
