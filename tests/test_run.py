@@ -274,6 +274,7 @@ def refused(said: str) -> str:
         ("data=image_folder data.root=none data.test_share=1", "test_share=1"),
         ("data=image_folder data.root=none data.mask_codes=voc", "must be one of trimap, binary, ids"),
         ("export.format=rle", "export.format=rle: must be one of png255, png01, palette, coco_rle"),
+        ("export.format=png01 task=classes", "export.format=png01: tells no classes apart"),
         ("segmenter=deeplabv3 segmenter.net.name=deeplab", "must be one of deeplabv3_mobilenet_v3_large"),
         ("segmenter=unet +segmenter.epoch=99", "ends at epochs="),
         ("segmenter=unet segmenter.net.depth=6 segmenter.input_size=32", "segmenter.net.depth=6: takes images from 64"),
