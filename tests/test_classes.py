@@ -1,12 +1,13 @@
 """Masks that tell classes apart, through the chain: pictures with two kinds of squares on noise."""
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
-from seg.data.dataset import Dataset, Record, Region
+from seg.data.dataset import Dataset, Record, Region, Task
 from seg.data.prepared import Pool, Prepared
 from seg.data.sources import Source
 from seg.errors import SegError
@@ -204,3 +205,16 @@ def test_the_winner_is_the_arg_max() -> None:
 def test_a_border_of_classes_is_no_classs(squares: Pool) -> None:
     with pytest.raises(SegError, match=r"evaluation\.border=foreground: goes with task=foreground alone"):
         Evaluated(masks=boxes(squares), split="test", border="foreground")
+
+
+def test_a_network_that_knows_the_foreground_alone_is_refused_for_classes(images: Prepared) -> None:
+    class OneOutput(PlainUNet):
+        def make(self) -> torch.nn.Module:  # type: ignore[override]
+            return torch.nn.Conv2d(3, 1, 1)
+
+    pools = [Pool(data=images, task=task) for task in get_args(Task)]
+    truths = [Threshold(scores=TruthScores(pool=pool), threshold=0.5) for pool in pools]
+    plain, told = (Segmenter(masks=truth, net=OneOutput()) for truth in truths)
+    assert plain._built(plain.net, 1)(torch.zeros(1, 3, 4, 4)).shape == (1, 1, 4, 4)
+    with pytest.raises(SegError, match=r"OneOutput: its make\(\) takes no number of outputs.*make\(self, outputs=1\)"):
+        told._built(told.net, 3)

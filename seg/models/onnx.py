@@ -112,6 +112,10 @@ def _with_metadata(proto: Any, model: "Model") -> bytes:
         "weakseg": dict(model.info),
     }
     texts = {key: json.dumps(value) for key, value in metadata.items()}
+    for node in proto.graph.node:  # the exporter's notes name this machine's folders
+        kept = [entry for entry in node.metadata_props if entry.key != "pkg.torch.onnx.stack_trace"]
+        del node.metadata_props[:]
+        node.metadata_props.extend(kept)
     onnx.helper.set_model_props(proto, texts | {"version": __version__})
     onnx.checker.check_model(proto)
     return bytes(proto.SerializeToString())

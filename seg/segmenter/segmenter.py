@@ -1,8 +1,9 @@
 """Train a segmentation network on any masks."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
+from inspect import signature
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seg.data.prepared import Pool, PoolRows, Prepared
+from seg.data.prepared import Pool, Prepared
 from seg.errors import SegError
 from seg.masks import MaskSet, Threshold
 from seg.nets.state_dicts import from_plain
@@ -119,8 +120,14 @@ class Segmenter(Training):
         """1, the foreground; or the background and each class."""
         if self.pool.task == "foreground":
             return 1
-        pool: PoolRows = store.get(self.pool)
-        return pool.data.count + 1
+        return len(self._classes(store)) + 1
+
+    def _classes(self, store: Products) -> Sequence[str]:
+        # Images are not decoded for their classes, nor the lists read again once they are.
+        prepared = self.pool.data
+        known: Any = store.get(prepared if store.has(prepared) else prepared.source)
+        classes: Sequence[str] = known.classes
+        return classes
 
     def params(self) -> dict[str, Any]:
         """Without those of a switch that is off."""
@@ -150,8 +157,17 @@ class Segmenter(Training):
         self._built(self.net, 2 if self.pool.task == "classes" else 1)
 
     def _built(self, net: Architecture, outputs: int) -> nn.Module:
-        # One's own may know the foreground alone.
-        return net.make() if outputs == 1 else net.make(outputs)
+        if outputs == 1:
+            return net.make()
+        try:
+            return net.make(outputs)
+        except TypeError as error:
+            if len(signature(net.make).parameters):
+                raise
+            raise SegError(
+                f"segmenter.net={type(net).__name__}: its make() takes no number of outputs, so it serves "
+                "task=foreground alone; write make(self, outputs=1)"
+            ) from error
 
     def check_given(self, model: nn.Module, state: Mapping[str, Tensor], said: str) -> None:
         """Given weights have to tell apart what the masks do."""
@@ -175,9 +191,7 @@ class Segmenter(Training):
         theirs = told.get("classes")
         if theirs is None or self.pool.task == "foreground":
             return
-        prepared = self.pool.data
-        known: Any = store.get(prepared if store.has(prepared) else prepared.source)
-        own = ["background", *known.classes]
+        own = ["background", *self._classes(store)]
         if theirs == own:
             return
         pairs = enumerate(zip(theirs, own, strict=False)) if isinstance(theirs, list) else ()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+import seg
 from seg.errors import SegError
 from seg.models import onnx as onnx_export
 from seg.models.load import Model
@@ -53,6 +54,8 @@ def test_scores_are_pytorchs_at_any_batch_and_size(net: Architecture, tmp_path: 
     assert json.loads(metadata["classes"]) == ["background", "foreground"]
     assert json.loads(metadata["size"]) == 32 and metadata["version"] == __version__
     assert json.loads(metadata["weakseg"]) == {"data": "drawn"}
+    folder = str(Path(seg.__file__).parent).encode()
+    assert folder not in path.read_bytes()  # nothing in it tells where it was made
 
 
 @needs_onnx
