@@ -212,10 +212,17 @@ def check_overrides(overrides: list[str], multirun: bool, as_typed: Mapping[str,
             groups = frozenset(loader.list_groups(""))
             for group in groups & firsts.keys():
                 choice = firsts[group].partition("=")[2]
-                # Hydra has a traceback for null, and goes on without a recipe, which is optional.
-                if choice == "null" or (group == "recipe" and choice not in _choices(group, overrides)):
+                # Hydra has a traceback for null, takes a mapping for values of a key of that name, and goes on without
+                # a recipe, which is optional.
+                if (
+                    choice == "null"
+                    or choice.startswith("{")
+                    or (group == "recipe" and choice not in _choices(group, overrides))
+                ):
                     raise SegError(_no_such_choice(group, choice, overrides))
             cfg = compose("config", list(firsts.values()), return_hydra_config=True)
+            for key in (k.lstrip("+") for k, text in firsts.items() if "${" in text and not k.startswith("hydra")):
+                OmegaConf.select(cfg, key)  # what is referred to is there
             multirun = multirun or cfg.hydra.mode == RunMode.MULTIRUN
             if several := [str(o.input_line) for o in parsed if o.is_sweep_override() and not multirun]:
                 raise SegError(f"{as_typed.get(several[0], several[0])}: several values are a sweep; add -m")
@@ -271,6 +278,10 @@ def explain(error: Exception, overrides: Sequence[str] = ()) -> str:
     if found := re.fullmatch(r"Error merging override (\S+)", text.strip()):
         return f"{found.group(1)}: {str(error.__cause__).splitlines()[0] if error.__cause__ else 'not allowed'}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if found := re.search(r"Interpolation key '([^']+)' not found\s+full_key: (\S+)", text):
+        return f"{found.group(2)}: refers to {found.group(1)}, which is not there; --cfg job shows all keys"
+    if found := re.search(r"Error resolving interpolation '([^']+)'", text):  # a choice that refers to nothing
+        return f"{next((o for o in overrides if found.group(1) in o), found.group(1))}: refers to what is not there"
     return " ".join(lines[:2])
 
 

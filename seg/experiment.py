@@ -96,7 +96,7 @@ class Experiment:
         """
         if cfg.epoch < 1:
             raise SegError(f"epoch={cfg.epoch}: must be at least 1")
-        if cfg.evaluation.panel < 0:
+        if not 0 <= cfg.evaluation.panel < 2**31:
             raise SegError(f"evaluation.panel={cfg.evaluation.panel}: must be a number of images, 0 for no picture")
         made: dict[str, Any] = {}
         pool = make_objects(cfg, "data.pool", made, objects)
@@ -108,9 +108,11 @@ class Experiment:
         named = {k: step for k, step in make_objects(cfg, "chain", made, objects).items() if step is not None}
         chain = list(named.values())
         steps: dict[str, Step] = {}
-        for step in chain:
+        for key, step in named.items():
             if not isinstance(step, Step):
-                raise SegError(f"chain: {step!r} is no step; give _target_: seg.experiment.Step, a kind and masks")
+                raise SegError(
+                    f"chain: {key}={step!r} is no step; give _target_: seg.experiment.Step, a kind and masks"
+                )
             if steps.setdefault(step.name, step) is not step:
                 raise SegError(f"chain: two steps are called {step.name!r}; give one of them another title")
         experiment = cls(cfg, store or Store(Path(cfg.store), Runtime(**cfg.runtime)), pool, steps)

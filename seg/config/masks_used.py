@@ -6,6 +6,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from seg.errors import SegError
+
 _REFERENCE = re.compile(r"\$\{([A-Za-z_]\w*(?:\.\w+)*)\}")
 
 FACTS = "chosen_by_masks"  #: the key under which a config says it of its own values
@@ -23,19 +25,22 @@ def masks_used(cfg: DictConfig, keys: Sequence[str], typed: Sequence[str] = ()) 
 
     Returns:
         Masks by key; 0 where nothing behind it was chosen by them.
+
+    Raises:
+        SegError: for what is no number of masks.
     """
     tree: Any = OmegaConf.to_container(cfg, resolve=False)
     given = {text.partition("=")[0].lstrip("+") for text in typed}
-    facts = {
+    facts: dict[str, int] = {
         key: number
         for key, number in _leaves(tree.get(FACTS) or {})
-        if key not in given or any(f"{FACTS}.{key}".startswith(one) for one in given)
+        if _is_count(key, number) and (key not in given or any(f"{FACTS}.{key}".startswith(one) for one in given))
     }
     out = {}
     for key in keys:
         behind: set[str] = set()
         _visit(tree, key, behind)
-        out[key] = max((int(number) for fact, number in facts.items() if fact in behind), default=0)
+        out[key] = max((number for fact, number in facts.items() if fact in behind), default=0)
     return out
 
 
@@ -45,6 +50,12 @@ def _leaves(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any
             yield from _leaves(value, f"{above}{key}.")
         else:
             yield f"{above}{key}", value
+
+
+def _is_count(key: str, number: Any) -> bool:
+    if type(number) is not int or not 0 <= number < 2**63:
+        raise SegError(f"{FACTS}.{key}={number}: must be a number of masks, 0 for none")
+    return True
 
 
 def _visit(tree: Mapping[str, Any], key: str, behind: set[str]) -> None:

@@ -50,15 +50,17 @@ class _Maker:
         self.problems: list[str] = []
         self.refused: dict[str, str] = {}  # by what is said: one value can be refused at several places; the shortest
 
-    def reference(self, key: str) -> Any:
+    def reference(self, key: str, at: str = "") -> Any:
         if key not in self.made:
             node = self.select(key)
             if node is _ABSENT:
                 parts = key.split(".")
                 above = [".".join(parts[:i]) for i in range(1, len(parts))]
                 if null := next((name for name in above if self.select(name) is None), None):
-                    raise SegError(f"{key}: is referred to, but {null} is null (segmenter=none, say, leaves it out)")
-                raise SegError(f"{key}: no such key; --cfg job shows them all")
+                    raise SegError(
+                        f"{key}: is referred to{at}, but {null} is null (segmenter=none, say, leaves it out)"
+                    )
+                raise SegError(f"{key}: no such key{at}; --cfg job shows them all")
             self.made[key] = self.make(node, key)
         return self.made[key]
 
@@ -66,7 +68,9 @@ class _Maker:
         if isinstance(value, str) and "${" in value:
             found = _REFERENCE.fullmatch(value)
             # What is more than a plain reference, OmegaConf resolves.
-            return self.reference(found.group(1)) if found else self.select(path, resolve=True)
+            return (
+                self.reference(found.group(1), f" ({path} refers to it)") if found else self.select(path, resolve=True)
+            )
         if isinstance(value, list):
             return [self.make(child, f"{path}.{i}") for i, child in enumerate(value)]
         if not isinstance(value, dict):

@@ -55,12 +55,14 @@ def read_boxes(path: Path) -> list[ListedBox]:
         The boxes in the order of the file. Images are named as they are there.
 
     Raises:
-        SegError: the file cannot be read, or a box is no box; the message names file and line.
+        SegError: the file cannot be read or holds none, or a box is no box; the message names file and line.
     """
     files = box_files(path)
     if path.is_dir():
         return [box for file in files for box in _voc(path, file)]
-    return list(_csv(path) if path.suffix.lower() == ".csv" else _coco(path))
+    if not (found := list(_csv(path) if path.suffix.lower() == ".csv" else _coco(path))):
+        raise SegError(f"data.boxes_from={path}: holds no box; leave it out, or give another")
+    return found
 
 
 def _voc(folder: Path, file: Path) -> Iterator[ListedBox]:

@@ -7,6 +7,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from seg.console import flush, mind_pipes
@@ -192,7 +193,7 @@ def _gc(given: argparse.Namespace) -> int:
     products(given.store)  # refuses what is no store
     there, gone = remembered_runs(given.store)
     outputs = outermost([*(given.outputs or _usual_outputs(given.store, there)), *there])
-    garbage = find_garbage(given.store, outputs)
+    garbage = _garbage(given, outputs)
     named = ", ".join(map(str, outputs[:_MOST_NAMED])) + (", ..." if len(outputs) > _MOST_NAMED else "")
     print(f"run folders: {garbage.runs} below {named}")
     if moved := [x for x in gone if not any(x.is_relative_to(o.resolve()) for o in outputs)]:
@@ -200,21 +201,34 @@ def _gc(given: argparse.Namespace) -> int:
             f"not there any more: {', '.join(map(str, moved[:_MOST_NAMED]))}{', ...' if moved[_MOST_NAMED:] else ''} "
             f"({len(moved)} in all); if they were moved, name the place with --outputs DIR"
         )
-    if garbage.unknown and not given.forget_unknown:
-        named = "\n  ".join(garbage.unknown[:_MOST_NAMED])
-        raise SegError(
-            f"of {len(garbage.unknown)} run folders nobody can tell what they refer to, so nothing is removed "
-            f"(remove them first, or give --forget-unknown):\n  {named}"
-        )
     for name in garbage.busy:
         print(f"left alone: {name}: another process builds it")
+    status = _remove(given, outputs, garbage)
+    if garbage.unknown and not given.forget_unknown:
+        named = "; ".join(garbage.unknown[:_MOST_NAMED]) + ("; ..." if garbage.unknown[_MOST_NAMED:] else "")
+        raise SegError(
+            f"of {len(garbage.unknown)} run folders nobody can tell what they refer to, so every product is kept "
+            f"(remove them first, or give --forget-unknown): {named}"
+        )
+    return status
+
+
+def _garbage(given: argparse.Namespace, outputs: Sequence[Path]) -> Garbage:
+    """What can go; no product, while there is a run of which nobody can tell what it needs."""
+    garbage = find_garbage(given.store, outputs)
+    return replace(garbage, products=[]) if garbage.unknown and not given.forget_unknown else garbage
+
+
+def _remove(given: argparse.Namespace, outputs: Sequence[Path], garbage: Garbage) -> int:
+    """Say what goes, ask, and remove it; the exit status."""
     if not garbage.products and not garbage.leftovers:
         print("nothing to remove")
         return 0
     if garbage.products:
         print(format_products(garbage.products))
     for path in garbage.leftovers:
-        print(f"{path.relative_to(given.store)}: left of a broken build")
+        inside = path.is_relative_to(given.store)
+        print(f"{path.relative_to(given.store) if inside else path}: left of a broken {'build' if inside else 'run'}")
     freed = sum(x.bytes for x in garbage.products) + sum(size_of(x) for x in garbage.leftovers)
     print(f"to remove: {len(garbage.products)} products, {len(garbage.leftovers)} leftovers, {size(freed)}")
     if given.dry_run:
@@ -224,7 +238,7 @@ def _gc(given: argparse.Namespace) -> int:
         print("nothing was removed")
         return 1
     # While it was asked, another run may have begun.
-    freed, kept = remove(find_garbage(given.store, outputs).within(garbage))
+    freed, kept = remove(_garbage(given, outputs).within(garbage))
     print(f"removed: {size(freed)}")
     for name in kept:
         print(f"kept: {name}: another process holds its lock")

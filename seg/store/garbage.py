@@ -1,6 +1,7 @@
 """Which products of a store no run refers to, and their removal."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -10,10 +11,13 @@ from typing import Any
 
 from seg.errors import SegError
 from seg.files import read_json, unseal
-from seg.store.inventory import Product, is_busy, leftovers, locked, plain, products, size_of
+from seg.store.inventory import Product, is_busy, is_old, leftovers, locked, plain, products, size_of
 from seg.store.manifest import ASIDE
 from seg.store.run_folders import RECORD, RUN
 from seg.store.trouble import no_room
+
+#: As :func:`seg.files.atomic_path` names them, for files ``.tmp`` of other programs are theirs.
+_HALF = re.compile(r".+\.[0-9a-f]{8}\.tmp")
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,8 @@ class Garbage:
     """What can go.
 
     Attributes:
-        products: that no run refers to. leftovers: of broken builds. runs: how many run folders were looked at.
+        products: that no run refers to. leftovers: of broken builds, and of writes of a run that broke off.
+        runs: how many run folders were looked at.
         busy: what no run refers to either, but another process builds it now.
         unknown: run folders of which nobody can tell what they refer to, with the reason.
     """
@@ -70,7 +75,7 @@ def find_garbage(root: Path, outputs: Sequence[Path]) -> Garbage:
             waiting += product.upstream - referred
             referred |= product.upstream
     loose = [product for product in everything if product.name not in referred]
-    rest = leftovers(root)
+    rest = leftovers(root) + half_written_in(runs)
     busy = {path for path in [*(x.folder for x in loose), *rest] if is_busy(path)}
     return Garbage(
         [product for product in loose if product.folder not in busy],
@@ -91,6 +96,12 @@ def find_runs(outputs: Iterable[Path], root: Path) -> list[Path]:
                 out.add(folder.resolve())
             folders[:] = [x for x in folders if x not in (".hydra", "masks") and (folder / x).resolve() != store]
     return sorted(out)
+
+
+def half_written_in(runs: Iterable[Path]) -> list[Path]:
+    """The files ``NAME.0123abcd.tmp`` that a killed process or a loss of power left in runs' folders and a sweep's."""
+    places = {place for run in runs for place in (run, run / "models", run.parent)}
+    return sorted(p for place in places for p in place.glob("*.tmp") if _HALF.fullmatch(p.name) and is_old(p))
 
 
 def references(run: Path) -> set[str]:

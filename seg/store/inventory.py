@@ -84,8 +84,15 @@ def leftovers(root: Path) -> list[Path]:
 
 def half_written(root: Path) -> list[Path]:
     """The files ``.tmp`` that killed processes have left: those of trainings in their products, and the store's own."""
-    own = [path for path in root.glob("*.tmp") if path.stat().st_mtime < time.time() - _SURELY_LEFT]
+    own = [path for path in root.glob("*.tmp") if is_old(path)]
     return sorted(own) + sorted(path for path in root.glob("*/*/*.tmp") if _KEY.fullmatch(path.parent.name))
+
+
+def is_old(path: Path) -> bool:
+    """Whether a half written file, for which there is no lock, is nobody's any more."""
+    with suppress(OSError):
+        return path.stat().st_mtime < time.time() - _SURELY_LEFT
+    return False
 
 
 def find(root: Path, text: str) -> Product:

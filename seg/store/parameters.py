@@ -137,6 +137,8 @@ def _check_bounds(value: Any, metadata: Mapping[str, Any]) -> None:
             continue
         if isinstance(x, float) and not math.isfinite(x):
             raise ValueError("must be finite")
+        if isinstance(x, int) and not -(2**63) <= x < 2**63 and not bounds.keys() & {"high", "below"}:
+            raise ValueError("must fit into 64 bits")
         if not all(_HOLDS[name](x, bound) for name, bound in bounds.items()):
             low, high, above, below = map(bounds.get, ("low", "high", "above", "below"))
             left = f"[{low:g}" if low is not None else f"({above:g}" if above is not None else "(-inf"

@@ -391,5 +391,11 @@ class Store:
 
 @cache
 def packages() -> dict[str, str]:
-    """The versions here of the packages that compute."""
-    return {name: metadata.version(name) for name in ("torch", "torchvision", "pillow", "numpy")}
+    """The versions here of the packages that compute, without importing them; of OpenCV's where it is installed."""
+    out = {
+        name: metadata.version(name) for name in ("torch", "torchvision", "pillow", "numpy", "scipy", "scikit-image")
+    }
+    for name in ("opencv-python-headless", "opencv-python"):
+        with suppress(metadata.PackageNotFoundError):
+            out[name] = metadata.version(name)
+    return out

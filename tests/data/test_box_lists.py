@@ -120,11 +120,13 @@ def test_what_is_no_list_of_boxes(tmp_path: Path) -> None:
     (tmp_path / "boxes.txt").write_text("")
     (tmp_path / "empty").mkdir()
     (tmp_path / "b.json").write_text("{")
+    (tmp_path / "heading.csv").write_text("file,xmin,ymin,xmax,ymax\n")
     for name, said in (
         ("none.csv", "no such"),
         ("boxes.txt", "must be"),
         ("empty", "without VOC"),
         ("b.json", "no CO"),
+        ("heading.csv", "holds no box"),
     ):
         with pytest.raises(SegError, match=said):
             read_boxes(tmp_path / name)

@@ -53,9 +53,9 @@ def test_large_jpegs_are_decoded_at_a_fraction_and_stay_close(
     full, _ = decode_image(path)
     expected = np.asarray(Image.fromarray(full).resize((64, 64), Image.Resampling.BILINEAR))
     loaded = []
-    convert = Image.Image.convert
+    resize = Image.Image.resize
     monkeypatch.setattr(
-        Image.Image, "convert", lambda self, *a, **k: (loaded.append(self.size), convert(self, *a, **k))[1]
+        Image.Image, "resize", lambda self, *a, **k: (loaded.append(self.size), resize(self, *a, **k))[1]
     )
     decoded, size = decode_image(path, 64)
     assert size == (height, width)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from faults.cuts import cuts
 from faults.damages import damages
+from faults.inputs import inputs
 from faults.kills import TRIED, Outcome, Point, kills
 from faults.scarce import clocks, failing_disks, full_disks, limited_files, processes, small_disks
 from faults.tracing import unsupported
@@ -99,6 +100,7 @@ def _trials(given: argparse.Namespace) -> list[tuple[str, Callable[[Workplace], 
             ("full", partial(full_disks, what="chain", count=2)),
             ("cuts", partial(cuts, what="chain", count=2, seed=given.seed)),
             ("kills", partial(kills, what="chain", count=4, seed=given.seed)),
+            ("inputs", partial(inputs, count=12, fresh=0)),
         ]
     if given.error_at is not None:
         return [("full", partial(failing_disks, what=given.what, count=1, at=given.error_at))]
@@ -107,6 +109,7 @@ def _trials(given: argparse.Namespace) -> list[tuple[str, Callable[[Workplace], 
         ("processes", lambda place: processes(place, "chain", given.processes)),
         ("processes", lambda place: processes(place, "chain", given.processes, killed=True)),
         ("clock", lambda place: clocks(place, "chain")),
+        ("inputs", partial(inputs, count=given.inputs, only=given.file)),
         ("full", lambda place: limited_files(place, "chain", (8192, 30000, 60000, 100000, 200000))),
         ("full", lambda place: small_disks(place, "chain", tuple(range(100_000, 1_500_000, 200_000)))),
         ("full", lambda place: small_disks(place, "sweep", (200_000, 600_000))),
@@ -122,18 +125,21 @@ def _trials(given: argparse.Namespace) -> list[tuple[str, Callable[[Workplace], 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/faults", description=__doc__)
-    parser.add_argument("--only", default="damages,processes,clock,full,cuts,kills", help="some of: %(default)s")
+    parser.add_argument("--only", default="damages,processes,clock,inputs,full,cuts,kills", help="some of: %(default)s")
     parser.add_argument("--short", action="store_true", help="the few trials that are among the tests")
     parser.add_argument("--kills", type=int, default=1000, help="how many (default %(default)s)")
     parser.add_argument("--damages", type=int, default=0, help="how many at most; 0 for every file and way (default)")
     parser.add_argument("--each", type=int, default=1, help="damaged files of a kind (default %(default)s)")
-    parser.add_argument("--file", default="", help="damage those alone whose name contains this")
+    parser.add_argument(
+        "--file", default="", help="damage those alone whose name contains this; give such inputs alone"
+    )
     parser.add_argument(
         "--full",
         type=int,
         default=100,
         help="points where the disk is full, and as many where a change fails",
     )
+    parser.add_argument("--inputs", type=int, default=0, help="bad inputs at most; 0 for all (default)")
     parser.add_argument("--cuts", type=int, default=100, help="power cuts (default %(default)s)")
     parser.add_argument("--processes", type=int, default=8, help="at once on one store (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn (default %(default)s)")

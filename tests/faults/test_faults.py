@@ -49,6 +49,12 @@ def test_damage_is_noticed_and_mended(tried: dict[str, dict[str, Any]]) -> None:
     _assert_good(tried["damaged files"])
 
 
+def test_bad_inputs_are_refused_in_a_line(tried: dict[str, dict[str, Any]]) -> None:
+    outcome = next(outcome for what, outcome in tried.items() if what.startswith("bad inputs: "))
+    _assert_good(outcome)
+    assert outcome["trials"] == outcome["right"] == 12
+
+
 def test_processes_build_each_product_once(tried: dict[str, dict[str, Any]]) -> None:
     outcome = tried["3 processes: chain"]
     _assert_good(outcome)

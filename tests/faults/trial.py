@@ -114,7 +114,7 @@ class Workplace:
         arguments = CHAIN if arguments is None else arguments
         config = self._configs.get(tuple(arguments))
         if config is None:
-            config = self._configs[tuple(arguments)] = _composed(arguments)
+            config = self._configs[tuple(arguments)] = composed(arguments)
 
         (folder / "run").mkdir(exist_ok=True)  # as Hydra does it before
 
@@ -283,7 +283,8 @@ def _small_networks() -> None:
     _api.BUILTIN_MODELS["resnet18"] = resnet18
 
 
-def _composed(arguments: list[str]) -> Any:
+def composed(arguments: list[str]) -> Any:
+    """The config of a command."""
     from hydra import compose, initialize_config_dir
 
     from seg.config import schema

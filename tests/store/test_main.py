@@ -422,15 +422,37 @@ def test_gc_works_on_a_full_disk(filled: Store, monkeypatch: pytest.MonkeyPatch)
     assert names(filled) == {name(Doubled(of=Count(number=3))), name(Count(number=3))}
 
 
+def test_files_that_a_power_cut_left_in_runs_folders_are_removed(
+    filled: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refer(Doubled(of=Count(number=3)), Doubled(of=Count(number=4)))
+    run = Path("outputs/runs/one")
+    (run / "models").mkdir()
+    names_ = ("one/run.json", "one/models/segmenter.json", "results.csv")
+    left = [run.parent / f"{name_}.12ab34cd.tmp" for name_ in names_]
+    kept = [run / "notes.tmp", run / "run.json.12ab34ce.tmp", run / "metrics.json"]  # a user's own, a new one, no half
+    for path in left + kept[:2]:
+        path.write_text("half")
+    for path in left + kept[:1]:
+        os.utime(path, (0, 0))
+    assert main(["gc", "--yes"]) == 0
+    assert "outputs/runs/one/run.json.12ab34cd.tmp: left of a broken run" in capsys.readouterr().out
+    assert not any(path.exists() for path in left) and all(path.exists() for path in kept)
+    assert len(names(filled)) == 4
+
+
 def test_a_damaged_record_of_a_run_stops_gc(filled: Store, capsys: pytest.CaptureFixture[str]) -> None:
     refer(Doubled(of=Count(number=3)))
+    part = filled.root / "Count" / ("cd" * 8 + ".part")
+    part.mkdir()  # no run can need it
     folder = Path("outputs/runs/bad")
     folder.mkdir()
     (folder / "metrics.json").write_text('{"header": ')
     assert main(["gc", "--yes"]) == 1
     said = capsys.readouterr().err
     assert "runs/bad: metrics.json is damaged" in said and "--forget-unknown" in said
-    assert len(names(filled)) == 4
+    assert said.startswith("error: ") and said.count("\n") == 1
+    assert len(names(filled)) == 4 and not part.exists()
     assert main(["gc", "--yes", "--forget-unknown"]) == 0
     assert len(names(filled)) == 2
 

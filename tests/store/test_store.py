@@ -20,6 +20,8 @@ from typing import Any, ClassVar
 import numpy as np
 import PIL
 import pytest
+import scipy
+import skimage
 import torch
 import torchvision
 
@@ -120,11 +122,15 @@ def test_the_manifest(new_store: Store, manifest: Callable[[Path], dict[str, Any
     assert manifest(new_store.folder(double))["upstream"] == {"of": f"Number/{double.of.key}"}
     # Some wheels tell how they were built (+cu130) and some only in the module.
     made_with = {k: v.partition("+")[0] if isinstance(v, str) else v for k, v in found["made_with"].items()}
+    opencv = made_with.pop("opencv-python-headless", None)  # of an extra
+    assert opencv is None or re.fullmatch(r"\d+(\.\d+)+", opencv)
     assert made_with == {
         "torch": torch.__version__.partition("+")[0],
         "torchvision": torchvision.__version__.partition("+")[0],
         "pillow": PIL.__version__,
         "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "scikit-image": skimage.__version__,
         "device": "cpu",
         "threads": torch.get_num_threads(),
         "processes": 1,
