@@ -44,8 +44,9 @@ def prepare_arguments(arguments: list[str]) -> list[str]:
     typed = [_quoted(renamed(a)) for a in arguments if a not in flags]
     # Our launcher configs set other resources in the plugins' own, and Hydra would rather see another name.
     warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/.*is validated against ConfigStore schema")
-    for argument in arguments:
+    for before, argument in zip(["", *arguments], arguments, strict=False):
         _refuse_empty(argument)
+        _refuse_bare(before, argument)
     arguments = expand_arguments(typed + [renamed(a) for a in _selected(typed)])
     overrides = own_folders([a for a in arguments if "=" in a and not a.startswith("-")], arguments)
     _refuse_other_config(arguments, overrides)
@@ -126,12 +127,23 @@ def _refuse_other_config(arguments: Sequence[str], overrides: Sequence[str]) -> 
 
 
 def _refuse_empty(argument: str) -> None:
-    """An empty path would be the current folder, and an empty name nothing; what is no text no config can hold."""
+    """An empty path would be the current folder, and an empty name nothing; what is no text no config can hold,
+    nor a number of hundreds of digits.
+    """
     key, equals, value = argument.partition("=")
+    if re.fullmatch(r"[-+]?\d{101,}", value):
+        raise SegError(f"{key}={value[:20]}...: a number of more than 100 digits")
     if any("\udc80" <= c <= "\udcff" for c in argument):
         raise SegError(f"{argument!r}: holds bytes that are not UTF-8; rename the file or folder")
     if equals and value.strip() in ("", "''", '""') and key not in ("select", "hydra.job.name"):
         raise SegError(f"{argument}: must not be empty; leave it out, or give null where none is wanted")
+
+
+def _refuse_bare(before: str, argument: str) -> None:
+    """A word alone, which is no flag, no flag's value and no key to take out."""
+    is_value = before.startswith("-") and "=" not in before and before not in ("-m", "--multirun", "--resolve", "--run")
+    if "=" not in argument and not argument.startswith(("-", "~")) and not is_value:
+        raise SegError(f"{argument[:100]}: give key=value, as in {argument[:100]}=...; --help shows what can be chosen")
 
 
 def _parsed(override: str, parser: OverridesParser) -> Any:

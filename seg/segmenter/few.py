@@ -73,7 +73,8 @@ class FewMasks(Stage):
     @classmethod
     def from_config(cls, truth: SomeTruth, pseudo: Threshold, **values: Any) -> "FewMasks | Threshold":
         """What a config node with this class describes: without a true mask it is the pseudo masks, as they are."""
-        return cls(truth=truth, pseudo=pseudo, **values) if truth.true or truth.file is not None else pseudo
+        made = cls(truth=truth, pseudo=pseudo, **values)  # a value that is out of range is refused in any case
+        return made if truth.true or truth.file is not None else pseudo
 
     def upstream(self) -> dict[str, Stage]:
         """The pseudo masks only if something is learnt from them."""

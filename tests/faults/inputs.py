@@ -84,19 +84,21 @@ def inputs(place: Workplace, count: int = 0, fresh: int = 30, only: str = "") ->
         _judge(out, attempt, ended, folder, _seconds() - started)
         kinds[attempt.kind] += 1
         shutil.rmtree(folder)
-    seconds = []
+    seconds, own = [], []
     for attempt, _ in chosen([(a, "") for a in attempts], fresh):  # type: ignore[misc, list-item]
         folder = place.folder()
         (folder / "given").symlink_to(given)
-        started = time.perf_counter()
+        started, used = time.perf_counter(), _seconds()
         ended = _fresh(attempt, folder)
         seconds.append(time.perf_counter() - started)
+        own.append(_seconds() - used)
         _judge(out, attempt, ended, folder, 0)
         shutil.rmtree(folder)
     said = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
     out.what = f"bad inputs: {said}"
     if seconds:
-        times = f"median {statistics.median(seconds):.1f} s, longest {max(seconds):.1f} s"
+        times = f"median {statistics.median(seconds):.1f} s, longest {max(seconds):.1f} s; "
+        times += f"of the processor's time {statistics.median(own):.1f} s and {max(own):.1f} s"
         out.what += f"; {len(seconds)} as fresh commands ({times})"
     shutil.rmtree(given)
     return out
