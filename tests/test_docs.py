@@ -417,7 +417,7 @@ def commands() -> list[tuple[str, list[str]]]:
     found: dict[tuple[str, ...], None] = {}
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        names = dict(re.findall(r'`?\b([A-Z])="([^"]*)"`', text))
+        names = dict(re.findall(r'\b([A-Z])="([^"]*)"', text.replace("\\\n", " ")))
         for block in blocks(page, "bash"):
             for line in block.replace("\\\n", " ").splitlines():
                 for _ in range(2):  # one names another
