@@ -6,9 +6,10 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -47,8 +48,11 @@ def prepare_arguments(arguments: list[str]) -> list[str]:
     for before, argument in zip(["", *arguments], arguments, strict=False):
         _refuse_empty(argument)
         _refuse_bare(before, argument)
+    _refuse_flags([*flags, *typed])
     arguments = expand_arguments(typed + [renamed(a) for a in _selected(typed)])
-    overrides = own_folders([a for a in arguments if "=" in a and not a.startswith("-")], arguments)
+    overrides = own_folders(
+        [a for a in arguments if ("=" in a or a.startswith("~")) and not a.startswith("-")], arguments
+    )
     _refuse_other_config(arguments, overrides)
     as_typed = dict(zip(arguments, typed, strict=False))
     multirun, plan = check_overrides(overrides, bool(flags), as_typed)
@@ -137,6 +141,19 @@ def _refuse_empty(argument: str) -> None:
         raise SegError(f"{argument!r}: holds bytes that are not UTF-8; rename the file or folder")
     if equals and value.strip() in ("", "''", '""') and key not in ("select", "hydra.job.name"):
         raise SegError(f"{argument}: must not be empty; leave it out, or give null where none is wanted")
+
+
+def _refuse_flags(arguments: list[str]) -> None:
+    """What Hydra's parser of flags would refuse, with its whole usage before it."""
+    parser = get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        raise SegError(
+            f"{message}; values are given as key=value, flags before or after all of them; --help shows both"
+        )
+
+    parser.error = refuse  # type: ignore[method-assign]
+    parser.parse_args(arguments)
 
 
 def _refuse_bare(before: str, argument: str) -> None:
@@ -233,6 +250,8 @@ def check_overrides(overrides: list[str], multirun: bool, as_typed: Mapping[str,
                 ):
                     raise SegError(_no_such_choice(group, choice, overrides))
             cfg = compose("config", list(firsts.values()), return_hydra_config=True)
+            if gone := [key for key in Config.__dataclass_fields__ if key not in cfg]:
+                raise SegError(f"~{gone[0]}: every run needs it; set it instead (--cfg job shows how it is)")
             for key in (k.lstrip("+") for k, text in firsts.items() if "${" in text and not k.startswith("hydra")):
                 OmegaConf.select(cfg, key)  # what is referred to is there
             multirun = multirun or cfg.hydra.mode == RunMode.MULTIRUN

@@ -162,9 +162,11 @@ class ImageFolder(InPlace):
             with problems.gathering(f"{parts.test_list} line {number}"):
                 image_id = names.find(said)
                 if image_id is None:
-                    raise SegError(f"{said!r} is no image of {parts.root}")
+                    raise SegError(f"{said[:100]!r} is no image of {parts.root}")
                 test.add(image_id)
         problems.stop_if_any(parts.test_list, one_line=True)
+        if not test:
+            raise SegError(f"{parts.test_list}: names no image; for no test image leave it out, data.test_share=0")
         return test
 
 

@@ -59,6 +59,9 @@ def test_a_list_names_the_test_images(photos: Photos, tmp_path: Path) -> None:
     listed.write_text("\n".join(f"cat{i}" for i in range(1, 6)))
     with pytest.raises(SegError, match="names all images of 'cat'; leave some"):
         dataset(root, test_list=str(listed))
+    listed.write_text("# none yet\n\n")
+    with pytest.raises(SegError, match=r"test.txt: names no image; .* data.test_share=0"):
+        dataset(root, test_list=str(listed))
 
 
 def test_masks_by_stem_by_folder_and_by_id(photos: Photos, new_store: Store, tmp_path: Path) -> None:

@@ -34,13 +34,16 @@ BASES: tuple[tuple[str, ...], ...] = (
     ("refiner=superpixels",),
     ("data=image_folder", "data.root=given/photos", "weights=null", "colocalise=none"),
     ("data=oxford_pet", "data.root=given/pets", "weights=null", "colocalise=none"),
+    ("data=voc", "data.root=given/photos", "weights=null", "colocalise=none"),
+    ("data=coco", "data.root=given/photos", "weights=null", "colocalise=none"),
+    ("data=toy_scenes",),
 )
 #: What a run of the first of them does not read.
 _UNREAD = ("data.refine.", "checkpoints.affinity", "checkpoints.segmenter", "masks.")
 COMMON = ("store=store", "runtime.accelerator=cpu", "runtime.threads=1", "runtime.progress=false")
 
 #: Texts that may be anything.
-_FREE = ("store", "title", "name")
+_FREE = ("store", "title", "name", "train_list")
 
 
 @dataclass(frozen=True)
@@ -181,12 +184,11 @@ def every_attempt(given: Path) -> Iterator[Attempt]:
             if "json_" not in name:  # of a segmenter's size and the like, which a run has of its own
                 yield Attempt((f"checkpoints.{role}={name}", *COMMAND), path.name, "weights", late=True)
             if role == "segmenter":
-                yield _predict(f"model={name}", path.name, "images=given/photos", "out=out")
+                yield _predict(f"model={name}", path.stem, "images=given/photos", "out=out")
     good = {"model": "model=given/model", "images": "images=given/photos", "out": "out=out"}
     for key in good:
-        for value in ("", "given/nothing", "given/notes.txt", "given/empty", "/proc/x", "\0", "~nobody/x"):
-            says = value if value != "\0" else key
-            yield _predict(f"{key}={value}", says, *(text for name, text in good.items() if name != key))
+        for value in ("", "given/notes.txt", "/proc/x", *(("given/nothing", "given/empty") if key != "out" else ())):
+            yield _predict(f"{key}={value}", value or key, *(text for name, text in good.items() if name != key))
     for typed in _PREDICT:
         yield _predict(typed, typed.partition("=")[0], *good.values())
     for typed, says in _STORE:
@@ -194,7 +196,8 @@ def every_attempt(given: Path) -> Iterator[Attempt]:
 
 
 def _predict(typed: str, says: str, *rest: str) -> Attempt:
-    return Attempt((*rest, typed), says, "predict", "seg.predict")
+    late = typed == "images=given/notes.txt"  # named at the end, as one of many would be
+    return Attempt((*rest, typed), says, "predict", "seg.predict", late)
 
 
 def _keys() -> Iterator[Attempt]:
@@ -330,7 +333,7 @@ def _damaged_data(given: Path) -> Iterator[tuple[str, list[str]]]:
         (mask / "masks/cat0.png").write_bytes(data)
         yield use(mask, "cat0.png")
     pets = given / "pets"
-    for name in ("images", "annotations", "annotations/trimaps", "annotations/trainval.txt", "annotations/test.txt"):
+    for name in ("images", "annotations", "annotations/trainval.txt", "annotations/test.txt"):
         copy = tree(f"pets_{name.replace('/', '_')}", pets)
         path = copy / "oxford-iiit-pet" / name
         shutil.rmtree(path) if path.is_dir() else path.write_text("x y z\n")
@@ -380,8 +383,9 @@ _TYPED = [
     ("++nothing=1", "nothing"),
     ("~nothing", "nothing"),
     ("~data", "data"),
+    ("~epoch", "~epoch"),
     ("+seeds.nothing=1", "nothing"),
-    ("seeds._target_=os.system", "_target_"),
+    ("seeds._target_=os.system", "seeds"),
     ("seeds._target_=seg.masks.Sedes", "seg.masks.Sedes"),
     ("chain=null", "chain"),
     ("chain.seeds=3", "chain"),
@@ -432,7 +436,6 @@ _PREDICT = [
     "input_size=0",
     "input_size=1",
     "input_size=1000000",
-    "input_size=null",
     "format=gif",
     "format=",
     "device=tpu",
