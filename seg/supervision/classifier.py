@@ -22,7 +22,7 @@ from seg.nets.backbones import (
 )
 from seg.store import Products, Stage, param
 from seg.supervision.scores import infer
-from seg.train import Training
+from seg.train import NetworkStage, Training
 
 
 class Classifier(Training):
@@ -59,6 +59,21 @@ class Classifier(Training):
     train_size: int | None = param(default=None, low=32)
     hold_out: float = param(default=0.1, low=0, below=1)
     kind: Literal["auto", "softmax", "logistic"] = param(default="auto", switch=True)
+
+    @classmethod
+    def from_config(
+        cls, checkpoint: str | None = None, frozen_stages: int | None = 0, weights: str | None = None, **values: Any
+    ) -> NetworkStage:
+        """What a config node with this class describes.
+
+        Args:
+            checkpoint: weights to use instead of training, as for every training.
+            frozen_stages: None is 2 from given weights and 0 from random ones, which nobody should keep.
+            weights, values: the parameters.
+        """
+        if frozen_stages is None:
+            frozen_stages = 0 if weights is None else 2
+        return super().from_config(checkpoint, frozen_stages=frozen_stages, weights=weights, **values)
 
     def shape(self) -> dict[str, Any]:
         """What decides how given weights are used."""

@@ -1,6 +1,7 @@
 """What the classifier is trained on, and on what not."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from seg.errors import SegError
 from seg.nets.augment import normalise
 from seg.store import Store
 from seg.supervision.classifier import Classifier
+from seg.train import Given
 from seg.train.loop import Loop
 
 
@@ -166,6 +168,16 @@ def test_nothing_frozen_is_as_it_was(prepared: Prepared) -> None:
     keys = [Classifier(data=prepared, frozen_stages=n).key for n in (0, 1, 2)]
     assert len(set(keys)) == 3
     assert "frozen_stages" not in Classifier(data=prepared).params()
+
+
+@pytest.mark.parametrize(("weights", "expected"), [(None, [0, 0, 1]), ("DEFAULT", [2, 0, 1])])
+def test_the_recipe_freezes_given_weights_and_never_random_ones(
+    prepared: Prepared, weights: str | None, expected: list[int]
+) -> None:
+    make = partial(Classifier.from_config, data=prepared, weights=weights)
+    assert [make(frozen_stages=said).design.frozen_stages for said in (None, 0, 1)] == expected
+    given = make("file.pth", frozen_stages=None)
+    assert isinstance(given, Given) and given.design.frozen_stages == expected[0]
 
 
 @pytest.mark.parametrize(
