@@ -53,9 +53,9 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
 _libc.ptrace.restype = ctypes.c_long
 
-_TRACEME, _POKEUSER, _CONT, _SYSCALL, _SETOPTIONS, _INFO = 0, 6, 7, 24, 0x4200, 0x420E
+_TRACEME, _POKEUSER, _CONT, _SYSCALL, _SETOPTIONS, _BORN, _INFO = 0, 6, 7, 24, 0x4200, 0x4201, 0x420E
 _OPTIONS = 1 | 2 | 4 | 8 | 0x10 | 0x80 | 0x100000  # sysgood, fork, vfork, clone, exec, seccomp, exitkill
-_EVENT_SECCOMP = 7
+_EVENTS_BIRTH, _EVENT_SECCOMP = (1, 2, 3), 7
 _RAX, _RDX, _ORIG_RAX = 10 * 8, 12 * 8, 15 * 8  # struct user_regs_struct
 
 
@@ -141,17 +141,23 @@ def watch(work: Callable[[], int], root: Path, decide: Decide) -> tuple[int, lis
 def _follow(child: int, root: str, decide: Decide) -> tuple[int, list[Op]]:
     ops: list[Op] = []
     status, dying = 0, False
-    while True:
+    alive = {child}  # not all children: this process may have others, which go on
+    while alive:
         try:
             task, stopped = os.waitpid(-1, 0x40000000)  # __WALL: threads too
         except ChildProcessError:
-            return status, ops
+            break
         if not os.WIFSTOPPED(stopped):
+            alive.discard(task)
             if task == child:
                 status = os.waitstatus_to_exitcode(stopped)
             continue
+        alive.add(task)
         how, passed_on = _CONT, 0
         sent, event = os.WSTOPSIG(stopped), stopped >> 16
+        if event in _EVENTS_BIRTH:
+            with contextlib.suppress(ProcessLookupError):
+                alive.add(_born(task))
         if event == _EVENT_SECCOMP and not dying:
             number, arguments = _call(task)
             op = _described(task, number, arguments, root)
@@ -178,6 +184,7 @@ def _follow(child: int, root: str, decide: Decide) -> tuple[int, list[Op]]:
             _ptrace(how, task, 0, passed_on)
         except ProcessLookupError:  # killed by another
             continue
+    return status, ops
 
 
 def _ptrace(request: int, task: int, address: int, data: int) -> int:
@@ -186,6 +193,13 @@ def _ptrace(request: int, task: int, address: int, data: int) -> int:
     if result == -1 and (error := ctypes.get_errno()):
         raise OSError(error, os.strerror(error))
     return result
+
+
+def _born(task: int) -> int:
+    """What a task that is stopped at a birth has begun."""
+    number = ctypes.c_ulong()
+    _ptrace(_BORN, task, 0, ctypes.addressof(number))
+    return number.value
 
 
 def _call(task: int) -> tuple[int, tuple[int, ...]]:
