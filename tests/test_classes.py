@@ -22,6 +22,7 @@ from seg.segmenter.architectures import PlainUNet
 from seg.segmenter.predicted import Predicted, winner
 from seg.segmenter.segmenter import Segmenter
 from seg.store import Products, Store
+from seg.supervision.appearance import Appearance
 from seg.supervision.bbox import BoxScores
 from seg.supervision.cam import CAM
 from seg.supervision.classifier import Classifier
@@ -136,6 +137,15 @@ def test_a_cam_for_each_label(store: Store, images: Prepared, squares: Pool, cla
     np.testing.assert_allclose(plain.at(np.asarray([2]), (6, 6))[0], maps.values.max(0), atol=2e-3)
     assert (plain.at(np.asarray([3])) == 0).all()
     assert (store.get(Threshold(scores=stage, threshold=0.5)).at(np.asarray([3])) == 0).all()
+
+
+def test_each_class_has_its_own_appearance(store: Store, squares: Pool) -> None:
+    """Where both boxes are of both classes, the colours of the images with one alone tell which square is whose."""
+    maps = store.get(Appearance(scores=boxes(squares).scores, least=1, features=64, smooth=0))
+    assert maps.codes(np.arange(3)) == [[1], [2], [1, 2]]
+    red, blue = maps.channels(np.asarray([2])).values
+    (x, y), (a, b) = ((x + 10, y + 10) for x, y in PLACES)
+    assert min(red[y, x], blue[b, a]) > 0.5 > max(red[b, a], blue[y, x])
 
 
 def test_every_class_walks_by_the_same_affinities(store: Store, squares: Pool, classifier: Classifier) -> None:

@@ -1,0 +1,172 @@
+"""Appearance: which colours and textures do the images of a class share where a hint points?"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from seg.store import Products, param
+from seg.store.parameters import MOST_SEED
+from seg.supervision.scores import ScoreMaps, ScoreStage
+
+#: Standard deviations, in pixels, of the neighbourhoods that a pixel is described by.
+NEAR, FAR = 1.5, 4.0
+
+
+def describe(image: np.ndarray) -> np.ndarray:
+    """What a pixel and its surroundings look like.
+
+    Args:
+        image: ``uint8 (H, W, 3)`` RGB.
+
+    Returns:
+        ``float32 (H, W, 13)``: the colour in [0, 1], its two chromaticities (logarithms of ratios, which no
+        shadow changes), and of a near and a far neighbourhood the mean colour and the standard deviation of the
+        brightness.
+    """
+    colour = image.astype(np.float32) / 255
+    bright = colour.mean(-1)
+    logs = np.log(colour + 0.05)
+    found = [colour, logs[..., :1] - logs[..., 1:2], logs[..., 2:] - logs[..., 1:2]]
+    for size in (NEAR, FAR):
+        variance = gaussian_filter(bright * bright, size) - gaussian_filter(bright, size) ** 2
+        found += [gaussian_filter(colour, (size, size, 0)), np.sqrt(variance.clip(0))[..., None]]
+    return np.concatenate(found, -1)
+
+
+class Points(NamedTuple):
+    """Pixels: ``float32 (n, 13)`` descriptions and the hint's scores ``float32 (n,)``."""
+
+    described: np.ndarray
+    hint: np.ndarray
+
+
+class Appearance(ScoreStage):
+    """Score maps of what a class's images share in colour and texture where a hint points; no network at all.
+
+    Of trainval's pixels a ridge regression (least squares on 0 and 1) on random Fourier features of their description
+    (Rahimi and Recht, NIPS 2007) learns, class by class, which ones the hint calls foreground; then, ``rounds`` times,
+    which ones it and the hint together do. A map is the logistic of the sum of both. It is the iterated colour model of
+    GrabCut (Rother et al., SIGGRAPH 2004), of all images of a class together as in co-segmentation (Rother et al., CVPR
+    2006), in closed form. For pictures whose objects have colours of their own, and for which no features were trained.
+
+    Attributes:
+        scores: the hint: CAM, Gaussians on boxes, or any other.
+        start: where the hint is at least this, it is foreground at first.
+        rounds: of regression.
+        features: random ones. points: pixels of a class at most that are learnt from. ridge: the penalty.
+        least: a class of fewer trainval images is told by what was learnt from all images together.
+        gain: slope of the regression's part in the logistic. hint: slope of the hint's, which is 0 at 1/2 and held to 3
+            on either side.
+        smooth: standard deviation, in pixels, of the Gaussian that the regression's answers are smoothed with.
+        seed: of the pixels and the features.
+    """
+
+    what: ClassVar[str] = "appearance"
+
+    scores: ScoreStage
+    start: float = param(default=0.6, low=0, high=1)
+    rounds: int = param(default=3, low=1)
+    features: int = param(default=512, low=1)
+    points: int = param(default=20_000, low=100)
+    ridge: float = param(default=1e-3, above=0)
+    least: int = param(default=10, low=1)
+    gain: float = param(default=6.0, low=0)
+    hint: float = param(default=6.0, low=0)
+    smooth: float = param(default=1.5, low=0)
+    seed: int = param(default=0, low=0, high=MOST_SEED)
+
+    @property
+    def title(self) -> str:
+        """The hint is part of it."""
+        return f"appearance, {self.scores.title}"
+
+    def build(self, out: Path, store: Products) -> dict[str, Any]:
+        """Two passes: pixels to learn from, and the maps. Memory grows with the classes, not with the images."""
+        scores: ScoreMaps = store.get(self.scores)
+        data, rng = scores.data, np.random.default_rng(self.seed)
+        groups, learnt = self._groups(scores)
+        seen = self._points(scores, groups, learnt, rng)
+        everything = np.concatenate([points.described for points in seen.values()] or [np.zeros((1, 13), np.float32)])
+        mean, spread = everything.mean(0), everything.std(0).clip(1e-6)
+        mix = rng.normal(size=(len(mean), self.features)).astype(np.float32)
+        turn = rng.uniform(0, 2 * np.pi, self.features).astype(np.float32)
+
+        def expand(points: np.ndarray) -> np.ndarray:
+            waves = np.cos(((points - mean) / spread) @ mix + turn)
+            return np.concatenate([waves, np.ones((len(waves), 1), np.float32)], 1)
+
+        weights = {group: self._learn(expand(points.described), points.hint) for group, points in seen.items()}
+
+        def answer(image: np.ndarray, hint: np.ndarray, group: int) -> np.ndarray:
+            described = describe(image)
+            found = expand(described.reshape(-1, described.shape[-1])) @ weights[group]
+            found = gaussian_filter(self.gain * found.reshape(hint.shape), self.smooth)
+            return 1 / (1 + np.exp(-found - self._speaks(hint)))
+
+        asked: list[Sequence[int]] = []
+
+        def maps() -> Iterator[np.ndarray]:
+            with ThreadPoolExecutor(store.runtime.worker_count) as pool:
+                for positions in store.runtime.bar([*scores.batches()], self.what):
+                    images = data.images[scores.rows[positions]]
+                    own, image, _ = scores.channels(positions)
+                    asked.extend(scores.codes(positions))
+                    which = [group for position in positions for group in groups[position]]
+                    for values in pool.map(answer, images[image], own, which):
+                        yield values[None]
+
+        return self.save(out, data, scores.rows, maps(), asked)
+
+    def _groups(self, scores: ScoreMaps) -> tuple[list[list[int]], np.ndarray]:
+        """Of each image which group each of its maps is of, -1 that of all images; and which images are learnt from."""
+        data, positions = scores.data, np.arange(len(scores))
+        if data.task == "foreground":
+            kinds = [[int(label)] for label in data.labels[scores.rows]]
+        else:
+            kinds = [list(codes) for codes in scores.codes(positions)]
+        learnt = there = np.array([len(own) > 0 for own in kinds])
+        if (there & ~data.is_test[scores.rows]).any():
+            learnt = there & ~data.is_test[scores.rows]
+        counts = Counter(kind for own, wanted in zip(kinds, learnt, strict=True) if wanted for kind in own)
+        return [[kind if counts[kind] >= self.least else -1 for kind in own] for own in kinds], learnt
+
+    def _points(
+        self, scores: ScoreMaps, groups: list[list[int]], learnt: np.ndarray, rng: np.random.Generator
+    ) -> dict[int, Points]:
+        """Pixels to learn from, by group, as many of every image."""
+        wanted = {group for own in groups for group in own}
+        counts = Counter(group for own, is_learnt in zip(groups, learnt, strict=True) if is_learnt for group in own)
+        counts[-1] = sum(counts.values())
+        found: dict[int, list[Points]] = {group: [] for group in wanted}
+        for positions in np.array_split(np.flatnonzero(learnt), learnt.sum() // 64 + 1):
+            maps = scores.channels(positions)
+            kinds = [group for position in positions for group in groups[position]]
+            for hint, image, kind in zip(maps.values, maps.image, kinds, strict=True):
+                described = describe(scores.data.images[scores.rows[positions[image]]]).reshape(hint.size, -1)
+                for group in sorted({kind, -1} & wanted):
+                    chosen = rng.choice(hint.size, min(hint.size, max(1, self.points // counts[group])), replace=False)
+                    found[group].append(Points(described[chosen], hint.reshape(-1)[chosen]))
+        return {group: Points(*map(np.concatenate, zip(*parts, strict=True))) for group, parts in found.items()}
+
+    def _speaks(self, hint: np.ndarray) -> np.ndarray:
+        """The hint's part in the logistic; what nobody knows says nothing."""
+        return np.clip(self.hint * (np.nan_to_num(hint, nan=0.5) - 0.5), -3, 3)
+
+    def _learn(self, waves: np.ndarray, hint: np.ndarray) -> np.ndarray:
+        """Weights ``(features + 1,)`` of the regression; waves ``(n, features + 1)``, hint ``(n,)``."""
+        gram = waves.T @ waves / len(waves)
+        gram[np.diag_indices(self.features)] += self.ridge  # the constant is not held back
+        inverse = np.linalg.inv(gram)
+        above, said = hint >= self.start, self._speaks(hint)
+        for _ in range(self.rounds):
+            weights = inverse @ (waves.T @ above.astype(np.float32) / len(waves))
+            found = waves @ weights
+            if above.any() and not above.all():  # Fisher's boundary: how many pixels are foreground is no evidence
+                weights[-1] -= (found[above].mean() + found[~above].mean()) / 2
+            above = self.gain * (waves @ weights) + said >= 0
+        return weights

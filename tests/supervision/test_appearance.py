@@ -1,0 +1,75 @@
+"""Appearance: what a pixel is described by, a planted object, whose pixels are learnt from."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seg.data.prepared import Pool
+from seg.store import Runtime, Store
+from seg.supervision.appearance import Appearance, describe
+from seg.supervision.bbox import BoxScores
+
+
+def maps_of(store: Store, stage: Appearance) -> np.ndarray:
+    maps = store.get(stage)
+    found: np.ndarray = maps.at(np.arange(len(maps)))
+    return found
+
+
+def iou(scores: np.ndarray, truth: np.ndarray) -> float:
+    mask = scores >= 0.5
+    return float((mask & (truth == 1)).sum() / (mask | (truth == 1)).sum())
+
+
+def test_a_plain_picture_is_described_by_its_colour_alone() -> None:
+    found = describe(np.full((12, 9, 3), (51, 102, 204), np.uint8))
+    logs = np.log([0.25 / 0.45, 0.85 / 0.45])
+    np.testing.assert_allclose(found[3, 4], [0.2, 0.4, 0.8, *logs, 0.2, 0.4, 0.8, 0, 0.2, 0.4, 0.8, 0], atol=1e-3)
+    assert found.shape == (12, 9, 13) and found.dtype == np.float32 and np.ptp(found, axis=(0, 1)).max() < 1e-3
+
+
+def test_a_texture_is_described_by_how_much_it_varies() -> None:
+    checks = np.zeros((64, 64, 3), np.uint8)
+    checks[::2, ::2] = checks[1::2, 1::2] = 255
+    found = describe(checks)[32, 32]
+    assert found[8] == pytest.approx(0.5, abs=0.01) and found[12] == pytest.approx(0.5, abs=0.01)
+
+
+def test_the_rest_of_the_object_is_found_from_a_part(planted: Pool, new_store: Store) -> None:
+    hint = BoxScores(pool=planted)
+    maps, before = new_store.get(Appearance(scores=hint, hint=2)), new_store.get(hint)
+    positions = np.arange(len(maps))
+    truth = maps.data.truth(maps.rows)
+    scores, rough = maps.at(positions), before.at(positions)
+    assert iou(scores, truth) > max(0.7, iou(rough, truth) + 0.2)
+    assert scores.min() >= 0 and scores.max() <= 1 and Appearance(scores=hint).title.startswith("appearance, Gaussian")
+
+
+def test_the_maps_are_the_same_however_many_do_it(planted: Pool, tmp_path: Path, runtime: Runtime) -> None:
+    stage = Appearance(scores=BoxScores(pool=planted), features=32, points=500)
+    one, three = (maps_of(Store(tmp_path / str(n), dataclasses.replace(runtime, workers=n)), stage) for n in (1, 3))
+    np.testing.assert_array_equal(one, three)
+
+
+def test_a_class_of_few_images_is_told_by_all_of_them(planted: Pool, new_store: Store) -> None:
+    """With own classes, what one class looks like is nothing to another; a class of too few has no model of its own."""
+    stages = [Appearance(scores=BoxScores(pool=planted), features=32, points=500, least=n) for n in (1, 1000)]
+    groups = [stage._groups(new_store.get(stage.scores))[0] for stage in stages]
+    assert groups[1] == [[-1]] * len(groups[1]) and len({group for (group,) in groups[0]}) > 1
+    own, together = (maps_of(new_store, stage) for stage in stages)
+    assert not np.array_equal(own, together)
+
+
+def test_test_images_are_not_learnt_from(planted: Pool, new_store: Store) -> None:
+    stage = Appearance(scores=BoxScores(pool=planted, test_images=True))
+    scores = new_store.get(stage.scores)
+    _, learnt = stage._groups(scores)
+    assert learnt.any() and (learnt == ~scores.data.is_test[scores.rows]).all()
+
+
+def test_what_nobody_knows_says_nothing() -> None:
+    stage = Appearance.__new__(Appearance)
+    object.__setattr__(stage, "hint", 6.0)
+    np.testing.assert_allclose(stage._speaks(np.array([np.nan, 0.5, 0.75, 1, 0], np.float32)), [0, 0, 1.5, 3, -3])
