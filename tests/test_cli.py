@@ -110,11 +110,11 @@ def test_a_folder_that_is_given_is_taken(tmp_path):
         (["select=.", "select_by=luck"], "select_by=luck: must be one of miou, held_out_accuracy"),
         (
             ["recipe=toy"],
-            "recipe=toy: no such choice; there are coco_bbox, coco_body_bbox, colocalise_pca, image_folder_bbox, ",
+            "recipe=toy: no such choice; there are coco_bbox, coco_body_bbox, colocalise_appearance, colocalise_pca, ",
         ),
         (
             ["recipe=null"],
-            "recipe=null: no such choice; there are coco_bbox, coco_body_bbox, colocalise_pca, image_folder_bbox, ",
+            "recipe=null: no such choice; there are coco_bbox, coco_body_bbox, colocalise_appearance, colocalise_pca, ",
         ),
         (["segmenter=null"], "segmenter=null: no such choice; there are deeplabv3, none, "),
         (["segmenter=segmenter_base"], "segmenter=segmenter_base: no such choice; there are deeplabv3, none, unet, "),

@@ -249,5 +249,13 @@ def test_interpolated_values_reach_every_place() -> None:
             if key in node and "source" not in path:
                 assert node[key] == value, path
                 places[key, path.rpartition(".")[2]] += 1
-    assert {where for _, where in places} == {"affinity", "classifier", "net", "segmenter", "truth"}
+    assert {where for _, where in places} == {
+        "affinity",
+        "classifier",
+        "colocalise",
+        "net",
+        "scores",
+        "segmenter",
+        "truth",
+    }
     assert {s.size for s in made.stages() if type(s).__name__ == "Prepared"} == {64}  # type: ignore[attr-defined]

@@ -267,7 +267,8 @@ def test_two_rounds_of_refiner_and_segmenter(call: Callable[..., tuple[int, str]
     status, said = call(*options, "hydra.run.dir=out")
     assert status == 0, said
     names = [
-        "CAM (label) >= 0.6",
+        "CAM (label) >= 0.5",
+        "appearance >= 0.5",
         "seeds",
         "refined masks",
         "PlainUNet prediction",

@@ -105,7 +105,7 @@ def test_the_figures(finished: tuple[Path, "subprocess.CompletedProcess[str]"]) 
     with (folder / "out/metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     stages = {(row["stage"], row["split"]) for row in rows}
-    names = ["CAM (label) >= 0.5", "seeds", "refined masks", "PlainUNet prediction"]
+    names = ["CAM (label) >= 0.5", "appearance >= 0.5", "seeds", "refined masks", "PlainUNet prediction"]
     assert stages == {(name, split) for name in names for split in ("trainval", "test")}
     assert all(0 <= float(row["miou"]) <= 1 and int(row["images"]) > 0 for row in rows)
     assert json.loads((folder / "out/metrics.json").read_text())
@@ -126,7 +126,7 @@ def test_the_exported_masks_are_named_by_image_and_of_its_size(
 ) -> None:
     folder = finished[0]
     exported = sorted((folder / "out/masks").iterdir())
-    assert len(exported) == 4
+    assert len(exported) == 5
     (toy,) = (folder / "outputs/store/ToyPets").glob("*/manifest.json")
     (images,) = toy.parent.rglob("images")
     sizes = {}

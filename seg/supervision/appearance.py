@@ -80,11 +80,6 @@ class Appearance(ScoreStage):
     smooth: float = param(default=1.5, low=0)
     seed: int = param(default=0, low=0, high=MOST_SEED)
 
-    @property
-    def title(self) -> str:
-        """The hint is part of it."""
-        return f"appearance, {self.scores.title}"
-
     def build(self, out: Path, store: Products) -> dict[str, Any]:
         """Two passes: pixels to learn from, and the maps. Memory grows with the classes, not with the images."""
         scores: ScoreMaps = store.get(self.scores)

@@ -43,8 +43,8 @@ def test_the_rest_of_the_object_is_found_from_a_part(planted: Pool, new_store: S
     positions = np.arange(len(maps))
     truth = maps.data.truth(maps.rows)
     scores, rough = maps.at(positions), before.at(positions)
-    assert iou(scores, truth) > max(0.7, iou(rough, truth) + 0.2)
-    assert scores.min() >= 0 and scores.max() <= 1 and Appearance(scores=hint).title.startswith("appearance, Gaussian")
+    assert iou(scores, truth) > max(0.6, iou(rough, truth) + 0.3)
+    assert scores.min() >= 0 and scores.max() <= 1
 
 
 def test_the_maps_are_the_same_however_many_do_it(planted: Pool, tmp_path: Path, runtime: Runtime) -> None:
