@@ -64,6 +64,7 @@ class Shown(Stage):
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to run in, with ``outputs/runs``."""
     (tmp_path / "outputs/runs").mkdir(parents=True)
+    monkeypatch.setenv("COLUMNS", "160")  # whatever terminal the tests run in
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
