@@ -98,8 +98,9 @@ class Appearance(ScoreStage):
         weights = {group: self._learn(expand(points.described), points.hint) for group, points in seen.items()}
 
         def answer(image: np.ndarray, hint: np.ndarray, group: int) -> np.ndarray:
-            described = describe(image)
-            found = expand(described.reshape(-1, described.shape[-1])) @ weights[group]
+            described = describe(image).reshape(hint.size, -1)
+            parts = np.array_split(described, hint.size // 8192 + 1)  # a large image's features would be 100 MB
+            found = np.concatenate([expand(part) @ weights[group] for part in parts])
             found = gaussian_filter(self.gain * found.reshape(hint.shape), self.smooth)
             return 1 / (1 + np.exp(-found - self._speaks(hint)))
 
