@@ -143,6 +143,8 @@ def test_each_class_has_its_own_appearance(store: Store, squares: Pool) -> None:
     """Where both boxes are of both classes, the colours of the images with one alone tell which square is whose."""
     maps = store.get(Appearance(scores=boxes(squares).scores, least=1, features=64, smooth=0))
     assert maps.codes(np.arange(3)) == [[1], [2], [1, 2]]
+    is_test, (_, learnt) = maps.data.is_test[maps.rows], Appearance(scores=boxes(squares).scores)._groups(maps)
+    assert is_test.any() and (learnt == ~is_test).all()
     red, blue = maps.channels(np.asarray([2])).values
     (x, y), (a, b) = ((x + 10, y + 10) for x, y in PLACES)
     assert min(red[y, x], blue[b, a]) > 0.5 > max(red[b, a], blue[y, x])

@@ -24,8 +24,8 @@ def describe(image: np.ndarray) -> np.ndarray:
         image: ``uint8 (H, W, 3)`` RGB.
 
     Returns:
-        ``float32 (H, W, 13)``: the colour in [0, 1], its two chromaticities (logarithms of ratios, which no
-        shadow changes), and of a near and a far neighbourhood the mean colour and the standard deviation of the
+        ``float32 (H, W, 13)``: the colour in [0, 1], its two chromaticities (logarithms of ratios, which a
+        shadow hardly changes), and of a near and a far neighbourhood the mean colour and the standard deviation of the
         brightness.
     """
     colour = image.astype(np.float32) / 255
@@ -49,8 +49,8 @@ class Appearance(ScoreStage):
     """Score maps of what a class's images share in colour and texture where a hint points; no network at all.
 
     Of trainval's pixels a ridge regression (least squares on 0 and 1) on random Fourier features of their description
-    (Rahimi and Recht, NIPS 2007) learns, class by class, which ones the hint calls foreground; then, ``rounds`` times,
-    which ones it and the hint together do. A map is the logistic of the sum of both. It is the iterated colour model of
+    (Rahimi and Recht, NIPS 2007) learns, class by class, which ones the hint calls foreground; and then, ``rounds``
+    times in all, which ones it and the hint together did. A map is the logistic of the sum of both. It is the iterated colour model of
     GrabCut (Rother et al., SIGGRAPH 2004), of all images of a class together as in co-segmentation (Rother et al., CVPR
     2006), in closed form. For pictures whose objects have colours of their own, and for which no features were trained.
 
@@ -86,7 +86,7 @@ class Appearance(ScoreStage):
         data, rng = scores.data, np.random.default_rng(self.seed)
         groups, learnt = self._groups(scores)
         seen = self._points(scores, groups, learnt, rng)
-        everything = np.concatenate([points.described for points in seen.values()] or [np.zeros((1, 13), np.float32)])
+        everything = np.concatenate([points.described for points in seen.values()])
         mean, spread = everything.mean(0), everything.std(0).clip(1e-6)
         mix = rng.normal(size=(len(mean), self.features)).astype(np.float32)
         turn = rng.uniform(0, 2 * np.pi, self.features).astype(np.float32)
@@ -125,9 +125,10 @@ class Appearance(ScoreStage):
             kinds = [[int(label)] for label in data.labels[scores.rows]]
         else:
             kinds = [list(codes) for codes in scores.codes(positions)]
-        learnt = there = np.array([len(own) > 0 for own in kinds])
-        if (there & ~data.is_test[scores.rows]).any():
-            learnt = there & ~data.is_test[scores.rows]
+        has_map = np.array([len(own) > 0 for own in kinds])
+        learnt = has_map & ~data.is_test[scores.rows]
+        if not learnt.any():  # maps of test images alone
+            learnt = has_map
         counts = Counter(kind for own, wanted in zip(kinds, learnt, strict=True) if wanted for kind in own)
         return [[kind if counts[kind] >= self.least else -1 for kind in own] for own in kinds], learnt
 

@@ -81,7 +81,7 @@ def test_what_changes_files_is_seen_in_order_and_can_be_broken_off(tmp_path: Pat
 
 @traced
 def test_other_children_of_the_process_are_not_waited_for(tmp_path: Path) -> None:
-    with subprocess.Popen(["sleep", "600"]) as other:
+    with subprocess.Popen(["sleep", "60"]) as other:
         assert watch(lambda: 3, tmp_path, lambda number, op: None) == (3, [])
         assert other.poll() is None
         other.kill()

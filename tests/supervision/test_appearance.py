@@ -62,14 +62,6 @@ def test_a_class_of_few_images_is_told_by_all_of_them(planted: Pool, new_store: 
     assert not np.array_equal(own, together)
 
 
-def test_test_images_are_not_learnt_from(planted: Pool, new_store: Store) -> None:
-    stage = Appearance(scores=BoxScores(pool=planted, test_images=True))
-    scores = new_store.get(stage.scores)
-    _, learnt = stage._groups(scores)
-    assert learnt.any() and (learnt == ~scores.data.is_test[scores.rows]).all()
-
-
-def test_what_nobody_knows_says_nothing() -> None:
-    stage = Appearance.__new__(Appearance)
-    object.__setattr__(stage, "hint", 6.0)
+def test_what_nobody_knows_says_nothing(pool: Pool) -> None:
+    stage = Appearance(scores=BoxScores(pool=pool), hint=6)
     np.testing.assert_allclose(stage._speaks(np.array([np.nan, 0.5, 0.75, 1, 0], np.float32)), [0, 0, 1.5, 3, -3])
