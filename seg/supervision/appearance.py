@@ -49,11 +49,11 @@ class Appearance(ScoreStage):
     """Score maps of what a class's images share in colour and texture where a hint points; no network at all.
 
     Of trainval's pixels a ridge regression (least squares on 0 and 1) on random Fourier features of their description
-    (Rahimi and Recht, NIPS 2007) learns, class by class, which ones the hint calls foreground; and then, ``rounds`` times in
-    all, which ones it and the hint together did. A map is the logistic of the sum of both. It is the iterated colour
-    model of GrabCut (Rother et al., SIGGRAPH 2004), of all images of a class together as in co-segmentation (Rother et al.,
-    CVPR 2006), in closed form. For pictures whose objects have colours of their own, and for which no features were
-    trained.
+    (Rahimi and Recht, NIPS 2007) learns, class by class, which ones the hint calls foreground; and then, ``rounds``
+    times in all, which ones it and the hint together did. A map is the logistic of the sum of both. It is the
+    iterated colour model of GrabCut (Rother et al., SIGGRAPH 2004), of all images of a class together as in co-
+    segmentation (Rother et al., CVPR 2006), in closed form. For pictures whose objects have colours of their own, and
+    for which no features were trained.
 
     Attributes:
         scores: the hint: CAM, Gaussians on boxes, or any other.
