@@ -1,6 +1,6 @@
 """The image classifier that CAM looks into."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -22,6 +22,7 @@ from seg.nets.backbones import (
 )
 from seg.store import Products, Stage, param
 from seg.supervision.scores import infer
+from seg.supervision.shared import SharedFeatures
 from seg.train import NetworkStage, Training
 
 
@@ -225,7 +226,21 @@ class Classifier(Training):
         data: PreparedData = store.get(self.data)
         like = next(model.parameters())
         logistic = self.is_logistic(data)
-        answer = (lambda x, _: model(x.to(like)) > 0) if logistic else lambda x, _: model(x.to(like)).argmax(1)
+        logits: Callable[[Tensor, np.ndarray], Tensor] = lambda images, _: model(images)  # noqa: E731
+        if halves := self.halves(model):
+            frozen, rest = halves
+            _, weight, bias = self.parts(model)
+            what = f"{self.data.id} {rows.tolist()} {like.dtype}"
+            shared = SharedFeatures.of(frozen, what, len(rows), store.folder(self.data), store.runtime)
+
+            def logits(images: Tensor, part: np.ndarray) -> Tensor:
+                shared.begin(part)
+                return rest(shared(frozen, images)).mean((2, 3)) @ weight.T + bias
+
+        def answer(images: Tensor, part: np.ndarray) -> Tensor:
+            found = logits(images.to(like), part)
+            return found > 0 if logistic else found.argmax(1)
+
         answers = np.concatenate(list(infer(answer, data, rows, store.runtime, "held-out images")))
         right = (answers == data.is_labelled[rows]).all(1) if logistic else answers == data.labels[rows]
         return {"held_out_accuracy": int(right.sum()) / len(rows)}

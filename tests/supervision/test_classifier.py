@@ -15,7 +15,7 @@ from seg.data.prepared import Prepared, PreparedData
 from seg.data.sources import ToyPets
 from seg.errors import SegError
 from seg.nets.augment import normalise
-from seg.store import Store
+from seg.store import Runtime, Store
 from seg.supervision.classifier import Classifier
 from seg.train import Given
 from seg.train.loop import Loop
@@ -56,6 +56,32 @@ def test_held_out_accuracy(store: Store, data: PreparedData, prepared: Prepared)
     held = stage._rows(store)[1]
     expected = float((data.labels[held] == 1).mean())
     assert stage.held_out(Always(), store) == {"held_out_accuracy": pytest.approx(expected)}
+
+
+def test_what_is_frozen_sees_held_out_images_twice(store: Store, data: PreparedData, prepared: Prepared) -> None:
+    stage = Classifier(data=prepared, hold_out=0.3, frozen_stages=2, stages=3, output_stride=16)
+    torch.manual_seed(0)
+    model = stage.network(store).eval()
+    passes: list[int] = []
+
+    def count(block: torch.nn.Module, given: Any, features: Any) -> None:
+        if isinstance(features, torch.Tensor):  # and not while the network is taken apart
+            passes.append(len(features))
+
+    model.layer2[-1].register_forward_hook(count)  # type: ignore[index]
+    rows = stage._rows(store)[1]
+    runtime = Runtime(accelerator="cpu", progress=False, batch_size=len(rows))
+    found = set()
+    for _ in range(4):
+        with torch.no_grad():  # other weights behind what is frozen, as after an epoch, that tell the images apart
+            model.fc.weight.copy_(torch.randn_like(model.fc.weight))  # type: ignore[union-attr,operator,arg-type]
+            model.fc.bias.sub_(model(normalise(data.images[rows])).mean(0))  # type: ignore[union-attr,operator,arg-type]
+            answers = model(normalise(data.images[rows])).argmax(1).numpy()
+            del passes[-2:]
+            accuracy = stage.held_out(model, Store(store.root, runtime))["held_out_accuracy"]
+        assert accuracy == np.mean(answers == data.labels[rows])
+        found.add(accuracy)
+    assert len(passes) == 2 and len(found) > 1
 
 
 def test_a_batch(store: Store, data: PreparedData, prepared: Prepared) -> None:
