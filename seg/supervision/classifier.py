@@ -230,7 +230,7 @@ class Classifier(Training):
         if halves := self.halves(model):
             frozen, rest = halves
             _, weight, bias = self.parts(model)
-            what = f"{self.data.id} {rows.tolist()} {like.dtype}"
+            what = f"{self.data.id} {rows.tolist()} {self.precision}"
             shared = SharedFeatures.of(frozen, what, len(rows), store.folder(self.data), store.runtime)
 
             def logits(images: Tensor, part: np.ndarray) -> Tensor:

@@ -126,7 +126,7 @@ class Loop:
             self.stage.after_epoch(self.product, self.store)
             self.wrapped.eval()
             self.product.eval()
-            with torch.inference_mode():
+            with torch.inference_mode(), self.fabric.autocast():
                 row |= self.stage.held_out(self.product, self.store)
             row["seconds"] = round(time.perf_counter() - started, 2)
             if self.rank == 0:
