@@ -43,16 +43,11 @@ class Line(Training):
 class Followed(Line):
     """The same with a teacher, who draws the targets a little towards what it says."""
 
-    decay: float = param(0.9)
-    saves: bool = param(False)
+    decay: float = param(default=0.9)
 
     @property
     def teacher_decay(self) -> float:
         return self.decay
-
-    @property
-    def saves_teacher(self) -> bool:
-        return self.saves
 
     def taught(self, teacher: nn.Module, batch: tuple[torch.Tensor, ...], epoch: int) -> tuple[torch.Tensor, ...]:
         assert not teacher.training and not torch.is_grad_enabled()

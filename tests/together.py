@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from seg.store import Runtime, Store
+from seg.store import Runtime, Store, param
 from seg.train import Training
 
 
@@ -35,8 +35,8 @@ class Plain(Training):
 class Taught(Plain):
     """The same with a teacher, who is the product and whose answers are half of what is learnt."""
 
-    teacher_decay = 0.8
-    saves_teacher = True
+    averaged: bool = param(default=True)
+    decay: float = param(default=0.8)
 
     def taught(self, teacher: nn.Module, batch: tuple[torch.Tensor, ...], epoch: int) -> tuple[torch.Tensor, ...]:
         return batch[0], (batch[1] + teacher(batch[0])[:, 0]) / 2

@@ -47,11 +47,9 @@ class Segmenter(Training):
         band: nothing is learnt of pixels whose score is nearer than this to the masks' threshold.
         soft: how much of the score itself is in what is learnt (:func:`seg.segmenter.losses.soft_targets`): at 0 the
             mask, at 1 the score as a probability.
-        averaged: the product is the moving average of the weights (a mean teacher: Tarvainen and Valpola, NIPS 2017).
-        correct_from: the epoch from which on that average's answers replace the masks where it is sure (after ADELE:
-            S. Liu et al., CVPR 2022); null for never.
+        correct_from: the epoch from which on the answers of the weights' moving average (``decay``) replace the masks
+            where it is sure (after ADELE: S. Liu et al., CVPR 2022); null for never.
         sure: the probability from which on it is, as :func:`seg.segmenter.losses.posterior` understands it.
-        decay: of the average, per step.
         consistency: weight of the mean squared difference between the probabilities that the network gives in a
             mirrored and enlarged second view of an image (``zoom``) and those that the average, if one of the
             above wants one, or else the network itself gives in the first (without a gradient).
@@ -68,10 +66,8 @@ class Segmenter(Training):
     jitter: float = param(default=0.2, low=0, below=1)
     band: float = param(default=0.0, low=0, high=1, switch=True)
     soft: float = param(default=0.0, low=0, high=1, switch=True)
-    averaged: bool = param(default=False, switch=True)
     correct_from: int | None = param(default=None, low=2, switch=True)
     sure: float = param(default=0.9, above=0.5, high=1)
-    decay: float = param(default=0.99, low=0, below=1)
     consistency: float = param(default=0.0, low=0, switch=True)
 
     @classmethod
@@ -130,19 +126,13 @@ class Segmenter(Training):
         return classes
 
     def params(self) -> dict[str, Any]:
-        """Without those of a switch that is off."""
-        off = {"sure": self.correct_from is None, "decay": self.teacher_decay is None}
-        return {name: value for name, value in super().params().items() if not off.get(name)}
+        """Without that of a switch that is off."""
+        return {n: value for n, value in super().params().items() if n != "sure" or self.correct_from is not None}
 
     @property
     def teacher_decay(self) -> float | None:
-        """Of the average, where something wants it."""
-        return self.decay if self.averaged or self.correct_from is not None else None
-
-    @property
-    def saves_teacher(self) -> bool:
-        """As ``averaged`` says."""
-        return self.averaged
+        """Of the average, which corrects masks too."""
+        return self.decay if self.correct_from is not None else super().teacher_decay
 
     def check(self, store: Products) -> None:
         """Load what is given once, and look whether the network takes images of this size, before anything long."""

@@ -116,7 +116,7 @@ class Loop:
             self.teacher = copy.deepcopy(self.model).float().eval().requires_grad_(False)
             if state:
                 self.teacher.load_state_dict(state.get("teacher", state["saved"]))
-        self.product = self.teacher if self.teacher is not None and stage.saves_teacher else self.model
+        self.product = self.teacher if self.teacher is not None and stage.averaged else self.model
 
     def run(self) -> None:
         """Train the epochs that are missing."""

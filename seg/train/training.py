@@ -80,6 +80,8 @@ class Training(NetworkStage):
         seed: of the weights that are drawn, the order of the images and their augmentation.
         precision: as Lightning Fabric names it (``32-true``, ``bf16-mixed``); it changes numbers, so it is
             part of the key.
+        averaged: the product is the moving average of the weights of all steps (a mean teacher: Tarvainen and Valpola,
+            NIPS 2017). decay: of the average, per step.
         keep: ``all`` keeps every epoch's weights, ``last`` the newest and those before, to go back to if it is damaged.
     """
 
@@ -96,6 +98,8 @@ class Training(NetworkStage):
     jitter: float = param(default=0.0, low=0, below=1)
     seed: int = param(default=0, low=0, high=MOST_SEED)
     precision: Precision = param(default="32-true")
+    averaged: bool = param(default=False, switch=True)
+    decay: float = param(default=0.99, low=0, below=1)
     keep: Literal["all", "last"] = param(default="all", key=False)
 
     @classmethod
@@ -138,8 +142,10 @@ class Training(NetworkStage):
         return f"epoch_{self.wanted:03d}.safetensors"
 
     def params(self) -> dict[str, Any]:
-        """The length enters the key where it changes the weights, or which of them are kept."""
+        """The length enters the key where it changes the weights, or which of them are kept; a decay where one is."""
         out = super().params()
+        if self.teacher_decay is None:
+            del out["decay"]
         if self.schedule != "constant":
             out["epochs"] = self.epochs
         if self.keep == "last":
@@ -211,12 +217,7 @@ class Training(NetworkStage):
     @property
     def teacher_decay(self) -> float | None:
         """Decay, below 1, of a moving average of the weights that follows the network as its teacher; None for none."""
-        return None
-
-    @property
-    def saves_teacher(self) -> bool:
-        """Whether the product is the teacher, not the network that is trained."""
-        return False
+        return self.decay if self.averaged else None
 
     def taught(self, teacher: "nn.Module", batch: "tuple[Tensor, ...]", epoch: int) -> "tuple[Tensor, ...]":
         """The batch as the teacher would have it, for :meth:`loss`.

@@ -295,7 +295,7 @@ def test_following_is_the_moving_average() -> None:
 
 
 def test_the_teacher_is_the_average_of_the_steps(new_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = Followed(epochs=3, batch_size=4, lr=0.1, decay=0.7, saves=True)
+    stage = Followed(epochs=3, batch_size=4, lr=0.1, decay=0.7, averaged=True)
     seen: list[torch.Tensor] = []
     loss = Followed.loss
 
@@ -318,19 +318,19 @@ def test_the_teacher_is_the_average_of_the_steps(new_store: Store, monkeypatch: 
     assert not same(weights(new_store, make(batch_size=4, lr=0.1)), state["student"])
 
 
-@pytest.mark.parametrize("saves", [True, False])
+@pytest.mark.parametrize("averaged", [True, False])
 @pytest.mark.parametrize("precision", ["32-true", "bf16-true"])
 def test_a_resumed_training_has_the_teacher_that_it_had(
-    new_store: Store, tmp_path: Path, saves: bool, precision: Any
+    new_store: Store, tmp_path: Path, averaged: bool, precision: Any
 ) -> None:
     whole, parted = Store(tmp_path / "whole", new_store.runtime), new_store
-    stage = Followed(epochs=4, batch_size=4, saves=saves, precision=precision)
+    stage = Followed(epochs=4, batch_size=4, averaged=averaged, precision=precision)
     expected = weights(whole, stage)
     for epochs in (1, 3, 4):
-        found = weights(parted, Followed(epochs=epochs, batch_size=4, saves=saves, precision=precision))
+        found = weights(parted, Followed(epochs=epochs, batch_size=4, averaged=averaged, precision=precision))
     assert same(found, expected)
     ours, theirs = (torch.load(s.folder(stage) / "state_004.pt", weights_only=True) for s in (whole, parted))
-    other = "student" if saves else "teacher"
+    other = "student" if averaged else "teacher"
     assert same(ours[other], theirs[other]) and not same(ours[other], expected)
     assert {"student", "teacher"} - ours.keys() == {"student", "teacher"} - {other}
 
