@@ -100,9 +100,7 @@ class Lab:
         weights = "null" if self.weights is None else f"'{self.weights.resolve()}'"
         common = [f"weights={weights}", f"store='{self.scratch / 'store'}'", "runtime.progress=false"]
         common.append(f"data.size={self.sizes.side}")
-        common.append(
-            "classifier.frozen_stages=0"
-        )  # else 2 with weights; a case overrides it
+        common.append("classifier.frozen_stages=0")  # else 2 with weights; a case overrides it
         if self.has_photos:
             return ["data=oxford_pet", f"data.root='{self.photos(images)}'", *common]
         size = max(48, min(self.sizes.side, 160))
