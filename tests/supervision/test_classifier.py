@@ -196,6 +196,21 @@ def test_nothing_frozen_is_as_it_was(prepared: Prepared) -> None:
     assert "frozen_stages" not in Classifier(data=prepared).params()
 
 
+def test_averaged_weights_are_another_product(new_store: Store, prepared: Prepared) -> None:
+    plain = Classifier(data=prepared, **FROZEN)
+    mean = Classifier(data=prepared, averaged=True, decay=0.5, **FROZEN)
+    assert len({plain.key, mean.key, Classifier(data=prepared, averaged=True, **FROZEN).key}) == 3
+    assert plain.key == Classifier(data=prepared, decay=0.5, **FROZEN).key  # of nothing
+    # The same is trained, and the product follows it.
+    for stage in (plain, mean):
+        new_store.ensure(stage)
+    first, trained, followed = (weights_at(*x, new_store) for x in ((plain, 1), (plain, 2), (mean, 2)))
+    student = torch.load(new_store.folder(mean) / "state_002.pt", weights_only=True)["student"]
+    assert torch.equal(student["fc.weight"], trained["fc.weight"])
+    gap = [(x["fc.weight"] - trained["fc.weight"]).abs().mean() for x in (first, followed)]
+    assert 0 < gap[1] < gap[0]
+
+
 @pytest.mark.parametrize(("weights", "expected"), [(None, [0, 0, 1]), ("DEFAULT", [2, 0, 1])])
 def test_the_recipe_freezes_given_weights_and_never_random_ones(
     prepared: Prepared, weights: str | None, expected: list[int]
