@@ -157,6 +157,7 @@ def test_refusals(pool: Pool, classifier: Classifier, scales: Any) -> None:
 def test_epochs_share_what_is_frozen_and_have_the_maps_of_each_alone(
     store: Store, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any]
 ) -> None:
+    store.ensure(frozen(pool, 4))  # whose held-out images share features, too
     computed = []
     write = SharedFeatures.__call__
     monkeypatch.setattr(
