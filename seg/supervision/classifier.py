@@ -226,16 +226,7 @@ class Classifier(Training):
         data: PreparedData = store.get(self.data)
         like = next(model.parameters())
         logistic = self.is_logistic(data)
-        logits: Callable[[Tensor, np.ndarray], Tensor] = lambda images, _: model(images)  # noqa: E731
-        if halves := self.halves(model):
-            frozen, rest = halves
-            _, weight, bias = self.parts(model)
-            what = f"{self.data.id} {rows.tolist()} {self.precision}"
-            shared = SharedFeatures.of(frozen, what, len(rows), store.folder(self.data), store.runtime)
-
-            def logits(images: Tensor, part: np.ndarray) -> Tensor:
-                shared.begin(part)
-                return rest(shared(frozen, images)).mean((2, 3)) @ weight.T + bias
+        logits = self._logits(model, rows, store)
 
         def answer(images: Tensor, part: np.ndarray) -> Tensor:
             found = logits(images.to(like), part)
@@ -244,6 +235,22 @@ class Classifier(Training):
         answers = np.concatenate(list(infer(answer, data, rows, store.runtime, "held-out images")))
         right = (answers == data.is_labelled[rows]).all(1) if logistic else answers == data.labels[rows]
         return {"held_out_accuracy": int(right.sum()) / len(rows)}
+
+    def _logits(self, model: nn.Module, rows: np.ndarray, store: Products) -> Callable[[Tensor, np.ndarray], Tensor]:
+        """Of images and their positions in ``rows``; what is frozen sees them twice in a training, not every epoch."""
+        halves = self.halves(model)
+        if halves is None:
+            return lambda images, _: model(images)
+        frozen, rest = halves
+        _, weight, bias = self.parts(model)
+        what = f"{self.data.id} {rows.tolist()} {self.precision}"
+        shared = SharedFeatures.of(frozen, what, len(rows), store.folder(self.data), store.runtime)
+
+        def logits(images: Tensor, part: np.ndarray) -> Tensor:
+            shared.begin(part)
+            return rest(shared(frozen, images)).mean((2, 3)) @ weight.T + bias
+
+        return logits
 
     def parts(self, model: nn.Module) -> tuple[nn.Module, Tensor, Tensor]:
         """Network up to the pooling, class weights ``(classes, channels)`` and biases ``(classes,)``."""
