@@ -17,7 +17,7 @@ from seg.console import mind_pipes
 from seg.errors import SegError, interruptible
 from seg.files import atomic_path, file_sha256, read_json, writable, write_json
 from seg.models.png import CLASSES, PNGKind, save_indexed, save_png, write_classes
-from seg.nets.given import LARGEST_SIDE
+from seg.nets.checkpoints import LARGEST_SIDE
 from seg.store.parameters import coerce
 
 if TYPE_CHECKING:

@@ -248,7 +248,7 @@ def refused(said: str) -> str:
         (f"evaluation.panel={10**30}", f"evaluation.panel={10**30}: must be a number of images"),
         ("chosen_by_masks.data.refine.beta=-1", "chosen_by_masks.data.refine.beta=-1: must be a number of masks"),
         ("classifier.zoom=${nowhere}", "classifier.zoom: refers to nowhere, which is not there"),
-        ("pipeline=full masks.share=0", "FewMasks.share=0.0: must lie in (0, 1]"),
+        ("pipeline=full labelled.share=0", "MixedMasks.share=0.0: must lie in (0, 1]"),
         ("runtime.devices=0", "runtime.devices=0: must lie in [1, inf)"),
         ("runtime.devices=-1", "runtime.devices=-1: must lie in [1, inf)"),
         ("data=oxford_pet data.root=none runtime.accelerator=tpu", "runtime.accelerator=tpu: there is none here"),

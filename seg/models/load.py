@@ -15,7 +15,7 @@ from seg.data.dataset import MOST_CLASSES
 from seg.errors import SegError, first_line
 from seg.files import file_sha256
 from seg.nets.augment import MEAN, STD
-from seg.nets.given import LARGEST_SIDE, ROLES, description, fit_into, fitting, saved_network
+from seg.nets.checkpoints import LARGEST_SIDE, ROLES, description, fit_into, fitting, saved_network
 from seg.nets.state_dicts import read_state_dict
 from seg.segmenter.architectures import Architecture, class_of
 from seg.store import Runtime

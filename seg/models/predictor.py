@@ -17,7 +17,7 @@ from seg.masks import threshold_scores
 from seg.models.load import Model
 from seg.models.png import CLASSES
 from seg.nets.augment import normalise
-from seg.nets.maps import nearest, upsample
+from seg.nets.resize import nearest, upsample
 from seg.segmenter.predicted import answer
 
 #: What is taken for a photo in a folder; a file that is named itself may end in anything.

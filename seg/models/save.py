@@ -13,12 +13,12 @@ from seg.data.prepared import Prepared, PreparedData
 from seg.evaluation.table import plain
 from seg.files import atomic_path, file_sha256, write_json
 from seg.nets.augment import MEAN, STD
-from seg.nets.given import METADATA, description
+from seg.nets.checkpoints import METADATA, description
 from seg.nets.state_dicts import to_plain
 from seg.segmenter.architectures import Architecture, name_of
 from seg.segmenter.segmenter import Segmenter
 from seg.store import Stage, Store
-from seg.train import Given, NetworkStage, Training
+from seg.train import NetworkStage, Pretrained, Training
 from seg.version import __version__
 
 #: Of the JSON, what tells of the run. In the file of weights it would make other files, and so other keys in the store,
@@ -90,7 +90,7 @@ def describe(
     """
     data: PreparedData = store.get(prepared)
     # Of a network that was given, only what came with it knows what it was trained on.
-    given = description(stage.path) if isinstance(stage, Given) else None
+    given = description(stage.path) if isinstance(stage, Pretrained) else None
     origin = given if given is not None else {"data": data.title, "licence": prepared.source.licence}
     overrides = given_overrides()
     task = task_of(stage.design)
@@ -109,7 +109,7 @@ def describe(
         "data": origin.get("data"),
         "licence": origin.get("licence"),
         "oracle": stage.is_oracle,
-        "given": stage.path.name if isinstance(stage, Given) else None,
+        "given": stage.path.name if isinstance(stage, Pretrained) else None,
         "metrics": plain(rows),
         "command": command(overrides, folders=False) if overrides else None,
         "stage": stage.id,

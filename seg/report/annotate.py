@@ -112,7 +112,7 @@ def rank(masks_of: Mapping[str, MaskSet], used: np.ndarray, runtime: Runtime) ->
 
 
 def write_list(path: Path, data: PreparedData, ranked: Sequence[tuple[int, float]]) -> Path:
-    """All images in order, as ``masks.list`` reads them: the id, and as notes how much they disagree, and the class."""
+    """All images in order, as ``labelled.list`` reads them: the id, and as notes the disagreement and the class."""
     lines = ["# image\tdisagreement\tclass"]
     lines += [f"{data.ids[row]}\t{value:.4f}\t{', '.join(classes_of(data, row))}" for row, value in ranked]
     write_lines(path, lines)

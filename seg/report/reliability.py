@@ -17,7 +17,7 @@ from seg.evaluation.stages import Histogram
 from seg.experiment import Step
 from seg.report.page import data_uri
 from seg.store import Store
-from seg.supervision.mask import SomeTruth
+from seg.supervision.mask import LabelledSubset
 
 #: Thresholds of the curves; multiples of the histogram's 0.001.
 THRESHOLDS = tuple(round(0.02 * i, 2) for i in range(51))
@@ -44,7 +44,9 @@ class Curve:
         return THRESHOLDS[i], float(self.miou[i])
 
 
-def curves_of(steps: Mapping[str, Step], border: Border, store: Store, apart: SomeTruth | None = None) -> list[Curve]:
+def curves_of(
+    steps: Mapping[str, Step], border: Border, store: Store, apart: LabelledSubset | None = None
+) -> list[Curve]:
     """The curves of the seeds, and of every other step whose scores were counted already.
 
     Args:

@@ -31,7 +31,7 @@ def write_report(experiment: Experiment, folder: Path, figures: bool = True) -> 
     }
     if experiment.truth is not None:
         truth = store.get(experiment.truth)
-        header |= {"true_masks": len(truth), "share": cfg.masks.share}
+        header |= {"true_masks": len(truth), "share": cfg.labelled.share}
         write_lines(folder / "true_masks.txt", (truth.data.ids[row] for row in truth.rows))
     write_metrics(folder, experiment.rows, header)
     masks = experiment.masks()

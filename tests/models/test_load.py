@@ -16,7 +16,7 @@ from seg.data.prepared import PreparedData
 from seg.errors import SegError
 from seg.masks import Threshold
 from seg.models.load import find_model, load_model
-from seg.nets.given import fit_into
+from seg.nets.checkpoints import fit_into
 from seg.segmenter.architectures import BackboneUNet, PlainUNet
 
 

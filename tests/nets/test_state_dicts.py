@@ -21,7 +21,7 @@ from seg.data.prepared import Pool, Prepared
 from seg.errors import SegError
 from seg.masks import Threshold
 from seg.nets.backbones import make_classifier
-from seg.nets.given import find_checkpoint
+from seg.nets.checkpoints import find_checkpoint
 from seg.nets.state_dicts import read_state_dict
 from seg.refiner.affinity import Affinity
 from seg.segmenter.architectures import BackboneUNet, PlainUNet, TorchvisionNetwork
@@ -29,7 +29,7 @@ from seg.segmenter.segmenter import Segmenter
 from seg.store import Store
 from seg.supervision.classifier import Classifier
 from seg.supervision.mask import TruthScores
-from seg.train import Given, NetworkStage
+from seg.train import NetworkStage, Pretrained
 
 
 def state_of(net: Any) -> dict[str, torch.Tensor]:
@@ -71,9 +71,9 @@ def test_every_form_of_file(new_store: Store, pool: Pool, tmp_path: Path, form: 
     found = new_store.get(stage).state_dict()
     assert all(torch.equal(found[k].float(), v.float()) for k, v in state.items())
     # It is taken over, not trained: there is no history, and nothing that a training needs is made.
-    assert isinstance(stage, Given) and stage.role == "segmenter"
+    assert isinstance(stage, Pretrained) and stage.role == "segmenter"
     assert {p.name for p in new_store.folder(stage).iterdir()} == {"manifest.json", "weights.safetensors"}
-    assert {p.name for p in new_store.root.iterdir() if p.is_dir()} == {"Given"}
+    assert {p.name for p in new_store.root.iterdir() if p.is_dir()} == {"Pretrained"}
 
 
 def test_the_content_is_the_key(pool: Pool, tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_an_affinity_net_and_its_wrong_strides(new_store: Store, pool: Pool, tmp
     assert stage.upstream() == {}  # no seeds, and no classifier to start from
     found = new_store.get(stage)
     assert torch.equal(found.mix.weight, net.mix.weight) and found.offsets == net.offsets
-    assert {p.name for p in new_store.root.iterdir() if p.is_dir()} == {"Given"}
+    assert {p.name for p in new_store.root.iterdir() if p.is_dir()} == {"Pretrained"}
     with pytest.raises(SegError, match=r"reduce\.0\.weight|strides=\[4,8\]"):
         affinity(pool, path, strides=(8, 16)).check(new_store)
 

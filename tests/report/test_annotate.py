@@ -62,7 +62,7 @@ def test_the_list_is_in_the_order_of_disagreement(data: PreparedData, tmp_path: 
     assert sorted(rows) == free[3:].tolist()  # no test image, and none whose truth is used
     assert widths[rows].tolist() == sorted(widths[rows])
     assert [value for _, value in ranked] == pytest.approx([1 - widths[row] / 8 for row in rows], abs=0.05)
-    # The file is a list of masks.list, in this order.
+    # The file is a list of labelled.list, in this order.
     path = write_list(tmp_path / "annotate_next.txt", data, ranked)
     assert read_ids(path) == [data.ids[row] for row in rows]
     shown = doubts(masks, ranked[:4])

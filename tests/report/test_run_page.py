@@ -156,14 +156,14 @@ def test_what_to_annotate_next(made: Path) -> None:
     shown = re.findall(r"<figcaption><b>(\w+)</b> \w+, [01]\.\d\d</figcaption>", text)
     assert shown == ids[:20] and len(ids) == 16  # those of trainval
     assert "of which CAM (label) &gt;= 0.5, PlainUNet prediction disagree most" in text  # seeds are the first again
-    assert "masks.list=annotate_next.txt masks.true=16" in text
+    assert "labelled.list=annotate_next.txt labelled.count=16" in text
     assert not (made / "true_masks.txt").exists() and "true_masks.txt" not in text
 
 
 def test_true_masks_are_named_and_in_no_figure_of_trainval(made: Path) -> None:
     first = read_ids(made / "annotate_next.txt")[:4]
-    listed = f"masks.list={made / 'annotate_next.txt'}"
-    printed = run(made.parent, *TINY, *UNET, listed, "masks.true=4", "hydra.run.dir=few")
+    listed = f"labelled.list={made / 'annotate_next.txt'}"
+    printed = run(made.parent, *TINY, *UNET, listed, "labelled.count=4", "hydra.run.dir=few")
     assert "true masks: 4, of trainval images that are left out of trainval's figures" in printed
     few = made.parent / "few"
     assert sorted(read_ids(few / "true_masks.txt")) == sorted(first)
