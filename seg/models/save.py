@@ -35,7 +35,7 @@ def save_models(
 ) -> list[Path]:
     """Write every network that a run used, trained or given, as ``<role>.safetensors`` and ``<role>.json``.
 
-    Of several of a role, as two rounds have, the last has that name; those before it are ``<role>_1`` and so on.
+    Of several of a role the last has that name; those before it are ``<role>_1`` and so on.
 
     The weights are a plain state dict with torchvision's names where the network is torchvision's, and what the JSON
     says of the network is among the file's metadata too. ``checkpoints.<role>=`` takes it back.
@@ -99,7 +99,6 @@ def describe(
         "role": stage.role,
         **({} if task == "foreground" else {"task": task}),
         "architecture": architecture(stage.design),
-        "config": config_that_fits(stage.design),
         "classes": list(data.classes if stage.role == "classifier" else replace(data, task=task).names),
         "mean": list(MEAN),
         "std": list(STD),
@@ -128,23 +127,3 @@ def architecture(stage: Training) -> dict[str, Any]:
         return stage.shape()
     net = net.bare()
     return {"class": name_of(net), **net.params()}
-
-
-def config_that_fits(stage: Training) -> list[str]:
-    """Overrides of a run that takes the network back."""
-    shape = stage.shape()
-    if stage.role == "classifier":
-        return [f"backbone={shape['backbone']}"] + [f"classifier.{k}={shape[k]}" for k in ("stages", "output_stride")]
-    if stage.role == "affinity":
-        strides = ",".join(map(str, shape["strides"]))
-        place = "refiner.scores.affinity"
-        sizes = [f"{place}.{k}={shape[k]:g}" for k in ("channels", "radius")]
-        return ["refiner=affinity", f"{place}.backbone={shape['backbone']}", f"{place}.strides=[{strides}]", *sizes]
-    params = architecture(stage)
-    name = str(params.pop("class"))
-    groups = {"PlainUNet": "unet", "BackboneUNet": "unet_resnet18", "TorchvisionNetwork": "deeplabv3"}
-    place = "segmenter.net"
-    task = [] if task_of(stage) == "foreground" else ["task=classes"]
-    start = [f"segmenter={groups[name]}"] if name in groups else [f"{place}._target_={name}"]
-    size = [f"segmenter.input_size={shape['input_size']}"] if shape.get("input_size") else []
-    return task + start + [f"{place}.{k}={v}" for k, v in params.items() if not k.startswith("weights")] + size
