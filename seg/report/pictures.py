@@ -159,7 +159,7 @@ def panel(
     widest = 57 + 6.2 * max(len(name) for name, *_ in entries)
     beside = max(1, min(len(entries), int(100 * width / widest)))
     lines = -(-len(entries) // beside)
-    figure = Figure(figsize=(width, 1.82 * len(rows) + 0.8 + 0.2 * lines), dpi=100, layout="constrained")
+    figure = Figure(figsize=(width, 1.75 * len(rows) + 0.8 + 0.2 * lines), dpi=100, layout="constrained")
     figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0, hspace=0)  # type: ignore[union-attr, call-arg]
     figure.suptitle(heading, x=0.01, ha="left", fontsize=11, weight="bold", parse_math=False)
     cells = figure.subplots(len(rows), len(columns), squeeze=False)

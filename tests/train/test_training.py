@@ -20,7 +20,6 @@ from seg.data.prepared import Pool, Prepared
 from seg.errors import SegError
 from seg.masks import Threshold
 from seg.refiner.affinity import Affinity
-from seg.refiner.walk import Walk
 from seg.segmenter.architectures import PlainUNet
 from seg.segmenter.predicted import Predicted
 from seg.segmenter.segmenter import Segmenter
@@ -149,22 +148,6 @@ def test_a_given_network_is_used_as_it_is_and_nothing_is_trained(new_store: Stor
     assert not list(new_store.root.rglob("history.csv"))
     unet.unlink()  # it is a copy, known by its key
     assert new_store.has(stage) and new_store.folder(stage).joinpath(stage.file_name).is_file()
-
-
-def test_given_networks_stand_where_trained_ones_do(
-    new_store: Store, prepared: Prepared, pool: Pool, unet: Path, tmp_path: Path
-) -> None:
-    design = Classifier(data=prepared, stages=3, output_stride=16)
-    file = save(tmp_path / "c.safetensors", design._make(2, None))
-    cam = CAM(pool=pool, classifier=Classifier.from_config(str(file), data=prepared, stages=3, output_stride=16))
-    seeds = Threshold(scores=cam, threshold=0.5)
-    options: dict[str, Any] = {"seeds": seeds, "strides": (4, 8), "channels": 4}
-    file = save(tmp_path / "a.safetensors", Affinity(**options).empty(new_store))
-    walk = Walk(scores=cam, affinity=Affinity.from_config(str(file), **options), log_steps=2)
-    predicted = Predicted(pool=pool, segmenter=segmenter(pool, unet))
-    for scores in (cam, walk, predicted):
-        assert len(new_store.get(scores)) == 32
-    assert not {"Classifier", "Affinity", "Segmenter"} & {p.name for p in new_store.root.iterdir()}
 
 
 def test_the_json_beside_the_weights_says_that_they_are_an_oracles(pool: Pool, unet: Path) -> None:
