@@ -2,7 +2,7 @@
 
     python scripts/mask_curve.py FOLDER pipeline=cam_affinity segmenter=unet seed=0,1,2
 
-sweeps ``masks.true`` and ``masks.share`` (with whatever else is said; what is done already is skipped) into FOLDER, and
+sweeps ``labelled.count`` and ``labelled.share`` (with whatever else is said; what is done already is skipped) into FOLDER, and
 draws its ``curve.csv`` and ``curve.png`` from it. Test images alone are measured. FOLDER alone draws again.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-SWEPT = ("masks.true=0,10,30,100,300", "masks.share=0.3,1")
+SWEPT = ("labelled.count=0,10,30,100,300", "labelled.share=0.3,1")
 
 
 def arguments(folder: Path, given: list[str]) -> list[str]:
@@ -33,7 +33,7 @@ def read(folder: Path) -> pd.DataFrame:
     jobs = pd.read_csv(table).query("status == 'ok'") if table.is_file() else pd.DataFrame()
     found = []
     for job in jobs.to_dict("records"):
-        if job.get("masks.true") == 0 and job.get("masks.share") == 1:
+        if job.get("labelled.count") == 0 and job.get("labelled.share") == 1:
             continue  # without a mask there is nothing else to learn from: it is the run with another share
         written = json.loads((folder / job["folder"] / "metrics.json").read_text())
         count, share = (written["header"].get(name, 0) for name in ("true_masks", "share"))

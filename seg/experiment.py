@@ -23,10 +23,10 @@ from seg.files import writable
 from seg.masks import MaskSet, Threshold
 from seg.models.mask_files import check_format
 from seg.models.onnx import check_onnx
-from seg.nets.given import description
+from seg.nets.checkpoints import description
 from seg.store import Parameters, Runtime, Stage, Store, param
-from seg.supervision.mask import SomeTruth
-from seg.train import Given, NetworkStage, Training
+from seg.supervision.mask import LabelledSubset
+from seg.train import NetworkStage, Pretrained, Training
 
 log = logging.getLogger("seg")
 
@@ -172,18 +172,18 @@ class Experiment:
         return out
 
     @cached_property
-    def truth(self) -> SomeTruth | None:
+    def truth(self) -> LabelledSubset | None:
         """The few images whose truth is learnt beside pseudo masks, or alone; None without any."""
-        return next((s for s in self.stages() if isinstance(s, SomeTruth)), None)
+        return next((s for s in self.stages() if isinstance(s, LabelledSubset)), None)
 
     def given(self) -> list[str]:
         """A line for each of ``checkpoints.*`` that is given, and for true masks that nothing learns from."""
-        masks, lines = self.cfg.masks, []
-        if self.truth is None and (masks.true or masks.list):
-            said = f"masks.list={masks.list}" if masks.list else f"masks.true={masks.true}"
+        labelled, lines = self.cfg.labelled, []
+        if self.truth is None and (labelled.count or labelled.list):
+            said = f"labelled.list={labelled.list}" if labelled.list else f"labelled.count={labelled.count}"
             lines.append(f"{said}: NOT USED, for this run trains no segmenter on pseudo masks")
         for role, path in self.cfg.checkpoints.items():
-            stage = next((s for s in self.networks(role) if isinstance(s, Given)), None)
+            stage = next((s for s in self.networks(role) if isinstance(s, Pretrained)), None)
             if path is None:
                 continue
             if stage is None:
@@ -277,7 +277,7 @@ class Experiment:
         apart = self.apart(split)
         return Evaluated(masks=step.masks, split=split, border=border, resolution=resolution, apart=apart)
 
-    def apart(self, split: Split) -> SomeTruth | None:
+    def apart(self, split: Split) -> LabelledSubset | None:
         """What the figures of a split leave out, of every step, so that all of a table are of the same images."""
         return self.truth if split == "trainval" else None
 

@@ -40,21 +40,6 @@ class Line(Training):
         return {"held_out": 1.0}
 
 
-class Followed(Line):
-    """The same with a teacher, who draws the targets a little towards what it says."""
-
-    decay: float = param(default=0.9)
-
-    @property
-    def teacher_decay(self) -> float:
-        return self.decay
-
-    def taught(self, teacher: nn.Module, batch: tuple[torch.Tensor, ...], epoch: int) -> tuple[torch.Tensor, ...]:
-        assert not teacher.training and not torch.is_grad_enabled()
-        x, target = batch
-        return x, 0.9 * target + 0.1 * teacher(x)[:, 0]
-
-
 def make(**changed: Any) -> Line:
     return Line(**{"epochs": 3, "batch_size": 4, "lr": 1e-2} | changed)
 

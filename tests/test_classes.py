@@ -1,13 +1,12 @@
 """Masks that tell classes apart, through the chain: pictures with two kinds of squares on noise."""
 
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
-from seg.data.dataset import Dataset, Record, Region, Task
+from seg.data.dataset import Dataset, Record, Region
 from seg.data.prepared import Pool, Prepared
 from seg.data.sources import Source
 from seg.errors import SegError
@@ -193,15 +192,6 @@ def test_the_segmenter_tells_them_apart(store: Store, squares: Pool) -> None:
     with torch.inference_mode():
         logits = store.get(segmenter)(normalise(masks.data.images[:4]))
     np.testing.assert_array_equal(masks.at(np.arange(4)), logits.argmax(1).numpy())
-    with pytest.raises(SegError, match=r"segmenter\.soft: goes with task=foreground alone"):
-        Segmenter(masks=truth, net=PlainUNet(), soft=0.5)
-
-
-@pytest.mark.parametrize("switch", [{"consistency": 1.0}, {"correct_from": 2}, {"averaged": True}])
-def test_its_switches_go_with_classes(store: Store, squares: Pool, switch: dict[str, float]) -> None:
-    truth = Threshold(scores=TruthScores(pool=squares), threshold=0.5)
-    segmenter = Segmenter(masks=truth, net=PlainUNet(width=2, depth=2), epochs=2, batch_size=4, **switch)  # type: ignore[arg-type]
-    assert store.get(segmenter)(torch.zeros(1, 3, 64, 64)).isfinite().all()
 
 
 def test_the_winner_is_the_arg_max() -> None:
@@ -217,16 +207,3 @@ def test_the_winner_is_the_arg_max() -> None:
 def test_a_border_of_classes_is_no_classs(squares: Pool) -> None:
     with pytest.raises(SegError, match=r"evaluation\.border=foreground: goes with task=foreground alone"):
         Evaluated(masks=boxes(squares), split="test", border="foreground")
-
-
-def test_a_network_that_knows_the_foreground_alone_is_refused_for_classes(images: Prepared) -> None:
-    class OneOutput(PlainUNet):
-        def make(self) -> torch.nn.Module:  # type: ignore[override]
-            return torch.nn.Conv2d(3, 1, 1)
-
-    pools = [Pool(data=images, task=task) for task in get_args(Task)]
-    truths = [Threshold(scores=TruthScores(pool=pool), threshold=0.5) for pool in pools]
-    plain, told = (Segmenter(masks=truth, net=OneOutput()) for truth in truths)
-    assert plain._built(plain.net, 1)(torch.zeros(1, 3, 4, 4)).shape == (1, 1, 4, 4)
-    with pytest.raises(SegError, match=r"OneOutput: its make\(\) takes no number of outputs.*make\(self, outputs=1\)"):
-        told._built(told.net, 3)

@@ -299,7 +299,7 @@ def test_a_home_is_written_out(monkeypatch):
         (["epoch"], "epoch: give key=value, as in epoch=...; --help shows what can be chosen"),
         (["-m", "epoch"], "epoch: give key=value"),
         (["--config-dir", "conf", "epoch=1", "threshold"], "threshold: give key=value"),
-        (["masks.share=" + "9" * 400], "masks.share=99999999999999999999...: a number of more than 100 digits"),
+        (["labelled.share=" + "9" * 400], "labelled.share=99999999999999999999...: a number of more than 100 digits"),
         (["data.root=" + "[" * 3000], "data.root=[[["),
         (["=3"], "=3: "),
         (["hydra/launcher=null"], "hydra/launcher=null: "),

@@ -21,10 +21,9 @@ from seg.data.image_folder import ImageFolder
 from seg.data.sources import OxfordPet, ToyPets
 from seg.data.toy_scenes import ToyScenes
 from seg.data.voc import Voc
-from seg.errors import SegError
 from seg.experiment import Experiment
 from seg.masks import Threshold
-from seg.nets.given import ROLES
+from seg.nets.checkpoints import ROLES
 from seg.refiner.grabcut import GrabCut
 from seg.refiner.pamr import PAMR
 from seg.refiner.random_walker import RandomWalker
@@ -98,7 +97,6 @@ def test_every_choice_composes_and_instantiates(
     override = f"{group}={choice}"
     roots = {"oxford_pet": official, "image_folder": photos, "voc": voc, "coco": coco}
     overrides = [override, f"data.root={roots[choice]()}"] if group == "data" and choice in roots else [override]
-    overrides += ["segmenter=unet"] if override == "rounds=two" else []
     if group == "recipe":  # it is found by what it is for
         names = ("toy_pets", "toy_scenes", *roots, "colocalise")
         data = next(name for name in names if choice.startswith(name))
@@ -137,7 +135,7 @@ def test_the_keys_of_the_groups_without_a_stage() -> None:
     assert set(cfg.checkpoints) == set(ROLES)
     written = yaml.safe_load((CONF / "common.yaml").read_text())
     written["runtime"] = yaml.safe_load((CONF / "runtime/default.yaml").read_text())
-    for group in ("checkpoints", "evaluation", "export", "masks", "runtime"):
+    for group in ("checkpoints", "evaluation", "export", "labelled", "runtime"):
         assert written[group] == dict(bare[group]) == dict(cfg[group]), group
 
 
@@ -207,22 +205,6 @@ def test_without_a_pipeline_it_is_model_0_which_trains_the_classifier_alone() ->
     made = experiment("epoch=3", "threshold=0.35")
     assert {type(s).__name__ for s in made.stages() if isinstance(s, Training)} == {"Classifier"}
     assert made.steps["seeds"].masks.threshold == 0.35
-
-
-def test_a_second_round_is_like_the_first_but_for_its_masks() -> None:
-    two = ("pipeline=cam_affinity", "segmenter=unet", "rounds=two", "segmenter.epochs=3", "segmenter.soft=0.5")
-    made = experiment(*two, "+chain.second.masks.scores.segmenter.lr=0.5")
-    first, second = made.networks("segmenter")
-    assert (
-        list(made.steps)[-1] == "second prediction" and made.steps["second prediction"].masks.scores.segmenter is second
-    )  # type: ignore[attr-defined]
-    assert second.masks is made.steps["PlainUNet prediction"].masks  # type: ignore[attr-defined]
-    assert second.params() == first.params() | {"lr": 0.5}
-    # Of a network that is given it learns too.
-    given = experiment(*two, "checkpoints.segmenter=none.pth").networks("segmenter")
-    assert [type(s).__name__ for s in given] == ["Given", "Segmenter"]
-    with pytest.raises(SegError, match=r"chain\.predicted\.masks: .* chain\.predicted is null \(segmenter=none, say"):
-        experiment("rounds=two")
 
 
 def test_seeds_may_be_given_by_two_bounds() -> None:

@@ -80,15 +80,17 @@ def test_what_a_step_refers_to_is_one_object(make: Make) -> None:
 
 def test_a_few_true_masks_are_in_the_segmenters_masks_and_out_of_trainvals_figures(make: Make) -> None:
     chain = ["refiner=affinity", "segmenter=unet"]
-    plain, some, alone = (make(*chain, *more) for more in ([], ["masks.true=5"], ["masks.true=5", "masks.share=1"]))
-    full = make("pipeline=full", "masks.true=5")
+    plain, some, alone = (
+        make(*chain, *more) for more in ([], ["labelled.count=5"], ["labelled.count=5", "labelled.share=1"])
+    )
+    full = make("pipeline=full", "labelled.count=5")
     assert plain.truth is None
 
     def learnt(experiment: Experiment) -> Any:
         return experiment.steps["PlainUNet prediction"].masks.scores.segmenter.masks  # type: ignore[attr-defined]
 
     assert learnt(some).pseudo is some.steps["refined masks"].masks
-    assert some.truth is learnt(some).truth and (some.truth.true, some.truth.seed) == (5, 0)
+    assert some.truth is learnt(some).truth and (some.truth.count, some.truth.seed) == (5, 0)
     # The truth of five and nothing else is the same, whichever pseudo masks are not learnt.
     assert learnt(alone).key == learnt(full).key != learnt(some).key
     for name, step in some.steps.items():
@@ -97,8 +99,8 @@ def test_a_few_true_masks_are_in_the_segmenters_masks_and_out_of_trainvals_figur
             same = evaluated.id == plain.evaluated(plain.steps[name], split).id  # type: ignore[arg-type]
             assert evaluated.apart is (some.truth if split == "trainval" else None)
             assert same == (split == "test" and "prediction" not in name)
-    (line,) = make("masks.true=5").given()
-    assert line == "masks.true=5: NOT USED, for this run trains no segmenter on pseudo masks"
+    (line,) = make("labelled.count=5").given()
+    assert line == "labelled.count=5: NOT USED, for this run trains no segmenter on pseudo masks"
     assert some.given() == plain.given() == []
 
 

@@ -22,7 +22,9 @@ def sweep(folder: Path) -> None:
                 table.insert(2, {"split": "test", "miou": miou})  # the last step
                 header = {"true_masks": count, "share": float(share)} if count else {}
                 (folder / name / "metrics.json").write_text(json.dumps({"header": header, "rows": table}))
-                rows.append({"seed": seed, "masks.true": count, "masks.share": share, "status": "ok", "folder": name})
+                rows.append(
+                    {"seed": seed, "labelled.count": count, "labelled.share": share, "status": "ok", "folder": name}
+                )
     rows.append(rows[-1] | {"status": "failed", "folder": "nowhere"})
     with (folder / "miou_results_all.csv").open("w") as file:
         writer = csv.DictWriter(file, list(rows[0]))
@@ -45,8 +47,16 @@ def test_mean_and_spread_over_the_seeds(tmp_path: Path) -> None:
 
 
 def test_what_is_given_wins_over_what_is_swept() -> None:
-    said = arguments(Path("out"), ["seed=0,1", "masks.true=0,5"])
-    assert said == ["-m", "seg.run", "-m", "seed=0,1", "masks.true=0,5", "masks.share=0.3,1", "hydra.sweep.dir=out"]
+    said = arguments(Path("out"), ["seed=0,1", "labelled.count=0,5"])
+    assert said == [
+        "-m",
+        "seg.run",
+        "-m",
+        "seed=0,1",
+        "labelled.count=0,5",
+        "labelled.share=0.3,1",
+        "hydra.sweep.dir=out",
+    ]
 
 
 def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:

@@ -17,10 +17,10 @@ class Checkpoints:
 
 
 @dataclass
-class Masks:
+class Labelled:
     """Which images' truth a segmenter learns beside pseudo masks."""
 
-    true: int = 0
+    count: int = 0
     list: str | None = None
     share: float = 0.3
 
@@ -84,7 +84,7 @@ class Config:
     refiner: Any = None
     segmenter: dict[str, Any] | None = None
     chain: dict[str, Any] = field(default_factory=dict)
-    masks: Masks = field(default_factory=Masks)
+    labelled: Labelled = field(default_factory=Labelled)
     checkpoints: Checkpoints = field(default_factory=Checkpoints)
     evaluation: Evaluation = field(default_factory=Evaluation)
     export: Export = field(default_factory=Export)

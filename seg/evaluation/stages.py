@@ -18,7 +18,7 @@ from seg.evaluation.metrics import STEPS, Border, Confusion, Metrics, ScoreHisto
 from seg.files import write_json
 from seg.masks import MaskSet, Threshold
 from seg.store import Products, Stage, param
-from seg.supervision.mask import SomeTruth
+from seg.supervision.mask import LabelledSubset
 from seg.supervision.scores import ScoreMaps, ScoreStage
 
 NONE = np.zeros(0, np.int64)
@@ -35,7 +35,7 @@ def rows_with_truth(scores: ScoreMaps | MaskSet, split: Split, apart: np.ndarray
     return chosen[~np.isin(rows[chosen], apart)]
 
 
-def _rows(apart: SomeTruth | None, store: Products) -> np.ndarray:
+def _rows(apart: LabelledSubset | None, store: Products) -> np.ndarray:
     return NONE if apart is None else store.get(apart).rows
 
 
@@ -52,7 +52,7 @@ class Histogram(Stage):
 
     scores: ScoreStage
     split: Split
-    apart: SomeTruth | None = param(default=None, key=False)  # it is upstream, where there is one
+    apart: LabelledSubset | None = param(default=None, key=False)  # it is upstream, where there is one
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
         """One pass over the scores and the truth."""
@@ -108,7 +108,7 @@ class Evaluated(Stage):
     split: Split
     border: Border = param(default="ignore")
     resolution: Literal["working", "original"] = param(default="working")
-    apart: SomeTruth | None = param(default=None, key=False)
+    apart: LabelledSubset | None = param(default=None, key=False)
 
     def validate(self) -> None:
         """Of several classes nobody knows which one a border is of."""

@@ -17,16 +17,15 @@ from seg.masks import threshold_scores
 from seg.models.load import Model
 from seg.models.png import CLASSES
 from seg.nets.augment import normalise
-from seg.nets.maps import nearest, upsample
+from seg.nets.resize import nearest, upsample
 from seg.segmenter.predicted import answer
 
 #: What is taken for a photo in a folder; a file that is named itself may end in anything.
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".jp2", ".avif", ".ppm", ".pgm")
 
-#: In the folder of the results: the file that tells of which model they are, and the folders.
-MARK, KINDS = "predict.json", ("masks", "overlays", "scores")
-#: And the file that tells of which photos they are: a line of JSON for each, its mask's name and the photo's SHA-256.
-PHOTOS = "photos.jsonl"
+#: In the folder of the results: a line of JSON for each mask (its name, the SHA-256 of its photo, and of what it was
+#: made with), and the folders.
+RECORD, KINDS = "predict.jsonl", ("masks", "overlays", "scores")
 
 Image = str | Path | np.ndarray
 
@@ -153,7 +152,7 @@ def _answers(model: Model, images: np.ndarray) -> np.ndarray:
 def _is_result(path: Path, root: Path) -> bool:
     """Whether a prediction has written the file: its folder of results lies below the root."""
     below = [folder for folder in path.parents if folder != root and folder.is_relative_to(root)]
-    return any(folder.name in KINDS and (folder.parent / MARK).is_file() for folder in below)
+    return any(folder.name in KINDS and (folder.parent / RECORD).is_file() for folder in below)
 
 
 def find_images(pattern: str) -> list[tuple[Path, Path]]:
@@ -182,7 +181,7 @@ def find_images(pattern: str) -> list[tuple[Path, Path]]:
         root = root if pattern.startswith(f"{root}/") else root.parent
         found = [p for p in map(Path, glob.glob(pattern, recursive=True)) if p.is_file()]
     if not path.is_file():
-        found = [p for p in found if p.name not in (MARK, PHOTOS, CLASSES) and not _is_result(p, root)]
+        found = [p for p in found if p.name not in (RECORD, CLASSES) and not _is_result(p, root)]
     if not found:
         what = f"no image ({', '.join(SUFFIXES[:4])}, ...) in it" if path.is_dir() else "no such file, folder or glob"
         raise SegError(f"images={pattern}: {what}")

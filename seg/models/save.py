@@ -13,12 +13,12 @@ from seg.data.prepared import Prepared, PreparedData
 from seg.evaluation.table import plain
 from seg.files import atomic_path, file_sha256, write_json
 from seg.nets.augment import MEAN, STD
-from seg.nets.given import METADATA, description
+from seg.nets.checkpoints import METADATA, description
 from seg.nets.state_dicts import to_plain
 from seg.segmenter.architectures import Architecture, name_of
 from seg.segmenter.segmenter import Segmenter
 from seg.store import Stage, Store
-from seg.train import Given, NetworkStage, Training
+from seg.train import NetworkStage, Pretrained, Training
 from seg.version import __version__
 
 #: Of the JSON, what tells of the run. In the file of weights it would make other files, and so other keys in the store,
@@ -35,7 +35,7 @@ def save_models(
 ) -> list[Path]:
     """Write every network that a run used, trained or given, as ``<role>.safetensors`` and ``<role>.json``.
 
-    Of several of a role, as two rounds have, the last has that name; those before it are ``<role>_1`` and so on.
+    Of several of a role the last has that name; those before it are ``<role>_1`` and so on.
 
     The weights are a plain state dict with torchvision's names where the network is torchvision's, and what the JSON
     says of the network is among the file's metadata too. ``checkpoints.<role>=`` takes it back.
@@ -90,7 +90,7 @@ def describe(
     """
     data: PreparedData = store.get(prepared)
     # Of a network that was given, only what came with it knows what it was trained on.
-    given = description(stage.path) if isinstance(stage, Given) else None
+    given = description(stage.path) if isinstance(stage, Pretrained) else None
     origin = given if given is not None else {"data": data.title, "licence": prepared.source.licence}
     overrides = given_overrides()
     task = task_of(stage.design)
@@ -99,7 +99,6 @@ def describe(
         "role": stage.role,
         **({} if task == "foreground" else {"task": task}),
         "architecture": architecture(stage.design),
-        "config": config_that_fits(stage.design),
         "classes": list(data.classes if stage.role == "classifier" else replace(data, task=task).names),
         "mean": list(MEAN),
         "std": list(STD),
@@ -109,7 +108,7 @@ def describe(
         "data": origin.get("data"),
         "licence": origin.get("licence"),
         "oracle": stage.is_oracle,
-        "given": stage.path.name if isinstance(stage, Given) else None,
+        "given": stage.path.name if isinstance(stage, Pretrained) else None,
         "metrics": plain(rows),
         "command": command(overrides, folders=False) if overrides else None,
         "stage": stage.id,
@@ -128,23 +127,3 @@ def architecture(stage: Training) -> dict[str, Any]:
         return stage.shape()
     net = net.bare()
     return {"class": name_of(net), **net.params()}
-
-
-def config_that_fits(stage: Training) -> list[str]:
-    """Overrides of a run that takes the network back."""
-    shape = stage.shape()
-    if stage.role == "classifier":
-        return [f"backbone={shape['backbone']}"] + [f"classifier.{k}={shape[k]}" for k in ("stages", "output_stride")]
-    if stage.role == "affinity":
-        strides = ",".join(map(str, shape["strides"]))
-        place = "refiner.scores.affinity"
-        sizes = [f"{place}.{k}={shape[k]:g}" for k in ("channels", "radius")]
-        return ["refiner=affinity", f"{place}.backbone={shape['backbone']}", f"{place}.strides=[{strides}]", *sizes]
-    params = architecture(stage)
-    name = str(params.pop("class"))
-    groups = {"PlainUNet": "unet", "BackboneUNet": "unet_resnet18", "TorchvisionNetwork": "deeplabv3"}
-    place = "segmenter.net"
-    task = [] if task_of(stage) == "foreground" else ["task=classes"]
-    start = [f"segmenter={groups[name]}"] if name in groups else [f"{place}._target_={name}"]
-    size = [f"segmenter.input_size={shape['input_size']}"] if shape.get("input_size") else []
-    return task + start + [f"{place}.{k}={v}" for k, v in params.items() if not k.startswith("weights")] + size

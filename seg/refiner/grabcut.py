@@ -14,7 +14,7 @@ class GrabCut(ByImage):
     """Masks by OpenCV's GrabCut (Rother, Kolmogorov and Blake, SIGGRAPH 2004), as scores that know their doubts.
 
     The score is the mean of the cut, 0 or 1, and of what it was made from: from 1/2 on where the cut says foreground,
-    near to 1/2 where the two disagree. (Ours: a segmenter's ``soft`` and ``band`` need to know which pixels moved.)
+    near to 1/2 where the two disagree.
 
     What is surely background or foreground stays so; the rest starts on the side that its score says and may change.
     Where nothing is known it starts as foreground, as the paper's unknown region does. A score of exactly 0, as outside

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from seg.nets.affinity_net import AffinityNet, FrozenAffinityNet
-from seg.nets.maps import normalise_maps
+from seg.nets.resize import normalise_maps
 from seg.nets.walk import random_walk
 from seg.refiner.affinity import FrozenAffinity
 from seg.store import Products, param

@@ -1,8 +1,10 @@
-"""The gallery: a sample of images with every picture there is of each, small enough to travel in one file."""
+"""The gallery of a report: a sample of images with every picture there is of each; and which to annotate next."""
 
+import functools
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -13,27 +15,28 @@ from seg.evaluation.metrics import Border, Confusion
 from seg.experiment import Step
 from seg.masks import MaskSet
 from seg.report.page import data_uri
-from seg.report.panel import classes_of, key_of, picture_cells, shared_rows
-from seg.report.pictures import picture
+from seg.report.pictures import FOREGROUND, Key, class_key, picture
 from seg.store import Runtime
 
 #: Images at most, and characters that all their pictures may take.
-MOST_IMAGES = 80
-MOST_CHARACTERS = 7_500_000
-#: Pixels of a picture's longer side, and JPEG's quality.
-SIDE, QUALITY = 256, 82
+MOST_IMAGES, MOST_CHARACTERS = 80, 7_500_000
+#: Pixels of a picture's longer side, of one to annotate next, and how many of these there are.
+SIDE, THUMB, NEXT = 256, 160, 20
+#: Pixels of the side at which masks are compared, and images at a time: what is held at once does not grow.
+COMPARED_SIDE, AT_ONCE = 112, 64
 
 
 @dataclass(frozen=True)
 class Card:
-    """One image of the gallery.
+    """One image of the report.
 
     Attributes:
         id, classes, split: of the image. width, height: of its pictures, in pixels, as the original's proportions.
         pictures: by column a data URI, of those that there are.
-        ious: by mask the IoU of the foreground with the truth, of classes the mean of those that either has; None where
-            nothing can be said.
+        ious: by mask the IoU of the foreground with the ground truth, of classes the mean of those that either has;
+            None where nothing can be said.
         codes: by column of masks that tell classes apart, the codes that are in it.
+        disagreement: of its masks, in [0, 1].
     """
 
     id: str
@@ -42,8 +45,9 @@ class Card:
     width: int
     height: int
     pictures: dict[str, str]
-    ious: dict[str, float | None]
+    ious: dict[str, float | None] = field(default_factory=dict)
     codes: dict[str, list[int]] = field(default_factory=dict)
+    disagreement: float = 0.0
 
     @property
     def label(self) -> str:
@@ -75,14 +79,44 @@ class Gallery:
         return any(value is not None for card in self.cards for value in card.ious.values())
 
 
+def shared_rows(masks_of: Mapping[str, MaskSet]) -> np.ndarray:
+    """``int64 (n,)``: the rows of the images that every step has a mask of."""
+    shared: np.ndarray = functools.reduce(np.intersect1d, (masks.rows for masks in masks_of.values()))
+    return shared
+
+
+def key_of(data: PreparedData) -> Key:
+    """The colours of its masks."""
+    return FOREGROUND if data.task == "foreground" else class_key(data.names)
+
+
+def classes_of(data: PreparedData, row: int) -> tuple[str, ...]:
+    """The names of the classes that are in an image; ``("no class",)`` for one without."""
+    return tuple(data.classes[label] for label in data.label_sets[row]) or ("no class",)
+
+
+def picture_cells(steps: Mapping[str, Step], masks_of: Mapping[str, MaskSet], row: int) -> dict[str, np.ndarray]:
+    """What there is of one image, by column, the photo first and the ground truth last: as a panel's rows are."""
+    data = next(iter(masks_of.values())).data
+    cells = {"photo": np.asarray(data.images[row])}
+    several = sum(step.kind == "scores" for step in steps.values()) > 1
+    for name, masks in masks_of.items():
+        position = np.searchsorted(masks.rows, [row])
+        if steps[name].kind == "scores":
+            cells[steps[name].plain_name if several else "score map"] = masks.scores.at(position)[0]
+        else:
+            cells[name] = masks.at(position)[0]
+    return cells | ({"truth": data.truth(np.asarray([row]))[0]} if data.has_truth[row] else {})
+
+
 def make_gallery(
     steps: Mapping[str, Step], masks_of: Mapping[str, MaskSet], border: Border, runtime: Runtime
 ) -> Gallery:
     """Draw the sample; nothing where there are no masks.
 
     Args:
-        steps: the chain. masks_of: its masks by step.
-        border: what the truth's border pixels count as. runtime: for progress.
+        steps: the chain. masks_of: its masks by step. border: what the ground truth's border pixels count as.
+        runtime: for progress.
     """
     if not masks_of:
         return Gallery([], [], [], 0)
@@ -91,7 +125,10 @@ def make_gallery(
     cards: list[Card] = []
     used = 0
     for row in runtime.bar(sample(data, rows, MOST_IMAGES), "pictures of the report"):
-        card = _card(data, int(row), picture_cells(steps, masks_of, int(row)), masks, border)
+        cells = picture_cells(steps, masks_of, int(row))
+        truth = cells.get("truth")
+        ious = {name: None if truth is None else _iou(cells[name], truth, border, data.count) for name in masks}
+        card = _card(data, int(row), cells, SIDE, ious=ious)
         used += sum(map(len, card.pictures.values()))
         if used > MOST_CHARACTERS:
             break
@@ -116,30 +153,26 @@ def sample(data: PreparedData, rows: np.ndarray, most: int) -> np.ndarray:
     return drawn[np.argsort(turn, kind="stable")][:most]
 
 
-def _card(data: PreparedData, row: int, cells: Mapping[str, np.ndarray], masks: Sequence[str], border: Border) -> Card:
-    photo, truth = cells["photo"], cells.get("truth")
-    shape = shape_of(data, row)
-    key = key_of(data)
-    pictures = {name: encode(picture(photo, array, name, key), shape) for name, array in cells.items()}
-    ious = {name: None if truth is None else _iou(cells[name], truth, border, data.count) for name in masks}
-    split = "test" if data.is_test[row] else "trainval"
-    coded = {n: np.unique(a).tolist() for n, a in cells.items() if a.ndim == 2 and a.dtype == np.uint8}
-    codes = coded if data.task == "classes" else {}
-    return Card(data.ids[row], classes_of(data, row), split, *shape, pictures, ious, codes)
-
-
-def shape_of(data: PreparedData, row: int, side: int = SIDE) -> tuple[int, int]:
-    """Width and height of a picture of an image: its own proportions, and ``side`` pixels at most."""
+def _card(
+    data: PreparedData,
+    row: int,
+    cells: Mapping[str, np.ndarray],
+    side: int,
+    ious: dict[str, float | None] | None = None,
+    disagreement: float = 0.0,
+) -> Card:
     tall, wide = (int(x) for x in data.sizes[row])
     scale = min(side, data.side) / max(tall, wide)
-    return max(1, round(wide * scale)), max(1, round(tall * scale))
-
-
-def encode(pixels: np.ndarray, shape: tuple[int, int]) -> str:
-    """``uint8 (H, W, 3)`` as the data URI of a JPEG of this width and height."""
-    image = Image.fromarray(pixels).resize(shape, Image.Resampling.BICUBIC)
-    image.save(file := io.BytesIO(), format="JPEG", quality=QUALITY, optimize=True)
-    return data_uri(file.getvalue(), ".jpg")
+    shape = max(1, round(wide * scale)), max(1, round(tall * scale))
+    pictures = {}
+    for name, array in cells.items():
+        image = Image.fromarray(picture(cells["photo"], array, key_of(data))).resize(shape, Image.Resampling.BICUBIC)
+        image.save(file := io.BytesIO(), format="JPEG", quality=82, optimize=True)
+        pictures[name] = data_uri(file.getvalue(), ".jpg")
+    masks = {n: a for n, a in cells.items() if a.ndim == 2 and a.dtype == np.uint8 and data.task == "classes"}
+    codes = {name: np.unique(mask).tolist() for name, mask in masks.items()}
+    split = "test" if data.is_test[row] else "trainval"
+    return Card(data.ids[row], classes_of(data, row), split, *shape, pictures, ious or {}, codes, disagreement)
 
 
 def _iou(mask: np.ndarray, truth: np.ndarray, border: Border, classes: int) -> float | None:
@@ -148,3 +181,65 @@ def _iou(mask: np.ndarray, truth: np.ndarray, border: Border, classes: int) -> f
     values = confusion.per_image_iou[0, 1:]
     values = values[~np.isnan(values)]
     return float(values.mean()) if len(values) else None
+
+
+# -- what to annotate next: the images of which the masks of a run disagree most; no ground truth is needed for it
+
+
+def disagreement(masks: Sequence[np.ndarray]) -> np.ndarray:
+    """One minus the mean, over the pairs of masks, of the foreground's IoU; two classes are no agreement.
+
+    Args:
+        masks: at least two, ``uint8 (b, H, W)`` of 0, 1 or ``1 + class``, and 255; a pair counts where both decide, and
+            agrees where neither sees a foreground.
+
+    Returns:
+        ``float64 (b,)`` in [0, 1].
+    """
+    out = np.zeros(len(masks[0]))
+    pairs = [*combinations(masks, 2)]
+    for one, other in pairs:
+        known = (one != 255) & (other != 255)
+        both = ((one > 0) & (one == other) & known).sum((1, 2))
+        either = (((one > 0) | (other > 0)) & known).sum((1, 2))
+        out += 1 - np.where(either > 0, both / np.maximum(either, 1), 1)
+    return out / len(pairs)
+
+
+def rank(masks_of: Mapping[str, MaskSet], used: np.ndarray, runtime: Runtime) -> list[tuple[int, float]]:
+    """Trainval images by how much their masks disagree, most first.
+
+    Args:
+        masks_of: different ones, by step. used: ``int64``, rows whose ground truth is used already.
+        runtime: for progress.
+
+    Returns:
+        Row and disagreement; nothing where there are not two masks to compare.
+    """
+    if len(masks_of) < 2:
+        return []
+    data = next(iter(masks_of.values())).data
+    rows = np.setdiff1d(shared_rows(masks_of), used)
+    rows = rows[~data.is_test[rows]]
+    side = min(data.side, COMPARED_SIDE)
+    values = np.zeros(len(rows))
+    for start in runtime.bar(range(0, len(rows), AT_ONCE), "what to annotate next"):
+        part = rows[start : start + AT_ONCE]
+        masks = [m.at(np.searchsorted(m.rows, part), (side, side)) for m in masks_of.values()]
+        values[start : start + AT_ONCE] = disagreement(masks)
+    order = np.argsort(-values, kind="stable")
+    return [(int(rows[i]), float(values[i])) for i in order]
+
+
+def next_cards(masks_of: Mapping[str, MaskSet], ranked: Sequence[tuple[int, float]]) -> list[Card]:
+    """The first of the list with their photos, and the share of the masks that say foreground (``votes``)."""
+    out = []
+    for row, value in ranked[:NEXT]:
+        data = next(iter(masks_of.values())).data
+        masks = np.stack([m.at(np.searchsorted(m.rows, [row]))[0] for m in masks_of.values()])
+        known = masks != 255
+        seen = ((masks > 0) & known).sum(0)
+        votes = np.where(known.any(0), seen / np.maximum(known.sum(0), 1), np.nan).astype(np.float32)
+        cells = {"photo": np.asarray(data.images[row]), "votes": votes}
+        out.append(_card(data, row, cells, THUMB, disagreement=value))
+    return out

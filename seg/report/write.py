@@ -31,17 +31,19 @@ def write_report(experiment: Experiment, folder: Path, figures: bool = True) -> 
     }
     if experiment.truth is not None:
         truth = store.get(experiment.truth)
-        header |= {"true_masks": len(truth), "share": cfg.masks.share}
+        header |= {"true_masks": len(truth), "share": cfg.labelled.share}
         write_lines(folder / "true_masks.txt", (truth.data.ids[row] for row in truth.rows))
     write_metrics(folder, experiment.rows, header)
     masks = experiment.masks()
     picture = curves = page = None
     if figures:
-        from seg.report.panel import draw_curves, draw_panel
-        from seg.report.run_page import write_run_page
+        from seg.report.pictures import curves as draw_curves
+        from seg.report.run_page import draw_panel, write_run_page
 
-        picture = draw_panel(folder / "panel.png", experiment.steps, masks, cfg.evaluation.panel)
-        curves = draw_curves(folder / "curves.png", experiment.trainings(), store)
+        picture = draw_panel(folder / "panel.png", experiment, masks)
+        histories = {name: stage.history(store) for name, stage in experiment.trainings().items()}
+        histories = {name: frame for name, frame in histories.items() if len(frame)}
+        curves = draw_curves(folder / "curves.png", histories) if histories else None
         page = write_run_page(folder, experiment, masks)
     if wants_models(cfg):
         _save_models(experiment, folder / "models")

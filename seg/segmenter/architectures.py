@@ -112,9 +112,6 @@ class TorchvisionNetwork(Architecture):
 #: The networks that a file may name to describe its weights.
 KNOWN: dict[str, type[Architecture]] = {cls.__name__: cls for cls in (PlainUNet, BackboneUNet, TorchvisionNetwork)}
 
-#: Where older files say that they are.
-_PLACES = ("seg.segmenter.architectures.", "seg.segmenter.networks.")
-
 
 def name_of(net: Architecture) -> str:
     """What a file calls a network: its name, if it is one of :data:`KNOWN`; else with its module, to know it by."""
@@ -127,14 +124,12 @@ def class_of(name: str) -> type[Architecture] | None:
 
     Nothing is imported: what is written in a file must not decide what is run.
     """
-    for place in _PLACES:
-        name = name.removeprefix(place)
     return KNOWN.get(name) or next(
-        (cls for cls in _own(Architecture) if name == f"{cls.__module__}.{cls.__qualname__}"), None
+        (cls for cls in _subclasses(Architecture) if name == f"{cls.__module__}.{cls.__qualname__}"), None
     )
 
 
-def _own(cls: type[Architecture]) -> Iterator[type[Architecture]]:
+def _subclasses(cls: type[Architecture]) -> Iterator[type[Architecture]]:
     for sub in cls.__subclasses__():
         yield sub
-        yield from _own(sub)
+        yield from _subclasses(sub)

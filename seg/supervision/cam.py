@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from seg.data.prepared import Pool, PoolRows
 from seg.errors import SegError
 from seg.nets.backbones import fold_batch_norm
-from seg.nets.maps import class_activation_maps, normalise_maps
+from seg.nets.resize import class_activation_maps, normalise_maps
 from seg.store import Products, param
 from seg.supervision.classifier import Classifier
 from seg.supervision.scores import ScoreStage, infer

@@ -1,6 +1,6 @@
 """The image classifier that CAM looks into."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -95,29 +95,8 @@ class Classifier(Training):
             )
         self._make(2, self.weights)
 
-    def check_given(self, model: nn.Module, state: Mapping[str, Tensor], said: str) -> None:
-        """Given weights have to be of the data's classes."""
-        head = split_at_pooling(model, self.backbone)[1]
-        own, found = model.state_dict()[f"{head}.weight"], state.get(f"{head}.weight")
-        if found is not None and found.shape != own.shape and found.shape[1:] == own.shape[1:]:
-            raise SegError(
-                f"{said}: {len(found)} classes, but the data has {len(own)} classes; "
-                f"give a classifier of these classes, or leave checkpoints.{self.role} out to train one"
-            )
-
-    def check_described(self, told: Mapping[str, Any], said: str, store: Products) -> None:
-        """Their classes have to be the data's, in their order: a CAM is of the class of a number."""
-        theirs, own = told.get("classes"), self._classes(store)
-        if theirs is None or list(own) == theirs:
-            return
-        pairs = enumerate(zip(theirs, own, strict=False)) if isinstance(theirs, list) else ()
-        apart = next((f"class {i} is {str(a)[:40]!r} there and {b!r} in the data" for i, (a, b) in pairs if a != b), "")
-        raise SegError(
-            f"{said}: of other classes than the data, or in another order{apart and f': {apart}'}; give a classifier "
-            "of these classes, or mend the names under classes in the JSON beside it if they mean the same"
-        )
-
-    def _classes(self, store: Products) -> Sequence[str]:
+    def class_names(self, store: Products) -> Sequence[str]:
+        """Those of the data: a CAM is of the class of a number."""
         # Images are not decoded for their classes, nor the lists read again once they are.
         known: Any = store.get(self.data if store.has(self.data) else self.data.source)
         classes: Sequence[str] = known.classes
@@ -126,7 +105,7 @@ class Classifier(Training):
     def empty(self, store: Products) -> nn.Module:
         """The classifier without any weights: drawing random ones takes longer than loading."""
         with torch.device("meta"):
-            model = self._make(len(self._classes(store)), None)
+            model = self._make(len(self.class_names(store)), None)
         model.to_empty(device="cpu")
         for buffer in model.buffers():  # a state dict may lack batch norm's counters
             buffer.zero_()

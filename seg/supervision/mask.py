@@ -11,7 +11,7 @@ import pandas as pd
 from seg.data.dataset import border_code
 from seg.data.prepared import Pool, PoolRows, PreparedData
 from seg.errors import SegError
-from seg.nets.maps import nearest
+from seg.nets.resize import nearest
 from seg.store import Products, param
 from seg.supervision.scores import Channels, ScoreMaps, ScoreStage, by_class, first_codes
 
@@ -91,10 +91,10 @@ def read_ids(path: Path) -> list[str]:
             raise OSError("no file")
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
-        raise SegError(f"masks.list={path}: cannot be read; give a text file with an image id per line") from error
+        raise SegError(f"labelled.list={path}: cannot be read; give a text file with an image id per line") from error
     ids = [line.partition("\t")[0].strip() for line in lines if not line.startswith("#")]
     if not any(ids):
-        raise SegError(f"masks.list={path}: names no image; give a text file with an image id per line")
+        raise SegError(f"labelled.list={path}: names no image; give a text file with an image id per line")
     return [*dict.fromkeys(filter(None, ids))]
 
 
@@ -105,21 +105,21 @@ def drawn(data: PreparedData, rows: np.ndarray, seed: int) -> np.ndarray:
     return order[np.argsort(turn, kind="stable")]
 
 
-class SomeTruth(Truth):
+class LabelledSubset(Truth):
     """The truth of a few of them: the first of a random order, or of a list.
 
     Ten of a seed are among thirty of the same seed.
 
     Attributes:
-        true: how many; 0 for the whole list, and without one for none.
+        count: how many; 0 for the whole list, and without one for none.
         file: the list, as for :func:`read_ids`.
         seed: of the order, where there is no list.
     """
 
-    called: ClassVar[str | None] = "masks"
+    called: ClassVar[str | None] = "labelled"
     what: ClassVar[str] = "truth of a few"
 
-    true: int = param(default=0, low=0)
+    count: int = param(default=0, low=0)
     file: str | None = param(default=None)
     seed: int = param(default=0, low=0)
 
@@ -130,9 +130,9 @@ class SomeTruth(Truth):
     def listed(self) -> list[str]:
         """The ids that are taken from the list."""
         ids = read_ids(Path(self.file or ""))
-        if self.true > len(ids):
-            raise SegError(f"masks.true={self.true}: {self.file} names only {len(ids)} images; lower it")
-        return ids[: self.true or None]
+        if self.count > len(ids):
+            raise SegError(f"labelled.count={self.count}: {self.file} names only {len(ids)} images; lower it")
+        return ids[: self.count or None]
 
     def check(self, store: Products) -> None:
         """Refuse ids that no trainval image has, and more masks than there are, if that is known already."""
@@ -149,22 +149,22 @@ class SomeTruth(Truth):
         data = maps.data
         self._refuse([data.ids[row] for row in maps.rows])
         if self.file is None:
-            rows = drawn(data, maps.rows, self.seed)[: self.true]
+            rows = drawn(data, maps.rows, self.seed)[: self.count]
         else:
             rows = np.asarray([data.row_of[name] for name in self.listed()], np.int64)
         return TruthMaps(data, np.sort(rows), self.border)
 
     def _refuse(self, known: Collection[str]) -> None:
         """Refuse what is not among the ids of the images that have a truth."""
-        if self.file is None and self.true > len(known):
+        if self.file is None and self.count > len(known):
             raise SegError(
-                f"masks.true={self.true}: only {len(known)} trainval images that get a mask have a truth; lower it"
+                f"labelled.count={self.count}: only {len(known)} trainval images that get a mask have a truth; lower it"
             )
         among = set(known)
         unknown = [] if self.file is None else [name for name in self.listed() if name not in among]
         if unknown:
             some = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
             raise SegError(
-                f"masks.list={self.file}: {len(unknown)} of its ids are of no trainval image that gets a mask and has "
-                f"a truth ({some}); take them out, or give these images a mask"
+                f"labelled.list={self.file}: {len(unknown)} of its ids are of no trainval image that gets a mask and "
+                f"has a truth ({some}); take them out, or give these images a mask"
             )

@@ -14,7 +14,7 @@ from seg.data.prepared import PreparedData
 from seg.errors import SegError
 from seg.files import rows_file
 from seg.nets.augment import normalise
-from seg.nets.maps import nearest, upsample
+from seg.nets.resize import nearest, upsample
 from seg.store import Products, Runtime, Stage
 
 

@@ -1,6 +1,5 @@
 """One training loop for all networks: a stream of epochs that survives being killed."""
 
-import copy
 import logging
 import math
 import time
@@ -11,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from seg.errors import SegError
 from seg.files import atomic_path, sync, sync_folder
@@ -29,19 +29,20 @@ def schedule_factor(schedule: str, step: int, total: int) -> float:
     return 1.0
 
 
-@torch.no_grad()
-def follow(teacher: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move a teacher towards a network: ``decay * teacher + (1 - decay) * model`` (Tarvainen and Valpola, NIPS 2017).
+def moving_average(model: nn.Module, decay: float) -> AveragedModel:
+    """Exponential moving average of a network's parameters and buffers, in 32 bit and ``eval`` mode.
 
-    Args:
-        teacher: of the same names and shapes; changed in place, its running statistics too. What is no floating-point
-            number becomes that of the network. model: the network. decay: in [0, 1].
+    ``average += (1 - d) (model - average)`` with ``d = min(decay, 1 - 1 / n)`` at update ``n``: the first updates are a
+    plain mean, for the weights that the training began with count for nothing (Tarvainen and Valpola, NIPS 2017).
     """
-    for own, other in zip(teacher.state_dict().values(), model.state_dict().values(), strict=True):
-        if own.is_floating_point():
-            own.lerp_(other.to(own.dtype), 1 - decay)
-        else:
-            own.copy_(other)
+
+    def update(average: Tensor, current: Tensor, count: Tensor) -> Tensor:
+        return average + (current - average) * max(1 - decay, 1 / (int(count) + 1))
+
+    average = AveragedModel(model, avg_fn=update, use_buffers=True)
+    # In 32 bit: a hundredth of a difference is nothing to a half-precision weight.
+    average.module.float().eval().requires_grad_(False)
+    return average
 
 
 def epoch_batches(rows: Any, batch_size: int, seed: int, epoch: int, processes: int = 1) -> Iterator[Any]:
@@ -67,8 +68,7 @@ class Loop:
     gradient is that of the mean over the whole batch; only batch norm sees each share alone, unless on GPUs, where
     its statistics are those of the whole batch too.
 
-    A stage with a ``teacher_decay`` has a moving average of the weights beside the network. Whichever of the two is
-    no product is in the state.
+    With ``ema`` the product is :func:`moving_average`, and the network itself is in the state.
 
     Args:
         stage: the :class:`seg.train.Training`, which calls this. folder: where its product grows.
@@ -90,7 +90,7 @@ class Loop:
         self.world, self.rank = self.fabric.world_size, self.fabric.global_rank
         self.done, self.history, state = self._resume()
         if state:
-            model.load_state_dict(state.get("student", state["saved"]))
+            model.load_state_dict(state.get("model", state["saved"]))
         if self.world > 1 and self.fabric.device.type == "cuda":
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         self.steps = sum(1 for _ in self._batches(0))
@@ -110,13 +110,13 @@ class Loop:
             self.optimizer.load_state_dict(state["optimizer"])
             if "precision" in state:
                 self.fabric.strategy.precision.load_state_dict(state["precision"])
-        self.teacher: nn.Module | None = None
-        if stage.teacher_decay is not None:
-            # In 32 bit: a hundredth of a difference is nothing to a half-precision weight.
-            self.teacher = copy.deepcopy(self.model).float().eval().requires_grad_(False)
+        self.average: AveragedModel | None = None
+        if stage.ema is not None:
+            self.average = moving_average(self.model, stage.ema)
             if state:
-                self.teacher.load_state_dict(state.get("teacher", state["saved"]))
-        self.product = self.teacher if self.teacher is not None and stage.averaged else self.model
+                self.average.module.load_state_dict(state["saved"])
+                self.average.n_averaged.fill_(self.done * self.steps)
+        self.product: nn.Module = self.model if self.average is None else self.average.module
 
     def run(self) -> None:
         """Train the epochs that are missing."""
@@ -158,15 +158,14 @@ class Loop:
             for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
                 group["lr"] = rate * factor
             own = part[self.rank :: self.world]
-            for name, value in self._step(own, len(part), generator, epoch).items():
+            for name, value in self._step(own, len(part), generator).items():
                 totals[name] = totals.get(name, 0) + value.detach() * len(own)
-            if self.teacher is not None:
-                # At first the mean of all steps: the weights that it began with count for nothing.
-                follow(self.teacher, self.model, min(stage.teacher_decay, 1 - 1 / (step + 1)))
+            if self.average is not None:
+                self.average.update_parameters(self.model)
             count += len(part)
-        if self.world > 1 and self.teacher is not None:
+        if self.world > 1 and self.average is not None:
             # The running statistics of the first process, as a resumed training has them.
-            self.teacher.load_state_dict(self.fabric.broadcast(_on_cpu(self.teacher)))
+            self.product.load_state_dict(self.fabric.broadcast(_on_cpu(self.product)))
         if self.world > 1:
             totals = cast("dict[str, Tensor]", self.fabric.all_reduce(totals, reduce_op="sum"))
         row = {"epoch": epoch, **{name: float(total) / count for name, total in totals.items()}}
@@ -174,12 +173,9 @@ class Loop:
             raise SegError(f"{self.name}: the loss of epoch {epoch} is {row['loss']}; lower lr (now {stage.lr:g})")
         return row
 
-    def _step(self, own: Any, whole: int, generator: torch.Generator, epoch: int) -> dict[str, Tensor]:
+    def _step(self, own: Any, whole: int, generator: torch.Generator) -> dict[str, Tensor]:
         """One step of the optimizer on this process's share of a batch of ``whole`` images."""
         batch = self.fabric.to_device(self.stage.batch(own, generator, self.store))
-        if self.teacher is not None:
-            with torch.no_grad(), self.fabric.autocast():
-                batch = self.stage.taught(self.teacher, batch, epoch)
         loss, metrics = self.stage.loss(self.wrapped, batch)
         self.optimizer.zero_grad(set_to_none=True)
         # Gradients are averaged over the processes, whose shares may differ by an image.
@@ -248,9 +244,8 @@ class Loop:
         state = {"epoch": epoch, "optimizer": self.optimizer.state_dict()}
         if precision := self.fabric.strategy.precision.state_dict():  # the scaler of 16-mixed
             state["precision"] = precision
-        if self.teacher is not None:
-            other = ("student", self.model) if self.product is self.teacher else ("teacher", self.teacher)
-            state[other[0]] = _on_cpu(other[1])
+        if self.average is not None:
+            state["model"] = _on_cpu(self.model)
         # To an open file, for the name of a path is part of what is written.
         with atomic_path(folder / _state(epoch)) as tmp, tmp.open("wb") as file:
             torch.save(state, file)

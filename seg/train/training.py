@@ -1,4 +1,4 @@
-"""Networks as stages: trained here, or given.
+"""Networks as stages: trained here, or pretrained.
 
 With a constant learning rate the network at epoch 12 is a prefix of the one at epoch 20, so a training is
 one growing folder: ``epoch_001.safetensors`` and so on, ``history.csv``, and the optimizer's state after the newest two
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from seg.errors import SegError
 from seg.files import atomic_path, file_sha256
-from seg.nets.given import description, find_checkpoint, fit_into
+from seg.nets.checkpoints import description, find_checkpoint, fitting
 from seg.store import Products, Runtime, Stage, param
-from seg.store.manifest import HISTORY, read_manifest
+from seg.store.manifest import read_manifest
 from seg.store.parameters import MOST_SEED
 
 if TYPE_CHECKING:
@@ -80,8 +80,8 @@ class Training(NetworkStage):
         seed: of the weights that are drawn, the order of the images and their augmentation.
         precision: as Lightning Fabric names it (``32-true``, ``bf16-mixed``); it changes numbers, so it is
             part of the key.
-        averaged: the product is the moving average of the weights of all steps (a mean teacher: Tarvainen and Valpola,
-            NIPS 2017). decay: of the average, per step.
+        ema: decay per step of a moving average of the weights and batch-norm statistics, which is then the product
+            (Tarvainen and Valpola, NIPS 2017); null for the weights themselves.
         keep: ``all`` keeps every epoch's weights, ``last`` the newest and those before, to go back to if it is damaged.
     """
 
@@ -98,8 +98,7 @@ class Training(NetworkStage):
     jitter: float = param(default=0.0, low=0, below=1)
     seed: int = param(default=0, low=0, high=MOST_SEED)
     precision: Precision = param(default="32-true")
-    averaged: bool = param(default=False, switch=True)
-    decay: float = param(default=0.99, low=0, below=1)
+    ema: float | None = param(default=None, low=0, below=1)
     keep: Literal["all", "last"] = param(default="all", key=False)
 
     @classmethod
@@ -111,7 +110,7 @@ class Training(NetworkStage):
                 of training; what the training would have needed is then not needed. values: the parameters.
         """
         design = cls(**values)
-        return design if checkpoint is None else Given(design=design, file=checkpoint)
+        return design if checkpoint is None else Pretrained(design=design, file=checkpoint)
 
     def validate(self) -> None:
         """An epoch beyond the total is only meaningful for a training that can go on."""
@@ -142,10 +141,8 @@ class Training(NetworkStage):
         return f"epoch_{self.wanted:03d}.safetensors"
 
     def params(self) -> dict[str, Any]:
-        """The length enters the key where it changes the weights, or which of them are kept; a decay where one is."""
+        """The length enters the key where it changes the weights, or which of them are kept."""
         out = super().params()
-        if self.teacher_decay is None:
-            del out["decay"]
         if self.schedule != "constant":
             out["epochs"] = self.epochs
         if self.keep == "last":
@@ -173,26 +170,16 @@ class Training(NetworkStage):
     # -- what a subclass says --------------------------------------------------------------------------
 
     def shape(self) -> dict[str, Any]:
-        """The parameters that given weights need: those of the network and of its use."""
+        """The parameters that a checkpoint needs: those of the network and of its use."""
         return {}
 
     def needs(self) -> dict[str, Stage]:
-        """The stages that given weights need, by field name."""
+        """The stages that a checkpoint needs, by field name."""
         return {}
 
-    def check_given(self, model: "nn.Module", state: "Mapping[str, Tensor]", said: str) -> None:
-        """Refuse given weights for what their architecture does not tell.
-
-        Args:
-            model: of this design. state: the weights. said: how they were given, for the message.
-        """
-
-    def check_described(self, told: "Mapping[str, Any]", said: str, store: Products) -> None:
-        """Refuse given weights for what is written of them.
-
-        Args:
-            told: of :func:`seg.nets.given.description`, unchecked. said: how they were given, for the message.
-        """
+    def class_names(self, store: Products) -> Sequence[str] | None:
+        """The classes of the network's outputs in order, which a checkpoint's have to be; None if it tells none."""
+        return None
 
     def empty(self, store: Products) -> "nn.Module":
         """A network for weights that come from elsewhere, on the CPU; nothing need be read or fetched for it."""
@@ -213,19 +200,6 @@ class Training(NetworkStage):
     def loss(self, model: "nn.Module", batch: "tuple[Tensor, ...]") -> "tuple[Tensor, dict[str, Tensor]]":
         """The loss to minimise and further means to log, all scalars."""
         raise TypeError(f"{type(self).__name__} has no loss()")
-
-    @property
-    def teacher_decay(self) -> float | None:
-        """Decay, below 1, of a moving average of the weights that follows the network as its teacher; None for none."""
-        return self.decay if self.averaged else None
-
-    def taught(self, teacher: "nn.Module", batch: "tuple[Tensor, ...]", epoch: int) -> "tuple[Tensor, ...]":
-        """The batch as the teacher would have it, for :meth:`loss`.
-
-        Args:
-            teacher: in ``eval`` mode, called without gradients. batch: on its device. epoch: from 1.
-        """
-        return batch
 
     def augmented(
         self, images: "np.ndarray", masks: "np.ndarray | None", generator: "torch.Generator"
@@ -265,26 +239,23 @@ class Training(NetworkStage):
         """Loss and metrics by epoch, up to the wanted one."""
         import pandas as pd
 
-        folder = store.folder(self)
-        manifest = read_manifest(folder) or {}
-        if "history" not in manifest and manifest and (folder / HISTORY).is_file():  # an older version trained it
-            frame = pd.read_csv(folder / HISTORY)
-        else:
-            frame = pd.DataFrame(manifest.get("history") or {"epoch": [], "loss": []})
+        manifest = read_manifest(store.folder(self)) or {}
+        frame = pd.DataFrame(manifest.get("history") or {"epoch": [], "loss": []})
         return frame[frame["epoch"] <= self.wanted]
 
 
-class Given(NetworkStage):
-    """A network that is given: it is used as it is, and nothing is trained.
+class Pretrained(NetworkStage):
+    """A network from a checkpoint: used as it is, nothing is trained.
 
     Its key is the content of the file and what decides how the network is used.
 
     Attributes:
-        design: what it would have been trained by.
+        design: the training that describes the network.
         file: a state dict, a folder of one per epoch, or a run's folder.
     """
 
-    what: ClassVar[str] = "given weights"
+    what: ClassVar[str] = "pretrained weights"
+    file_name: ClassVar[str] = "weights.safetensors"  # type: ignore[misc]
 
     design: Training
     file: str
@@ -295,17 +266,12 @@ class Given(NetworkStage):
         return self.design.role
 
     @property
-    def file_name(self) -> str:
-        """One file, without an epoch."""
-        return "weights.safetensors"
-
-    @property
     def path(self) -> Path:
         """The file of weights that ``file`` means."""
         return find_checkpoint(Path(self.file), self.role, self.design.wanted)
 
     def params(self) -> dict[str, Any]:
-        """How one would have trained plays no part."""
+        """The content of the file, and how it is used; not how one would have trained."""
         weights = f"sha256:{file_sha256(self.path)}"
         return {"weights": weights, "design": type(self.design).__name__, **self.design.shape()}
 
@@ -326,16 +292,21 @@ class Given(NetworkStage):
         """The network with the weights, on the CPU.
 
         Raises:
-            SegError: for a file that is missing, broken or of another network, naming what would fit.
+            SegError: for a file that is missing, broken, of another network, or of other classes than the data.
         """
         from seg.nets.state_dicts import read_state_dict
 
-        path, key = self.path, f"checkpoints.{self.role}"
-        state = read_state_dict(path, key=key)
+        path, file = self.path, f"checkpoints.{self.role}={self.path}"
+        state = read_state_dict(path, key=f"checkpoints.{self.role}")
         model = self.design.empty(store)
-        self.design.check_given(model, state, f"{key}={path}")
-        self.design.check_described(description(path), f"{key}={path}", store)
-        fit_into(model, state, path, key)
+        theirs, own = description(path).get("classes"), self.design.class_names(store)
+        if theirs is not None and own is not None and theirs != list(own):
+            raise SegError(
+                f"{file}: its classes are {repr(theirs)[:200]}, but those of the data are {repr(list(own))[:200]}; "
+                "give a network of these classes in this order, or correct the JSON beside it if they mean the same"
+            )
+        shape = " ".join(f"{k}={v}" for k, v in self.design.shape().items())
+        model.load_state_dict(fitting(model, state, file, f"the {self.role} of this config ({shape})"), strict=False)
         return model
 
     def build(self, out: Path, store: Products) -> None:

@@ -15,7 +15,7 @@ from seg.masks import Threshold
 from seg.store import Store
 from seg.supervision.cam import CAM
 from seg.supervision.classifier import Classifier
-from seg.supervision.mask import SomeTruth, TruthScores
+from seg.supervision.mask import LabelledSubset, TruthScores
 from seg.supervision.scores import ScoreStage
 
 
@@ -152,7 +152,7 @@ def test_what_enters_the_key(pool: Pool, classifier: Classifier) -> None:
 def test_what_was_learnt_from_is_left_out(
     store: Store, data: PreparedData, scores: RandomScores, pool: Pool, threshold: float
 ) -> None:
-    masks, truth = Threshold(scores=scores, threshold=threshold), SomeTruth(pool=pool, true=4)
+    masks, truth = Threshold(scores=scores, threshold=threshold), LabelledSubset(pool=pool, count=4)
     whole = Evaluated(masks=masks, split="trainval")
     apart = Evaluated(masks=masks, split="trainval", apart=truth)
     made, direct = store.get(masks), Confusion()

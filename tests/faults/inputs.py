@@ -25,7 +25,7 @@ MOST = 5.0
 BASES: tuple[tuple[str, ...], ...] = (
     (),
     ("pipeline=cam_affinity", "segmenter=unet"),
-    ("pipeline=full", "rounds=two", "supervision=bbox"),
+    ("pipeline=full", "supervision=bbox"),
     ("segmenter=deeplabv3", "supervision=body_bbox", "refiner=none"),
     ("pipeline=cam_grabcut",),
     ("refiner=frozen",),
@@ -412,7 +412,7 @@ _TYPED = [
     ("precision=16-true", "precision"),
     ("runtime.accelerator=tpu", "tpu"),
     ("backbone=alexnet", "alexnet"),
-    ("masks.true=5 masks.list=none.txt segmenter=unet", "none.txt"),
+    ("labelled.count=5 labelled.list=none.txt segmenter=unet", "none.txt"),
     ("weights=given/notes.txt", "notes.txt"),
     ("weights=given/empty", "given/empty"),
     ("tracker=[csv,nothing]", "nothing"),

@@ -16,7 +16,6 @@ from seg.data.prepared import PreparedData
 from seg.errors import SegError
 from seg.masks import Threshold
 from seg.models.load import find_model, load_model
-from seg.nets.given import fit_into
 from seg.segmenter.architectures import BackboneUNet, PlainUNet
 
 
@@ -25,29 +24,27 @@ def test_loading(saved: tuple[Path, dict[str, Threshold]], tmp_path: Path) -> No
     for path in (folder.parent, folder, folder / "segmenter.safetensors"):
         model = load_model(path, "cpu")
         assert (model.working_size, model.input_size, model.network.training) == (64, 32, False)
-    # Without the JSON it is recognised, but nobody knows its size.
+    # Of bare weights somebody has to say the size and the network.
     bare = tmp_path / "bare.pth"
-    torch.save({"state_dict": load_file(folder / "segmenter.safetensors")}, bare)
-    with pytest.raises(SegError, match="add input_size="):
-        load_model(bare, "cpu")
-    assert load_model(bare, "cpu", input_size=32).input_size == 32
+    torch.save({"state_dict": PlainUNet().make().state_dict()}, bare)
+    for options, says in (
+        ({}, "add input_size="),
+        ({"input_size": 32}, "which network it is; .* network= one of"),
+    ):
+        with pytest.raises(SegError, match=says):
+            load_model(bare, "cpu", **options)  # type: ignore[arg-type]
+    assert load_model(bare, "cpu", input_size=32, network="PlainUNet").names == ("background", "foreground")
+    with pytest.raises(SegError, match=r"bare\.pth: does not fit BackboneUNet\(.*\): lacks .*; lacks .*, and \d+ more"):
+        load_model(bare, "cpu", input_size=32, network="BackboneUNet")
 
 
 def test_a_file_alone_says_what_it_is(saved: tuple[Path, dict[str, Threshold]], tmp_path: Path) -> None:
     for role in ("segmenter", "classifier"):
         shutil.copyfile(saved[0] / f"{role}.safetensors", tmp_path / f"{role}.safetensors")
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("seg.nets.recognise.recognise", lambda state: pytest.fail("nothing has to be guessed"))
-        model = load_model(tmp_path / "segmenter.safetensors", "cpu")
-        assert (model.working_size, model.input_size) == (64, 32) and "toy" in model.info["data"]
-        with pytest.raises(SegError, match="it is of a classifier, not a segmenter"):
-            load_model(tmp_path / "classifier.safetensors", "cpu")
-        with pytest.raises(SegError, match="it is of a segmenter that fits segmenter=unet"):
-            fit_into(PlainUNet(width=4).make(), load_file(model.path), model.path, "model")
-    # A broken JSON beside it is not passed over.
-    (tmp_path / "segmenter.json").write_text("{")
-    with pytest.raises(SegError, match=r"segmenter\.json: does not describe a model"):
-        load_model(tmp_path / "segmenter.safetensors", "cpu")
+    model = load_model(tmp_path / "segmenter.safetensors", "cpu")
+    assert (model.working_size, model.input_size) == (64, 32) and "toy" in model.info["data"]
+    with pytest.raises(SegError, match="its role is 'classifier': must be segmenter"):
+        load_model(tmp_path / "classifier.safetensors", "cpu")
 
 
 def test_a_model_of_classes(run_of_classes: tuple[Path, Threshold], data: PreparedData, tmp_path: Path) -> None:
@@ -55,59 +52,24 @@ def test_a_model_of_classes(run_of_classes: tuple[Path, Threshold], data: Prepar
     assert model.classes == data.classes and model.names == ("background", *data.classes)
     with torch.inference_mode():
         assert model.network(torch.zeros(1, 3, 32, 32)).shape == (1, 3, 32, 32)
-    # Of bare weights nobody knows the names.
     file = tmp_path / "m.safetensors"
     save_file(load_file(run_of_classes[0] / "models/segmenter.safetensors"), file)
-    assert load_model(file, "cpu", input_size=32).names == ("background", "class 1", "class 2")
-    told = json.loads((run_of_classes[0] / "models/segmenter.json").read_text())
+    described = json.loads((run_of_classes[0] / "models/segmenter.json").read_text())
     for changed, says in (
         ({"task": "species"}, "its task is 'species': must be foreground or classes"),
-        (
-            {"classes": ["background"]},
-            r"its classes are \['background'\]: must be names, of the background and of 1 to",
-        ),
-        ({"classes": ["background", 1, "dog"]}, "its classes are "),
-        ({"classes": None}, "its classes are None"),
-        ({"classes": ["x"] * 255}, "its classes are "),
-        ({"classes": ["background", "cat", "dog", "cow"]}, r"another architecture: head\.\w+ is \(3,"),
-        (
-            {"task": "foreground"},
-            r"another architecture: .* it is of a segmenter that fits task=classes segmenter=unet",
-        ),
+        ({"classes": ["background"]}, r"its classes is \['background'\]: must be names of the background and of 1 to"),
+        ({"classes": None}, "has no classes: must be names"),
+        ({"classes": ["x"] * 255}, "its classes is "),
+        ({"classes": ["background", "cat", "dog", "cow"]}, r"does not fit PlainUNet.*: head\.\w+ is \(3,"),
+        ({"task": "foreground"}, r"does not fit PlainUNet.*: head\.\w+ is \(3,"),
     ):
-        file.with_suffix(".json").write_text(json.dumps(told | changed))
+        file.with_suffix(".json").write_text(json.dumps(described | changed))
         with pytest.raises(SegError, match=says) as refused:
             load_model(file, "cpu")
         assert "\n" not in str(refused.value) and len(str(refused.value)) < 600
 
 
-class ForegroundAlone(PlainUNet):
-    def make(self) -> torch.nn.Module:  # type: ignore[override]
-        return super().make()
-
-
-def test_ones_own_network_that_knows_the_foreground_alone(
-    run_of_classes: tuple[Path, Threshold], tmp_path: Path
-) -> None:
-    for suffix in (".safetensors", ".json"):
-        shutil.copyfile(run_of_classes[0] / f"models/segmenter{suffix}", tmp_path / f"m{suffix}")
-    told = json.loads((tmp_path / "m.json").read_text())
-    told["architecture"]["class"] = f"{__name__}.ForegroundAlone"
-    (tmp_path / "m.json").write_text(json.dumps(told))
-    with pytest.raises(SegError, match=r"it has 3 outputs, and ForegroundAlone\.make takes no number of them"):
-        load_model(tmp_path / "m.safetensors", "cpu")
-
-
-def test_more_outputs_than_a_mask_has_codes(tmp_path: Path) -> None:
-    torch.save(PlainUNet(width=2, depth=1).make(255).state_dict(), tmp_path / "m.pth")
-    with pytest.raises(SegError, match="tells 254 classes apart; a mask has room for 253"):
-        load_model(tmp_path / "m.pth", "cpu", input_size=32)
-
-
-def test_what_is_no_segmenter(saved: tuple[Path, dict[str, Threshold]], tmp_path: Path) -> None:
-    folder = saved[0]
-    with pytest.raises(SegError, match="it is of a classifier, not a segmenter"):
-        load_model(folder / "classifier.safetensors", "cpu")
+def test_what_is_no_segmenter(tmp_path: Path) -> None:
     with pytest.raises(SegError, match="no such file or folder"):
         load_model(tmp_path / "none")
     with pytest.raises(SegError, match="no networks in it"):
@@ -116,18 +78,6 @@ def test_what_is_no_segmenter(saved: tuple[Path, dict[str, Threshold]], tmp_path
     (tmp_path / "models/classifier.safetensors").touch()
     with pytest.raises(SegError, match=r"has classifier but no segmenter.*segmenter=unet"):
         find_model(tmp_path)
-
-
-def test_a_model_of_before_the_networks_had_another_place(
-    saved: tuple[Path, dict[str, Threshold]], tmp_path: Path
-) -> None:
-    for suffix in (".safetensors", ".json"):
-        (tmp_path / f"m{suffix}").write_bytes((saved[0] / f"segmenter{suffix}").read_bytes())
-    told = (tmp_path / "m.json").read_text()
-    for place in ("networks", "architectures"):
-        (tmp_path / "m.json").write_text(told.replace('"class": "', f'"_target_": "seg.segmenter.{place}.'))
-        assert f"seg.segmenter.{place}.PlainUNet" in (tmp_path / "m.json").read_text()
-        load_model(tmp_path / "m.safetensors", "cpu")
 
 
 # -- a stranger's files ------------------------------------------------------------------------------------------------
@@ -163,12 +113,10 @@ def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_a_module_that_a_json_names_is_not_imported(foreign: Callable[..., Path], evil: Path) -> None:
-    said = r"no module is imported because a file names it.*add network=evil_net\.EvilNet"
-    for key in ("class", "_target_"):
-        file = foreign(architecture={"class": None, key: "evil_net.EvilNet"})
-        with pytest.raises(SegError, match=said):
-            load_model(file, "cpu")
-        assert not evil.exists() and "evil_net" not in sys.modules
+    file = foreign(architecture={"class": "evil_net.EvilNet"})
+    with pytest.raises(SegError, match=r"no module is imported because a file names it.*add network=evil_net\.EvilNet"):
+        load_model(file, "cpu")
+    assert not evil.exists() and "evil_net" not in sys.modules
     # Only what is typed is.
     assert load_model(file, "cpu", network="evil_net.EvilNet").input_size == 32
     assert evil.exists()
@@ -178,12 +126,11 @@ def test_a_module_that_a_json_names_is_not_imported(foreign: Callable[..., Path]
             load_model(file, "cpu", network=wrong)
 
 
-@pytest.mark.parametrize("target", ["os.system", "builtins.dict", "no.such.thing", "nothing", 3, {"a": 1}, "x" * 10**6])
+@pytest.mark.parametrize("target", ["os.system", "nothing", 3, {"a": 1}, "x" * 10**6])
 def test_a_json_names_a_network_and_nothing_else(foreign: Callable[..., Path], target: Any) -> None:
-    for key in ("class", "_target_"):
-        with pytest.raises(SegError, match=r"m\.safetensors: architecture: .* is no network of weakseg") as refused:
-            load_model(foreign(architecture={"class": None, key: target}), "cpu")
-        assert len(str(refused.value)) < 600
+    with pytest.raises(SegError, match=r"m\.safetensors: architecture: .* is no network of weakseg") as refused:
+        load_model(foreign(architecture={"class": target}), "cpu")
+    assert len(str(refused.value)) < 600
 
 
 def test_a_json_fetches_nothing(foreign: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +146,7 @@ def test_a_json_fetches_nothing(foreign: Callable[..., Path], monkeypatch: pytes
     assert load_model(file, "cpu").input_size == 32
     told = {"class": "TorchvisionNetwork", "name": "lraspp_mobilenet_v3_large", "weights_backbone": "DEFAULT"}
     file.with_suffix(".json").write_text(json.dumps(described | {"architecture": told}))
-    with pytest.raises(SegError, match="another architecture"):
+    with pytest.raises(SegError, match="does not fit"):
         load_model(file, "cpu")
 
 
@@ -207,30 +154,21 @@ def test_a_json_fetches_nothing(foreign: Callable[..., Path], monkeypatch: pytes
     ("changed", "says"),
     [
         ({"mean": [0.5, 0.5]}, r"its mean is \[0\.5, 0\.5\]: must be three numbers"),
-        ({"mean": "grey"}, "its mean is 'grey'"),
         ({"mean": [0.5, 0.5, float("nan")]}, "its mean"),
-        ({"std": [0.2, 0.2, 0]}, r"its std is \[0\.2, 0\.2, 0\.0\]: must be above 0"),
+        ({"std": [0.2, 0.2, 0]}, r"its std is \[0\.2, 0\.2, 0\]: must be three numbers above 0"),
         ({"std": [0.2, 0.2, 10**400]}, "its std"),
-        ({"std": {}}, "its std"),
-        ({"input_size": -32}, r"its input_size is -32: must be a whole number from 1 to 8192"),
-        ({"input_size": 10**30}, "its input_size"),
-        ({"input_size": "large"}, "its input_size is 'large'"),
+        ({"input_size": 10**30}, "its input_size is .*: must be a whole number from 1 to 8192"),
         ({"input_size": True}, "its input_size is True"),
         ({"input_size": 1}, r"input_size=1: must lie in \[2, 8192\]"),
         ({"working_size": 10**6}, "its working_size is 1000000"),
-        ({"working_size": [64]}, r"its working_size is \[64\]"),
-        ({"role": ["segmenter"]}, r"it is of a \['segmenter'\], not a segmenter"),
+        ({"role": ["segmenter"]}, r"its role is \['segmenter'\]: must be segmenter"),
         ({"architecture": {"width": 10**9}}, "architecture: Storage size calculation overflowed"),
-        ({"architecture": {"width": 10**5}}, "another architecture"),  # 700 GB
+        ({"architecture": {"width": 10**5}}, "does not fit PlainUNet"),  # 700 GB
         ({"architecture": {"width": 10**30}}, "architecture: "),
         ({"architecture": {"width": "a"}}, "architecture: PlainUNet.width='a': must be"),
-        ({"architecture": {"depth": -1}}, r"architecture: PlainUNet.depth=-1: must lie in \[1, 6\]"),
         ({"architecture": {"__class__": 1}}, "architecture: "),
         ({"architecture": {"class": "TorchvisionNetwork", "name": "../../x"}}, "architecture: "),
-        (
-            {"architecture": {"class": "BackboneUNet", "encoder": "vit_h_14", "width": 2, "depth": None}},
-            "architecture: ",
-        ),
+        ({"architecture": {"class": "BackboneUNet", "encoder": "vit_h_14", "depth": None}}, "architecture: "),
     ],
     ids=str,
 )
@@ -245,7 +183,7 @@ def test_a_json_that_is_none(foreign: Callable[..., Path]) -> None:
     beside = file.with_suffix(".json")
     for text in ("[" * 100_000, "[]", '"x"', "{", "\xff", '{"a":' * 100_000, "{" + " " * 5_000_000 + "}"):
         beside.write_text(text, encoding="latin-1")
-        with pytest.raises(SegError, match=r"m\.json: does not describe a model; mend it, or move it away"):
+        with pytest.raises(SegError, match=r"m\.json: does not describe a model; repair it, or move it away"):
             load_model(file, "cpu")
     beside.unlink()
     os.mkfifo(beside)  # to read it would take for ever
@@ -254,7 +192,8 @@ def test_a_json_that_is_none(foreign: Callable[..., Path]) -> None:
     beside.unlink()
     state = load_file(file)
     save_file(state, file, {"weakseg": "[" * 100_000})  # what a file says itself
-    assert load_model(file, "cpu", input_size=32).info == {}
+    with pytest.raises(SegError, match="which network it is"):
+        load_model(file, "cpu", input_size=32)
 
 
 def test_what_is_said_of_a_file_does_not_steer_the_terminal(foreign: Callable[..., Path]) -> None:

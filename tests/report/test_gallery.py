@@ -9,7 +9,7 @@ from seg.data.prepared import Pool, PreparedData
 from seg.experiment import Step
 from seg.masks import MaskSet, Threshold
 from seg.report import gallery as galleries
-from seg.report.gallery import make_gallery, sample
+from seg.report.gallery import AT_ONCE, disagreement, make_gallery, next_cards, rank, sample
 from seg.store import Runtime
 from seg.supervision.bbox import BoxScores
 from seg.supervision.scores import StoredScores
@@ -63,12 +63,6 @@ def test_the_sample_is_even_over_splits_and_classes(data: PreparedData) -> None:
     few = sample(big, np.arange(600), 7)
     assert len(few) == 7 and len({int(big.labels[r]) for r in few}) >= 5 and 0 < big.is_test[few].sum() < 7
     assert sorted(sample(big, np.arange(5), 40).tolist()) == [0, 1, 2, 3, 4]
-
-
-def test_a_small_group_does_not_shorten_the_sample(data: PreparedData) -> None:
-    big = many(data, 90, 3)
-    rows = np.flatnonzero((big.labels != 0) | (np.arange(90) == 0))
-    assert len(sample(big, rows, 30)) == 30
 
 
 def test_worst_first_and_the_iou_is_that_of_the_mask(data: PreparedData, steps: dict[str, Step]) -> None:
@@ -129,3 +123,44 @@ def test_a_rare_class_gets_its_share_beside_a_common_one(data: PreparedData) -> 
     found = [label_sets[row] for row in sample(big, np.arange(200), 10)]
     assert {max(labels) for labels in found} == {0, 1, 2, 3, 4}
     assert max(sum(labels == one for labels in found) for one in set(found)) == 2
+
+
+def strip(width: int) -> np.ndarray:
+    """A mask whose left ``width`` of 8 columns are foreground."""
+    mask = np.zeros((1, 8, 8), np.uint8)
+    mask[:, :, :width] = 1
+    return mask
+
+
+def test_disagreement_is_one_less_the_mean_iou_of_the_pairs() -> None:
+    assert disagreement([strip(4), strip(4)]) == disagreement([strip(0), strip(0)]) == [0]
+    assert disagreement([strip(2), strip(4), strip(8)]) == pytest.approx([1 - (2 / 4 + 2 / 8 + 4 / 8) / 3])
+    several = [np.concatenate([strip(4), strip(2)]), np.concatenate([strip(4), strip(8)])]
+    assert disagreement(several) == pytest.approx([0, 0.75])
+    undecided = strip(2)
+    undecided[:, :, 4:] = 255  # does not count
+    assert disagreement([undecided, strip(8)]) == pytest.approx([1 - 2 / 4])
+    other = strip(4) * 2  # two classes are no agreement
+    other[:, :, :1] = 1
+    assert disagreement([strip(4), other]) == pytest.approx([1 - 1 / 4])
+
+
+def test_the_images_of_most_disagreement_come_first(data: PreparedData, monkeypatch: pytest.MonkeyPatch) -> None:
+    def left(widths: np.ndarray) -> MaskSet:
+        values = (np.arange(8) < widths[:, None, None]) & np.ones((1, 8, 1), bool)
+        return MaskSet(StoredScores(data, np.arange(len(data)), values.astype(np.float16)), 0.5, 0.5)
+
+    widths = np.random.default_rng(0).permutation(np.arange(len(data))) % 8 + 1
+    masks = {"seeds": left(np.full(len(data), 8)), "prediction": left(widths)}
+    free, runtime = np.flatnonzero(~data.is_test), Runtime(progress=False)
+    ranked = rank(masks, free[:3], runtime)
+    rows = [row for row, _ in ranked]
+    assert sorted(rows) == free[3:].tolist()  # no test image, and none whose truth is used
+    assert widths[rows].tolist() == sorted(widths[rows])
+    assert [value for _, value in ranked] == pytest.approx([1 - widths[row] / 8 for row in rows], abs=0.05)
+    shown = next_cards(masks, ranked[:4])
+    assert [card.id for card in shown] == [data.ids[row] for row in rows[:4]]
+    assert all(card.pictures["votes"] != card.pictures["photo"] for card in shown)
+    assert len(data) <= AT_ONCE and rank({"seeds": masks["seeds"]}, free, runtime) == []
+    monkeypatch.setattr(galleries, "AT_ONCE", 5)
+    assert rank(masks, free[:3], runtime) == ranked

@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 
 from seg.evaluation.table import ClassFigures
-from seg.report.annotate import Doubt
-from seg.report.classes import ByClass
 from seg.report.gallery import Card, Gallery
 from seg.report.page import data_uri, write_page
+from seg.report.run_page import ByClass
 from seg.sweep.page import write_sweep_report
 
 needs_browser = pytest.mark.skipif(chromium.find() is None, reason="no chromium here (apt install chromium)")
@@ -61,9 +60,8 @@ def run(folder: Path, name: str, *classes: tuple[str, ...]) -> Path:
         "device": name,
         "rows": [row | {"stage": name, "split": name, "images": 1, "oracle": True, "masks_used": name}],
         "gallery": Gallery(cards, [name], [name], 1),
-        "next_ones": [Doubt(name, name, 0.5, 8, 8, PIXEL, PIXEL)],
+        "next_ones": [Card(name, (name,), name, 8, 8, {"photo": PIXEL, "votes": PIXEL})],
         "compared": [name],
-        "differences": [(name, name, name)],
         "several": True,
         "by_class": ByClass(name, name, [ClassFigures(name, 0.5, 1, 1, 1)], [name] * 2, np.full((2, 2), 0.5)),
         "legend": [(0, name, "#fff")],

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import chromium
+import numpy as np
 import pytest
 from within import call
 
 from seg.format import size
 from seg.report.page import LIMIT
+from seg.report.run_page import MOST_CLASSES, by_class
 from seg.supervision.mask import read_ids
 
 TINY = [
@@ -94,13 +96,9 @@ def test_the_figures_are_those_of_the_table(made: Path) -> None:
         assert found is not None and all(cell in found.group() for cell in cells)
 
 
-def test_the_command_and_the_differences(made: Path) -> None:
+def test_the_command(made: Path) -> None:
     text = text_of(made / "report.html")
     assert "python -m seg.run " + " ".join([*TINY, *UNET]) in text
-    for key, old, new in [("epoch", "12", "1"), ("segmenter", "none", "unet"), ("segmenter.net.width", "16", "4")]:
-        row = rf"<code>{re.escape(key)}</code></th><td><code>{old}</code></td><td><code>{new}</code>"
-        assert re.search(row, text), key
-    assert "<code>segmenter.lr</code>" not in text  # comes with the choice
 
 
 def test_time_and_size_of_every_stored_stage(made: Path) -> None:
@@ -156,14 +154,14 @@ def test_what_to_annotate_next(made: Path) -> None:
     shown = re.findall(r"<figcaption><b>(\w+)</b> \w+, [01]\.\d\d</figcaption>", text)
     assert shown == ids[:20] and len(ids) == 16  # those of trainval
     assert "of which CAM (label) &gt;= 0.5, PlainUNet prediction disagree most" in text  # seeds are the first again
-    assert "masks.list=annotate_next.txt masks.true=16" in text
+    assert "labelled.list=annotate_next.txt labelled.count=16" in text
     assert not (made / "true_masks.txt").exists() and "true_masks.txt" not in text
 
 
 def test_true_masks_are_named_and_in_no_figure_of_trainval(made: Path) -> None:
     first = read_ids(made / "annotate_next.txt")[:4]
-    listed = f"masks.list={made / 'annotate_next.txt'}"
-    printed = run(made.parent, *TINY, *UNET, listed, "masks.true=4", "hydra.run.dir=few")
+    listed = f"labelled.list={made / 'annotate_next.txt'}"
+    printed = run(made.parent, *TINY, *UNET, listed, "labelled.count=4", "hydra.run.dir=few")
     assert "true masks: 4, of trainval images that are left out of trainval's figures" in printed
     few = made.parent / "few"
     assert sorted(read_ids(few / "true_masks.txt")) == sorted(first)
@@ -178,6 +176,20 @@ def test_true_masks_are_named_and_in_no_figure_of_trainval(made: Path) -> None:
         assert row["images"] == old[stage, split]["images"] - (4 if split == "trainval" else 0)
         if split == "test" and "prediction" not in stage:
             assert row == old[stage, split]
+
+
+@pytest.mark.parametrize("count", [3, 100])
+def test_what_masks_take_classes_for(count: int) -> None:
+    matrix = np.diag(np.arange(1000, 1000 + count))
+    matrix[-2, -1] = 50
+    row = {"stage": "seeds", "split": "test", "matrix": matrix.tolist(), "coverage": 1.0, "iou_background": 0.5}
+    row["iou_by_class"] = {f"class {i}": 0.25 for i in range(1, count)}
+    found = by_class([row, row | {"stage": "prediction"}, row | {"coverage": 0.5}])
+    assert found is not None and (found.stage, found.pixels) == ("prediction", matrix.sum())
+    assert len(found.figures) == count and len(found.names) == len(found.shares) == min(count, MOST_CLASSES)
+    assert found.names[0] == "background" and found.names[-2:] == [f"class {count - 2}", f"class {count - 1}"]
+    assert found.shares[-2, -1] == 50 / matrix[-2].sum() and found.shares[-1, -1] == 1
+    assert by_class([]) is None and by_class([{"stage": "seeds", "split": "test", "coverage": 1.0}]) is None
 
 
 def test_figures_false_writes_no_report(made: Path) -> None:

@@ -68,12 +68,12 @@ def test_no_code_changes_under_an_unchanged_version() -> None:
 
 def test_what_a_stage_runs_is_found() -> None:
     found = {name: modules_of(stage) for name, stage in stages().items()}
-    assert {"CAM", "Classifier", "Evaluated", "Given", "Prepared", "Segmenter", "Threshold", "Walk"} <= set(found)
+    assert {"CAM", "Classifier", "Evaluated", "Pretrained", "Prepared", "Segmenter", "Threshold", "Walk"} <= set(found)
     assert not {"Stage", "Training", "ScoreStage", "Source"} & set(found)
     assert "seg.nets.walk" in found["Walk"] and "seg.nets.walk" not in found["Classifier"]
     # Of its base, and what that imports inside a function.
     assert {"seg.train.training", "seg.train.loop", "seg.nets.backbones"} <= found["Classifier"]
-    assert {"seg.supervision.scores", "seg.nets.maps"} <= found["CAM"]
+    assert {"seg.supervision.scores", "seg.nets.resize"} <= found["CAM"]
     assert "seg.nets.unet" in found["Segmenter"] and "seg.data.decode" in found["Prepared"]
     # What another stage's version stands for is not its own.
     assert "seg.supervision.classifier" not in found["CAM"]

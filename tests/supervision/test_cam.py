@@ -12,12 +12,12 @@ from torch.nn import functional as F
 
 from seg.data.prepared import Pool, PreparedData
 from seg.nets.augment import normalise
-from seg.nets.maps import class_activation_maps, normalise_maps
+from seg.nets.resize import class_activation_maps, normalise_maps
 from seg.store import Runtime, Store
 from seg.supervision.cam import CAM, predicted
 from seg.supervision.classifier import Classifier
 from seg.supervision.shared import SharedFeatures
-from seg.train import Given
+from seg.train import Pretrained
 
 
 def test_the_mean_of_the_map_is_the_logit_less_its_bias(
@@ -186,11 +186,11 @@ def test_epochs_share_what_is_frozen_and_have_the_maps_of_each_alone(
     assert all(path.name.isdigit() for path in tmp_path.glob("CAM/*"))  # no file is left
 
     # A network that was given: its frozen part is nothing but what it is.
-    given = Given(
+    given = Pretrained(
         design=cams[0].classifier.design, file=str(store.folder(cams[0].classifier) / "epoch_001.safetensors")
     )
     assert np.array_equal(maps(make(pool, given, **changed), shared), alone[0])
-    whole = Given(design=dataclasses.replace(given.design, frozen_stages=0), file=given.file)
+    whole = Pretrained(design=dataclasses.replace(given.design, frozen_stages=0), file=given.file)
     assert whole.key == given.key
     np.testing.assert_allclose(maps(make(pool, whole, **changed), shared), alone[0], atol=2e-3)
 

@@ -17,7 +17,7 @@ from seg.errors import SegError
 from seg.nets.augment import normalise
 from seg.store import Runtime, Store
 from seg.supervision.classifier import Classifier
-from seg.train import Given
+from seg.train import Pretrained
 from seg.train.loop import Loop
 
 
@@ -198,15 +198,14 @@ def test_nothing_frozen_is_as_it_was(prepared: Prepared) -> None:
 
 def test_averaged_weights_are_another_product(new_store: Store, prepared: Prepared) -> None:
     plain = Classifier(data=prepared, **FROZEN)
-    mean = Classifier(data=prepared, averaged=True, decay=0.5, **FROZEN)
-    assert len({plain.key, mean.key, Classifier(data=prepared, averaged=True, **FROZEN).key}) == 3
-    assert plain.key == Classifier(data=prepared, decay=0.5, **FROZEN).key  # of nothing
+    mean = Classifier(data=prepared, ema=0.5, **FROZEN)
+    assert plain.key != mean.key
     # The same is trained, and the product follows it.
     for stage in (plain, mean):
         new_store.ensure(stage)
     first, trained, followed = (weights_at(*x, new_store) for x in ((plain, 1), (plain, 2), (mean, 2)))
-    student = torch.load(new_store.folder(mean) / "state_002.pt", weights_only=True)["student"]
-    assert torch.equal(student["fc.weight"], trained["fc.weight"])
+    model = torch.load(new_store.folder(mean) / "state_002.pt", weights_only=True)["model"]
+    assert torch.equal(model["fc.weight"], trained["fc.weight"])
     gap = [(x["fc.weight"] - trained["fc.weight"]).abs().mean() for x in (first, followed)]
     assert 0 < gap[1] < gap[0]
 
@@ -218,7 +217,7 @@ def test_the_recipe_freezes_given_weights_and_never_random_ones(
     make = partial(Classifier.from_config, data=prepared, weights=weights)
     assert [make(frozen_stages=said).design.frozen_stages for said in (None, 0, 1)] == expected
     given = make("file.pth", frozen_stages=None)
-    assert isinstance(given, Given) and given.design.frozen_stages == expected[0]
+    assert isinstance(given, Pretrained) and given.design.frozen_stages == expected[0]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from seg.data.sources import OxfordPet
 from seg.errors import SegError
 from seg.masks import Threshold
 from seg.store import Store
-from seg.supervision.mask import SomeTruth, TruthScores, read_ids
+from seg.supervision.mask import LabelledSubset, TruthScores, read_ids
 
 
 @pytest.mark.parametrize(("border", "score"), [("ignore", np.nan), ("foreground", 1), ("background", 0)])
@@ -73,17 +73,17 @@ def test_data_without_a_truth_are_refused_before_they_are_decoded(
 
 
 def test_draws_are_nested_of_one_seed_and_even_over_classes(store: Store, data: PreparedData, pool: Pool) -> None:
-    rows = [set(store.get(SomeTruth(pool=pool, true=n, seed=3)).rows.tolist()) for n in (2, 4, 9)]
+    rows = [set(store.get(LabelledSubset(pool=pool, count=n, seed=3)).rows.tolist()) for n in (2, 4, 9)]
     assert [len(one) for one in rows] == [2, 4, 9] and rows[0] < rows[1] < rows[2]
     assert not data.is_test[list(rows[2])].any()
     for one in rows:
         assert np.ptp(np.bincount(data.labels[list(one)], minlength=2)) <= 1
-    others = {tuple(store.get(SomeTruth(pool=pool, true=4, seed=seed)).rows) for seed in range(5)}
+    others = {tuple(store.get(LabelledSubset(pool=pool, count=4, seed=seed)).rows) for seed in range(5)}
     assert len(others) > 1
 
 
 def test_their_masks_are_the_truth(store: Store, data: PreparedData, pool: Pool) -> None:
-    few = store.get(SomeTruth(pool=pool, true=4))
+    few = store.get(LabelledSubset(pool=pool, count=4))
     truth = data.truth(few.rows)
     expected = np.select([truth == 0, truth == 1], [0.0, 1.0], np.nan)
     np.testing.assert_array_equal(few.at(np.arange(4)), expected)
@@ -95,24 +95,28 @@ def test_a_list_names_them(store: Store, data: PreparedData, pool: Pool, tmp_pat
     path = tmp_path / "list.txt"
     path.write_text(f"# image\tnote\n{ids[0]}\t0.93\tcat\n\n{ids[1]}\n{ids[2]}\n{ids[1]}\n")
     assert read_ids(path) == ids
-    every = SomeTruth(pool=pool, file=str(path))
+    every = LabelledSubset(pool=pool, file=str(path))
     assert store.get(every).rows.tolist() == sorted(rows)
-    first = SomeTruth(pool=pool, file=str(path), true=2)
+    first = LabelledSubset(pool=pool, file=str(path), count=2)
     assert store.get(first).rows.tolist() == sorted(rows[:2])
     # What it means is the key: not where it lies, how it goes on, or the seed of no draw.
     other = tmp_path / "other.txt"
     other.write_text(f"{ids[0]}\n{ids[1]}\n")
-    assert SomeTruth(pool=pool, file=str(other), true=2, seed=7).key == first.key != every.key
+    assert LabelledSubset(pool=pool, file=str(other), count=2, seed=7).key == first.key != every.key
 
 
 @pytest.mark.parametrize(
     ("options", "text", "message"),
     [
-        ({"true": 100}, None, r"^masks\.true=100: only \d+ trainval images that get a mask have a truth; lower it$"),
-        ({"true": -1}, None, r"^masks\.true=-1: must lie in \[0, inf\)"),
+        (
+            {"count": 100},
+            None,
+            r"^labelled\.count=100: only \d+ trainval images that get a mask have a truth; lower it$",
+        ),
+        ({"count": -1}, None, r"^labelled\.count=-1: must lie in \[0, inf\)"),
         ({}, "nobody\n{0}\nnone\n", r"2 of its ids are of no trainval image that gets a mask .*\(nobody, none\); take"),
         ({}, "{1}\n", r"1 of its ids are of no trainval image"),
-        ({"true": 3}, "{0}\n", r"^masks\.true=3: .* names only 1 images; lower it$"),
+        ({"count": 3}, "{0}\n", r"^labelled\.count=3: .* names only 1 images; lower it$"),
         ({}, "# nothing\n", r"names no image; give a text file with an image id per line$"),
         ({}, None, r"missing\.txt: cannot be read; give a text file with an image id per line$"),
     ],
@@ -128,11 +132,11 @@ def test_what_there_is_not_is_refused_before_the_work(
         options = {"file": str(tmp_path / "missing.txt")}
     store.get(pool)
     with pytest.raises(SegError, match=message):
-        SomeTruth(pool=pool, **options).check(store)
+        LabelledSubset(pool=pool, **options).check(store)
     with pytest.raises(SegError, match=message):
-        store.get(SomeTruth(pool=pool, **options))
+        store.get(LabelledSubset(pool=pool, **options))
 
 
 def test_what_the_pool_leaves_out_is_refused_when_the_data_are_there(store: Store, pool: Pool) -> None:
-    with pytest.raises(SegError, match=r"masks\.true=6: only 5 trainval images"):
-        store.get(SomeTruth(pool=Pool(data=pool.data, limit=5), true=6))
+    with pytest.raises(SegError, match=r"labelled\.count=6: only 5 trainval images"):
+        store.get(LabelledSubset(pool=Pool(data=pool.data, limit=5), count=6))

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from seg.data.prepared import PreparedData
 from seg.errors import SegError
 from seg.nets.augment import normalise
-from seg.nets.maps import upsample
+from seg.nets.resize import upsample
 from seg.store import Runtime
 from seg.supervision.scores import ClassScores, ScoreStage, StoredScores, WinnerScores, infer
 

@@ -17,13 +17,13 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
-from line import Followed, Line, make, same, weights
+from line import Line, make, same, weights
 from safetensors.torch import load_file
 
 from seg.errors import SegError
 from seg.store import Runtime, Store
 from seg.store.inventory import find, mend, problems
-from seg.train.loop import epoch_batches, follow, schedule_factor
+from seg.train.loop import epoch_batches, moving_average, schedule_factor
 
 
 @pytest.fixture(autouse=True)
@@ -281,64 +281,42 @@ def test_a_killed_training_resumes_to_the_same_weights(new_store: Store, tmp_pat
     assert same(resumed, weights(Store(tmp_path / "other", new_store.runtime), make(epochs=6)))
 
 
-def test_following_is_the_moving_average() -> None:
-    teacher, model = (torch.nn.BatchNorm1d(2) for _ in range(2))
-    model(torch.randn(8, 2))
-    with torch.no_grad():
-        model.weight.copy_(torch.tensor([3.0, -1.0]))
-    mean = model.running_mean.clone()  # type: ignore[union-attr]
-    follow(teacher, model, 0.75)
-    assert teacher.weight.tolist() == [1.5, 0.5] and teacher.num_batches_tracked == 1
-    torch.testing.assert_close(teacher.running_mean, 0.25 * mean)
-    follow(teacher, model, 0.0)
-    assert same(teacher.state_dict(), model.state_dict())
+@pytest.mark.parametrize("kind", [torch.nn.BatchNorm1d, torch.nn.Linear])
+def test_the_moving_average_begins_as_a_mean_and_has_the_statistics_too(kind: Any) -> None:
+    model = kind(2, 2) if kind is torch.nn.Linear else kind(2)
+    average = moving_average(model, 0.6)
+    states = []
+    for _ in range(4):
+        model.weight.data.normal_()
+        model(torch.randn(8, 2))
+        average.update_parameters(model)
+        states.append({k: v.clone() for k, v in model.state_dict().items()})
+    for name, found in average.module.state_dict().items():
+        expected = states[0][name].float()
+        for n, state in enumerate(states[1:], 2):
+            decay = min(0.6, 1 - 1 / n)
+            expected = decay * expected + (1 - decay) * state[name]
+        if found.is_floating_point():
+            torch.testing.assert_close(found, expected)
+    assert not average.module.training
 
 
-def test_the_teacher_is_the_average_of_the_steps(new_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = Followed(epochs=3, batch_size=4, lr=0.1, decay=0.7, averaged=True)
-    seen: list[torch.Tensor] = []
-    loss = Followed.loss
-
-    def watched(self: Followed, model: Any, batch: Any) -> Any:
-        seen.append(model.state_dict()["0.weight"].detach().clone())
-        return loss(self, model, batch)
-
-    monkeypatch.setattr(Followed, "loss", watched)
-    product = weights(new_store, stage)
-    state = torch.load(new_store.folder(stage) / "state_003.pt", weights_only=True)
-    after = [*seen[1:], state["student"]["0.weight"]]  # the weights after each step
-    assert len(after) == 9
-    expected = torch.zeros_like(after[0])
-    for step, value in enumerate(after):
-        decay = min(0.7, 1 - 1 / (step + 1))
-        expected = decay * expected + (1 - decay) * value
-    torch.testing.assert_close(product["0.weight"], expected)
-    assert not torch.equal(product["0.weight"], after[-1])
-    # Without a say of the teacher's in what is learnt, the student would be another.
-    assert not same(weights(new_store, make(batch_size=4, lr=0.1)), state["student"])
-
-
-@pytest.mark.parametrize("averaged", [True, False])
 @pytest.mark.parametrize("precision", ["32-true", "bf16-true"])
-def test_a_resumed_training_has_the_teacher_that_it_had(
-    new_store: Store, tmp_path: Path, averaged: bool, precision: Any
-) -> None:
-    whole, parted = Store(tmp_path / "whole", new_store.runtime), new_store
-    stage = Followed(epochs=4, batch_size=4, averaged=averaged, precision=precision)
-    expected = weights(whole, stage)
+def test_a_resumed_training_has_the_average_that_it_had(new_store: Store, tmp_path: Path, precision: Any) -> None:
+    whole, options = Store(tmp_path / "whole", new_store.runtime), {"ema": 0.9, "precision": precision}
+    expected = weights(whole, make(epochs=4, **options))
     for epochs in (1, 3, 4):
-        found = weights(parted, Followed(epochs=epochs, batch_size=4, averaged=averaged, precision=precision))
+        found = weights(new_store, make(epochs=epochs, **options))
     assert same(found, expected)
-    ours, theirs = (torch.load(s.folder(stage) / "state_004.pt", weights_only=True) for s in (whole, parted))
-    other = "student" if averaged else "teacher"
-    assert same(ours[other], theirs[other]) and not same(ours[other], expected)
-    assert {"student", "teacher"} - ours.keys() == {"student", "teacher"} - {other}
+    ours, theirs = (torch.load(s.folder(make(epochs=4, **options)) / "state_004.pt") for s in (whole, new_store))
+    assert same(ours["model"], theirs["model"]) and not same(ours["model"], expected)
+    assert same(ours["model"], weights(new_store, make(epochs=4, precision=precision)))  # what is learnt stays
 
 
 def test_two_processes_have_the_gradient_of_one(
     new_store: Store, tmp_path: Path, manifest: Callable[[Path], dict[str, Any]]
 ) -> None:
-    from together import Plain, Taught
+    from together import Plain
 
     # 13 images in one batch: one process takes 7, the other 6.
     script, folder = Path(__file__).parents[1] / "together.py", tmp_path / "two"
@@ -347,7 +325,8 @@ def test_two_processes_have_the_gradient_of_one(
     assert done.returncode == 0, done.stderr
     two = Store(folder, new_store.runtime)
     for epochs in (1, 3):
-        for stage in (Taught(epochs=epochs, batch_size=13, lr=1e-2), Plain(epochs=epochs, batch_size=13, lr=1e-2)):
+        for ema in (0.8, None):
+            stage = Plain(epochs=epochs, batch_size=13, lr=1e-2, ema=ema)
             new_store.ensure(stage)
             assert stage.is_complete(two.folder(stage))
             ours, theirs = (load_file(s.folder(stage) / stage.file_name) for s in (new_store, two))

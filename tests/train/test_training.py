@@ -20,7 +20,6 @@ from seg.data.prepared import Pool, Prepared
 from seg.errors import SegError
 from seg.masks import Threshold
 from seg.refiner.affinity import Affinity
-from seg.refiner.walk import Walk
 from seg.segmenter.architectures import PlainUNet
 from seg.segmenter.predicted import Predicted
 from seg.segmenter.segmenter import Segmenter
@@ -28,7 +27,7 @@ from seg.store import Store
 from seg.supervision.cam import CAM
 from seg.supervision.classifier import Classifier
 from seg.supervision.mask import TruthScores
-from seg.train import Given, NetworkStage
+from seg.train import NetworkStage, Pretrained
 
 
 def test_history_and_manifest(new_store: Store, manifest: Callable[[Path], dict[str, Any]]) -> None:
@@ -86,10 +85,10 @@ def unet(tmp_path: Path) -> Path:
 
 def test_the_config_chooses_between_a_training_and_what_is_given(pool: Pool, unet: Path) -> None:
     given = segmenter(pool, unet)
-    assert isinstance(given, Given) and given.role == "segmenter"
+    assert isinstance(given, Pretrained) and given.role == "segmenter"
     trained = Segmenter.from_config(None, masks=given.design.masks, net=given.design.net)  # type: ignore[attr-defined]
     assert type(trained) is Segmenter and trained.design is trained
-    assert given.id == f"Given/{given.key}" != trained.id
+    assert given.id == f"Pretrained/{given.key}" != trained.id
 
 
 def test_given_weights_are_known_by_their_content_wherever_they_lie(
@@ -145,26 +144,10 @@ def test_a_given_network_is_used_as_it_is_and_nothing_is_trained(new_store: Stor
     torch.manual_seed(1)
     expected = PlainUNet(width=2, depth=1).make().state_dict()
     assert all(torch.equal(v, expected[k]) for k, v in model.state_dict().items())
-    assert {p.name for p in new_store.root.iterdir() if p.is_dir()} == {"Given"}  # no masks, and no images either
+    assert {p.name for p in new_store.root.iterdir() if p.is_dir()} == {"Pretrained"}  # no masks, and no images either
     assert not list(new_store.root.rglob("history.csv"))
     unet.unlink()  # it is a copy, known by its key
     assert new_store.has(stage) and new_store.folder(stage).joinpath(stage.file_name).is_file()
-
-
-def test_given_networks_stand_where_trained_ones_do(
-    new_store: Store, prepared: Prepared, pool: Pool, unet: Path, tmp_path: Path
-) -> None:
-    design = Classifier(data=prepared, stages=3, output_stride=16)
-    file = save(tmp_path / "c.safetensors", design._make(2, None))
-    cam = CAM(pool=pool, classifier=Classifier.from_config(str(file), data=prepared, stages=3, output_stride=16))
-    seeds = Threshold(scores=cam, threshold=0.5)
-    options: dict[str, Any] = {"seeds": seeds, "strides": (4, 8), "channels": 4}
-    file = save(tmp_path / "a.safetensors", Affinity(**options).empty(new_store))
-    walk = Walk(scores=cam, affinity=Affinity.from_config(str(file), **options), log_steps=2)
-    predicted = Predicted(pool=pool, segmenter=segmenter(pool, unet))
-    for scores in (cam, walk, predicted):
-        assert len(new_store.get(scores)) == 32
-    assert not {"Classifier", "Affinity", "Segmenter"} & {p.name for p in new_store.root.iterdir()}
 
 
 def test_the_json_beside_the_weights_says_that_they_are_an_oracles(pool: Pool, unet: Path) -> None:
@@ -183,10 +166,14 @@ def test_refusals_of_given_weights(new_store: Store, store: Store, prepared: Pre
     for refused in (lambda: missing.key, lambda: missing.check(new_store)):
         with pytest.raises(SegError, match=r"checkpoints\.segmenter=.*none\.pth: no such file or folder"):
             refused()
-    with pytest.raises(SegError, match=r"another architecture.*segmenter\.net\.width=2 segmenter\.net\.depth=1"):
+    with pytest.raises(
+        SegError, match=r"unet\.safetensors: does not fit the segmenter of this config .*'width': 3.*: down"
+    ):
         segmenter(pool, unet, net=PlainUNet(width=3, depth=1)).check(new_store)
     other = save(unet.with_name("c.safetensors"), Classifier(data=prepared)._make(5, None))
-    with pytest.raises(SegError, match=r"checkpoints\.classifier=.*5 classes, but the data has 2 classes"):
+    with pytest.raises(
+        SegError, match=r"checkpoints\.classifier=.*does not fit.*fc\.weight is \(5, 512\), not \(2, 512\)"
+    ):
         Classifier.from_config(str(other), data=prepared).check(store)
     assert not new_store.root.exists()
 
@@ -203,7 +190,7 @@ def test_every_epoch_of_a_folder_is_a_network_of_its_own(new_store: Store, pool:
         assert stages[epoch].key == segmenter(pool, file).key
         torch.manual_seed(epoch)
         assert torch.equal(heads[epoch], PlainUNet(width=2, depth=1).make().head.weight)
-    with pytest.raises(SegError, match=r"epoch=4: the folder .* lacks it; it has epochs: 1, 2, 3"):
+    with pytest.raises(SegError, match=r"has no file of epoch=4 .*, only of epochs 1, 2, 3"):
         _ = segmenter(pool, folder, epochs=4).key
 
 

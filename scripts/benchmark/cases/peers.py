@@ -17,7 +17,7 @@ from benchmark.rows import Goal, Row
 from seg.config.tree import make_objects
 from seg.nets.augment import normalise
 from seg.nets.backbones import fold_batch_norm
-from seg.nets.maps import class_activation_maps, normalise_maps
+from seg.nets.resize import class_activation_maps, normalise_maps
 
 
 def run(lab: Lab) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""Networks that are given: a plain state dict into the network that the config describes, or one clear refusal."""
+"""Checkpoints: which file is meant, what is written of it, and loading it into the network that the config names."""
 
 import contextlib
 import json
@@ -13,7 +13,7 @@ from seg.files import read_json
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-#: What ``checkpoints.*=`` can be: the networks that a run trains, and the names of their files in its folder.
+#: The networks that a run trains, the keys of ``checkpoints.*``, and the names of their files in its folder.
 ROLES = ("classifier", "affinity", "segmenter")
 
 #: Side in pixels of what a network is shown, at most: for what a file says, and for what is typed.
@@ -55,48 +55,33 @@ def find_checkpoint(path: Path, role: str, epoch: int) -> Path:
         if (m := re.search(r"epoch[_-]?0*(\d+)\.(?:pth|pt|safetensors)$", file.name))
     }
     if epoch not in found:
-        given, have = f"checkpoints.{role}={path}", ", ".join(map(str, sorted(found)))
-        if not have:
-            raise SegError(f"{given}: a folder with neither models/{role}.safetensors nor ...epochN.pth")
-        raise SegError(f"epoch={epoch}: the folder {given} lacks it; it has epochs: {have}")
+        there = f"only of epochs {', '.join(map(str, sorted(found)))}" if found else f"nor models/{role}.safetensors"
+        raise SegError(f"checkpoints.{role}={path}: has no file of epoch={epoch} (...epoch{epoch}.pth), {there}")
     return found[epoch]
 
 
-def fit_into(model: "nn.Module", state: "Mapping[str, Tensor]", file: Path, key: str) -> None:
-    """Load a whole given state dict, with torchvision's names where the network is torchvision's.
+def fitting(model: "nn.Module", state: "Mapping[str, Tensor]", file: str, network: str) -> "dict[str, Tensor]":
+    """A checkpoint under the names of a network, which may be on the device ``meta``, without memory.
 
     Args:
-        model: of the architecture that is expected; changed in place.
-        state: tensors by name. file: where they come from. key: the config key that named it.
+        model: of the architecture that is expected. state: tensors by name; torchvision's where it is torchvision's.
+        file: ``key=path`` that named the checkpoint. network: what the config calls the network.
 
     Raises:
-        SegError: naming the first keys or shapes that differ, and the config that the weights would fit.
+        SegError: naming file, network, and the first keys or shapes that differ.
     """
-    model.load_state_dict(fitting(model, state, file, key), strict=False)
-
-
-def fitting(model: "nn.Module", state: "Mapping[str, Tensor]", file: Path, key: str) -> "dict[str, Tensor]":
-    """What :func:`fit_into` loads, or its refusal; ``model`` may be on the device ``meta``, without memory."""
-    from seg.nets.recognise import recognise
     from seg.nets.state_dicts import differences, from_plain
 
-    own = model.state_dict()
     state = from_plain(model, state)
-    if found := differences(own, state):
-        # As is written of the weights, or as their names and shapes tell.
-        described = description(file)
-        if isinstance(config := described.get("config"), list):
-            fits = " ".join(f"of a {described.get('role')} that fits {' '.join(map(str, config))}"[:500].split())
-        else:
-            fits = str(recognise(state) or "")
-        raise SegError(f"{key}={file}: another architecture: {found}{fits and f'; it is {fits}'}")
+    if found := differences(model.state_dict(), state):
+        raise SegError(f"{file}: does not fit {network}: {found}")
     return state
 
 
 def description(file: Path) -> dict[str, Any]:
     """What is known of a file of weights: what the JSON beside it says, else its own metadata; empty without both.
 
-    It is a stranger's: whoever uses a value has to look at it first.
+    It may be a stranger's: whoever uses a value has to check it first.
 
     Raises:
         SegError: there is a JSON, but it is broken or no description.
@@ -109,15 +94,15 @@ def description(file: Path) -> dict[str, Any]:
             if (
                 beside.is_file()
                 and beside.stat().st_size <= _LARGEST_JSON
-                and isinstance(told := read_json(beside), dict)
+                and isinstance(written := read_json(beside), dict)
             ):
-                return told
-        raise SegError(f"{beside}: does not describe a model; mend it, or move it away")
+                return written
+        raise SegError(f"{beside}: does not describe a model; repair it, or move it away")
     if file.suffix == ".safetensors":
         with (
             contextlib.suppress(OSError, ValueError, RecursionError, SafetensorError),
             safe_open(file, "np") as weights,
         ):
-            told = json.loads((weights.metadata() or {}).get(METADATA, "null"))
-            return told if isinstance(told, dict) else {}
+            written = json.loads((weights.metadata() or {}).get(METADATA, "null"))
+            return written if isinstance(written, dict) else {}
     return {}

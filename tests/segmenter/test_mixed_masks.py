@@ -9,16 +9,16 @@ from seg.data.prepared import Pool, PreparedData
 from seg.errors import SegError
 from seg.masks import Threshold
 from seg.segmenter.architectures import PlainUNet
-from seg.segmenter.few import FewMasks
+from seg.segmenter.mixed_masks import MixedMasks
 from seg.segmenter.segmenter import Segmenter
 from seg.store import Store
 from seg.supervision.bbox import BoxScores
-from seg.supervision.mask import SomeTruth
+from seg.supervision.mask import LabelledSubset
 
 
-def few(pool: Pool, true: int = 3, share: float = 0.3, **options: Any) -> FewMasks:
+def few(pool: Pool, count: int = 3, share: float = 0.3, **options: Any) -> MixedMasks:
     pseudo = Threshold(scores=BoxScores(pool=pool, resolution=16, **options), threshold=0.5)
-    return FewMasks(truth=SomeTruth(pool=pool, true=true), pseudo=pseudo, share=share)
+    return MixedMasks(truth=LabelledSubset(pool=pool, count=count), pseudo=pseudo, share=share)
 
 
 @pytest.mark.parametrize("size", [None, (40, 72)])
@@ -45,8 +45,8 @@ def test_the_chosen_are_the_truth_and_the_others_the_pseudo_masks(
 def test_an_image_without_a_pseudo_mask_is_learnt_too(store: Store, data: PreparedData, pool: Pool) -> None:
     """Some images have no box."""
     every = int((~data.is_test).sum())
-    stage = FewMasks(
-        truth=SomeTruth(pool=pool, true=every),
+    stage = MixedMasks(
+        truth=LabelledSubset(pool=pool, count=every),
         pseudo=Threshold(scores=BoxScores(pool=Pool(data=pool.data, limit=5), resolution=16), threshold=0.5),
     )
     made = store.get(stage)
@@ -81,14 +81,14 @@ def test_alone_they_get_as_many_draws_and_no_pseudo_mask_is_made(
     assert made.rows.tolist() == made.truth.rows.tolist() and made.pseudo is None
     assert len(made.epoch) == (~data.is_test).sum() and np.ptp(np.bincount(made.epoch)) <= 1
     assert not new_store.has(stage.pseudo.scores)
-    assert few(pool, share=1, divisor=2.0).key == stage.key != few(pool, share=1, true=2).key
+    assert few(pool, share=1, divisor=2.0).key == stage.key != few(pool, share=1, count=2).key
     assert few(pool, divisor=2.0).key != few(pool).key != stage.key
 
 
 def test_without_any_it_is_the_pseudo_masks_themselves(pool: Pool) -> None:
     one = few(pool)
-    assert FewMasks.from_config(truth=SomeTruth(pool=pool), pseudo=one.pseudo, share=0.3) is one.pseudo
-    assert isinstance(FewMasks.from_config(truth=one.truth, pseudo=one.pseudo, share=0.3), FewMasks)
+    assert MixedMasks.from_config(truth=LabelledSubset(pool=pool), pseudo=one.pseudo, share=0.3) is one.pseudo
+    assert isinstance(MixedMasks.from_config(truth=one.truth, pseudo=one.pseudo, share=0.3), MixedMasks)
     for share in (0.0, 1.1):
-        with pytest.raises(SegError, match=r"FewMasks\.share=.*: must lie in \(0, 1\]"):
+        with pytest.raises(SegError, match=r"MixedMasks\.share=.*: must lie in \(0, 1\]"):
             few(pool, share=share)
