@@ -124,8 +124,8 @@ def test_several_labels_are_learnt_as_such(store: Store, images: Prepared, class
 def test_a_cam_for_each_label(store: Store, images: Prepared, squares: Pool, classifier: Classifier) -> None:
     """From one pass, and the maps are those that each class gets alone."""
     scores = store.get(CAM(pool=squares, classifier=classifier, flip=True, scales=(1.0, 1.5)))
-    assert scores.codes(np.arange(4)) == [[1], [2], [1, 2], []]
-    maps = scores.channels(np.asarray([2]), (6, 6))
+    assert scores.ids[:4] == [[1], [2], [1, 2], []]
+    maps = scores.per_class(np.asarray([2]), (6, 6))
     features, weight, _ = classifier.parts(store.get(classifier))
     stage = CAM(pool=squares, classifier=classifier, flip=True, scales=(1.0, 1.5))
     picture = normalise(store.get(images).images[[2]])
@@ -134,18 +134,18 @@ def test_a_cam_for_each_label(store: Store, images: Prepared, squares: Pool, cla
     torch.testing.assert_close(torch.from_numpy(maps.values), torch.stack(alone), atol=2e-3, rtol=0)
     # Of the foreground it is the larger of both, and nothing where there is none.
     plain = store.get(CAM(pool=Pool(data=images), classifier=classifier, flip=True, scales=(1.0, 1.5)))
-    np.testing.assert_allclose(plain.at(np.asarray([2]), (6, 6))[0], maps.values.max(0), atol=2e-3)
-    assert (plain.at(np.asarray([3])) == 0).all()
+    np.testing.assert_allclose(plain.argmax(np.asarray([2]), (6, 6))[0][0], maps.values.max(0), atol=2e-3)
+    assert (plain.argmax(np.asarray([3]))[0] == 0).all()
     assert (store.get(Threshold(scores=stage, threshold=0.5)).at(np.asarray([3])) == 0).all()
 
 
 def test_each_class_has_its_own_appearance(store: Store, squares: Pool) -> None:
     """Where both boxes are of both classes, the colours of the images with one alone tell which square is whose."""
     maps = store.get(Appearance(scores=boxes(squares).scores, least=1, features=64, smooth=0))
-    assert maps.codes(np.arange(3)) == [[1], [2], [1, 2]]
+    assert maps.ids[:3] == [[1], [2], [1, 2]]
     is_test, (_, learnt) = maps.data.is_test[maps.rows], Appearance(scores=boxes(squares).scores)._groups(maps)
     assert is_test.any() and (learnt == ~is_test).all()
-    red, blue = maps.channels(np.asarray([2])).values
+    red, blue = maps.per_class(np.asarray([2])).values
     (x, y), (a, b) = ((x + 10, y + 10) for x, y in PLACES)
     assert min(red[y, x], blue[b, a]) > 0.5 > max(red[b, a], blue[y, x])
 
@@ -155,21 +155,21 @@ def test_every_class_walks_by_the_same_affinities(store: Store, squares: Pool, c
     scores = boxes(squares).scores
     frozen = FrozenAffinity(classifier=classifier, strides=(8,))
     walked = store.get(Walk(scores=scores, affinity=frozen, beta=4.0, log_steps=3, rescale=False))
-    assert walked.codes(np.arange(3)) == [[1], [2], [1, 2]]
+    assert walked.ids[:3] == [[1], [2], [1, 2]]
     net, before = store.get(frozen), store.get(scores)
     for position in range(3):
         with torch.inference_mode():
             affinity = net(normalise(before.data.images[before.rows[[position]]]))
-        maps = torch.from_numpy(before.channels(np.asarray([position]), (16, 16)).values)
+        maps = torch.from_numpy(before.per_class(np.asarray([position]), (16, 16)).values)
         one = [random_walk(affinity, m[None, None], offsets=net.offsets, beta=4.0, steps=8)[0, 0] for m in maps]
-        found = torch.from_numpy(walked.channels(np.asarray([position]), (16, 16)).values)
+        found = torch.from_numpy(walked.per_class(np.asarray([position]), (16, 16)).values)
         torch.testing.assert_close(found, torch.stack(one), atol=2e-3, rtol=0)
 
 
 def test_a_refiner_of_images_refines_each_class(store: Store, squares: Pool) -> None:
     refined = store.get(Superpixels(scores=boxes(squares).scores))
-    assert refined.codes(np.arange(3)) == [[1], [2], [1, 2]]
-    which = refined.winner(np.asarray([2]))[1][0]
+    assert refined.ids[:3] == [[1], [2], [1, 2]]
+    which = refined.argmax(np.asarray([2]))[1][0]
     assert which[16, 18] == 1 and which[40, 44] == 2
 
 
@@ -214,9 +214,9 @@ def test_the_winner_is_the_arg_max() -> None:
     assert torch.equal(winner(logits[:, :1])[:, 0], logits[:, 0].sigmoid().half())
 
 
-def test_a_border_of_classes_is_no_classs(squares: Pool) -> None:
-    with pytest.raises(SegError, match=r"evaluation\.border=foreground: goes with task=foreground alone"):
-        Evaluated(masks=boxes(squares), split="test", border="foreground")
+def test_a_border_of_classes_is_no_classs(store: Store, squares: Pool) -> None:
+    with pytest.raises(SegError, match=r"evaluation\.border=foreground: goes with one class alone"):
+        Evaluated(masks=boxes(squares), split="test", border="foreground").check(store)
 
 
 def test_a_network_that_knows_the_foreground_alone_is_refused_for_classes(images: Prepared) -> None:

@@ -110,8 +110,8 @@ def sample(data: PreparedData, rows: np.ndarray, most: int) -> np.ndarray:
     """
     # Shuffled, as neighbours in a list may be alike; from a seed, as a report that is written again is the same.
     drawn = np.random.default_rng(0).permutation(rows)
-    count = data.is_labelled[drawn].sum(0)
-    rarest = np.asarray([min(data.label_sets[row], key=count.__getitem__, default=-1) for row in drawn])
+    count = data.as_read.is_labelled[drawn].sum(0)
+    rarest = np.asarray([min(data.as_read.label_sets[row], key=count.__getitem__, default=-1) for row in drawn])
     turn = pd.Series(drawn).groupby([data.is_test[drawn], data.has_truth[drawn], rarest]).cumcount()
     return drawn[np.argsort(turn, kind="stable")][:most]
 
@@ -124,7 +124,7 @@ def _card(data: PreparedData, row: int, cells: Mapping[str, np.ndarray], masks: 
     ious = {name: None if truth is None else _iou(cells[name], truth, border, data.count) for name in masks}
     split = "test" if data.is_test[row] else "trainval"
     coded = {n: np.unique(a).tolist() for n, a in cells.items() if a.ndim == 2 and a.dtype == np.uint8}
-    codes = coded if data.task == "classes" else {}
+    codes = coded if data.count > 1 else {}
     return Card(data.ids[row], classes_of(data, row), split, *shape, pictures, ious, codes)
 
 

@@ -22,12 +22,12 @@ def shared_rows(masks_of: Mapping[str, MaskSet]) -> np.ndarray:
 
 def key_of(data: PreparedData) -> Key:
     """The colours of its masks."""
-    return FOREGROUND if data.task == "foreground" else class_key(data.names)
+    return FOREGROUND if data.count == 1 else class_key(data.names)
 
 
 def classes_of(data: PreparedData, row: int) -> tuple[str, ...]:
     """The names of the classes that are in an image; ``("no class",)`` for one without."""
-    return tuple(data.classes[label] for label in data.label_sets[row]) or ("no class",)
+    return tuple(data.as_read.classes[label] for label in data.as_read.label_sets[row]) or ("no class",)
 
 
 def picture_cells(steps: Mapping[str, Step], masks_of: Mapping[str, MaskSet], row: int) -> dict[str, np.ndarray]:
@@ -38,7 +38,7 @@ def picture_cells(steps: Mapping[str, Step], masks_of: Mapping[str, MaskSet], ro
     for name, masks in masks_of.items():
         position = np.searchsorted(masks.rows, [row])
         if steps[name].kind == "scores":
-            cells[steps[name].plain_name if several else "score map"] = masks.scores.at(position)[0]
+            cells[steps[name].plain_name if several else "score map"] = masks.scores.argmax(position)[0][0]
         else:
             cells[name] = masks.at(position)[0]
     return cells | ({"truth": data.truth(np.asarray([row]))[0]} if data.has_truth[row] else {})

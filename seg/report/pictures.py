@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from seg.data.dataset import CLASS_BORDER, UNKNOWN
+from seg.data.dataset import BORDER, UNKNOWN
 from seg.files import atomic_path
 from seg.format import shorten
 from seg.models.png import voc_palette
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 RGB = tuple[int, int, int]
 
 # No pet is magenta: the foreground has to stand out from ginger fur as well as from grass.
-COLOURS: dict[int, RGB] = {0: (38, 84, 160), 1: (240, 30, 120), 2: (250, 215, 50), 255: (150, 150, 150)}
-NAMES = {0: "background", 1: "foreground", 2: "border", 255: "undecided"}
+COLOURS: dict[int, RGB] = {0: (38, 84, 160), 1: (240, 30, 120), BORDER: (250, 215, 50), UNKNOWN: (150, 150, 150)}
+NAMES = {0: "background", 1: "foreground", BORDER: "border", UNKNOWN: "undecided"}
 SCORE_MAP = "inferno"  # dark to bright in even steps: reads the same in grey and to the colour-blind
 
 CELL, GAP = 176, 6  # pixels
@@ -64,8 +64,8 @@ def class_key(names: Sequence[str]) -> Key:
         names: what the codes mean, from 0, background, on.
     """
     palette = [(r, g, b) for r, g, b in voc_palette().tolist()]
-    last = {CLASS_BORDER: NAMES[2], UNKNOWN: NAMES[255]}
-    colours = dict(enumerate(palette[: len(names)])) | {CLASS_BORDER: palette[255], UNKNOWN: COLOURS[255]}
+    last = {BORDER: NAMES[BORDER], UNKNOWN: NAMES[UNKNOWN]}
+    colours = dict(enumerate(palette[: len(names)])) | {BORDER: palette[255], UNKNOWN: COLOURS[255]}
     return Key(colours, dict(enumerate(names)) | last)
 
 
@@ -76,7 +76,7 @@ def overlay(
 
     Args:
         photo: uint8 (H, W, 3).
-        mask: uint8 (H, W): 0 background, 1 foreground, 2 border, 255 undecided or no truth; or the codes of ``key``.
+        mask: uint8 (H, W): 0 background, 1 foreground, 254 border, 255 undecided or no truth; or the codes of ``key``.
         alpha: weight of the colour in [0, 1]; background gets half of it, so that the object stands out.
         key: what has which colour.
 

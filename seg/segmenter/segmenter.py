@@ -1,7 +1,7 @@
 """Train a segmentation network on any masks."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from inspect import signature
 from typing import Any, ClassVar, TypeVar
@@ -110,20 +110,12 @@ class Segmenter(Training):
 
     def needs(self) -> dict[str, Stage]:
         """The same."""
-        return {"pool": self.pool} if self.pool.task == "classes" else {}
+        return {"pool": self.pool}
 
     def outputs(self, store: Products) -> int:
-        """1, the foreground; or the background and each class."""
-        if self.pool.task == "foreground":
-            return 1
-        return len(self._classes(store)) + 1
-
-    def _classes(self, store: Products) -> Sequence[str]:
-        # Images are not decoded for their classes, nor the lists read again once they are.
-        prepared = self.pool.data
-        known: Any = store.get(prepared if store.has(prepared) else prepared.source)
-        classes: Sequence[str] = known.classes
-        return classes
+        """1 for one class; of several the background and each class."""
+        classes = len(self.pool.classes(store))
+        return 1 if classes == 1 else classes + 1
 
     def params(self) -> dict[str, Any]:
         """Without that of a switch that is off."""
@@ -144,7 +136,8 @@ class Segmenter(Training):
                 f"{built}: takes images from {self.net.smallest} pixels on, and here it would see {side}; raise "
                 f"{'segmenter.input_size' if self.input_size else 'data.size'}, or lower segmenter.net.depth"
             )
-        self._built(self.net, 2 if self.pool.task == "classes" else 1)
+        dataset = self.pool.data.source.seen(store)
+        self._built(self.net, 2 if dataset and len(self.pool.classes_of(dataset)) > 1 else 1)
 
     def _built(self, net: Architecture, outputs: int) -> nn.Module:
         if outputs == 1:
@@ -170,19 +163,17 @@ class Segmenter(Training):
             return
         outputs = firsts.pop()
         theirs, ours = map(_kinds, outputs)
-        other = f"take task={'classes' if self.pool.task == 'foreground' else 'foreground'}, " if 1 in outputs else ""
+        other = f"take task={'foreground' if outputs[0] == 1 else 'classes'}, " if 1 in outputs else ""
         raise SegError(
-            f"{said}: a segmenter of {theirs}, but task={self.pool.task} of this data asks for {ours}; {other}give one "
-            f"of {ours}, or leave checkpoints.{self.role} out to train one"
+            f"{said}: a segmenter of {theirs}, but the masks of this run are of {ours}; {other}give one of {ours}, or "
+            f"leave checkpoints.{self.role} out to train one"
         )
 
     def check_described(self, told: Mapping[str, Any], said: str, store: Products) -> None:
         """Their classes have to be the data's, in their order: an output is of the class of its number."""
         theirs = told.get("classes")
-        if theirs is None or self.pool.task == "foreground":
-            return
-        own = ["background", *self._classes(store)]
-        if theirs == own:
+        own = ["background", *self.pool.classes(store)]
+        if theirs is None or theirs == own or len(own) == 2:
             return
         pairs = enumerate(zip(theirs, own, strict=False)) if isinstance(theirs, list) else ()
         apart = next((f"code {i} is {str(a)[:40]!r} there and {b!r} in the data" for i, (a, b) in pairs if a != b), "")
@@ -234,7 +225,7 @@ class Segmenter(Training):
         masks = dataclasses.replace(masks, low=max(masks.low - self.band, 0.0), high=min(masks.high + self.band, 1.0))
         if not self.soft:
             return masks.at(rows)
-        return soft_targets(masks.scores.at(rows), masks.at(rows), masks.low, masks.high, self.soft)
+        return soft_targets(masks.scores.argmax(rows)[0], masks.at(rows), masks.low, masks.high, self.soft)
 
     def taught(self, teacher: nn.Module, batch: tuple[Tensor, ...], epoch: int) -> tuple[Tensor, ...]:
         """The targets corrected, if that has begun; with ``consistency`` the teacher's probabilities as a fourth."""

@@ -16,7 +16,7 @@ from seg.masks import MaskSet
 from seg.models.mask_files import check_format, export_masks, run_lengths
 from seg.models.png import voc_palette
 from seg.store import Store
-from seg.supervision.scores import StoredScores, WinnerScores
+from seg.supervision.scores import ScoreMaps, WinnerScores
 
 # Of the masks below, dog1's has no foreground: it is a test image and so the last.
 MASK = np.array([[0, 1, 1], [255, 1, 0]], np.uint8)
@@ -30,7 +30,7 @@ def masks(photos: Callable[..., Path], new_store: Store) -> MaskSet:
     values = np.zeros((10, 8, 8), np.float16)
     values[:9, :, 3:5] = 0.5
     values[:9, :, 5:] = 1
-    return MaskSet(StoredScores(data, np.arange(10), values), 0.3, 0.7)
+    return MaskSet(ScoreMaps.of_foreground(data, np.arange(10), values), 0.3, 0.7)
 
 
 @pytest.fixture

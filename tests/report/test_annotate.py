@@ -13,7 +13,7 @@ from seg.report.annotate import AT_ONCE, different, disagreement, doubts, rank, 
 from seg.store import Runtime
 from seg.supervision.bbox import BoxScores
 from seg.supervision.mask import read_ids
-from seg.supervision.scores import StoredScores
+from seg.supervision.scores import ScoreMaps
 
 
 def strip(width: int, of: int = 8) -> np.ndarray:
@@ -49,7 +49,7 @@ def test_two_classes_are_no_agreement() -> None:
 def masks_of(data: PreparedData, widths: np.ndarray) -> MaskSet:
     """Foreground on the left of every image, so many of 8 columns wide."""
     values = (np.arange(8) < widths[:, None, None]) & np.ones((1, 8, 1), bool)
-    return MaskSet(StoredScores(data, np.arange(len(data)), values.astype(np.float16)), 0.5, 0.5)
+    return MaskSet(ScoreMaps.of_foreground(data, np.arange(len(data)), values.astype(np.float16)), 0.5, 0.5)
 
 
 def test_the_list_is_in_the_order_of_disagreement(data: PreparedData, tmp_path: Path, runtime: Runtime) -> None:

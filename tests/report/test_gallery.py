@@ -12,7 +12,7 @@ from seg.report import gallery as galleries
 from seg.report.gallery import make_gallery, sample
 from seg.store import Runtime
 from seg.supervision.bbox import BoxScores
-from seg.supervision.scores import StoredScores
+from seg.supervision.scores import ScoreMaps
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def several(data: PreparedData, classes: int) -> PreparedData:
 def masks_of(data: PreparedData) -> dict[str, MaskSet]:
     rng = np.random.default_rng(1)
     values = rng.random((len(data), 8, 8)).astype(np.float16)
-    scores = StoredScores(data, np.arange(len(data)), values)
+    scores = ScoreMaps.of_foreground(data, np.arange(len(data)), values)
     return {"CAM (label) >= 0.5": MaskSet(scores, 0.5, 0.5), "seeds": MaskSet(scores, 0.4, 0.6)}
 
 
