@@ -6,6 +6,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from torchvision.models import resnet18
 
 from seg.data.dataset import Dataset, Record, Region, Task
 from seg.data.prepared import Pool, Prepared
@@ -16,6 +17,9 @@ from seg.masks import Threshold
 from seg.nets.augment import normalise
 from seg.nets.walk import random_walk
 from seg.refiner.affinity import FrozenAffinity
+from seg.refiner.grabcut import GrabCut
+from seg.refiner.pamr import PAMR
+from seg.refiner.random_walker import RandomWalker
 from seg.refiner.superpixels import Superpixels
 from seg.refiner.walk import Walk
 from seg.segmenter.architectures import PlainUNet
@@ -26,7 +30,9 @@ from seg.supervision.appearance import Appearance
 from seg.supervision.bbox import BoxScores
 from seg.supervision.cam import CAM
 from seg.supervision.classifier import Classifier
+from seg.supervision.colocalise import Colocalised
 from seg.supervision.mask import TruthScores
+from seg.supervision.scores import ScoreStage
 
 SIDE = 64
 PLACES = ((6, 8), (34, 30))  # of a square's corner, by class
@@ -230,3 +236,57 @@ def test_a_network_that_knows_the_foreground_alone_is_refused_for_classes(images
     assert plain._built(plain.net, 1)(torch.zeros(1, 3, 4, 4)).shape == (1, 1, 4, 4)
     with pytest.raises(SegError, match=r"OneOutput: its make\(\) takes no number of outputs.*make\(self, outputs=1\)"):
         told._built(told.net, 3)
+
+
+def choices(pool: Pool) -> dict[str, ScoreStage]:
+    """What supervisions, co-localisations and refiners make of the images of a pool."""
+    weights = Path(pool.data.source.folder) / "weights.pth"  # type: ignore[attr-defined]
+    if weights.parent.exists() and not weights.exists():
+        torch.save(resnet18(weights=None).state_dict(), weights)
+    classifier = Classifier(data=pool.data, epochs=1, batch_size=4, hold_out=0.25, stages=3, output_stride=16)
+    cam = CAM(pool=pool, classifier=classifier)
+    return {
+        "cam": cam,
+        "boxes": BoxScores(pool=pool, resolution=SIDE),
+        "body boxes": BoxScores(pool=pool, resolution=SIDE, box_source="trimap"),
+        "pca": Colocalised(
+            scores=cam, backbone="resnet18", weights=str(weights), levels=("layer1",), size=SIDE, dims=16, rounds=2
+        ),
+        "appearance": Appearance(scores=cam, least=1, features=32),
+        "walk": Walk(scores=cam, affinity=FrozenAffinity(classifier=classifier, strides=(8,)), log_steps=3),
+        "pamr": PAMR(scores=cam, dilations=(1, 2), iterations=2),
+        "superpixels": Superpixels(scores=cam),
+        "random walker": RandomWalker(scores=cam),
+        "grabcut": GrabCut(scores=cam),
+    }
+
+
+@pytest.mark.parametrize("task", get_args(Task))
+@pytest.mark.parametrize("name", [*choices(Pool(data=Prepared(source=Squares(folder="/nowhere"))))])
+def test_an_image_without_a_label_is_background_alone(store: Store, images: Prepared, task: Task, name: str) -> None:
+    if name == "grabcut":
+        pytest.importorskip("cv2")
+    masks = store.get(Threshold(scores=choices(Pool(data=images, task=task))[name], threshold=0.3))
+    made = masks.at(np.arange(len(masks)))
+    for row, mask in zip(masks.rows, made, strict=True):
+        codes = {label + 1 for label in masks.data.label_sets[row]}
+        assert set(np.unique(mask).tolist()) <= {0, *codes}
+        assert codes or not mask.any()
+    assert made.any()
+
+
+@pytest.mark.parametrize("task", get_args(Task))
+def test_one_class_is_the_case_of_several(store: Store, tmp_path: Path, task: Task) -> None:
+    class Red(Squares):
+        def load(self, path: Path, store: Products) -> Dataset:
+            every = super().load(path, store).records
+            return Dataset(("red",), tuple(r for r in every if r.labels in ((0,), ())))
+
+    pool = Pool(data=Prepared(source=Red(folder=str(tmp_path)), size=SIDE), task=task)
+    truth = Threshold(scores=TruthScores(pool=pool), threshold=0.5)
+    segmenter = Segmenter(masks=truth, net=PlainUNet(width=2, depth=2), epochs=1, batch_size=4)
+    predicted = Threshold(scores=Predicted(pool=pool, segmenter=segmenter), threshold=0.5)
+    assert segmenter.outputs(store) == 1
+    figures = [store.get(Evaluated(masks=masks, split="trainval")) for masks in (boxes(pool), truth, predicted)]
+    assert figures[0].miou > 0.7 and figures[1].miou == 1
+    assert all(np.shape(one.matrix) == (2, 2) and one.ious[1] == one.iou_foreground for one in figures)

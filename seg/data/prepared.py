@@ -216,8 +216,8 @@ class Prepared(Stage):
         with_truth = [(record, facts) for record, facts in kept if facts.original]
         if with_truth and not any(facts.has_object for _, facts in with_truth):
             by_ids = [record.codes for record, _ in with_truth if record.codes in ("ids", "classes")]
-            remedy = f"; with data.mask_codes={by_ids[0]} 255 is unknown: for masks of 0 and 255 set " if by_ids else ""
-            remedy += "data.mask_codes=binary" if by_ids else ""
+            remedy = f"; read as {by_ids[0]}, 255 is unknown: for masks of 0 and 255 " if by_ids else ""
+            remedy += "take data=image_folder data.mask_codes=binary" if by_ids else ""
             log.warning("data: none of %d masks shows an object, so no mIoU can be measured%s", len(with_truth), remedy)
 
     def _refuse(self, dataset: Dataset, bad: list[str], untrue: list[str]) -> None:

@@ -84,8 +84,11 @@ class Metrics:
 
     @property
     def ious(self) -> NDArray[np.float64]:
-        """``float64 (C + 1,)``: of background and each class; nan for what is in neither truth nor prediction."""
-        return _iou(np.asarray(self.matrix, np.int64))
+        """``float64 (C + 1,)``: of background and each class; nan as ``miou``, and for what is in neither."""
+        ious = _iou(np.asarray(self.matrix, np.int64))
+        if np.isnan(self.miou):
+            ious[1:] = np.nan
+        return ious
 
 
 class Confusion:

@@ -43,7 +43,7 @@ def several(data: PreparedData, classes: int) -> PreparedData:
     big = many(data, 3 * classes, classes)
     pairs = [tuple(sorted({i % classes, (7 * i + 1) % classes})) for i in range(len(big))]
     truth = np.random.default_rng(2).integers(0, classes + 1, big._truth.shape, dtype=np.uint8)
-    return dataclasses.replace(big, task="classes", truth_is_classes=True, _truth=truth, label_sets=[(), *pairs[1:]])
+    return dataclasses.replace(big, truth_is_classes=True, _truth=truth, label_sets=[(), *pairs[1:]])
 
 
 def masks_of(data: PreparedData) -> dict[str, MaskSet]:
