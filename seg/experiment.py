@@ -104,7 +104,7 @@ class Experiment:
             raise SegError(
                 f"data.pool={pool}: must be the images that get masks, a seg.data.prepared.Pool; leave it out"
             )
-        check_format(cfg.export.format, pool.task)
+        check_format(cfg.export.format)
         named = {k: step for k, step in make_objects(cfg, "chain", made, objects).items() if step is not None}
         chain = list(named.values())
         steps: dict[str, Step] = {}
@@ -150,7 +150,10 @@ class Experiment:
         # A store to read only does, as long as all is in it.
         if not all(store.has(evaluated) for evaluated in self._evaluated()):
             checks.append(partial(_refuse_unwritable, store.root))
-        checks.append(store.runtime.check)
+        checks += [store.runtime.check, *(partial(e.check, store) for e in self._evaluated())]
+        dataset = self.source.seen(store)
+        if dataset is not None:
+            checks.append(partial(check_format, self.cfg.export.format, len(self.pool.classes_of(dataset))))
         # What is there can't fail any more.
         checks += [lambda s=s: (s.stored and store.has(s)) or s.check(store) for s in self.stages()]  # type: ignore[misc]
         if self.cfg.export.onnx:
@@ -262,8 +265,7 @@ class Experiment:
                 said = {"oracle": step.masks.is_oracle, "masks_used": self.masks_used.get(name)}
                 bounds = dict(zip(("low", "high"), step.masks.bounds_in(self.store), strict=True))
                 row = {"stage": name, "split": split, **said, **bounds, **metrics.as_dict()}
-                if metrics.matrix is not None:
-                    classes = self.store.get(self.pool).data.names[1:]
+                if len(classes := self.store.get(self.pool).data.classes) > 1:
                     row["iou_by_class"] = dict(zip(classes, metrics.ious[1:].tolist(), strict=True))
                 self.rows.append(row)
 

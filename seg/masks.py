@@ -11,7 +11,7 @@ import numpy as np
 from seg.data.prepared import PreparedData
 from seg.errors import SegError
 from seg.store import Products, Stage, param
-from seg.supervision.chosen import Choice, Chosen, Criterion, Distribution
+from seg.supervision.auto_threshold import AutoThreshold, Choice, Criterion, ScoreHistogram
 from seg.supervision.scores import ScoreMaps, ScoreStage
 
 CleanUp = Literal["fill_holes", "largest_component", "closing"]
@@ -48,20 +48,14 @@ class MaskSet:
         return len(self.scores)
 
     def at(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
-        """Masks of some images: ``uint8 (b, H, W)``, 0 background, 1 foreground or ``1 + class``, 255 ignore."""
-        if self.data.task == "foreground":
-            return self._cut(self.scores.at(positions, size))
-        scores, which = self.scores.winner(positions, size)
-        masks = self._cut(scores)
-        return np.where(masks == 1, which, masks)
-
-    def _cut(self, scores: np.ndarray) -> np.ndarray:
+        """Masks of some images: ``uint8 (b, H, W)``, 0 background, ``1 + class``, 255 ignore."""
+        scores, class_ids = self.scores.argmax(positions, size)
         masks = threshold_scores(scores, self.low, self.high)
         for mask in masks if self.clean_up else ():
             height, width = (max(1, round(self.radius * side / self.data.side)) for side in mask.shape)
             for operation in self.clean_up:
                 clean(mask, operation, (height, width))
-        return masks
+        return np.where(masks == 1, class_ids, masks)
 
 
 def threshold_scores(scores: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -132,7 +126,7 @@ class Threshold(Stage):
     """Foreground and background by a threshold, with an optional ignored band around it.
 
     Instead of a number each of the three may name a criterion, which finds one by looking at the scores of trainval's
-    images and at no mask (:mod:`seg.supervision.chosen`): the threshold, or the mean score of either of its sides.
+    images and at no mask (:mod:`seg.supervision.auto_threshold`): the threshold, or the mean score of either side.
 
     Attributes:
         scores: of the supervision, or of the refiner's walk.
@@ -194,9 +188,9 @@ class Threshold(Stage):
         return end if isinstance(end, str) else f"{end:g}"
 
     @cached_property
-    def chosen(self) -> Mapping[str, Chosen]:
+    def chosen(self) -> Mapping[str, AutoThreshold]:
         """What the criteria find in the scores, by criterion."""
-        return {c: Chosen(spread=Distribution(scores=self.scores), criterion=c) for c in self.criteria}
+        return {c: AutoThreshold(histogram=ScoreHistogram(scores=self.scores), criterion=c) for c in self.criteria}
 
     def upstream(self) -> dict[str, Stage]:
         """The scores, and what the criteria find in them."""

@@ -71,7 +71,7 @@ def classes(data: PreparedData) -> PreparedData:
     truth = np.random.default_rng(0).integers(0, 4, (len(data), data.side, data.side)).astype(np.uint8)
     truth[:, :2], truth[1] = 255, 0
     return dataclasses.replace(
-        data, classes=("a", "b", "c"), label_sets=label_sets, task="classes", truth_is_classes=True, _truth=truth
+        data, classes=("a", "b", "c"), label_sets=label_sets, truth_is_classes=True, _truth=truth
     )
 
 

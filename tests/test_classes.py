@@ -1,12 +1,14 @@
 """Masks that tell classes apart, through the chain: pictures with two kinds of squares on noise."""
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
+from torchvision.models import resnet18
 
-from seg.data.dataset import Dataset, Record, Region
+from seg.data.dataset import Dataset, Record, Region, Task
 from seg.data.prepared import Pool, Prepared
 from seg.data.sources import Source
 from seg.errors import SegError
@@ -15,6 +17,9 @@ from seg.masks import Threshold
 from seg.nets.augment import normalise
 from seg.nets.walk import random_walk
 from seg.refiner.affinity import FrozenAffinity
+from seg.refiner.grabcut import GrabCut
+from seg.refiner.pamr import PAMR
+from seg.refiner.random_walker import RandomWalker
 from seg.refiner.superpixels import Superpixels
 from seg.refiner.walk import Walk
 from seg.segmenter.architectures import PlainUNet
@@ -25,7 +30,9 @@ from seg.supervision.appearance import Appearance
 from seg.supervision.bbox import BoxScores
 from seg.supervision.cam import CAM
 from seg.supervision.classifier import Classifier
+from seg.supervision.colocalise import Colocalised
 from seg.supervision.mask import TruthScores
+from seg.supervision.scores import ScoreStage
 
 SIDE = 64
 PLACES = ((6, 8), (34, 30))  # of a square's corner, by class
@@ -123,8 +130,8 @@ def test_several_labels_are_learnt_as_such(store: Store, images: Prepared, class
 def test_a_cam_for_each_label(store: Store, images: Prepared, squares: Pool, classifier: Classifier) -> None:
     """From one pass, and the maps are those that each class gets alone."""
     scores = store.get(CAM(pool=squares, classifier=classifier, flip=True, scales=(1.0, 1.5)))
-    assert scores.codes(np.arange(4)) == [[1], [2], [1, 2], []]
-    maps = scores.channels(np.asarray([2]), (6, 6))
+    assert scores.ids[:4] == [[1], [2], [1, 2], []]
+    maps = scores.per_class(np.asarray([2]), (6, 6))
     features, weight, _ = classifier.parts(store.get(classifier))
     stage = CAM(pool=squares, classifier=classifier, flip=True, scales=(1.0, 1.5))
     picture = normalise(store.get(images).images[[2]])
@@ -133,18 +140,18 @@ def test_a_cam_for_each_label(store: Store, images: Prepared, squares: Pool, cla
     torch.testing.assert_close(torch.from_numpy(maps.values), torch.stack(alone), atol=2e-3, rtol=0)
     # Of the foreground it is the larger of both, and nothing where there is none.
     plain = store.get(CAM(pool=Pool(data=images), classifier=classifier, flip=True, scales=(1.0, 1.5)))
-    np.testing.assert_allclose(plain.at(np.asarray([2]), (6, 6))[0], maps.values.max(0), atol=2e-3)
-    assert (plain.at(np.asarray([3])) == 0).all()
+    np.testing.assert_allclose(plain.argmax(np.asarray([2]), (6, 6))[0][0], maps.values.max(0), atol=2e-3)
+    assert (plain.argmax(np.asarray([3]))[0] == 0).all()
     assert (store.get(Threshold(scores=stage, threshold=0.5)).at(np.asarray([3])) == 0).all()
 
 
 def test_each_class_has_its_own_appearance(store: Store, squares: Pool) -> None:
     """Where both boxes are of both classes, the colours of the images with one alone tell which square is whose."""
     maps = store.get(Appearance(scores=boxes(squares).scores, least=1, features=64, smooth=0))
-    assert maps.codes(np.arange(3)) == [[1], [2], [1, 2]]
+    assert maps.ids[:3] == [[1], [2], [1, 2]]
     is_test, (_, learnt) = maps.data.is_test[maps.rows], Appearance(scores=boxes(squares).scores)._groups(maps)
     assert is_test.any() and (learnt == ~is_test).all()
-    red, blue = maps.channels(np.asarray([2])).values
+    red, blue = maps.per_class(np.asarray([2])).values
     (x, y), (a, b) = ((x + 10, y + 10) for x, y in PLACES)
     assert min(red[y, x], blue[b, a]) > 0.5 > max(red[b, a], blue[y, x])
 
@@ -154,21 +161,21 @@ def test_every_class_walks_by_the_same_affinities(store: Store, squares: Pool, c
     scores = boxes(squares).scores
     frozen = FrozenAffinity(classifier=classifier, strides=(8,))
     walked = store.get(Walk(scores=scores, affinity=frozen, beta=4.0, log_steps=3, rescale=False))
-    assert walked.codes(np.arange(3)) == [[1], [2], [1, 2]]
+    assert walked.ids[:3] == [[1], [2], [1, 2]]
     net, before = store.get(frozen), store.get(scores)
     for position in range(3):
         with torch.inference_mode():
             affinity = net(normalise(before.data.images[before.rows[[position]]]))
-        maps = torch.from_numpy(before.channels(np.asarray([position]), (16, 16)).values)
+        maps = torch.from_numpy(before.per_class(np.asarray([position]), (16, 16)).values)
         one = [random_walk(affinity, m[None, None], offsets=net.offsets, beta=4.0, steps=8)[0, 0] for m in maps]
-        found = torch.from_numpy(walked.channels(np.asarray([position]), (16, 16)).values)
+        found = torch.from_numpy(walked.per_class(np.asarray([position]), (16, 16)).values)
         torch.testing.assert_close(found, torch.stack(one), atol=2e-3, rtol=0)
 
 
 def test_a_refiner_of_images_refines_each_class(store: Store, squares: Pool) -> None:
     refined = store.get(Superpixels(scores=boxes(squares).scores))
-    assert refined.codes(np.arange(3)) == [[1], [2], [1, 2]]
-    which = refined.winner(np.asarray([2]))[1][0]
+    assert refined.ids[:3] == [[1], [2], [1, 2]]
+    which = refined.argmax(np.asarray([2]))[1][0]
     assert which[16, 18] == 1 and which[40, 44] == 2
 
 
@@ -204,6 +211,60 @@ def test_the_winner_is_the_arg_max() -> None:
     assert torch.equal(winner(logits[:, :1])[:, 0], logits[:, 0].sigmoid().half())
 
 
-def test_a_border_of_classes_is_no_classs(squares: Pool) -> None:
-    with pytest.raises(SegError, match=r"evaluation\.border=foreground: goes with task=foreground alone"):
-        Evaluated(masks=boxes(squares), split="test", border="foreground")
+def test_a_border_of_classes_is_no_classs(store: Store, squares: Pool) -> None:
+    with pytest.raises(SegError, match=r"evaluation\.border=foreground: goes with one class alone"):
+        Evaluated(masks=boxes(squares), split="test", border="foreground").check(store)
+
+
+def choices(pool: Pool) -> dict[str, ScoreStage]:
+    """What supervisions, co-localisations and refiners make of the images of a pool."""
+    weights = Path(pool.data.source.folder) / "weights.pth"  # type: ignore[attr-defined]
+    if weights.parent.exists() and not weights.exists():
+        torch.save(resnet18(weights=None).state_dict(), weights)
+    classifier = Classifier(data=pool.data, epochs=1, batch_size=4, hold_out=0.25, stages=3, output_stride=16)
+    cam = CAM(pool=pool, classifier=classifier)
+    return {
+        "cam": cam,
+        "boxes": BoxScores(pool=pool, resolution=SIDE),
+        "body boxes": BoxScores(pool=pool, resolution=SIDE, box_source="trimap"),
+        "pca": Colocalised(
+            scores=cam, backbone="resnet18", weights=str(weights), levels=("layer1",), size=SIDE, dims=16, rounds=2
+        ),
+        "appearance": Appearance(scores=cam, least=1, features=32),
+        "walk": Walk(scores=cam, affinity=FrozenAffinity(classifier=classifier, strides=(8,)), log_steps=3),
+        "pamr": PAMR(scores=cam, dilations=(1, 2), iterations=2),
+        "superpixels": Superpixels(scores=cam),
+        "random walker": RandomWalker(scores=cam),
+        "grabcut": GrabCut(scores=cam),
+    }
+
+
+@pytest.mark.parametrize("task", get_args(Task))
+@pytest.mark.parametrize("name", [*choices(Pool(data=Prepared(source=Squares(folder="/nowhere"))))])
+def test_an_image_without_a_label_is_background_alone(store: Store, images: Prepared, task: Task, name: str) -> None:
+    if name == "grabcut":
+        pytest.importorskip("cv2")
+    masks = store.get(Threshold(scores=choices(Pool(data=images, task=task))[name], threshold=0.3))
+    made = masks.at(np.arange(len(masks)))
+    for row, mask in zip(masks.rows, made, strict=True):
+        codes = {label + 1 for label in masks.data.label_sets[row]}
+        assert set(np.unique(mask).tolist()) <= {0, *codes}
+        assert codes or not mask.any()
+    assert made.any()
+
+
+@pytest.mark.parametrize("task", get_args(Task))
+def test_one_class_is_the_case_of_several(store: Store, tmp_path: Path, task: Task) -> None:
+    class Red(Squares):
+        def load(self, path: Path, store: Products) -> Dataset:
+            every = super().load(path, store).records
+            return Dataset(("red",), tuple(r for r in every if r.labels in ((0,), ())))
+
+    pool = Pool(data=Prepared(source=Red(folder=str(tmp_path)), size=SIDE), task=task)
+    truth = Threshold(scores=TruthScores(pool=pool), threshold=0.5)
+    segmenter = Segmenter(masks=truth, net=PlainUNet(width=2, depth=2), epochs=1, batch_size=4)
+    predicted = Threshold(scores=Predicted(pool=pool, segmenter=segmenter), threshold=0.5)
+    assert segmenter.outputs(store) == 1
+    figures = [store.get(Evaluated(masks=masks, split="trainval")) for masks in (boxes(pool), truth, predicted)]
+    assert figures[0].miou > 0.7 and figures[1].miou == 1
+    assert all(np.shape(one.matrix) == (2, 2) and one.ious[1] == one.iou_foreground for one in figures)

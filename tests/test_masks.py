@@ -11,7 +11,7 @@ from seg.masks import MaskSet, Threshold, clean, disk, root_of_power, threshold_
 from seg.store import Store
 from seg.supervision.bbox import BoxScores
 from seg.supervision.mask import TruthScores
-from seg.supervision.scores import StoredScores
+from seg.supervision.scores import ScoreMaps
 
 NAN = np.float32(np.nan)
 
@@ -99,7 +99,7 @@ def test_an_unknown_operation_is_refused() -> None:
 
 
 def masks_of(data: PreparedData, values: np.ndarray, **changed: object) -> MaskSet:
-    scores = StoredScores(data, np.arange(len(values)), values)
+    scores = ScoreMaps.of_foreground(data, np.arange(len(values)), values)
     return MaskSet(scores, **{"low": 0.5, "high": 0.5} | changed)  # type: ignore[arg-type]
 
 
@@ -108,7 +108,7 @@ def test_a_set_of_masks(data: PreparedData) -> None:
     masks = masks_of(data, values)
     made = masks.at(np.asarray([2, 0]), (20, 30))
     assert made.shape == (2, 20, 30) and made.dtype == np.uint8
-    np.testing.assert_array_equal(made, masks.scores.at(np.asarray([2, 0]), (20, 30)) >= 0.5)
+    np.testing.assert_array_equal(made, masks.scores.argmax(np.asarray([2, 0]), (20, 30))[0] >= 0.5)
     assert len(masks) == 3 and masks.data is data
 
 

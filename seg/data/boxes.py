@@ -12,7 +12,7 @@ from xml.parsers import expat
 import numpy as np
 import numpy.typing as npt
 
-from seg.data.dataset import Box
+from seg.data.dataset import UNKNOWN, Box
 from seg.data.layout import regular
 from seg.errors import SegError
 
@@ -207,18 +207,18 @@ def _inside(centres: npt.NDArray[np.floating], low: float, high: float, middle: 
 
 
 def body_box(trimap: npt.NDArray[np.uint8]) -> Box | None:
-    """Tight box of the animal in a truth: foreground (1) and border (2) together.
+    """Tight box of the animal in a truth: foreground (1) and border (254) together.
 
     The border counts because thin parts (ears, tails, whiskers) are border only, and a box drawn by a
     person goes around the fur, not inside of it. It is made from the truth: an oracle.
 
     Args:
-        trimap: ``(H, W)`` with 0 background, 1 foreground, 2 border, 255 no truth.
+        trimap: ``(H, W)`` with 0 background, 1 foreground, 254 border, 255 no truth.
 
     Returns:
         ``(xmin, ymin, xmax, ymax)`` as pixel edges, so ``xmax`` is at most W; None without an animal.
     """
-    animal = (trimap == 1) | (trimap == 2)
+    animal = (trimap > 0) & (trimap < UNKNOWN)
     columns, rows = np.flatnonzero(animal.any(0)), np.flatnonzero(animal.any(1))
     if not columns.size:
         return None

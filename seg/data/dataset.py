@@ -12,15 +12,12 @@ Codes = Literal["trimap", "binary", "ids", "classes"]
 #: What a mask tells apart: an object of any class from what is behind it, or the classes too.
 Task = Literal["foreground", "classes"]
 
-#: Truth codes beside 0, background, and the classes from 1 on.
-BORDER, CLASS_BORDER, UNKNOWN = 2, 254, 255
+#: Codes of a mask beside 0, background, and the classes from 1 on.
+BORDER, UNKNOWN = 254, 255
 #: Classes of a data set at most: their masks' codes run from 1 to below those.
-MOST_CLASSES = CLASS_BORDER - 1
-
-
-def border_code(classes: int) -> int:
-    """What a truth's border pixels are called, where masks tell so many kinds of object apart."""
-    return BORDER if classes == 1 else CLASS_BORDER
+MOST_CLASSES = BORDER - 1
+#: What the one class of ``task=foreground`` is called.
+FOREGROUND = "foreground"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from seg.data.dataset import MOST_CLASSES, Codes, Region
+from seg.data.dataset import BORDER, MOST_CLASSES, Codes, Region
 from seg.data.layout import regular
 from seg.errors import SegError, first_line
 
@@ -41,9 +41,9 @@ def _table(codes: dict[int, int]) -> bytes:
     return bytes(codes.get(code, 255) for code in range(256))
 
 
-# By convention of the file, its codes to ours (0 background, 1 foreground, 2 border, 255 no truth).
+# By convention of the file, its codes to ours (0 background, 1 foreground, 254 border, 255 unknown).
 _TRUTH_CODES: dict[Codes, bytes] = {
-    "trimap": _table({1: 1, 2: 0, 3: 2}),
+    "trimap": _table({1: 1, 2: 0, 3: BORDER}),
     "binary": _table({0: 0, 1: 1, 255: 1}),
     "ids": _table({0: 0} | dict.fromkeys(range(1, 255), 1)),
     "classes": _table({code: code for code in range(MOST_CLASSES + 1)}),
@@ -65,8 +65,9 @@ _DRAFT_GAP = 2
 def decode_image(path: Path, size: int | None = None) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
     """Decode a photo to RGB, upright as its EXIF orientation says.
 
-    Grey, palette, CMYK and 16-bit images are converted, transparency is laid on white, of an animation
-    the first frame is taken. Boxes and trimaps are not turned along: they are used as given.
+    Grey, palette and CMYK images are converted, transparency is laid on white, of an animation the first frame is
+    taken. Grey of more than 8 bits is scaled from the least bit depth that holds the image's values.
+    Boxes and trimaps are not turned along: they are used as given.
 
     Args:
         path: the file; its extension does not matter.
@@ -110,7 +111,7 @@ def decode_trimap(
             the photo has without it, the truth is turned along; None: it is never turned.
 
     Returns:
-        uint8 ``(H, W)``: 0 background, 1 foreground, 2 border (of ``classes``: 1 and on the classes), 255 for any
+        uint8 ``(H, W)``: 0 background, 1 foreground (of ``classes``: 1 and on the classes), 254 border, 255 for any
         other code in the file; and whether the file was of another size.
 
     Raises:
@@ -246,7 +247,7 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def image_quirks(path: Path) -> tuple[str, ...]:
-    """Name what is unusual about a photo, from its header alone; empty for a plain RGB JPEG.
+    """Name what is unusual about a photo, from its header (16-bit: its values); empty for a plain RGB JPEG.
 
     Returns:
         Sentences that can be counted over a data set, without the file's name in them.
@@ -260,6 +261,8 @@ def image_quirks(path: Path) -> tuple[str, ...]:
         if extensions.get(path.suffix.lower()) not in (image.format, None) and image.format != "MPO":
             found.append(f"images whose name ends in {path.suffix.lower()} but that are {image.format}")
         found += [kind for modes, kind in _KINDS.items() if image.mode in modes]
+        if image.mode.startswith("I;16") and (white := _white(image)) < 65535:
+            found.append(f"16-bit images without a value above {white:g} (which is white)")
         if image.has_transparency_data:
             found.append("images with an alpha channel (laid on white)")
         if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
@@ -344,16 +347,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _deep_to_rgb(image: Image.Image) -> Image.Image:
     """Scale 16-bit, 32-bit and float grey to a byte; Pillow's own conversion clips at 255 instead."""
-    values = np.asarray(image)
+    values, white = np.asarray(image), _white(image)
     if image.mode == "F":  # what is no number is black
         values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-    top = float(values.max(initial=0))
-    if image.mode.startswith("I;16"):
-        white = 65535.0
-    elif image.mode == "F" and top <= 1:
-        white = 1.0
-    else:  # these modes do not say what white is: the smallest usual depth that holds the values
-        white = next((depth for depth in (255.0, 65535.0) if top <= depth), top)
     grey = np.empty(values.shape, np.uint8)
     # So many rows at a time: of a large scan, all of them in 64 bit would take gigabytes.
     step = max(1, 1_000_000 // max(1, values.shape[1]))
@@ -361,3 +357,16 @@ def _deep_to_rgb(image: Image.Image) -> Image.Image:
         part = values[top_row : top_row + step].astype(np.float64)
         grey[top_row : top_row + step] = np.rint(np.clip(part / white, 0, 1) * 255)
     return Image.fromarray(grey).convert("RGB")
+
+
+def _white(image: Image.Image) -> float:
+    """White in an image of more than 8 bits: ``2 ** k - 1`` of the least depth k from 8 to 16 that holds its values.
+
+    Of a float image 1, if no value is larger; beyond 16 bits the largest value. The file does not say how many of its
+    bits are used: X-rays and microscopes give 10 or 12 of 16.
+    """
+    values = np.asarray(image)
+    top = float(np.max(values, initial=0, where=np.isfinite(values)))
+    if image.mode == "F" and top <= 1:
+        return 1.0
+    return next((2.0**bits - 1 for bits in range(8, 17) if top < 2**bits), top)

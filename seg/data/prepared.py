@@ -1,20 +1,19 @@
 """Every image decoded once: memory-mapped arrays at working resolution."""
 
-import dataclasses
 import io
 import json
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from seg.data.dataset import BORDER, MOST_CLASSES, UNKNOWN, Codes, Dataset, Record, Task, border_code
+from seg.data.dataset import BORDER, FOREGROUND, MOST_CLASSES, UNKNOWN, Codes, Dataset, Record, Task
 from seg.data.decode import codes_in, decode_image, decode_trimap, draw_regions, formats, image_quirks, to_truth
 from seg.data.findings import Findings
 from seg.data.sources import Source
@@ -40,9 +39,7 @@ class PreparedData:
         boxes: per image a list of ``[xmin, ymin, xmax, ymax]`` in original pixels.
         box_labels: per image the class of each box; empty where all are of its one class.
         truth_is_classes: whether the truth itself says of which class a pixel is.
-        task: what masks tell apart. Of ``foreground`` their codes, and those of the truth, are 0 background,
-            1 foreground, 2 border (of a truth), 255 unknown; of ``classes`` 0 background, ``1 + class``, 254 border,
-            255 unknown.
+        original: the data with all of their classes, where these are one in ``self``: the foreground.
     """
 
     title: str
@@ -60,7 +57,7 @@ class PreparedData:
     _offsets: np.ndarray = field(repr=False)
     _originals: np.ndarray = field(repr=False)
     _codes: list[Codes | None] = field(repr=False)
-    task: Task = "foreground"
+    original: "PreparedData | None" = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -72,13 +69,24 @@ class PreparedData:
 
     @property
     def count(self) -> int:
-        """How many kinds of object the masks tell apart: 1, or that of the classes."""
-        return len(self.classes) if self.task == "classes" else 1
+        """How many classes the masks tell apart."""
+        return len(self.classes)
 
     @property
     def names(self) -> tuple[str, ...]:
         """What the codes of the masks mean, from 0 on."""
-        return ("background", *(self.classes if self.task == "classes" else ("foreground",)))
+        return ("background", *self.classes)
+
+    @property
+    def as_read(self) -> "PreparedData":
+        """The data with all of their classes."""
+        return self.original or self
+
+    def merged(self) -> "PreparedData":
+        """The data with one class, the foreground, of every image that is labelled with a class."""
+        shows = [(0,) if labels else () for labels in self.label_sets]
+        nothing: list[list[int]] = [[]] * len(self)
+        return replace(self, classes=(FOREGROUND,), label_sets=shows, box_labels=nothing, original=self)
 
     @cached_property
     def labels(self) -> np.ndarray:
@@ -99,21 +107,19 @@ class PreparedData:
         return out
 
     def truth(self, rows: np.ndarray) -> np.ndarray:
-        """Truth of some images: ``uint8 (b, S, S)``, codes as ``task`` says, 255 all over for one without."""
-        return self._told(self._truth[rows], rows)
+        """Truth of some images: ``uint8 (b, S, S)``, 0 background, ``1 + class``, 254 border, 255 unknown."""
+        return self._coded(self._truth[rows], rows)
 
-    def _told(self, truth: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """A truth ``(b, H, W)`` of some images as the task codes it."""
-        if self.truth_is_classes == (self.task == "classes"):
-            return truth
+    def _coded(self, truth: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """A truth ``(b, H, W)`` of some images, as it was prepared, in these classes."""
+        if self.original is not None:
+            return np.where((truth > 0) & (truth < BORDER), np.uint8(1), truth) if self.truth_is_classes else truth
         if self.truth_is_classes:
-            return np.where((truth > 0) & (truth < UNKNOWN), np.uint8(1), truth)
-        out = np.full_like(truth, UNKNOWN)
-        out[truth == 0], out[truth == BORDER] = 0, border_code(self.count)
-        for row, one, told in zip(rows, truth, out, strict=True):
-            if len(self.label_sets[row]) == 1:  # of several nobody knows which one it is
-                told[one == 1] = 1 + self.label_sets[row][0]
-        return out
+            return truth
+        sets = [self.label_sets[row] for row in rows]
+        # Of several classes it does not say which one a pixel is of.
+        code = np.asarray([1 + own[0] if len(own) == 1 else UNKNOWN for own in sets], np.uint8)
+        return np.where(truth == 1, code[:, None, None], truth)
 
     def original_truth(self, row: int) -> np.ndarray:
         """Truth of one image at its original size: ``uint8 (H, W)``, codes as of ``truth``; refuses one without."""
@@ -124,7 +130,7 @@ class PreparedData:
         start, end = self._offsets[row], self._offsets[row + 1]
         values = np.asarray(Image.open(io.BytesIO(self._originals[start:end].tobytes()), formats=formats()))
         codes = self._codes[row]
-        return self._told((values if codes is None else to_truth(values, codes))[None], np.asarray([row]))[0]
+        return self._coded((values if codes is None else to_truth(values, codes))[None], np.asarray([row]))[0]
 
     @cached_property
     def row_of(self) -> dict[str, int]:
@@ -180,6 +186,7 @@ class Prepared(Stage):
                 kept.append((record, facts))
         self._refuse(dataset, list(bad.values()), list(untrue.values()))
         found.tell(logging.DEBUG if dataset.is_toy else logging.INFO)
+        self._warn_without_object(kept)
         np.save(out / "originals.npy", np.frombuffer(b"".join(facts.original for _, facts in kept), np.uint8))
         write_json(out / "index.json", _index(dataset, kept))
         # Names below the data's folder, for a product tells nothing of where that lies.
@@ -203,6 +210,16 @@ class Prepared(Stage):
         with ThreadPoolExecutor(store.runtime.worker_count) as pool:
             yield from store.runtime.bar(pool.map(one, dataset.records), "decoding", len(dataset.records))
 
+    @staticmethod
+    def _warn_without_object(kept: "list[tuple[Record, _Facts]]") -> None:
+        """Say that no truth shows an object, as where masks of 0 and 255 are read by another convention."""
+        with_truth = [(record, facts) for record, facts in kept if facts.original]
+        if with_truth and not any(facts.has_object for _, facts in with_truth):
+            by_ids = [record.codes for record, _ in with_truth if record.codes in ("ids", "classes")]
+            remedy = f"; read as {by_ids[0]}, 255 is unknown: for masks of 0 and 255 " if by_ids else ""
+            remedy += "take data=image_folder data.mask_codes=binary" if by_ids else ""
+            log.warning("data: none of %d masks shows an object, so no mIoU can be measured%s", len(with_truth), remedy)
+
     def _refuse(self, dataset: Dataset, bad: list[str], untrue: list[str]) -> None:
         """Refuse too many unreadable files; and that not one truth of several can be read, however few they are."""
         both, n = bad + untrue, len(dataset.records)
@@ -224,14 +241,13 @@ class Prepared(Stage):
             classes=tuple(index["classes"]),
             images=np.load(path / "images.npy", mmap_mode="r"),
             ids=index["ids"],
-            # Of an older version: one class an image, and truths without any.
-            label_sets=[(x,) if isinstance(x, int) else tuple(x) for x in index["labels"]],
+            label_sets=[tuple(labels) for labels in index["labels"]],
             is_test=np.asarray(index["is_test"], bool),
             has_truth=np.asarray(index["has_truth"], bool),
             sizes=np.asarray(index["sizes"], np.int64).reshape(-1, 2),
             boxes=index["boxes"],
-            box_labels=index.get("box_labels", [[]] * len(index["ids"])),
-            truth_is_classes=index.get("truth_is_classes", False),
+            box_labels=index["box_labels"],
+            truth_is_classes=index["truth_is_classes"],
             _truth=np.load(path / "truth.npy", mmap_mode="r"),
             _offsets=np.asarray(index["offsets"], np.int64),
             _originals=np.load(path / "originals.npy", mmap_mode="r"),
@@ -240,13 +256,14 @@ class Prepared(Stage):
 
 
 class _Facts(NamedTuple):
-    """Of one image: original size, the truth at that size as a file and its codes, quirks, the truth's trouble."""
+    """Of one image: original size, the truth at that size as a file, its codes and content, quirks, trouble with it."""
 
     size: tuple[int, int]
     original: bytes = b""
     codes: Codes | None = None
     quirks: tuple[str, ...] = ()
     trouble: str = ""
+    has_object: bool = False
 
 
 _Decoded = tuple[np.ndarray, np.ndarray, _Facts]
@@ -287,6 +304,9 @@ def _decode(record: Record, size: int, classes: int) -> _Decoded:
     except SegError as error:
         quirks = (*quirks, f"{kind} that cannot be read (image used without)")
         return image, unknown, _Facts(hw, quirks=quirks, trouble=str(error))
+    if (original == UNKNOWN).all():
+        quirks = (*quirks, f"{kind} of which every pixel is unknown (image used without)")
+        return image, unknown, _Facts(hw, quirks=quirks)
     if resized:
         quirks = (*quirks, f"{kind} of another size than their image, resized")
     codes: Codes | None = record.codes
@@ -304,7 +324,8 @@ def _decode(record: Record, size: int, classes: int) -> _Decoded:
     elif kind == "masks" and record.trimap is not None and (original == UNKNOWN).any():
         quirks = (*quirks, "masks with pixels that are neither foreground nor background (no truth there)")
     truth = np.asarray(Image.fromarray(original).resize((size, size), Image.Resampling.NEAREST))
-    return image, truth, _Facts(hw, *_pack(record.trimap, original, codes), quirks)
+    has_object = bool(((original > 0) & (original < BORDER)).any())
+    return image, truth, _Facts(hw, *_pack(record.trimap, original, codes), quirks, has_object=has_object)
 
 
 def _pack(path: Path | None, original: np.ndarray, codes: Codes | None) -> tuple[bytes, Codes | None]:
@@ -355,17 +376,28 @@ class Pool(Stage):
     def check(self, store: Products) -> None:
         """Refuse to choose images by a truth that none has, or more classes than masks have codes, if that is known."""
         dataset = self.data.source.seen(store)
-        if self.task == "classes" and dataset is not None and len(dataset.classes) > MOST_CLASSES:
+        if dataset is not None and (count := len(self.classes_of(dataset))) > MOST_CLASSES:
             raise SegError(
-                f"task=classes: {len(dataset.classes)} classes, and masks have codes for {MOST_CLASSES}; "
-                "merge some, or use task=foreground"
+                f"task=classes: {count} classes, and masks have codes for {MOST_CLASSES}; merge some, or use "
+                "task=foreground"
             )
         if self.images == "truth" and dataset is not None and not any(r.has_truth for r in dataset.records):
             raise SegError(_WITHOUT_TRUTH)
 
+    def classes_of(self, data: Dataset | PreparedData) -> tuple[str, ...]:
+        """The classes that the masks of some data tell apart."""
+        return (FOREGROUND,) if self.task == "foreground" else data.classes
+
+    def classes(self, store: Products) -> tuple[str, ...]:
+        """The classes that the masks tell apart."""
+        # Images are not decoded for them, nor the lists read again once they are.
+        return self.classes_of(store.get(self.data if store.has(self.data) else self.data.source))
+
     def load(self, path: Path, store: Products) -> PoolRows:
-        """The rows chosen; refuses to choose none."""
-        data: PreparedData = dataclasses.replace(store.get(self.data), task=self.task)
+        """The rows chosen; refuses to choose none. With ``task=foreground`` all classes are one."""
+        data: PreparedData = store.get(self.data)
+        if self.task == "foreground":
+            data = data.merged()
         chosen = []
         for is_test in (False, True):
             wanted = self.images == "all" or (self.images == "trainval" and not is_test)

@@ -12,16 +12,13 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from seg.data.dataset import UNKNOWN, border_code
+from seg.data.dataset import BORDER, UNKNOWN
 from seg.errors import SegError
+from seg.methods.thresholds import STEPS, bin_scores
 
 Border = Literal["ignore", "foreground", "background"]
 Counts = NDArray[np.int64]
 
-STEPS = 1000  # thresholds are multiples of 1 / STEPS
-
-# The edges are the very float32 numbers that `score >= np.float32(threshold)` compares with.
-_EDGES = (np.arange(STEPS + 1) / STEPS).astype(np.float32)
 _BINS = STEPS + 2  # one for every edge that a score may have reached, and the last for NaN
 _UNKNOWN = _BINS - 1
 
@@ -35,8 +32,7 @@ class _Codes:
 
     def __init__(self, classes: int) -> None:
         known = {code: str(code) for code in range(classes + 1)}
-        border = border_code(classes)
-        self.truth_said = known | {border: f"{border} (border)", UNKNOWN: "255 (no truth)"}
+        self.truth_said = known | {BORDER: "254 (border)", UNKNOWN: "255 (no truth)"}
         self.pred_said = known | {UNKNOWN: "255 (no decision)"}
         self.rows, self.columns = classes + 4, classes + 3
         self.truth, self.pred = (
@@ -58,17 +54,18 @@ class Metrics:
     """Figures of masks on one set of images.
 
     Attributes:
-        miou: mean of the IoUs of background and foreground, or of background and each class; of those that exist.
-        iou_background: intersection over union of background, over all pixels; nan if the class is
-            absent from truth and prediction.
-        iou_foreground: the same of foreground; of several classes the mean of those that exist.
+        miou: mean of the IoUs of background and each class, of those that are in truth or prediction (as Pascal VOC
+            does); nan where no pixel of the truth is of a class, for then nothing is measured.
+        iou_background: intersection over union of background, over all pixels; nan if it is absent from truth and
+            prediction.
+        iou_foreground: mean of the classes' IoUs; nan as ``miou``.
         pixel_accuracy: share of the counted pixels that are right.
         per_image_miou: the mean over images of the mean IoU over the classes present in the image's
-            truth or prediction. Not comparable to ``miou``.
+            truth or prediction; nan as ``miou``, and not comparable to it.
         images: images with at least one evaluated truth pixel.
         pixels: pixels counted: truth that is evaluated, with a prediction.
         coverage: share of the evaluated truth pixels that had a prediction.
-        matrix: of several classes, pixels by truth (rows) and prediction (columns), background first; else None.
+        matrix: pixels by truth (rows) and prediction (columns), background first.
     """
 
     miou: float
@@ -79,18 +76,19 @@ class Metrics:
     images: int
     pixels: int
     coverage: float
-    matrix: Sequence[Sequence[int]] | None = None
+    matrix: Sequence[Sequence[int]]
 
     def as_dict(self) -> dict[str, Any]:
-        """The figures by name, in the order of the fields, less a matrix that is None."""
-        return {key: value for key, value in asdict(self).items() if key != "matrix" or value is not None}
+        """The figures by name, in the order of the fields."""
+        return asdict(self)
 
     @property
     def ious(self) -> NDArray[np.float64]:
-        """``float64 (C + 1,)``: of background and each class; nan for what is in neither truth nor prediction."""
-        if self.matrix is None:
-            return np.asarray([self.iou_background, self.iou_foreground])
-        return _iou(np.asarray(self.matrix, np.int64))
+        """``float64 (C + 1,)``: of background and each class; nan as ``miou``, and for what is in neither."""
+        ious = _iou(np.asarray(self.matrix, np.int64))
+        if np.isnan(self.miou):
+            ious[1:] = np.nan
+        return ious
 
 
 class Confusion:
@@ -115,14 +113,15 @@ class Confusion:
         """Count one image or a batch.
 
         Args:
-            pred: uint8 (H, W) or (B, H, W): 0 background, 1 foreground or 1 and on the classes, 255 no decision.
-            truth: uint8 of the same shape: the same, 2 border (254 of several classes), 255 no truth.
-            border: what border pixels count as; the same in every call. Of several classes nobody knows which one a
-                border is of: it is ``ignore`` or ``background``, or the truth has none.
+            pred: uint8 (H, W) or (B, H, W): 0 background, 1 and on the classes, 255 no decision.
+            truth: uint8 of the same shape: the same, 254 border, 255 no truth.
+            border: what border pixels count as; the same in every call. With several classes ``ignore`` or
+                ``background``, unless the truth has none.
 
         Raises:
             ValueError: on another dtype, shape or border mode.
-            SegError: on a code that is none of the above. Nothing of the batch is counted then.
+            SegError: on a code that is none of the above, or a border that is no class's. Nothing of the batch is
+                counted then.
         """
         pred, truth = _batch("prediction", pred, np.uint8, truth)
         _check_border(border)
@@ -161,10 +160,9 @@ class Confusion:
 class ScoreHistogram:
     """Score maps against the truth, kept as counts that answer every threshold.
 
-    Per image and truth code, one count for every interval between two neighbouring multiples of 0.001.
-    ``metrics(t)`` then equals, to the last digit, adding ``scores >= np.float32(t)`` to a `Confusion`. Of several
-    classes a pixel is of the one with the largest score, if that reaches the threshold; counts are then kept for every
-    pair of a truth code and a class that an image has.
+    Per image, truth code and class that is scored, one count for every interval between two neighbouring multiples of
+    0.001. ``metrics(t)`` then equals, to the last digit, adding the classes where ``scores >= np.float32(t)``, else
+    background, to a `Confusion`.
 
     Args:
         classes: how many kinds of object the masks tell apart.
@@ -184,14 +182,14 @@ class ScoreHistogram:
         self._above: Counts | None = None  # (sum of R, _BINS): pixels at or above each edge; made when asked
 
     def add(
-        self, scores: NDArray[np.float32], truth: NDArray[np.uint8], which: NDArray[np.uint8] | None = None
+        self, scores: NDArray[np.float32], truth: NDArray[np.uint8], class_ids: NDArray[np.uint8] | None = None
     ) -> None:
         """Count one image or a batch.
 
         Args:
             scores: float32 (H, W) or (B, H, W) in [0, 1], NaN where nothing is known.
             truth: uint8 of the same shape, as for `Confusion`.
-            which: uint8 of the same shape, of several classes: the code of each score's class.
+            class_ids: uint8 of the same shape: the code of each score's class; None: 1.
 
         Raises:
             ValueError: on another dtype or shape.
@@ -199,19 +197,16 @@ class ScoreHistogram:
                 counted then.
         """
         scores, truth = _batch("scores", scores, np.float32, truth)
+        ids = np.broadcast_to(np.uint8(1) if class_ids is None else class_ids, scores.shape)
         codes = _codes(self._classes)
         places, counts = [], []
-        for number, (one_scores, one_truth) in enumerate(zip(scores, truth, strict=True), self._images):
-            index = _bin(one_scores.ravel())
-            rows = codes.truth[one_truth.ravel()]
-            if which is None:
-                kinds = np.arange(codes.rows) * 256 + 1
-                index += rows * _BINS
-            else:
-                own = (which if which.ndim == 3 else which[None])[number - self._images]
-                # A row for each pair that there is: for all of them most would be empty.
-                kinds, pair = np.unique(rows * 256 + own.ravel(), return_inverse=True)
-                index += pair * _BINS
+        for number, (one_scores, one_truth, own) in enumerate(zip(scores, truth, ids, strict=True), self._images):
+            pair = codes.truth[one_truth.ravel()] * 256 + own.ravel()
+            # A row of counts for each pair of a code and a class that there is: for all of them most would be empty.
+            kinds = np.flatnonzero(np.bincount(pair, minlength=codes.rows * 256))
+            row_of = np.zeros(codes.rows * 256, np.int64)
+            row_of[kinds] = np.arange(len(kinds))
+            index = row_of[pair] * _BINS + bin_scores(one_scores.ravel())
             table = np.bincount(index, minlength=len(kinds) * _BINS).reshape(-1, _BINS)
             _check_codes("truth", table[kinds // 256 == codes.rows - 1], one_truth, codes.truth_said)
             kept = kinds // 256 < codes.rows - 2
@@ -251,65 +246,38 @@ class ScoreHistogram:
         return np.concatenate(parts) if parts else np.zeros((0, width), np.int64)
 
     def to_arrays(self) -> dict[str, NDArray[np.int32]]:
-        """``counts`` int32 (N, 3, 1002): images, truth codes 0 to 2, intervals (the last: NaN).
+        """The counts as they are stored.
 
-        Of several classes ``counts`` int32 (R, 1002) and ``places`` int32 (R, 3), the image, truth code and class of
-        each row; ``shape``, the number of images and of classes.
+        ``counts`` int32 (R, 1002), intervals (the last: NaN); ``places`` int32 (R, 3), the image, truth code and class
+        of each row; ``shape`` int32 (2,), the number of images and of classes.
         """
-        counts = self._joined(self._counts, _BINS).astype(np.int32)
-        if self._classes == 1:
-            return {"counts": counts.reshape(self._images, 3, _BINS)}
-        places = self._joined(self._places, 3).astype(np.int32)
-        return {"counts": counts, "places": places, "shape": np.asarray([self._images, self._classes], np.int32)}
+        counts, places = self._joined(self._counts, _BINS), self._joined(self._places, 3)
+        shape = np.asarray([self._images, self._classes], np.int32)
+        return {"counts": counts.astype(np.int32), "places": places.astype(np.int32), "shape": shape}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[np.int32]]) -> Self:
         """The histogram that `to_arrays` wrote.
 
         Raises:
-            SegError: if ``counts`` is missing or of another shape or dtype.
+            SegError: if something is missing, or of another shape or dtype.
         """
-        counts, places = arrays.get("counts"), arrays.get("places")
-        shape = (3, _BINS) if places is None else (_BINS,)
-        if counts is None or counts.dtype != np.int32 or counts.shape[1:] != shape:
-            found = "nothing" if counts is None else f"{counts.dtype} {counts.shape}"
-            raise SegError(f"evaluate again: 'counts' has to be int32 (N, 3, {_BINS}), not {found}")
-        if places is None:
-            images, classes = len(counts), 1
-            places = np.stack(np.broadcast_arrays(*np.ogrid[:images, :3, 1:2]), 3).reshape(-1, 3)
-        else:
-            images, classes = (int(x) for x in arrays["shape"])
-            fits = places.shape == (len(counts), 3) and (places >= 0).all()
-            if not fits or (places >= [images, classes + 2, classes + 1]).any():
-                raise SegError("evaluate again: 'places' does not fit 'counts'")
+        try:
+            counts, places, (images, classes) = arrays["counts"], arrays["places"], arrays["shape"].tolist()
+            fits = counts.dtype == np.int32 and counts.shape == (len(places), _BINS) and places.shape[1:] == (3,)
+            fits = fits and bool((places >= 0).all() and (places < [images, classes + 2, classes + 1]).all())
+        except (KeyError, TypeError, ValueError) as error:
+            raise SegError(f"these are no counts of scores ({error}): evaluate again") from error
+        if not fits:
+            raise SegError("these are no counts of scores ('places' does not fit 'counts'): evaluate again")
         made = cls(classes)
-        made._images, made._counts, made._places = images, [counts.reshape(-1, _BINS)], [places]
+        made._images, made._counts, made._places = images, [counts], [places]
         return made
-
-
-def _bin(scores: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Index of the last edge that each score reaches, by the comparison that thresholding makes."""
-    low, high = scores.min(initial=1), scores.max(initial=0)
-    unknown = None
-    if np.isnan(low):
-        unknown = np.isnan(scores)
-        scores = np.where(unknown, np.float32(0), scores)
-        low, high = scores.min(), scores.max()
-    if low < 0 or high > 1:
-        raise SegError(f"scores run from {low:.4g} to {high:.4g}: they have to lie in [0, 1] (or be NaN)")
-    # Rounding gives the nearest edge, whatever the product's own error; the score is at it or just below. An edge is
-    # the number of its index divided by STEPS, in float32 too, which is faster than looking it up.
-    edge = np.rint(scores * np.float32(STEPS))
-    edge -= scores < edge / np.float32(STEPS)
-    nearest = edge.astype(np.int64)
-    if unknown is not None:
-        nearest[unknown] = _UNKNOWN
-    return nearest
 
 
 def _edge(threshold: float) -> int:
     edge = round(threshold * STEPS) if np.isfinite(threshold) else -1
-    if not 0 <= edge <= STEPS or np.float32(threshold) != _EDGES[edge]:
+    if not 0 <= edge <= STEPS or np.float32(threshold) != np.float32(edge / STEPS):
         raise ValueError(f"threshold {threshold} is no multiple of {1 / STEPS} in [0, 1]")
     return edge
 
@@ -319,7 +287,9 @@ def _resolve(table: Counts, border: Border) -> Counts:
     resolved = table[..., :-1, :].astype(np.int64)
     if border != "ignore":
         if border == "foreground" and table.shape[-1] > 3 and table[..., -1, :].any():
-            raise ValueError("border 'foreground': of several classes, give border pixels the code of one")
+            raise SegError(
+                "evaluation.border=foreground: of several classes, a border is of none; use ignore or background"
+            )
         resolved[..., 1 if border == "foreground" else 0, :] += table[..., -1, :]
     return resolved
 
@@ -342,7 +312,7 @@ def _metrics(tables: Counts) -> Metrics:
     total = tables.sum(0)
     matrix = total[:, :-1]
     counted, evaluated = int(matrix.sum()), int(total.sum())
-    iou = _iou(matrix)
+    iou = _iou(matrix) if total[1:].any() else np.full(len(matrix), np.nan)
     # Of the classes that an image has; nan for an image without any. One by one this took most of a job's time.
     single = _iou(tables[:, :, :-1])
     there = ~np.isnan(single)
@@ -350,14 +320,14 @@ def _metrics(tables: Counts) -> Metrics:
     per_image = np.where(there, single, 0).sum(1)[known] / there.sum(1)[known]
     return Metrics(
         miou=_mean(iou),
-        iou_background=float(iou[0]),
+        iou_background=float(_iou(matrix)[0]),
         iou_foreground=_mean(iou[1:]),
         pixel_accuracy=int(np.trace(matrix)) / counted if counted else float("nan"),
-        per_image_miou=_mean(per_image),
+        per_image_miou=_mean(per_image) if total[1:].any() else float("nan"),
         images=int((tables.sum((1, 2)) > 0).sum()),
         pixels=counted,
         coverage=counted / evaluated if evaluated else float("nan"),
-        matrix=None if len(matrix) == 2 else matrix.tolist(),
+        matrix=matrix.tolist(),
     )
 
 

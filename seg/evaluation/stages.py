@@ -14,9 +14,10 @@ import numpy as np
 from seg.data.dataset import Split
 from seg.data.prepared import Pool
 from seg.errors import SegError
-from seg.evaluation.metrics import STEPS, Border, Confusion, Metrics, ScoreHistogram
+from seg.evaluation.metrics import Border, Confusion, Metrics, ScoreHistogram
 from seg.files import write_json
 from seg.masks import MaskSet, Threshold
+from seg.methods.thresholds import STEPS
 from seg.store import Products, Stage, param
 from seg.supervision.mask import LabelledSubset
 from seg.supervision.scores import ScoreMaps, ScoreStage
@@ -64,11 +65,8 @@ class Histogram(Stage):
         for start in store.runtime.bar(range(0, len(chosen), size), "evaluating"):
             part = chosen[start : start + size]
             truth = data.truth(scores.rows[part])
-            if data.task == "foreground":
-                histogram.add(scores.at(part), truth)
-            else:
-                maps, which = scores.winner(part)
-                histogram.add(maps, truth, which)
+            maps, class_ids = scores.argmax(part)
+            histogram.add(maps, truth, class_ids)
         _save_quickly(out / "counts.npz", histogram.to_arrays())
         return {"images": len(chosen)}
 
@@ -110,10 +108,12 @@ class Evaluated(Stage):
     resolution: Literal["working", "original"] = param(default="working")
     apart: LabelledSubset | None = param(default=None, key=False)
 
-    def validate(self) -> None:
-        """Of several classes nobody knows which one a border is of."""
-        if self.border == "foreground" and any(isinstance(s, Pool) and s.task == "classes" for s in self.masks.walk()):
-            raise SegError("evaluation.border=foreground: goes with task=foreground alone; use ignore or background")
+    def check(self, store: Products) -> None:
+        """Of several classes a border is of none."""
+        pool = next((s for s in self.masks.walk() if isinstance(s, Pool)), None)
+        dataset = pool.data.source.seen(store) if pool and self.border == "foreground" else None
+        if pool and dataset and len(pool.classes_of(dataset)) > 1:
+            raise SegError("evaluation.border=foreground: goes with one class alone; use ignore or background")
 
     @cached_property
     def histogram(self) -> Histogram | None:

@@ -78,10 +78,17 @@ def format_table(rows: Sequence[Row]) -> str:
     text.insert(2, "-" * (sum(widths) + 2 * (len(widths) - 1)))
     if any(row.get("oracle") for row in rows):
         text.append("* oracle: made with the truth of the images, which weak labels do not have")
+    if empty := [str(s) for s in dict.fromkeys(row.get("split") for row in rows if not measures(row))]:
+        text.append(f"-: the truth of {' and '.join(empty)} shows no object, so nothing is measured there")
     used = {str(row["stage"]): row["masks_used"] for row in rows if row.get("masks_used") is not None}
     if used:
         text += textwrap.wrap(f"masks used to choose thresholds and the like: {_numbers(used)}", WIDTH)
     return "\n".join(text)
+
+
+def measures(row: Row) -> bool:
+    """Whether a row has an mIoU: where the truth shows no object there is none."""
+    return row.get("miou") is not None and not math.isnan(row["miou"])
 
 
 def _numbers(used: Mapping[str, int]) -> str:
@@ -232,7 +239,7 @@ def plain(value: Any) -> Any:
 def headline(rows: Sequence[Row]) -> Row:
     """The figures that a sweep compares: of the last step that decides every pixel (`whole`), on trainval.
 
-    Where no trainval image has a truth it is the test split.
+    Where no trainval image has a truth that shows an object it is the test split.
 
     Args:
         rows: the stage table.
@@ -240,10 +247,11 @@ def headline(rows: Sequence[Row]) -> Row:
     Raises:
         SegError: if nothing was measured.
     """
+    if not rows:
+        raise SegError("nothing was measured: no image that gets a mask has a truth")
+    rows = [row for row in rows if measures(row)] or rows
     split = "trainval" if any(row["split"] == "trainval" for row in rows) else "test"
     chosen = [row for row in rows if row["split"] == split]
-    if not chosen:
-        raise SegError("nothing was measured: no image that gets a mask has a truth")
     row = whole(chosen)
     keys = ("miou", "iou_background", "iou_foreground", "images", "stage", "split")
     return {key: row[key] for key in keys} | {"masks_used": row.get("masks_used")}

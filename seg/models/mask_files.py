@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from seg.data.dataset import UNKNOWN, Task
+from seg.data.dataset import UNKNOWN
 from seg.data.prepared import PreparedData
 from seg.errors import SegError
 from seg.files import atomic_path
@@ -26,11 +26,11 @@ Mask = npt.NDArray[np.uint8]
 WITH_CLASSES: tuple[Format, ...] = ("palette", "coco_rle")
 
 
-def check_format(value: Any, task: Task = "foreground") -> None:
-    """Refuse what is no :data:`Format` for masks of this task (None is: nothing was asked for)."""
+def check_format(value: Any, classes: int = 1) -> None:
+    """Refuse what is no :data:`Format` for masks of so many classes (None is: nothing was asked for)."""
     if value is not None and value not in get_args(Format):
         raise SegError(f"export.format={value}: must be one of {', '.join(get_args(Format))}")
-    if task == "classes" and value not in (None, *WITH_CLASSES):
+    if classes > 1 and value not in (None, *WITH_CLASSES):
         raise SegError(
             f"export.format={value}: tells no classes apart, and these masks do; take {' or '.join(WITH_CLASSES)}, or "
             "task=foreground"
@@ -65,8 +65,8 @@ def export_masks(
     count = 0
     for name, masks in masks_of.items():
         data: PreparedData = masks.data
-        check_format(kind, data.task)
-        form = kind or ("png255" if data.task == "foreground" else "palette")
+        check_format(kind, data.count)
+        form = kind or ("png255" if data.count == 1 else "palette")
         target = folder / "".join(c if c.isalnum() else "_" for c in name).strip("_")
         folder.mkdir(parents=True, exist_ok=True)
         if form == "coco_rle":
@@ -89,19 +89,19 @@ def export_masks(
             if form == "palette" and not _by_label(data):
                 save_indexed(path, mask)
             else:
-                save_png(path, mask, form, int(data.labels[row]))
+                save_png(path, mask, form, int(data.as_read.labels[row]))
         count += len(masks)
     return count
 
 
 def _by_label(data: PreparedData) -> bool:
     """Whether an object's index or category is the label of its image, for the mask does not tell."""
-    return data.task == "foreground" and data.has_one_label
+    return data.original is not None and data.original.has_one_label
 
 
 def _names(data: PreparedData) -> tuple[str, ...]:
     """What the indices, or the ids of categories, mean."""
-    return ("background", *data.classes) if _by_label(data) else data.names
+    return data.as_read.names if _by_label(data) else data.names
 
 
 def _mask(masks: MaskSet, position: int) -> tuple[int, Mask]:
@@ -169,7 +169,7 @@ def coco_document(masks: MaskSet, store: Store, file_names: Mapping[str, str], w
 def _regions(data: PreparedData, row: int, mask: Mask) -> Iterator[tuple[int, npt.NDArray[np.bool_]]]:
     """The categories of an image's mask, with their pixels ``bool (H, W)``."""
     if _by_label(data):
-        yield int(data.labels[row]) + 1, mask == 1
+        yield int(data.as_read.labels[row]) + 1, mask == 1
         return
     for code in np.unique(mask).tolist():
         if 0 < code < UNKNOWN:

@@ -3,12 +3,11 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from seg.config.process import command, given_overrides
-from seg.data.dataset import Task
+from seg.data.dataset import FOREGROUND, Task
 from seg.data.prepared import Prepared, PreparedData
 from seg.evaluation.table import plain
 from seg.files import atomic_path, file_sha256, write_json
@@ -99,7 +98,7 @@ def describe(
         "role": stage.role,
         **({} if task == "foreground" else {"task": task}),
         "architecture": architecture(stage.design),
-        "classes": list(data.classes if stage.role == "classifier" else replace(data, task=task).names),
+        "classes": _names(stage.design, data),
         "mean": list(MEAN),
         "std": list(STD),
         "working_size": data.side,
@@ -113,6 +112,13 @@ def describe(
         "command": command(overrides, folders=False) if overrides else None,
         "stage": stage.id,
     }
+
+
+def _names(stage: Training, data: PreparedData) -> list[str]:
+    """What a network's outputs, or its masks' codes, mean."""
+    if stage.role == "classifier":
+        return list(data.classes)
+    return ["background", *(stage.pool.classes_of(data) if isinstance(stage, Segmenter) else (FOREGROUND,))]
 
 
 def task_of(stage: Training) -> Task:

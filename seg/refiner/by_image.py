@@ -1,7 +1,7 @@
 """Base of the refiners that a library computes on the CPU, image by image."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -37,11 +37,9 @@ class ByImage(ScoreStage):
     def build(self, out: Path, store: Products) -> dict[str, Any]:
         """One call per image. (Threads: the libraries let go of the interpreter lock where it takes long.)"""
         scores: ScoreMaps = store.get(self.scores)
-        asked: list[Sequence[int]] = []
-        parts = self._refined(scores, store, asked)
-        return self.save(out, scores.data, scores.rows, parts, asked)
+        return self.save(out, scores.data, scores.rows, self._refined(scores, store), scores.ids)
 
-    def _refined(self, scores: ScoreMaps, store: Products, asked: list[Sequence[int]]) -> Iterator[np.ndarray]:
+    def _refined(self, scores: ScoreMaps, store: Products) -> Iterator[np.ndarray]:
         """Map by map: with several classes in an image each is told from all else."""
         data = scores.data
         with ThreadPoolExecutor(store.runtime.worker_count) as pool:
@@ -49,8 +47,7 @@ class ByImage(ScoreStage):
                 rows = scores.rows[positions]
                 squash = np.sqrt(data.sizes[rows, 0] / data.sizes[rows, 1])
                 spacings = [(float(s), float(1 / s)) for s in squash]
-                maps, image, _ = scores.channels(positions)
-                asked.extend(scores.codes(positions))
+                maps, image, _ = scores.per_class(positions)
                 images = data.images[rows[image]]
                 for refined in pool.map(self.refine, images, maps, [spacings[i] for i in image]):
                     yield refined[None]

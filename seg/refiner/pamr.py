@@ -96,8 +96,9 @@ class PAMR(ScoreStage):
         scores: ScoreMaps = store.get(self.scores)
 
         def refined(images: Tensor, part: np.ndarray) -> Tensor:
-            start = torch.from_numpy(scores.at(part)).to(images.device).nan_to_num(0.5)
-            return pamr(images, start[:, None], self.dilations, self.iterations)[:, 0].clamp(0, 1).half()
+            maps = scores.per_class(part)
+            out = pamr(images, maps.stacked(len(part)).to(images.device), self.dilations, self.iterations)
+            return out[maps.image, maps.place].clamp(0, 1).half()
 
         parts = infer(refined, scores.data, scores.rows, store.runtime, self.what, most=4)
-        return self.save(out, scores.data, scores.rows, parts)
+        return self.save(out, scores.data, scores.rows, parts, scores.ids)

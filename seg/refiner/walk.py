@@ -1,11 +1,9 @@
 """The random walk as a stage."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from seg.nets.affinity_net import AffinityNet, FrozenAffinityNet
@@ -42,22 +40,12 @@ class Walk(ScoreStage):
         grid = (-(-scores.data.side // 4),) * 2
 
         def walked(images: Tensor, part: np.ndarray) -> Tensor:
-            maps, image, _ = scores.channels(part, grid)
-            asked.extend(scores.codes(part))
-            # Side by side: all maps of an image walk by its affinities. Where it has fewer, empty ones do.
-            place = np.arange(len(image)) - np.searchsorted(image, image)
-            start = torch.zeros(len(part), int(place.max(initial=0)) + 1, *grid)
-            # What nobody knows starts undecided.
-            start[image, place] = torch.from_numpy(maps).nan_to_num(0.5)
-            out = random_walk(
-                net(images),
-                start.to(images.device),
-                offsets=net.offsets,
-                beta=self.beta,
-                steps=2**self.log_steps,
-            )[image, place].clamp(0, 1)
+            maps = scores.per_class(part, grid)
+            # Side by side: all maps of an image walk by its affinities.
+            start = maps.stacked(len(part)).to(images.device)
+            out = random_walk(net(images), start, offsets=net.offsets, beta=self.beta, steps=2**self.log_steps)
+            out = out[maps.image, maps.place].clamp(0, 1)
             return (normalise_maps(out, "minmax") if self.rescale else out).half()
 
-        asked: list[Sequence[int]] = []
         parts = infer(walked, scores.data, scores.rows, store.runtime, "random walk", most=32)
-        return self.save(out, scores.data, scores.rows, parts, asked)
+        return self.save(out, scores.data, scores.rows, parts, scores.ids)

@@ -87,12 +87,12 @@ def shared_rows(masks_of: Mapping[str, MaskSet]) -> np.ndarray:
 
 def key_of(data: PreparedData) -> Key:
     """The colours of its masks."""
-    return FOREGROUND if data.task == "foreground" else class_key(data.names)
+    return FOREGROUND if data.count == 1 else class_key(data.names)
 
 
 def classes_of(data: PreparedData, row: int) -> tuple[str, ...]:
     """The names of the classes that are in an image; ``("no class",)`` for one without."""
-    return tuple(data.classes[label] for label in data.label_sets[row]) or ("no class",)
+    return tuple(data.as_read.classes[label] for label in data.as_read.label_sets[row]) or ("no class",)
 
 
 def picture_cells(steps: Mapping[str, Step], masks_of: Mapping[str, MaskSet], row: int) -> dict[str, np.ndarray]:
@@ -103,7 +103,7 @@ def picture_cells(steps: Mapping[str, Step], masks_of: Mapping[str, MaskSet], ro
     for name, masks in masks_of.items():
         position = np.searchsorted(masks.rows, [row])
         if steps[name].kind == "scores":
-            cells[steps[name].plain_name if several else "score map"] = masks.scores.at(position)[0]
+            cells[steps[name].plain_name if several else "score map"] = masks.scores.argmax(position)[0][0]
         else:
             cells[name] = masks.at(position)[0]
     return cells | ({"truth": data.truth(np.asarray([row]))[0]} if data.has_truth[row] else {})
@@ -147,8 +147,8 @@ def sample(data: PreparedData, rows: np.ndarray, most: int) -> np.ndarray:
     """
     # Shuffled, as neighbours in a list may be alike; from a seed, as a report that is written again is the same.
     drawn = np.random.default_rng(0).permutation(rows)
-    count = data.is_labelled[drawn].sum(0)
-    rarest = np.asarray([min(data.label_sets[row], key=count.__getitem__, default=-1) for row in drawn])
+    count = data.as_read.is_labelled[drawn].sum(0)
+    rarest = np.asarray([min(data.as_read.label_sets[row], key=count.__getitem__, default=-1) for row in drawn])
     turn = pd.Series(drawn).groupby([data.is_test[drawn], data.has_truth[drawn], rarest]).cumcount()
     return drawn[np.argsort(turn, kind="stable")][:most]
 
@@ -169,7 +169,7 @@ def _card(
         image = Image.fromarray(picture(cells["photo"], array, key_of(data))).resize(shape, Image.Resampling.BICUBIC)
         image.save(file := io.BytesIO(), format="JPEG", quality=82, optimize=True)
         pictures[name] = data_uri(file.getvalue(), ".jpg")
-    masks = {n: a for n, a in cells.items() if a.ndim == 2 and a.dtype == np.uint8 and data.task == "classes"}
+    masks = {n: a for n, a in cells.items() if a.ndim == 2 and a.dtype == np.uint8 and data.count > 1}
     codes = {name: np.unique(mask).tolist() for name, mask in masks.items()}
     split = "test" if data.is_test[row] else "trainval"
     return Card(data.ids[row], classes_of(data, row), split, *shape, pictures, ious or {}, codes, disagreement)

@@ -6,14 +6,14 @@ Matplotlib is imported inside the functions and used without pyplot: a run that 
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
-from seg.data.dataset import CLASS_BORDER, UNKNOWN
+from seg.data.dataset import BORDER, UNKNOWN
 from seg.files import atomic_path
 from seg.format import shorten
 from seg.models.png import voc_palette
@@ -42,17 +42,17 @@ class Key(NamedTuple):
 
 #: Of masks of the foreground alone. No pet is magenta: it stands out from ginger fur as well as from grass.
 FOREGROUND = Key(
-    {0: (38, 84, 160), 1: (240, 30, 120), 2: (250, 215, 50), UNKNOWN: (150, 150, 150)},
-    {0: "background", 1: "foreground", 2: "border", UNKNOWN: "undecided"},
+    {0: (38, 84, 160), 1: (240, 30, 120), BORDER: (250, 215, 50), UNKNOWN: (150, 150, 150)},
+    {0: "background", 1: "foreground", BORDER: "border", UNKNOWN: "undecided"},
 )
 
 
 def class_key(names: Sequence[str]) -> Key:
     """The key of classes in Pascal VOC's colours; ``names`` are those of the codes from 0, the background, on."""
     palette = [(r, g, b) for r, g, b in voc_palette().tolist()]
-    last = {CLASS_BORDER: palette[255], UNKNOWN: FOREGROUND.colours[UNKNOWN]}
+    last = {BORDER: palette[255], UNKNOWN: FOREGROUND.colours[UNKNOWN]}
     colours = dict(enumerate(palette[: len(names)])) | last
-    return Key(colours, dict(enumerate(names)) | {CLASS_BORDER: "border", UNKNOWN: "undecided"})
+    return Key(colours, dict(enumerate(names)) | {BORDER: "border", UNKNOWN: "undecided"})
 
 
 def overlay(
@@ -150,7 +150,9 @@ def panel(
     width = max(1.82 * len(columns) + 0.5, 5.4)
     masks = [array for row in rows for array in row.values() if array.ndim == 2 and array.dtype == np.uint8]
     found = {code for mask in masks for code in np.unique(mask).tolist()}
-    entries = [(shorten(name, 25), rgb, code) for code, name, rgb in key.legend if key is FOREGROUND or code in found]
+    entries: list[tuple[str, Any, int]] = [
+        (shorten(name, 25), rgb, code) for code, name, rgb in key.legend if key is FOREGROUND or code in found
+    ]
     entries += [(f"score {value:g}", colormaps[SCORE_MAP](value), 0) for value in (0.0, 0.5, 1.0)]
     patches = [
         Patch(facecolor=rgb, hatch="////" if code == UNKNOWN else "", label=f" {name}", edgecolor="#444444", lw=0.5)

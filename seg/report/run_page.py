@@ -90,7 +90,7 @@ def write_run_page(folder: Path, experiment: Experiment, masks: Mapping[str, Mas
         "compared": [*compared],
         # The pictures open with what the run is for, its last masks.
         "start": gallery.columns.index(gallery.masks[-1]) if gallery.cards and gallery.masks else 0,
-        "several": data.task == "classes",
+        "several": data.count > 1,
         "by_class": by_class(experiment.rows),
         "legend": key_of(data).legend,
         "scale": ", ".join(to_hex(colormaps[SCORE_MAP](i / 8)) for i in range(9)),

@@ -1,6 +1,6 @@
 """The predictions of a trained segmenter, as score maps."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from seg.data.prepared import Pool, PoolRows
 from seg.errors import SegError
-from seg.files import rows_file
 from seg.segmenter.segmenter import Segmenter
 from seg.store import Products, param
 from seg.supervision.scores import ScoreStage, infer
@@ -63,8 +62,27 @@ def winner(logits: Tensor) -> Tensor:
     return torch.stack([(best - logits[:, 0]).sigmoid(), (code + 1).to(best.dtype)], 1).half()
 
 
+def class_maps(logits: Tensor, least: float = 0.1) -> tuple[Tensor, list[int]]:
+    """The score maps of one image, as :func:`answer` scores: largest for the likeliest class of a pixel.
+
+    Args:
+        logits: ``float (K, H, W)``; K = 1 is the foreground's, else background first.
+        least: a class is left out that is nowhere the likeliest with at least this score.
+
+    Returns:
+        ``float16 (k, H, W)`` in [0, 1], and the codes of their classes, at least one.
+    """
+    if len(logits) == 1:
+        return logits.sigmoid().half(), [1]
+    best, code = logits[1:].max(0)
+    score = (best - logits[0]).sigmoid()
+    ids = code[score >= least].unique()
+    ids = ids if len(ids) else code.flatten()[score.argmax()][None]
+    return (score * (logits[1:][ids] - best).exp()).half(), (ids + 1).tolist()
+
+
 class Predicted(ScoreStage):
-    """What the segmenter says of every image of the pool: its score of any object, and of which class it is.
+    """What the segmenter says of every image of the pool: a score map of each class that it finds.
 
     Attributes:
         pool: the images. segmenter: the network, trained or given.
@@ -100,18 +118,15 @@ class Predicted(ScoreStage):
         model: nn.Module = store.get(self.segmenter).to(memory_format=torch.channels_last)
         side = self.design.input_size or pool.data.side
         see = partial(logits, model, side=side, scales=self.scales, flip=self.flip)
-        parts = infer(lambda x, _: winner(see(x)), pool.data, pool.rows, store.runtime, "predicting")
-        parts = map(self._numbers, parts)
-        if pool.data.task == "foreground":
-            return self.save(out, pool.data, pool.rows, (part[:, 0] for part in parts))
-        with rows_file(out / "which.npy", np.uint8) as which:
+        class_ids: list[list[int]] = []
 
-            def scores() -> Iterator[np.ndarray]:
-                for part in parts:
-                    which.write(part[:, 1].astype(np.uint8))
-                    yield part[:, 0]
+        def maps(images: Tensor, _: np.ndarray) -> Tensor:
+            made, ids = zip(*map(class_maps, see(images)), strict=True)
+            class_ids.extend(ids)
+            return torch.cat(made)
 
-            return self.save(out, pool.data, pool.rows, scores())
+        parts = infer(maps, pool.data, pool.rows, store.runtime, "predicting")
+        return self.save(out, pool.data, pool.rows, map(self._numbers, parts), class_ids)
 
     def _numbers(self, scores: np.ndarray) -> np.ndarray:
         """What a network has answered, refused where it is NaN: as scores these would be unknown, in silence."""

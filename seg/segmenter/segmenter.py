@@ -57,17 +57,13 @@ class Segmenter(Training):
         return super().upstream() | self.needs()
 
     def needs(self) -> dict[str, Stage]:
-        """The images, where their classes are what the network tells apart."""
-        return {"pool": self.pool} if self.pool.task == "classes" else {}
+        """The images, whose classes are what the network tells apart."""
+        return {"pool": self.pool}
 
     def class_names(self, store: Products) -> Sequence[str] | None:
-        """What each output stands for, the background first; None for the foreground alone."""
-        if self.pool.task == "foreground":
-            return None
-        # Images are not decoded for their classes, nor the lists read again once they are.
-        prepared = self.pool.data
-        known: Any = store.get(prepared if store.has(prepared) else prepared.source)
-        return ["background", *known.classes]
+        """What each output stands for, the background first; None for one class, which has one output."""
+        classes = self.pool.classes(store)
+        return None if len(classes) == 1 else ["background", *classes]
 
     def outputs(self, store: Products) -> int:
         """1, the foreground; or the background and each class."""
@@ -84,7 +80,8 @@ class Segmenter(Training):
                 f"{built}: takes images from {self.net.smallest} pixels on, and here it would see {side}; raise "
                 f"{'segmenter.input_size' if self.input_size else 'data.size'}, or lower segmenter.net.depth"
             )
-        self.net.make(2 if self.pool.task == "classes" else 1)
+        dataset = self.pool.data.source.seen(store)
+        self.net.make(2 if dataset and len(self.pool.classes_of(dataset)) > 1 else 1)
 
     def shape(self) -> dict[str, Any]:
         """What decides how checkpoints are used: the architecture, without the weights that it would start from."""

@@ -1,7 +1,7 @@
 """Appearance: which colours and textures do the images of a class share where a hint points?"""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -105,31 +105,26 @@ class Appearance(ScoreStage):
             found = gaussian_filter(self.gain * found.reshape(hint.shape), self.smooth)
             return 1 / (1 + np.exp(-found - self._speaks(hint)))
 
-        asked: list[Sequence[int]] = []
-
         def maps() -> Iterator[np.ndarray]:
             with ThreadPoolExecutor(store.runtime.worker_count) as pool:
                 for positions in store.runtime.bar([*scores.batches()], self.what):
                     images = data.images[scores.rows[positions]]
-                    own, image, _ = scores.channels(positions)
-                    asked.extend(scores.codes(positions))
+                    own, image, _ = scores.per_class(positions)
                     which = [group for position in positions for group in groups[position]]
                     for values in pool.map(answer, images[image], own, which):
                         yield values[None]
 
-        return self.save(out, data, scores.rows, maps(), asked)
+        return self.save(out, data, scores.rows, maps(), scores.ids)
 
     def _groups(self, scores: ScoreMaps) -> tuple[list[list[int]], np.ndarray]:
         """Of each image which group each of its maps is of, -1 that of all images; and which images are learnt from."""
-        data, positions = scores.data, np.arange(len(scores))
-        if data.task == "foreground":
-            kinds = [[int(label)] for label in data.labels[scores.rows]]
-        else:
-            kinds = [list(codes) for codes in scores.codes(positions)]
-        has_map = np.array([len(own) > 0 for own in kinds])
-        learnt = has_map & ~data.is_test[scores.rows]
+        data, kinds = scores.data, scores.ids
+        if data.original is not None:  # the foreground of a cat is like that of other cats
+            labels = data.original.labels[scores.rows]
+            kinds = [[int(label)] * len(own) for label, own in zip(labels, kinds, strict=True)]
+        learnt = scores.has_map & ~data.is_test[scores.rows]
         if not learnt.any():  # maps of test images alone
-            learnt = has_map
+            learnt = scores.has_map
         counts = Counter(kind for own, wanted in zip(kinds, learnt, strict=True) if wanted for kind in own)
         return [[kind if counts[kind] >= self.least else -1 for kind in own] for own in kinds], learnt
 
@@ -142,7 +137,7 @@ class Appearance(ScoreStage):
         counts[-1] = sum(counts.values())
         found: dict[int, list[Points]] = {group: [] for group in wanted}
         for positions in np.array_split(np.flatnonzero(learnt), learnt.sum() // 64 + 1):
-            maps = scores.channels(positions)
+            maps = scores.per_class(positions)
             kinds = [group for position in positions for group in groups[position]]
             for hint, image, kind in zip(maps.values, maps.image, kinds, strict=True):
                 described = describe(scores.data.images[scores.rows[positions[image]]]).reshape(hint.size, -1)

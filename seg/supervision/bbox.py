@@ -11,7 +11,7 @@ from seg.data.dataset import UNKNOWN
 from seg.data.prepared import Pool, PoolRows, PreparedData
 from seg.errors import SegError
 from seg.store import Products, param
-from seg.supervision.scores import ScoreStage, image_codes
+from seg.supervision.scores import ScoreStage, image_class_ids
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class BoxScores(ScoreStage):
         write_bbox_list(out / "trimaps_bbox.txt", listed)
         shape = (self.resolution, self.resolution)
         how: Any = {"divisor": self.divisor, "scale": self.scale, "clip": self.clip}
-        codes = {r: sorted(set(own)) for r, own in classes.items()}
+        class_ids = {r: sorted(set(own)) for r, own in classes.items()}
         values = [
             gaussian_score(
                 [b for b, own in zip(boxes[r], classes[r], strict=True) if own == code],
@@ -94,26 +94,28 @@ class BoxScores(ScoreStage):
                 **how,
             )
             for r in boxes
-            for code in codes[r]
+            for code in class_ids[r]
         ]
-        return self.save(out, data, np.asarray(list(boxes)), np.stack(values), list(codes.values()))
+        return self.save(out, data, np.asarray(list(boxes)), np.stack(values), list(class_ids.values()))
 
     def _classes(self, data: PreparedData, row: int, count: int) -> list[int]:
         """The masks' code of every box."""
-        own = image_codes(data, row)
-        if data.task == "foreground" or len(own) == 1:
+        own = image_class_ids(data, row)
+        if len(own) == 1:
             return own * count
         if self.box_source == "trimap":
             return [int(c) for c in np.unique(data.original_truth(row)) if 0 < c <= data.count]
         return [label + 1 for label in data.box_labels[row]]
 
     def _boxes(self, data: PreparedData, row: int) -> list[Any]:
+        if not data.label_sets[row]:
+            return []
         if self.box_source == "xml":
             return data.boxes[row]
         if not data.has_truth[row]:
             return []
         truth = data.original_truth(row)
-        if data.task == "foreground" or len(data.label_sets[row]) == 1:
+        if len(data.label_sets[row]) == 1:
             objects = [(truth > 0) & (truth < UNKNOWN)]
         else:  # a box for all that is of a class
             objects = [truth == code for code in np.unique(truth) if 0 < code <= data.count]

@@ -27,7 +27,7 @@ class CAM(ScoreStage):
     """CAM of every image of the pool, in batches, at the network's own resolution.
 
     Of an image with several classes a map for each, from the one forward pass; where masks are of the foreground alone
-    their maximum. An image without a class gets no map, or an empty one: it is all background.
+    their maximum. An image without a class gets no map: it is all background.
 
     Attributes:
         pool: the images.
@@ -87,8 +87,10 @@ class CAM(ScoreStage):
             images = images.to(dtype)
             return rest(shared(frozen, images) if shared else images).float()
 
-        data, logistic = pool.data, self.design.is_logistic(pool.data)
-        asked = [[label + 1 for label in data.label_sets[row]] for row in pool.rows]
+        data, source = pool.data, pool.data.as_read  # the network knows all classes, the masks perhaps one
+        logistic = self.design.is_logistic(source)
+        asked = [[label + 1 for label in source.label_sets[row]] for row in pool.rows]
+        class_ids = asked if source is data else [[1]] * len(asked)
         if self.target == "label" and (without := sum(not codes for codes in asked)):
             log.info("CAM: %d images have no label: all of them is background", without)
 
@@ -99,23 +101,24 @@ class CAM(ScoreStage):
                 # The classifier's answer is at the working resolution, whatever scales the maps are of.
                 asked[part[0] : part[-1] + 1] = predicted(forward(images).mean((2, 3)) @ weight.T + bias, logistic)
             codes = asked[part[0] : part[-1] + 1]
+            if source is not data:
+                class_ids[part[0] : part[-1] + 1] = [[1] if own else [] for own in codes]
             labels = torch.tensor([code - 1 for one in codes for code in one], dtype=torch.int64, device=images.device)
             if all(len(one) == 1 for one in codes):
                 return self._maps(forward, weight, images, labels)
             if len(labels) == 0:  # as large as the others, and none of them
-                made = self._maps(forward, weight, images[:1], labels.new_zeros(1))[:0]
-                of = labels
-            else:
-                of = torch.repeat_interleave(torch.tensor(list(map(len, codes)), device=images.device))
-                made = self._maps(forward, weight, images, labels, of)
-            if data.task == "classes":
+                return self._maps(forward, weight, images[:1], labels.new_zeros(1))[:0]
+            of = torch.repeat_interleave(torch.tensor(list(map(len, codes)), device=images.device))
+            made = self._maps(forward, weight, images, labels, of)
+            if source is data:
                 return made
             # Of the foreground, what speaks for any of its classes.
             largest = made.new_zeros(len(part), *made.shape[1:])
-            return largest.scatter_reduce_(0, of[:, None, None].expand_as(made), made, "amax")
+            largest.scatter_reduce_(0, of[:, None, None].expand_as(made), made, "amax")
+            return largest[of.unique()]
 
         parts = infer(maps, data, pool.rows, store.runtime, "CAM")
-        return self.save(out, data, pool.rows, parts, asked)
+        return self.save(out, data, pool.rows, parts, class_ids)
 
     def _maps(
         self,

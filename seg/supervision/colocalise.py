@@ -183,7 +183,7 @@ class Colocalised(ScoreStage):
             nonlocal grid
             features, grid = cells(images)
             # What nobody knows hints at nothing.
-            hints = torch.from_numpy(hint.at(chosen[part], grid)).nan_to_num(0.5).flatten()
+            hints = torch.from_numpy(hint.argmax(chosen[part], grid)[0]).nan_to_num(0.5).flatten()
             moments.add(features, hints.to(features.device))
             return hints
 
@@ -210,53 +210,55 @@ class Colocalised(ScoreStage):
             points[end : (end := end + len(part))] = torch.from_numpy(part)
         found = _unit(_unit(points[:, -1]) + self.hint * hints)
         points = points[:, :-1]
-        above = found >= threshold_otsu(found.numpy())
+        # An image that is known to show nothing is background.
+        may = torch.from_numpy(np.repeat(hint.has_map[chosen], grid[0] * grid[1]))
+        above = (found >= threshold_otsu(found.numpy())) & may
         for _ in range(self.rounds):
             share = float(above.float().mean())
             fitted = points.T @ (above.float() - share) / len(above) * (variances / (variances + self.ridge)).float()
             found = points @ fitted
-            above = found >= 0.5 - share
+            above = (found >= 0.5 - share) & may
         unit = float(found.std().clamp_min(1e-9))
         direction, middle = basis @ fitted.double() / unit, (0.5 - share) / unit
         share = float(above.float().mean())
         tell, bias = points[:0].T, points[:0, 0]
-        if hint.data.task == "classes":
-            tell, bias = apart(points[above], *_named(hint, chosen, grid, above))
+        ids = hint.ids
+        if max(map(len, ids), default=0) > 1:
+            tell, bias = class_discriminants(points[above], *_named(hint, chosen, grid, above))
         score = project(torch.cat([direction[:, None], basis @ tell.double()], 1))
-        asked: list[Sequence[int]] = []
 
         def maps(images: Tensor, part: np.ndarray) -> Tensor:
             answers = score(images, part).reshape(len(images), *grid, -1)
             values = torch.sigmoid(self.gain * (answers[..., 0] - middle)).half()
-            if hint.data.task == "foreground":
-                return values
-            asked.extend(hint.codes(part))
             several = [values[:0]]
-            for codes, value, answer in zip(asked[-len(part) :], values, answers, strict=True):
-                if len(codes) > 1:
-                    own = (answer[..., 1:] + bias.to(answer.device))[..., codes].permute(2, 0, 1)
+            for position, value, answer in zip(part, values, answers, strict=True):
+                if len(ids[position]) > 1:
+                    own = (answer[..., 1:] + bias.to(answer.device))[..., ids[position]].permute(2, 0, 1)
                     # The likeliest class has the foreground's score.
                     several.append(value * torch.exp(own - own.amax(0)).half())
-                elif codes:
+                elif ids[position]:
                     several.append(value[None])
             return torch.cat(several)
 
-        notes = self.save(out, hint.data, hint.rows, over(hint.rows, maps, "maps"), asked)
+        notes = self.save(out, hint.data, hint.rows, over(hint.rows, maps, "maps"), ids)
         log.info("co-localisation: %.0f %% of the cells are foreground", 100 * share)
         return notes | {"foreground": round(share, 3)}
 
 
 def _named(hint: ScoreMaps, chosen: np.ndarray, grid: tuple[int, int], above: Tensor) -> tuple[Tensor, Tensor]:
     """Of the cells ``above`` the class by the hint, ``int64 (n,)``, and the classes of their image, ``bool (n, K)``."""
-    which = np.concatenate([hint.winner(chosen[i : i + 64], grid)[1] for i in range(0, len(chosen), 64)])
+    which = np.concatenate([hint.argmax(chosen[i : i + 64], grid)[1] for i in range(0, len(chosen), 64)])
     may = torch.zeros(len(chosen), hint.data.count + 1, dtype=torch.bool)
-    for image, codes in enumerate(hint.codes(chosen)):
-        may[image, list(codes)] = True
+    ids = hint.ids
+    for image, position in enumerate(chosen):
+        may[image, ids[position]] = True
     cells = above.nonzero()[:, 0]
     return torch.from_numpy(which.reshape(-1)).long()[cells], may[cells // (grid[0] * grid[1])]
 
 
-def apart(points: Tensor, named: Tensor, may: Tensor, rounds: int = 3, ridge: float = 0.03) -> tuple[Tensor, Tensor]:
+def class_discriminants(
+    points: Tensor, named: Tensor, may: Tensor, rounds: int = 3, ridge: float = 0.03
+) -> tuple[Tensor, Tensor]:
     """Linear discriminants that tell classes of cells apart, from what their images are known to show.
 
     Most images show one class, whose cells are surely of it. Those of images with several are put, round by round, to

@@ -8,43 +8,46 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pandas as pd
 
-from seg.data.dataset import border_code
+from seg.data.dataset import BORDER, UNKNOWN
 from seg.data.prepared import Pool, PoolRows, PreparedData
 from seg.errors import SegError
 from seg.nets.resize import nearest
 from seg.store import Products, param
-from seg.supervision.scores import Channels, ScoreMaps, ScoreStage, by_class, first_codes
+from seg.supervision.scores import ScoreMaps, ScoreStage
 
 _WITHOUT_TRUTH = "supervision=mask: no trainval image has a truth; use supervision=cam or bbox"
 
 
 @dataclass(frozen=True)
-class TruthMaps(ScoreMaps):
-    """Truth as scores: 1 foreground, 0 background, NaN at the border unless it is given a side."""
+class TruthValues:
+    """The truth as score maps, made when they are asked for: 1 of the class, 0 of another, NaN unknown.
+
+    Attributes:
+        data: the prepared images. rows: ``int64 (m,)``, of each map. class_ids: ``uint8 (m,)``, its class.
+        border: the score of border pixels.
+    """
 
     data: PreparedData
     rows: np.ndarray
-    border: str
+    class_ids: np.ndarray
+    border: float
 
-    def at(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
-        """The nearest pixel's label; labels are never blended."""
-        return self.winner(positions, size)[0]
+    def __getitem__(self, maps: np.ndarray) -> np.ndarray:
+        truth = self.data.truth(self.rows[maps])
+        values = (truth == self.class_ids[maps][:, None, None]).astype(np.float32)
+        values[truth == BORDER], values[truth == UNKNOWN] = self.border, np.nan
+        return values
 
-    def winner(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """The truth's own class; at a border that is foreground the image's first."""
-        truth = self.data.truth(self.rows[positions])
-        truth = nearest(truth, size or truth.shape[1:])
-        classes = np.arange(256) <= self.data.count
-        score = np.where(classes, np.float32(1), np.float32(np.nan))
-        score[0] = 0
-        if self.border != "ignore":
-            score[border_code(self.data.count)] = self.border == "foreground"
-        which = first_codes(self.data, self.rows[positions])[:, None, None]
-        return score[truth], np.where(classes[truth] & (truth > 0), truth, which)
 
-    def channels(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> Channels:
-        """Of the classes that the truth shows."""
-        return by_class(*self.winner(positions, size))
+def truth_maps(data: PreparedData, rows: np.ndarray, border: str) -> ScoreMaps:
+    """The truth of some rows as score maps: of the classes that it shows, or else of the image's first."""
+    shown = [np.unique(data.truth(rows[i : i + 1])) for i in range(len(rows))]
+    own = np.maximum(data.labels[rows], 0) + 1
+    ids = [[c for c in codes if 0 < c <= data.count] or [code] for codes, code in zip(shown, own, strict=True)]
+    first, class_ids = np.cumsum([0, *map(len, ids)]), np.concatenate(ids).astype(np.uint8)
+    value = {"ignore": np.nan, "foreground": 1.0, "background": 0.0}[border]
+    values = TruthValues(data, np.repeat(rows, np.diff(first)), class_ids, value)
+    return ScoreMaps(data, rows, values, first, class_ids, nearest)
 
 
 class Truth(ScoreStage):
@@ -67,13 +70,13 @@ class Truth(ScoreStage):
         if dataset is not None and not any(r.has_truth and r.split == "trainval" for r in dataset.records):
             raise SegError(_WITHOUT_TRUTH)
 
-    def load(self, path: Path, store: Products) -> TruthMaps:
+    def load(self, path: Path, store: Products) -> ScoreMaps:
         """A view of the prepared truth; test images are left out. Refuses data without it."""
         pool: PoolRows = store.get(self.pool)
         rows = pool.rows[pool.data.has_truth[pool.rows] & ~pool.data.is_test[pool.rows]]
         if len(rows) == 0:
             raise SegError(_WITHOUT_TRUTH)
-        return TruthMaps(pool.data, rows, self.border)
+        return truth_maps(pool.data, rows, self.border)
 
 
 class TruthScores(Truth):
@@ -101,7 +104,7 @@ def read_ids(path: Path) -> list[str]:
 def drawn(data: PreparedData, rows: np.ndarray, seed: int) -> np.ndarray:
     """``rows`` (``int64 (n,)``) in the order in which they are drawn: one of every class, another of each, ..."""
     order = np.random.default_rng((seed, 0)).permutation(rows)
-    turn = pd.Series(order).groupby(data.labels[order]).cumcount()
+    turn = pd.Series(order).groupby(data.as_read.labels[order]).cumcount()
     return order[np.argsort(turn, kind="stable")]
 
 
@@ -143,7 +146,7 @@ class LabelledSubset(Truth):
         elif self.file is not None:
             self.listed()
 
-    def load(self, path: Path, store: Products) -> TruthMaps:
+    def load(self, path: Path, store: Products) -> ScoreMaps:
         """A view of the truth of the chosen images."""
         maps = super().load(path, store)
         data = maps.data
@@ -152,7 +155,7 @@ class LabelledSubset(Truth):
             rows = drawn(data, maps.rows, self.seed)[: self.count]
         else:
             rows = np.asarray([data.row_of[name] for name in self.listed()], np.int64)
-        return TruthMaps(data, np.sort(rows), self.border)
+        return truth_maps(data, np.sort(rows), self.border)
 
     def _refuse(self, known: Collection[str]) -> None:
         """Refuse what is not among the ids of the images that have a truth."""

@@ -1,6 +1,5 @@
 """Score maps: what every supervision hands on."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,68 +13,104 @@ from seg.data.prepared import PreparedData
 from seg.errors import SegError
 from seg.files import rows_file
 from seg.nets.augment import normalise
-from seg.nets.resize import nearest, upsample
+from seg.nets.resize import upsample
 from seg.store import Products, Runtime, Stage
 
 
-class Channels(NamedTuple):
-    """Score maps of some images, one for every class that an image has.
+class ClassMaps(NamedTuple):
+    """Score maps of some images, one for every class that is asked for in an image.
 
     Attributes:
         values: ``float32 (m, H, W)`` in [0, 1], NaN where nothing is known; those of an image side by side.
-        image: ``int64 (m,)``, which of the images each is of. codes: ``uint8 (m,)``, the masks' code of its class.
+        image: ``int64 (m,)``, which of the images each is of. class_ids: ``uint8 (m,)``, the masks' code of its class.
     """
 
     values: np.ndarray
     image: np.ndarray
-    codes: np.ndarray
+    class_ids: np.ndarray
+
+    @property
+    def place(self) -> np.ndarray:
+        """``int64 (m,)``: which of its image's maps each is."""
+        return np.arange(len(self.image)) - np.searchsorted(self.image, self.image)
+
+    def stacked(self, images: int) -> Tensor:
+        """``float32 (images, K, H, W)``: K maps of every image, those that it lacks 0; unknown scores are 0.5."""
+        out = torch.zeros(images, int(self.place.max(initial=0)) + 1, *self.values.shape[1:])
+        out[self.image, self.place] = torch.from_numpy(self.values).nan_to_num(0.5)
+        return out
 
 
-class ScoreMaps(ABC):
-    """Scores of ``n`` images: of their foreground, or where masks tell classes apart of each class that an image has.
+@dataclass(frozen=True)
+class ScoreMaps:
+    """Score maps of ``n`` images: one for every class that an image may show, at the model's own resolution.
+
+    An image that is known to show none has no map: all of it is background.
 
     Attributes:
         data: the prepared images. rows: ``int64 (n,)``, their rows in ``data``, ascending.
+        values: ``float16 (m, h, w)`` in [0, 1], NaN where nothing is known; those of an image side by side.
+        first: ``int64 (n + 1,)``, where those of each image begin, and the last end.
+        class_ids: ``uint8 (m,)``, the masks' code of each map's class, from 1 on.
+        resize: of ``float32 (b, h, w)`` to another height and width: bilinear, ``align_corners=False``.
     """
 
     data: PreparedData
     rows: np.ndarray
+    values: Any
+    first: np.ndarray
+    class_ids: np.ndarray
+    resize: Callable[[np.ndarray, tuple[int, int]], np.ndarray] = upsample
+
+    @classmethod
+    def of_foreground(cls, data: PreparedData, rows: np.ndarray, values: np.ndarray) -> "ScoreMaps":
+        """One map an image, ``float16 (n, h, w)``, of the first class."""
+        return cls(data, rows, values, np.arange(len(rows) + 1), np.ones(len(rows), np.uint8))
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    @abstractmethod
-    def at(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
-        """Scores of some images, upsampled: how much speaks for any object.
+    @property
+    def has_map(self) -> np.ndarray:
+        """``bool (n,)``: which images have a map."""
+        return np.diff(self.first) > 0
+
+    @property
+    def ids(self) -> list[list[int]]:
+        """Of each image the masks' codes of the classes that it has a map of."""
+        return [one.tolist() for one in np.split(self.class_ids, self.first[1:-1])]
+
+    def per_class(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> ClassMaps:
+        """The maps of some images, upsampled.
 
         Args:
             positions: ``int (b,)`` indices into ``rows``.
             size: height and width in pixels; None for the working resolution.
+        """
+        starts, ends = self.first[positions], self.first[np.asarray(positions) + 1]
+        maps = np.concatenate([np.arange(a, b) for a, b in zip(starts, ends, strict=True)] or [starts])
+        values = np.asarray(self.values[maps], np.float32)
+        image = np.repeat(np.arange(len(positions)), ends - starts)
+        return ClassMaps(self.resize(values, size or (self.data.side,) * 2), image, self.class_ids[maps])
+
+    def argmax(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The largest score of some images, and of which class it is; arguments as of :meth:`per_class`.
 
         Returns:
-            ``float32 (b, H, W)`` in [0, 1]; NaN where nothing is known. With several classes in an image it is the
-            largest of their scores.
+            ``float32 (b, H, W)`` in [0, 1], NaN where nothing is known; and ``uint8 (b, H, W)``, codes from 1 on. Of an
+            image without a map 0 and 1.
         """
-
-    def winner(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Scores of some images and of which class they are.
-
-        Returns:
-            What :meth:`at` returns, and ``uint8`` of the same shape: the code of the class with the largest score,
-            1 where masks are of the foreground alone or the image has no class.
-        """
-        scores = self.at(positions, size)
-        codes = first_codes(self.data, self.rows[positions])
-        return scores, np.broadcast_to(codes[:, None, None], scores.shape)
-
-    def codes(self, positions: np.ndarray) -> list[Sequence[int]]:
-        """The masks' codes of the classes that some images have a map of, ascending."""
-        return [[int(code)] for code in first_codes(self.data, self.rows[positions])]
-
-    def channels(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> Channels:
-        """The scores of every class that some images have."""
-        codes = first_codes(self.data, self.rows[positions])
-        return Channels(self.at(positions, size), np.arange(len(positions)), codes)
+        maps = self.per_class(positions, size)
+        if len(maps.image) == len(positions) and not maps.place.any():
+            return maps.values, np.broadcast_to(maps.class_ids[:, None, None], maps.values.shape)
+        shape = (len(positions), *maps.values.shape[1:])
+        scores, class_ids = np.zeros(shape, np.float32), np.ones(shape, np.uint8)
+        for values, image, place, class_id in zip(maps.values, maps.image, maps.place, maps.class_ids, strict=True):
+            best = scores[image]
+            # What is unknown gives way to what is known.
+            better = (values > best) | (np.isnan(best) & ~np.isnan(values)) if place else np.ones_like(values, bool)
+            best[better], class_ids[image][better] = values[better], class_id
+        return scores, class_ids
 
     def batches(self, size: int = 64) -> Iterator[np.ndarray]:
         """Positions ``0 .. n-1`` in runs of ``size``."""
@@ -83,136 +118,9 @@ class ScoreMaps(ABC):
             yield np.arange(start, min(start + size, len(self)))
 
 
-def first_codes(data: PreparedData, rows: np.ndarray) -> np.ndarray:
-    """``uint8 (b,)``: the masks' code of each image's first class; 1 of the foreground, or of an image without one."""
-    if data.task == "foreground":
-        return np.ones(len(rows), np.uint8)
-    return np.maximum(data.labels[rows] + 1, 1).astype(np.uint8)
-
-
-@dataclass(frozen=True)
-class StoredScores(ScoreMaps):
-    """Scores kept at the model's own resolution: one map an image.
-
-    Attributes:
-        values: ``float16 (n, h, w)`` in [0, 1].
-    """
-
-    data: PreparedData
-    rows: np.ndarray
-    values: np.ndarray
-
-    def at(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
-        """Bilinear upsampling, ``align_corners=False``: the one rule for all scores."""
-        values = np.asarray(self.values[positions], np.float32)
-        return upsample(values, size or (self.data.side, self.data.side))
-
-
-@dataclass(frozen=True)
-class ClassScores(ScoreMaps):
-    """Scores kept at the model's own resolution: a map for every class that an image has, and none for the others.
-
-    Attributes:
-        values: ``float16 (m, h, w)`` in [0, 1], those of an image side by side.
-        first: ``int64 (n + 1,)``, where those of each image begin, and the last end.
-        kinds: ``uint8 (m,)``, the masks' code of each map's class.
-    """
-
-    data: PreparedData
-    rows: np.ndarray
-    values: np.ndarray
-    first: np.ndarray
-    kinds: np.ndarray
-
-    def at(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
-        """The largest; 0 for an image without a class: nothing there is an object."""
-        return self.winner(positions, size)[0]
-
-    def winner(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Upsampled before they are compared."""
-        maps = self.channels(positions, size)
-        shape = (len(positions), *maps.values.shape[1:])
-        scores, which = np.full(shape, -1, np.float32), np.ones(shape, np.uint8)
-        for values, image, code in zip(*maps, strict=True):
-            # What is unknown gives way to what is known.
-            better = (values > scores[image]) | np.isnan(scores[image]) | (scores[image] < 0)
-            better &= ~np.isnan(values) | (scores[image] < 0)
-            scores[image][better], which[image][better] = values[better], code
-        return np.where(scores < 0, np.float32(0), scores), which
-
-    def codes(self, positions: np.ndarray) -> list[Sequence[int]]:
-        """Those that are stored."""
-        return [self.kinds[self.first[p] : self.first[p + 1]].tolist() for p in positions]
-
-    def channels(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> Channels:
-        """Bilinear upsampling, as ever."""
-        starts, ends = self.first[positions], self.first[np.asarray(positions) + 1]
-        maps = np.concatenate([np.arange(a, b) for a, b in zip(starts, ends, strict=True)] or [starts])
-        values = np.asarray(self.values[maps], np.float32)
-        image = np.repeat(np.arange(len(positions)), ends - starts)
-        return Channels(upsample(values, size or (self.data.side, self.data.side)), image, self.kinds[maps])
-
-
-@dataclass(frozen=True)
-class WinnerScores(StoredScores):
-    """Scores of the best class of all, and which that is.
-
-    Attributes:
-        values: ``float16 (n, h, w)`` in [0, 1]. which: ``uint8 (n, h, w)``, codes from 1 on.
-    """
-
-    which: np.ndarray
-
-    def winner(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Classes are never blended: the nearest cell's."""
-        return self.at(positions, size), nearest(self.which[positions], size or (self.data.side, self.data.side))
-
-    def channels(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> Channels:
-        """Every class that wins somewhere in an image."""
-        return by_class(*self.winner(positions, size))
-
-    def codes(self, positions: np.ndarray) -> list[Sequence[int]]:
-        """The same classes."""
-        return [np.unique(self.which[p]).tolist() for p in positions]
-
-
-@dataclass(frozen=True)
-class ClassesAsBefore(StoredScores):
-    """Scores of any object, by a refiner that knows no classes: which one a pixel is of stays as it was.
-
-    Attributes:
-        before: what was refined.
-    """
-
-    before: ScoreMaps
-
-    def _there(self, positions: np.ndarray) -> np.ndarray:
-        return np.searchsorted(self.before.rows, self.rows[positions])
-
-    def winner(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Its scores, and the class with the largest score before."""
-        return self.at(positions, size), self.before.winner(self._there(positions), size)[1]
-
-    def codes(self, positions: np.ndarray) -> list[Sequence[int]]:
-        """As before."""
-        return self.before.codes(self._there(positions))
-
-    def channels(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> Channels:
-        """Every class that wins somewhere in an image."""
-        return by_class(*self.winner(positions, size))
-
-
-def by_class(scores: np.ndarray, which: np.ndarray) -> Channels:
-    """Scores ``(b, H, W)`` of the classes ``which`` as a map for each of an image's, 0 where another one is."""
-    found = [(i, code) for i, one in enumerate(which) for code in np.unique(one)]
-    values = [np.where((which[i] == code) | np.isnan(scores[i]), scores[i], np.float32(0)) for i, code in found]
-    image, codes = zip(*found, strict=True) if found else ((), ())
-    return Channels(np.stack(values) if values else scores, np.asarray(image, np.int64), np.asarray(codes, np.uint8))
-
-
-def image_codes(data: PreparedData, row: int) -> list[int]:
-    """The masks' codes of the classes that an image has: 1 where masks are of the foreground alone."""
-    return [1] if data.task == "foreground" else [label + 1 for label in data.label_sets[row]]
+def image_class_ids(data: PreparedData, row: int) -> list[int]:
+    """The masks' codes of the classes that an image is labelled with, ascending."""
+    return [label + 1 for label in data.label_sets[row]]
 
 
 class ScoreStage(Stage):
@@ -229,54 +137,66 @@ class ScoreStage(Stage):
         data: PreparedData,
         rows: np.ndarray,
         values: np.ndarray | Iterable[np.ndarray],
-        codes: Sequence[Sequence[int]] | None = None,
+        class_ids: Sequence[Sequence[int]] | None = None,
     ) -> dict[str, Any]:
-        """Write scores and which images they are of.
+        """Write score maps and what they are of.
 
         Args:
             out: the product's folder. data: the prepared images. rows: ``int64 (n,)``, theirs.
-            values: ``float (n, h, w)`` in [0, 1]; or its parts ``(b, h, w)``, one after the other. Where masks tell
-                classes apart ``float (m, h, w)``, a map for each of ``codes``, image by image.
-            codes: of each image the masks' codes of the classes that it has a map of, looked at once all parts are
-                there; None: of its labels.
+            values: ``float (m, h, w)`` in [0, 1], a map for each of ``class_ids``, image by image; or its parts, one
+                after the other.
+            class_ids: of each image the masks' codes of the classes that it has a map of, looked at once all parts are
+                there; None: one map an image, of its class. That of an image without a label is left out.
 
         Returns:
             The manifest's notes.
+
+        Raises:
+            SegError: another number of maps; or images of several classes, and no ``class_ids``.
         """
-        parts = [values] if isinstance(values, np.ndarray) else values
+        parts: Iterable[np.ndarray] = [values] if isinstance(values, np.ndarray) else values
+        if class_ids is None:
+            class_ids = [image_class_ids(data, row) for row in rows]
+            if any(len(own) > 1 for own in class_ids):
+                raise SegError(
+                    f"{type(self).__name__}: images of several classes need a map for each; give save() their "
+                    "class_ids (docs/extending.md)"
+                )
+            parts = self._of_labelled(parts, np.asarray([len(own) > 0 for own in class_ids]))
         with rows_file(out / "scores.npy", np.float16) as file:
+            count = 0
             for part in parts:
                 file.write(part)
-        if data.task == "classes" and not (out / "which.npy").exists():
-            codes = [image_codes(data, row) for row in rows] if codes is None else codes
-            np.save(out / "first.npy", np.cumsum([0, *map(len, codes)]))
-            np.save(out / "codes.npy", np.asarray([code for one in codes for code in one], np.uint8))
+                count += len(part)
+        first = np.cumsum([0, *map(len, class_ids)])
+        if first[-1] != count or len(class_ids) != len(rows):
+            raise self._miscounted(count, first[-1], len(rows))
+        np.save(out / "first.npy", first)
+        np.save(out / "class_ids.npy", np.asarray([one for own in class_ids for one in own], np.uint8))
         np.save(out / "rows.npy", rows.astype(np.int64))
         (out / "ids.txt").write_text("\n".join(data.ids[r] for r in rows) + "\n", encoding="utf-8")
         return {"images": len(rows), "resolution": list(file.shape)}
 
-    def read(self, path: Path, data: PreparedData, before: ScoreMaps | None = None) -> ScoreMaps:
-        """Memory-map what :meth:`save` wrote; ``before`` is what was refined, if something was."""
-        rows, values = np.load(path / "rows.npy"), np.load(path / "scores.npy", mmap_mode="r")
-        if (path / "which.npy").is_file():
-            return WinnerScores(data, rows, values, np.load(path / "which.npy", mmap_mode="r"))
-        if data.task == "foreground":
-            return StoredScores(data, rows, values)
-        first, codes = np.load(path / "first.npy"), np.load(path / "codes.npy")
-        if before is not None and len(codes) != len(values) == len(rows):
-            return ClassesAsBefore(data, rows, values, before)
-        if len(codes) != len(values):
-            raise SegError(
-                f"{type(self).__name__}: {len(values)} score maps for {len(codes)} classes of {len(rows)} images; "
-                "with task=classes a supervision saves a map for each class that an image has (docs/extending.md)"
-            )
-        return ClassScores(data, rows, values, first, codes)
+    def _of_labelled(self, parts: Iterable[np.ndarray], labelled: np.ndarray) -> Iterator[np.ndarray]:
+        end = 0
+        for part in parts:
+            start, end = end, end + len(part)
+            if end > len(labelled):
+                raise self._miscounted(end, len(labelled), len(labelled))
+            yield part[labelled[start:end]]
+
+    def _miscounted(self, found: int, expected: int, images: int) -> SegError:
+        return SegError(
+            f"{type(self).__name__}: {found} score maps for {expected} classes of {images} images; save one for each "
+            "(docs/extending.md)"
+        )
 
     def load(self, path: Path, store: Products) -> ScoreMaps:
-        """What :meth:`save` wrote, of the images of the stage's field ``pool`` or ``scores``."""
+        """What :meth:`save` wrote, memory-mapped; of the images of the stage's field ``pool`` or ``scores``."""
         upstream = self.upstream()
-        before = store.get(upstream["scores"]) if "scores" in upstream else None
-        return self.read(path, store.get(upstream["pool"]).data if before is None else before.data, before)
+        data = store.get(upstream["scores"] if "scores" in upstream else upstream["pool"]).data
+        rows, first, class_ids = (np.load(path / f"{name}.npy") for name in ("rows", "first", "class_ids"))
+        return ScoreMaps(data, rows, np.load(path / "scores.npy", mmap_mode="r"), first, class_ids)
 
 
 @torch.inference_mode()

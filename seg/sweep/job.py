@@ -16,11 +16,12 @@ from seg.errors import SegError
 from seg.evaluation.table import headline
 from seg.experiment import Experiment
 from seg.files import read_json, seal, unseal, write_json
+from seg.methods.thresholds import ScoreStats
 from seg.pipeline import run
 from seg.store import Runtime, Store
 from seg.store.run_folders import RECORD, remembered_products
 from seg.store.trouble import no_room, out_of
-from seg.supervision.chosen import Distribution, Spread
+from seg.supervision.auto_threshold import ScoreHistogram
 from seg.sweep.progress import show
 from seg.sweep.results import Results, Row, Session
 
@@ -152,9 +153,9 @@ def separability(experiment: Experiment) -> float | None:
     cuts = [step.masks for step in experiment.steps.values() if step.masks.is_cut]
     if not cuts:
         return None
-    spread: Spread = experiment.store.get(Distribution(scores=cuts[-1].scores))
+    stats: ScoreStats = experiment.store.get(ScoreHistogram(scores=cuts[-1].scores))
     _, threshold = cuts[-1].bounds_in(experiment.store)
-    return spread.separability(threshold) if spread.counts.any() else None
+    return stats.separability(threshold) if stats.counts.any() else None
 
 
 def _take_device() -> None:

@@ -135,6 +135,15 @@ def test_sixteen_bits(tmp_path: Path, name: str) -> None:
     assert image_quirks(tmp_path / name) == ("images of more than 8 bits",)
 
 
+@pytest.mark.parametrize(("top", "white"), [(900, 1023), (4095, 4095), (200, 255)])
+def test_what_a_16_bit_image_does_not_use_is_no_dark(tmp_path: Path, top: int, white: int) -> None:
+    values = np.linspace(0, top, 64).astype(np.uint16).reshape(8, 8)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    decoded, _ = decode_image(tmp_path / "a.png")
+    np.testing.assert_array_equal(decoded[..., 0], np.rint(values / white * 255))
+    assert f"16-bit images without a value above {white} (which is white)" in image_quirks(tmp_path / "a.png")
+
+
 def test_float_image(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, 0.5, 1]], np.float32)).save(tmp_path / "a.tif")
     assert decode_image(tmp_path / "a.tif")[0][0, :, 0].tolist() == [0, 128, 255]
@@ -197,7 +206,7 @@ def test_trimap_codes(tmp_path: Path, mode: str) -> None:
         image = image.convert(mode)
     image.save(tmp_path / "a.png")
     truth, resized = decode_trimap(tmp_path / "a.png", (2, 3))
-    assert truth.tolist() == [[1, 0, 2], [255, 255, 255]]
+    assert truth.tolist() == [[1, 0, 254], [255, 255, 255]]
     assert truth.dtype == np.uint8
     assert not resized
 
@@ -206,7 +215,7 @@ def test_trimap_of_another_size_is_resized_to_the_nearest(tmp_path: Path) -> Non
     Image.fromarray(np.array([[1, 2], [3, 1]], np.uint8)).save(tmp_path / "a.png")
     truth, resized = decode_trimap(tmp_path / "a.png", (4, 6))
     assert resized
-    np.testing.assert_array_equal(truth, np.kron([[1, 0], [2, 1]], np.ones((2, 3))))
+    np.testing.assert_array_equal(truth, np.kron([[1, 0], [254, 1]], np.ones((2, 3))))
 
 
 def test_coloured_trimap_is_refused(tmp_path: Path) -> None:
@@ -222,7 +231,7 @@ def test_coloured_trimap_is_refused(tmp_path: Path) -> None:
         ("binary", [255, 255], [1, 1]),
         ("binary", [0, 255, 128, 7], [0, 1, 255, 255]),  # ignored pixels, soft edges
         ("ids", [0, 1, 15, 254, 255], [0, 1, 1, 1, 255]),
-        ("trimap", [1, 2, 3, 0], [1, 0, 2, 255]),
+        ("trimap", [1, 2, 3, 0], [1, 0, 254, 255]),
     ],
 )
 def test_the_conventions_of_masks(tmp_path: Path, codes: Codes, values: list[int], expected: list[int]) -> None:

@@ -52,11 +52,11 @@ def test_the_arrays(new_store: Store, official: Official) -> None:
 
 
 def test_the_truth(new_store: Store, official: Official) -> None:
-    data: PreparedData = new_store.get(make(official()))
+    data: PreparedData = new_store.get(make(official())).merged()
     row = data.row_of["beagle_2"]
     original = data.original_truth(row)
     expected = np.zeros((42, 62), np.uint8)
-    expected[8:31, 10:41] = 2
+    expected[8:31, 10:41] = 254
     expected[10:29, 12:39] = 1
     np.testing.assert_array_equal(original, expected)
     small = Image.fromarray(expected).resize((32, 32), Image.Resampling.NEAREST)
@@ -70,7 +70,7 @@ def test_a_small_truth_file_is_kept_as_it_is_and_any_other_is_packed(new_store: 
     Image.fromarray(codes).save(trimaps / "beagle_2.png", compress_level=0)  # as large as its pixels
     Image.fromarray(codes[:20, :30]).save(trimaps / "beagle_1.png")  # of another size than its image
     stage = make(root)
-    data: PreparedData = new_store.get(stage)
+    data: PreparedData = new_store.get(stage).merged()
     kept = np.load(new_store.folder(stage) / "originals.npy").tobytes()
     there = [name for name in data.ids if (trimaps / f"{name}.png").read_bytes() in kept]
     assert there == [name for name in data.ids if name not in ("beagle_1", "beagle_2")]
@@ -264,18 +264,19 @@ def test_a_truth_says_what_the_task_asks(data: PreparedData, classes: PreparedDa
     told = classes.truth(rows)
     assert classes.count == 3 and classes.names == ("background", "a", "b", "c")
     assert set(np.unique(told)) == {0, 1, 2, 3, 255}
-    plain = dataclasses.replace(classes, task="foreground")
-    assert plain.count == 1 and plain.names == ("background", "foreground")
+    plain = classes.merged()
+    assert plain.count == 1 and plain.names == ("background", "foreground") and plain.as_read is classes
+    assert plain.label_sets[:3] == [(0,), (), (0,)]
     np.testing.assert_array_equal(plain.truth(rows), np.where((told > 0) & (told < 255), 1, told))
     # The other way round the class is the image's, where it has but one.
-    binary = data.truth(rows)
-    assert (binary == 2).any()
-    by_label = dataclasses.replace(data, task="classes", label_sets=[(0, 1), (), *([(1,)] * 30)])
-    expected = np.select([binary == 0, binary == 1, binary == 2], [0, 2, 254], 255)
+    binary = data.merged().truth(rows)
+    assert (binary == 254).any()
+    by_label = dataclasses.replace(data, label_sets=[(0, 1), (), *([(1,)] * 30)])
+    expected = np.where(binary == 1, 2, binary)
     expected[:2][binary[:2] == 1] = 255
     np.testing.assert_array_equal(by_label.truth(rows), expected)
     # One class has the foreground's codes.
-    alone = dataclasses.replace(data, task="classes", classes=("cat",), label_sets=[(0,)] * 32)
+    alone = dataclasses.replace(data, classes=("cat",), label_sets=[(0,)] * 32)
     np.testing.assert_array_equal(alone.truth(rows), binary)
     assert data.has_one_label and not classes.has_one_label
     assert classes.labels[:3].tolist() == [0, -1, 2]
@@ -304,7 +305,7 @@ def test_truths_are_drawn_and_values_that_are_no_class_are_named(new_store: Stor
             return Dataset(("x", "y"), records)
 
     stage = Prepared(source=Three(), size=32)
-    made = dataclasses.replace(new_store.get(stage), task="classes")
+    made = new_store.get(stage)
     quirks = (new_store.manifest(stage) or {})["notes"]["quirks"]
     assert quirks["masks with values that are no class (9; unknown there)"] == 1
     np.testing.assert_array_equal(made.original_truth(0), np.where(mask == 9, 255, mask))

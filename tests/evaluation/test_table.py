@@ -77,8 +77,9 @@ def test_oracles_are_marked_and_explained():
 
 
 def test_what_is_missing_is_a_dash():
-    line = format_table([{"stage": "U-Net", "split": "test", "images": 0, "miou": math.nan}]).splitlines()[3]
+    *_, line, note = format_table([{"stage": "U-Net", "split": "test", "images": 0, "miou": math.nan}]).splitlines()
     assert cells(line) == ["U-Net", "test", "0", "-", "-", "-", "-", "-"]
+    assert note == "-: the truth of test shows no object, so nothing is measured there"
     assert format_table([]) == "no stage was evaluated"
 
 

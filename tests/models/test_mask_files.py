@@ -16,7 +16,7 @@ from seg.masks import MaskSet
 from seg.models.mask_files import check_format, export_masks, run_lengths
 from seg.models.png import voc_palette
 from seg.store import Store
-from seg.supervision.scores import StoredScores, WinnerScores
+from seg.supervision.scores import ScoreMaps
 
 # Of the masks below, dog1's has no foreground: it is a test image and so the last.
 MASK = np.array([[0, 1, 1], [255, 1, 0]], np.uint8)
@@ -26,20 +26,21 @@ MASK = np.array([[0, 1, 1], [255, 1, 0]], np.uint8)
 def masks(photos: Callable[..., Path], new_store: Store) -> MaskSet:
     """Of all ten images: the right half foreground, an undecided stripe in the middle; one without foreground."""
     prepared = Prepared(source=ImageFolder(root=str(photos())), size=32)
-    data: PreparedData = new_store.get(prepared)
+    data: PreparedData = new_store.get(prepared).merged()
     values = np.zeros((10, 8, 8), np.float16)
     values[:9, :, 3:5] = 0.5
     values[:9, :, 5:] = 1
-    return MaskSet(StoredScores(data, np.arange(10), values), 0.3, 0.7)
+    return MaskSet(ScoreMaps.of_foreground(data, np.arange(10), values), 0.3, 0.7)
 
 
 @pytest.fixture
 def of_classes(masks: MaskSet) -> MaskSet:
     """The same, cat (1) above and dog (2) below in every image."""
-    which = np.ones((10, 8, 8), np.uint8)
-    which[:, 4:] = 2
-    data = replace(masks.data, task="classes")
-    return replace(masks, scores=WinnerScores(data, masks.rows, masks.scores.values, which))  # type: ignore[attr-defined]
+    values = masks.scores.values.repeat(2, 0)
+    values[::2, 4:] *= np.float16(0.9)
+    values[1::2, :4] *= np.float16(0.9)
+    first, class_ids = np.arange(0, 21, 2), np.tile(np.uint8([1, 2]), 10)
+    return replace(masks, scores=ScoreMaps(masks.data.as_read, masks.rows, values, first, class_ids))
 
 
 def read(path: Path) -> np.ndarray:
@@ -75,7 +76,8 @@ def test_indexed_png_has_the_class_as_its_index(masks: MaskSet, new_store: Store
             colours = {tuple(c) for c in np.asarray(image.convert("RGB")).reshape(-1, 3).tolist()}
         assert colours == {(0, 0, 0), tuple(voc_palette()[index].tolist()), (224, 224, 192)}
     assert (tmp_path / "seeds/classes.txt").read_text() == "0 background\n1 cat\n2 dog\n255 ignored\n"
-    many = replace(masks, scores=replace(masks.scores, data=replace(masks.data, classes=("x",) * 255)))  # type: ignore[type-var]
+    large = replace(masks.data.as_read, classes=("x",) * 255)
+    many = replace(masks, scores=replace(masks.scores, data=large.merged()))
     with pytest.raises(SegError, match="room for 254"):
         export_masks(tmp_path / "many", {"seeds": many}, new_store, "palette")
 
@@ -94,8 +96,8 @@ def test_masks_of_classes_are_indexed_png_of_their_codes(of_classes: MaskSet, ne
         with pytest.raises(SegError, match=said):
             export_masks(tmp_path, {"seeds": of_classes}, new_store, kind)  # type: ignore[arg-type]
         with pytest.raises(SegError, match=said):
-            check_format(kind, "classes")
-    check_format("coco_rle", "classes")
+            check_format(kind, 2)
+    check_format("coco_rle", 2)
 
 
 def test_coco_has_an_annotation_for_every_class_of_an_image(
@@ -116,8 +118,9 @@ def test_coco_has_an_annotation_for_every_class_of_an_image(
 
 
 def test_a_foreground_of_several_labels_is_of_none_of_them(masks: MaskSet, new_store: Store, tmp_path: Path) -> None:
-    data = replace(masks.data, label_sets=[(0, 1), (), *masks.data.label_sets[2:]])
-    masks = replace(masks, scores=replace(masks.scores, data=data))  # type: ignore[type-var]
+    read_as = masks.data.as_read
+    data = replace(read_as, label_sets=[(0, 1), (), *read_as.label_sets[2:]]).merged()
+    masks = replace(masks, scores=replace(masks.scores, data=data))
     export_masks(tmp_path, {"seeds": masks}, new_store, "palette")
     assert (tmp_path / "seeds/classes.txt").read_text() == "0 background\n1 foreground\n255 ignored\n"
     assert {v for name in data.ids for v in np.unique(read(tmp_path / f"seeds/{name}.png"))} == {0, 1, 255}

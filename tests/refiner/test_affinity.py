@@ -112,19 +112,19 @@ def test_the_walk_is_that_of_the_networks_affinities(store: Store, data: Prepare
     assert scores.values.shape == (32, 16, 16) and scores.rows.tolist() == store.get(cam).rows.tolist()
     net, before = store.get(affinity), store.get(cam)
     with torch.inference_mode():
-        start = torch.from_numpy(before.at(np.asarray([9]), (16, 16)))[:, None]
+        start = torch.from_numpy(before.argmax(np.asarray([9]), (16, 16))[0])[:, None]
         pairs = net(normalise(data.images[[9]]))
         expected = random_walk(pairs, start, offsets=net.offsets, beta=8.0, steps=16)[0, 0]
     np.testing.assert_allclose(scores.values[9], expected, atol=2e-3)
     after = np.asarray(scores.values, np.float32)
-    starts = before.at(np.arange(32), (16, 16))
+    starts = before.argmax(np.arange(32), (16, 16))[0]
     assert (after.max((1, 2)) <= starts.max((1, 2)) + 1e-3).all()  # an average never leaves the range
     assert (after.min((1, 2)) >= starts.min((1, 2)) - 1e-3).all()
     rescaled = store.get(Walk(scores=cam, affinity=affinity, log_steps=4)).values[9].astype(np.float32)
     expected = (expected - expected.min()) / (expected.max() - expected.min())
     np.testing.assert_allclose(rescaled, expected, atol=2e-3)
     refined = store.get(Threshold(scores=walk, threshold=0.5))
-    np.testing.assert_array_equal(refined.at(np.arange(2)), scores.at(np.arange(2)) >= np.float32(0.5))
+    np.testing.assert_array_equal(refined.at(np.arange(2)), scores.argmax(np.arange(2))[0] >= np.float32(0.5))
 
 
 def test_a_walk_with_nothing_trained(store: Store, data: PreparedData, cam: CAM) -> None:
@@ -135,7 +135,7 @@ def test_a_walk_with_nothing_trained(store: Store, data: PreparedData, cam: CAM)
     walked = store.get(walk)
     net = store.get(frozen)
     assert not net.training
-    start = torch.from_numpy(store.get(cam).at(np.asarray([5]), (16, 16)))[:, None]
+    start = torch.from_numpy(store.get(cam).argmax(np.asarray([5]), (16, 16))[0])[:, None]
     images = normalise(data.images[store.get(cam).rows[[5]]])
     expected = random_walk(net(images), start, offsets=net.offsets, beta=4.0, steps=8)[0, 0]
     torch.testing.assert_close(torch.from_numpy(np.float32(walked.values[5])), expected, atol=2e-3, rtol=0)
@@ -150,7 +150,7 @@ def test_unknown_scores_start_undecided(store: Store, pool: Pool, cam: CAM, tmp_
     )  # so strong a power: nothing moves
     walk.build(tmp_path, store)
     values = np.load(tmp_path / "scores.npy")
-    starts = store.get(truth).at(np.arange(len(values)), (16, 16))
+    starts = store.get(truth).argmax(np.arange(len(values)), (16, 16))[0]
     assert np.isnan(starts).any()
     np.testing.assert_allclose(values, np.nan_to_num(starts, nan=0.5), atol=1e-3)
 

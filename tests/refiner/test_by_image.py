@@ -13,7 +13,7 @@ from seg.refiner.random_walker import RandomWalker
 from seg.refiner.superpixels import Superpixels
 from seg.store import Runtime, Store
 from seg.supervision.mask import TruthScores
-from seg.supervision.scores import ScoreMaps, StoredScores
+from seg.supervision.scores import ScoreMaps
 
 
 def image_of(data: PreparedData, side: int | None = None) -> np.ndarray:
@@ -59,7 +59,7 @@ def test_the_spacing_is_that_of_the_squashed_image(data: PreparedData, store: St
     rows = np.asarray([0, 1])
     sizes = data.sizes.copy()
     sizes[0], sizes[1] = (100, 400), (300, 300)
-    scores: ScoreMaps = StoredScores(replace(data, sizes=sizes), rows, np.zeros((2, 8, 8), np.float16))
+    scores: ScoreMaps = ScoreMaps.of_foreground(replace(data, sizes=sizes), rows, np.zeros((2, 8, 8), np.float16))
     seen: list[tuple[float, float]] = []
 
     class Spy(Remembered):
@@ -68,7 +68,7 @@ def test_the_spacing_is_that_of_the_squashed_image(data: PreparedData, store: St
             return scores
 
     stage = Spy.__new__(Spy)
-    assert len(list(stage._refined(scores, store, []))) == 2
+    assert len(list(stage._refined(scores, store))) == 2
     assert seen == [(0.5, 2.0), (1.0, 1.0)]
 
 

@@ -77,16 +77,16 @@ def test_the_stage_is_the_function_and_takes_any_scores(store: Store, pool: Pool
     stage = PAMR(scores=before, dilations=DILATIONS, iterations=2)
     refined, scores = store.get(stage), store.get(before)
     assert refined.rows.tolist() == scores.rows.tolist() and refined.values.shape == (22, 64, 64)
-    start = torch.from_numpy(np.nan_to_num(scores.at(np.asarray([7])), nan=0.5))[:, None]
+    start = torch.from_numpy(np.nan_to_num(scores.argmax(np.asarray([7]))[0], nan=0.5))[:, None]
     expected = pamr(normalise(torch.from_numpy(refined.data.images[refined.rows[[7]]])), start, DILATIONS, 2)
-    np.testing.assert_allclose(refined.at(np.asarray([7])), expected[:, 0], atol=1e-3)
+    np.testing.assert_allclose(refined.argmax(np.asarray([7]))[0], expected[:, 0], atol=1e-3)
     masks = store.get(Threshold(scores=stage, threshold=0.5)).at(np.arange(2))
     assert set(np.unique(masks)) == {0, 1}
 
 
 def test_unknown_scores_start_undecided(store: Store, pool: Pool, tmp_path: Path) -> None:
     truth = TruthScores(pool=pool)
-    assert np.isnan(store.get(truth).at(np.arange(22))).any()
+    assert np.isnan(store.get(truth).argmax(np.arange(22))[0]).any()
     PAMR(scores=truth, dilations=(1,), iterations=1).build(tmp_path, store)
     assert not np.isnan(np.load(tmp_path / "scores.npy")).any()
 

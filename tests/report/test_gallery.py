@@ -12,7 +12,7 @@ from seg.report import gallery as galleries
 from seg.report.gallery import AT_ONCE, disagreement, make_gallery, next_cards, rank, sample
 from seg.store import Runtime
 from seg.supervision.bbox import BoxScores
-from seg.supervision.scores import StoredScores
+from seg.supervision.scores import ScoreMaps
 
 
 @pytest.fixture
@@ -43,13 +43,13 @@ def several(data: PreparedData, classes: int) -> PreparedData:
     big = many(data, 3 * classes, classes)
     pairs = [tuple(sorted({i % classes, (7 * i + 1) % classes})) for i in range(len(big))]
     truth = np.random.default_rng(2).integers(0, classes + 1, big._truth.shape, dtype=np.uint8)
-    return dataclasses.replace(big, task="classes", truth_is_classes=True, _truth=truth, label_sets=[(), *pairs[1:]])
+    return dataclasses.replace(big, truth_is_classes=True, _truth=truth, label_sets=[(), *pairs[1:]])
 
 
 def masks_of(data: PreparedData) -> dict[str, MaskSet]:
     rng = np.random.default_rng(1)
     values = rng.random((len(data), 8, 8)).astype(np.float16)
-    scores = StoredScores(data, np.arange(len(data)), values)
+    scores = ScoreMaps.of_foreground(data, np.arange(len(data)), values)
     return {"CAM (label) >= 0.5": MaskSet(scores, 0.5, 0.5), "seeds": MaskSet(scores, 0.4, 0.6)}
 
 
@@ -148,7 +148,7 @@ def test_disagreement_is_one_less_the_mean_iou_of_the_pairs() -> None:
 def test_the_images_of_most_disagreement_come_first(data: PreparedData, monkeypatch: pytest.MonkeyPatch) -> None:
     def left(widths: np.ndarray) -> MaskSet:
         values = (np.arange(8) < widths[:, None, None]) & np.ones((1, 8, 1), bool)
-        return MaskSet(StoredScores(data, np.arange(len(data)), values.astype(np.float16)), 0.5, 0.5)
+        return MaskSet(ScoreMaps.of_foreground(data, np.arange(len(data)), values.astype(np.float16)), 0.5, 0.5)
 
     widths = np.random.default_rng(0).permutation(np.arange(len(data))) % 8 + 1
     masks = {"seeds": left(np.full(len(data), 8)), "prediction": left(widths)}

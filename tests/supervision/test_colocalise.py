@@ -12,7 +12,7 @@ from seg.data.prepared import Pool
 from seg.errors import SegError
 from seg.store import Store
 from seg.supervision.bbox import BoxScores
-from seg.supervision.colocalise import Colocalised, Levels, Moments, apart, hinted_component
+from seg.supervision.colocalise import Colocalised, Levels, Moments, class_discriminants, hinted_component
 
 
 def test_moments_are_numpys() -> None:
@@ -91,7 +91,7 @@ def test_the_rest_of_the_object_is_found_from_a_part(planted: Pool, new_store: S
         return float((mask & (truth == 1)).sum() / (mask | (truth == 1)).sum())
 
     truth = data.truth(maps.rows)
-    scores, rough = (x.at(np.arange(len(maps))) for x in (maps, before))
+    scores, rough = (x.argmax(np.arange(len(maps)))[0] for x in (maps, before))
     assert iou(scores, truth) > max(0.6, iou(rough, truth) + 0.1)
     assert scores.min() >= 0 and scores.max() <= 1
     manifest = new_store.manifest(found)
@@ -121,7 +121,7 @@ def test_what_one_image_shows_alone_tells_apart_what_two_show_together() -> None
     may[np.arange(1200), truth + 1] = True
     may[600:, 1:] = True  # the last three are one image, whose cells the hint has all wrong
     named = np.where(np.arange(1200) < 600, truth, (truth + 1) % 3) + 1
-    weights, bias = apart(*map(torch.from_numpy, (points.astype(np.float32), named, may)), ridge=1e-6)
+    weights, bias = class_discriminants(*map(torch.from_numpy, (points.astype(np.float32), named, may)), ridge=1e-6)
     likely = torch.from_numpy(points).float() @ weights + bias
     assert torch.isneginf(bias[0]) and (likely[600:].argmax(1).numpy() == truth[600:] + 1).mean() > 0.95
     library = LinearDiscriminantAnalysis(solver="lsqr", priors=[1 / 3] * 3).fit(points, likely.argmax(1))
@@ -130,7 +130,7 @@ def test_what_one_image_shows_alone_tells_apart_what_two_show_together() -> None
 
 def test_classes_without_a_cell_and_cells_without_a_class() -> None:
     points, may = torch.ones(3, 2), torch.zeros(3, 4, dtype=torch.bool)
-    weights, bias = apart(points, torch.tensor([1, 2, 3]), may)
+    weights, bias = class_discriminants(points, torch.tensor([1, 2, 3]), may)
     assert weights.shape == (2, 4) and bool(torch.isneginf(bias).all())
     may[0, 2] = True
-    assert int((points @ apart(points, torch.tensor([1, 2, 3]), may)[0]).isnan().sum()) == 0
+    assert int((points @ class_discriminants(points, torch.tensor([1, 2, 3]), may)[0]).isnan().sum()) == 0

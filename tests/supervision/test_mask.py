@@ -19,9 +19,9 @@ from seg.supervision.mask import LabelledSubset, TruthScores, read_ids
 def test_the_truth_is_the_score(store: Store, data: PreparedData, pool: Pool, border: str, score: float) -> None:
     scores = store.get(TruthScores(pool=pool, border=border))  # type: ignore[arg-type]
     truth = data.truth(scores.rows[:3])
-    expected = np.select([truth == 0, truth == 1, truth == 2], [0.0, 1.0, score], np.nan)
-    np.testing.assert_array_equal(scores.at(np.arange(3)), expected)
-    assert (truth == 2).any()
+    expected = np.select([truth == 0, truth == 1, truth == 254], [0.0, 1.0, score], np.nan)
+    np.testing.assert_array_equal(scores.argmax(np.arange(3))[0], expected)
+    assert (truth == 254).any()
 
 
 def test_test_images_are_left_out(store: Store, data: PreparedData, pool: Pool) -> None:
@@ -33,17 +33,17 @@ def test_the_masks_are_the_truth_at_every_threshold(store: Store, data: Prepared
     for threshold in (0.1, 0.5, 1.0):
         masks = store.get(Threshold(scores=TruthScores(pool=pool), threshold=threshold))
         truth = np.asarray(data.truth(masks.rows[:4]))
-        np.testing.assert_array_equal(masks.at(np.arange(4)), np.where(truth == 2, 255, truth))
+        np.testing.assert_array_equal(masks.at(np.arange(4)), np.where(truth == 254, 255, truth))
 
 
 def test_labels_are_not_blended_at_another_size(store: Store, pool: Pool) -> None:
     scores = store.get(TruthScores(pool=pool))
     for size in ((96, 160), (17, 23), (64, 64)):
-        made = scores.at(np.arange(3), size)
+        made = scores.argmax(np.arange(3), size)[0]
         assert made.shape == (3, *size) and set(np.unique(made[~np.isnan(made)])) == {0, 1}
-    twice = scores.at(np.arange(3), (128, 128))
-    np.testing.assert_array_equal(twice[:, ::2, ::2], scores.at(np.arange(3)))
-    np.testing.assert_array_equal(twice[:, 1::2, 1::2], scores.at(np.arange(3)))
+    twice = scores.argmax(np.arange(3), (128, 128))[0]
+    np.testing.assert_array_equal(twice[:, ::2, ::2], scores.argmax(np.arange(3))[0])
+    np.testing.assert_array_equal(twice[:, 1::2, 1::2], scores.argmax(np.arange(3))[0])
 
 
 def test_images_without_truth_are_left_out_and_none_is_an_error(
@@ -84,9 +84,9 @@ def test_draws_are_nested_of_one_seed_and_even_over_classes(store: Store, data: 
 
 def test_their_masks_are_the_truth(store: Store, data: PreparedData, pool: Pool) -> None:
     few = store.get(LabelledSubset(pool=pool, count=4))
-    truth = data.truth(few.rows)
+    truth = few.data.truth(few.rows)
     expected = np.select([truth == 0, truth == 1], [0.0, 1.0], np.nan)
-    np.testing.assert_array_equal(few.at(np.arange(4)), expected)
+    np.testing.assert_array_equal(few.argmax(np.arange(4))[0], expected)
 
 
 def test_a_list_names_them(store: Store, data: PreparedData, pool: Pool, tmp_path: Path) -> None:

@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from skimage.filters import threshold_otsu, threshold_yen
+from skimage.filters import threshold_otsu
 
 from seg.data.prepared import Pool, PreparedData
 from seg.errors import SegError
+from seg.evaluation.metrics import ScoreHistogram as Counted
 from seg.evaluation.stages import Evaluated
 from seg.masks import Threshold
+from seg.methods.thresholds import STEPS, WIDTH, ScoreStats, bin_scores, count_scores, otsu, valley
 from seg.store import Products, Store, param
-from seg.supervision.chosen import CHOOSE, STEPS, WIDTH, Choice, Chosen, Distribution, Spread, count, otsu, valley
+from seg.supervision.auto_threshold import AutoThreshold, Choice, ScoreHistogram
 from seg.supervision.scores import ScoreStage
 
 
@@ -47,49 +49,56 @@ def hills(*parts: tuple[float, float, int]) -> np.ndarray:
 
 
 def test_scores_are_counted_by_thousandths_and_nan_is_left_out() -> None:
-    counts = count(np.asarray([[0, 0.0005, 0.25, np.nan], [0.2505, 0.9995, 1.0, np.nan]], np.float32))
+    counts = count_scores(np.asarray([[0, 0.0005, 0.25, np.nan], [0.2505, 0.9995, 1.0, np.nan]], np.float32))
     assert counts.shape == (STEPS,) and counts.sum() == 6
     assert {int(i): int(counts[i]) for i in np.flatnonzero(counts)} == {0: 2, 250: 2, 999: 2}
 
 
-@pytest.mark.parametrize(("name", "library"), [("otsu", threshold_otsu), ("yen", threshold_yen)])
-def test_as_scikit_image_says(name: str, library: Any) -> None:
+def test_a_score_of_a_thousandth_falls_in_its_own_bin_here_and_in_the_evaluation() -> None:
+    scores = (np.arange(STEPS + 1) / STEPS).astype(np.float32)
+    np.testing.assert_array_equal(bin_scores(scores), np.arange(STEPS + 1))
+    np.testing.assert_array_equal(count_scores(scores), [*[1] * (STEPS - 1), 2])
+    histogram = Counted()
+    histogram.add(scores[None], np.ones((1, STEPS + 1), np.uint8))
+    for k in (0, 251, 253, 502, 506, 511, 1000):
+        assert histogram.metrics(k / STEPS).pixel_accuracy == (STEPS + 1 - k) / (STEPS + 1)
+
+
+def test_otsu_as_scikit_image_says() -> None:
     """Its threshold belongs to the background, ours to the foreground."""
     for parts in (((0.2, 0.05, 700), (0.8, 0.1, 300)), ((0.3, 0.2, 1000),), ((0.1, 0.05, 900), (0.5, 0.1, 100))):
-        values = hills(*parts)
+        counts = count_scores(hills(*parts))
         middles = (np.arange(STEPS) + 0.5) / STEPS
-        answer = library(hist=(count(values), middles))
-        assert CHOOSE[name](count(values)) / STEPS == pytest.approx(answer + 0.5 / STEPS)
+        assert otsu(counts) == pytest.approx(threshold_otsu(hist=(counts, middles)) + 0.5 / STEPS)
 
 
 def test_two_hills_are_parted_in_the_valley_between_them() -> None:
     """The hills are of different widths and weights: Otsu's threshold lies on the slope of the wider one."""
-    counts = count(hills((0.3, 0.1, 90_000), (0.85, 0.03, 10_000)))
-    assert 0.6 < valley(counts) / STEPS < 0.78
-    assert otsu(counts) / STEPS < 0.6
-    assert 0.6 < CHOOSE["minimum_error"](counts) / STEPS < 0.78
+    counts = count_scores(hills((0.3, 0.1, 90_000), (0.85, 0.03, 10_000)))
+    assert 0.6 < valley(counts) < 0.78
+    assert otsu(counts) < 0.6
     # No place where fewer scores change sides.
     above = np.concatenate([[0], counts.cumsum()])
     change = [above[t + WIDTH] - above[t - WIDTH] for t in range(300, 851)]
-    found = valley(counts)
+    found = round(valley(counts) * STEPS)
     assert above[found + WIDTH] - above[found - WIDTH] == min(change)
 
 
 def test_one_hill_has_no_valley() -> None:
-    falling = count(np.random.default_rng(0).exponential(0.2, 50_000).clip(0, 1).astype(np.float32))
+    falling = count_scores(np.random.default_rng(0).exponential(0.2, 50_000).clip(0, 1).astype(np.float32))
     assert valley(falling) == otsu(falling)
-    shallow = count(hills((0.3, 0.12, 50_000), (0.65, 0.12, 50_000)))
+    shallow = count_scores(hills((0.3, 0.12, 50_000), (0.65, 0.12, 50_000)))
     assert valley(shallow) == otsu(shallow)
 
 
 def test_separability_is_otsus_criterion() -> None:
     """Best at Otsu's threshold; 1 for two values, 0 for one; by hand for three."""
-    counts = count(hills((0.2, 0.1, 700), (0.7, 0.1, 300)))
-    found = [Spread(counts, 1).separability(t / STEPS) for t in range(STEPS)]
-    assert found[otsu(counts)] == pytest.approx(max(found)) and 0.7 < max(found) < 1
-    assert Spread(count(np.asarray([0.1, 0.1, 0.9], np.float32)), 1).separability(0.5) == pytest.approx(1)
-    assert Spread(count(np.full(9, 0.5, np.float32)), 1).separability(0.5) == 0
-    three = Spread(count(np.asarray([0.2, 0.4, 0.9], np.float32)), 1)
+    counts = count_scores(hills((0.2, 0.1, 700), (0.7, 0.1, 300)))
+    found = [ScoreStats(counts, 1).separability(t / STEPS) for t in range(STEPS)]
+    assert found[round(otsu(counts) * STEPS)] == pytest.approx(max(found)) and 0.7 < max(found) < 1
+    assert ScoreStats(count_scores(np.asarray([0.1, 0.1, 0.9], np.float32)), 1).separability(0.5) == pytest.approx(1)
+    assert ScoreStats(count_scores(np.full(9, 0.5, np.float32)), 1).separability(0.5) == 0
+    three = ScoreStats(count_scores(np.asarray([0.2, 0.4, 0.9], np.float32)), 1)
     assert three.separability(0.5) == pytest.approx((2 / 9 * 0.6**2) / np.var([0.2, 0.4, 0.9]))
     assert three.means(0.5) == (pytest.approx(0.3, abs=1e-3), pytest.approx(0.9, abs=1e-3))
 
@@ -115,16 +124,9 @@ def test_a_threshold_that_the_scores_decide(store: Store, pool: Pool) -> None:
         np.testing.assert_equal(dataclasses.asdict(figures[0]), dataclasses.asdict(figures[1]))
 
 
-def test_numbers_have_the_keys_that_they_had(pool: Pool) -> None:
-    """A stage's key is a product's folder: those of before must be found."""
-    stage = Threshold(scores=TwoHills(pool=pool), threshold=0.4)
-    assert stage.params()["threshold"] == 0.4 and set(stage.upstream()) == {"scores"}
-    assert set(Threshold(scores=TwoHills(pool=pool), threshold="valley").upstream()) == {"scores", "valley"}
-
-
 def test_test_images_have_no_say(store: Store, pool: Pool) -> None:
     choices = [
-        store.get(Chosen(spread=Distribution(scores=TwoHills(pool=pool, test=test)), criterion="otsu"))
+        store.get(AutoThreshold(histogram=ScoreHistogram(scores=TwoHills(pool=pool, test=test)), criterion="otsu"))
         for test in (0.0, 0.5, 1.0)
     ]
     assert choices[0] == choices[1] == choices[2]
@@ -133,23 +135,23 @@ def test_test_images_have_no_say(store: Store, pool: Pool) -> None:
 
 
 def test_scores_that_are_all_the_same(store: Store, pool: Pool, caplog: pytest.LogCaptureFixture) -> None:
-    flat = Distribution(scores=TwoHills(pool=pool, low=0.3, high=0.3, spread=0))
+    flat = ScoreHistogram(scores=TwoHills(pool=pool, low=0.3, high=0.3, spread=0))
     with caplog.at_level(logging.WARNING):
-        choice = store.get(Chosen(spread=flat, criterion="valley"))
+        choice = store.get(AutoThreshold(histogram=flat, criterion="valley"))
     assert choice == Choice(0.5, 0.5, 0.5, choice.images)
     assert "all scores of TwoHills are the same, nothing to choose by: 0.5" in caplog.text
 
 
 def test_scores_of_no_trainval_image_choose_nothing(store: Store, pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = Chosen(spread=Distribution(scores=TwoHills(pool=pool, spread=0.04)), criterion="otsu")
-    monkeypatch.setattr(Distribution, "load", lambda *_: Spread(np.zeros(STEPS, np.int64), 0))
+    stage = AutoThreshold(histogram=ScoreHistogram(scores=TwoHills(pool=pool, spread=0.04)), criterion="otsu")
+    monkeypatch.setattr(ScoreHistogram, "load", lambda *_: ScoreStats(np.zeros(STEPS, np.int64), 0))
     with pytest.raises(SegError, match="threshold=otsu: TwoHills has no scores of trainval images; give a number"):
         stage.load(Path(), store.alone())
 
 
 def test_what_is_refused(store: Store, pool: Pool) -> None:
     scores = TwoHills(pool=pool)
-    with pytest.raises(SegError, match="must be one of otsu, valley, minimum_error, yen"):
+    with pytest.raises(SegError, match="must be one of otsu, valley"):
         Threshold(scores=scores, threshold="luck")  # type: ignore[arg-type]
     with pytest.raises(SegError, match="give threshold"):
         Threshold(scores=scores, threshold="otsu", background_below="otsu", foreground_from="otsu")

@@ -1,0 +1,5 @@
+"""Methods on arrays and tensors: no store, no config, no data set."""
+
+from seg.methods.thresholds import ScoreStats, bin_scores, count_scores, otsu, valley
+
+__all__ = ["ScoreStats", "bin_scores", "count_scores", "otsu", "valley"]

@@ -1,0 +1,141 @@
+"""Score histograms, and thresholds that are found in them without a mask."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seg.errors import SegError
+
+STEPS = 1000  #: thresholds are multiples of 1 / STEPS
+WIDTH = 50  #: half of what :func:`valley` moves the threshold by, in such steps
+
+Counts = NDArray[np.int64]
+
+
+def bin_scores(scores: NDArray[np.float32]) -> Counts:
+    """The last multiple of 0.001 that each score reaches, as ``score >= np.float32(threshold)`` compares them.
+
+    Args:
+        scores: ``float32``, any shape, in [0, 1] or NaN.
+
+    Returns:
+        ``int64`` of the same shape: 0 to 1000, and 1001 for NaN.
+
+    Raises:
+        SegError: a score outside [0, 1].
+
+    Example:
+        >>> bin_scores(np.array([0, 0.2505, 0.251, 1, np.nan], np.float32)).tolist()
+        [0, 250, 251, 1000, 1001]
+    """
+    unknown = np.isnan(scores)
+    scores = np.where(unknown, np.float32(0), scores) if unknown.any() else scores
+    low, high = scores.min(initial=1), scores.max(initial=0)
+    if low < 0 or high > 1:
+        raise SegError(f"scores run from {low:.4g} to {high:.4g}: they have to lie in [0, 1] (or be NaN)")
+    # Rounding gives the nearest edge, whatever the product's own error; the score is at it or just below. An edge is
+    # its index divided by STEPS, in float32 too, which is faster than looking it up.
+    edge = np.rint(scores * np.float32(STEPS))
+    edge -= scores < edge / np.float32(STEPS)
+    bins = edge.astype(np.int64)
+    bins[unknown] = STEPS + 1
+    return bins
+
+
+def count_scores(scores: NDArray[np.float32]) -> Counts:
+    """A histogram: ``int64 (1000,)``, the scores in [i, i + 1) / 1000, the last with those of 1; NaN is left out.
+
+    Example:
+        >>> np.flatnonzero(count_scores(np.array([0.25, 0.251, 1, np.nan], np.float32))).tolist()
+        [250, 251, 999]
+    """
+    bins = np.bincount(bin_scores(scores).ravel(), minlength=STEPS + 2)
+    bins[STEPS - 1] += bins[STEPS]
+    return bins[:STEPS]
+
+
+@dataclass(frozen=True)
+class ScoreStats:
+    """How the scores of a set of images are spread.
+
+    Attributes:
+        counts: ``int64 (1000,)``, as of :func:`count_scores`.
+        images: of how many images.
+    """
+
+    counts: Counts
+    images: int
+
+    def means(self, threshold: float) -> tuple[float, float]:
+        """The mean score below a threshold and from it on; the threshold itself where there is none."""
+        at, middles = round(threshold * STEPS), _middles()
+        low, high = (
+            float(self.counts[part] @ middles[part] / total) if (total := self.counts[part].sum()) else threshold
+            for part in (slice(None, at), slice(at, None))
+        )
+        return low, high
+
+    def separability(self, threshold: float) -> float:
+        """Otsu's eta in [0, 1]: between-class variance over total variance; 0 for scores that are all the same.
+
+        Over the thresholds of one set of score maps it is highest at Otsu's; of several sets, those whose scores
+        fall into two groups have more of it.
+        """
+        middles, total = _middles(), max(self.counts.sum(), 1)
+        mean = float(self.counts @ middles) / total
+        variance = float(self.counts @ (middles - mean) ** 2) / total
+        above = float(self.counts[round(threshold * STEPS) :].sum()) / total
+        low, high = self.means(threshold)
+        return above * (1 - above) * (high - low) ** 2 / variance if variance > 0 else 0.0
+
+
+def otsu(counts: Counts) -> float:
+    """The threshold with most variance between its sides (N. Otsu, IEEE Trans. SMC 1979), foreground from it on.
+
+    Args:
+        counts: ``int64 (1000,)``, as of :func:`count_scores`.
+
+    Returns:
+        a multiple of 0.001 in (0, 1).
+    """
+    from skimage.filters import threshold_otsu
+
+    # The library's threshold is the middle of the background's last bin.
+    return min(int(threshold_otsu(hist=(counts, _middles())) * STEPS) + 1, STEPS - 1) / STEPS
+
+
+def valley(counts: Counts) -> float:
+    """Where masks change least as the threshold moves: the valley between two hills, else Otsu's threshold.
+
+    The share of scores within 0.05 of a threshold is the mask's change in area; it is least where masks are stable
+    (as of J. Matas et al., Maximally Stable Extremal Regions, BMVC 2002). Looked for between the mean scores of the two
+    sides of Otsu's threshold. A valley is at neither end of that range, and there are twice as many scores on a hill on
+    either side of it. Scores of one hill, such as most CAMs and Gaussians, have none: then it is Otsu's.
+
+    Args:
+        counts: ``int64 (1000,)``, as of :func:`count_scores`.
+
+    Returns:
+        a multiple of 0.001 in (0, 1).
+
+    Example:
+        >>> hills = np.concatenate([np.linspace(0, 0.3, 9000), np.linspace(0.8, 0.9, 1000)]).astype(np.float32)
+        >>> 0.35 <= valley(count_scores(hills)) <= 0.75
+        True
+    """
+    middle = otsu(counts)
+    low, high = (round(mean * STEPS) for mean in ScoreStats(counts, 0).means(middle))
+    above, at = np.concatenate([[0], counts.cumsum()]), np.arange(STEPS + 1)
+    change = above[np.minimum(at + WIDTH, STEPS)] - above[np.maximum(at - WIDTH, 0)]
+    inside = change[low : high + 1]
+    least = low + np.flatnonzero(inside == inside.min())
+    found = int(least[len(least) // 2])
+    # Half a window at either end of [0, 1] is no window.
+    hills = [change[WIDTH : found + 1], change[found : STEPS + 1 - WIDTH]]
+    deep = all(len(hill) and hill.max() >= 2 * max(change[found], 1) for hill in hills)
+    return found / STEPS if deep and low < least[0] and least[-1] < high else middle
+
+
+def _middles() -> NDArray[np.float64]:
+    return (np.arange(STEPS) + 0.5) / STEPS
