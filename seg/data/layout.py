@@ -4,9 +4,12 @@ import hashlib
 import json
 import os
 import stat
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+
+from PIL import features
 
 from seg.errors import SegError
 from seg.files import seal, unseal, write_json
@@ -14,12 +17,18 @@ from seg.files import seal, unseal, write_json
 FOLDER = "oxford-iiit-pet"
 LISTS = ("trainval", "test")
 # In order of preference, should one stem come under two names.
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
-
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+if features.check("avif"):  # Pillow reads AVIF only where it was built with libavif
+    IMAGE_SUFFIXES += (".avif",)
 
 #: Bytes of a name. Masks are called after their image, with an ending, and while they are written with a longer one.
 _MOST_BYTES = 220
 TOO_LONG = f"a name of more than {_MOST_BYTES} bytes, after which no file of its masks can be called; rename it"
+
+
+def nfc(text: str) -> str:
+    """The text in Unicode's composed form: macOS writes file names decomposed, lists are typed composed."""
+    return unicodedata.normalize("NFC", text)
 
 
 def too_long(name: str) -> bool:
