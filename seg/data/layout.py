@@ -11,6 +11,7 @@ from pathlib import Path
 
 from PIL import features
 
+from seg.data.findings import Findings
 from seg.errors import SegError
 from seg.files import seal, unseal, write_json
 
@@ -71,6 +72,26 @@ def scan(folder: Path) -> list[os.DirEntry[str]]:
         return []
     except OSError as error:
         raise SegError(f"{folder}: cannot be read ({error.strerror or error})") from error
+
+
+def files_by_stem(folder: Path, suffixes: tuple[str, ...], found: Findings) -> dict[str, Path]:
+    """Path by composed stem (:func:`nfc`) of the files with one of the suffixes, the first of which wins."""
+    best: dict[str, tuple[int, str]] = {}
+    leftovers, others, again = [], [], []
+    for entry in scan(folder):
+        stem, suffix = os.path.splitext(nfc(entry.name))
+        suffix = suffix.lower()
+        if entry.name.startswith("._"):
+            leftovers.append(f"{folder.name}/{entry.name}")
+        elif suffix not in suffixes:
+            others.append(f"{folder.name}/{entry.name}")
+        else:
+            again += [f"{folder.name}/{entry.name}"] if stem in best else []
+            best[stem] = min(best.get(stem, (len(suffixes), "")), (suffixes.index(suffix), entry.name))
+    found.quirk("'._' files that macOS left behind (skipped)", leftovers)
+    found.quirk("files of other kinds (skipped)", others)
+    found.quirk("files of the name of another, in another format (one of them is used)", again)
+    return {stem: folder / name for stem, (_, name) in best.items()}
 
 
 def regular(path: "Path | os.DirEntry[str]") -> os.stat_result:
