@@ -1,6 +1,7 @@
 """Boxes: read from VOC files, written as a list, turned into Gaussian score maps, taken from a truth."""
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seg.data.dataset import UNKNOWN, Box
+from seg.data.decode import image_size
 from seg.data.layout import regular
 from seg.errors import SegError
 
@@ -39,20 +41,24 @@ class BoxFile:
     names: tuple[str, ...] = ()
 
 
-def read_box_file(path: Path) -> BoxFile:
+def read_box_file(path: Path, photo: Path | None = None) -> BoxFile:
     """Read the boxes of one VOC XML file.
 
-    Coordinates are taken as edges: ``0 <= xmin < xmax <= width`` and likewise for y, which holds for
-    files that count pixels from 0 and for files that count from 1. The limits come from the file's
-    own ``<size>``; the image is not opened.
+    Coordinates are taken as edges: ``0 <= xmin < xmax <= width`` and likewise for y, which holds for files that count
+    pixels from 0 and for files that count from 1. What sticks out by up to a pixel is cut. An object with a polygon
+    alone (LabelMe's XML) has the box of that; LabelMe's deleted objects are left out.
+
+    Args:
+        path: the file.
+        photo: its image, whose header says the size where the file does not; None: the upper limits are not checked.
 
     Raises:
-        SegError: the file cannot be read or parsed, an object has no complete box, a box has
-            ``xmax <= xmin`` or ``ymax <= ymin``, or it lies outside of its image.
+        SegError: the file cannot be read or parsed, an object has no complete box, a box has ``xmax <= xmin`` or
+            ``ymax <= ymin``, or it lies outside of its image by more than a pixel.
     """
     regular(path)
     try:
-        content = path.read_bytes()
+        content = path.read_bytes().lstrip()
         _refuse_entities(content)
         root = ElementTree.fromstring(content)
     except OSError as error:
@@ -61,7 +67,10 @@ def read_box_file(path: Path) -> BoxFile:
     except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise SegError(f"{path}: XML that does not parse ({error}); mend or delete the file") from error
     size = _size(root)
-    objects = list(root.iter("object"))
+    objects = [item for item in root.iter("object") if (item.findtext("deleted") or "0").strip() != "1"]
+    if size is None and objects and photo is not None:
+        with suppress(SegError):  # a photo that cannot be read is told when it is decoded
+            size = image_size(photo)
     boxes = tuple(_box(path, item, size) for item in objects)
     names = tuple((item.findtext("name") or "").strip() for item in objects)
     name = root.findtext("filename")
@@ -82,20 +91,44 @@ def _refuse_entities(content: bytes) -> None:
 
 def _size(root: ElementTree.Element) -> tuple[int, int] | None:
     try:
-        height, width = (int((root.findtext(f"size/{side}") or "0").strip()[:10]) for side in ("height", "width"))
-    except ValueError:
+        height, width = (
+            int(float((root.findtext(f"size/{side}") or root.findtext(f"imagesize/{other}") or "0").strip()[:10]))
+            for side, other in (("height", "nrows"), ("width", "ncols"))
+        )
+    except (ValueError, OverflowError):
         return None
     return (height, width) if height > 0 and width > 0 else None
 
 
 def _box(path: Path, item: ElementTree.Element, size: tuple[int, int] | None) -> Box:
     try:
-        xmin, ymin, xmax, ymax = (float(item.findtext(f"bndbox/{k}") or "") for k in _SIDES)
+        if item.find("bndbox") is None and (polygon := item.find("polygon")) is not None:
+            x, y = (
+                [float(e.text or "") for e in polygon.iter() if re.fullmatch(rf"{axis}\d*", e.tag)] for axis in "xy"
+            )
+            xmin, ymin, xmax, ymax = min(x), min(y), max(x), max(y)
+        else:
+            xmin, ymin, xmax, ymax = (float(item.findtext(f"bndbox/{k}") or "") for k in _SIDES)
     except ValueError as error:
-        raise SegError(f"{path}: an object without four numbers xmin, ymin, xmax, ymax") from error
-    check_order((xmin, ymin, xmax, ymax), str(path))
-    check_inside((xmin, ymin, xmax, ymax), size, str(path))
-    return xmin, ymin, xmax, ymax
+        name = (item.findtext("name") or "").strip()[:40]
+        raise SegError(
+            f"{path}: an object{f' {name!r}' if name else ''} without four numbers xmin, ymin, xmax, ymax; give it a "
+            "<bndbox> or take it out"
+        ) from error
+    return fit_box((xmin, ymin, xmax, ymax), size, str(path))
+
+
+def fit_box(box: Box, size: tuple[int, int] | None, where: str) -> Box:
+    """The box, cut where it sticks out of its image of ``(height, width)`` by up to a pixel.
+
+    Raises:
+        SegError: it sticks out by more, or nothing is left of it; ``where`` is what the message begins with.
+    """
+    check_order(box, where)
+    inside = clip_inside(box, size)
+    check_order(inside, where)
+    check_inside(inside, size, where)
+    return inside
 
 
 def check_order(box: Box, where: str) -> None:

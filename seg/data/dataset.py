@@ -9,6 +9,8 @@ Split = Literal["trainval", "test"]
 Box = tuple[float, float, float, float]
 #: How a truth's file is coded, see :func:`seg.data.decode.decode_trimap`.
 Codes = Literal["trimap", "binary", "ids", "classes"]
+#: What the colours (red, green, blue) of RGB masks stand for: codes as of ``classes``.
+Colours = dict[tuple[int, int, int], int]
 #: What a mask tells apart: an object of any class from what is behind it, or the classes too.
 Task = Literal["foreground", "classes"]
 
@@ -49,6 +51,7 @@ class Record:
         codes: how ``trimap`` is coded; the official codes are ``trimap``.
         box_labels: the class of each box; () where all are of the image's one class.
         regions: instead of ``trimap``, where the truth is drawn from; () for an image without an object, None for none.
+        colours: the codes of an RGB ``trimap``, if it is coded in colours.
     """
 
     id: str
@@ -60,6 +63,7 @@ class Record:
     codes: Codes = "trimap"
     box_labels: tuple[int, ...] = ()
     regions: tuple[Region, ...] | None = None
+    colours: Colours | None = None
 
     @property
     def has_truth(self) -> bool:

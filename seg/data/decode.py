@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from seg.data.dataset import BORDER, MOST_CLASSES, Codes, Region
+from seg.data.dataset import BORDER, MOST_CLASSES, Codes, Colours, Region
 from seg.data.layout import regular
 from seg.errors import SegError, first_line
 
@@ -96,7 +96,11 @@ def decode_image(path: Path, size: int | None = None) -> tuple[npt.NDArray[np.ui
 
 
 def decode_trimap(
-    path: Path, hw: tuple[int, int], codes: Codes = "trimap", photo: Path | None = None
+    path: Path,
+    hw: tuple[int, int],
+    codes: Codes = "trimap",
+    photo: Path | None = None,
+    colours: Colours | None = None,
 ) -> tuple[npt.NDArray[np.uint8], bool]:
     """Decode a truth, nearest-resized if need be.
 
@@ -109,6 +113,7 @@ def decode_trimap(
             Pascal VOC with its classes told apart.
         photo: the truth's photo. If its EXIF orientation swaps the sides of ``hw``, and the truth has the sides that
             the photo has without it, the truth is turned along; None: it is never turned.
+        colours: see :func:`mask_values`.
 
     Returns:
         uint8 ``(H, W)``: 0 background, 1 foreground (of ``classes``: 1 and on the classes), 254 border, 255 for any
@@ -118,7 +123,7 @@ def decode_trimap(
         SegError: the file is missing, truncated or no image, it is in colour, or it is no ``binary`` mask or
             no ``trimap``.
     """
-    values = mask_values(path, "trimap with the codes 1, 2, 3" if codes == "trimap" else "mask of one channel")
+    values = mask_values(path, "trimap with the codes 1, 2, 3" if codes == "trimap" else "mask of one channel", colours)
     if codes == "binary":
         _require_binary(path, values)
     if codes == "trimap":
@@ -135,14 +140,26 @@ def decode_trimap(
     return np.array(resized, dtype=np.uint8), True
 
 
-def mask_values(path: Path, expected: str = "mask of one channel") -> npt.NDArray[np.uint8]:
-    """The codes in a truth's file as they are, ``uint8 (H, W)``: a palette's indices, a grey RGB's grey value.
+def mask_values(
+    path: Path, expected: str = "mask of one channel", colours: Colours | None = None
+) -> npt.NDArray[np.uint8]:
+    """The codes in a mask's file, ``uint8 (H, W)``: a palette's indices, a grey RGB's grey value.
+
+    Args:
+        path: the file. expected: what to say was expected. colours: the codes of an RGB mask's colours; None: grey.
 
     Raises:
-        SegError: the file is missing, truncated or no image, or it is in colour where ``expected`` is.
+        SegError: the file is missing, truncated or no image, or it has a colour that ``colours`` lacks.
     """
     with _opened(path) as image:
         values = np.asarray(image)
+    if colours and image.mode in ("RGB", "RGBA"):
+        flat = values[..., :3].astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+        shown, inverse = np.unique(flat, return_inverse=True)
+        rgb = [(int(c) >> 16, int(c) >> 8 & 255, int(c) & 255) for c in shown]
+        if other := [colour for colour in rgb if colour not in colours]:
+            raise SegError(f"{path}: has the colour {other[0]}, which is of no class")
+        return np.array([colours[colour] for colour in rgb], np.uint8)[inverse].reshape(flat.shape)
     if values.ndim == 3:
         if image.mode not in ("LA", "PA") and not (values[..., :3] == values[..., :1]).all():
             raise SegError(f"{path}: a coloured image where a {expected} was expected")
@@ -151,6 +168,17 @@ def mask_values(path: Path, expected: str = "mask of one channel") -> npt.NDArra
         # Codes of 16-bit and float files that do not fit a byte are as unknown as 255.
         values = np.where((values >= 0) & (values <= 255), values, 255).astype(np.uint8)
     return values
+
+
+def mask_colours(path: Path) -> list[tuple[int, int, int]]:
+    """The colours of an RGB mask; [] of a grey one and of one that is not RGB. Raises SegError as mask_values does."""
+    with _opened(path) as image:
+        if image.mode not in ("RGB", "RGBA"):
+            return []
+        values = np.asarray(image)[..., :3].reshape(-1, 3)
+    if (values == values[:, :1]).all():
+        return []
+    return [(int(r), int(g), int(b)) for r, g, b in np.unique(values, axis=0)]
 
 
 def codes_in(values: npt.NDArray[np.uint8]) -> list[int]:

@@ -3,8 +3,7 @@
 import http.client
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from itertools import count
 from pathlib import Path
 from urllib.error import URLError
@@ -13,22 +12,31 @@ from seg.errors import SegError
 
 #: Lies in the folder while archives are being unpacked, so that a killed download is not taken for data.
 MARKER = ".unpacking"
+CUT_OFF = "the end of a download that was cut off"
 _SECONDS_WITHOUT_ANSWER = 30.0
 
 
-@contextmanager
-def downloading(what: str, folder: Path, by_hand: str) -> Iterator[None]:
-    """Turn what an import of torchvision and a download of its raise inside of the block into one SegError.
+def fetch(
+    what: str, folder: Path, aside: Path, by_hand: str, get: Callable[[], object], missing: Callable[[], Sequence[str]]
+) -> None:
+    """Download and unpack a data set, and turn what goes wrong into one SegError.
 
     Args:
-        what: the data set's name. folder: where it shall lie. by_hand: how else to get it.
+        what: the data set's name. folder: where it shall lie. aside: what is moved aside first, if it is there.
+        by_hand: how else to get it. get: torchvision's download. missing: the parts that are not there afterwards.
     """
     again = f"try again, or {by_hand}"
-    # torchvision sets no timeout: behind a firewall that drops packets it would wait for ever.
     before = socket.getdefaulttimeout()
+    try:
+        _move_aside(aside)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / MARKER).touch()
+    except OSError as error:
+        raise SegError(f"cannot download to {folder}: {error.strerror or error}") from error
+    # torchvision sets no timeout: behind a firewall that drops packets it would wait for ever.
     socket.setdefaulttimeout(_SECONDS_WITHOUT_ANSWER)
     try:
-        yield
+        get()
     except ImportError as error:
         raise SegError(f"data.download=true needs torchvision ({error}); or {by_hand}") from error
     # URLError, timeouts and refused connections are OSErrors, as is a full disk: told apart by their class.
@@ -43,9 +51,12 @@ def downloading(what: str, folder: Path, by_hand: str) -> Iterator[None]:
         raise SegError(f"cannot download or unpack {what} in {folder}: {error}") from error
     finally:
         socket.setdefaulttimeout(before)
+    (folder / MARKER).unlink(missing_ok=True)
+    if lacks := missing():
+        raise SegError(f"the archive of {what} lacks {', '.join(lacks)}; delete it and try again")
 
 
-def move_aside(folder: Path) -> None:
+def _move_aside(folder: Path) -> None:
     """Rename a folder to the first free ``<name>.incomplete<n>``; nothing of the user's is deleted."""
     if folder.is_dir():
         names = (folder.with_name(f"{folder.name}.incomplete{number}") for number in count())

@@ -4,22 +4,32 @@ import hashlib
 import json
 import os
 import stat
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from PIL import features
+
+from seg.data.findings import Findings
 from seg.errors import SegError
 from seg.files import seal, unseal, write_json
 
 FOLDER = "oxford-iiit-pet"
 LISTS = ("trainval", "test")
 # In order of preference, should one stem come under two names.
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
-
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+if features.check("avif"):  # Pillow reads AVIF only where it was built with libavif
+    IMAGE_SUFFIXES += (".avif",)
 
 #: Bytes of a name. Masks are called after their image, with an ending, and while they are written with a longer one.
 _MOST_BYTES = 220
 TOO_LONG = f"a name of more than {_MOST_BYTES} bytes, after which no file of its masks can be called; rename it"
+
+
+def nfc(text: str) -> str:
+    """The text in Unicode's composed form: macOS writes file names decomposed, lists are typed composed."""
+    return unicodedata.normalize("NFC", text)
 
 
 def too_long(name: str) -> bool:
@@ -62,6 +72,26 @@ def scan(folder: Path) -> list[os.DirEntry[str]]:
         return []
     except OSError as error:
         raise SegError(f"{folder}: cannot be read ({error.strerror or error})") from error
+
+
+def files_by_stem(folder: Path, suffixes: tuple[str, ...], found: Findings) -> dict[str, Path]:
+    """Path by composed stem (:func:`nfc`) of the files with one of the suffixes, the first of which wins."""
+    best: dict[str, tuple[int, str]] = {}
+    leftovers, others, again = [], [], []
+    for entry in scan(folder):
+        stem, suffix = os.path.splitext(nfc(entry.name))
+        suffix = suffix.lower()
+        if entry.name.startswith("._"):
+            leftovers.append(f"{folder.name}/{entry.name}")
+        elif suffix not in suffixes:
+            others.append(f"{folder.name}/{entry.name}")
+        else:
+            again += [f"{folder.name}/{entry.name}"] if stem in best else []
+            best[stem] = min(best.get(stem, (len(suffixes), "")), (suffixes.index(suffix), entry.name))
+    found.quirk("'._' files that macOS left behind (skipped)", leftovers)
+    found.quirk("files of other kinds (skipped)", others)
+    found.quirk("files of the name of another, in another format (one of them is used)", again)
+    return {stem: folder / name for stem, (_, name) in best.items()}
 
 
 def regular(path: "Path | os.DirEntry[str]") -> os.stat_result:

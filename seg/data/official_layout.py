@@ -13,9 +13,10 @@ from seg.data.layout import (
     LISTS,
     TOO_LONG,
     MissingDataError,
+    files_by_stem,
+    nfc,
     read_text,
     require_layout,
-    scan,
     too_long,
 )
 
@@ -67,9 +68,9 @@ def read_official_layout(root: Path, *, is_toy: bool = False, labels: Labels = "
     found.stop_if_any(folder)  # what follows would only repeat the problems of the lists
     _compare(listed, reference, found)
 
-    images = stems(folder / "images", IMAGE_SUFFIXES, found)
-    trimaps = stems(annotations / "trimaps", (".png",), found)
-    box_files = stems(annotations / "xmls", (".xml",), found)
+    images = files_by_stem(folder / "images", IMAGE_SUFFIXES, found)
+    trimaps = files_by_stem(annotations / "trimaps", (".png",), found)
+    box_files = files_by_stem(annotations / "xmls", (".xml",), found)
     found.quirk("listed images that are missing", (i for i in listed if i not in images))
     found.quirk("images that no list names (not used)", (i for i in images if i not in listed))
     found.quirk("trimaps of images that no list names", (i for i in trimaps if i not in listed))
@@ -101,7 +102,7 @@ def _read_list(path: Path, found: Findings) -> list[_Line]:
     """Lines ``stem class-id species breed-id`` (the last two are optional); comments and blanks skipped."""
     lines, blank, comments = [], [], []
     for number, text in enumerate(read_text(path, errors="replace").splitlines(), 1):
-        parts = text.split()
+        parts = nfc(text).split()
         numbers = "".join(parts[1:])
         if not parts:
             blank.append(f"{path.name} line {number}")
@@ -189,26 +190,6 @@ def _compare(listed: dict[str, tuple[_Line, Split]], reference: list[_Line], fou
     found.quirk("images of the splits that list.txt lacks", (i for i in listed if i not in ids))
     other = (i for i, (line, _) in listed.items() if ids.get(i, line.class_id) != line.class_id)
     found.quirk("images with another class id in list.txt (not followed)", other)
-
-
-def stems(folder: Path, suffixes: tuple[str, ...], found: Findings) -> dict[str, Path]:
-    """Path by stem of the files with one of the suffixes (the first suffix wins), without macOS leftovers."""
-    best: dict[str, tuple[int, str]] = {}
-    leftovers, others, again = [], [], []
-    for entry in scan(folder):
-        stem, suffix = os.path.splitext(entry.name)
-        suffix = suffix.lower()
-        if entry.name.startswith("._"):
-            leftovers.append(f"{folder.name}/{entry.name}")
-        elif suffix not in suffixes:
-            others.append(f"{folder.name}/{entry.name}")
-        else:
-            again += [f"{folder.name}/{entry.name}"] if stem in best else []
-            best[stem] = min(best.get(stem, (len(suffixes), "")), (suffixes.index(suffix), entry.name))
-    found.quirk("'._' files that macOS left behind (skipped)", leftovers)
-    found.quirk("files of other kinds (skipped)", others)
-    found.quirk("files of the name of another, in another format (one of them is used)", again)
-    return {stem: folder / name for stem, (_, name) in best.items()}
 
 
 def _boxes(files: dict[str, Path], found: Findings) -> dict[str, tuple[Box, ...]]:

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from seg.data.download import MARKER, downloading, move_aside
+from seg.data.download import CUT_OFF, MARKER, fetch
 from seg.data.layout import FOLDER, layout_folder, missing_parts
-from seg.errors import SegError
 
 
 def missing_data_message(root: Path) -> str:
@@ -25,7 +24,7 @@ def is_complete(root: Path) -> bool:
 
 def _missing(root: Path) -> tuple[str, ...]:
     cut = (layout_folder(root) / MARKER).exists()
-    return (*missing_parts(root), *(["the end of a download that was cut off"] if cut else []))
+    return (*missing_parts(root), *([CUT_OFF] if cut else []))
 
 
 def download_oxford_pet(root: Path) -> None:
@@ -47,17 +46,11 @@ def download_oxford_pet(root: Path) -> None:
     folder = layout_folder(root)
     place = folder.parent if folder.name == FOLDER else root
     folder = place / FOLDER
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        # torchvision takes the data for complete where both folders exist, whatever is in them.
-        move_aside(folder / "annotations")
-        (folder / MARKER).touch()
-    except OSError as error:
-        raise SegError(f"cannot download to {place}: {error.strerror or error}") from error
-    with downloading("Oxford-IIIT Pet", folder, _by_hand(place)):
+
+    def get() -> None:
         from torchvision.datasets import OxfordIIITPet
 
         OxfordIIITPet(str(place), split="trainval", download=True)
-    (folder / MARKER).unlink(missing_ok=True)
-    if missing := missing_parts(place):
-        raise SegError(f"the archives in {folder} lack {', '.join(missing)}; delete them and try again")
+
+    # torchvision takes the data for complete where both folders exist, whatever is in them.
+    fetch("Oxford-IIIT Pet", folder, folder / "annotations", _by_hand(place), get, lambda: missing_parts(place))

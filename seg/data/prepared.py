@@ -300,7 +300,7 @@ def _decode(record: Record, size: int, classes: int) -> _Decoded:
         if record.trimap is None:
             original, resized = draw_regions(record.regions or (), hw), False
         else:
-            original, resized = decode_trimap(record.trimap, hw, record.codes, photo)
+            original, resized = decode_trimap(record.trimap, hw, record.codes, photo, record.colours)
     except SegError as error:
         quirks = (*quirks, f"{kind} that cannot be read (image used without)")
         return image, unknown, _Facts(hw, quirks=quirks, trouble=str(error))

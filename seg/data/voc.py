@@ -2,14 +2,23 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from seg.data.dataset import Dataset
-from seg.data.layout import MissingDataError, content_fingerprint
+from seg.data.download import CUT_OFF, MARKER, fetch
+from seg.data.layout import MissingDataError, content_fingerprint, scan
 from seg.data.sources import InPlace
-from seg.data.voc_download import download_voc, is_complete, missing_voc_message
-from seg.data.voc_layout import MASKS, VocParts, find_voc
-from seg.data.voc_records import read_voc
+from seg.data.voc_layout import (
+    LISTS,
+    MASKS,
+    VocParts,
+    find_voc,
+    missing_parts,
+    unpacked_folder,
+    unpacked_in,
+    voc_folder,
+)
+from seg.data.voc_records import LabelsFrom, read_voc
 from seg.store import Products, param
 
 
@@ -18,19 +27,20 @@ class Voc(InPlace):
 
     An image's labels are the classes of all objects in its XML, difficult ones too, as the published methods for image
     labels take them; the XML's boxes carry their class. Masks are read by index: 0 background, 1 and on the classes,
-    255 unknown.
+    255 unknown; RGB masks by colour, as ``labelmap.txt`` or VOC's palette has it.
 
     Attributes:
         root: the folder that holds ``VOCdevkit/VOC<year>/`` (or is ``VOCdevkit`` or ``VOC<year>``).
         year: of the folder's name, and of a download.
         download: fetch it with torchvision, checksum verified, if it is not there.
-        train_list: what may be trained on: the name of a list in ``ImageSets/Segmentation``. With ``trainaug``, which
-            comes with SBD and not with VOC, the masks are those of ``SegmentationClassAug``, where it has them.
+        train_list: what may be trained on: the name of a list in ``ImageSets/Segmentation`` or ``Main``. With
+            ``trainaug``, which comes with SBD and not with VOC, the masks are those of ``SegmentationClassAug``, where
+            it has them.
         test_list: what is only evaluated; null: nothing.
+        test_share, split_seed: where there is a single list (CVAT's ``default.txt``), the share that is drawn for test.
         masks: name of the folder of masks.
         labels_from: ``xml`` in ``Annotations``, or ``masks``; ``auto``: of each image the XML, else the mask.
-        classes: a file with a name per line, in the order of the masks' codes, perhaps ``background`` before; null:
-            ``classes.txt`` (of masks in ``SegmentationClassAll``: ``classes_all.txt``) in ``root``, else VOC's 20.
+        classes: a file of names in the order of the masks' codes, see :func:`seg.data.voc_layout.read_classes`.
         title: what the first line of a run calls it.
     """
 
@@ -47,22 +57,43 @@ class Voc(InPlace):
     download: bool = param(default=False, key=False)
     train_list: str = param(default="train", key=False)
     test_list: str | None = param(default="val", key=False)
+    test_share: float = param(default=0.2, low=0, below=1)
+    split_seed: int = param(default=0, low=0)
     masks: str = param(default=MASKS, key=False)
-    labels_from: Literal["auto", "xml", "masks"] = param(default="auto")
+    labels_from: LabelsFrom = param(default="auto")
     classes: str | None = param(default=None, key=False)
     title: str = param(default="voc", key=False)
 
+    def _missing(self) -> list[str]:
+        folder = voc_folder(Path(self.root), self.year)
+        cut = [CUT_OFF] if (folder / MARKER).exists() else []
+        return [*(f"{folder.name}/{part}" for part in missing_parts(folder)), *cut]
+
+    def _by_hand(self) -> str:
+        page = f"http://host.robots.ox.ac.uk/pascal/VOC/voc{self.year}/"
+        return f"unpack the official VOCtrainval archive ({page}) into {unpacked_in(Path(self.root))}"
+
     def acquire(self) -> None:
-        """Download the data if that was asked for and it is not there."""
-        if self.download and not is_complete(Path(self.root), self.year):
-            download_voc(Path(self.root), self.year)
+        """Download the data if that was asked for and it is not there; an archive that lies there is used."""
+        if not self.download or not self._missing():
+            return
+        place, folder = unpacked_in(Path(self.root)), unpacked_folder(Path(self.root), self.year)
+
+        def get() -> None:
+            from torchvision.datasets import VOCSegmentation
+
+            VOCSegmentation(str(place), year=str(self.year), image_set="train", download=True)
+
+        # What a killed download left is unpacked again; another folder in its place is moved aside.
+        aside = folder / "nothing" if (folder / MARKER).exists() else folder
+        fetch(f"VOC{self.year}", folder, aside, self._by_hand(), get, lambda: missing_parts(folder))
 
     @cached_property
     def parts(self) -> VocParts:
         """The files."""
         root = Path(self.root)
-        if not is_complete(root, self.year):
-            raise MissingDataError(missing_voc_message(root, self.year))
+        if missing := self._missing():
+            raise MissingDataError(self._refusal(root, missing))
         return find_voc(
             root,
             year=self.year,
@@ -72,6 +103,15 @@ class Voc(InPlace):
             classes=self.classes,
         )
 
+    def _refusal(self, root: Path, missing: list[str]) -> str:
+        folder = voc_folder(root, self.year)
+        said = f"no data in VOC's layout at {root} (missing: {', '.join(missing)})"
+        if (folder / "JPEGImages").is_dir() and CUT_OFF not in missing:
+            lists = " or ".join(LISTS)
+            return f"{said}; {_holds(folder)}; write {lists}/default.txt, a line with the name of each image"
+        there = f"; {_holds(root)}" if scan(root) else ""
+        return f"{said}{there}; pass data.download=true, or {self._by_hand()}, or point data.root elsewhere"
+
     def detail(self, store: Products) -> str:
         """What was found, and where the names come from."""
         dataset: Dataset = store.get(self)
@@ -80,8 +120,13 @@ class Voc(InPlace):
         said = [f"{len(records)} images of {len(dataset.classes)} classes ({parts.classes or 'VOC'})"]
         said.append(f"masks for {len(masks)} in {' and '.join(dict.fromkeys(masks))}" if masks else "no masks")
         said.append(f"boxes for {boxes} in Annotations" if boxes else "no boxes")
+        how = (
+            f"drawn (test_share={self.test_share:g})"
+            if parts.is_drawn
+            else f"of {parts.lists.get('test', Path()).name}"
+        )
         tested = sum(r.split == "test" for r in records)
-        said.append(f"{tested} test images of {parts.lists['test'].name}" if tested else "no test images")
+        said.append(f"{tested} test images {how}" if tested else "no test images")
         return ": " + ", ".join(said)
 
     def hashed(self, cache: Path | None, *, write: bool) -> str:
@@ -89,10 +134,21 @@ class Voc(InPlace):
         return content_fingerprint(str(self.parts.folder.resolve()), self.parts.content(), cache, write=write)
 
     def params(self) -> dict[str, Any]:
-        """The content, and what was said of the labels."""
-        said = {} if self.labels_from == "auto" else {"labels_from": self.labels_from}
-        return super().params() | said
+        """The content, what was said of the labels, and the draw if there is one."""
+        drawn = {"test_share": self.test_share, "split_seed": self.split_seed} if self.parts.is_drawn else {}
+        return super().params() | {"labels_from": self.labels_from} | drawn
 
     def load(self, path: Path, store: Products) -> Dataset:
         """Read the lists and the XML; the masks of images whose labels come from them."""
-        return read_voc(self.parts, self.labels_from, workers=store.runtime.worker_count)
+        return read_voc(
+            self.parts,
+            self.labels_from,
+            test_share=self.test_share,
+            split_seed=self.split_seed,
+            workers=store.runtime.worker_count,
+        )
+
+
+def _holds(folder: Path) -> str:
+    names = [entry.name for entry in scan(folder)]
+    return f"{folder} holds {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}"

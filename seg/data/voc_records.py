@@ -4,13 +4,15 @@ import copy
 from collections import defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from seg.data.boxes import read_box_file
-from seg.data.dataset import UNKNOWN, Box, Dataset, Record
+from seg.data.dataset import UNKNOWN, Box, Dataset, Record, Split
 from seg.data.decode import codes_in, mask_values
+from seg.data.draw import draw_by_labels
 from seg.data.findings import Findings
+from seg.data.layout import nfc
 from seg.data.voc_layout import VocParts
 from seg.errors import SegError
 
@@ -19,11 +21,20 @@ LabelsFrom = Literal["auto", "xml", "masks"]
 _Objects = list[tuple[Box, int]]
 
 
-def read_voc(parts: VocParts, labels_from: LabelsFrom = "auto", *, workers: int = 1, is_toy: bool = False) -> Dataset:
-    """Read XML, and as many masks as labels need; open no photo.
+def read_voc(
+    parts: VocParts,
+    labels_from: LabelsFrom = "auto",
+    *,
+    test_share: float = 0.2,
+    split_seed: int = 0,
+    workers: int = 1,
+    is_toy: bool = False,
+) -> Dataset:
+    """Read XML, and as many masks as labels need; open no photo but for a size that XML does not say.
 
     Args:
         parts: the files. labels_from: ``xml``, ``masks``, or ``auto``: of each image the XML, else the mask.
+        test_share, split_seed: of the draw of test images where there is a single list.
         workers: threads that read masks. is_toy: whether the pictures are drawn.
 
     Returns:
@@ -34,76 +45,109 @@ def read_voc(parts: VocParts, labels_from: LabelsFrom = "auto", *, workers: int 
             list of classes, a class of test images without a training image, no image to train on. All problems of a
             kind are reported together.
     """
-    found, names = copy.deepcopy(parts.found), parts.class_names()
+    found, names = copy.deepcopy(parts.found), parts.names
     whose = f"{parts.classes}" if parts.classes else "VOC's 20 (give data.classes=FILE with others)"
-    objects = _objects(parts, names, whose, found)
+    objects = _objects(parts, whose, found)
     found.stop_if_any(parts.folder, one_line=True)
     from_xml = {i: {label for _, label in own} for i, own in objects.items()} if labels_from != "masks" else {}
     wanted = {i: path for i, path in parts.masks.items() if i not in from_xml} if labels_from != "xml" else {}
     if from_xml and wanted:
         found.quirk("images without XML (labels from their mask)", wanted)
-    labels = from_xml | _masks(wanted, len(names), whose, workers, found)
+    from_masks = _masks(parts, wanted, whose, workers, found)
+    labels = from_xml | from_masks
     found.stop_if_any(parts.folder, one_line=True)
+    masks = {i: path for i, path in parts.masks.items() if i not in wanted or i in from_masks}
     silent = [i for i in parts.splits if i not in labels]
     found.quirk("images without XML or a mask that says what they show (not used)", silent)
     found.quirk("images without an object", (i for i, own in labels.items() if not own))
     if parts.masks:
-        found.quirk("images without a mask", (i for i in labels if i not in parts.masks))
+        found.quirk("images without a mask", (i for i in labels if i not in masks))
     if parts.xmls and labels_from == "masks":
         strange = (i for i, own in objects.items() if {label for _, label in own} - labels.get(i, set()))
         found.quirk("images with boxes of a class that their mask lacks (those boxes are not used)", strange)
-    _require_classes(parts, names, labels, found)
+    splits: dict[str, Split] = {i: split for i, split in parts.splits.items() if i in labels}
+    if parts.is_drawn:
+        drawn = draw_by_labels({i: tuple(sorted(labels[i])) for i in splits}, test_share, split_seed)
+        splits = {i: "trainval" for i in splits if i not in drawn} | {i: "test" for i in splits if i in drawn}
+    _require_classes(parts, splits, labels, found)
     found.stop_if_any(parts.folder, one_line=True)
-    records = tuple(
-        _record(parts, i, sorted(labels[i]), objects.get(i, []), split)
-        for i, split in parts.splits.items()
-        if i in labels
-    )
-    return Dataset(names, records, found.quirks, is_toy, found.examples)
+    records = []
+    for image_id, split in splits.items():
+        own = sorted(labels[image_id])
+        kept = [(box, label) for box, label in objects.get(image_id, []) if label in own]
+        records.append(
+            Record(
+                id=image_id,
+                image=parts.images[image_id],
+                labels=tuple(own),
+                split=split,
+                trimap=masks.get(image_id),
+                boxes=tuple(box for box, _ in kept),
+                codes="classes",
+                box_labels=tuple(label for _, label in kept) if len(own) > 1 else (),
+                colours=parts.colours or None,
+            )
+        )
+    return Dataset(names, tuple(records), found.quirks, is_toy, found.examples)
 
 
-def _objects(parts: VocParts, names: tuple[str, ...], whose: str, found: Findings) -> dict[str, _Objects]:
+def _objects(parts: VocParts, whose: str, found: Findings) -> dict[str, _Objects]:
     """What the XML of each image says, without objects of a class that is not in the list."""
-    label = {name: place for place, name in enumerate(names)}
+    label = {name: place for place, name in enumerate(parts.names)}
+    folded = {name.casefold(): name for name in parts.names}
     objects: dict[str, _Objects] = {}
-    strangers: dict[str, list[str]] = defaultdict(list)
+    unlisted: dict[str, list[str]] = defaultdict(list)
+    other_case, misnamed = [], []
     for image_id, path in parts.xmls.items():
         with found.gathering(str(path)):
-            content = read_box_file(path)
-            pairs = list(zip(content.boxes, content.names, strict=True))
-            objects[image_id] = [(box, label[name]) for box, name in pairs if name in label]
-            for name in sorted({name for _, name in pairs if name not in label}):
-                strangers[name].append(image_id)
-    seen = {names[label] for own in objects.values() for _, label in own}
-    unused = [name for name in names if name not in seen]
-    if strangers and unused:  # in both directions, as of a misspelt name
+            content = read_box_file(path, parts.images[image_id])
+            objects[image_id] = []
+            for box, said in zip(content.boxes, map(nfc, content.names), strict=True):
+                name = said if said in label else folded.get(said.casefold())
+                if name is None:
+                    unlisted[said].append(image_id)
+                    continue
+                objects[image_id].append((box, label[name]))
+                other_case += [f"{image_id}: {said}"] if name != said else []
+            if content.filename and PurePosixPath(nfc(content.filename.replace("\\", "/"))).stem != image_id:
+                misnamed.append(image_id)
+    seen = {parts.names[label] for own in objects.values() for _, label in own}
+    unused = [name for name in parts.names if name not in seen]
+    if unlisted and unused:  # in both directions, as of a misspelt name
         found.problems.append(
-            f"{parts.folder / 'Annotations'}: its XML names {_some(sorted(strangers))}, which the classes have not, "
+            f"{parts.folder / 'Annotations'}: its XML names {_some(sorted(unlisted))}, which the classes have not, "
             f"and never {_some(unused)}, which they have; they are {whose}: make them agree"
         )
     found.quirk(
         "XML with objects of a class that is not in the list (those are not used)",
-        (f"{i}: {name}" for name, ids in sorted(strangers.items()) for i in ids),
+        (f"{i}: {name}" for name, ids in sorted(unlisted.items()) for i in dict.fromkeys(ids)),
     )
+    found.quirk("objects in XML whose class is written in another case in the list", other_case)
+    found.quirk("XML whose <filename> is another image's (the file's own name counts)", misnamed)
     return objects
 
 
-def _masks(files: dict[str, Path], count: int, whose: str, workers: int, found: Findings) -> dict[str, set[int]]:
-    """The classes in each mask that can be read."""
+def _masks(parts: VocParts, files: dict[str, Path], whose: str, workers: int, found: Findings) -> dict[str, set[int]]:
+    """The classes in each mask that can be read and says something."""
+    count = len(parts.names)
 
     def codes(path: Path) -> list[int] | SegError:
         try:
-            return codes_in(mask_values(path))
+            return codes_in(mask_values(path, colours=parts.colours))
         except SegError as error:
             return error
 
     labels: dict[str, set[int]] = {}
     bad: dict[str, SegError] = {}
+    silent: list[str] = []
     strange: dict[str, int] = {}
     with ThreadPoolExecutor(workers) as pool:
         for image_id, there in zip(files, pool.map(codes, files.values()), strict=True):
             if isinstance(there, SegError):
                 bad[image_id] = there
+                continue
+            if there == [UNKNOWN]:
+                silent.append(image_id)
                 continue
             labels[image_id] = {code - 1 for code in there if 1 <= code <= count}
             if others := [code for code in there if count < code < UNKNOWN]:
@@ -118,16 +162,16 @@ def _masks(files: dict[str, Path], count: int, whose: str, workers: int, found: 
             f"there are {count} classes, {whose}"
         )
     found.quirk("masks that cannot be read (images not used, for nothing else says what they show)", bad)
+    found.quirk("masks that are unknown all over (images not used, for nothing else says what they show)", silent)
     return labels
 
 
-def _require_classes(parts: VocParts, names: tuple[str, ...], labels: dict[str, set[int]], found: Findings) -> None:
+def _require_classes(parts: VocParts, splits: dict[str, Split], labels: dict[str, set[int]], found: Findings) -> None:
     """Refuse what cannot be learnt, and yet would be measured."""
     trained, tested = (
-        {label for i, own in labels.items() if parts.splits[i] == split for label in own}
-        for split in ("trainval", "test")
+        {label for i, own in splits.items() if own == split for label in labels[i]} for split in ("trainval", "test")
     )
-    train_list = parts.lists["trainval"]
+    train_list, names = parts.lists["trainval"], parts.names
     if not trained:
         found.problems.append(f"{train_list}: not one of its images shows an object of a class; nothing can be learnt")
     elif unlearnt := sorted(tested - trained):
@@ -141,17 +185,3 @@ def _require_classes(parts: VocParts, names: tuple[str, ...], labels: dict[str, 
 def _some(names: Iterable[str]) -> str:
     first, *more = [repr(name) for name in names]
     return ", ".join([first, *more[:4], *(["..."] if len(more) > 4 else [])])
-
-
-def _record(parts: VocParts, image_id: str, labels: list[int], objects: _Objects, split: str) -> Record:
-    kept = [(box, label) for box, label in objects if label in labels]
-    return Record(
-        id=image_id,
-        image=parts.images[image_id],
-        labels=tuple(labels),
-        split="test" if split == "test" else "trainval",
-        trimap=parts.masks.get(image_id),
-        boxes=tuple(box for box, _ in kept),
-        codes="classes",
-        box_labels=tuple(label for _, label in kept) if len(labels) > 1 else (),
-    )

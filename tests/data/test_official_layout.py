@@ -234,9 +234,9 @@ def test_empty_class(layout: Path, how: str) -> None:
     [
         ((10, 5, 10, 9), "empty box .*xmax must be above xmin"),
         ((10, 9, 20, 5), "empty box"),
-        ((1, 1, 41, 30), "outside of its 40 x 30 image"),
-        ((1, 1, 40, 30.5), "outside"),
-        ((-1, 1, 40, 30), "outside"),
+        ((1, 1, 41.5, 30), "outside of its 40 x 30 image"),
+        ((1, 1, 40, 31.5), "outside"),
+        ((-2, 1, 40, 30), "outside"),
         (("nan", 1, 40, 30), "empty box"),
         (("", 1, 40, 30), "four numbers"),
         (("x", 1, 40, 30), "four numbers"),

@@ -137,7 +137,7 @@ def test_archives_without_the_lists(server: Path, tmp_path: Path, monkeypatch: p
     md5 = archive(server / "annotations.tar.gz", {"annotations/list.txt": b"", "annotations/trainval.txt": b""})
     (images, sum_), (url, _) = pets._RESOURCES
     monkeypatch.setattr(pets, "_RESOURCES", ((images, sum_), (url, md5)))
-    with pytest.raises(SegError, match=r"lack annotations/test\.txt"):
+    with pytest.raises(SegError, match=r"lacks annotations/test\.txt"):
         download_oxford_pet(tmp_path / "data")
 
 

@@ -24,7 +24,7 @@ from seg.data.dataset import MOST_CLASSES, Dataset
 from seg.data.layout import MissingDataError
 from seg.data.prepared import Prepared, PreparedData
 from seg.data.voc import Voc
-from seg.data.voc_layout import VOC_CLASSES, read_class_names, voc_folder
+from seg.data.voc_layout import VOC_CLASSES, read_classes, voc_folder
 from seg.errors import SegError
 from seg.store import Store
 
@@ -227,6 +227,7 @@ def test_quirks(new_store: Store, voc: Writer) -> None:
     assert dict(data.quirks) == {
         "images listed twice in a split (kept once)": 1,
         "listed images that are missing": 1,
+        "images that no list names (not used)": 1,
         "masks without an image (not used)": 1,
         "masks of images that no list names (not used)": 1,
         "XML with objects of a class that is not in the list (those are not used)": 1,
@@ -248,9 +249,6 @@ def test_masks_that_cannot_be_read(new_store: Store, voc: Writer) -> None:
     data = read(new_store, root)
     assert len(data.records) == 8
     assert data.quirks["masks that cannot be read (images not used, for nothing else says what they show)"] == 1
-    for path in (layout(root) / "SegmentationClass").iterdir():
-        Image.new("RGB", (60, 40), (200, 0, 3)).save(path)
-    refused(new_store, root, r"not one of 9 masks can be read: .*a coloured image where a mask of one channel")
 
 
 def test_boxes_of_a_class_that_the_mask_lacks(new_store: Store, voc: Writer) -> None:
@@ -329,9 +327,9 @@ def test_lists_of_classes_that_are_none(new_store: Store, voc: Writer, text: str
 def test_lists_of_classes(tmp_path: Path) -> None:
     file = tmp_path / "names.txt"
     file.write_text("_background_\n a b \n\nc\n")
-    assert read_class_names(file) == ("a b", "c")
+    assert read_classes(file) == (("a b", "c"), {})
     file.write_text("".join(f"class {i}\n" for i in range(MOST_CLASSES)))
-    assert len(read_class_names(file)) == MOST_CLASSES
+    assert len(read_classes(file)[0]) == MOST_CLASSES
 
 
 @pytest.mark.parametrize(
@@ -475,7 +473,7 @@ def test_a_download_that_fails(server: Path, tmp_path: Path, monkeypatch: pytest
     server.write_bytes(empty.getvalue())
     shutil.rmtree(tmp_path / "data")
     monkeypatch.setitem(years, "2012", years["2012"] | {"md5": hashlib.md5(empty.getvalue()).hexdigest()})
-    fails("the archive in .* lacks JPEGImages")
+    fails("the archive of VOC2012 lacks JPEGImages")
 
 
 def test_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -518,3 +516,180 @@ def test_msrc(new_store: Store) -> None:
     # The objects are the same in both, by name.
     named = [{every.classes[label] for label in r.labels} & {*data.classes} for r in every.records]
     assert named == [{data.classes[label] for label in r.labels} for r in data.records]
+
+
+# -- what tools and people write -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda stem: f"{stem}.jpg",
+        lambda stem: f"{stem} -1",
+        lambda stem: f"{stem}   1",
+        lambda stem: f"JPEGImages/{stem}.jpg",
+        lambda stem: f"data\\obj\\{stem}.JPG",
+        lambda stem: f"{stem}\r",
+        lambda stem: f"JPEGImages/{stem}.jpg SegmentationClass/{stem}.png",
+    ],
+)
+def test_lines_of_lists(new_store: Store, voc: Writer, write: Callable[[str], str]) -> None:
+    root = voc()
+    write_list(root, "train", [write(stem) for stem in listed(root, "train")])
+    data = read(new_store, root)
+    assert labels(data) == ALL and dict(data.quirks) == {"images without an object": 1}
+
+
+@pytest.mark.parametrize("place", ["Segmentation", "Main"])
+def test_of_a_single_list_a_share_is_drawn(new_store: Store, voc: Writer, place: str) -> None:
+    root = voc()
+    stems = listed(root, "trainval")
+    shutil.rmtree(layout(root) / "ImageSets")
+    (layout(root) / f"ImageSets/{place}").mkdir(parents=True)
+    (layout(root) / f"ImageSets/{place}/default.txt").write_text("\n".join(stems))
+    data = read(new_store, root, test_share=0.3)
+    assert Counter(r.split for r in data.records) == {"trainval": 6, "test": 3}
+    source = Voc(root=str(root), test_share=0.3)
+    assert "3 test images drawn (test_share=0.3)" in source.detail(new_store)
+    assert source.key != Voc(root=str(root), test_share=0.2).key
+    none = read(new_store, root, train_list="default", test_list=None)
+    assert {r.split for r in none.records} == {"trainval"}
+
+
+def in_colour(root: Path, colours: dict[int, tuple[int, int, int]]) -> None:
+    for path in (layout(root) / "SegmentationClass").iterdir():
+        codes = np.asarray(Image.open(path))
+        rgb = np.zeros((*codes.shape, 3), np.uint8)
+        for code, colour in colours.items():
+            rgb[codes == code] = colour
+        Image.fromarray(rgb).save(path)
+
+
+LABELMAP = "# label:color_rgb:parts:actions\nbackground:0,0,0::\napple:250,50,83::\npear:51,221,255::\n"
+CVAT = {1: (250, 50, 83), 2: (51, 221, 255), 255: (224, 224, 192)}
+PALETTE = {1: (128, 0, 0), 2: (0, 128, 0), 255: (224, 224, 192)}
+
+
+@pytest.mark.parametrize(("colours", "labelmap"), [(CVAT, LABELMAP), (PALETTE, ""), (PALETTE, "pear:::\napple:::\n")])
+def test_colour_masks(new_store: Store, voc: Writer, colours: dict[int, tuple[int, int, int]], labelmap: str) -> None:
+    root = voc()
+    in_colour(root, colours)
+    shutil.rmtree(layout(root) / "Annotations")
+    if labelmap:
+        (layout(root) / "labelmap.txt").write_text(labelmap)
+    data: PreparedData = new_store.get(Prepared(source=Voc(root=str(root)), size=64))
+    is_turned = labelmap.startswith("pear")
+    assert data.classes == (("pear", "apple") if is_turned else ("apple", "pear"))
+    target = dataclasses.replace(data, task="classes").original_truth(0)
+    assert [target[20, x] for x in (15, 43)] == [1, 2] and target[9, 15] == 255 and target[0, 0] == 0
+    assert data.label_sets == ALL
+
+
+def test_colour_masks_that_nothing_explains_are_refused_before_any_work(new_store: Store, voc: Writer) -> None:
+    root = voc()
+    in_colour(root, CVAT)
+    refused(new_store, root, r"a coloured mask, and nothing says what \(.*\) stands for; put CVAT's labelmap\.txt")
+    (root / "labelmap.txt").write_text("apple:1,2\n")
+    refused(new_store, root, r"labelmap\.txt: 'apple:1,2' is not name:r,g,b:parts:actions")
+    (root / "labelmap.txt").write_text(LABELMAP.replace("pear:51", "pear:52"))
+    shutil.rmtree(layout(root) / "Annotations")
+    said = "masks that cannot be read (images not used, for nothing else says what they show)"
+    assert read(new_store, root).quirks[said] == 6
+
+
+def test_masks_of_0_and_255_are_refused_and_silent_ones_not_counted(new_store: Store, voc: Writer) -> None:
+    root = voc()
+    shutil.rmtree(layout(root) / "Annotations")
+    write_mask(layout(root) / f"SegmentationClass/{FIRST}.png", 255)
+    data = read(new_store, root)
+    assert len(data.records) == 8 and "masks for 8" in Voc(root=str(root)).detail(new_store)
+    assert data.quirks["masks that are unknown all over (images not used, for nothing else says what they show)"] == 1
+    for path in (layout(root) / "SegmentationClass").iterdir():
+        write_mask(path, 0, 255)
+    refused(new_store, root, r"its 9 masks hold 0 and 255 alone.*data=image_folder data\.mask_codes=binary")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "box"),
+    [
+        ("<xmin>5<", "<xmin>-1<", (0, 10, 25, 30)),
+        ("<xmax>25<", "<xmax>61<", (5, 10, 60, 30)),
+        ("<xmin>5<", "<xmin>5.25<", (5.25, 10, 25, 30)),
+        ("<name>apple<", "<name> Apple <", (5, 10, 25, 30)),
+        ("<width>60</width><height>40</height>", "<width>0</width><height>0</height>", (5, 10, 25, 30)),
+        ("<size><width>60</width><height>40</height></size>", "", (5, 10, 25, 30)),
+        ("<annotation>", "\ufeff<annotation>", (5, 10, 25, 30)),
+        ("<annotation>", "\n <?xml version='1.0'?><annotation>", (5, 10, 25, 30)),
+        (
+            "<bndbox><xmin>5</xmin><ymin>10</ymin><xmax>25</xmax><ymax>30</ymax></bndbox>",
+            "<polygon><pt><x>5</x><y>10</y></pt><pt><x>25</x><y>30</y></pt></polygon>",
+            (5, 10, 25, 30),
+        ),
+    ],
+)
+def test_xml_of_tools(new_store: Store, voc: Writer, old: str, new: str, box: tuple[float, ...]) -> None:
+    root = voc()
+    text = xml(root).read_text()
+    assert old in text
+    xml(root).write_text(text.replace(old, new))
+    data = read(new_store, root)
+    assert data.records[0].boxes == (box, (33, 10, 53, 30)) and labels(data) == ALL
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("<xmin>5<", "<xmin>-2<", r"2007_000000\.xml: box outside of its 60 x 40 image"),
+        ("<xmin>5</xmin>", "", r"2007_000000\.xml: an object 'apple' without four numbers .*give it a <bndbox>"),
+        ("<size><width>60</width><height>40</height></size><object>", "<object>", "box outside of its 60 x 40 image"),
+    ],
+)
+def test_xml_that_is_refused(new_store: Store, voc: Writer, old: str, new: str, said: str) -> None:
+    root = voc()
+    xml(root).write_text(
+        xml(root).read_text().replace(old, new).replace("<xmax>53<", "<xmax>99<" if "size" in old else "<xmax>53<")
+    )
+    refused(new_store, root, said)
+
+
+def test_names_in_other_unicode_forms_and_upper_case_endings(new_store: Store, voc: Writer) -> None:
+    root = voc()
+    for part, suffix, other in (("JPEGImages", ".jpg", ".JPG"), ("SegmentationClass", ".png", ".PNG")):
+        (layout(root) / part / f"{FIRST}{suffix}").rename(layout(root) / part / f"cafe\u0301{other}")
+    xml(root).rename(xml(root, "cafe\u0301"))
+    write_list(root, "train", ["caf\u00e9", *listed(root, "train")[1:]])
+    names(root, "a\u0308pfel", "pear")
+    rename(root, "apple", "\u00e4pfel")
+    data = read(new_store, root)
+    assert labels(data) == ALL and data.records[0].id == "caf\u00e9" and data.records[0].trimap
+    assert data.classes[0] == "\u00e4pfel"
+
+
+def test_what_is_there_is_named(new_store: Store, voc: Writer) -> None:
+    root = voc()
+    write_list(root, "train", ["a", "b"])
+    write_list(root, "val", [])
+    refused(new_store, root, r"none of the 2 listed images .*train\.txt has 'a', say; there are 2007_000000\.jpg")
+    shutil.rmtree(layout(root) / "ImageSets")
+    message = refused(new_store, root, r"VOC2012 holds Annotations, JPEGImages, .*default\.txt, a line with the name")
+    assert "download" not in message
+
+
+def test_masks_that_are_no_class_masks(new_store: Store, voc: Writer) -> None:
+    root = voc()
+    folder = layout(root) / "SegmentationClass"
+    for path in folder.iterdir():
+        path.rename(path.with_stem(f"{path.stem}_mask"))
+    refused(new_store, root, r"no mask has the name of a listed image; '2007_00000\d_mask', say, is none")
+    for path in folder.iterdir():
+        path.rename(path.with_suffix(".jpg"))
+    refused(new_store, root, r"SegmentationClass: holds no PNG but .*\.jpg, say; masks must be PNG")
+    folder.rename(folder.with_name("SegmentationObject"))
+    refused(new_store, root, "its codes number objects", masks="SegmentationObject")
+    assert read(new_store, root).quirks["masks of objects, which name no class (not used)"] == 1
+
+
+def test_an_export_of_masks_names_its_codes(tmp_path: Path) -> None:
+    file = tmp_path / "classes.txt"
+    file.write_text("0 background\n1 red apple\n2 pear\n255 ignored\n")
+    assert read_classes(file) == (("red apple", "pear"), {})
