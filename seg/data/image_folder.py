@@ -30,10 +30,13 @@ class ImageFolder(InPlace):
 
     Attributes:
         root: holds the folders. A single class is enough for ``supervision=bbox``.
-        labels_from: a CSV (``file,labels``, several labels separated by ``;``), see
-            :func:`seg.data.label_lists.read_labels`; null: ``root/labels.csv`` if it is there; false: the folders are
-            the classes.
-        masks: folder of PNG masks by stem or ``class/stem``; null: ``root/masks`` if PNG files are there; false: none.
+        labels_from: a CSV, see :func:`seg.data.label_lists.read_labels`; null: ``root/labels.csv`` if it is there;
+            false: the folders are the classes.
+        masks: folder of PNG masks (or BMP, TIFF, GIF) by stem or ``class/stem``; null: ``root/masks``, which is never a
+            class; false: none.
+        mask_suffix: what masks have between their image's stem and the ending, ``_mask`` for ``1_mask.png``. null: ""
+            if a mask is called like an image, else the suffix of most; and usual ones of files that lie beside the
+            image of their name. "": none.
         mask_codes: ``binary``, 0 background, 1 or 255 foreground; ``ids``, 0 background, 255 no truth, all else
             foreground; ``trimap``, the official 1 foreground, 2 background, 3 border; ``classes``, 0 background, 1 and
             on the classes in the order of their names, 255 no truth.
@@ -52,6 +55,7 @@ class ImageFolder(InPlace):
     root: str | None = param(default=None, key=False)
     labels_from: bool | str | None = param(default=None, key=False)
     masks: bool | str | None = param(default=None, key=False)
+    mask_suffix: str | None = param(default=None, key=False)
     mask_codes: Codes = param(default="binary")
     boxes_from: str | None = param(default=None, key=False)
     test_list: str | None = param(default=None, key=False)
@@ -74,7 +78,8 @@ class ImageFolder(InPlace):
         labels = f" (labels in {parts.labels})" if parts.labels else ""
         said = [f"{len(records)} images of {count} class{'es' if count > 1 else ''}{labels}"]
         masks, boxes = sum(r.has_truth for r in records), sum(bool(r.boxes) for r in records)
-        said.append(f"masks for {masks} in {parts.masks_folder}" if masks else "no masks")
+        named = f" (called *{parts.mask_suffix})" if parts.mask_suffix else ""
+        said.append(f"mask files for {masks} in {parts.masks_folder}{named}" if masks else "no masks")
         said.append(f"boxes for {boxes} in {parts.boxes}" if boxes else "no boxes")
         how = f"in {parts.test_list}" if parts.test_list else f"drawn (test_share={self.test_share:g})"
         return ": " + ", ".join([*said, f"test images {how}"])
@@ -84,7 +89,8 @@ class ImageFolder(InPlace):
         """The files."""
         if self.root is None:
             raise SegError("data=image_folder: give data.root=DIR, a folder with a folder of photos for each class")
-        return find_parts(Path(self.root), self.masks, self.boxes_from, self.test_list, self.labels_from)
+        given = self.masks, self.boxes_from, self.test_list, self.labels_from, self.mask_suffix
+        return find_parts(Path(self.root), *given)
 
     def hashed(self, cache: Path | None, *, write: bool) -> str:
         """Of all files."""
@@ -180,7 +186,7 @@ def _labels(
         return labels, sorted({name.split("/")[0] for name in parts.images})
     classes: set[str] = set()
     strangers = []
-    for said, own, where in read_labels(parts.labels):
+    for said, own, where in read_labels(parts.labels, names.knows):
         with found.gathering(where):
             classes.update(own)  # of images that are not there, too: what a mask's codes mean is not to depend on these
             image_id = names.find(said, anywhere=True)
@@ -211,8 +217,8 @@ def _masks(parts: Parts, names: Names, found: Findings) -> dict[str, Path]:
                 masks[image_id] = file
     if strangers and not masks and not found.problems:
         found.problems.append(
-            f"{parts.masks_folder}: none of its {len(strangers)} PNG files has the name of an image; masks are "
-            "called like their images (data.masks=false leaves them out; a class needs another name)"
+            f"{parts.masks_folder}: none of its {len(strangers)} masks has the name of an image; masks are "
+            "called like their images, or with data.mask_suffix=_mask as 1_mask.png (data.masks=false leaves them out)"
         )
     found.quirk("masks without an image (not used)", strangers)
     return masks

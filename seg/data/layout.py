@@ -14,7 +14,7 @@ from seg.files import seal, unseal, write_json
 FOLDER = "oxford-iiit-pet"
 LISTS = ("trainval", "test")
 # In order of preference, should one stem come under two names.
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".jfif", ".jpe", ".jp2", ".avif")
 
 
 #: Bytes of a name. Masks are called after their image, with an ending, and while they are written with a longer one.

@@ -97,7 +97,7 @@ def test_masks_by_stem_by_folder_and_by_id(photos: Photos, new_store: Store, tmp
 def test_masks_that_fit_nothing_or_twice(photos: Photos) -> None:
     root = photos()
     mask(root / "masks/x.png")
-    with pytest.raises(SegError, match=r"none of its 1 PNG files has the name of an image"):
+    with pytest.raises(SegError, match=r"none of its 1 masks has the name of an image"):
         dataset(root)
     mask(root / "masks/cat1.png")
     mask(root / "masks/cat/cat1.png")
@@ -154,7 +154,7 @@ def test_stems_that_clash(photos: Photos) -> None:
     truths = {r.id: r.trimap for r in data.records if r.trimap}
     assert truths == {"cat_cat1": root / "masks/cat/cat1.png", "dog_cat1": root / "masks/dog_cat1.png"}
     mask(root / "masks/cat1.png")
-    with pytest.raises(SegError, match="'cat1' is the name of 2 images; write class/file"):
+    with pytest.raises(SegError, match=r"'cat1\.png' is the name of 2 images; write class/file"):
         dataset(root)
 
 
@@ -219,7 +219,7 @@ def test_the_detail_says_what_was_found(photos: Photos, new_store: Store) -> Non
     write_boxes(root, "csv")
     mask(root / "masks/cat2.png")
     said = source(root).detail(new_store)
-    assert f"masks for 1 in {root / 'masks'}" in said and f"boxes for 1 in {root / 'boxes.csv'}" in said
+    assert f"mask files for 1 in {root / 'masks'}" in said and f"boxes for 1 in {root / 'boxes.csv'}" in said
 
 
 # -- several classes ------------------------------------------------------------------------------------
@@ -306,6 +306,29 @@ def test_lines_of_one_image_add_up_and_other_columns_are_not_read(fruits: Path) 
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "id,breed\n{0},{1}\n{2},{3}\n",
+        "\ufeffimage_id,label\r\n{0},{1}\r\n\r\n{2},{3}\r\n\r\n",
+        "sep=;\nfile;labels\n{0};{1}\n{2};apple|pear\n",
+        "file;labels\n{0};{1}\n{2};{3}\n",
+        "file\tlabels\n{0}\t{1}\n{2}\t{3}\n",
+        "filename, apple, pear\n{0}, 1, 0\n{2}, 1, 1\n",
+        ",Image Name,apple,pear\n0,{0},1.0,0.0\n1,{2},1.0,1.0\n",
+        '"file","label"\n"{0}","{1}"\n"{2}","{3}"\n',
+        "{0},{1}\n{2},{3}",
+        "path,class,checked\nC:\\data\\{0},{1},no\nhttps://example.org/x/{2},{3},yes\n",
+    ],
+)
+def test_tables_of_labels_as_tools_write_them(fruits: Path, text: str) -> None:
+    named = ("apple1.png", "apple", "apple2.PNG", '"apple;pear"' if "file;" in text else "apple;pear")
+    (fruits / "labels.csv").write_text(text.format(*named).replace('""', '"'), encoding="utf-8", newline="")
+    data = dataset(fruits, test_share=0)
+    assert data.classes == ("apple", "pear")
+    assert {r.id: r.labels for r in data.records} == {"apple1": (0,), "apple2": (0, 1)}
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         (
@@ -313,7 +336,12 @@ def test_lines_of_one_image_add_up_and_other_columns_are_not_read(fruits: Path) 
             r"labels.csv line 1: 'apple1.png,apple,pear' has 3 columns, not 2; several",
         ),
         ("file,labels\napple1.png,apple,pear\n", r"labels.csv line 2: .* has 3 columns, not 2"),
-        ("file,apple,pear\napple1.png,1,0\n", r"labels.csv line 1: 'file,apple,pear' has 3 columns"),
+        (
+            "file,apple,pear\napple1.png,1,2\n",
+            r"line 1: no column is called labels, and the others do not hold 0 and 1",
+        ),
+        ("name of,kind\napple1.png,apple\n", r"line 1: 'name of,kind' names no image and is no heading .* file,labels"),
+        ('apple1.png,"apple, pear"\npear2.png,pear\n', r"line 1: 'apple, pear': are these several labels\?"),
         (",apple\n", r"labels.csv line 1: names no file"),
         (
             "none.png,Background\n",
