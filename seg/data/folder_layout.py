@@ -19,6 +19,8 @@ _SPLITS = frozenset({"train", "training", "val", "valid", "validation", "trainva
 _LOSSLESS = (".png", ".bmp", ".tif", ".tiff", ".gif")
 # Endings of pictures that are not read, or only where Pillow was built with their library.
 _UNREAD = ".heic .heif .avif .jxl .dng .cr2 .cr3 .nef .arw .orf .rw2 .raw .psd .svg .eps .tga .ico .exr .dcm .nii .pdf"
+#: Folders by these names hold masks, not a class.
+_MASK_FOLDERS = frozenset({"masks", "mask", "ground_truth", "groundtruth", "gt", "segmentations"})
 _OTHER_IMAGES = frozenset(_UNREAD.split())
 # What tools put behind an image's name to name its mask: MVTec and Carvana, ISIC, others.
 _MASK_SUFFIXES = ("_mask", "-mask", "_segmentation", "_seg", "_gt", "_labels", "_label", "_matte")
@@ -80,17 +82,22 @@ def find_parts(
         )
     if (root / "annotations" / "trainval.txt").is_file():
         raise SegError(f"data.root={root}: has the official layout of Oxford-IIIT Pet; use data=oxford_pet for it")
-    usual = root / "masks"
-    folder = _given("masks", masks, "folder; give one of PNG masks with the images' names") or usual
+    usual = [path for path in sorted(root.iterdir()) if path.name.lower() in _MASK_FOLDERS and path.is_dir()]
+    folder = _given("masks", masks, "folder; give one of PNG masks with the images' names")
+    if folder is None and len(usual) > 1 and masks is not False:
+        raise SegError(f"{' and '.join(map(str, usual))}: say which to use with data.masks=")
     box_list = _box_list(root, boxes)
     test = _given("test_list", test_list, "file; give a file with the name of an image per line")
     label_list = _given("labels_from", labels, "file; give a CSV with the columns file,labels")
     if labels is None and (root / "labels.csv").is_file():
         label_list = root / "labels.csv"
     skipped: defaultdict[str, list[str]] = defaultdict(list)
-    if folder != usual and usual.is_dir() and usual.resolve() != folder.resolve():
-        skipped[f"folders of masks beside data.masks={masks} (not used)"].append(usual.name)
-    aside = {p.resolve() for p in (folder, usual, box_list) if p is not None}
+    aside = {p.resolve() for p in (folder, *usual, box_list) if p is not None}
+    if folder is not None:
+        others = (path.name for path in usual if path.resolve() != folder.resolve())
+        skipped[f"folders of masks beside data.masks={masks} (not used)"] += others
+    elif usual and masks is None:
+        folder = usual[0]
     below: dict[str, dict[str, Path]] = {}
     for place, files in _walk(root, aside, skipped):
         below.setdefault(place.relative_to(root).parts[0] if place != root else "", {}).update(
@@ -113,12 +120,12 @@ def find_parts(
             f"data.root={root}: its folders {', '.join(sorted(names))} are splits, not classes; put the classes' "
             "folders side by side and name the test images in a file, data.test_list="
         )
-    images, found, suffix = _split_masks(root, images, folder, mask_suffix, use=masks is not False)
+    images, found, suffix = _split_masks(images, folder, mask_suffix, use=masks is not False)
     return Parts(
         root=root,
         images=images,
         masks=found,
-        masks_folder=(folder if folder.is_dir() else root) if found else None,
+        masks_folder=folder or root if found else None,
         mask_suffix=suffix,
         boxes=box_list,
         test_list=test,
@@ -210,7 +217,7 @@ def _pick(root: Path, place: Path, files: Iterable[str], skipped: dict[str, list
 
 
 def _split_masks(
-    root: Path, images: dict[str, Path], folder: Path, suffix: str | None, *, use: bool
+    images: dict[str, Path], folder: Path | None, suffix: str | None, *, use: bool
 ) -> tuple[dict[str, Path], dict[str, Path], str]:
     """The images; the masks by the names of their images; and the suffix, found where it was not given."""
     stems = {name.rpartition(".")[0] for name in images}
@@ -221,16 +228,16 @@ def _split_masks(
             images = {name: path for name, path in images.items() if name not in masks}
             break
     photos = {os.path.abspath(path) for path in images.values()}  # where masks lie among them
-    for place, inner, files in os.walk(folder, onerror=_unreadable) if use and folder.is_dir() else ():
+    for place, inner, files in os.walk(folder, onerror=_unreadable) if folder else ():
         inner.sort()
         for path in (Path(place, file) for file in sorted(files) if not file.startswith(".")):
             if path.suffix.lower() in (*IMAGE_SUFFIXES, *_OTHER_IMAGES) and os.path.abspath(path) not in photos:
-                masks[normalise_name(path.relative_to(folder).as_posix())] = path
+                masks[normalise_name(path.relative_to(folder or "").as_posix())] = path
     if use and (lossy := [path for path in masks.values() if path.suffix.lower() not in _LOSSLESS]):
         raise SegError(
-            f"{lossy[0]}: {len(lossy)} of {len(masks)} masks are in a format that changes pixels (JPEG, WebP, ...); make "
-            "PNG of the originals, or leave the masks out with data.masks=false (photos beside masks, as 1_mask.jpg: "
-            "data.mask_suffix='')"
+            f"{lossy[0]}: {len(lossy)} of {len(masks)} masks are in a format that changes pixels (JPEG, WebP, ...); "
+            "make PNG of the originals, or leave the masks out with data.masks=false (if they are photos that end in "
+            "_mask or the like: data.mask_suffix='')"
         )
     own = {called.rpartition("/")[2] for called in (*stems, *images)}
     if suffix is None and not any(Path(name).stem in own for name in masks):

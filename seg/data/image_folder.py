@@ -1,5 +1,6 @@
 """``data=image_folder``: someone's own photos, a folder per class or labels in a file, with whatever truth there is."""
 
+from collections import Counter
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -32,8 +33,8 @@ class ImageFolder(InPlace):
         root: holds the folders. A single class is enough for ``supervision=bbox``.
         labels_from: a CSV, see :func:`seg.data.label_lists.read_labels`; null: ``root/labels.csv`` if it is there;
             false: the folders are the classes.
-        masks: folder of PNG masks (or BMP, TIFF, GIF) by stem or ``class/stem``; null: ``root/masks``, which is never a
-            class; false: none.
+        masks: folder of PNG masks (or BMP, TIFF, GIF) by stem or ``class/stem``; null: ``root/masks`` (``Mask``,
+            ``ground_truth``, ...), which is never a class; false: none.
         mask_suffix: what masks have between their image's stem and the ending, ``_mask`` for ``1_mask.png``. null: ""
             if a mask is called like an image, else the suffix of most; and usual ones of files that lie beside the
             image of their name. "": none.
@@ -197,6 +198,8 @@ def _labels(
     if not any(labels.values()) and not found.problems:
         what = "no class" if labels or not strangers else f"no image below {parts.root}; {strangers[0]!r}, say, is none"
         raise SegError(f"{parts.labels}: names {what} (data.labels_from=false takes the folders for the classes)")
+    folded = Counter(name.casefold() for name in classes)
+    found.quirk("classes that differ in capitals alone (kept apart)", (n for n in classes if folded[n.casefold()] > 1))
     found.quirk("labels of images that are not there (not used)", strangers)
     found.quirk("images that the file of labels does not name (not used)", (i for i in ids.values() if i not in labels))
     found.quirk("images without a label (background alone)", (i for i, own in labels.items() if not own))

@@ -2,6 +2,7 @@
 
 import csv
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -43,7 +44,7 @@ def read_table(path: Path) -> list[tuple[int, list[str]]]:
     Raises:
         SegError: it cannot be read.
     """
-    lines = read_text(path).splitlines()
+    lines = unicodedata.normalize("NFC", read_text(path)).splitlines()
     if lines and lines[0].lower().startswith("sep="):  # of Excel, which then separates by it
         lines[0] = ""
     first = re.sub('"[^"]*"', "", next((line for line in lines if line.strip()), ""))
@@ -115,7 +116,10 @@ def read_labels(path: Path, is_image: Callable[[str], bool] = lambda said: False
         if label_at is None or classes:
             names = [name for at, name in classes.items() if row[at].lower() in _YES]
         else:
-            names = [name for part in re.split("[;|]", row[label_at]) if (name := part.strip())]
+            # In brackets: a list as Python writes it.
+            is_list = re.fullmatch(r"\[.*\]", row[label_at])
+            parts = row[label_at][1:-1].split(",") if is_list else re.split("[;|]", row[label_at])
+            names = [name for part in parts if (name := part.strip(" '\"" if is_list else None))]
         if not row[file_at]:
             raise SegError(f"{where}: names no file")
         if any(name.lower() == "background" for name in names):

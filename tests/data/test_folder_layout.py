@@ -71,7 +71,7 @@ def test_what_lies_beside_the_classes_is_found_and_is_no_class(tmp_path: Path) -
         (["masks/1.png", "masks/1_mask.png", "masks/2_mask.png"], "_mask", {"1.png", "2.png"}, "_mask"),
         (["cat/1_segmentation.png"], None, {"cat/1.png"}, "_segmentation"),  # beside its image
         (["cat/1_own.png"], "_own", {"cat/1.png"}, "_own"),
-        (["masks/1.jpg.png"], None, {"1.jpg.png"}, ""),
+        (["Ground_Truth/1.jpg.png"], None, {"1.jpg.png"}, ""),
     ],
 )
 def test_masks_with_a_suffix(tmp_path: Path, names: list[str], suffix: str | None, masks: set[str], found: str) -> None:
@@ -98,6 +98,7 @@ def test_masks_with_a_suffix(tmp_path: Path, names: list[str], suffix: str | Non
         (["cat/a.jpg"], {"boxes": "nowhere.csv"}, "data.boxes_from=nowhere.csv: no such"),
         (["cat/a.jpg"], {"test_list": "nowhere.txt"}, "data.test_list=nowhere.txt: no such file"),
         (["cat/a.jpg"], {"labels": "nowhere.csv"}, "data.labels_from=nowhere.csv: no such file"),
+        (["cat/a.jpg", "masks/a.png", "mask/a.png"], {}, "mask and .*/masks: say which to use with data.masks="),
         (["cat/a.jpg", "masks/a.jpg"], {}, "masks/a.jpg: 1 of 1 masks are in a format that changes pixels .* make PNG"),
         (["cat/a.jpg", "cat/a_mask.jpg"], {}, "a_mask.jpg: 1 of 1 masks are in a format .* data.mask_suffix=''"),
     ],

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from seg.data.dataset import Dataset
+from seg.data.decode import decode_trimap
 from seg.data.image_folder import ImageFolder
 from seg.data.prepared import Prepared, PreparedData
 from seg.errors import SegError
@@ -103,6 +104,29 @@ def test_masks_that_fit_nothing_or_twice(photos: Photos) -> None:
     mask(root / "masks/cat/cat1.png")
     with pytest.raises(SegError, match="two masks of one image"):
         dataset(root)
+
+
+def test_masks_in_the_forms_that_tools_write(photos: Photos) -> None:
+    root, shape = photos(), np.zeros((40, 60), np.uint8)
+    shape[10:30, 20:45] = 255
+    grey = Image.fromarray(shape)
+    forms = {"1.png": "1", "2.bmp": "RGB", "3.png": "RGBA", "4.tif": "L", "5.gif": "L"}
+    (root / "Masks").mkdir()
+    for name, mode in forms.items():
+        grey.convert(mode).save(root / f"Masks/cat{name.replace('.', '_segm.')}")
+    data = dataset(root)
+    masks = {record.id: record.trimap for record in data.records if record.trimap}
+    assert {path.name[3:] for path in masks.values()} == {name.replace(".", "_segm.") for name in forms}
+    for path in masks.values():
+        np.testing.assert_array_equal(decode_trimap(path, (40, 60), "binary")[0], shape > 0)
+    black = Image.new("L", grey.size)
+    for form, said in (
+        (Image.merge("RGBA", [black, black, black, grey]), "with its shape in the alpha channel"),
+        (grey.convert("RGB").quantize(2), "a palette with white as 0 and black as 1"),
+    ):
+        form.save(path := root / "form.png")
+        with pytest.raises(SegError, match=said):
+            decode_trimap(path, (40, 60), "binary")
 
 
 def write_boxes(root: Path, form: str) -> Path:
@@ -317,6 +341,7 @@ def test_lines_of_one_image_add_up_and_other_columns_are_not_read(fruits: Path) 
         ",Image Name,apple,pear\n0,{0},1.0,0.0\n1,{2},1.0,1.0\n",
         '"file","label"\n"{0}","{1}"\n"{2}","{3}"\n',
         "{0},{1}\n{2},{3}",
+        "id,tags\n{0},['{1}']\n{2},\"['apple', 'pear']\"\n",
         "path,class,checked\nC:\\data\\{0},{1},no\nhttps://example.org/x/{2},{3},yes\n",
     ],
 )
