@@ -33,7 +33,7 @@ class Parts:
     Attributes:
         root: the folder of the class folders.
         images: by ``class/file`` (relative to the root), in order; one per folder and stem.
-        masks: by name relative to their folder, without ``mask_suffix``.
+        masks: by name relative to their folder.
         masks_folder: where they lie, or None.
         mask_suffix: what stands between an image's stem and the ending in the name of its mask.
         boxes: the file or folder that lists boxes, or None.
@@ -120,7 +120,9 @@ def find_parts(
             f"data.root={root}: its folders {', '.join(sorted(names))} are splits, not classes; put the classes' "
             "folders side by side and name the test images in a file, data.test_list="
         )
-    images, found, suffix = _split_masks(images, folder, mask_suffix, use=masks is not False)
+    images, found, suffix = _split_masks(images, folder, mask_suffix)
+    if masks is False:
+        found, suffix = {}, ""
     return Parts(
         root=root,
         images=images,
@@ -217,9 +219,9 @@ def _pick(root: Path, place: Path, files: Iterable[str], skipped: dict[str, list
 
 
 def _split_masks(
-    images: dict[str, Path], folder: Path | None, suffix: str | None, *, use: bool
+    images: dict[str, Path], folder: Path | None, suffix: str | None
 ) -> tuple[dict[str, Path], dict[str, Path], str]:
-    """The images; the masks by the names of their images; and the suffix, found where it was not given."""
+    """The images that are no masks; the masks of them and of the folder; the suffix, found where it is None."""
     stems = {name.rpartition(".")[0] for name in images}
     masks: dict[str, Path] = {}
     for end in _MASK_SUFFIXES if suffix is None else (suffix,) if suffix else ():
@@ -233,31 +235,17 @@ def _split_masks(
         for path in (Path(place, file) for file in sorted(files) if not file.startswith(".")):
             if path.suffix.lower() in (*IMAGE_SUFFIXES, *_OTHER_IMAGES) and os.path.abspath(path) not in photos:
                 masks[normalise_name(path.relative_to(folder or "").as_posix())] = path
-    if use and (lossy := [path for path in masks.values() if path.suffix.lower() not in _LOSSLESS]):
+    if lossy := [path for path in masks.values() if path.suffix.lower() not in _LOSSLESS]:
         raise SegError(
             f"{lossy[0]}: {len(lossy)} of {len(masks)} masks are in a format that changes pixels (JPEG, WebP, ...); "
             "make PNG of the originals, or leave the masks out with data.masks=false (if they are photos that end in "
             "_mask or the like: data.mask_suffix='')"
         )
-    own = {called.rpartition("/")[2] for called in (*stems, *images)}
-    if suffix is None and not any(Path(name).stem in own for name in masks):
-        ends = Counter(
-            stem[i:]
-            for stem in (Path(name).stem for name in masks)
-            for i, letter in enumerate(stem)
-            if letter in "_-. " and stem[:i] in own
-        )
-        suffix = ends.most_common(1)[0][0] if ends else ""
-    end, known = suffix or "", {}
-    for name, path in masks.items() if use else ():
-        stem, ending = os.path.splitext(name)
-        if end and not stem.endswith(end):
-            known[name] = path
-            continue
-        other = known.setdefault(stem.removesuffix(end) + ending, path)
-        if other != path:
-            raise SegError(f"{other} and {path}: two masks of one image; delete one")
-    return images, known, end
+    own, called = {name.rpartition("/")[2] for name in (*stems, *images)}, [Path(name).stem for name in masks]
+    if suffix is None and own.isdisjoint(called):
+        ends = Counter(s[i:] for s in called for i in range(len(s)) if s[i] in "_-. " and s[:i] in own)
+        suffix = ends.most_common(1)[0][0] if ends else None
+    return images, masks, suffix or ""
 
 
 def normalise_name(name: str) -> str:

@@ -77,7 +77,9 @@ def test_masks_by_stem_by_folder_and_by_id(photos: Photos, new_store: Store, tmp
         "dog2": root / "masks/dog/dog2.png",
         "cat3": root / "masks/cat3.png",
     }
-    assert data.quirks["masks without an image (not used)"] == 1 and data.quirks["images without a mask"] == 7
+    assert (
+        data.quirks["masks of images that are not there (not used)"] == 1 and data.quirks["images without a mask"] == 7
+    )
     prepared: PreparedData = new_store.get(Prepared(source=source(root), size=32))
     row = prepared.row_of["dog2"]
     expected = np.zeros((40, 60), np.uint8)
@@ -98,7 +100,7 @@ def test_masks_by_stem_by_folder_and_by_id(photos: Photos, new_store: Store, tmp
 def test_masks_that_fit_nothing_or_twice(photos: Photos) -> None:
     root = photos()
     mask(root / "masks/x.png")
-    with pytest.raises(SegError, match=r"none of its 1 masks has the name of an image"):
+    with pytest.raises(SegError, match=r"none of its 1 masks is of an image that is used; 'x.png'"):
         dataset(root)
     mask(root / "masks/cat1.png")
     mask(root / "masks/cat/cat1.png")
@@ -165,7 +167,7 @@ def test_boxes_outside_of_their_image_or_of_none(photos: Photos, tmp_path: Path)
     with pytest.raises(SegError, match=r"b.csv line 1: box outside of its 60 x 40 image \(xmin=0 .*xmax=62"):
         dataset(root, boxes_from=str(path))
     path.write_text("a.png,0,0,6,4\n")
-    with pytest.raises(SegError, match="none of its boxes is of an image below"):
+    with pytest.raises(SegError, match="none of its 1 boxes is of an image that is used"):
         dataset(root, boxes_from=str(path))
 
 
@@ -374,7 +376,7 @@ def test_tables_of_labels_as_tools_write_them(fruits: Path, text: str) -> None:
         ),
         ("", r"labels.csv: names no class"),
         ("apple1.png,\n", r"labels.csv: names no class"),
-        ("gone.png,apple\n", r"labels.csv: names no image below .*; 'gone.png', say, is none"),
+        ("gone.png,apple\n", r"labels.csv: none of its 1 labels is of an image .*; 'gone.png', say, is none"),
         ("".join(f"apple1.png,{i}\n" for i in range(254)), r"254 classes, and masks have codes for 253"),
     ],
 )
