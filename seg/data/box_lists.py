@@ -83,7 +83,7 @@ def _csv(path: Path) -> Iterator[ListedBox]:
     sides = next((sides for sides in (*_CORNERS, *_EXTENTS) if set(sides) <= set(heading)), COLUMNS[1:])
     file_at, class_at = column(heading, FILE_WORDS), column(heading, LABEL_WORDS)
     is_heading = file_at is not None and set(sides) <= set(heading)
-    columns = [file_at, *map(heading.index, sides)] if is_heading else range(5)
+    columns = [file_at or 0, *map(heading.index, sides)] if is_heading else range(5)
     class_at = class_at if is_heading else 5
     for number, row in table[is_heading:]:
         where = f"{path} line {number}"

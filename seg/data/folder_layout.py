@@ -56,8 +56,10 @@ class Parts:
         """Name and path of every file that can change what is read."""
         yield from ((f"images/{name}", path) for name, path in self.images.items())
         yield from ((f"masks/{name}", path) for name, path in self.masks.items())
-        for path in box_files(self.boxes) if self.boxes else ():
-            yield f"boxes/{path.relative_to(self.boxes).as_posix() if self.boxes.is_dir() else path.suffix}", path
+        if self.boxes is not None:
+            base = self.boxes if self.boxes.is_dir() else None
+            for path in box_files(self.boxes):
+                yield f"boxes/{path.relative_to(base).as_posix() if base else path.suffix}", path
         yield from ((n, p) for n, p in (("test_list", self.test_list), ("labels", self.labels)) if p is not None)
 
 

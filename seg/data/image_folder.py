@@ -200,7 +200,7 @@ def _labels(
 ) -> tuple[dict[str, tuple[str, ...]], list[str]]:
     """The names of the classes of each image that is used, by its id; and those of all that are named, in order."""
     if parts.labels is None:
-        folders = {i: (name.split("/")[0],) for name, i in ids.items()}
+        folders: dict[str, tuple[str, ...]] = {i: (name.split("/")[0],) for name, i in ids.items()}
         return folders, sorted({name for own in folders.values() for name in own})
     listed = read_labels(parts.labels, names.knows)
     remedy = " (data.labels_from=false takes the folders for the classes)"

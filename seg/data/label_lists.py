@@ -3,7 +3,7 @@
 import csv
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,8 +87,10 @@ def read_labels(path: Path, is_image: Callable[[str], bool] = lambda said: False
     file_at, label_at, classes = column(heading, FILE_WORDS), column(heading, LABEL_WORDS), dict[int, str]()
     if file_at is not None and (label_at is not None or not any(map(is_image, first))):
         table, width = table[1:], len(first)
-        others = {at: cell for at, cell in enumerate(first) if cell and at != file_at}
-        if label_at is None and _are_flags(row[at : at + 1] for _, row in table for at in others):
+        # Data frames are written with a column of numbers in front.
+        others = {at: s for at, s in enumerate(first) if s and at != file_at and not s.startswith("Unnamed")}
+        values = {cell.lower() for _, row in table for at in others for cell in row[at : at + 1]}
+        if label_at is None and values - {""} and values <= _YES | _NO:
             classes = others
         elif label_at is None and len(others) == 1:
             (label_at,) = others
@@ -131,8 +133,3 @@ def read_labels(path: Path, is_image: Callable[[str], bool] = lambda said: False
             if "," in name and not alone.isdisjoint(part.strip() for part in name.split(",")):
                 raise SegError(f"{one.where}: {name!r}: are these several labels? separate them by ;")
     return found
-
-
-def _are_flags(cells: Iterable[list[str]]) -> bool:
-    values = {cell.lower() for own in cells for cell in own}
-    return bool(values & (_YES | _NO - {""})) and values <= _YES | _NO
