@@ -106,6 +106,11 @@ def find_parts(
             _pick(root, place, files, skipped)
         )
     loose = below.pop("", {})
+    used = (box_list, label_list, test)
+    tables = (path for path in sorted(root.iterdir()) if path.suffix.lower() in (".csv", ".tsv", ".json", ".xlsx"))
+    skipped["tables in data.root (not used; see data.labels_from, data.boxes_from)"] += [
+        path.name for path in tables if path not in used and not path.name.startswith(".")
+    ]
     skipped["folders without images (no class)"] += [name for name, own in below.items() if not own]
     images = {name: path for own in below.values() for name, path in own.items()}
     if label_list is not None:
@@ -282,6 +287,7 @@ class Names:
 
     def __init__(self, ids: Mapping[str, str]) -> None:
         self._images: defaultdict[str, set[str]] = defaultdict(set)
+        self._folders = {normalise_name(name).split("/")[0] for name in ids if "/" in name}
         for name, image_id in ids.items():
             stem = name.rpartition(".")[0]
             for said in (name, stem, name.rpartition("/")[2], stem.rpartition("/")[2], image_id):
@@ -307,9 +313,10 @@ class Names:
         while True:
             stem, ending = os.path.splitext(said)
             found = self._images.get(said) or (self._images.get(stem) if ending.lower() in IMAGE_SUFFIXES else None)
-            if found or not anywhere or "/" not in said:
-                break
-            said = said.partition("/")[2]
+            folder, _, rest = said.partition("/")
+            if found or not anywhere or not rest or folder in self._folders:
+                break  # dog/2.jpg is not cat/2.jpg
+            said = rest
         if found and len(found) > 1:
             raise SegError(f"{said!r} is the name of {len(found)} images; write class/file")
         return next(iter(found), None) if found else None
