@@ -106,11 +106,9 @@ def find_parts(
             _pick(root, place, files, skipped)
         )
     loose = below.pop("", {})
-    used = (box_list, label_list, test)
-    tables = (path for path in sorted(root.iterdir()) if path.suffix.lower() in (".csv", ".tsv", ".json", ".xlsx"))
-    skipped["tables in data.root (not used; see data.labels_from, data.boxes_from)"] += [
-        path.name for path in tables if path not in used and not path.name.startswith(".")
-    ]
+    tables = {path for ending in (".csv", ".tsv", ".json", ".xlsx") for path in root.glob(f"[!.]*{ending}")}
+    unused = sorted(path.name for path in tables - {box_list, label_list, test})
+    skipped["tables in data.root (not used; see data.labels_from, data.boxes_from)"] += unused
     skipped["folders without images (no class)"] += [name for name, own in below.items() if not own]
     images = {name: path for own in below.values() for name, path in own.items()}
     if label_list is not None:
@@ -268,18 +266,17 @@ def image_ids(names: Iterable[str]) -> dict[str, str]:
     """
     stems = {name: name.rpartition(".")[0] for name in names}
     count = Counter(stem.rpartition("/")[2] for stem in stems.values())
-    ids: dict[str, str] = {}
     taken: dict[str, str] = {}
     for name, stem in stems.items():
         if any(unicodedata.category(c) in ("Cc", "Cs") for c in name):
             raise SegError(f"{name[:200]!r}: a name with characters that cannot be written; rename the file")
         short = stem.rpartition("/")[2]
-        ids[name] = short if count[short] == 1 else stem.replace("/", "_")
-        if too_long(ids[name]):
+        image_id = short if count[short] == 1 else stem.replace("/", "_")
+        if too_long(image_id):
             raise SegError(f"{name[:100]}...: {TOO_LONG}")
-        if (other := taken.setdefault(ids[name], name)) != name:
-            raise SegError(f"{other} and {name}: both would be called {ids[name]}; rename one")
-    return ids
+        if (other := taken.setdefault(image_id, name)) != name:
+            raise SegError(f"{other} and {name}: both would be called {image_id}; rename one")
+    return {name: image_id for image_id, name in taken.items()}
 
 
 class Names:
