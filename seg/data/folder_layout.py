@@ -11,7 +11,7 @@ from PIL import Image
 
 from seg.data.box_lists import box_files
 from seg.data.decode import formats
-from seg.data.layout import IMAGE_SUFFIXES, TOO_LONG, MissingDataError, too_long
+from seg.data.layout import IMAGE_SUFFIXES, TOO_LONG, MissingDataError, scan, too_long
 from seg.errors import SegError
 
 #: Folders by these names hold a split, not a class.
@@ -31,13 +31,9 @@ class Parts:
     """The files of a data set, found by their names alone.
 
     Attributes:
-        root: the folder of the class folders.
         images: by ``class/file`` (relative to the root), in order; one per folder and stem.
-        masks: by name relative to their folder.
-        masks_folder: where they lie, or None.
+        masks: by name relative to ``masks_folder``.
         mask_suffix: what stands between an image's stem and the ending in the name of its mask.
-        boxes: the file or folder that lists boxes, or None.
-        test_list: the file that names test images, or None.
         labels: the file that says the images' classes; None where their folders do.
         skipped: names that were not used, by a sentence that says why.
     """
@@ -84,7 +80,7 @@ def find_parts(
         )
     if (root / "annotations" / "trainval.txt").is_file():
         raise SegError(f"data.root={root}: has the official layout of Oxford-IIIT Pet; use data=oxford_pet for it")
-    usual = [path for path in sorted(root.iterdir()) if path.name.lower() in _MASK_FOLDERS and path.is_dir()]
+    usual = [Path(e) for e in scan(root) if e.name.lower() in _MASK_FOLDERS and os.path.isdir(e)]
     folder = _given("masks", masks, "folder; give one of PNG masks with the images' names")
     if folder is None and len(usual) > 1 and masks is not False:
         raise SegError(f"{' and '.join(map(str, usual))}: say which to use with data.masks=")
