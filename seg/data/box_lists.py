@@ -1,6 +1,5 @@
 """Boxes of many images: one CSV, one COCO JSON, or a folder of VOC XML."""
 
-import csv
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +8,12 @@ from typing import NamedTuple
 from seg.data.boxes import check_order, read_box_file
 from seg.data.coco_file import read_coco, refusal
 from seg.data.dataset import Box
-from seg.data.layout import read_text
+from seg.data.label_lists import FILE_WORDS, LABEL_WORDS, column, read_table, word
 from seg.errors import SegError
 
 COLUMNS = ("file", "xmin", "ymin", "xmax", "ymax")
+_CORNERS = (COLUMNS[1:], ("x1", "y1", "x2", "y2"), ("left", "top", "right", "bottom"))
+_EXTENTS = (("x", "y", "width", "height"), ("x", "y", "w", "h"), ("left", "top", "width", "height"))
 
 
 class ListedBox(NamedTuple):
@@ -46,22 +47,26 @@ def read_boxes(path: Path) -> list[ListedBox]:
     """Read all boxes.
 
     Args:
-        path: a ``.csv`` with the columns ``file,xmin,ymin,xmax,ymax`` and perhaps ``class`` (others are not read;
-            without a heading line the first five in this order), a ``.json`` as of COCO (``images``, ``annotations``
-            with ``bbox: [x, y, width, height]``, perhaps ``categories``; crowds are left out), or a folder of VOC XML
-            files, each with the name of its image. Pixels count from the left and top edge of the upright image.
+        path: a ``.csv`` with the columns ``file,xmin,ymin,xmax,ymax`` (or ``x1,y1,x2,y2``; or ``x,y,width,height``
+            with the left top corner) and perhaps ``class``, others not being read (without a heading line these, in
+            this order); a ``.json`` as of COCO (``images``, ``annotations`` with ``bbox: [x, y, width, height]``,
+            perhaps ``categories``; crowds are left out), or a folder of VOC XML files, each with the name of its
+            image. Pixels count from the left and top edge of the upright image.
 
     Returns:
         The boxes in the order of the file. Images are named as they are there.
 
     Raises:
-        SegError: the file cannot be read or holds none, or a box is no box; the message names file and line.
+        SegError: the file cannot be read or holds none, a box is no box, or all are shares of their image's sides; the
+            message names file and line.
     """
     files = box_files(path)
     if path.is_dir():
         return [box for file in files for box in _voc(path, file)]
     if not (found := list(_csv(path) if path.suffix.lower() == ".csv" else _coco(path))):
         raise SegError(f"data.boxes_from={path}: holds no box; leave it out, or give another")
+    if all(max(one.box) <= 1 for one in found):
+        raise SegError(f"{found[0].where}: all boxes lie within 0 to 1, as shares of the sides; write pixels")
     return found
 
 
@@ -73,42 +78,29 @@ def _voc(folder: Path, file: Path) -> Iterator[ListedBox]:
 
 
 def _csv(path: Path) -> Iterator[ListedBox]:
-    columns, first = list(range(len(COLUMNS))), True
-    class_at: int | None = None
-    for number, row in rows(path):
+    table = read_table(path)
+    heading = [re.sub("^b?box(?=.)", "", word(cell)) for cell in table[0][1]] if table else []
+    sides = next((sides for sides in (*_CORNERS, *_EXTENTS) if set(sides) <= set(heading)), COLUMNS[1:])
+    file_at, class_at = column(heading, FILE_WORDS), column(heading, LABEL_WORDS)
+    is_heading = file_at is not None and set(sides) <= set(heading)
+    columns = [file_at or 0, *map(heading.index, sides)] if is_heading else range(5)
+    class_at = class_at if is_heading else 5
+    for number, row in table[is_heading:]:
         where = f"{path} line {number}"
-        cells = [cell.strip() for cell in row]
-        if not any(cells):
-            continue
-        heading = [re.sub("^(filename|image)$", "file", cell.lower()) for cell in cells]
-        if first and set(COLUMNS) <= set(heading):
-            columns, first = [heading.index(name) for name in COLUMNS], False
-            class_at = heading.index("class") if "class" in heading else None
-            continue
         try:
-            name, xmin, ymin, xmax, ymax = (cells[c] for c in columns)
-            if first and len(cells) != len(COLUMNS):
+            if not is_heading and len(row) > 6:
                 raise ValueError("more than these columns need a heading")
-            box = (float(xmin), float(ymin), float(xmax), float(ymax))
+            name, *said = (row[c] for c in columns)
+            if not any(said):  # an image without an object, as some tools write it
+                continue
+            x, y, x2, y2 = map(float, said)
         except (IndexError, ValueError) as error:
-            wanted = "must be the heading {1}, not {0}" if first else "{0} is not {1}"
+            wanted = "{0} is not {1}" if is_heading or number > table[0][0] else "must be the heading {1}, not {0}"
             raise SegError(f"{where}: {wanted.format(repr(','.join(row)[:60]), ','.join(COLUMNS))}") from error
-        first = False
+        box = (x, y, x + x2, y + y2) if sides in _EXTENTS else (x, y, x2, y2)
         check_order(box, where)
         # A line may end before its last column.
-        yield ListedBox(name, box, where, "" if class_at is None else "".join(cells[class_at : class_at + 1]))
-
-
-def rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The lines of a CSV with their numbers."""
-    lines = csv.reader(read_text(path).splitlines())
-    try:
-        for row in lines:
-            yield lines.line_num, row
-    except csv.Error as error:  # a field of more than 131,072 characters: a quote that is never closed, say
-        raise SegError(
-            f"{path} line {lines.line_num}: no CSV ({error}); look for a quote that is not closed"
-        ) from error
+        yield ListedBox(name, box, where, "" if class_at is None else "".join(row[class_at : class_at + 1]))
 
 
 def _coco(path: Path) -> Iterator[ListedBox]:

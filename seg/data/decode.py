@@ -160,6 +160,8 @@ def mask_values(
         if other := [colour for colour in rgb if colour not in colours]:
             raise SegError(f"{path}: has the colour {other[0]}, which is of no class")
         return np.array([colours[colour] for colour in rgb], np.uint8)[inverse].reshape(flat.shape)
+    if image.mode in ("LA", "RGBA") and np.ptp(values[..., :-1]) == 0 < np.ptp(values[..., -1]):
+        raise SegError(f"{path}: one colour, with its shape in the alpha channel; save the shape as a grey image")
     if values.ndim == 3:
         if image.mode not in ("LA", "PA") and not (values[..., :3] == values[..., :1]).all():
             raise SegError(f"{path}: a coloured image where a {expected} was expected")
@@ -250,6 +252,10 @@ def _require_trimap(path: Path, values: npt.NDArray[np.uint8]) -> None:
 
 def _require_binary(path: Path, values: npt.NDArray[np.uint8]) -> None:
     """Refuse other conventions, which would be taken for masks of 0 and 1 or 255 and be wrong."""
+    with _opened(path, load=False) as image:
+        palette = image.getpalette("RGB") if image.mode == "P" else None
+    if palette and palette[:6] == [255, 255, 255, 0, 0, 0]:
+        raise SegError(f"{path}: a palette with white as 0 and black as 1; save it in grey, 0 being background")
     there = np.unique(values).tolist()
     if {1, 255} <= set(there):
         raise SegError(f"{path}: holds both 1 and 255; where 255 is 'no truth', set data.mask_codes=ids")

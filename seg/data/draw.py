@@ -1,31 +1,8 @@
 """Test images where no list names them: drawn by a hash of their names, so that a photo more changes little."""
 
 import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
-
-
-def _turn(seed: int) -> Callable[[str], bytes]:
-    return lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest()
-
-
-def draw_test_images(names: Iterable[str], share: float, seed: int) -> set[str]:
-    """Choose a share of the images of each class for the test split.
-
-    Args:
-        names: ``class/file`` of the images. share: in [0, 1). seed: another one, another choice.
-
-    Returns:
-        The names chosen: ``round(share * n)`` of the ``n`` of a class, but never all of them.
-    """
-    classes: defaultdict[str, list[str]] = defaultdict(list)
-    for name in names:
-        classes[name.split("/")[0]].append(name)
-    chosen: set[str] = set()
-    for own in classes.values():
-        own.sort(key=_turn(seed))
-        chosen.update(own[: min(round(share * len(own)), len(own) - 1)])
-    return chosen
+from collections import Counter
+from collections.abc import Mapping
 
 
 def draw_by_labels(labels: Mapping[str, tuple[int, ...]], share: float, seed: int) -> set[str]:
@@ -39,7 +16,7 @@ def draw_by_labels(labels: Mapping[str, tuple[int, ...]], share: float, seed: in
     """
     left = Counter(label for own in labels.values() for label in own)
     chosen: set[str] = set()
-    for name in sorted(labels, key=_turn(seed)):
+    for name in sorted(labels, key=lambda name: hashlib.sha256(f"{seed}/{name}".encode()).digest()):
         if len(chosen) == min(round(share * len(labels)), len(labels) - 1):
             break
         if all(left[label] > 1 for label in labels[name]):

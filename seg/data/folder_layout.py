@@ -7,12 +7,23 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
 from seg.data.box_lists import box_files
+from seg.data.decode import formats
 from seg.data.layout import IMAGE_SUFFIXES, TOO_LONG, MissingDataError, scan, too_long
 from seg.errors import SegError
 
 #: Folders by these names hold a split, not a class.
 _SPLITS = frozenset({"train", "training", "val", "valid", "validation", "trainval", "test", "testing"})
+_LOSSLESS = (".png", ".bmp", ".tif", ".tiff", ".gif")
+# Endings of pictures that are not read, or only where Pillow was built with their library.
+_UNREAD = ".heic .heif .avif .jxl .dng .cr2 .cr3 .nef .arw .orf .rw2 .raw .psd .svg .eps .tga .ico .exr .dcm .nii .pdf"
+#: Folders by these names hold masks, not a class.
+_MASK_FOLDERS = frozenset({"masks", "mask", "ground_truth", "groundtruth", "gt", "segmentations"})
+_OTHER_IMAGES = frozenset(_UNREAD.split())
+# What tools put behind an image's name to name its mask: MVTec and Carvana, ISIC, others.
+_MASK_SUFFIXES = ("_mask", "-mask", "_segmentation", "_seg", "_gt", "_labels", "_label", "_matte")
 
 
 @dataclass(frozen=True)
@@ -20,12 +31,9 @@ class Parts:
     """The files of a data set, found by their names alone.
 
     Attributes:
-        root: the folder of the class folders.
         images: by ``class/file`` (relative to the root), in order; one per folder and stem.
-        masks: by name relative to their folder, without the suffix.
-        masks_folder: where they lie, or None.
-        boxes: the file or folder that lists boxes, or None.
-        test_list: the file that names test images, or None.
+        masks: by name relative to ``masks_folder``.
+        mask_suffix: what stands between an image's stem and the ending in the name of its mask.
         labels: the file that says the images' classes; None where their folders do.
         skipped: names that were not used, by a sentence that says why.
     """
@@ -34,6 +42,7 @@ class Parts:
     images: dict[str, Path]
     masks: dict[str, Path]
     masks_folder: Path | None
+    mask_suffix: str
     boxes: Path | None
     test_list: Path | None
     labels: Path | None
@@ -44,13 +53,10 @@ class Parts:
         yield from ((f"images/{name}", path) for name, path in self.images.items())
         yield from ((f"masks/{name}", path) for name, path in self.masks.items())
         if self.boxes is not None:
+            base = self.boxes if self.boxes.is_dir() else None
             for path in box_files(self.boxes):
-                name = path.relative_to(self.boxes).as_posix() if self.boxes.is_dir() else path.suffix
-                yield f"boxes/{name}", path
-        if self.test_list is not None:
-            yield "test_list", self.test_list
-        if self.labels is not None:
-            yield "labels", self.labels
+                yield f"boxes/{path.relative_to(base).as_posix() if base else path.suffix}", path
+        yield from ((n, p) for n, p in (("test_list", self.test_list), ("labels", self.labels)) if p is not None)
 
 
 def find_parts(
@@ -59,84 +65,94 @@ def find_parts(
     boxes: str | None = None,
     test_list: str | None = None,
     labels: str | bool | None = None,
+    mask_suffix: str | None = None,
 ) -> Parts:
-    """Look at what lies below ``root``; opens no file.
-
-    Args:
-        root: holds a folder per class, each with its images, in folders of their own or not.
-        masks: the folder of masks. None: ``root/masks``, if it holds PNG files (else it is a class); False: none,
-            what is in ``root/masks`` is left out.
-        boxes: what :func:`seg.data.box_lists.read_boxes` reads. None: ``boxes.csv``, ``boxes.json`` or the
-            folder ``boxes`` with XML files, whichever is in ``root``.
-        test_list: a file that names the test images.
-        labels: a file that says the classes of the images, which may then lie in any folders or in none. None:
-            ``root/labels.csv``, if it is there; False: the folders are the classes, whether it is there or not.
+    """Look at what lies below ``root``; opens no file. The arguments are those of the source.
 
     Raises:
         MissingDataError: there is no such folder, or no image in a folder of a class.
-        SegError: one of the others is not there, or the folders are splits or parts of the official layout.
+        SegError: one of the others is not there, masks are lossy, or the folders are splits or parts of the official
+            layout.
     """
     if not root.is_dir():
-        raise MissingDataError(f"data.root={root}: no such folder; give one with a folder of photos for each class")
+        raise MissingDataError(
+            f"data.root={root}: no such folder{_looked_for(root)}; give one with a folder of photos for each class"
+        )
     if (root / "annotations" / "trainval.txt").is_file():
         raise SegError(f"data.root={root}: has the official layout of Oxford-IIIT Pet; use data=oxford_pet for it")
-    there = _masks_folder(root, masks)
-    masks_folder = None if masks is False else there
-    usual = _masks_folder(root, None)  # no class, wherever the masks are that count
+    usual = [Path(e) for e in scan(root) if e.name.lower() in _MASK_FOLDERS and os.path.isdir(e)]
+    folder = _given("masks", masks, "folder; give one of PNG masks with the images' names")
+    if folder is None and len(usual) > 1 and masks is not False:
+        raise SegError(f"{' and '.join(map(str, usual))}: say which to use with data.masks=")
     box_list = _box_list(root, boxes)
-    if test_list is not None and not Path(test_list).is_file():
-        raise SegError(f"data.test_list={test_list}: no such file; give a file with the name of an image per line")
-    label_list = _label_list(root, labels)
+    test = _given("test_list", test_list, "file; give a file with the name of an image per line")
+    label_list = _given("labels_from", labels, "file; give a CSV with the columns file,labels")
+    if labels is None and (root / "labels.csv").is_file():
+        label_list = root / "labels.csv"
     skipped: defaultdict[str, list[str]] = defaultdict(list)
-    aside = [p.resolve() for p in (there, usual, box_list) if p is not None]
-    if usual is not None and there is not None and usual.resolve() != there.resolve():
-        skipped[f"folders of masks beside data.masks={masks} (not used)"].append(usual.name)
-    # Not asked of the entries, which raise an error for a link to itself.
-    entries = [Path(e) for e in scan(root) if not e.name.startswith(".")]
-    folders = [p for p in entries if os.path.isdir(p) and p.resolve() not in aside]
-    images: dict[str, Path] = {}
-    links = _Links(root, skipped)
-    for folder in folders:
-        if not links.follows(folder):
-            continue
-        found = dict(_images(root, folder, aside, links, skipped))
-        if not found:
-            skipped["folders without images (no class)"].append(folder.name)
-        images |= found
-    loose = [p.name for p in entries if os.path.isfile(p) and _is_image(p.name)]
+    aside = {p.resolve() for p in (folder, *usual, box_list) if p is not None}
+    if folder is not None:
+        others = (path.name for path in usual if path.resolve() != folder.resolve())
+        skipped[f"folders of masks beside data.masks={masks} (not used)"] += others
+    elif usual and masks is None:
+        folder = usual[0]
+    below: dict[str, dict[str, Path]] = {}
+    for place, files in _walk(root, aside, skipped):
+        below.setdefault(place.relative_to(root).parts[0] if place != root else "", {}).update(
+            _pick(root, place, files, skipped)
+        )
+    loose = below.pop("", {})
+    tables = {path for ending in (".csv", ".tsv", ".json", ".xlsx") for path in root.glob(f"[!.]*{ending}")}
+    unused = sorted(path.name for path in tables - {box_list, label_list, test})
+    skipped["tables in data.root (not used; see data.labels_from, data.boxes_from)"] += unused
+    skipped["folders without images (no class)"] += [name for name, own in below.items() if not own]
+    images = {name: path for own in below.values() for name, path in own.items()}
     if label_list is not None:
-        images |= _pick(root, root, loose, skipped)
+        images |= loose
+    elif images:
+        skipped["images beside the folders of the classes (not used)"] += loose
     if not images:
         what = f"its {len(loose)} images lie in no folder" if loose else "no image in a folder of a class"
         remedy = f"put each class's into one, as {root.name}/cat/1.jpg, or write their classes into labels.csv"
         raise MissingDataError(f"data.root={root}: {what}; {remedy}" if label_list is None else f"{root}: no image")
     names = {name.split("/")[0] for name in images}
-    if label_list is None and len(names) > 1 and {name.lower() for name in names} <= _SPLITS:
+    if label_list is None and {name.lower() for name in names} <= _SPLITS:
         raise SegError(
             f"data.root={root}: its folders {', '.join(sorted(names))} are splits, not classes; put the classes' "
             "folders side by side and name the test images in a file, data.test_list="
         )
-    if loose and label_list is None:
-        skipped["images beside the folders of the classes (not used)"] = loose
+    images, found, suffix = _split_masks(images, folder, mask_suffix)
+    if masks is False:
+        found, suffix = {}, ""
     return Parts(
         root=root,
         images=images,
-        masks=dict(_pngs(masks_folder)) if masks_folder else {},
-        masks_folder=masks_folder,
+        masks=found,
+        masks_folder=folder or root if found else None,
+        mask_suffix=suffix,
         boxes=box_list,
-        test_list=Path(test_list) if test_list is not None else None,
+        test_list=test,
         labels=label_list,
-        skipped=dict(skipped),
+        skipped={why: own for why, own in skipped.items() if own},
     )
 
 
-def _masks_folder(root: Path, masks: str | bool | None) -> Path | None:
-    if isinstance(masks, str):
-        if not Path(masks).is_dir():
-            raise SegError(f"data.masks={masks}: no such folder; give one of PNG masks with the images' names")
-        return Path(masks)
-    default = root / "masks"
-    return default if default.is_dir() and any(_pngs(default)) else None
+def _looked_for(path: Path) -> str:
+    """The whole path of a relative one; and what Hydra may have done to it."""
+    if path.is_absolute():
+        return ""
+    cause = " (hydra.job.chdir=true moved the run there: give the whole path)" if Path(".hydra").is_dir() else ""
+    return f" at {path.absolute()}{cause}"
+
+
+def _given(key: str, said: str | bool | None, what: str) -> Path | None:
+    if not isinstance(said, str):
+        return None
+    path = Path(said)
+    if not (path.is_dir() if what.startswith("folder") else path.is_file()):
+        kind, _, remedy = what.partition(";")
+        raise SegError(f"data.{key}={said}: no such {kind}{_looked_for(path)};{remedy}")
+    return path
 
 
 def _box_list(root: Path, boxes: str | None) -> Path | None:
@@ -151,79 +167,91 @@ def _box_list(root: Path, boxes: str | None) -> Path | None:
     return there[0] if there else None
 
 
-def _label_list(root: Path, labels: str | bool | None) -> Path | None:
-    if isinstance(labels, str):
-        if not Path(labels).is_file():
-            raise SegError(f"data.labels_from={labels}: no such file; give a CSV with the columns file,labels")
-        return Path(labels)
-    default = root / "labels.csv"
-    return default if labels is None and default.is_file() else None
-
-
-def _is_image(name: str) -> bool:
-    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
-
-
-def _pngs(folder: Path) -> Iterator[tuple[str, Path]]:
-    names = [Path(place, file) for place, _, files in os.walk(folder, onerror=_unreadable) for file in files]
-    for path in sorted(names):
-        if path.suffix.lower() == ".png" and not path.name.startswith("."):
-            yield path.relative_to(folder).with_suffix("").as_posix(), path
-
-
-class _Links:
-    """Which links to folders are followed: none to what is here already, which would make copies of its images."""
-
-    def __init__(self, root: Path, skipped: dict[str, list[str]]) -> None:
-        self._root, self._skipped = root, skipped
-        self._home = root.resolve()
-        self._seen: set[Path] = set()
-
-    def follows(self, folder: Path) -> bool:
-        """Whether to look into a folder; one that is no link always."""
-        if not folder.is_symlink():
-            return True
-        target = folder.resolve()
-        if any(target.is_relative_to(x) or x.is_relative_to(target) for x in (self._home, *self._seen)):
-            name = folder.relative_to(self._root).as_posix()
-            self._skipped["links to folders that are looked at anyway (not followed)"].append(name)
-            return False
-        self._seen.add(target)
-        return True
-
-
 def _unreadable(error: OSError) -> None:
     raise SegError(f"{error.filename}: cannot be read ({error.strerror or error}); change its permissions") from error
 
 
-def _images(
-    root: Path, folder: Path, aside: list[Path], links: _Links, skipped: dict[str, list[str]]
-) -> Iterator[tuple[str, Path]]:
-    """Images of a class by ``class/.../file``, in order; of one stem under several suffixes the best."""
-    for place, inner, files in os.walk(folder, onerror=_unreadable, followlinks=True):
-        inner[:] = sorted(d for d in inner if not d.startswith(".") and (Path(place) / d).resolve() not in aside)
-        inner[:] = [d for d in inner if links.follows(Path(place) / d)]
-        yield from _pick(root, Path(place), files, skipped).items()
+def _walk(root: Path, aside: set[Path], skipped: dict[str, list[str]]) -> Iterator[tuple[Path, list[str]]]:
+    """Folders with their files, in order. Of links to folders none to what is here already, which would make copies."""
+    seen = {root.resolve()}
+
+    def follows(folder: Path) -> bool:
+        target = folder.resolve()
+        if target in aside or folder.name.startswith("."):
+            return False
+        if folder.is_symlink():
+            if any(target.is_relative_to(x) or x.is_relative_to(target) for x in seen):
+                name = folder.relative_to(root).as_posix()
+                skipped["links to folders that are looked at anyway (not followed)"].append(name)
+                return False
+            seen.add(target)
+        return True
+
+    for place, inner, files in os.walk(root, onerror=_unreadable, followlinks=True):
+        inner[:] = [name for name in sorted(inner) if follows(Path(place, name))]
+        yield Path(place), sorted(files)
 
 
 def _pick(root: Path, place: Path, files: Iterable[str], skipped: dict[str, list[str]]) -> dict[str, Path]:
-    """The images among the files of a folder, by their names below the root."""
+    """The images among the files of a folder, by their names below the root; of one stem the best format."""
     where = "" if place == root else f"{place.relative_to(root).as_posix()}/"
     stems: dict[str, list[str]] = defaultdict(list)
-    for file in sorted(files):
+    for file in files:
+        stem, ending = os.path.splitext(file)
+        ending = ending.lower()
         if file.startswith("._"):
             skipped["'._' files that macOS left behind (skipped)"].append(f"{where}{file}")
-        elif _is_image(file):
-            stems[os.path.splitext(file)[0]].append(file)
-        elif not file.startswith("."):
+        elif file.startswith("."):
+            continue
+        elif ending in IMAGE_SUFFIXES and Image.registered_extensions()[ending] in formats():
+            stems[normalise_name(stem)].append(file)
+        elif ending in _OTHER_IMAGES or ending in Image.registered_extensions():
+            why = f"files ending in {ending}, which are not read here (not used; convert them to JPEG or PNG)"
+            skipped[why].append(f"{where}{file}")
+        elif place != root:
             skipped["files of other kinds (skipped)"].append(f"{where}{file}")
     picked = {}
     for several in stems.values():
         best, *others = sorted(several, key=lambda name: IMAGE_SUFFIXES.index(os.path.splitext(name)[1].lower()))
         for other in others:
             skipped["images of the name of another, in another format (skipped)"].append(f"{where}{other}")
-        picked[f"{where}{best}"] = place / best
+        picked[normalise_name(f"{where}{best}")] = place / best
     return picked
+
+
+def _split_masks(
+    images: dict[str, Path], folder: Path | None, suffix: str | None
+) -> tuple[dict[str, Path], dict[str, Path], str]:
+    """The images that are no masks; the masks of them and of the folder; the suffix, found where it is None."""
+    stems = {name.rpartition(".")[0] for name in images}
+    masks: dict[str, Path] = {}
+    for end in _MASK_SUFFIXES if suffix is None else (suffix,) if suffix else ():
+        if any(stem.endswith(end) and stem.removesuffix(end) in stems for stem in stems):
+            masks, suffix = {n: p for n, p in images.items() if Path(n).stem.endswith(end)}, end
+            images = {name: path for name, path in images.items() if name not in masks}
+            break
+    photos = {os.path.abspath(path) for path in images.values()}  # where masks lie among them
+    for place, inner, files in os.walk(folder, onerror=_unreadable) if folder else ():
+        inner.sort()
+        for path in (Path(place, file) for file in sorted(files) if not file.startswith(".")):
+            if path.suffix.lower() in (*IMAGE_SUFFIXES, *_OTHER_IMAGES) and os.path.abspath(path) not in photos:
+                masks[normalise_name(path.relative_to(folder or "").as_posix())] = path
+    if lossy := [path for path in masks.values() if path.suffix.lower() not in _LOSSLESS]:
+        raise SegError(
+            f"{lossy[0]}: {len(lossy)} of {len(masks)} masks are in a format that changes pixels (JPEG, WebP, ...); "
+            "make PNG of the originals, or leave the masks out with data.masks=false (if they are photos that end in "
+            "_mask or the like: data.mask_suffix='')"
+        )
+    own, called = {name.rpartition("/")[2] for name in (*stems, *images)}, [Path(name).stem for name in masks]
+    if suffix is None and own.isdisjoint(called):
+        ends = Counter(s[i:] for s in called for i in range(len(s)) if s[i] in "_-. " and s[:i] in own)
+        suffix = ends.most_common(1)[0][0] if ends else None
+    return images, masks, suffix or ""
+
+
+def normalise_name(name: str) -> str:
+    """A file's name to compare by: ``/`` between folders, and accents as one character (macOS writes two)."""
+    return unicodedata.normalize("NFC", name.replace("\\", "/")).removeprefix("./")
 
 
 def image_ids(names: Iterable[str]) -> dict[str, str]:
@@ -234,18 +262,17 @@ def image_ids(names: Iterable[str]) -> dict[str, str]:
     """
     stems = {name: name.rpartition(".")[0] for name in names}
     count = Counter(stem.rpartition("/")[2] for stem in stems.values())
-    ids: dict[str, str] = {}
     taken: dict[str, str] = {}
     for name, stem in stems.items():
         if any(unicodedata.category(c) in ("Cc", "Cs") for c in name):
             raise SegError(f"{name[:200]!r}: a name with characters that cannot be written; rename the file")
         short = stem.rpartition("/")[2]
-        ids[name] = short if count[short] == 1 else stem.replace("/", "_")
-        if too_long(ids[name]):
+        image_id = short if count[short] == 1 else stem.replace("/", "_")
+        if too_long(image_id):
             raise SegError(f"{name[:100]}...: {TOO_LONG}")
-        if (other := taken.setdefault(ids[name], name)) != name:
-            raise SegError(f"{other} and {name}: both would be called {ids[name]}; rename one")
-    return ids
+        if (other := taken.setdefault(image_id, name)) != name:
+            raise SegError(f"{other} and {name}: both would be called {image_id}; rename one")
+    return {name: image_id for image_id, name in taken.items()}
 
 
 class Names:
@@ -253,13 +280,21 @@ class Names:
 
     def __init__(self, ids: Mapping[str, str]) -> None:
         self._images: defaultdict[str, set[str]] = defaultdict(set)
+        self._folders = {normalise_name(name).split("/")[0] for name in ids if "/" in name}
         for name, image_id in ids.items():
             stem = name.rpartition(".")[0]
             for said in (name, stem, name.rpartition("/")[2], stem.rpartition("/")[2], image_id):
-                self._images[said].add(image_id)
+                self._images[normalise_name(said)].add(image_id)
+
+    def knows(self, said: str) -> bool:
+        """Whether an image, or several, are called so, wherever they lie."""
+        try:
+            return self.find(said, anywhere=True) is not None
+        except SegError:
+            return True
 
     def find(self, said: str, *, anywhere: bool = False) -> str | None:
-        """Id of the image called so: by id, file name, ``class/file``, either without the suffix.
+        """Id of the image called so: by id, file name, ``class/file``, with any ending of images or none.
 
         Args:
             said: the name. anywhere: look past leading folders, which were those of another place.
@@ -267,10 +302,14 @@ class Names:
         Raises:
             SegError: several images are called so.
         """
-        said = said.replace("\\", "/").removeprefix("./")
-        while said not in self._images and anywhere and "/" in said:
-            said = said.partition("/")[2]
-        found = self._images.get(said, set())
-        if len(found) > 1:
+        said = normalise_name(said)
+        while True:
+            stem, ending = os.path.splitext(said)
+            found = self._images.get(said) or (self._images.get(stem) if ending.lower() in IMAGE_SUFFIXES else None)
+            folder, _, rest = said.partition("/")
+            if found or not anywhere or not rest or folder in self._folders:
+                break  # dog/2.jpg is not cat/2.jpg
+            said = rest
+        if found and len(found) > 1:
             raise SegError(f"{said!r} is the name of {len(found)} images; write class/file")
-        return next(iter(found), None)
+        return next(iter(found), None) if found else None

@@ -1,15 +1,18 @@
 """``data=image_folder``: someone's own photos, a folder per class or labels in a file, with whatever truth there is."""
 
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from seg.data.box_lists import read_boxes
 from seg.data.boxes import check_inside, clip_inside
 from seg.data.dataset import Box, Codes, Dataset, Record
 from seg.data.decode import image_size
-from seg.data.draw import draw_by_labels, draw_test_images
+from seg.data.draw import draw_by_labels
 from seg.data.findings import Findings
 from seg.data.folder_layout import Names, Parts, find_parts, image_ids
 from seg.data.label_lists import read_labels
@@ -17,6 +20,8 @@ from seg.data.layout import content_fingerprint, read_text
 from seg.data.sources import InPlace, require_few
 from seg.errors import SegError
 from seg.store import Products, param
+
+T = TypeVar("T")
 
 
 class ImageFolder(InPlace):
@@ -30,10 +35,12 @@ class ImageFolder(InPlace):
 
     Attributes:
         root: holds the folders. A single class is enough for ``supervision=bbox``.
-        labels_from: a CSV (``file,labels``, several labels separated by ``;``), see
-            :func:`seg.data.label_lists.read_labels`; null: ``root/labels.csv`` if it is there; false: the folders are
-            the classes.
-        masks: folder of PNG masks by stem or ``class/stem``; null: ``root/masks`` if PNG files are there; false: none.
+        labels_from: a CSV, see :func:`seg.data.label_lists.read_labels`; null: ``root/labels.csv`` if it is there;
+            false: the folders are the classes.
+        masks: folder of PNG masks (or BMP, TIFF, GIF) by stem or ``class/stem``; null: ``root/masks`` (``Mask``,
+            ``ground_truth``, ...), which is never a class; false: none.
+        mask_suffix: ``_mask`` for masks called ``1_mask.png``; null: found, where no mask is called like an image, and
+            for masks beside their images; "": none.
         mask_codes: ``binary``, 0 background, 1 or 255 foreground; ``ids``, 0 background, 255 no truth, all else
             foreground; ``trimap``, the official 1 foreground, 2 background, 3 border; ``classes``, 0 background, 1 and
             on the classes in the order of their names, 255 no truth.
@@ -52,6 +59,7 @@ class ImageFolder(InPlace):
     root: str | None = param(default=None, key=False)
     labels_from: bool | str | None = param(default=None, key=False)
     masks: bool | str | None = param(default=None, key=False)
+    mask_suffix: str | None = param(default=None, key=False)
     mask_codes: Codes = param(default="binary")
     boxes_from: str | None = param(default=None, key=False)
     test_list: str | None = param(default=None, key=False)
@@ -61,10 +69,9 @@ class ImageFolder(InPlace):
 
     def validate(self) -> None:
         """A path, or that there is none."""
-        if self.masks is True:
-            raise SegError("data.masks=true: give the folder of the masks, null to look in data.root, or false")
-        if self.labels_from is True:
-            raise SegError("data.labels_from=true: give a CSV of labels, null to look in data.root, or false")
+        for key, what in (("masks", "the folder of the masks"), ("labels_from", "a CSV of labels")):
+            if getattr(self, key) is True:
+                raise SegError(f"data.{key}=true: give {what}, null to look in data.root, or false")
 
     def detail(self, store: Products) -> str:
         """What was found: nothing lies beside the photos without being named, and nothing is taken for granted."""
@@ -74,17 +81,19 @@ class ImageFolder(InPlace):
         labels = f" (labels in {parts.labels})" if parts.labels else ""
         said = [f"{len(records)} images of {count} class{'es' if count > 1 else ''}{labels}"]
         masks, boxes = sum(r.has_truth for r in records), sum(bool(r.boxes) for r in records)
-        said.append(f"masks for {masks} in {parts.masks_folder}" if masks else "no masks")
+        named = f" (called *{parts.mask_suffix})" if parts.mask_suffix else ""
+        said.append(f"mask files for {masks} in {parts.masks_folder}{named}" if masks else "no masks")
         said.append(f"boxes for {boxes} in {parts.boxes}" if boxes else "no boxes")
         how = f"in {parts.test_list}" if parts.test_list else f"drawn (test_share={self.test_share:g})"
-        return ": " + ", ".join([*said, f"test images {how}"])
+        return f": {', '.join(said)}, test images {how}"
 
     @cached_property
     def parts(self) -> Parts:
         """The files."""
         if self.root is None:
             raise SegError("data=image_folder: give data.root=DIR, a folder with a folder of photos for each class")
-        return find_parts(Path(self.root), self.masks, self.boxes_from, self.test_list, self.labels_from)
+        given = self.masks, self.boxes_from, self.test_list, self.labels_from, self.mask_suffix
+        return find_parts(Path(self.root), *given)
 
     def hashed(self, cache: Path | None, *, write: bool) -> str:
         """Of all files."""
@@ -95,6 +104,8 @@ class ImageFolder(InPlace):
         out = super().params()
         if self.parts.masks:
             out["mask_codes"] = self.mask_codes
+        if self.parts.mask_suffix:
+            out["mask_suffix"] = self.parts.mask_suffix
         if self.test_list is None:
             out["test_share"] = self.test_share
             if self.test_share > 0:
@@ -109,149 +120,141 @@ class ImageFolder(InPlace):
         ids = image_ids(parts.images)
         names = Names(ids)
         labels, classes = _labels(parts, ids, names, found)
-        images = {name: file for name, file in parts.images.items() if ids[name] in labels}
         if parts.labels or (parts.masks and self.mask_codes == "classes"):
             require_few(len(classes), str(parts.labels or parts.root), "leave some out")
-        sets = {name: tuple(sorted(map(classes.index, labels[ids[name]]))) for name in images}
-        test = self._test(parts, ids, names, sets)
-        masks = _masks(parts, names, found)
-        paths = {ids[name]: file for name, file in images.items()}
-        boxes = _boxes(parts, names, paths, found, labels, classes)
+        images = {ids[name]: file for name, file in parts.images.items() if ids[name] in labels}
+        sets = {i: tuple(sorted(map(classes.index, labels[i]))) for i in images}
+        test = self._test(ids, names, sets)
+        used = Names({name: i for name, i in ids.items() if i in labels})
+        masks = _masks(parts, used, found)
+        boxes = _boxes(parts, used, images, labels, classes, found)
         there = {label for own in sets.values() for label in own}
-        trained = {label for name, own in sets.items() if ids[name] not in test for label in own}
-        found.problems += [
-            f"data.test_list={self.test_list}: names all images of {name!r}; leave some of each class to train on"
-            for label, name in enumerate(classes)
-            if label in there - trained
-        ]
+        trained = {label for i, own in sets.items() if i not in test for label in own}
+        for label in sorted(there - trained):
+            what = f"names all images of {classes[label]!r}; leave some of each class to train on"
+            found.problems.append(f"data.test_list={self.test_list}: {what}")
         found.stop_if_any(parts.root, one_line=True)
         found.quirk("classes without an image", (name for label, name in enumerate(classes) if label not in there))
-        if masks:
-            found.quirk("images without a mask", (i for i in paths if i not in masks))
-        if boxes:
-            found.quirk("images without boxes", (i for i in paths if i not in boxes))
-        records = []
-        for name, file in images.items():
-            image_id, own = ids[name], boxes.get(ids[name], [])
-            truth = masks.get(image_id)
-            records.append(
-                Record(
-                    id=image_id,
-                    image=file,
-                    labels=sets[name],
-                    split="test" if image_id in test else "trainval",
-                    trimap=truth,
-                    boxes=tuple(box for box, _ in own),
-                    codes=self.mask_codes if truth else "trimap",
-                    box_labels=tuple(classes.index(said) for _, said in own) if len(sets[name]) > 1 else (),
-                )
+        for what, own in (("a mask", masks), ("boxes", boxes)):
+            found.quirk(f"images without {what}", (i for i in images if own and i not in own))
+        records = [
+            Record(
+                id=i,
+                image=file,
+                labels=sets[i],
+                split="test" if i in test else "trainval",
+                trimap=masks.get(i),
+                boxes=tuple(box for box, _ in boxes.get(i, ())),
+                codes=self.mask_codes if i in masks else "trimap",
+                box_labels=tuple(classes.index(said) for _, said in boxes.get(i, ())) if len(sets[i]) > 1 else (),
             )
+            for i, file in images.items()
+        ]
         records.sort(key=lambda record: record.split == "test")
         return Dataset(tuple(classes), tuple(records), found.quirks, False, found.examples, parts.root)
 
-    def _test(self, parts: Parts, ids: dict[str, str], names: Names, labels: dict[str, tuple[int, ...]]) -> set[str]:
-        if parts.test_list is None and parts.labels:
-            return {ids[name] for name in draw_by_labels(labels, self.test_share, self.split_seed)}
-        if parts.test_list is None:
-            return {ids[name] for name in draw_test_images(parts.images, self.test_share, self.split_seed)}
+    def _test(self, ids: dict[str, str], names: Names, sets: dict[str, tuple[int, ...]]) -> set[str]:
+        """Ids of the test images."""
+        listed = self.parts.test_list
+        if listed is None:
+            drawn: defaultdict[str, dict[str, tuple[int, ...]]] = defaultdict(dict)
+            for name, i in ids.items():
+                if i in sets:  # of folders from each class, else of all images
+                    drawn["" if self.parts.labels else name.split("/")[0]][name] = sets[i]
+            chosen = [draw_by_labels(own, self.test_share, self.split_seed) for own in drawn.values()]
+            return {ids[name] for own in chosen for name in own}
         test, problems = set(), Findings()
-        for number, line in enumerate(read_text(parts.test_list).splitlines(), 1):
-            said = line.strip()
-            if not said or said.startswith("#"):
-                continue
-            with problems.gathering(f"{parts.test_list} line {number}"):
-                image_id = names.find(said)
-                if image_id is None:
-                    raise SegError(f"{said[:100]!r} is no image of {parts.root}")
-                test.add(image_id)
-        problems.stop_if_any(parts.test_list, one_line=True)
+        for number, line in enumerate(read_text(listed).splitlines(), 1):
+            if (said := line.strip()) and not said.startswith("#"):
+                with problems.gathering(f"{listed} line {number}"):
+                    if (image_id := names.find(said)) is None:
+                        raise SegError(f"{said[:100]!r} is no image of {self.parts.root}")
+                    test.add(image_id)
+        problems.stop_if_any(listed, one_line=True)
         if not test:
-            raise SegError(f"{parts.test_list}: names no image; for no test image leave it out, data.test_share=0")
+            raise SegError(f"{listed}: names no image; for no test image leave it out, data.test_share=0")
         return test
+
+
+def _match(
+    names: Names, listed: Iterable[tuple[str, str, T]], what: str, place: object, found: Findings, remedy: str = ""
+) -> dict[str, list[tuple[str, T]]]:
+    """What ``place`` lists as (name of an image, where, item), by image id; the others are counted, all a problem."""
+    matched: defaultdict[str, list[tuple[str, T]]] = defaultdict(list)
+    unmatched = []
+    for said, where, item in listed:
+        with found.gathering(where):
+            if (image_id := names.find(said, anywhere=what != "masks")) is None:
+                unmatched.append(said)
+            else:
+                matched[image_id].append((where, item))
+    if unmatched and not matched and not found.problems:
+        what_not = f"none of its {len(unmatched)} {what} is of an image that is used; {unmatched[0]!r}, say, is none"
+        found.problems.append(f"{place}: {what_not}{remedy}")
+    found.quirk(f"{what} of images that are not there (not used)", dict.fromkeys(unmatched))
+    return matched
 
 
 def _labels(
     parts: Parts, ids: dict[str, str], names: Names, found: Findings
 ) -> tuple[dict[str, tuple[str, ...]], list[str]]:
     """The names of the classes of each image that is used, by its id; and those of all that are named, in order."""
-    labels: dict[str, tuple[str, ...]] = {}
     if parts.labels is None:
-        labels = {ids[name]: (name.split("/")[0],) for name in parts.images}
-        return labels, sorted({name.split("/")[0] for name in parts.images})
-    classes: set[str] = set()
-    strangers = []
-    for said, own, where in read_labels(parts.labels):
-        with found.gathering(where):
-            classes.update(own)  # of images that are not there, too: what a mask's codes mean is not to depend on these
-            image_id = names.find(said, anywhere=True)
-            if image_id is None:
-                strangers.append(said)
-            else:
-                labels[image_id] = tuple(dict.fromkeys((*labels.get(image_id, ()), *own)))
-    if not any(labels.values()) and not found.problems:
-        what = "no class" if labels or not strangers else f"no image below {parts.root}; {strangers[0]!r}, say, is none"
-        raise SegError(f"{parts.labels}: names {what} (data.labels_from=false takes the folders for the classes)")
-    found.quirk("labels of images that are not there (not used)", strangers)
+        folders: dict[str, tuple[str, ...]] = {i: (name.split("/")[0],) for name, i in ids.items()}
+        return folders, sorted({name for own in folders.values() for name in own})
+    listed = read_labels(parts.labels, names.knows)
+    remedy = " (data.labels_from=false takes the folders for the classes)"
+    lines = ((one.image, one.where, one.names) for one in listed)
+    matched = _match(names, lines, "labels", parts.labels, found, remedy)
+    labels = {i: tuple(dict.fromkeys(name for _, names in own for name in names)) for i, own in matched.items()}
+    # Of images that are not there, too: what a mask's codes mean is not to depend on these.
+    classes = sorted({name for one in listed for name in one.names})
+    if not found.problems and not any(labels.values()):
+        found.problems.append(f"{parts.labels}: names no class{remedy}")
+    found.stop_if_any(parts.labels, one_line=True)
+    folded = Counter(name.casefold() for name in classes)
+    found.quirk("classes that differ in capitals alone (kept apart)", (n for n in classes if folded[n.casefold()] > 1))
     found.quirk("images that the file of labels does not name (not used)", (i for i in ids.values() if i not in labels))
     found.quirk("images without a label (background alone)", (i for i, own in labels.items() if not own))
-    return labels, sorted(classes)
+    return labels, classes
 
 
 def _masks(parts: Parts, names: Names, found: Findings) -> dict[str, Path]:
-    masks: dict[str, Path] = {}
-    strangers = []
-    for name, file in parts.masks.items():
-        with found.gathering(str(file)):
-            image_id = names.find(name)
-            if image_id is None:
-                strangers.append(name)
-            elif image_id in masks:
-                found.problems.append(f"{masks[image_id]} and {file}: two masks of one image; delete one")
-            else:
-                masks[image_id] = file
-    if strangers and not masks and not found.problems:
-        found.problems.append(
-            f"{parts.masks_folder}: none of its {len(strangers)} PNG files has the name of an image; masks are "
-            "called like their images (data.masks=false leaves them out; a class needs another name)"
-        )
-    found.quirk("masks without an image (not used)", strangers)
-    return masks
+    remedy = (
+        "; masks are called like their images, or as 1_mask.png with data.mask_suffix=_mask (data.masks=false: none)"
+    )
+    called = {file: os.path.splitext(name) for name, file in parts.masks.items()}
+    listed = ((s.removesuffix(parts.mask_suffix) + ending, str(file), file) for file, (s, ending) in called.items())
+    matched = _match(names, listed, "masks", parts.masks_folder, found, remedy)
+    for (where, _), *others in matched.values():
+        found.problems += [f"{where} and {other}: two masks of one image; delete one" for other, _ in others]
+    return {image_id: own[0][1] for image_id, own in matched.items()}
 
 
 def _boxes(
     parts: Parts,
     names: Names,
-    paths: dict[str, Path],
-    found: Findings,
+    images: dict[str, Path],
     labels: dict[str, tuple[str, ...]],
     classes: list[str],
+    found: Findings,
 ) -> dict[str, list[tuple[Box, str]]]:
     """Boxes by image id, brought within their images, and the class of each."""
-    boxes: dict[str, list[tuple[Box, str]]] = {}
-    strangers: list[str] = []
     if parts.boxes is None:
-        return boxes
-    sizes: dict[str, tuple[int, int] | None] = {}
-    for said, box, where, class_name in read_boxes(parts.boxes):
-        with found.gathering(where):
-            image_id = names.find(said, anywhere=True)
-            if image_id is None or image_id not in paths:
-                strangers.append(said)
-                continue
-            if image_id not in sizes:
-                sizes[image_id] = None
-                with suppress(SegError):  # an image that is none is named and counted when it is decoded
-                    sizes[image_id] = image_size(paths[image_id])
-            inside = clip_inside(box, sizes[image_id])
-            check_inside(inside, sizes[image_id], where)
-            # A folder's images are all of one class, whatever their boxes are called.
-            kind = _class_of_box(class_name, labels[image_id], classes, where) if parts.labels else ""
-            boxes.setdefault(image_id, []).append((inside, kind))
-    if strangers and not boxes and not found.problems:
-        found.problems.append(
-            f"{parts.boxes}: none of its boxes is of an image below {parts.root}; {strangers[0]!r}, say, is none"
-        )
-    found.quirk("boxes of images that are not there (not used)", dict.fromkeys(strangers))
+        return {}
+    listed = ((one.image, one.where, (one.box, one.class_name)) for one in read_boxes(parts.boxes))
+    boxes: defaultdict[str, list[tuple[Box, str]]] = defaultdict(list)
+    for image_id, own in _match(names, listed, "boxes", parts.boxes, found).items():
+        size = None
+        with suppress(SegError):  # an image that is none is named and counted when it is decoded
+            size = image_size(images[image_id])
+        for where, (box, said) in own:
+            with found.gathering(where):
+                inside = clip_inside(box, size)
+                check_inside(inside, size, where)
+                # A folder's images are all of one class, whatever their boxes are called.
+                kind = _class_of_box(said, labels[image_id], classes, where) if parts.labels else ""
+                boxes[image_id].append((inside, kind))
     return boxes
 
 

@@ -25,8 +25,14 @@ def read(path: Path) -> list[tuple[str, tuple[float, ...]]]:
         "\ufefffile,xmin,ymin,xmax,ymax\r\na.jpg, 1,2,30,40\r\n\r\ncat/b.jpg,0.5,0,3,4\r\na.jpg,5,6,7,8",
         "a.jpg,1,2,30,40\ncat/b.jpg,0.5,0,3,4\na.jpg,5,6,7,8\n",
         "class,ymax,ymin,xmin,xmax,Filename\nx,40,2,1,30,a.jpg\ny,4,0,0.5,3,cat/b.jpg\nx,8,6,5,7,a.jpg\n",
+        "file;XMin;XMax;YMin;YMax\na.jpg;1;30;2;40\ncat/b.jpg;0.5;3;0;4\na.jpg;5;7;6;8\n",
+        "label_name,bbox_x,bbox_y,bbox_width,bbox_height,image_name,image_width,image_height\n"
+        "x,1,2,29,38,a.jpg,60,40\ny,0.5,0,2.5,4,cat/b.jpg,60,40\nx,5,6,2,2,a.jpg,60,40\n",
+        "filename,width,height,class,xmin,ymin,xmax,ymax\n"
+        "a.jpg,60,40,x,1,2,30,40\ncat/b.jpg,60,40,y,0.5,0,3,4\na.jpg,60,40,x,5,6,7,8\n",
+        "a.jpg,1,2,30,40,x\ncat/b.jpg,0.5,0,3,4,y\nnone.jpg,,,,,\na.jpg,5,6,7,8,x\n",
     ],
-    ids=["plain", "of a spreadsheet", "no heading", "other columns"],
+    ids=["plain", "spreadsheet", "no heading", "other columns", "OpenImages", "makesense", "TensorFlow", "RetinaNet"],
 )
 def test_csv(tmp_path: Path, text: str) -> None:
     path = tmp_path / "boxes.csv"
@@ -37,11 +43,12 @@ def test_csv(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("name,x,y,w,h\na.jpg,1,2,3,4\n", r"boxes.csv line 1: must be the heading file,xmin,ymin,xmax,ymax"),
+        ("file,cx,cy,w,h\na.jpg,1,2,3,4\n", r"boxes.csv line 1: must be the heading file,xmin,ymin,xmax,ymax"),
         ("file,xmin,ymin,xmax,ymax\na.jpg,1,2,x,4\n", r"boxes.csv line 2: 'a.jpg,1,2,x,4' is not"),
         ("file,xmin,ymin,xmax,ymax\na.jpg,1,2,3\n", r"boxes.csv line 2"),
         ("a.jpg,1,2,3,4\nb.jpg,3,2,3,4\n", r"boxes.csv line 2: empty box \(xmin=3"),
         ("a.jpg,1,2,nan,4\n", r"empty box"),
+        ("a.jpg,0.1,0.2,0.5,1\n", r"boxes.csv line 1: all boxes lie within 0 to 1, .*; write pixels"),
     ],
 )
 def test_a_bad_csv_is_one_line_with_its_place(tmp_path: Path, text: str, said: str) -> None:
