@@ -4,17 +4,18 @@ import os
 import re
 from collections import defaultdict
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 from unicodedata import normalize
 from urllib.parse import unquote
 
+import numpy as np
 from PIL import Image
 
 from seg.data.boxes import TOLERANCE, check_inside, check_order, clip_inside
-from seg.data.coco_file import Annotation, CocoFile, CocoImage, Id, read_coco, run_lengths
+from seg.data.coco_file import Annotation, CocoFile, Id, read_coco, run_lengths
 from seg.data.dataset import UNKNOWN, Box, Dataset, Record, Region, Split
 from seg.data.decode import draw_regions, formats, image_size
 from seg.data.draw import draw_by_labels
@@ -26,6 +27,8 @@ from seg.errors import SegError
 from seg.store import Products, param
 
 _ORIENTATION_TAG = 0x0112
+_RESIZED = "images of another size than their JSON says (labels used alone)"
+_TURNED = "images turned by their EXIF orientation that their annotations do not fit (labels used alone)"
 
 
 class Coco(InPlace):
@@ -103,28 +106,31 @@ class Coco(InPlace):
         """Read the JSONs, and the sizes of the photos that have objects."""
         found, parts = Findings(), self.parts
         names = _class_names([part.file for part in parts], self.classes, found)
-        photos = _gather(parts, list(names), found)
+        photos = _gather(parts, {category: label for label, category in enumerate(names)}, found)
         folder = Path(os.path.commonpath([part.folder for part in parts]))
         called = {path: path.relative_to(folder).as_posix() for path in photos}
         ids = image_ids(called.values())
-        for path, photo in photos.items():
-            photo.read(ids[called[path]], path, found)
+        records = [_record(ids[called[path]], path, photo, found) for path, photo in photos.items()]
         found.stop_if_any(Path(self.root or ""), one_line=True)
-        _report(photos, parts, found)
+        misfits, example = (found.quirks[_RESIZED] + found.quirks[_TURNED], found.examples.get(_RESIZED, ids.values()))
+        if misfits and misfits == sum(bool(photo.annotations) for photo in photos.values()):
+            raise SegError(
+                f"{parts[0].file.path}: not one of its {misfits} images with objects has the size that it says "
+                f"({next(iter(example))}, say); give the photos that were annotated"
+            )
         if len(parts) == 1:
-            labels = {called[path]: photo.labels for path, photo in photos.items()}
-            for name in draw_by_labels(labels, self.test_share, self.split_seed):
-                photos[folder / name].split = "test"
-        trained = {label for photo in photos.values() if photo.split == "trainval" for label in photo.labels}
-        found.quirk("classes without a trainval image", (n for i, n in enumerate(names.values()) if i not in trained))
-        is_drawn = any(photo.regions for photo in photos.values())
-        records = [photo.record(path, has_target=is_drawn) for path, photo in photos.items()]
+            labels = {called[record.image]: record.labels for record in records}
+            drawn = draw_by_labels(labels, self.test_share, self.split_seed)
+            records = [replace(r, split="test") if called[r.image] in drawn else r for r in records]
+        if not any(record.regions for record in records):
+            records = [replace(record, regions=None) for record in records]
         records.sort(key=lambda record: record.split == "test")
+        trained = {label for record in records if record.split == "trainval" for label in record.labels}
+        found.quirk("classes without a trainval image", (n for i, n in enumerate(names.values()) if i not in trained))
         return Dataset(tuple(names.values()), tuple(records), found.quirks, False, found.examples, folder)
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """A JSON, the absolute folder of its photos, and by image id their names below that folder."""
 
     split: Split
@@ -133,129 +139,12 @@ class Part:
     names: dict[Id, str]
 
 
-@dataclass
-class Photo:
-    """What is known of a photo: what was listed, and then what its annotations come to (see :class:`Record`)."""
+class Photo(NamedTuple):
+    """What is listed of a photo: its annotations with their labels."""
 
     split: Split
-    listed: CocoImage
-    annotations: list[tuple[Annotation, int]] = field(default_factory=list)
-    id: str = ""
-    boxes: list[tuple[Box, int]] = field(default_factory=list)
-    regions: list[Region] | None = field(default_factory=list)
-    misfit: str = ""
-
-    @property
-    def labels(self) -> tuple[int, ...]:
-        """The classes of its objects, ascending."""
-        return tuple(sorted({label for one, label in self.annotations if not one.is_crowd}))
-
-    def read(self, name: str, path: Path, found: Findings) -> None:
-        """Take boxes and regions from the annotations; what is wrong with them goes to ``found``."""
-        self.id = name
-        size = None
-        with suppress(SegError):  # an image that is none is named and counted when it is decoded
-            size = image_size(path) if self.annotations else None
-        if size and self.listed.size not in (size, None):
-            self._turn(path, size, found)
-        if self.misfit:
-            self.regions = None
-            return
-        for one, label in self.annotations:
-            with found.gathering(one.where):
-                self._add(one, label, size, found)
-
-    def _turn(self, path: Path, size: tuple[int, int], found: Findings) -> None:
-        """Annotations of the photo as it is stored go where its EXIF orientation turns them."""
-        self.misfit = "images of another size than their JSON says (labels used alone)"
-        if self.listed.size != size[::-1]:
-            return
-        with Image.open(path, formats=formats()) as image:
-            orientation = image.getexif().get(_ORIENTATION_TAG, 1)
-        if orientation not in (5, 6, 7, 8):
-            return
-        self.misfit = "images turned by their EXIF orientation that their annotations do not fit (labels used alone)"
-        if all(_fits(one, size[::-1]) for one, _ in self.annotations):
-            self.annotations = [(_turned(one, size[::-1], orientation), label) for one, label in self.annotations]
-            found.quirk("images whose annotations were turned along with their EXIF orientation", [self.id])
-        elif all(_fits(one, size) for one, _ in self.annotations):
-            found.quirk("images whose JSON has their sides before EXIF and their annotations after it", [self.id])
-        else:
-            return
-        self.misfit = ""
-
-    def _add(self, one: Annotation, label: int, size: tuple[int, int] | None, found: Findings) -> None:
-        if not one.is_crowd:
-            box = clip_inside(one.box, size)
-            if box[0] == box[2] or box[1] == box[3]:
-                found.quirk("empty boxes (not used)", [self.id])
-            else:
-                check_order(box, one.where)
-                check_inside(box, size, one.where)
-                self.boxes.append((box, label))
-        found.quirk("polygons of one point or two (not drawn)", [self.id] * one.lines)
-        if one.extent is None:
-            if self.regions is not None:
-                found.quirk("images with an object without an outline (no truth)", [self.id])
-            self.regions = None
-            return
-        if one.runs_size and size and one.runs_size != size:
-            height, width = one.runs_size
-            raise SegError(f"its RLE is of an image of {width} x {height}, and it has {size[1]} x {size[0]}")
-        x, y, right, low = one.extent
-        if one.is_crowd:
-            found.quirk("crowd regions (unknown)", [self.id])
-        if (right - x) * (low - y) < 1:
-            found.quirk("objects of less than a pixel", [self.id])
-        if size and not (min(x, y) >= -TOLERANCE and right <= size[1] + TOLERANCE and low <= size[0] + TOLERANCE):
-            found.quirk("outlines that stick out of their image (cut)", [self.id])
-        if self.regions is not None:
-            self.regions.append(Region(UNKNOWN if one.is_crowd else 1 + label, one.polygons, one.runs))
-
-    def record(self, path: Path, *, has_target: bool) -> Record:
-        """As the rest of the program knows it."""
-        return Record(
-            id=self.id,
-            image=path,
-            labels=self.labels,
-            split=self.split,
-            boxes=tuple(box for box, _ in self.boxes),
-            codes="classes",
-            box_labels=tuple(label for _, label in self.boxes) if len(self.labels) > 1 else (),
-            regions=tuple(self.regions) if has_target and self.regions is not None else None,
-        )
-
-
-def _fits(one: Annotation, size: tuple[int, int]) -> bool:
-    inside = one.box[2] <= size[1] + TOLERANCE and one.box[3] <= size[0] + TOLERANCE
-    return inside and one.runs_size in (size, None)
-
-
-def _turned(one: Annotation, stored: tuple[int, int], orientation: int) -> Annotation:
-    """An annotation of a photo stored as ``(height, width)`` as the EXIF orientations 5 to 8 turn it."""
-    height, width = stored
-
-    def points(numbers: tuple[float, ...]) -> tuple[float, ...]:
-        xs = [height - y if orientation in (6, 7) else y for y in numbers[1::2]]
-        ys = [width - x if orientation in (7, 8) else x for x in numbers[::2]]
-        return tuple(c for point in zip(xs, ys, strict=True) for c in point)
-
-    def box(corners: Box) -> Box:
-        x, y, right, low = points(corners)
-        return min(x, right), min(y, low), max(x, right), max(y, low)
-
-    runs = one.runs
-    if runs:
-        mask = draw_regions([Region(1, runs=runs)], stored).T
-        mask = mask[:, ::-1] if orientation in (6, 7) else mask
-        runs = run_lengths(mask[::-1] if orientation in (7, 8) else mask)
-    return one._replace(
-        box=box(one.box),
-        extent=one.extent and box(one.extent),
-        polygons=tuple(map(points, one.polygons)),
-        runs=runs,
-        runs_size=one.runs_size and stored[::-1],
-    )
+    size: tuple[int, int] | None
+    annotations: list[tuple[Annotation, int]]
 
 
 def _class_names(files: list[CocoFile], chosen: tuple[str, ...] | None, found: Findings) -> dict[Id, str]:
@@ -269,24 +158,20 @@ def _class_names(files: list[CocoFile], chosen: tuple[str, ...] | None, found: F
             shown = ", ".join(f"{i} {name!r}" for i, name in sorted(differ, key=str)[:4])
             raise SegError(f"{first.path} and {file.path}: other categories ({shown}); make them equal")
     used = {one.category for file in files for one in file.annotations if isinstance(one, Annotation)}
-    of_name = defaultdict(list)
-    for i, name in names.items():
-        of_name[name].append(i)
-    for name, ids in of_name.items():
-        if len(both := [i for i in ids if i in used]) > 1:
+    parents = {(parent, name) for name, parent in first.categories.values() if parent not in ("", name)}
+    taken = {name: i for i, name in names.items() if i in used}
+    for i, name in [*names.items()]:
+        if i in used and taken[name] != i:
             raise SegError(
-                f"{first.path}: two categories, {both[0]} and {both[1]}, are called {name!r}, and both have "
-                "annotations; rename one, or give their annotations one category_id"
+                f"{first.path}: two categories, {i} and {taken[name]}, are called {name!r}, and both have annotations; "
+                "rename one, or give their annotations one category_id"
             )
-        for i in {*ids} - {(both or ids)[0]}:
+        if i not in used and taken.setdefault(name, i) != i:
             found.quirk("categories without annotations, of the name of another (merged with it)", [f"{i} {name!r}"])
             del names[i]
-    parents = {(parent, name) for name, parent in first.categories.values() if parent}
-    for i in names.keys() - used:
         # Roboflow's root has id 0, and is the supercategory of the others where that is written.
-        is_parent = any(parent == names[i] != name for parent, name in parents)
-        if is_parent or (i == 0 and not parents and len(names) > 1):
-            found.quirk("categories without annotations that are a group of others (no class)", [f"{i} {names[i]!r}"])
+        elif i not in used and (any(name == parent for parent, _ in parents) or (i == 0 and not parents and used)):
+            found.quirk("categories without annotations that are a group of others (no class)", [f"{i} {name!r}"])
             del names[i]
     if chosen is not None:
         if unknown := [name for name in chosen if name not in names.values()]:
@@ -299,8 +184,8 @@ def _class_names(files: list[CocoFile], chosen: tuple[str, ...] | None, found: F
     return names
 
 
-def _gather(parts: list[Part], categories: list[Id], found: Findings) -> dict[Path, Photo]:
-    """What the JSONs list; an image that two of them list is of the later split."""
+def _gather(parts: list[Part], label_of: dict[Id, int], found: Findings) -> dict[Path, Photo]:
+    """What the JSONs list, by photo; one that two of them list is of the later split."""
     photos: dict[Path, Photo] = {}
     for part in parts:
         own: set[Path] = set()
@@ -311,7 +196,7 @@ def _gather(parts: list[Part], categories: list[Id], found: Findings) -> dict[Pa
                 continue
             if path in photos:
                 found.quirk("images listed in both splits (kept in test only)", [name])
-            photos[path] = Photo(part.split, part.file.images[i])
+            photos[path] = Photo(part.split, part.file.images[i].size, [])
             own.add(path)
         for one in part.file.annotations:
             if isinstance(one, SegError):
@@ -320,34 +205,105 @@ def _gather(parts: list[Part], categories: list[Id], found: Findings) -> dict[Pa
                 found.quirk("annotations of images that are not listed (not used)", [f"image {one.image}"])
             elif one.category not in part.file.categories:
                 found.problems.append(f"{one.where}: category_id {one.category} is none of the file's categories")
-            elif one.category in categories:
-                label = categories.index(one.category)
-                photos[part.folder / part.names[one.image]].annotations.append((one, label))
-    return photos
-
-
-def _report(photos: dict[Path, Photo], parts: list[Part], found: Findings) -> None:
-    """Count what is unusual."""
-    listed: defaultdict[Path, set[str]] = defaultdict(set)
-    for part in parts:
-        listed[part.folder] |= set(part.names.values())
+            elif one.category in label_of:
+                photos[part.folder / part.names[one.image]].annotations.append((one, label_of[one.category]))
         if part.file.crowds_only:
             what = "files whose every annotation has iscrowd 1, as tools write it with RLE (taken for objects)"
             found.quirk(what, [part.file.path.name])
-    for folder, names in listed.items():
-        there = [e.name for e in scan(folder) if e.name.lower().endswith(IMAGE_SUFFIXES) and e.name[0] != "."]
-        found.quirk("photos that no JSON lists (not used)", (name for name in there if name not in names))
-    found.quirk("images without an object (background alone)", (p.id for p in photos.values() if not p.annotations))
-    crowds = (p.id for p in photos.values() if {x for one, x in p.annotations if one.is_crowd} - set(p.labels))
-    found.quirk("images with a class that is a crowd alone (no label of theirs)", crowds)
-    misfits = [photo for photo in photos.values() if photo.misfit]
-    if misfits and len(misfits) == sum(bool(photo.annotations) for photo in photos.values()):
-        raise SegError(
-            f"{parts[0].file.path}: not one of its {len(misfits)} images with objects has the size that it says "
-            f"({misfits[0].id}, say); give the photos that were annotated"
-        )
-    for photo in misfits:
-        found.quirk(photo.misfit, [photo.id])
+    for folder in {part.folder: None for part in parts}:
+        there = [e for e in scan(folder) if e.name.lower().endswith(IMAGE_SUFFIXES) and e.name[0] != "."]
+        found.quirk("photos that no JSON lists (not used)", (e.name for e in there if folder / e.name not in photos))
+    return photos
+
+
+def _record(name: str, path: Path, photo: Photo, found: Findings) -> Record:
+    """Bring a photo's annotations into this program's form; what is wrong with them goes to ``found``."""
+    labels = tuple(sorted({label for one, label in photo.annotations if not one.is_crowd}))
+    record = Record(name, path, labels, photo.split, codes="classes")
+    if not photo.annotations:
+        found.quirk("images without an object (background alone)", [name])
+        return replace(record, regions=())
+    if {label for _, label in photo.annotations} - {*labels}:
+        found.quirk("images with a class that is a crowd alone (no label of theirs)", [name])
+    size = None
+    with suppress(SegError):  # an image that is none is named and counted when it is decoded
+        size = image_size(path)
+    is_other = size is not None and photo.size not in (size, None)
+    annotations = _upright(name, path, photo, size, found) if size and is_other else photo.annotations
+    if annotations is None:
+        return record
+    boxes: list[tuple[Box, int]] = []
+    regions: list[Region] | None = []
+    for one, label in annotations:
+        with found.gathering(one.where):
+            if not one.is_crowd:
+                box = clip_inside(one.box, size)
+                if box[0] == box[2] or box[1] == box[3]:
+                    found.quirk("empty boxes (not used)", [name])
+                else:
+                    check_order(box, one.where)
+                    check_inside(box, size, one.where)
+                    boxes.append((box, label))
+            found.quirk("polygons of one point or two (not drawn)", [name] * one.lines)
+            if one.extent is None:
+                regions = None
+                continue
+            if one.runs_size and size and one.runs_size != size:
+                sides = "{1} x {0}".format
+                raise SegError(f"its RLE is of an image of {sides(*one.runs_size)}, and it has {sides(*size)}")
+            x, y, right, low = one.extent
+            found.quirk("crowd regions (unknown)", [name] * one.is_crowd)
+            found.quirk("objects of less than a pixel", [name] * ((right - x) * (low - y) < 1))
+            if size and max(-x, -y, right - size[1], low - size[0]) > TOLERANCE:
+                found.quirk("outlines that stick out of their image (cut)", [name])
+            if regions is not None:
+                regions.append(Region(UNKNOWN if one.is_crowd else 1 + label, one.polygons, one.runs))
+    if regions is None:
+        found.quirk("images with an object without an outline (no truth)", [name])
+    return replace(
+        record,
+        boxes=tuple(box for box, _ in boxes),
+        box_labels=tuple(label for _, label in boxes) if len(labels) > 1 else (),
+        regions=None if regions is None else tuple(regions),
+    )
+
+
+def _upright(
+    name: str, path: Path, photo: Photo, size: tuple[int, int], found: Findings
+) -> list[tuple[Annotation, int]] | None:
+    """The annotations of a photo whose JSON gives another size; None if it is not its EXIF orientation."""
+    stored = size[::-1]
+    with Image.open(path, formats=formats()) as image:
+        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+    if photo.size != stored or orientation not in (5, 6, 7, 8):
+        found.quirk(_RESIZED, [name])
+        return None
+    fits = [
+        all(one.box[2] <= w + TOLERANCE and one.box[3] <= h + TOLERANCE for one, _ in photo.annotations)
+        and all(one.runs_size in (None, (h, w)) for one, _ in photo.annotations)
+        for h, w in (stored, size)
+    ]
+    if fits[0]:
+        found.quirk("images whose annotations were turned along with their EXIF orientation", [name])
+        return [(_turned(one, stored, orientation), label) for one, label in photo.annotations]
+    if fits[1]:
+        found.quirk("images whose JSON has their sides before EXIF and their annotations after it", [name])
+        return photo.annotations
+    found.quirk(_TURNED, [name])
+    return None
+
+
+def _turned(one: Annotation, stored: tuple[int, int], orientation: int) -> Annotation:
+    """An annotation of a photo stored as ``(height, width)`` as the EXIF orientations 5 to 8 turn it."""
+    x, y, right, low = one.box
+    region = Region(1, one.polygons or ((x, y, right, y, right, low, x, low),), one.runs)
+    mask = draw_regions([region], stored).T
+    mask = mask[:, ::-1] if orientation in (6, 7) else mask
+    mask = mask[::-1] if orientation in (7, 8) else mask
+    box = Image.fromarray(np.ascontiguousarray(mask)).getbbox() or (0, 0, 0, 0)
+    if one.extent is None:
+        return one._replace(box=box)
+    return one._replace(box=box, extent=box, polygons=(), runs=run_lengths(mask), runs_size=stored[::-1])
 
 
 def find_parts(
@@ -359,15 +315,10 @@ def find_parts(
 ) -> list[Part]:
     """Read the JSON of trainval, and that of test if there is one; look for their photos.
 
-    Without ``instances`` it is the only ``annotations/instances_*.json`` (or ``instances_*.json``); of train and val
-    the first, the second being of test; of Roboflow's export ``train/_annotations.coco.json`` and that of ``valid``;
-    else the only JSON in ``root/annotations`` or ``root``. Without ``photos`` they are in ``val2017`` or
-    ``images/val2017`` for ``instances_val2017.json``, beside a JSON that has a folder of its own, in ``images``, else
-    in ``root``.
-
-    Args:
-        root: what the others are relative to.
-        photos, test_photos: folders. instances, test_instances: the JSONs.
+    Without ``instances`` it is the only ``annotations/instances_*.json`` or ``instances_*.json`` (of train and val the
+    first, the second being of test), else ``train/_annotations.coco.json`` and that in ``valid``, as Roboflow writes
+    them, else the only JSON in ``annotations`` or ``root``. Without ``photos`` they are in ``val2017`` or
+    ``images/val2017`` for ``instances_val2017.json``, else beside a JSON of Roboflow's, in ``images``, or in ``root``.
 
     Raises:
         MissingDataError: no such folder or JSON, or photos that are listed are not there.
@@ -381,56 +332,51 @@ def find_parts(
     test = root / test_instances if test_instances else None
     file, test = (root / instances, test) if instances else _find_files(root, test)
     parts = [_part("trainval", root, file, photos, "photos")]
-    if test is not None:
-        parts.append(_part("test", root, test, test_photos or photos, "test_photos"))
-    return parts
+    return [*parts, _part("test", root, test, test_photos or photos, "test_photos")] if test else parts
 
 
 def _find_files(root: Path, test: Path | None) -> tuple[Path, Path | None]:
-    patterns = (
+    there: list[Path] = []
+    for patterns in (
         ("annotations/instances_*.json", "instances_*.json"),
         ("train/_annotations.coco.json", "valid/_annotations.coco.json"),
         ("annotations/*.json", "*.json"),
-    )
-    there: list[Path] = []
-    for several in patterns:
-        there = sorted(path for pattern in several for path in root.glob(pattern) if path.name[0] != ".")
+    ):
+        there = sorted(path for pattern in patterns for path in root.glob(pattern) if path.name[0] != ".")
         there = [path for path in there if test is None or path.resolve() != test.resolve()]
-        if len(there) == 1:
-            return there[0], test
-        splits = [path.stem.removeprefix("instances_").rstrip("0123456789") for path in there]
-        if (splits == ["train", "val"] or [path.parent.name for path in there] == ["train", "valid"]) and not test:
-            return there[0], there[1]
         if there:
             break
+    if len(there) == 1:
+        return there[0], test
+    splits = [path.stem.removeprefix("instances_").rstrip("0123456789") for path in there]
+    if test is None and (splits == ["train", "val"] or [path.parent.name for path in there] == ["train", "valid"]):
+        return there[0], there[1]
     names = ", ".join(path.relative_to(root).as_posix() for path in there[:4])
     what = f"holds {names}; say which with" if there else "no annotations/instances_*.json; give the JSON with"
     raise MissingDataError(f"data.root={root}: {what} data.instances=FILE (and data.test_instances=FILE)")
 
 
 def _part(split: Split, root: Path, instances: Path, photos: str | None, key: str) -> Part:
-    file, folder = read_coco(instances), root / (photos or "")
-    if photos is None:
-        stem = instances.stem.removeprefix("instances_")
-        own = instances.parent if instances.parent.name != "annotations" and instances.parent != root else root / stem
-        usual = (root / stem, root / "images" / stem, own, root / "images")
-        folder = next((place for place in usual if place.is_dir()), root)
+    file, stem = read_coco(instances), instances.stem.removeprefix("instances_")
+    usual = [root / stem, root / "images" / stem, root / "images", root]
+    if stem == "_annotations.coco":
+        usual = [instances.parent]
+    folder = root / photos if photos else next(place for place in usual if place.is_dir())
     if not folder.is_dir():
         raise MissingDataError(f"data.{key}={photos}: no such folder in {root}; give the one of the photos")
     folder = Path(os.path.abspath(folder))
-    if not file.images:
-        raise MissingDataError(f"{instances}: lists no image")
-    finder, names, missing = _Finder(folder), {}, []
-    listed_as: dict[str, str] = {}
+    places: dict[str, list[str]] = defaultdict(list)  # by plain file name, once a photo is not where the JSON says
+    names: dict[Id, str] = {}
+    listed: dict[str, str] = {}
+    missing = []
     for i, image in file.images.items():
-        name = finder.find(image.name)
-        if name is None:
+        if (name := _find(folder, image.name, places)) is None:
             missing.append(image.name)
-            continue
-        if listed_as.setdefault(name, image.name) != image.name:
-            both = f"{listed_as[name]} and {image.name}"
+        elif listed.setdefault(name, image.name) != image.name:
+            both = f"{listed[name]} and {image.name}"
             raise SegError(f"{instances}: lists {both}, and only {name} is in {folder}; give the folder of both")
-        names[i] = name
+        else:
+            names[i] = name
     if missing:
         some = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise MissingDataError(
@@ -440,37 +386,25 @@ def _part(split: Split, root: Path, instances: Path, photos: str | None, key: st
     return Part(split, file, folder, names)
 
 
-class _Finder:
-    """Finds the photos below a folder by what a JSON calls them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def find(self, said: str) -> str | None:
-        """Name below the folder: by path, leading folders of another place left out, else by a unique file name."""
-        for text in (said, unquote(said).rpartition("?d=")[2]):
-            parts = text.replace("\\", "/").removeprefix("./").split("/")
-            for start, part in enumerate(parts):
-                name = "/".join(parts[start:])
-                if part and ".." not in parts[start:] and "\0" not in name and os.path.isfile(self.folder / name):
-                    return Path(name).as_posix()
-        path = _plain("/".join(parts))
-        base = path.rpartition("/")[2]
-        # Label Studio puts eight digits before the name of an upload.
-        for key in (base, re.sub("^[0-9a-f]{8}-", "", base)):
-            there = self._by_name.get(key, [])
-            there = [name for name in there if f"/{path}".endswith(f"/{_plain(name)}")] or there
-            if len(there) == 1:
-                return there[0]
-        return None
-
-    @cached_property
-    def _by_name(self) -> dict[str, list[str]]:
-        found = defaultdict(list)
-        for place, _, files in os.walk(self.folder):
+def _find(folder: Path, said: str, places: dict[str, list[str]]) -> str | None:
+    """A photo's name below the folder: by path, without leading folders of another place, or by a unique file name."""
+    for text in (said, unquote(said).rpartition("?d=")[2]):
+        parts = text.replace("\\", "/").removeprefix("./").split("/")
+        for start, part in enumerate(parts):
+            name = "/".join(parts[start:])
+            if part and ".." not in parts[start:] and "\0" not in name and os.path.isfile(folder / name):
+                return Path(name).as_posix()
+    if not places:
+        for place, _, files in os.walk(folder):
             for file in files:
-                found[_plain(file)].append((Path(place) / file).relative_to(self.folder).as_posix())
-        return found
+                places[_plain(file)].append((Path(place) / file).relative_to(folder).as_posix())
+    path = _plain("/".join(parts))
+    base = path.rpartition("/")[2]
+    for key in (base, re.sub("^[0-9a-f]{8}-", "", base)):  # which Label Studio puts before the name of an upload
+        there = [name for name in places.get(key, []) if f"/{path}".endswith(f"/{_plain(name)}")] or places.get(key, [])
+        if len(there) == 1:
+            return there[0]
+    return None
 
 
 def _plain(name: str) -> str:

@@ -77,13 +77,13 @@ def export_masks(
         annotations: list[dict[str, Any]] = []
         for position in store.runtime.bar(range(len(masks)), f"exporting {name}"):
             row = int(masks.rows[position])
-            mask = masks.at(np.asarray([position]), tuple(map(int, data.sizes[row])))[0]
+            height, width = map(int, data.sizes[row])
+            mask = masks.at(np.asarray([position]), (height, width))[0]
             if by_label and form in WITH_CLASSES:
                 mask = np.where(mask == 1, np.uint8(1 + data.labels[row]), mask)
             if form != "coco_rle":
                 save_png(_within(target, data.ids[row]), mask, form)
                 continue
-            height, width = mask.shape
             file = (file_names or {}).get(data.ids[row], data.ids[row])
             images.append({"id": row + 1, "file_name": file, "width": width, "height": height})
             for code in np.unique(mask[(mask > 0) & (mask < UNKNOWN)]).tolist():
