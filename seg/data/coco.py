@@ -40,8 +40,11 @@ class Coco(InPlace):
 
     Attributes:
         root: what the other paths are relative to.
-        photos: folder of the photos; null: see :func:`find_parts`.
-        instances: the JSON; null: see :func:`find_parts`.
+        photos: folder of the photos; null: ``val2017`` or ``images/val2017`` for ``instances_val2017.json``, beside
+            the JSON in Roboflow's layout, else ``images``, else ``root``.
+        instances: the JSON; null: the only ``annotations/instances_*.json`` or ``instances_*.json`` (of train and val
+            the first, the second being of test), ``train/_annotations.coco.json`` and that in ``valid`` (Roboflow),
+            else the only JSON in ``annotations`` or ``root``.
         test_photos: folder of the test images; null: as for ``photos``, else ``photos``.
         test_instances: their JSON; null: a share is drawn.
         classes: names of categories to keep, null for all. What is of another one is background.
@@ -80,10 +83,24 @@ class Coco(InPlace):
 
     @cached_property
     def parts(self) -> list["Part"]:
-        """The JSONs with their photos: of trainval, and of test where there is one."""
+        """The JSONs with their photos: of trainval, and of test where there is one.
+
+        Raises:
+            MissingDataError: no such folder or JSON, or photos that are listed are not there.
+            SegError: a JSON is none.
+        """
         if self.root is None:
             raise SegError("data=coco: give data.root=DIR, the folder that holds the photos and the instances JSON")
-        return find_parts(Path(self.root), self.photos, self.instances, self.test_photos, self.test_instances)
+        root = Path(self.root)
+        if not root.is_dir():
+            raise MissingDataError(f"data.root={root}: no such folder; give the one of the photos and the JSON")
+        for key, said in (("instances", self.instances), ("test_instances", self.test_instances)):
+            if said is not None and not (root / said).is_file():
+                raise SegError(f"data.{key}={said}: no such file in {root}; give a COCO JSON")
+        test = root / self.test_instances if self.test_instances else None
+        file, test = (root / self.instances, test) if self.instances else _find_files(root, test)
+        parts = [_part("trainval", root, file, self.photos, "photos")]
+        return [*parts, _part("test", root, test, self.test_photos or self.photos, "test_photos")] if test else parts
 
     def hashed(self, cache: Path | None, *, write: bool) -> str:
         """Of the JSONs and the photos that they list."""
@@ -112,11 +129,15 @@ class Coco(InPlace):
         ids = image_ids(called.values())
         records = [_record(ids[called[path]], path, photo, found) for path, photo in photos.items()]
         found.stop_if_any(Path(self.root or ""), one_line=True)
-        misfits, example = (found.quirks[_RESIZED] + found.quirks[_TURNED], found.examples.get(_RESIZED, ids.values()))
+        misfits = found.quirks[_RESIZED] + found.quirks[_TURNED]
         if misfits and misfits == sum(bool(photo.annotations) for photo in photos.values()):
             raise SegError(
-                f"{parts[0].file.path}: not one of its {misfits} images with objects has the size that it says "
-                f"({next(iter(example))}, say); give the photos that were annotated"
+                f"{parts[0].file.path}: not one of its {misfits} images with objects has the size that it says; "
+                "give the photos that were annotated"
+            )
+        if not any(record.labels for record in records):
+            raise SegError(
+                f"{parts[0].file.path}: no image has an object of its classes; give another JSON, or classes"
             )
         if len(parts) == 1:
             labels = {called[record.image]: record.labels for record in records}
@@ -278,19 +299,21 @@ def _upright(
     if photo.size != stored or orientation not in (5, 6, 7, 8):
         found.quirk(_RESIZED, [name])
         return None
-    fits = [
-        all(one.box[2] <= w + TOLERANCE and one.box[3] <= h + TOLERANCE for one, _ in photo.annotations)
-        and all(one.runs_size in (None, (h, w)) for one, _ in photo.annotations)
-        for h, w in (stored, size)
-    ]
-    if fits[0]:
+    for sides in (stored, size):
+        if not all(_fits(one, sides) for one, _ in photo.annotations):
+            continue
+        if sides == size:
+            found.quirk("images whose JSON has their sides before EXIF and their annotations after it", [name])
+            return photo.annotations
         found.quirk("images whose annotations were turned along with their EXIF orientation", [name])
         return [(_turned(one, stored, orientation), label) for one, label in photo.annotations]
-    if fits[1]:
-        found.quirk("images whose JSON has their sides before EXIF and their annotations after it", [name])
-        return photo.annotations
     found.quirk(_TURNED, [name])
     return None
+
+
+def _fits(one: Annotation, size: tuple[int, int]) -> bool:
+    inside = one.box[2] <= size[1] + TOLERANCE and one.box[3] <= size[0] + TOLERANCE
+    return inside and one.runs_size in (None, size)
 
 
 def _turned(one: Annotation, stored: tuple[int, int], orientation: int) -> Annotation:
@@ -304,35 +327,6 @@ def _turned(one: Annotation, stored: tuple[int, int], orientation: int) -> Annot
     if one.extent is None:
         return one._replace(box=box)
     return one._replace(box=box, extent=box, polygons=(), runs=run_lengths(mask), runs_size=stored[::-1])
-
-
-def find_parts(
-    root: Path,
-    photos: str | None = None,
-    instances: str | None = None,
-    test_photos: str | None = None,
-    test_instances: str | None = None,
-) -> list[Part]:
-    """Read the JSON of trainval, and that of test if there is one; look for their photos.
-
-    Without ``instances`` it is the only ``annotations/instances_*.json`` or ``instances_*.json`` (of train and val the
-    first, the second being of test), else ``train/_annotations.coco.json`` and that in ``valid``, as Roboflow writes
-    them, else the only JSON in ``annotations`` or ``root``. Without ``photos`` they are in ``val2017`` or
-    ``images/val2017`` for ``instances_val2017.json``, else beside a JSON of Roboflow's, in ``images``, or in ``root``.
-
-    Raises:
-        MissingDataError: no such folder or JSON, or photos that are listed are not there.
-        SegError: a JSON is none.
-    """
-    if not root.is_dir():
-        raise MissingDataError(f"data.root={root}: no such folder; give the one of the photos and the JSON")
-    for key, said in (("instances", instances), ("test_instances", test_instances)):
-        if said is not None and not (root / said).is_file():
-            raise SegError(f"data.{key}={said}: no such file in {root}; give a COCO JSON")
-    test = root / test_instances if test_instances else None
-    file, test = (root / instances, test) if instances else _find_files(root, test)
-    parts = [_part("trainval", root, file, photos, "photos")]
-    return [*parts, _part("test", root, test, test_photos or photos, "test_photos")] if test else parts
 
 
 def _find_files(root: Path, test: Path | None) -> tuple[Path, Path | None]:

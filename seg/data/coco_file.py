@@ -105,15 +105,17 @@ def read_coco(path: Path) -> CocoFile:
     except _WRONG as error:
         what = f"lacks {error}" if isinstance(error, KeyError) else first_line(error)
         raise SegError(f"{path}: is no COCO JSON with images and annotations ({what})") from error
-    found = [_annotation(entry, f"{path} annotation {number}") for number, entry in enumerate(entries)]
-    good = [one for one in found if isinstance(one, Annotation)]
     if not entries:
         raise SegError(f"{path}: lists no annotation; give the JSON of the instances")
+    found = [_annotation(entry, f"{path} annotation {number}") for number, entry in enumerate(entries)]
+    good = [one for one in found if isinstance(one, Annotation)]
     if good and not any(one.image in images for one in good):
         raise SegError(
             f"{path}: not one of its {len(entries)} annotations is of an image that it lists "
             f"(image_id {good[0].image}, say); give a file whose image_id are the ids of its images"
         )
+    if good and all(0 <= side <= 1 for one in good for side in one.box):
+        raise SegError(f"{path}: its boxes and outlines are shares of the image's sides (0 to 1); write them in pixels")
     crowds_only = bool(good) and all(one.is_crowd for one in good)
     if crowds_only:
         found = [one._replace(is_crowd=False) if isinstance(one, Annotation) else one for one in found]
