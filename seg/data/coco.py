@@ -258,7 +258,7 @@ def _record(name: str, path: Path, photo: Photo, found: Findings) -> Record:
     for one, label in annotations:
         with found.gathering(one.where):
             if not one.is_crowd:
-                box = clip_inside(one.box, size)
+                box = _cut(one, size)
                 if box[0] == box[2] or box[1] == box[3]:
                     found.quirk("empty boxes (not used)", [name])
                 else:
@@ -287,6 +287,15 @@ def _record(name: str, path: Path, photo: Photo, found: Findings) -> Record:
         box_labels=tuple(label for _, label in boxes) if len(labels) > 1 else (),
         regions=None if regions is None else tuple(regions),
     )
+
+
+def _cut(one: Annotation, size: tuple[int, int] | None) -> Box:
+    """The box within its image: the outline's is cut as the outline is, any other by :data:`TOLERANCE` at most."""
+    of_outline = one.extent and all(abs(a - b) <= TOLERANCE for a, b in zip(one.box, one.extent, strict=True))
+    if not size or not of_outline:
+        return clip_inside(one.box, size)
+    (left, right), (top, bottom) = (np.clip(one.box[i::2], 0, size[1 - i]).tolist() for i in (0, 1))
+    return left, top, right, bottom
 
 
 def _upright(

@@ -86,6 +86,8 @@ def read_coco(path: Path) -> CocoFile:
     categories: dict[Id, tuple[str, str]] = {}
     try:
         content = json.loads(read_text(path))
+        if not isinstance(content, dict):
+            raise TypeError("it is a list, of results or in another format; export as COCO instances")
         entries = list(content["annotations"])
         for key, kind in (("segments_info", "panoptic segments"), ("caption", "captions")):
             if any(isinstance(entry, dict) and key in entry for entry in entries[:1]):
@@ -114,7 +116,7 @@ def read_coco(path: Path) -> CocoFile:
             f"{path}: not one of its {len(entries)} annotations is of an image that it lists "
             f"(image_id {good[0].image}, say); give a file whose image_id are the ids of its images"
         )
-    if good and all(0 <= side <= 1 for one in good for side in one.box):
+    if good and all(0 <= side <= 1 for one in good for side in one.extent or one.box):
         raise SegError(f"{path}: its boxes and outlines are shares of the image's sides (0 to 1); write them in pixels")
     crowds_only = bool(good) and all(one.is_crowd for one in good)
     if crowds_only:
@@ -156,12 +158,16 @@ def _annotation(entry: Any, where: str) -> Annotation | SegError:
         return SegError(f"{where}: needs the image_id of an image and bbox [x, y, width, height] or an outline")
     outline: dict[str, Any] = {}
     try:
+        if isinstance(segmentation, list) and [*map(type, segmentation)] == [dict]:
+            segmentation = segmentation[0]
         if segmentation:
             outline = (_runs if isinstance(segmentation, dict) else _polygons)(segmentation)
     except _WRONG as error:
         why = first_line(error)
         return SegError(f"{where}: its segmentation is no polygons [[x, y, x, y, ...], ...] and no RLE ({why})")
-    box = box or outline.get("extent")
+    # Tools that have no box write zeros or NaN.
+    if box is None or not (box[0] < box[2] or box[1] < box[3]):
+        box = outline.get("extent", box)
     if box is None:
         return SegError(f"{where}: needs bbox [x, y, width, height] or an outline of three points or more")
     return Annotation(where, image, category, is_crowd, box, **outline)

@@ -49,7 +49,7 @@ def test_ids_are_compared_as_what_they_mean(tmp_path: Path, said: Any) -> None:
     [[SQUARE], SQUARE, [[2, 1], [5, 1], [5, 4], [2, 4]], [[[2, 1], [5, 1], [5, 4], [2, 4]]], [[str(c) for c in SQUARE]],
      [SQUARE, [1, 1, 2, 2], []]],
 )  # fmt: skip
-@pytest.mark.parametrize("bbox", [None, []])
+@pytest.mark.parametrize("bbox", [None, [0, 0, 0, 0], [float("nan")] * 4])
 def test_polygons_in_each_form_give_the_box(tmp_path: Path, said: Any, bbox: Any) -> None:
     one = annotation(tmp_path, segmentation=said, bbox=bbox)
     assert one.polygons == (tuple(SQUARE),) and one.box == one.extent == BOX
@@ -58,7 +58,9 @@ def test_polygons_in_each_form_give_the_box(tmp_path: Path, said: Any, bbox: Any
 
 @pytest.mark.parametrize("counts", [list(RUNS), TEXT, f"b'{TEXT}'", [float(run) for run in RUNS]])
 def test_rle_in_each_form_gives_the_box(tmp_path: Path, counts: Any) -> None:
-    one = annotation(tmp_path, segmentation={"size": [9, 10], "counts": counts}, bbox=None)
+    rle = {"size": [9, 10], "counts": counts}
+    one = annotation(tmp_path, segmentation=rle, bbox=None)
+    assert one == annotation(tmp_path, segmentation=[rle], bbox=None)
     assert one.runs == RUNS and one.runs_size == (9, 10) and one.box == (0, 2, 8, 7)
     drawn = draw_regions([Region(5, runs=one.runs)], (9, 10))
     assert drawn[6, 0] == 5 and drawn.T.ravel()[47:51].tolist() == [5] * 4 and (drawn == 5).sum() == 13
@@ -128,6 +130,8 @@ def test_what_every_annotation_needs(tmp_path: Path, changed: dict[str, Any]) ->
         ({"categories": [{"id": 1, "name": name} for name in "ab"]}, r"category id 1 is of 'a' and of 'b'"),
         ({"annotations": [{"image_id": 3, "caption": "a cat"}]}, r"holds captions; give the JSON of the instances"),
         ({"annotations": [{"image_id": 3, "segments_info": []}]}, r"holds panoptic segments; give"),
+        ({"annotations": []}, r"lists no annotation"),
+        ({"annotations": [{"image_id": 3, "bbox": [0.1, 0.1, 0.5, 0.9]}]}, r"shares of the image's sides \(0 to 1\)"),
         ({"annotations": [{"image_id": 4, "bbox": [1, 1, 2, 2]}]}, r"not one of its 1 annotations is of an image that"),
     ],
 )  # fmt: skip
