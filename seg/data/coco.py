@@ -28,7 +28,7 @@ from seg.store import Products, param
 
 _ORIENTATION_TAG = 0x0112
 _RESIZED = "images of another size than their JSON says (labels used alone)"
-_TURNED = "images turned by their EXIF orientation that their annotations do not fit (labels used alone)"
+_TURNED = "images turned by their EXIF orientation that their annotations do not fit (labels alone)"
 
 
 class Coco(InPlace):
