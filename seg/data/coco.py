@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 from unicodedata import normalize
 from urllib.parse import unquote
 
@@ -27,8 +27,6 @@ from seg.errors import SegError
 from seg.store import Products, param
 
 _ORIENTATION_TAG = 0x0112
-_RESIZED = "images of another size than their JSON says (labels used alone)"
-_TURNED = "images turned by their EXIF orientation that their annotations do not fit (labels alone)"
 
 
 class Coco(InPlace):
@@ -71,15 +69,13 @@ class Coco(InPlace):
     def detail(self, store: Products) -> str:
         """What was found, and where; a mask that is unknown all over is not counted."""
         dataset: Dataset = store.get(self)
-        files = [part.file.path for part in self.parts]
-        regions = [r.regions for r in dataset.records if r.regions is not None]
-        masks = sum(not own or any(region.code != UNKNOWN for region in own) for own in regions)
-        count, boxes = len(dataset.classes), sum(bool(r.boxes) for r in dataset.records)
+        records, files = dataset.records, [part.file.path for part in self.parts]
+        drawn = [r.regions for r in records if r.regions is not None]
+        masks = sum(not own or any(region.code != UNKNOWN for region in own) for own in drawn)
+        classes = f"{len(dataset.classes)} class{'es' if len(dataset.classes) > 1 else ''}"
         how = f"in {files[1]}" if len(files) > 1 else f"drawn (test_share={self.test_share:g})"
-        return (
-            f": {len(dataset.records)} images of {count} class{'es' if count > 1 else ''} in {files[0]}, "
-            f"masks for {masks}, boxes for {boxes}, test images {how}"
-        )
+        found = f"masks for {masks}, boxes for {sum(bool(r.boxes) for r in records)}, test images {how}"
+        return f": {len(records)} images of {classes} in {files[0]}, {found}"
 
     @cached_property
     def parts(self) -> list["Part"]:
@@ -129,16 +125,9 @@ class Coco(InPlace):
         ids = image_ids(called.values())
         records = [_record(ids[called[path]], path, photo, found) for path, photo in photos.items()]
         found.stop_if_any(Path(self.root or ""), one_line=True)
-        misfits = found.quirks[_RESIZED] + found.quirks[_TURNED]
-        if misfits and misfits == sum(bool(photo.annotations) for photo in photos.values()):
-            raise SegError(
-                f"{parts[0].file.path}: not one of its {misfits} images with objects has the size that it says; "
-                "give the photos that were annotated"
-            )
-        if not any(record.labels for record in records):
-            raise SegError(
-                f"{parts[0].file.path}: no image has an object of its classes; give another JSON, or classes"
-            )
+        if not any(record.boxes for record in records):
+            why = "".join(f"; {sentence}: {count}" for sentence, count in found.quirks.items())
+            raise SegError(f"{parts[0].file.path}: not one object that it lists can be used{why}")
         if len(parts) == 1:
             labels = {called[record.image]: record.labels for record in records}
             drawn = draw_by_labels(labels, self.test_share, self.split_seed)
@@ -179,20 +168,20 @@ def _class_names(files: list[CocoFile], chosen: tuple[str, ...] | None, found: F
             shown = ", ".join(f"{i} {name!r}" for i, name in sorted(differ, key=str)[:4])
             raise SegError(f"{first.path} and {file.path}: other categories ({shown}); make them equal")
     used = {one.category for file in files for one in file.annotations if isinstance(one, Annotation)}
-    parents = {(parent, name) for name, parent in first.categories.values() if parent not in ("", name)}
+    parents = {parent for name, parent in first.categories.values() if parent not in ("", "none", name)}
     taken = {name: i for i, name in names.items() if i in used}
     for i, name in [*names.items()]:
-        if i in used and taken[name] != i:
+        other = taken.setdefault(name, i)
+        if i in used and other != i:
             raise SegError(
-                f"{first.path}: two categories, {i} and {taken[name]}, are called {name!r}, and both have annotations; "
+                f"{first.path}: two categories, {i} and {other}, are called {name!r}, and both have annotations; "
                 "rename one, or give their annotations one category_id"
             )
-        if i not in used and taken.setdefault(name, i) != i:
-            found.quirk("categories without annotations, of the name of another (merged with it)", [f"{i} {name!r}"])
-            del names[i]
         # Roboflow's root has id 0, and is the supercategory of the others where that is written.
-        elif i not in used and (any(name == parent for parent, _ in parents) or (i == 0 and not parents and used)):
-            found.quirk("categories without annotations that are a group of others (no class)", [f"{i} {name!r}"])
+        is_root = name in parents or (i == 0 and not parents and bool(used))
+        if i not in used and (other != i or is_root):
+            what = "that are a group of others (no class)" if other == i else "of the name of another (merged with it)"
+            found.quirk(f"categories without annotations {what}", [f"{i} {name!r}"])
             del names[i]
     if chosen is not None:
         if unknown := [name for name in chosen if name not in names.values()]:
@@ -246,19 +235,22 @@ def _record(name: str, path: Path, photo: Photo, found: Findings) -> Record:
         return replace(record, regions=())
     if {label for _, label in photo.annotations} - {*labels}:
         found.quirk("images with a class that is a crowd alone (no label of theirs)", [name])
-    size = None
+    size, annotations = None, photo.annotations
     with suppress(SegError):  # an image that is none is named and counted when it is decoded
         size = image_size(path)
-    is_other = size is not None and photo.size not in (size, None)
-    annotations = _upright(name, path, photo, size, found) if size and is_other else photo.annotations
-    if annotations is None:
-        return record
+    if size and photo.size not in (size, None):
+        what, annotations = _upright(path, photo, size)
+        found.quirk(what, [name])
+        if not annotations:
+            return record
     boxes: list[tuple[Box, int]] = []
     regions: list[Region] | None = []
     for one, label in annotations:
         with found.gathering(one.where):
             if not one.is_crowd:
-                box = _cut(one, size)
+                box = clip_inside(one.box, size)
+                if size and one.box == one.extent:  # cut as the outline is
+                    box = cast(Box, tuple(np.clip(box, 0, (*size[::-1], *size[::-1])).tolist()))
                 if box[0] == box[2] or box[1] == box[3]:
                     found.quirk("empty boxes (not used)", [name])
                 else:
@@ -289,40 +281,21 @@ def _record(name: str, path: Path, photo: Photo, found: Findings) -> Record:
     )
 
 
-def _cut(one: Annotation, size: tuple[int, int] | None) -> Box:
-    """The box within its image: the outline's is cut as the outline is, any other by :data:`TOLERANCE` at most."""
-    of_outline = one.extent and all(abs(a - b) <= TOLERANCE for a, b in zip(one.box, one.extent, strict=True))
-    if not size or not of_outline:
-        return clip_inside(one.box, size)
-    (left, right), (top, bottom) = (np.clip(one.box[i::2], 0, size[1 - i]).tolist() for i in (0, 1))
-    return left, top, right, bottom
-
-
-def _upright(
-    name: str, path: Path, photo: Photo, size: tuple[int, int], found: Findings
-) -> list[tuple[Annotation, int]] | None:
-    """The annotations of a photo whose JSON gives another size; None if it is not its EXIF orientation."""
-    stored = size[::-1]
-    with Image.open(path, formats=formats()) as image:
+def _upright(path: Path, photo: Photo, size: tuple[int, int]) -> tuple[str, list[tuple[Annotation, int]]]:
+    """A sentence to count, and the annotations of a photo whose JSON gives another size; none if they do not fit."""
+    orientation = 1
+    with suppress(Exception), Image.open(path, formats=formats()) as image:  # a broken EXIF block is as good as none
         orientation = image.getexif().get(_ORIENTATION_TAG, 1)
-    if photo.size != stored or orientation not in (5, 6, 7, 8):
-        found.quirk(_RESIZED, [name])
-        return None
-    for sides in (stored, size):
-        if not all(_fits(one, sides) for one, _ in photo.annotations):
-            continue
-        if sides == size:
-            found.quirk("images whose JSON has their sides before EXIF and their annotations after it", [name])
-            return photo.annotations
-        found.quirk("images whose annotations were turned along with their EXIF orientation", [name])
-        return [(_turned(one, stored, orientation), label) for one, label in photo.annotations]
-    found.quirk(_TURNED, [name])
-    return None
-
-
-def _fits(one: Annotation, size: tuple[int, int]) -> bool:
-    inside = one.box[2] <= size[1] + TOLERANCE and one.box[3] <= size[0] + TOLERANCE
-    return inside and one.runs_size in (None, size)
+    if photo.size != size[::-1] or orientation not in (5, 6, 7, 8):
+        return "images of another size than their JSON says (labels used alone)", []
+    right, low = (max(one.box[i] for one, _ in photo.annotations) - TOLERANCE for i in (2, 3))
+    sizes = {one.runs_size for one, _ in photo.annotations} - {None}
+    if right <= size[0] and low <= size[1] and sizes <= {size[::-1]}:
+        turned = [(_turned(one, size[::-1], orientation), label) for one, label in photo.annotations]
+        return "images whose annotations were turned along with their EXIF orientation", turned
+    if right <= size[1] and low <= size[0] and sizes <= {size}:
+        return "images whose JSON has their sides before EXIF and their annotations after it", photo.annotations
+    return "images turned by their EXIF orientation that their annotations do not fit (labels alone)", []
 
 
 def _turned(one: Annotation, stored: tuple[int, int], orientation: int) -> Annotation:
@@ -339,7 +312,6 @@ def _turned(one: Annotation, stored: tuple[int, int], orientation: int) -> Annot
 
 
 def _find_files(root: Path, test: Path | None) -> tuple[Path, Path | None]:
-    there: list[Path] = []
     for patterns in (
         ("annotations/instances_*.json", "instances_*.json"),
         ("train/_annotations.coco.json", "valid/_annotations.coco.json"),
@@ -347,13 +319,13 @@ def _find_files(root: Path, test: Path | None) -> tuple[Path, Path | None]:
     ):
         there = sorted(path for pattern in patterns for path in root.glob(pattern) if path.name[0] != ".")
         there = [path for path in there if test is None or path.resolve() != test.resolve()]
+        if len(there) == 1:
+            return there[0], test
+        splits = [path.stem.removeprefix("instances_").rstrip("0123456789") for path in there]
+        if test is None and (splits == ["train", "val"] or [p.parent.name for p in there] == ["train", "valid"]):
+            return there[0], there[1]
         if there:
             break
-    if len(there) == 1:
-        return there[0], test
-    splits = [path.stem.removeprefix("instances_").rstrip("0123456789") for path in there]
-    if test is None and (splits == ["train", "val"] or [path.parent.name for path in there] == ["train", "valid"]):
-        return there[0], there[1]
     names = ", ".join(path.relative_to(root).as_posix() for path in there[:4])
     what = f"holds {names}; say which with" if there else "no annotations/instances_*.json; give the JSON with"
     raise MissingDataError(f"data.root={root}: {what} data.instances=FILE (and data.test_instances=FILE)")
@@ -362,8 +334,7 @@ def _find_files(root: Path, test: Path | None) -> tuple[Path, Path | None]:
 def _part(split: Split, root: Path, instances: Path, photos: str | None, key: str) -> Part:
     file, stem = read_coco(instances), instances.stem.removeprefix("instances_")
     usual = [root / stem, root / "images" / stem, root / "images", root]
-    if stem == "_annotations.coco":
-        usual = [instances.parent]
+    usual = [instances.parent] if stem == "_annotations.coco" else usual
     folder = root / photos if photos else next(place for place in usual if place.is_dir())
     if not folder.is_dir():
         raise MissingDataError(f"data.{key}={photos}: no such folder in {root}; give the one of the photos")

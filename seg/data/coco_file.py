@@ -34,14 +34,12 @@ class Annotation(NamedTuple):
 
     Attributes:
         where: file and number, for messages.
-        image, category: the ids that it gives, which may be listed or not.
+        image, category: ids, of images and categories that may be listed or not.
         is_crowd: what its ``iscrowd`` says.
-        box: ``(xmin, ymin, xmax, ymax)`` of its ``bbox``, else of its outline; it may be empty or stick out.
+        box: ``(xmin, ymin, xmax, ymax)`` of its ``bbox``, else its extent; it may be empty or stick out.
         extent: the box of its outline; None where it has none.
-        polygons: outlines ``x0, y0, x1, y1, ...`` of three points or more.
-        runs: or RLE: lengths of runs down the columns, of background first.
-        runs_size: ``(height, width)`` that the runs are of.
-        lines: how many polygons of one point or two were left out.
+        polygons: outlines ``x0, y0, x1, y1, ...`` of three points or more; lines: how many of fewer were left out.
+        runs: or RLE: lengths of runs down the columns, of background first; runs_size: their ``(height, width)``.
     """
 
     where: str
@@ -58,14 +56,10 @@ class Annotation(NamedTuple):
 
 @dataclass(frozen=True)
 class CocoFile:
-    """What a file lists.
+    """What a file lists: images by id, name and ``supercategory`` of its categories by id, and its annotations.
 
-    Attributes:
-        path: the file.
-        images: by id.
-        categories: name and ``supercategory`` by id, in the order of the ids.
-        annotations: in the order of the file; a SegError where one cannot be read.
-        crowds_only: whether every annotation had ``iscrowd: 1``, as tools write it beside RLE. All are objects then.
+    An annotation that cannot be read is a SegError. If all have ``iscrowd: 1``, as tools write it beside RLE
+    (``crowds_only``), they are objects.
     """
 
     path: Path
@@ -94,16 +88,14 @@ def read_coco(path: Path) -> CocoFile:
                 raise TypeError(f"it holds {kind}; give the JSON of the instances")
         for image in content["images"]:
             listed = CocoImage(str(image["file_name"]), _size(image.get("height"), image.get("width")))
-            if images.setdefault(_id(image["id"]), listed).name != listed.name:
-                names = f"{images[_id(image['id'])].name} and of {listed.name}"
-                raise SegError(f"{path}: image id {image['id']} is of {names}")
+            if (other := images.setdefault(_id(image["id"]), listed).name) != listed.name:
+                raise SegError(f"{path}: image id {image['id']} is of {other} and of {listed.name}")
         for category in content.get("categories") or ():
             if not isinstance(category["name"], str) or not (name := category["name"].strip()):
                 raise TypeError("a category needs an id and a name")
             said = (name, str(category.get("supercategory") or ""))
-            if categories.setdefault(_id(category["id"]), said)[0] != name:
-                names = f"{categories[_id(category['id'])][0]!r} and of {name!r}"
-                raise SegError(f"{path}: category id {category['id']} is of {names}; give one another id")
+            if (other := categories.setdefault(_id(category["id"]), said)[0]) != name:
+                raise SegError(f"{path}: category id {category['id']} is of {other!r} and of {name!r}")
     except _WRONG as error:
         what = f"lacks {error}" if isinstance(error, KeyError) else first_line(error)
         raise SegError(f"{path}: is no COCO JSON with images and annotations ({what})") from error
