@@ -46,17 +46,15 @@ def export_masks(
     it is 1 + the image's label, or 1 where images are not of one class each.
 
     Args:
-        folder: gets per step a folder with ``<image id>.png``, with ``classes.txt`` beside ``palette``; or for
-            ``coco_rle`` one ``<step>.json``.
-        masks_of: by step. store: for its progress bar.
+        folder: gets per step a folder with ``<image id>.png``, or for ``coco_rle`` one ``<step>.json``.
+        masks_of: by step. store: for its progress bar. file_names: of the images by id, for the JSON.
         kind: of the files; None for ``png255``, or ``palette`` where masks tell classes apart.
-        file_names: of the images by id, for the JSON.
 
     Returns:
-        How many files were written, lists of classes not counted.
+        How many files were written; the ``classes.txt`` beside ``palette`` is not counted.
 
     Raises:
-        SegError: for a palette with more than 254 classes, or a kind without room for the classes of the masks.
+        SegError: more than 254 classes for ``palette``, or a kind without room for the classes of the masks.
     """
     count = 0
     for name, masks in masks_of.items():
@@ -69,9 +67,7 @@ def export_masks(
         names = ("background", *data.classes) if by_label else data.names
         if form == "palette":
             if len(names) > UNKNOWN:
-                raise SegError(
-                    f"export.format=palette: {len(names) - 1} classes, but an indexed PNG has room for {UNKNOWN - 1}"
-                )
+                raise SegError(f"export.format=palette: {len(names) - 1} classes, and it has room for {UNKNOWN - 1}")
             write_classes(target / CLASSES, names)
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
