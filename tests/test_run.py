@@ -437,7 +437,10 @@ def test_own_photos_with_masks_and_boxes(call: Callable[..., tuple[int, str]], p
     options = [*OWN, f"data.root={root}", "threshold=0.5", "evaluation.panel=1"]
     before = files(root)
     status, said = call(*options, "pipeline=bbox", "dry_run=true")
-    assert status == 0 and f"({root}): 5 images of 1 class, mask files for 5 in {root}/masks, boxes for 5 in {root}" in said
+    assert (
+        status == 0
+        and f"({root}): 5 images of 1 class, mask files for 5 in {root}/masks, boxes for 5 in {root}" in said
+    )
     assert files(Path.cwd()) == set() and files(root) == before
     status, said = call(*options, "pipeline=bbox", "supervision.scale=3", "export.format=coco_rle")
     assert status == 0, said

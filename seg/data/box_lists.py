@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from seg.data.boxes import check_order, read_box_file
-from seg.data.coco_file import read_coco, refusal
+from seg.data.coco_file import read_coco
 from seg.data.dataset import Box
 from seg.data.label_lists import FILE_WORDS, LABEL_WORDS, column, read_table, word
 from seg.errors import SegError
@@ -49,9 +49,9 @@ def read_boxes(path: Path) -> list[ListedBox]:
     Args:
         path: a ``.csv`` with the columns ``file,xmin,ymin,xmax,ymax`` (or ``x1,y1,x2,y2``; or ``x,y,width,height``
             with the left top corner) and perhaps ``class``, others not being read (without a heading line these, in
-            this order); a ``.json`` as of COCO (``images``, ``annotations`` with ``bbox: [x, y, width, height]``,
-            perhaps ``categories``; crowds are left out), or a folder of VOC XML files, each with the name of its
-            image. Pixels count from the left and top edge of the upright image.
+            this order); a ``.json`` as of COCO (``images``, ``annotations`` with ``bbox: [x, y, width, height]`` or an
+            outline, perhaps ``categories``; crowds are left out), or a folder of VOC XML files, each with the name of
+            its image. Pixels count from the left and top edge of the upright image.
 
     Returns:
         The boxes in the order of the file. Images are named as they are there.
@@ -105,13 +105,13 @@ def _csv(path: Path) -> Iterator[ListedBox]:
 
 def _coco(path: Path) -> Iterator[ListedBox]:
     content = read_coco(path)
-    for one in content.annotations():
+    for one in content.annotations:
         if isinstance(one, SegError):
             raise one
         if one.is_crowd:
             continue
-        box, image = one.box(), content.images.get(one.image)
-        if image is None:
-            raise refusal(one.where)
-        check_order(box, one.where)
-        yield ListedBox(image.file, box, one.where, content.categories.get(one.category, ""))
+        if (image := content.images.get(one.image)) is None:
+            raise SegError(f"{one.where}: its image_id {one.image} is no image of the file")
+        check_order(one.box, one.where)
+        name, _ = content.categories.get(one.category, ("", "")) if one.category is not None else ("", "")
+        yield ListedBox(image.name, one.box, one.where, name)

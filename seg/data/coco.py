@@ -1,37 +1,48 @@
-"""``data=coco``: photos with COCO's instances JSON, whose outlines are the truth."""
+"""``data=coco``: photos with COCO's instances JSON, whose outlines are the ground truth."""
 
 import os
+import re
 from collections import defaultdict
-from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple, cast
+from unicodedata import normalize
+from urllib.parse import unquote
 
-from seg.data.coco_objects import Photo
-from seg.data.coco_parts import CocoPart, find_coco
-from seg.data.dataset import Dataset
+import numpy as np
+from PIL import Image
+
+from seg.data.boxes import TOLERANCE, check_inside, check_order, clip_inside
+from seg.data.coco_file import Annotation, CocoFile, Id, read_coco, run_lengths
+from seg.data.dataset import UNKNOWN, Box, Dataset, Record, Region, Split
+from seg.data.decode import draw_regions, formats, image_size
 from seg.data.draw import draw_by_labels
 from seg.data.findings import Findings
 from seg.data.folder_layout import image_ids
-from seg.data.layout import IMAGE_SUFFIXES, content_fingerprint, scan
+from seg.data.layout import IMAGE_SUFFIXES, MissingDataError, content_fingerprint, scan
 from seg.data.sources import InPlace, require_few
 from seg.errors import SegError
 from seg.store import Products, param
 
+_ORIENTATION_TAG = 0x0112
+
 
 class Coco(InPlace):
-    """Photos and what an instances JSON says of them: the layout of COCO, and of the tools that write it.
+    """Photos and an instances JSON: the layout of COCO, and of the tools that export it.
 
-    Classes are the categories in the order of their ids. An image's labels are those of its objects that are no
-    crowd; a class that is there as a crowd alone is no label of it. The truth is drawn from the outlines, smaller
-    objects on top of larger ones, and crowds, which are unknown, below all of them. An image with an object that has no
-    outline has no truth.
+    Classes are the categories in the order of their ids. An image's labels are those of its objects, crowds left out.
+    The ground truth is drawn from the outlines; crowds are unknown. An image with an object that has no outline has
+    none.
 
     Attributes:
         root: what the other paths are relative to.
-        photos: folder of the photos; null: ``val2017`` for ``instances_val2017.json``, else ``images``, else ``root``.
-        instances: the JSON; null: the only ``instances_*.json`` in ``root/annotations`` (or in ``root``), or of
-            ``instances_train*.json`` and ``instances_val*.json`` the first, the second being of the test images.
+        photos: folder of the photos; null: ``val2017`` or ``images/val2017`` for ``instances_val2017.json``, beside
+            the JSON in Roboflow's layout, else ``images``, else ``root``.
+        instances: the JSON; null: the only ``annotations/instances_*.json`` or ``instances_*.json`` (of train and val
+            the first, the second being of test), ``train/_annotations.coco.json`` and that in ``valid`` (Roboflow),
+            else the only JSON in ``annotations`` or ``root``.
         test_photos: folder of the test images; null: as for ``photos``, else ``photos``.
         test_instances: their JSON; null: a share is drawn.
         classes: names of categories to keep, null for all. What is of another one is background.
@@ -56,32 +67,42 @@ class Coco(InPlace):
     title: str = param(default="coco", key=False)
 
     def detail(self, store: Products) -> str:
-        """What was found, and where."""
+        """What was found, and where; a mask that is unknown all over is not counted."""
         dataset: Dataset = store.get(self)
         records, files = dataset.records, [part.file.path for part in self.parts]
-        masks, boxes = sum(r.has_truth for r in records), sum(bool(r.boxes) for r in records)
-        count = len(dataset.classes)
-        said = [f"{len(records)} images of {count} class{'es' if count > 1 else ''} in {files[0]}"]
-        said += [f"masks for {masks}", f"boxes for {boxes}"]
+        drawn = [r.regions for r in records if r.regions is not None]
+        masks = sum(not own or any(region.code != UNKNOWN for region in own) for own in drawn)
+        classes = f"{len(dataset.classes)} class{'es' if len(dataset.classes) > 1 else ''}"
         how = f"in {files[1]}" if len(files) > 1 else f"drawn (test_share={self.test_share:g})"
-        return ": " + ", ".join([*said, f"test images {how}"])
+        found = f"masks for {masks}, boxes for {sum(bool(r.boxes) for r in records)}, test images {how}"
+        return f": {len(records)} images of {classes} in {files[0]}, {found}"
 
     @cached_property
-    def parts(self) -> list[CocoPart]:
-        """The JSONs with their photos: of trainval, and of test where there is one."""
+    def parts(self) -> list["Part"]:
+        """The JSONs with their photos: of trainval, and of test where there is one.
+
+        Raises:
+            MissingDataError: no such folder or JSON, or photos that are listed are not there.
+            SegError: a JSON is none.
+        """
         if self.root is None:
             raise SegError("data=coco: give data.root=DIR, the folder that holds the photos and the instances JSON")
-        return find_coco(Path(self.root), self.photos, self.instances, self.test_photos, self.test_instances)
+        root = Path(self.root)
+        if not root.is_dir():
+            raise MissingDataError(f"data.root={root}: no such folder; give the one of the photos and the JSON")
+        for key, said in (("instances", self.instances), ("test_instances", self.test_instances)):
+            if said is not None and not (root / said).is_file():
+                raise SegError(f"data.{key}={said}: no such file in {root}; give a COCO JSON")
+        test = root / self.test_instances if self.test_instances else None
+        file, test = (root / self.instances, test) if self.instances else _find_files(root, test)
+        parts = [_part("trainval", root, file, self.photos, "photos")]
+        return [*parts, _part("test", root, test, self.test_photos or self.photos, "test_photos")] if test else parts
 
     def hashed(self, cache: Path | None, *, write: bool) -> str:
         """Of the JSONs and the photos that they list."""
-        root = str(Path(self.root or "").resolve())
-        return content_fingerprint(root, self._content(), cache, write=write)
-
-    def _content(self) -> Iterator[tuple[str, Path]]:
-        for part in self.parts:
-            yield f"{part.split}.json", part.file.path
-            yield from ((f"{part.split}/{name}", path) for name, path in part.photos.items())
+        content = [(f"{part.split}.json", part.file.path) for part in self.parts]
+        content += [(f"{part.split}/{name}", part.folder / name) for part in self.parts for name in part.names.values()]
+        return content_fingerprint(str(Path(self.root or "").resolve()), content, cache, write=write)
 
     def params(self) -> dict[str, Any]:
         """The content, and how it is understood; what plays no part is left out."""
@@ -97,95 +118,269 @@ class Coco(InPlace):
     def load(self, path: Path, store: Products) -> Dataset:
         """Read the JSONs, and the sizes of the photos that have objects."""
         found, parts = Findings(), self.parts
-        names = self._kept(parts)
-        photos: dict[Path, Photo] = {}
-        for part in parts:
-            _gather(part, names, photos, found)
+        names = _class_names([part.file for part in parts], self.classes, found)
+        photos = _gather(parts, {category: label for label, category in enumerate(names)}, found)
         folder = Path(os.path.commonpath([part.folder for part in parts]))
         called = {path: path.relative_to(folder).as_posix() for path in photos}
         ids = image_ids(called.values())
-        for path, photo in photos.items():
-            photo.id = ids[called[path]]
-            photo.read(path, found)
+        records = [_record(ids[called[path]], path, photo, found) for path, photo in photos.items()]
         found.stop_if_any(Path(self.root or ""), one_line=True)
-        _tell(photos, parts, found)
+        if not any(record.boxes for record in records):
+            why = "".join(f"; {sentence}: {count}" for sentence, count in found.quirks.items())
+            raise SegError(f"{parts[0].file.path}: not one object that it lists can be used{why}")
         if len(parts) == 1:
-            labels = {called[path]: photo.labels for path, photo in photos.items()}
-            for name in draw_by_labels(labels, self.test_share, self.split_seed):
-                photos[folder / name].split = "test"
-        trained = {label for photo in photos.values() if photo.split == "trainval" for label in photo.labels}
-        found.quirk("classes without a trainval image", (n for i, n in enumerate(names.values()) if i not in trained))
-        is_drawn = any(photo.regions for photo in photos.values())
-        records = [photo.record(path, has_truth=is_drawn) for path, photo in photos.items()]
+            labels = {called[record.image]: record.labels for record in records}
+            drawn = draw_by_labels(labels, self.test_share, self.split_seed)
+            records = [replace(r, split="test") if called[r.image] in drawn else r for r in records]
+        if not any(record.regions for record in records):
+            records = [replace(record, regions=None) for record in records]
         records.sort(key=lambda record: record.split == "test")
+        trained = {label for record in records if record.split == "trainval" for label in record.labels}
+        found.quirk("classes without a trainval image", (n for i, n in enumerate(names.values()) if i not in trained))
         return Dataset(tuple(names.values()), tuple(records), found.quirks, False, found.examples, folder)
 
-    def _kept(self, parts: list[CocoPart]) -> dict[int, str]:
-        """Names of the classes by their categories' ids."""
-        categories = parts[0].file.categories
-        for part in parts:
-            if not part.file.categories:
-                raise SegError(f"{part.file.path}: no categories, so nothing says what its objects are; add them")
-            if part.file.categories != categories:
-                differ = {*part.file.categories.items()} ^ {*categories.items()}
-                shown = ", ".join(f"{i} {name!r}" for i, name in sorted(differ)[:4])
-                raise SegError(
-                    f"{parts[0].file.path} and {part.file.path}: other categories ({shown}); make them equal"
-                )
-        if self.classes is not None:
-            if strange := [name for name in self.classes if name not in categories.values()]:
-                raise SegError(
-                    f"data.classes: {', '.join(map(repr, strange[:4]))} is no category of {parts[0].file.path}; "
-                    f"there are {', '.join([*categories.values()][:8])}{', ...' if len(categories) > 8 else ''}"
-                )
-            categories = {i: name for i, name in categories.items() if name in self.classes}
-        require_few(len(categories), f"{parts[0].file.path}", "choose some with data.classes=[...]")
-        return categories
+
+class Part(NamedTuple):
+    """A JSON, the absolute folder of its photos, and by image id their names below that folder."""
+
+    split: Split
+    file: CocoFile
+    folder: Path
+    names: dict[Id, str]
 
 
-def _gather(part: CocoPart, names: dict[int, str], photos: dict[Path, Photo], found: Findings) -> None:
-    """Add what a JSON lists; an image of an earlier one moves to this one's split."""
-    label = {category: place for place, category in enumerate(names)}
-    both, twice, strangers = [], [], []
-    mine: set[Path] = set()
-    for image_id, name in part.names.items():
-        path = part.photos[name]
-        if path in mine:
-            twice.append(name)
-            continue
-        if path in photos:
-            both.append(name)
-        photos[path] = Photo(part.split, part.file.images[image_id])
-        mine.add(path)
-    for one in part.file.annotations():
-        if isinstance(one, SegError):
-            found.problems.append(str(one))
-        elif one.image not in part.names:
-            strangers.append(f"image {one.image}")
-        elif one.category not in part.file.categories:
-            found.problems.append(f"{one.where}: category_id {one.category} is none of the file's categories")
-        elif one.category in label:
-            photos[part.photos[part.names[one.image]]].annotations.append((one, label[one.category]))
-    found.quirk("images listed twice (their annotations are put together)", twice)
-    found.quirk("images listed in both splits (kept in test only)", both)
-    found.quirk("annotations of images that are not listed (not used)", strangers)
+class Photo(NamedTuple):
+    """What is listed of a photo: its annotations with their labels."""
+
+    split: Split
+    size: tuple[int, int] | None
+    annotations: list[tuple[Annotation, int]]
 
 
-def _tell(photos: dict[Path, Photo], parts: list[CocoPart], found: Findings) -> None:
-    """Count what is unusual."""
-    folders: defaultdict[Path, set[str]] = defaultdict(set)
+def _class_names(files: list[CocoFile], chosen: tuple[str, ...] | None, found: Findings) -> dict[Id, str]:
+    """Names of the classes by their categories' ids, of those categories that are classes."""
+    first = files[0]
+    names = {i: name for i, (name, _) in first.categories.items()}
+    for file in files:
+        if not file.categories:
+            raise SegError(f"{file.path}: no categories, so nothing says what its objects are; add them")
+        if differ := {i: name for i, (name, _) in file.categories.items()}.items() ^ names.items():
+            shown = ", ".join(f"{i} {name!r}" for i, name in sorted(differ, key=str)[:4])
+            raise SegError(f"{first.path} and {file.path}: other categories ({shown}); make them equal")
+    used = {one.category for file in files for one in file.annotations if isinstance(one, Annotation)}
+    parents = {parent for name, parent in first.categories.values() if parent not in ("", "none", name)}
+    taken = {name: i for i, name in names.items() if i in used}
+    for i, name in [*names.items()]:
+        other = taken.setdefault(name, i)
+        if i in used and other != i:
+            raise SegError(
+                f"{first.path}: two categories, {i} and {other}, are called {name!r}, and both have annotations; "
+                "rename one, or give their annotations one category_id"
+            )
+        # Roboflow's root has id 0, and is the supercategory of the others where that is written.
+        is_root = name in parents or (i == 0 and not parents and bool(used))
+        if i not in used and (other != i or is_root):
+            what = "that are a group of others (no class)" if other == i else "of the name of another (merged with it)"
+            found.quirk(f"categories without annotations {what}", [f"{i} {name!r}"])
+            del names[i]
+    if chosen is not None:
+        if unknown := [name for name in chosen if name not in names.values()]:
+            raise SegError(
+                f"data.classes: {', '.join(map(repr, unknown[:4]))} is no category of {first.path}; "
+                f"there are {', '.join([*names.values()][:8])}{', ...' if len(names) > 8 else ''}"
+            )
+        names = {i: name for i, name in names.items() if name in chosen}
+    require_few(len(names), f"{first.path}", "choose some with data.classes=[...]")
+    return names
+
+
+def _gather(parts: list[Part], label_of: dict[Id, int], found: Findings) -> dict[Path, Photo]:
+    """What the JSONs list, by photo; one that two of them list is of the later split."""
+    photos: dict[Path, Photo] = {}
     for part in parts:
-        folders[part.folder] |= set(part.photos)
-    for folder, listed in folders.items():
-        there = [e.name for e in scan(folder) if e.name.lower().endswith(IMAGE_SUFFIXES) and e.name[0] != "."]
-        found.quirk("photos that no JSON lists (not used)", (name for name in there if name not in listed))
-    found.quirk("images without an object (background alone)", (p.id for p in photos.values() if not p.annotations))
-    crowds = (p.id for p in photos.values() if {x for one, x in p.annotations if one.is_crowd} - set(p.labels))
-    found.quirk("images with a class that is a crowd alone (no label of theirs)", crowds)
-    other = [photo for photo in photos.values() if photo.is_other_size]
-    if other and len(other) == sum(bool(photo.annotations) for photo in photos.values()):
-        raise SegError(
-            f"{parts[0].file.path}: not one of its {len(other)} images with objects has the size that it says "
-            f"({other[0].id}, say); give the photos that were annotated"
+        own: set[Path] = set()
+        for i, name in part.names.items():
+            path = part.folder / name
+            if path in own:
+                found.quirk("images listed twice (their annotations are put together)", [name])
+                continue
+            if path in photos:
+                found.quirk("images listed in both splits (kept in test only)", [name])
+            photos[path] = Photo(part.split, part.file.images[i].size, [])
+            own.add(path)
+        for one in part.file.annotations:
+            if isinstance(one, SegError):
+                found.problems.append(str(one))
+            elif one.image not in part.names:
+                found.quirk("annotations of images that are not listed (not used)", [f"image {one.image}"])
+            elif one.category not in part.file.categories:
+                found.problems.append(f"{one.where}: category_id {one.category} is none of the file's categories")
+            elif one.category in label_of:
+                photos[part.folder / part.names[one.image]].annotations.append((one, label_of[one.category]))
+        if part.file.crowds_only:
+            what = "files whose every annotation has iscrowd 1, as tools write it with RLE (taken for objects)"
+            found.quirk(what, [part.file.path.name])
+    for folder in {part.folder: None for part in parts}:
+        there = [e for e in scan(folder) if e.name.lower().endswith(IMAGE_SUFFIXES) and e.name[0] != "."]
+        found.quirk("photos that no JSON lists (not used)", (e.name for e in there if folder / e.name not in photos))
+    return photos
+
+
+def _record(name: str, path: Path, photo: Photo, found: Findings) -> Record:
+    """Bring a photo's annotations into this program's form; what is wrong with them goes to ``found``."""
+    labels = tuple(sorted({label for one, label in photo.annotations if not one.is_crowd}))
+    record = Record(name, path, labels, photo.split, codes="classes")
+    if not photo.annotations:
+        found.quirk("images without an object (background alone)", [name])
+        return replace(record, regions=())
+    if {label for _, label in photo.annotations} - {*labels}:
+        found.quirk("images with a class that is a crowd alone (no label of theirs)", [name])
+    size, annotations = None, photo.annotations
+    with suppress(SegError):  # an image that is none is named and counted when it is decoded
+        size = image_size(path)
+    if size and photo.size not in (size, None):
+        what, annotations = _upright(path, photo, size)
+        found.quirk(what, [name])
+        if not annotations:
+            return record
+    boxes: list[tuple[Box, int]] = []
+    regions: list[Region] | None = []
+    for one, label in annotations:
+        with found.gathering(one.where):
+            if not one.is_crowd:
+                box = clip_inside(one.box, size)
+                if size and one.box == one.extent:  # cut as the outline is
+                    box = cast(Box, tuple(np.clip(box, 0, (*size[::-1], *size[::-1])).tolist()))
+                if box[0] == box[2] or box[1] == box[3]:
+                    found.quirk("empty boxes (not used)", [name])
+                else:
+                    check_order(box, one.where)
+                    check_inside(box, size, one.where)
+                    boxes.append((box, label))
+            found.quirk("polygons of one point or two (not drawn)", [name] * one.lines)
+            if one.extent is None:
+                regions = None
+                continue
+            if one.runs_size and size and one.runs_size != size:
+                sides = "{1} x {0}".format
+                raise SegError(f"its RLE is of an image of {sides(*one.runs_size)}, and it has {sides(*size)}")
+            x, y, right, low = one.extent
+            found.quirk("crowd regions (unknown)", [name] * one.is_crowd)
+            found.quirk("objects of less than a pixel", [name] * ((right - x) * (low - y) < 1))
+            if size and max(-x, -y, right - size[1], low - size[0]) > TOLERANCE:
+                found.quirk("outlines that stick out of their image (cut)", [name])
+            if regions is not None:
+                regions.append(Region(UNKNOWN if one.is_crowd else 1 + label, one.polygons, one.runs))
+    if regions is None:
+        found.quirk("images with an object without an outline (no truth)", [name])
+    return replace(
+        record,
+        boxes=tuple(box for box, _ in boxes),
+        box_labels=tuple(label for _, label in boxes) if len(labels) > 1 else (),
+        regions=None if regions is None else tuple(regions),
+    )
+
+
+def _upright(path: Path, photo: Photo, size: tuple[int, int]) -> tuple[str, list[tuple[Annotation, int]]]:
+    """A sentence to count, and the annotations of a photo whose JSON gives another size; none if they do not fit."""
+    orientation = 1
+    with suppress(Exception), Image.open(path, formats=formats()) as image:  # a broken EXIF block is as good as none
+        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+    if photo.size != size[::-1] or orientation not in (5, 6, 7, 8):
+        return "images of another size than their JSON says (labels used alone)", []
+    right, low = (max(one.box[i] for one, _ in photo.annotations) - TOLERANCE for i in (2, 3))
+    sizes = {one.runs_size for one, _ in photo.annotations} - {None}
+    if right <= size[0] and low <= size[1] and sizes <= {size[::-1]}:
+        turned = [(_turned(one, size[::-1], orientation), label) for one, label in photo.annotations]
+        return "images whose annotations were turned along with their EXIF orientation", turned
+    if right <= size[1] and low <= size[0] and sizes <= {size}:
+        return "images whose JSON has their sides before EXIF and their annotations after it", photo.annotations
+    return "images turned by their EXIF orientation that their annotations do not fit (labels alone)", []
+
+
+def _turned(one: Annotation, stored: tuple[int, int], orientation: int) -> Annotation:
+    """An annotation of a photo stored as ``(height, width)`` as the EXIF orientations 5 to 8 turn it."""
+    x, y, right, low = one.box
+    region = Region(1, one.polygons or ((x, y, right, y, right, low, x, low),), one.runs)
+    mask = draw_regions([region], stored).T
+    mask = mask[:, ::-1] if orientation in (6, 7) else mask
+    mask = mask[::-1] if orientation in (7, 8) else mask
+    box = Image.fromarray(np.ascontiguousarray(mask)).getbbox() or (0, 0, 0, 0)
+    if one.extent is None:
+        return one._replace(box=box)
+    return one._replace(box=box, extent=box, polygons=(), runs=run_lengths(mask), runs_size=stored[::-1])
+
+
+def _find_files(root: Path, test: Path | None) -> tuple[Path, Path | None]:
+    for patterns in (
+        ("annotations/instances_*.json", "instances_*.json"),
+        ("train/_annotations.coco.json", "valid/_annotations.coco.json"),
+        ("annotations/*.json", "*.json"),
+    ):
+        there = sorted(path for pattern in patterns for path in root.glob(pattern) if path.name[0] != ".")
+        there = [path for path in there if test is None or path.resolve() != test.resolve()]
+        if len(there) == 1:
+            return there[0], test
+        splits = [path.stem.removeprefix("instances_").rstrip("0123456789") for path in there]
+        if test is None and (splits == ["train", "val"] or [p.parent.name for p in there] == ["train", "valid"]):
+            return there[0], there[1]
+        if there:
+            break
+    names = ", ".join(path.relative_to(root).as_posix() for path in there[:4])
+    what = f"holds {names}; say which with" if there else "no annotations/instances_*.json; give the JSON with"
+    raise MissingDataError(f"data.root={root}: {what} data.instances=FILE (and data.test_instances=FILE)")
+
+
+def _part(split: Split, root: Path, instances: Path, photos: str | None, key: str) -> Part:
+    file, stem = read_coco(instances), instances.stem.removeprefix("instances_")
+    usual = [root / stem, root / "images" / stem, root / "images", root]
+    usual = [instances.parent] if stem == "_annotations.coco" else usual
+    folder = root / photos if photos else next(place for place in usual if place.is_dir())
+    if not folder.is_dir():
+        raise MissingDataError(f"data.{key}={photos}: no such folder in {root}; give the one of the photos")
+    folder = Path(os.path.abspath(folder))
+    places: dict[str, list[str]] = defaultdict(list)  # by plain file name, once a photo is not where the JSON says
+    names: dict[Id, str] = {}
+    listed: dict[str, str] = {}
+    missing = []
+    for i, image in file.images.items():
+        if (name := _find(folder, image.name, places)) is None:
+            missing.append(image.name)
+        elif listed.setdefault(name, image.name) != image.name:
+            both = f"{listed[name]} and {image.name}"
+            raise SegError(f"{instances}: lists {both}, and only {name} is in {folder}; give the folder of both")
+        else:
+            names[i] = name
+    if missing:
+        some = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise MissingDataError(
+            f"{instances}: {len(missing)} of the {len(file.images)} images that it lists are not in {folder} ({some}); "
+            f"give the folder that has them with data.{key}=DIR, or take them out of the JSON"
         )
-    found.quirk("images of another size than their JSON says (labels used alone)", (photo.id for photo in other))
+    return Part(split, file, folder, names)
+
+
+def _find(folder: Path, said: str, places: dict[str, list[str]]) -> str | None:
+    """A photo's name below the folder: by path, without leading folders of another place, or by a unique file name."""
+    for text in (said, unquote(said).rpartition("?d=")[2]):
+        parts = text.replace("\\", "/").removeprefix("./").split("/")
+        for start, part in enumerate(parts):
+            name = "/".join(parts[start:])
+            if part and ".." not in parts[start:] and "\0" not in name and os.path.isfile(folder / name):
+                return Path(name).as_posix()
+    if not places:
+        for place, _, files in os.walk(folder):
+            for file in files:
+                places[_plain(file)].append((Path(place) / file).relative_to(folder).as_posix())
+    path = _plain("/".join(parts))
+    base = path.rpartition("/")[2]
+    for key in (base, re.sub("^[0-9a-f]{8}-", "", base)):  # which Label Studio puts before the name of an upload
+        there = [name for name in places.get(key, []) if f"/{path}".endswith(f"/{_plain(name)}")] or places.get(key, [])
+        if len(there) == 1:
+            return there[0]
+    return None
+
+
+def _plain(name: str) -> str:
+    """Equal for names that differ in case or in how Unicode composes their letters (NFC, macOS' NFD)."""
+    return normalize("NFC", name).casefold()

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
-from skimage.draw import polygon
 
 from seg.data.dataset import Codes, Region
 from seg.data.decode import decode_image, decode_trimap, draw_regions, formats, image_quirks, image_size
@@ -344,20 +343,13 @@ def test_a_polygon_covers_the_pixels_whose_middles_are_inside() -> None:
     np.testing.assert_array_equal(ring == 0, expected == 9)
 
 
-def test_any_polygon_as_scikit_image_draws_it() -> None:
-    rng = np.random.default_rng(0)
-    for corners in (3, 4, 7, 40):
-        points = rng.uniform(-5, 45, (corners, 2))
-        expected = np.zeros((30, 40), np.uint8)
-        expected[polygon(points[:, 1] - 0.5, points[:, 0] - 0.5, expected.shape)] = 3
-        drawn = draw_regions([Region(3, (tuple(points.ravel().tolist()),))], (30, 40))
-        np.testing.assert_array_equal(drawn, expected)
-
-
-def test_later_regions_are_on_top_and_runs_have_to_fit() -> None:
-    square = (0, 0, 2, 0, 2, 2, 0, 2)
-    drawn = draw_regions([Region(1, (square, (2, 0, 3, 0, 3, 2, 2, 2))), Region(255, runs=(1, 2, 5))], (2, 4))
-    assert drawn.tolist() == [[1, 255, 1, 0], [255, 1, 1, 0]]
+def test_smaller_regions_are_on_top_crowds_below_and_runs_have_to_fit() -> None:
+    square, crowd = (0, 0, 2, 0, 2, 2, 0, 2), Region(255, runs=(1, 2, 5))
+    drawn = draw_regions([Region(1, (square, (2, 0, 3, 0, 3, 2, 2, 2))), crowd], (2, 4))
+    assert drawn.tolist() == [[1, 1, 1, 0], [1, 1, 1, 0]]
+    small = Region(2, ((1, 0, 2, 0, 2, 1, 1, 1),))
+    assert draw_regions([small, Region(1, (square,)), crowd], (2, 4)).tolist() == [[1, 2, 0, 0], [1, 1, 0, 0]]
+    assert draw_regions([crowd], (2, 4)).tolist() == [[0, 255, 0, 0], [255, 0, 0, 0]]
     assert draw_regions([], (2, 3)).tolist() == [[0] * 3] * 2
     for runs in ((1, 2), (9, -1)):
         with pytest.raises(SegError, match=r"a region of \d pixels in an image of 4 x 2"):

@@ -310,7 +310,7 @@ def test_truths_are_drawn_and_values_that_are_no_class_are_named(new_store: Stor
     assert quirks["masks with values that are no class (9; unknown there)"] == 1
     np.testing.assert_array_equal(made.original_truth(0), np.where(mask == 9, 255, mask))
     drawn = np.zeros((40, 60), np.uint8)
-    drawn[10:30, 10:30], drawn[:, 20:25] = 2, 255
+    drawn[:, 20:25], drawn[10:30, 10:30] = 255, 2  # crowds lie below
     np.testing.assert_array_equal(made.original_truth(1), drawn)
     assert made.has_truth.all() and (made.original_truth(2) == 0).all()
     with pytest.raises(SegError, match=r"a region of 3 pixels in an image of 60 x 40"):

@@ -17,7 +17,7 @@ from limits import EXAMPLES, refused, tried
 from seg.config.spans import MOST_JOBS, expand_arguments, expand_value
 from seg.data.box_lists import ListedBox, read_boxes
 from seg.data.boxes import check_inside, check_order, clip_inside, gaussian_score, read_box_file
-from seg.data.coco_outlines import read_outline, uncompressed
+from seg.data.coco_file import Annotation, read_coco
 from seg.data.dataset import Region
 from seg.data.decode import draw_regions
 from seg.data.folder_layout import image_ids
@@ -148,17 +148,12 @@ def test_coco(images: object, annotations: object, categories: object) -> None:
     | value
 )
 def test_outlines(said: object) -> None:
-    outline = tried(lambda: read_outline(said, (3, 4), "here"))
-    if outline is not None:
-        drawn = draw_regions([Region(7, outline.polygons, outline.runs)], (3, 4))
+    content = {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"image_id": 1, "segmentation": said}]}
+    found = tried(lambda: read_coco(file("coco.json", json.dumps(content))))
+    one = found.annotations[0] if found else None
+    if isinstance(one, Annotation) and one.runs_size in ((3, 4), None):
+        drawn = draw_regions([Region(7, one.polygons, one.runs)], (3, 4))
         assert drawn.shape == (3, 4) and set(drawn.ravel().tolist()) <= {0, 7}
-
-
-@EXAMPLES
-@given(st.text(alphabet=st.characters(min_codepoint=40, max_codepoint=120), max_size=20))
-def test_compressed_runs(text: str) -> None:
-    runs = uncompressed(text)
-    assert runs is None or all(abs(run) < 2**40 for run in runs)
 
 
 @EXAMPLES
