@@ -105,7 +105,7 @@ def test_crowds_are_unknown_below_what_lies_on_them_and_no_label(coco: Layout, n
     assert made.records[0].labels == (0, 2) and made.records[0].boxes == ((20, 10, 45, 30), (25, 15, 30, 20))
     assert made.quirks["images with a class that is a crowd alone (no label of theirs)"] == 1
     assert made.quirks["crowd regions (unknown)"] == 1
-    data: PreparedData = dataclasses.replace(new_store.get(Prepared(source=source(root), size=64)), task="classes")
+    data: PreparedData = new_store.get(Prepared(source=source(root), size=64))
     expected = np.zeros((40, 60), np.uint8)
     expected[:, :30] = 255
     expected[10:30, 20:45] = 1
@@ -327,7 +327,7 @@ def test_real_data(new_store: Store) -> None:
     assert sum(len(r.boxes) for r in data.records) == sum(region.code != 255 for region in regions) == 619
     prepared: PreparedData = new_store.get(Prepared(source=source(root), size=96))
     assert len(prepared) == 79 and prepared.has_truth.all() and prepared.truth_is_classes
-    told = dataclasses.replace(prepared, task="classes")
+    told = prepared
     for row, labels in enumerate(prepared.label_sets):
         # What is hidden by what lies on it has no pixel; nothing else is there.
         there = set(np.unique(told.original_truth(row)).tolist()) - {0, 255}

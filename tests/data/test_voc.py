@@ -1,6 +1,5 @@
 """VOC's layout: what is read, counted and refused; its download, from a server of the test's own."""
 
-import dataclasses
 import functools
 import hashlib
 import io
@@ -99,7 +98,7 @@ def test_labels_boxes_and_splits(new_store: Store, voc: Writer, labels_from: str
 def test_masks_are_read_by_index_and_their_border_is_unknown(new_store: Store, voc: Writer) -> None:
     data: PreparedData = new_store.get(Prepared(source=Voc(root=str(voc())), size=64))
     assert data.truth_is_classes and data.label_sets == ALL and data.box_labels[0] == [0, 1]
-    classes = dataclasses.replace(data, task="classes")
+    classes = data
     truth = classes.original_truth(0)
     assert truth[20, 15] == 1 and truth[20, 43] == 2 and truth[9, 15] == 255 and truth[0, 0] == 0
     assert set(np.unique(classes.truth(np.asarray([4])))) == {0}
@@ -580,7 +579,7 @@ def test_colour_masks(new_store: Store, voc: Writer, colours: dict[int, tuple[in
     data: PreparedData = new_store.get(Prepared(source=Voc(root=str(root)), size=64))
     is_turned = labelmap.startswith("pear")
     assert data.classes == (("pear", "apple") if is_turned else ("apple", "pear"))
-    target = dataclasses.replace(data, task="classes").original_truth(0)
+    target = data.original_truth(0)
     assert [target[20, x] for x in (15, 43)] == [1, 2] and target[9, 15] == 255 and target[0, 0] == 0
     assert data.label_sets == ALL
 

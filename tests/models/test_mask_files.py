@@ -136,11 +136,11 @@ def test_a_foreground_of_several_labels_is_of_none_of_them(masks: MaskSet, new_s
 
 def test_what_is_no_format_or_has_no_room_for_classes() -> None:
     check_format(None)
-    check_format("coco_rle", "classes")
+    check_format("coco_rle", 2)
     with pytest.raises(SegError, match=r"export\.format=png: must be one of png255, png01, palette, coco_rle"):
         check_format("png")
     with pytest.raises(SegError, match=r"format=png01: tells no classes apart, .* take palette or coco_rle, or task="):
-        check_format("png01", "classes")
+        check_format("png01", 2)
 
 
 @pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "below/outside", "a\0b"])
