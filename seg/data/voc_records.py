@@ -32,13 +32,8 @@ def read_voc(
 ) -> Dataset:
     """Read XML, and as many masks as labels need; open no photo but for a size that XML does not say.
 
-    Args:
-        parts: the files. labels_from: ``xml``, ``masks``, or ``auto``: of each image the XML, else the mask.
-        test_share, split_seed: of the draw of test images where there is a single list.
-        workers: threads that read masks. is_toy: whether the pictures are drawn.
-
-    Returns:
-        The data set; ``quirks`` counts what is unusual. An image of which nothing says what it shows is left out.
+    ``workers`` threads read masks; the other arguments are those of :class:`seg.data.voc.Voc`. ``quirks`` counts what
+    is unusual. An image of which nothing says what it shows is left out.
 
     Raises:
         SegError: XML that :func:`seg.data.boxes.read_box_file` refuses, class names or codes that disagree with the
