@@ -16,7 +16,7 @@ from seg.errors import SegError
 from seg.files import seal, unseal, write_json
 
 # In order of preference, should one stem come under two names.
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+IMAGE_SUFFIXES: tuple[str, ...] = (".jpg", ".jpeg", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 if features.check("avif"):  # Pillow reads AVIF only where it was built with libavif
     IMAGE_SUFFIXES += (".avif",)
 

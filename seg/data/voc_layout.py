@@ -256,8 +256,11 @@ def _lists(folder: Path, train_list: str, test_list: str | None) -> tuple[dict[S
     """The file of each split, and whether test images have to be drawn."""
     there = _lists_in(folder)
     by_name = {name.lower(): path for name, path in there.items()}
-    wanted: dict[Split, str] = {"trainval": train_list} | ({} if test_list is None else {"test": test_list})
-    whole = [path for name, path in there.items() if "_" not in name]  # the others are of a class: cat_train
+    wanted: dict[Split, str] = {"trainval": train_list}
+    if test_list is not None:
+        wanted["test"] = test_list
+    # Those with a _ are of a class: cat_train.
+    whole = [path for name, path in there.items() if "_" not in name] or [*there.values()]
     if len(whole) == 1 and test_list is not None and any(name.lower() not in by_name for name in wanted.values()):
         return {"trainval": whole[0]}, True
     for split, name in wanted.items():
@@ -278,7 +281,9 @@ def _listed(lists: dict[Split, Path], images: dict[str, Path], found: Findings) 
         found.quirk("images listed twice in a split (kept once)", [i for i, n in Counter(names).items() if n > 1])
     tested = dict.fromkeys(ids.get("test", ()))
     found.quirk("images listed in both splits (kept in test only)", (i for i in ids["trainval"] if i in tested))
-    return {i: "trainval" for i in ids["trainval"] if i not in tested} | dict.fromkeys(tested, "test")
+    splits: dict[str, Split] = {i: "trainval" for i in ids["trainval"] if i not in tested}
+    splits.update((i, "test") for i in tested)
+    return splits
 
 
 def _image_id(line: str, images: dict[str, Path]) -> str:

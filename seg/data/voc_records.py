@@ -63,7 +63,7 @@ def read_voc(
     splits: dict[str, Split] = {i: split for i, split in parts.splits.items() if i in labels}
     if parts.is_drawn:
         drawn = draw_by_labels({i: tuple(sorted(labels[i])) for i in splits}, test_share, split_seed)
-        splits = {i: "trainval" for i in splits if i not in drawn} | {i: "test" for i in splits if i in drawn}
+        splits = {i: "test" if i in drawn else "trainval" for i in sorted(splits, key=drawn.__contains__)}
     _require_classes(parts, splits, labels, found)
     found.stop_if_any(parts.folder, one_line=True)
     records = []
