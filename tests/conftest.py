@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from seg.data.prepared import Pool, Prepared, PreparedData
-from seg.data.sources import ToyPets
+from seg.data.toys import ToyPets
 from seg.masks import Threshold
 from seg.models.save import save_models
 from seg.nets.augment import normalise

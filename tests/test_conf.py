@@ -18,8 +18,8 @@ from seg.config import schema
 from seg.config.paths import CONF
 from seg.data.coco import Coco
 from seg.data.image_folder import ImageFolder
-from seg.data.sources import OxfordPet, ToyPets
-from seg.data.toy_scenes import ToyScenes
+from seg.data.pets import OxfordPet
+from seg.data.toys import ToyPets, ToyScenes
 from seg.data.voc import Voc
 from seg.experiment import Experiment
 from seg.masks import Threshold

@@ -168,7 +168,7 @@ def test_the_supervisions_score_and_its_key(
     from my_supervision import Contrast  # type: ignore[import-not-found]
 
     from seg.data.prepared import Pool, Prepared
-    from seg.data.sources import ToyPets
+    from seg.data.toys import ToyPets
 
     pool = Pool(data=Prepared(source=ToyPets(), size=64))
     image = np.full((64, 64, 3), 30, np.uint8)

@@ -13,7 +13,7 @@ import pytest
 
 from seg.data.folder_layout import Names, find_parts, image_ids
 from seg.data.image_folder import ImageFolder
-from seg.data.official_layout import read_official_layout
+from seg.data.pets import read_pets
 from seg.errors import SegError
 from seg.store import Store
 from seg.store.__main__ import main as store_main
@@ -72,7 +72,7 @@ def test_official_lists_lead_nowhere(official: Callable[..., Path]) -> None:
     for line in ("../../secret_1 1 1 1", "../../secret_1 3 1 1", "/etc/passwd_1 3 1 1"):
         lists.write_text(f"{before}{line}\n")
         with pytest.raises(SegError, match=r"secret|passwd"):
-            read_official_layout(root)
+            read_pets(root)
 
 
 def test_arrays_that_claim_terabytes(tmp_path: Path) -> None:

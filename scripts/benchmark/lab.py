@@ -87,7 +87,7 @@ class Lab:
     @property
     def has_photos(self) -> bool:
         """Whether the real data are there."""
-        from seg.data.layout import missing_parts
+        from seg.data.pets import missing_parts
 
         return self.data is not None and not missing_parts(self.data)
 
@@ -111,13 +111,14 @@ class Lab:
 
     def photos(self, images: int) -> Path:
         """The official layout of so many of the real photos that have a truth, half of each split, by links."""
-        from seg.data.layout import IMAGE_SUFFIXES, layout_folder
+        from seg.data.layout import IMAGE_SUFFIXES
+        from seg.data.pets import pets_folder
 
         root = self.scratch / f"photos_{images}"
         if root.exists():
             return root
         assert self.data is not None
-        source, target = layout_folder(self.data).resolve(), root / "oxford-iiit-pet"
+        source, target = pets_folder(self.data).resolve(), root / "oxford-iiit-pet"
         for name in ("images", "annotations/trimaps", "annotations/xmls"):
             (target / name).mkdir(parents=True)
         for split in ("trainval", "test"):

@@ -1,11 +1,11 @@
-"""Where the parts of an official Oxford-IIIT Pet folder lie, and a hash of what they contain."""
+"""Files and folders of data: their names, their text, and a hash of what they contain."""
 
 import hashlib
 import json
 import os
 import stat
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,10 +15,8 @@ from seg.data.findings import Findings
 from seg.errors import SegError
 from seg.files import seal, unseal, write_json
 
-FOLDER = "oxford-iiit-pet"
-LISTS = ("trainval", "test")
 # In order of preference, should one stem come under two names.
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".jfif", ".jpe", ".jp2")
+IMAGE_SUFFIXES: tuple[str, ...] = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".jfif", ".jpe", ".jp2")
 if features.check("avif"):  # Pillow reads AVIF only where it was built with libavif
     IMAGE_SUFFIXES += (".avif",)
 
@@ -39,28 +37,6 @@ def too_long(name: str) -> bool:
 
 class MissingDataError(SegError):
     """There is no data set at this place, or a part without which nothing can be done is not there."""
-
-
-def layout_folder(root: Path) -> Path:
-    """Folder that holds ``images/`` and ``annotations/``: ``root/oxford-iiit-pet``, or ``root`` itself."""
-    inner = root / FOLDER
-    itself = (root / "images").is_dir() or (root / "annotations").is_dir()
-    return root if itself and not inner.is_dir() else inner
-
-
-def missing_parts(root: Path) -> tuple[str, ...]:
-    """Names of the parts without which nothing can be read (empty: all there), relative to the layout."""
-    folder = layout_folder(root)
-    if not folder.is_dir():
-        return (FOLDER,)
-    return tuple(n for n in ("images", *(f"annotations/{name}.txt" for name in LISTS)) if not (folder / n).exists())
-
-
-def require_layout(root: Path) -> Path:
-    """:func:`layout_folder`, once nothing is missing there; raises MissingDataError otherwise."""
-    if missing := missing_parts(root):
-        raise MissingDataError(f"no Oxford-IIIT Pet data at {root}: missing {', '.join(missing)}")
-    return layout_folder(root)
 
 
 def scan(folder: Path) -> list[os.DirEntry[str]]:
@@ -121,17 +97,6 @@ def read_text(path: Path, errors: str = "strict") -> str:
         raise SegError(f"{path}: is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
 
 
-def layout_fingerprint(root: Path, cache: Path | None = None, *, write: bool = True) -> str:
-    """:func:`content_fingerprint` of an official folder: of its images, trimaps, box files and lists.
-
-    Raises:
-        MissingDataError: there is no data set.
-        SegError: a file cannot be read.
-    """
-    folder = require_layout(root)
-    return content_fingerprint(str(folder.resolve()), _content(folder), cache, write=write)
-
-
 def content_fingerprint(
     place: str, content: Iterable[tuple[str, os.DirEntry[str] | Path]], cache: Path | None = None, *, write: bool = True
 ) -> str:
@@ -171,19 +136,6 @@ def content_fingerprint(
             write_json(cache, seal({"folder": place, "files": files}))
     text = "".join(f"{name}\0{size}\0{digest}\n" for name, (size, _, digest) in sorted(files.items()))
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def _content(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Relative name and entry of every file that can change what is read."""
-    for part, suffixes in (
-        ("images", IMAGE_SUFFIXES),
-        ("annotations/trimaps", (".png",)),
-        ("annotations/xmls", (".xml",)),
-        ("annotations", (".txt",)),
-    ):
-        for entry in scan(folder / part):
-            if not entry.name.startswith("._") and entry.name.lower().endswith(suffixes):
-                yield f"{part}/{entry.name}", entry
 
 
 def _read_cache(cache: Path | None, place: str) -> dict[str, tuple[int, int, str]]:

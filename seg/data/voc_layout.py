@@ -4,13 +4,12 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from seg.data.dataset import MOST_CLASSES, UNKNOWN, Colours, Split
-from seg.data.decode import mask_colours, mask_values
+from seg.data.decode import codes_in, mask_colours, mask_values
 from seg.data.findings import Findings
 from seg.data.layout import (
     IMAGE_SUFFIXES,
@@ -42,13 +41,10 @@ class VocParts:
     """The files of a data set in VOC's layout.
 
     Attributes:
-        folder: holds ``JPEGImages`` and the other folders.
-        lists: the file of each split; without ``test`` for the only list there is, test images are drawn.
-        is_drawn: whether test images have to be drawn.
-        splits: by id of the listed images that are there, trainval first, the split.
-        images, masks, xmls: the files of those, by id.
-        classes: the file that names the classes; None: they are VOC's.
-        names: the classes in the order of the masks' codes from 1 on.
+        folder: holds ``JPEGImages`` and the other folders. lists: the file of each split.
+        is_drawn: whether test images have to be drawn from the only list.
+        splits, images, masks, xmls: by id of the listed images that are there, trainval first.
+        classes: the file that names the classes; None: they are VOC's. names: the classes, from code 1 on.
         colours: what the colours of RGB masks stand for.
         found: what was unusual.
     """
@@ -70,8 +66,7 @@ class VocParts:
         for part, files in (("images", self.images), ("masks", self.masks), ("xml", self.xmls)):
             yield from ((f"{part}/{path.name}", path) for path in files.values())
         yield from self.lists.items()
-        if self.classes is not None:
-            yield "classes", self.classes
+        yield from [("classes", self.classes)] if self.classes else []
 
 
 def voc_palette(count: int = 256) -> Colours:
@@ -142,8 +137,7 @@ def unpacked_folder(root: Path, year: int) -> Path:
 
 def missing_parts(folder: Path) -> list[str]:
     """What a folder lacks without which nothing can be read."""
-    there = {"JPEGImages": (folder / "JPEGImages").is_dir(), LISTS[0]: bool(_lists_in(folder))}
-    return [part for part, is_there in there.items() if not is_there]
+    return [*([] if (folder / "JPEGImages").is_dir() else ["JPEGImages"]), *([] if _lists_in(folder) else LISTS[:1])]
 
 
 def _lists_in(folder: Path) -> dict[str, Path]:
@@ -163,18 +157,9 @@ def find_voc(
 ) -> VocParts:
     """Look at what lies below ``root``; opens the lists, and masks up to the first that shows a class.
 
-    An image that both lists name is kept in test and dropped from trainval. With the list ``trainaug`` the masks of
-    trainval are those of ``SegmentationClassAug`` where that has them. Test images keep their own, whose border is
-    unknown, as the benchmark's rule has it.
-
-    Args:
-        root: holds ``VOCdevkit/VOC<year>``, or is one of the two.
-        year: of the folder's name.
-        train_list, test_list: names of lists, without ``.txt``; None: no test images. Of a single list, whatever its
-            name, test images are drawn.
-        masks: name of the folder of masks.
-        classes: see :func:`read_classes`. None: ``labelmap.txt`` or ``classes.txt`` beside the layout or in it
-            (``classes_all.txt`` for masks in ``SegmentationClassAll``), else VOC's.
+    Arguments are those of :class:`seg.data.voc.Voc`. An image that both lists name is kept in test and dropped from
+    trainval. With the list ``trainaug`` the masks of trainval are those of ``SegmentationClassAug`` where that has
+    them; test images keep their own, whose border is unknown, as the benchmark's rule has it.
 
     Raises:
         MissingDataError: there is no such layout, or not one of the listed images.
@@ -182,8 +167,6 @@ def find_voc(
             show no class.
     """
     folder = voc_folder(root, year)
-    if missing := missing_parts(folder):
-        raise MissingDataError(f"no data in VOC's layout at {root}: {folder} lacks {' and '.join(missing)}")
     found = Findings()
     lists, is_drawn = _lists(folder, train_list, test_list)
     images = files_by_stem(folder / "JPEGImages", IMAGE_SUFFIXES, found)
@@ -249,23 +232,19 @@ def _colours(masks: list[Path], colours: Colours, classes: int) -> Colours:
 
     Looks at masks up to the first that shows a class.
     """
-    is_unknown = False
+    codes: set[int] = set()
     for path in masks:
-        try:
+        shown: list[tuple[int, int, int]] = []
+        with suppress(SegError):  # told when all masks are read
             shown = mask_colours(path)
-            if shown and not colours:
+            if shown and not colours and set(shown) <= set(voc_palette(classes + 1)):
                 colours = voc_palette(classes + 1)
-                if other := next((colour for colour in shown if colour not in colours), None):
-                    raise _Refused(f"{path}: a coloured mask, and nothing says what {other} stands for; {_REMEDY}")
-            codes = np.unique(mask_values(path, colours=colours))
-        except _Refused:
-            raise
-        except SegError:  # told when all masks are read
-            continue
-        if ((codes > 0) & (codes < UNKNOWN)).any():
+            codes.update(codes_in(mask_values(path, colours=colours)))
+        if shown and not colours:
+            raise SegError(f"{path}: a coloured mask, and nothing says what {shown[-1]} stands for; {_REMEDY}")
+        if codes - {0, UNKNOWN}:
             return colours
-        is_unknown |= UNKNOWN in codes
-    if is_unknown:
+    if UNKNOWN in codes:
         raise SegError(
             f"{masks[0].parent}: its {len(masks)} masks hold 0 and 255 alone, and 255 is unknown; write the classes' "
             "codes from 1 on, or take data=image_folder data.mask_codes=binary"
@@ -273,16 +252,15 @@ def _colours(masks: list[Path], colours: Colours, classes: int) -> Colours:
     return colours
 
 
-class _Refused(SegError):
-    """Masks whose colours nobody explains."""
-
-
 def _lists(folder: Path, train_list: str, test_list: str | None) -> tuple[dict[Split, Path], bool]:
     """The file of each split, and whether test images have to be drawn."""
     there = _lists_in(folder)
     by_name = {name.lower(): path for name, path in there.items()}
-    wanted: dict[Split, str] = {"trainval": train_list} | ({} if test_list is None else {"test": test_list})
-    whole = [path for name, path in there.items() if "_" not in name]  # the others are of a class: cat_train
+    wanted: dict[Split, str] = {"trainval": train_list}
+    if test_list is not None:
+        wanted["test"] = test_list
+    # Those with a _ are of a class: cat_train.
+    whole = [path for name, path in there.items() if "_" not in name] or [*there.values()]
     if len(whole) == 1 and test_list is not None and any(name.lower() not in by_name for name in wanted.values()):
         return {"trainval": whole[0]}, True
     for split, name in wanted.items():
@@ -303,7 +281,9 @@ def _listed(lists: dict[Split, Path], images: dict[str, Path], found: Findings) 
         found.quirk("images listed twice in a split (kept once)", [i for i, n in Counter(names).items() if n > 1])
     tested = dict.fromkeys(ids.get("test", ()))
     found.quirk("images listed in both splits (kept in test only)", (i for i in ids["trainval"] if i in tested))
-    return {i: "trainval" for i in ids["trainval"] if i not in tested} | dict.fromkeys(tested, "test")
+    splits: dict[str, Split] = {i: "trainval" for i in ids["trainval"] if i not in tested}
+    splits.update((i, "test") for i in tested)
+    return splits
 
 
 def _image_id(line: str, images: dict[str, Path]) -> str:
@@ -325,7 +305,7 @@ def _classes_file(folder: Path, masks: str, classes: str | None) -> Path | None:
             raise SegError(f"data.classes={classes}: no such file; give one with a name per line, as the masks' codes")
         return Path(classes)
     places = [folder.absolute()]
-    while places[-1].name in ("VOCdevkit", "TrainVal") or places[-1].name.startswith("VOC2"):
+    while places[-1].name.startswith(("VOCdevkit", "TrainVal", "VOC2")):
         places.append(places[-1].parent)
     names = ["classes_all.txt"] if masks == "SegmentationClassAll" else ["labelmap.txt", "classes.txt"]
     return next((place / name for name in names for place in places if (place / name).is_file()), None)

@@ -32,13 +32,8 @@ def read_voc(
 ) -> Dataset:
     """Read XML, and as many masks as labels need; open no photo but for a size that XML does not say.
 
-    Args:
-        parts: the files. labels_from: ``xml``, ``masks``, or ``auto``: of each image the XML, else the mask.
-        test_share, split_seed: of the draw of test images where there is a single list.
-        workers: threads that read masks. is_toy: whether the pictures are drawn.
-
-    Returns:
-        The data set; ``quirks`` counts what is unusual. An image of which nothing says what it shows is left out.
+    ``workers`` threads read masks; the other arguments are those of :class:`seg.data.voc.Voc`. ``quirks`` counts what
+    is unusual. An image of which nothing says what it shows is left out.
 
     Raises:
         SegError: XML that :func:`seg.data.boxes.read_box_file` refuses, class names or codes that disagree with the
@@ -68,7 +63,7 @@ def read_voc(
     splits: dict[str, Split] = {i: split for i, split in parts.splits.items() if i in labels}
     if parts.is_drawn:
         drawn = draw_by_labels({i: tuple(sorted(labels[i])) for i in splits}, test_share, split_seed)
-        splits = {i: "trainval" for i in splits if i not in drawn} | {i: "test" for i in splits if i in drawn}
+        splits = {i: "test" if i in drawn else "trainval" for i in sorted(splits, key=drawn.__contains__)}
     _require_classes(parts, splits, labels, found)
     found.stop_if_any(parts.folder, one_line=True)
     records = []

@@ -1,6 +1,5 @@
 """COCO's instances as a source: what it lives with and what it refuses."""
 
-import dataclasses
 import os
 import shutil
 from collections import Counter

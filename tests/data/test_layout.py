@@ -1,4 +1,4 @@
-"""Where the official layout is looked for, and the hash of what it contains."""
+"""The hash of files' contents, and what remembers it."""
 
 import os
 import shutil
@@ -6,94 +6,65 @@ from pathlib import Path
 
 import pytest
 
-from seg.data.layout import MissingDataError, layout_fingerprint, layout_folder, missing_parts
+from seg.data.findings import Findings
+from seg.data.layout import content_fingerprint, files_by_stem, nfc
 
-FILES = (
-    "images/beagle_3.jpg",
-    "annotations/trimaps/beagle_3.png",
-    "annotations/xmls/beagle_3.xml",
-    "annotations/trainval.txt",
-    "annotations/test.txt",
-)
+FILES = ("a.jpg", "b.png")
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> Path:
-    layout = tmp_path / "root/oxford-iiit-pet"
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "files").mkdir()
     for name in FILES:
-        (layout / name).parent.mkdir(parents=True, exist_ok=True)
-        (layout / name).write_text(name)
-    return layout
+        (tmp_path / "files" / name).write_text(name)
+    return tmp_path / "files"
 
 
-def test_folder_and_missing_parts(layout: Path, tmp_path: Path) -> None:
-    assert layout_folder(layout) == layout_folder(layout.parent) == layout
-    assert missing_parts(layout) == missing_parts(layout.parent) == ()
-    assert missing_parts(tmp_path / "nowhere") == ("oxford-iiit-pet",)
-    shutil.rmtree(layout / "images")
-    (layout / "annotations/test.txt").unlink()
-    assert missing_parts(layout) == ("images", "annotations/test.txt")
+def fingerprint(folder: Path, cache: Path | None = None) -> str:
+    return content_fingerprint(str(folder), [(p.name, p) for p in sorted(folder.iterdir())], cache)
 
 
-def test_fingerprint_is_of_the_content_only(layout: Path, tmp_path: Path) -> None:
-    before = layout_fingerprint(layout.parent, None)
-    moved = tmp_path / "elsewhere"
-    shutil.copytree(layout, moved)
-    (moved / "images/._x.jpg").write_bytes(b"x")
-    (moved / "readme.md").write_bytes(b"x")
-    assert layout_fingerprint(moved, None) == before == layout_fingerprint(layout, None)
-    (moved / "images/beagle_3.jpg").rename(moved / "images/beagle_4.jpg")
-    assert layout_fingerprint(moved, None) != before
+def test_fingerprint_is_of_names_and_contents(folder: Path, tmp_path: Path) -> None:
+    before = fingerprint(folder)
+    shutil.copytree(folder, tmp_path / "copy")
+    assert fingerprint(tmp_path / "copy") == before
+    (tmp_path / "copy/a.jpg").rename(tmp_path / "copy/c.jpg")
+    assert fingerprint(tmp_path / "copy") != before
+    (folder / "b.png").write_text("other")
+    assert fingerprint(folder) != before
 
 
-@pytest.mark.parametrize("name", [*FILES, "annotations/list.txt"])
-def test_fingerprint_sees_every_file(layout: Path, tmp_path: Path, name: str) -> None:
+def test_the_cache_saves_reading(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cache = tmp_path / "cache/hashes.json"
-    before = layout_fingerprint(layout, cache)
-    assert layout_fingerprint(layout, cache) == before
-    with (layout / name).open("ab") as file:
-        file.write(b" ")
-    after = layout_fingerprint(layout, cache)
-    assert after != before
-    assert after == layout_fingerprint(layout, None)
-
-
-def test_fingerprint_cache_saves_reading(layout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cache = tmp_path / "hashes.json"
     read: list[str] = []
     real = Path.read_bytes
-
-    def spy(path: Path) -> bytes:
-        read.append(path.name)
-        return real(path)
-
-    monkeypatch.setattr(Path, "read_bytes", spy)
-    before = layout_fingerprint(layout, cache)
-    assert "beagle_3.jpg" in read
+    monkeypatch.setattr(Path, "read_bytes", lambda path: (read.append(path.name), real(path))[1])
+    before = fingerprint(folder, cache)
+    assert read == ["hashes.json", *FILES]
     read.clear()
-    assert layout_fingerprint(layout, cache) == before
-    assert read == ["hashes.json"]
+    assert fingerprint(folder, cache) == before and read == ["hashes.json"]
     # Same size, another time and content: only this file is read again.
-    changed = layout / "images/beagle_3.jpg"
-    changed.write_bytes(b"x" * changed.stat().st_size)
-    os.utime(changed, (1, 1))
+    (folder / "a.jpg").write_bytes(b"x" * 5)
+    os.utime(folder / "a.jpg", (1, 1))
     read.clear()
-    assert layout_fingerprint(layout, cache) != before
-    assert read == ["hashes.json", "beagle_3.jpg"]
+    assert fingerprint(folder, cache) != before and read == ["hashes.json", "a.jpg"]
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"folder": 1}', '{"folder": "PLACE", "files": {"images/x.jpg": 3}}'])
-def test_fingerprint_survives_a_broken_cache(layout: Path, tmp_path: Path, content: str) -> None:
+def test_a_broken_or_unwritable_cache_is_done_without(folder: Path, tmp_path: Path, content: str) -> None:
     cache = tmp_path / "hashes.json"
-    cache.write_text(content.replace("PLACE", str(layout.resolve())))
-    assert layout_fingerprint(layout, cache) == layout_fingerprint(layout, None)
+    cache.write_text(content.replace("PLACE", str(folder)))
+    assert fingerprint(folder, cache) == fingerprint(folder) == fingerprint(folder, cache / "below/a/file")
 
 
-def test_fingerprint_survives_an_unwritable_cache(layout: Path, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    assert layout_fingerprint(layout, tmp_path / "file/hashes.json") == layout_fingerprint(layout, None)
-
-
-def test_fingerprint_of_nothing(tmp_path: Path) -> None:
-    with pytest.raises(MissingDataError):
-        layout_fingerprint(tmp_path, None)
+def test_files_by_stem(folder: Path) -> None:
+    found = Findings()
+    for name in ("a.PNG", "._a.jpg", "notes.txt", "cafe\u0301.jpg"):
+        (folder / name).touch()
+    files = files_by_stem(folder, (".jpg", ".png"), found)
+    assert {stem: path.name for stem, path in files.items()} == {
+        "a": "a.jpg",
+        "b": "b.png",
+        nfc("cafe\u0301"): "cafe\u0301.jpg",
+    }
+    assert sorted(found.quirks.values()) == [1, 1, 1]

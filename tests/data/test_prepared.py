@@ -14,8 +14,9 @@ from PIL import Image
 from seg.data.dataset import Dataset, Record, Region
 from seg.data.decode import decode_image, decode_trimap, draw_regions
 from seg.data.image_folder import ImageFolder
+from seg.data.pets import OxfordPet
 from seg.data.prepared import Pool, Prepared, PreparedData, split_counts
-from seg.data.sources import OxfordPet, Source
+from seg.data.sources import Source
 from seg.errors import SegError
 from seg.store import Products, Runtime, Store
 

@@ -1,17 +1,9 @@
-"""VOC's layout: what is read, counted and refused; its download, from a server of the test's own."""
+"""VOC's layout: what is read, counted and refused; what tools write in it."""
 
-import functools
-import hashlib
-import io
 import os
 import shutil
-import socket
-import tarfile
-import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +12,9 @@ import pytest
 from PIL import Image
 
 from seg.data.dataset import MOST_CLASSES, Dataset
-from seg.data.layout import MissingDataError
 from seg.data.prepared import Prepared, PreparedData
 from seg.data.voc import Voc
-from seg.data.voc_layout import VOC_CLASSES, read_classes, voc_folder
+from seg.data.voc_layout import VOC_CLASSES, read_classes
 from seg.errors import SegError
 from seg.store import Store
 
@@ -323,14 +314,6 @@ def test_lists_of_classes_that_are_none(new_store: Store, voc: Writer, text: str
     refused(new_store, root, message)
 
 
-def test_lists_of_classes(tmp_path: Path) -> None:
-    file = tmp_path / "names.txt"
-    file.write_text("_background_\n a b \n\nc\n")
-    assert read_classes(file) == (("a b", "c"), {})
-    file.write_text("".join(f"class {i}\n" for i in range(MOST_CLASSES)))
-    assert len(read_classes(file)[0]) == MOST_CLASSES
-
-
 @pytest.mark.parametrize(
     ("said", "message"),
     [
@@ -348,16 +331,6 @@ def test_what_is_not_there(new_store: Store, voc: Writer, said: dict[str, Any], 
     refused(new_store, voc(), message, **said)
 
 
-def test_a_folder_of_something_else(new_store: Store, voc: Writer, tmp_path: Path) -> None:
-    message = refused(new_store, tmp_path, r"missing: VOC2012/JPEGImages, VOC2012/ImageSets/Segmentation")
-    assert "data.download=true" in message and "VOCtrainval" in message and "data.root" in message
-    root = voc()
-    for path in (layout(root) / "JPEGImages").iterdir():
-        path.unlink()
-    with pytest.raises(MissingDataError, match="none of the 9 listed images"):
-        read(new_store, root)
-
-
 def test_xml_that_is_none_is_named_with_all_others(new_store: Store, voc: Writer) -> None:
     root = voc()
     xml(root).write_text("<annotation>")
@@ -365,156 +338,6 @@ def test_xml_that_is_none_is_named_with_all_others(new_store: Store, voc: Writer
     with pytest.raises(SegError, match="2 problems") as error:
         read(new_store, root)
     assert "does not parse" in str(error.value) and "box outside" in str(error.value)
-
-
-# -- the download ------------------------------------------------------------------------------------------------
-
-
-class Handler(SimpleHTTPRequestHandler):
-    asked: list[str] = []  # noqa: RUF012
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-    def do_GET(self) -> None:
-        self.asked.append(self.path)
-        super().do_GET()
-
-
-def pack(path: Path, folder: Path) -> str:
-    with tarfile.open(path, "w") as tar:
-        tar.add(folder, "VOCdevkit/VOC2012")
-    return hashlib.md5(path.read_bytes()).hexdigest()
-
-
-@pytest.fixture
-def server(tmp_path: Path, voc: Writer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Serve a tiny archive in place of the official one; yields the archive."""
-    years = pytest.importorskip("torchvision.datasets.voc").DATASET_YEAR_DICT
-    archive = tmp_path / "server/VOCtrainval_11-May-2012.tar"
-    archive.parent.mkdir()
-    root = voc("served")
-    rename(root, "apple", "aeroplane")
-    rename(root, "pear", "bicycle")
-    md5 = pack(archive, layout(root))
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(Handler, "asked", [])
-    httpd = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(archive.parent)))
-    threading.Thread(target=httpd.serve_forever, args=(0.01,), daemon=True).start()
-    url = f"http://127.0.0.1:{httpd.server_port}/{archive.name}"
-    monkeypatch.setitem(years, "2012", years["2012"] | {"url": url, "md5": md5})
-    yield archive
-    httpd.shutdown()
-    httpd.server_close()
-
-
-def acquire(root: Path) -> Voc:
-    source = Voc(root=str(root), download=True)
-    source.acquire()
-    return source
-
-
-def test_download(server: Path, new_store: Store, tmp_path: Path) -> None:
-    root = tmp_path / "deep/data"
-    data = new_store.get(acquire(root))
-    assert labels(data) == ALL and data.classes == VOC_CLASSES
-    assert not (layout(root) / ".unpacking").exists()
-    Handler.asked.clear()
-    acquire(root)
-    assert Handler.asked == []  # complete: the network is left alone
-    assert socket.getdefaulttimeout() is None
-
-
-def test_an_archive_put_there_by_hand_needs_no_network(server: Path, tmp_path: Path) -> None:
-    (tmp_path / "data").mkdir()
-    server.rename(tmp_path / "data" / server.name)
-    acquire(tmp_path / "data/VOCdevkit")
-    assert Handler.asked == [] and voc_folder(tmp_path / "data", 2012) == layout(tmp_path / "data")
-
-
-def test_what_a_killed_download_left_is_unpacked_again(server: Path, new_store: Store, tmp_path: Path) -> None:
-    root = tmp_path / "data"
-    acquire(root)
-    (layout(root) / ".unpacking").touch()
-    (layout(root) / f"JPEGImages/{FIRST}.jpg").unlink()
-    with pytest.raises(SegError, match="the end of a download that was cut off"):
-        read(new_store, root)
-    assert labels(new_store.get(acquire(root))) == ALL
-    assert not list((root / "VOCdevkit").glob("*.incomplete*"))
-
-
-def test_an_incomplete_folder_is_moved_aside(server: Path, tmp_path: Path) -> None:
-    folder = layout(tmp_path / "data")
-    folder.mkdir(parents=True)
-    (folder / "own.txt").write_text("mine")
-    acquire(tmp_path / "data")
-    assert (folder.with_name("VOC2012.incomplete0") / "own.txt").read_text() == "mine"
-
-
-def test_a_download_that_fails(server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(match: str) -> str:
-        with pytest.raises(SegError, match=match) as error:
-            acquire(tmp_path / "data")
-        assert "\n" not in str(error.value)
-        return str(error.value)
-
-    content = server.read_bytes()
-    server.write_bytes(content + b"tampered")
-    fails("download of VOC2012 .*checksum mismatch")
-    server.unlink()
-    fails(r"cannot download VOC2012 .*File not found")
-    years = pytest.importorskip("torchvision.datasets.voc").DATASET_YEAR_DICT
-    empty = io.BytesIO()
-    with tarfile.open(fileobj=empty, mode="w") as tar:
-        entry = tarfile.TarInfo("VOCdevkit/VOC2012/ImageSets/Segmentation/train.txt")
-        tar.addfile(entry, io.BytesIO())
-    server.write_bytes(empty.getvalue())
-    shutil.rmtree(tmp_path / "data")
-    monkeypatch.setitem(years, "2012", years["2012"] | {"md5": hashlib.md5(empty.getvalue()).hexdigest()})
-    fails("the archive of VOC2012 lacks JPEGImages")
-
-
-def test_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    years = pytest.importorskip("torchvision.datasets.voc").DATASET_YEAR_DICT
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setitem(years, "2012", years["2012"] | {"url": f"http://127.0.0.1:{port}/a.tar"})
-    with pytest.raises(SegError, match="offline, or the server is away") as error:
-        acquire(tmp_path / "data")
-    assert "\n" not in str(error.value) and "VOCtrainval" in str(error.value)
-    (tmp_path / "file").write_text("")
-    with pytest.raises(SegError, match="cannot download to"):
-        acquire(tmp_path / "file/data")
-
-
-# -- real data ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.real
-def test_msrc(new_store: Store) -> None:
-    root = Path(os.environ.get("SEG_DATA", Path(__file__).parents[2] / "../shared")) / "msrc"
-    if not root.is_dir():
-        pytest.skip(f"no real data at {root}; set SEG_DATA to the folder that holds msrc/")
-    start = time.perf_counter()
-    data = read(new_store, root)
-    assert time.perf_counter() - start < 5  # 441 masks in 0.3 s on an idle core
-    assert len(data.classes) == 15 and data.classes[0] == "cow" and data.classes[14] == "boat"
-    assert Counter(r.split for r in data.records) == {"trainval": 291, "test": 150}
-    assert all(r.has_truth and not r.boxes for r in data.records)
-    trained = [r for r in data.records if r.split == "trainval"]
-    assert Counter(min(2, len(r.labels)) for r in trained) == {0: 50, 1: 212, 2: 29}
-    count = Counter(label for r in trained for label in r.labels)
-    assert (min(count.values()), max(count.values()), len(count)) == (10, 27, 15)
-    assert dict(data.quirks) == {"images without an object": 78}
-    every = read(new_store, root, masks="SegmentationClassAll")
-    assert len(every.classes) == 21 and every.classes[:2] == ("building", "grass")
-    assert len(every.records) == 441 and all(r.labels for r in every.records) and not every.quirks
-    # The objects are the same in both, by name.
-    named = [{every.classes[label] for label in r.labels} & {*data.classes} for r in every.records]
-    assert named == [{data.classes[label] for label in r.labels} for r in data.records]
 
 
 # -- what tools and people write -----------------------------------------------------------------------------------
@@ -688,7 +511,34 @@ def test_masks_that_are_no_class_masks(new_store: Store, voc: Writer) -> None:
     assert read(new_store, root).quirks["masks of objects, which name no class (not used)"] == 1
 
 
-def test_an_export_of_masks_names_its_codes(tmp_path: Path) -> None:
-    file = tmp_path / "classes.txt"
-    file.write_text("0 background\n1 red apple\n2 pear\n255 ignored\n")
-    assert read_classes(file) == (("red apple", "pear"), {})
+@pytest.mark.parametrize(
+    "text", ["_background_\n red apple \n\npear\n", "0 background\n1 red apple\n2 pear\n255 ignored\n"]
+)
+def test_lists_of_classes(tmp_path: Path, text: str) -> None:
+    (tmp_path / "names.txt").write_text(text)
+    assert read_classes(tmp_path / "names.txt") == (("red apple", "pear"), {})
+
+
+# -- real data ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.real
+def test_msrc(new_store: Store) -> None:
+    root = Path(os.environ.get("SEG_DATA", Path(__file__).parents[2] / "../shared")) / "msrc"
+    if not root.is_dir():
+        pytest.skip(f"no real data at {root}; set SEG_DATA to the folder that holds msrc/")
+    data = read(new_store, root)
+    assert len(data.classes) == 15 and data.classes[0] == "cow" and data.classes[14] == "boat"
+    assert Counter(r.split for r in data.records) == {"trainval": 291, "test": 150}
+    assert all(r.has_truth and not r.boxes for r in data.records)
+    trained = [r for r in data.records if r.split == "trainval"]
+    assert Counter(min(2, len(r.labels)) for r in trained) == {0: 50, 1: 212, 2: 29}
+    count = Counter(label for r in trained for label in r.labels)
+    assert (min(count.values()), max(count.values()), len(count)) == (10, 27, 15)
+    assert dict(data.quirks) == {"images without an object": 78}
+    every = read(new_store, root, masks="SegmentationClassAll")
+    assert len(every.classes) == 21 and every.classes[:2] == ("building", "grass")
+    assert len(every.records) == 441 and all(r.labels for r in every.records) and not every.quirks
+    # The objects are the same in both, by name.
+    named = [{every.classes[label] for label in r.labels} & {*data.classes} for r in every.records]
+    assert named == [{data.classes[label] for label in r.labels} for r in data.records]

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from seg.data.pets import OxfordPet
 from seg.data.prepared import Pool, Prepared, PreparedData
-from seg.data.sources import OxfordPet
 from seg.evaluation.metrics import Border, Confusion
 from seg.evaluation.stages import Evaluated, Histogram, rows_with_truth
 from seg.masks import Threshold

@@ -22,7 +22,7 @@ from seg.data.dataset import Region
 from seg.data.decode import draw_regions
 from seg.data.folder_layout import image_ids
 from seg.data.label_lists import read_labels
-from seg.data.official_layout import read_official_layout
+from seg.data.pets import read_pets
 from seg.supervision.mask import read_ids
 
 FOLDER = tempfile.TemporaryDirectory(prefix="fuzz-")
@@ -182,7 +182,7 @@ def test_the_lists_of_the_official_layout(text: str) -> None:
     (root / "images/cat_1.jpg").touch()
     file("pets/annotations/trainval.txt", f"cat_1 1 1 1\n{text}")
     file("pets/annotations/test.txt", text)
-    tried(lambda: read_official_layout(root))
+    tried(lambda: read_pets(root))
 
 
 @EXAMPLES
@@ -225,6 +225,6 @@ def test_lists_that_broke_it() -> None:
     for name in ("trainval", "test"):
         file(f"five/annotations/{name}.txt", f"cat_1 1 1 1\ncat_2 {'9' * 5000} 1 1\n")
     with pytest.raises(Exception, match="is not 'name class-id species breed-id'"):
-        read_official_layout(root)
+        read_pets(root)
     voc = file("big.xml", f"<a><size><width>{'9' * 5000}</width><height>1</height></size></a>")
     assert read_box_file(voc).boxes == ()

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from seg.data.pets import OxfordPet
 from seg.data.prepared import Pool, Prepared
-from seg.data.sources import OxfordPet
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 
 from seg.data.boxes import body_box, gaussian_score
 from seg.data.image_folder import ImageFolder
+from seg.data.pets import OxfordPet
 from seg.data.prepared import Pool, Prepared, PreparedData
-from seg.data.sources import OxfordPet
 from seg.errors import SegError
 from seg.masks import Threshold
 from seg.store import Store

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from seg.data.image_folder import ImageFolder
 from seg.data.prepared import Prepared, PreparedData
-from seg.data.sources import ToyPets
+from seg.data.toys import ToyPets
 from seg.errors import SegError
 from seg.nets.augment import normalise
 from seg.store import Runtime, Store

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from seg.data.image_folder import ImageFolder
+from seg.data.pets import OxfordPet
 from seg.data.prepared import Pool, Prepared, PreparedData
-from seg.data.sources import OxfordPet
 from seg.errors import SegError
 from seg.masks import Threshold
 from seg.store import Store

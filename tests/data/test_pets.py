@@ -1,4 +1,4 @@
-"""The reader of the official layout: what it lives with and what it refuses."""
+"""Oxford-IIIT Pet: what the reader of its layout lives with and what it refuses; its identity."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from seg.data.layout import MissingDataError
-from seg.data.official_layout import read_official_layout
+from seg.data.pets import OxfordPet, read_pets
 from seg.errors import SegError
 
 XML = (
@@ -51,7 +51,7 @@ def append(layout: Path, name: str, text: str) -> None:
 
 
 def test_records_classes_and_labels(layout: Path) -> None:
-    data = read_official_layout(layout.parent)
+    data = read_pets(layout.parent)
     assert data.classes == ("Abyssinian", "american_bulldog", "beagle")
     assert [(r.id, *r.labels, r.split) for r in data.records] == [
         ("Abyssinian_1", 0, "trainval"),
@@ -75,14 +75,14 @@ def test_species_in_place_of_breeds(layout: Path) -> None:
     for split, images in (("trainval", TRAINVAL), ("test", TEST)):
         lines = (f"{name} {i} {1 if name[0].isupper() else 2} 1\n" for name, i in images.items())
         (layout / f"annotations/{split}.txt").write_text("".join(lines))
-    breeds, data = read_official_layout(layout), read_official_layout(layout, labels="species")
+    breeds, data = read_pets(layout), read_pets(layout, labels="species")
     assert data.classes == ("cat", "dog")
     assert [r.labels[0] for r in data.records] == [0, 0, 1, 1, 0, 1, 1]
     assert [r.image for r in data.records] == [r.image for r in breeds.records] and data.quirks == breeds.quirks
     # Of one species alone there is one class; dogs that come first are still the second.
     for path in layout.glob("annotations/*t*.txt"):
         path.write_text("".join(x for x in path.read_text().splitlines(True) if not x.startswith("Abyssinian")))
-    assert read_official_layout(layout, labels="species").classes == ("dog",)
+    assert read_pets(layout, labels="species").classes == ("dog",)
 
 
 @pytest.mark.parametrize(
@@ -96,19 +96,9 @@ def test_species_in_place_of_breeds(layout: Path) -> None:
 def test_species_that_the_lists_do_not_say(layout: Path, lines: str, said: str) -> None:
     append(layout, "trainval.txt", lines)
     Image.new("RGB", (40, 30)).save(layout / "images/american_bulldog_8.jpg")
-    assert len(read_official_layout(layout).classes) == 3  # of breeds it is no matter
+    assert len(read_pets(layout).classes) == 3  # of breeds it is no matter
     with pytest.raises(SegError, match=said):
-        read_official_layout(layout, labels="species")
-
-
-def test_root_may_be_the_layout_itself(layout: Path) -> None:
-    assert read_official_layout(layout) == read_official_layout(layout.parent)
-
-
-def test_no_image_is_opened(layout: Path) -> None:
-    for path in layout.glob("images/*.jpg"):
-        path.write_bytes(b"")
-    assert len(read_official_layout(layout).records) == 7
+        read_pets(layout, labels="species")
 
 
 def test_leftovers_comments_and_blanks(layout: Path) -> None:
@@ -116,17 +106,11 @@ def test_leftovers_comments_and_blanks(layout: Path) -> None:
     (layout / "annotations/trimaps/._Abyssinian_1.png").write_bytes(b"x")
     (layout / "annotations/xmls/._Abyssinian_1.xml").write_bytes(b"not xml")
     (layout / "images/Abyssinian_1.mat").write_bytes(b"x")
-    append(layout, "trainval.txt", "\n  \n")
-    (layout / "annotations/list.txt").write_text("#Image CLASS-ID\n#ID: 1:37 Class ids\n")
-    append(layout, "list.txt", "".join(f"{n} {i} 1 1\n" for n, i in (TRAINVAL | TEST).items()))
-    append(layout, "list.txt", "beagle_99 5 1 1\n")
-    data = read_official_layout(layout)
+    append(layout, "trainval.txt", "\n  \n#Image CLASS-ID\n")
+    data = read_pets(layout)
     assert len(data.records) == 7
     assert data.quirks["'._' files that macOS left behind (skipped)"] == 3
     assert data.quirks["files of other kinds (skipped)"] == 1
-    assert data.quirks["blank lines in the lists"] == 2
-    assert data.quirks["comment lines in the lists"] == 2
-    assert data.examples["images of list.txt that neither split names"] == ("beagle_99",)
 
 
 def test_missing_and_unlisted_files(layout: Path) -> None:
@@ -134,7 +118,7 @@ def test_missing_and_unlisted_files(layout: Path) -> None:
     (layout / "annotations/trimaps/Abyssinian_1.png").unlink()
     Image.new("RGB", (4, 4)).save(layout / "images/stranger_1.jpg")
     write_xml(layout, "stranger_1", (50, 50, 1, 1))
-    data = read_official_layout(layout)
+    data = read_pets(layout)
     assert "Abyssinian_2" not in [r.id for r in data.records]
     assert len(data.records) == 6
     assert data.records[0].trimap is None
@@ -148,14 +132,14 @@ def test_missing_and_unlisted_files(layout: Path) -> None:
 def test_annotation_folders_are_optional(layout: Path) -> None:
     shutil.rmtree(layout / "annotations/trimaps")
     shutil.rmtree(layout / "annotations/xmls")
-    data = read_official_layout(layout)
+    data = read_pets(layout)
     assert all(r.trimap is None and r.boxes == () for r in data.records)
     assert data.quirks["images without a trimap"] == 7
 
 
 def test_an_image_of_both_splits_stays_in_test_only(layout: Path) -> None:
     append(layout, "trainval.txt", "Abyssinian_9 1 1 1\nbeagle_3 5 1 1\n")
-    data = read_official_layout(layout)
+    data = read_pets(layout)
     assert [r.split for r in data.records if r.id == "Abyssinian_9"] == ["test"]
     assert len({r.id for r in data.records}) == len(data.records) == 7
     assert data.examples["images listed in both splits (kept in test only)"] == ("Abyssinian_9",)
@@ -166,7 +150,7 @@ def test_box_files(layout: Path) -> None:
     write_xml(layout, "Abyssinian_1", (0, 0, 10, 10), (20.5, 5, 40, 30))
     write_xml(layout, "Abyssinian_2")
     shutil.copy(write_xml(layout, "beagle_3", (1, 1, 2, 2)), layout / "annotations/xmls/american_bulldog_7.xml")
-    data = read_official_layout(layout)
+    data = read_pets(layout)
     boxes = {r.id: r.boxes for r in data.records}
     assert boxes["Abyssinian_1"] == ((0, 0, 10, 10), (20.5, 5, 40, 30))
     assert boxes["Abyssinian_2"] == ()
@@ -177,12 +161,12 @@ def test_box_files(layout: Path) -> None:
     assert boxes["american_bulldog_7"] == ((1, 1, 2, 2),)
 
 
-@pytest.mark.parametrize("part", ["", "images", "annotations/trainval.txt", "annotations/test.txt"])
+@pytest.mark.parametrize("part", ["", "images", "annotations/test.txt"])
 def test_missing_parts_are_named(layout: Path, part: str) -> None:
     gone = layout / part
     shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
     with pytest.raises(MissingDataError, match=part or "oxford-iiit-pet") as error:
-        read_official_layout(layout.parent)
+        read_pets(layout.parent)
     assert str(layout.parent) in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -191,7 +175,7 @@ def test_no_listed_image_there(layout: Path) -> None:
     for path in layout.glob("images/*"):
         path.unlink()
     with pytest.raises(MissingDataError, match="none of the 7 listed images"):
-        read_official_layout(layout)
+        read_pets(layout)
 
 
 @pytest.mark.parametrize(
@@ -208,15 +192,8 @@ def test_no_listed_image_there(layout: Path) -> None:
 def test_bad_lines(layout: Path, line: str, message: str) -> None:
     append(layout, "trainval.txt", line + "\n")
     with pytest.raises(SegError, match=message) as error:
-        read_official_layout(layout)
+        read_pets(layout)
     assert "\n" not in str(error.value)
-
-
-def test_class_id_that_list_txt_lacks(layout: Path) -> None:
-    write_list(layout / "annotations/list.txt", TRAINVAL | TEST)
-    append(layout, "test.txt", "pug_1 38 1 1\n")
-    with pytest.raises(SegError, match=r"test.txt line 4: class id 38 is out of range.* 1 to 5"):
-        read_official_layout(layout)
 
 
 @pytest.mark.parametrize("how", ["unlisted", "deleted"])
@@ -226,7 +203,7 @@ def test_empty_class(layout: Path, how: str) -> None:
     else:
         (layout / "images/beagle_3.jpg").unlink()
     with pytest.raises(SegError, match=r"empty class: 'beagle' \(id 5\) has no trainval image"):
-        read_official_layout(layout)
+        read_pets(layout)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +222,7 @@ def test_empty_class(layout: Path, how: str) -> None:
 def test_bad_boxes(layout: Path, box: tuple[float, ...], message: str) -> None:
     write_xml(layout, "Abyssinian_2", (1, 1, 5, 5), box)
     with pytest.raises(SegError, match=rf"Abyssinian_2\.xml: .*{message}") as error:
-        read_official_layout(layout)
+        read_pets(layout)
     assert "\n" not in str(error.value)
 
 
@@ -255,22 +232,22 @@ def test_bad_boxes(layout: Path, box: tuple[float, ...], message: str) -> None:
 def test_xml_that_does_not_parse(layout: Path, content: bytes) -> None:
     (layout / "annotations/xmls/beagle_3.xml").write_bytes(content)
     with pytest.raises(SegError, match=r"beagle_3\.xml: XML that does not parse"):
-        read_official_layout(layout)
+        read_pets(layout)
 
 
-def test_upper_limit_unchecked_without_a_size(layout: Path) -> None:
-    path = write_xml(layout, "Abyssinian_1", (1, 1, 400, 300))
+def test_without_a_size_the_photo_says_it(layout: Path) -> None:
+    path = write_xml(layout, "Abyssinian_1", (1, 1, 41, 30))
     path.write_text(path.read_text().replace("<width>40</width>", ""))
-    data = read_official_layout(layout)
-    assert data.records[0].boxes == ((1, 1, 400, 300),)
-    assert data.quirks["box files without an image size (upper limits not checked)"] == 1
+    assert read_pets(layout).records[0].boxes == ((1, 1, 40, 30),)
+    write_xml(layout, "Abyssinian_1", (-1, 1, 41, 30))  # cut, as of every box file
+    assert read_pets(layout).records[0].boxes == ((0, 1, 40, 30),)
 
 
 def test_all_problems_at_once(layout: Path) -> None:
     for number in range(8):
         append(layout, "trainval.txt", f"bad line {number}\n")
     with pytest.raises(SegError) as error:
-        read_official_layout(layout)
+        read_pets(layout)
     lines = str(error.value).splitlines()
     assert lines[0] == f"8 problems in {layout}:"
     assert len(lines) == 7
@@ -278,12 +255,31 @@ def test_all_problems_at_once(layout: Path) -> None:
     assert "line 5" in lines[1]
 
 
+def test_the_content_is_the_identity_wherever_it_lies(layout: Path, tmp_path: Path) -> None:
+    key = OxfordPet(root=str(layout.parent)).key
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(layout, moved)
+    (moved / "images/._x.jpg").write_bytes(b"x")
+    (moved / "readme.md").write_bytes(b"x")
+    other = OxfordPet(root=str(moved), title="other", cache=str(tmp_path / "c.json"))
+    assert other.key == key == OxfordPet(root=str(layout)).key != OxfordPet(root=str(moved), labels="species").key
+    for name in (
+        "images/beagle_3.jpg",
+        "annotations/trimaps/beagle_3.png",
+        "annotations/xmls/Abyssinian_1.xml",
+        "annotations/test.txt",
+    ):
+        before = OxfordPet(root=str(moved)).key
+        (moved / name).write_bytes((moved / name).read_bytes() + b" ")
+        assert OxfordPet(root=str(moved)).key != before
+
+
 @pytest.mark.real
 def test_real_data() -> None:
     root = Path(os.environ.get("SEG_DATA", Path(__file__).parents[2] / "../shared"))
     if not (root / "oxford-iiit-pet").is_dir():
         pytest.skip(f"no real data at {root}; set SEG_DATA to the folder that holds oxford-iiit-pet/")
-    data = read_official_layout(root)
+    data = read_pets(root)
     assert Counter(r.split for r in data.records) == {"trainval": 3680, "test": 3669}
     assert sum(r.trimap is not None for r in data.records) == 598
     assert sum(bool(r.boxes) for r in data.records) == 296
@@ -292,8 +288,7 @@ def test_real_data() -> None:
     assert data.classes[0] == "Abyssinian"
     assert data.classes[36] == "yorkshire_terrier"
     assert all(r.id.startswith(data.classes[r.labels[0]] + "_") for r in data.records)
-    assert data.quirks["comment lines in the lists"] == 6
-    species = read_official_layout(root, labels="species")
+    species = read_pets(root, labels="species")
     assert species.classes == ("cat", "dog") and species.quirks == data.quirks
     # The official lists write cats' breeds with a capital.
     assert all((r.labels == (0,)) == r.id[0].isupper() for r in species.records)

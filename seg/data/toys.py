@@ -1,0 +1,79 @@
+"""``data=toy_pets`` and ``data=toy_scenes``: drawn animals, generated from a seed, offline."""
+
+from pathlib import Path
+from typing import ClassVar
+
+from seg.data.dataset import Dataset
+from seg.data.pets import Labels, read_pets
+from seg.data.sources import Source
+from seg.data.voc_layout import find_voc
+from seg.data.voc_records import read_voc
+from seg.store import Products, param
+from seg.store.parameters import MOST_SEED
+
+
+class Toy(Source):
+    """Base of the two.
+
+    Attributes:
+        images: how many pictures, both splits together.
+        breeds: how many classes.
+        size: shorter side of the pictures in pixels.
+        seed: of all that is drawn.
+    """
+
+    licence: ClassVar[str] = "drawn by weakseg itself; no rights of others"
+
+    images: int = param(default=480, low=20)
+    breeds: int = param(default=6, low=2)
+    size: int = param(default=128, low=48)
+    seed: int = param(default=0, low=0, high=MOST_SEED)
+
+
+class ToyPets(Toy):
+    """An animal in a picture, in the official layout of Oxford-IIIT Pet.
+
+    Attributes:
+        labels: what a picture's label is: its ``breed``, or its ``species``.
+    """
+
+    what: ClassVar[str] = "toy pictures, drawn"
+
+    labels: Labels = param(default="breed")
+
+    @property
+    def title(self) -> str:
+        """That it is a toy."""
+        return f"toy_pets (a TOY: {self.images} drawn pictures, seed {self.seed})"
+
+    def build(self, out: Path, store: Products) -> None:
+        """Draw the pictures, trimaps, boxes and lists."""
+        from seg.data.toy.generate import draw_toy_pets
+
+        draw_toy_pets(out, images=self.images, breeds=self.breeds, size=self.size, seed=self.seed)
+
+    def load(self, path: Path, store: Products) -> Dataset:
+        """Read the layout back, as any other data set in it."""
+        return read_pets(path, is_toy=True, labels=self.labels)
+
+
+class ToyScenes(Toy):
+    """Mostly two animals of different breeds in a picture, in Pascal VOC's layout."""
+
+    what: ClassVar[str] = "toy scenes, drawn"
+    boxes_of: ClassVar[str] = "boxes"
+
+    @property
+    def title(self) -> str:
+        """That it is a toy."""
+        return f"toy_scenes (a TOY: {self.images} drawn scenes, seed {self.seed})"
+
+    def build(self, out: Path, store: Products) -> None:
+        """Draw the pictures, masks, boxes and lists."""
+        from seg.data.toy.generate import draw_toy_scenes
+
+        draw_toy_scenes(out, images=self.images, breeds=self.breeds, size=self.size, seed=self.seed)
+
+    def load(self, path: Path, store: Products) -> Dataset:
+        """Read the layout back, as any other data set in it."""
+        return read_voc(find_voc(path), is_toy=True)
