@@ -36,7 +36,7 @@ def moving_average(model: nn.Module, decay: float) -> AveragedModel:
     plain mean, for the weights that the training began with count for nothing (Tarvainen and Valpola, NIPS 2017).
     """
 
-    def update(average: Tensor, current: Tensor, count: Tensor) -> Tensor:
+    def update(average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
         return average + (current - average) * max(1 - decay, 1 / (int(count) + 1))
 
     average = AveragedModel(model, avg_fn=update, use_buffers=True)

@@ -255,7 +255,7 @@ class Pretrained(NetworkStage):
     """
 
     what: ClassVar[str] = "pretrained weights"
-    file_name: ClassVar[str] = "weights.safetensors"  # type: ignore[misc]
+    file_name: ClassVar[str] = "weights.safetensors"
 
     design: Training
     file: str
