@@ -2,8 +2,8 @@
 
     python scripts/mask_curve.py FOLDER pipeline=cam_affinity segmenter=unet seed=0,1,2
 
-sweeps ``labelled.count`` and ``labelled.share`` (what is done already is skipped) into FOLDER, and
-draws its ``curve.csv`` and ``curve.png`` from it. Test images alone are measured. FOLDER alone draws again.
+sweeps ``labelled.count`` and ``labelled.share`` (with whatever else is said; what is done already is skipped) into
+FOLDER, and draws its ``curve.csv`` and ``curve.png`` from it. Test images alone are measured. FOLDER alone draws again.
 """
 
 import json

@@ -16,7 +16,19 @@ from seg.errors import SegError
 from seg.files import seal, unseal, write_json
 
 # In order of preference, should one stem come under two names.
-IMAGE_SUFFIXES: tuple[str, ...] = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".jfif", ".jpe", ".jp2")
+IMAGE_SUFFIXES: tuple[str, ...] = (
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".gif",
+    ".bmp",
+    ".webp",
+    ".tif",
+    ".tiff",
+    ".jfif",
+    ".jpe",
+    ".jp2",
+)
 if features.check("avif"):  # Pillow reads AVIF only where it was built with libavif
     IMAGE_SUFFIXES += (".avif",)
 

@@ -6,7 +6,7 @@ Matplotlib is imported inside the functions and used without pyplot: a run that 
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -143,6 +143,7 @@ def panel(
         ``path``.
     """
     from matplotlib import colormaps
+    from matplotlib.colors import to_hex
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
@@ -150,10 +151,8 @@ def panel(
     width = max(1.82 * len(columns) + 0.5, 5.4)
     masks = [array for row in rows for array in row.values() if array.ndim == 2 and array.dtype == np.uint8]
     found = {code for mask in masks for code in np.unique(mask).tolist()}
-    entries: list[tuple[str, Any, int]] = [
-        (shorten(name, 25), rgb, code) for code, name, rgb in key.legend if key is FOREGROUND or code in found
-    ]
-    entries += [(f"score {value:g}", colormaps[SCORE_MAP](value), 0) for value in (0.0, 0.5, 1.0)]
+    entries = [(shorten(name, 25), rgb, code) for code, name, rgb in key.legend if key is FOREGROUND or code in found]
+    entries += [(f"score {value:g}", to_hex(colormaps[SCORE_MAP](value)), 0) for value in (0.0, 0.5, 1.0)]
     patches = [
         Patch(facecolor=rgb, hatch="////" if code == UNKNOWN else "", label=f" {name}", edgecolor="#444444", lw=0.5)
         for name, rgb, code in entries

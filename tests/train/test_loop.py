@@ -73,17 +73,6 @@ def test_keep_last_keeps_the_last_epoch_and_the_one_before(new_store: Store) -> 
     assert same(kept, weights(new_store, make()))
 
 
-def test_weights_that_somebody_deleted_come_back(new_store: Store) -> None:
-    first = weights(new_store, make(epochs=1))
-    new_store.ensure(make(epochs=3))
-    (new_store.folder(make()) / "epoch_001.safetensors").unlink()
-    assert same(first, weights(new_store, make(epochs=1)))
-
-
-def test_schedules_change_the_weights(new_store: Store) -> None:
-    assert not same(weights(new_store, make()), weights(new_store, make(schedule="poly")))
-
-
 def test_schedule_factors() -> None:
     assert [schedule_factor("constant", s, 10) for s in (0, 10)] == [1, 1]
     assert schedule_factor("poly", 5, 10) == pytest.approx(0.5**0.9)

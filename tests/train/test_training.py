@@ -178,22 +178,6 @@ def test_refusals_of_given_weights(new_store: Store, store: Store, prepared: Pre
     assert not new_store.root.exists()
 
 
-def test_every_epoch_of_a_folder_is_a_network_of_its_own(new_store: Store, pool: Pool, tmp_path: Path) -> None:
-    folder, files = tmp_path / "epochs", {}
-    for epoch in (1, 2, 3):
-        torch.manual_seed(epoch)
-        files[epoch] = save(folder / f"net_epoch{epoch}.safetensors", PlainUNet(width=2, depth=1).make())
-    stages = {epoch: segmenter(pool, folder, epochs=3, epoch=epoch) for epoch in files}
-    assert len({stage.key for stage in stages.values()}) == 3
-    heads = {epoch: new_store.get(stage).head.weight for epoch, stage in stages.items()}
-    for epoch, file in files.items():
-        assert stages[epoch].key == segmenter(pool, file).key
-        torch.manual_seed(epoch)
-        assert torch.equal(heads[epoch], PlainUNet(width=2, depth=1).make().head.weight)
-    with pytest.raises(SegError, match=r"has no file of epoch=4 .*, only of epochs 1, 2, 3"):
-        _ = segmenter(pool, folder, epochs=4).key
-
-
 def test_the_epoch_of_a_run_chooses_the_file_of_a_folder(tmp_path: Path) -> None:
     for epoch in (1, 2):
         (tmp_path / f"epoch_{epoch}.pth").write_bytes(bytes([epoch]))
