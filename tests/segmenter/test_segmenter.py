@@ -133,7 +133,7 @@ def test_band_and_soft_targets_of_a_batch(store: Store, pool: Pool, classifier: 
         stage = dataclasses.replace(make(pool, **still, **changed), masks=masks)
         return stage.batch(rows, torch.Generator(), store)[1].numpy()
 
-    scores, hard = store.get(masks.scores).at(rows), learnt()
+    scores, hard = store.get(masks.scores).argmax(rows)[0], learnt()
     wide = dataclasses.replace(masks, band=0.3)
     np.testing.assert_array_equal(learnt(band=0.2), store.get(wide).at(rows))
     assert (hard == 255).sum() < (learnt(band=0.2) == 255).sum()
@@ -219,16 +219,16 @@ def test_a_segmenter_like_another_differs_in_what_is_said(pool: Pool) -> None:
 @pytest.mark.parametrize(
     ("task", "outputs", "says"),
     [
-        ("foreground", 7, "of 6 classes, but task=foreground of this data asks for the foreground alone; take task=cl"),
+        ("foreground", 7, "of 6 classes, but the masks of this run are of the foreground alone; take task=cl"),
         (
             "classes",
             1,
-            "of the foreground alone, but task=classes of this data asks for 2 classes; take task=foreground",
+            "of the foreground alone, but the masks of this run are of 2 classes; take task=foreground",
         ),
         (
             "classes",
             7,
-            "of 6 classes, but task=classes of this data asks for 2 classes; give one of 2 classes, or leave",
+            "of 6 classes, but the masks of this run are of 2 classes; give one of 2 classes, or leave",
         ),
     ],
 )
