@@ -14,9 +14,10 @@ import numpy as np
 from seg.data.dataset import Split
 from seg.data.prepared import Pool
 from seg.errors import SegError
-from seg.evaluation.metrics import STEPS, Border, Confusion, Metrics, ScoreHistogram
+from seg.evaluation.metrics import Border, Confusion, Metrics, ScoreHistogram
 from seg.files import write_json
 from seg.masks import MaskSet, Threshold
+from seg.methods.thresholds import STEPS
 from seg.store import Products, Stage, param
 from seg.supervision.mask import SomeTruth
 from seg.supervision.scores import ScoreMaps, ScoreStage
