@@ -17,10 +17,8 @@ from seg.masks import Threshold
 from seg.nets.augment import normalise
 from seg.nets.walk import random_walk
 from seg.refiner.affinity import FrozenAffinity
-from seg.refiner.grabcut import GrabCut
+from seg.refiner.by_image import GrabCut, RandomWalker, Superpixels
 from seg.refiner.pamr import PAMR
-from seg.refiner.random_walker import RandomWalker
-from seg.refiner.superpixels import Superpixels
 from seg.refiner.walk import Walk
 from seg.segmenter.architectures import PlainUNet
 from seg.segmenter.predicted import Predicted, winner

@@ -24,10 +24,8 @@ from seg.data.voc import Voc
 from seg.experiment import Experiment
 from seg.masks import Threshold
 from seg.nets.checkpoints import ROLES
-from seg.refiner.grabcut import GrabCut
+from seg.refiner.by_image import GrabCut, RandomWalker, Superpixels
 from seg.refiner.pamr import PAMR
-from seg.refiner.random_walker import RandomWalker
-from seg.refiner.superpixels import Superpixels
 from seg.refiner.walk import Walk
 from seg.segmenter.predicted import Predicted
 from seg.store import Runtime

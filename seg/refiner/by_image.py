@@ -1,15 +1,17 @@
-"""Base of the refiners that a library computes on the CPU, image by image."""
+"""The refiners that a library computes on the CPU, image by image."""
 
+import importlib.util
 from abc import abstractmethod
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from seg.errors import SegError
-from seg.store import Products
+from seg.methods.refine import grabcut, random_walker, superpixel_means
+from seg.store import Products, param
 from seg.supervision.scores import ScoreMaps, ScoreStage
 
 
@@ -53,24 +55,93 @@ class ByImage(ScoreStage):
                     yield refined[None]
 
 
-def seeds_of(scores: np.ndarray, background_below: float, foreground_from: float) -> np.ndarray:
-    """Which pixels are surely what.
+class Superpixels(ByImage):
+    """Scores averaged over the superpixels of SLIC (Achanta et al., TPAMI 2012), scikit-image's.
 
-    Args:
-        scores: ``float32 (S, S)``, NaN where nothing is known.
-        background_below: sure background below it, and at exactly 0. foreground_from: sure foreground from it on.
-
-    Returns:
-        ``int64 (S, S)``: 0 unsure, 1 background, 2 foreground.
+    Attributes:
+        scores: any score maps.
+        segments: about so many superpixels in an image.
+        compactness: weight of the distance beside that of the colour; SLIC's ``m``.
+        sigma: of the Gaussian that smooths the image before, in pixels.
     """
-    seeds = np.zeros(scores.shape, np.int64)
-    seeds[(scores < np.float32(background_below)) | (scores == 0)] = 1
-    seeds[scores >= np.float32(foreground_from)] = 2
-    return seeds
+
+    what: ClassVar[str] = "superpixel means"
+
+    segments: int = param(default=200, low=1)
+    compactness: float = param(default=10.0, above=0)
+    sigma: float = param(default=1.0, low=0)
+
+    def refine(self, image: np.ndarray, scores: np.ndarray, spacing: tuple[float, float]) -> np.ndarray:
+        """Means of what is known; a superpixel of which nothing is known stays unknown."""
+        from skimage.segmentation import slic
+
+        how: Any = {"compactness": self.compactness, "sigma": self.sigma, "spacing": spacing}
+        return superpixel_means(scores, slic(image, self.segments, start_label=0, channel_axis=-1, **how))
 
 
-def check_seeds(stage: Any) -> None:
-    """Refuse bounds of the seeds that are the wrong way round."""
-    low, high = stage.background_below, stage.foreground_from
-    if low > high:
-        raise SegError(f"{type(stage).__name__}.background_below={low:g}: must not lie above foreground_from={high:g}")
+class Seeded(ByImage):
+    """Base of the refiners that keep what is sure.
+
+    Attributes:
+        background_below, foreground_from: surely so.
+    """
+
+    background_below: float = param(default=0.25, low=0, high=1)
+    foreground_from: float = param(default=0.75, low=0, high=1)
+
+    def validate(self) -> None:
+        """The right way round."""
+        low, high = self.background_below, self.foreground_from
+        if low > high:
+            raise SegError(
+                f"{type(self).__name__}.background_below={low:g}: must not lie above foreground_from={high:g}"
+            )
+
+
+class RandomWalker(Seeded):
+    """Grady's random walker (:func:`seg.methods.refine.random_walker`), from confident seeds to what is between them.
+
+    (Not to be confused with AffinityNet's walk, :class:`seg.refiner.walk.Walk`, which spreads scores and has no seeds.)
+
+    Attributes:
+        scores: any score maps.
+        beta: how much an edge hinders. tolerance: of the linear system's solution.
+    """
+
+    what: ClassVar[str] = "random walker"
+
+    beta: float = param(default=130.0, above=0)
+    tolerance: float = param(default=1e-3, above=0)
+
+    def refine(self, image: np.ndarray, scores: np.ndarray, spacing: tuple[float, float]) -> np.ndarray:
+        """The chance of the foreground."""
+        low, high = self.background_below, self.foreground_from
+        return random_walker(image, scores, low, high, self.beta, self.tolerance, spacing)
+
+
+class GrabCut(Seeded):
+    """GrabCut (:func:`seg.methods.refine.grabcut`), as scores that know their doubts.
+
+    The score is the mean of the cut, 0 or 1, and of what it was made from: from 1/2 on where the cut says foreground,
+    near to 1/2 where the two disagree.
+
+    Attributes:
+        scores: any score maps.
+        threshold: starts as foreground from it on. iterations: of models and cut.
+    """
+
+    what: ClassVar[str] = "GrabCut"
+
+    threshold: float = param(default=0.5, low=0, high=1)
+    iterations: int = param(default=5, low=1)
+
+    def check(self, store: Products) -> None:
+        """Refuse to begin without OpenCV."""
+        if importlib.util.find_spec("cv2") is None:
+            raise SegError("refiner=grabcut: needs OpenCV, which is not installed: pip install 'weakseg[grabcut]'")
+
+    def refine(self, image: np.ndarray, scores: np.ndarray, spacing: tuple[float, float]) -> np.ndarray:
+        """The mean of cut and scores; the cut alone where a score is unknown."""
+        low, high = self.background_below, self.foreground_from
+        cut = grabcut(image, scores, self.threshold, low, high, self.iterations)
+        return np.where(np.isnan(scores), cut, (cut + scores) / 2)

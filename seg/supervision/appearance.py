@@ -1,4 +1,4 @@
-"""Appearance: which colours and textures do the images of a class share where a hint points?"""
+"""Appearance: which colours and textures do the images of a class share where a prior points?"""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -39,30 +39,30 @@ def describe(image: np.ndarray) -> np.ndarray:
 
 
 class Points(NamedTuple):
-    """Pixels: ``float32 (n, 13)`` descriptions and the hint's scores ``float32 (n,)``."""
+    """Pixels: ``float32 (n, 13)`` descriptions and the prior's scores ``float32 (n,)``."""
 
     described: np.ndarray
-    hint: np.ndarray
+    prior: np.ndarray
 
 
 class Appearance(ScoreStage):
-    """Score maps of what a class's images share in colour and texture where a hint points; no network at all.
+    """Score maps of what a class's images share in colour and texture where a prior points; no network at all.
 
     Of trainval's pixels a ridge regression (least squares on 0 and 1) on random Fourier features of their description
-    (Rahimi and Recht, NIPS 2007) learns, class by class, which ones the hint calls foreground; and then, ``rounds``
-    times in all, which ones it and the hint together did. A map is the logistic of the sum of both. It is the
+    (Rahimi and Recht, NIPS 2007) learns, class by class, which ones the prior calls foreground; and then, ``rounds``
+    times in all, which ones it and the prior together did. A map is the logistic of the sum of both. It is the
     iterated colour model of GrabCut (Rother et al., SIGGRAPH 2004), of all images of a class together as in co-
     segmentation (Rother et al., CVPR 2006), in closed form. For pictures whose objects have colours of their own, and
     for which no features were trained.
 
     Attributes:
-        scores: the hint: CAM, Gaussians on boxes, or any other.
-        start: where the hint is at least this, it is foreground at first.
+        scores: the prior: CAM, Gaussians on boxes, or any other.
+        start: where the prior is at least this, it is foreground at first.
         rounds: of regression.
         features: random ones. points: pixels of a class at most that are learnt from. ridge: the penalty.
         least: a class of fewer trainval images is told by what was learnt from all images together.
-        gain: slope of the regression's part in the logistic. hint: slope of the hint's, which is 0 at 1/2 and held to 3
-            on either side.
+        gain: slope of the regression's part in the logistic. prior: slope of the prior's, which is 0 at 1/2 and held
+            to 3 on either side.
         smooth: standard deviation, in pixels, of the Gaussian that the regression's answers are smoothed with.
         seed: of the pixels and the features.
     """
@@ -77,7 +77,7 @@ class Appearance(ScoreStage):
     ridge: float = param(default=1e-3, above=0)
     least: int = param(default=10, low=1)
     gain: float = param(default=6.0, low=0)
-    hint: float = param(default=6.0, low=0)
+    prior: float = param(default=6.0, low=0)
     smooth: float = param(default=1.5, low=0)
     seed: int = param(default=0, low=0, high=MOST_SEED)
 
@@ -96,14 +96,14 @@ class Appearance(ScoreStage):
             waves = np.cos(((points - mean) / spread) @ mix + turn)
             return np.concatenate([waves, np.ones((len(waves), 1), np.float32)], 1)
 
-        weights = {group: self._learn(expand(points.described), points.hint) for group, points in seen.items()}
+        weights = {group: self._learn(expand(points.described), points.prior) for group, points in seen.items()}
 
-        def answer(image: np.ndarray, hint: np.ndarray, group: int) -> np.ndarray:
-            described = describe(image).reshape(hint.size, -1)
-            parts = np.array_split(described, hint.size // 8192 + 1)  # a large image's features would be 100 MB
+        def answer(image: np.ndarray, prior: np.ndarray, group: int) -> np.ndarray:
+            described = describe(image).reshape(prior.size, -1)
+            parts = np.array_split(described, prior.size // 8192 + 1)  # a large image's features would be 100 MB
             found = np.concatenate([expand(part) @ weights[group] for part in parts])
-            found = gaussian_filter(self.gain * found.reshape(hint.shape), self.smooth)
-            return 1 / (1 + np.exp(-found - self._speaks(hint)))
+            found = gaussian_filter(self.gain * found.reshape(prior.shape), self.smooth)
+            return 1 / (1 + np.exp(-found - self._speaks(prior)))
 
         def maps() -> Iterator[np.ndarray]:
             with ThreadPoolExecutor(store.runtime.worker_count) as pool:
@@ -139,23 +139,25 @@ class Appearance(ScoreStage):
         for positions in np.array_split(np.flatnonzero(learnt), learnt.sum() // 64 + 1):
             maps = scores.per_class(positions)
             kinds = [group for position in positions for group in groups[position]]
-            for hint, image, kind in zip(maps.values, maps.image, kinds, strict=True):
-                described = describe(scores.data.images[scores.rows[positions[image]]]).reshape(hint.size, -1)
+            for prior, image, kind in zip(maps.values, maps.image, kinds, strict=True):
+                described = describe(scores.data.images[scores.rows[positions[image]]]).reshape(prior.size, -1)
                 for group in sorted({kind, -1} & wanted):
-                    chosen = rng.choice(hint.size, min(hint.size, max(1, self.points // counts[group])), replace=False)
-                    found[group].append(Points(described[chosen], hint.reshape(-1)[chosen]))
+                    chosen = rng.choice(
+                        prior.size, min(prior.size, max(1, self.points // counts[group])), replace=False
+                    )
+                    found[group].append(Points(described[chosen], prior.reshape(-1)[chosen]))
         return {group: Points(*map(np.concatenate, zip(*parts, strict=True))) for group, parts in found.items()}
 
-    def _speaks(self, hint: np.ndarray) -> np.ndarray:
-        """The hint's part in the logistic; what nobody knows says nothing."""
-        return np.clip(self.hint * (np.nan_to_num(hint, nan=0.5) - 0.5), -3, 3)
+    def _speaks(self, prior: np.ndarray) -> np.ndarray:
+        """The prior's part in the logistic; what nobody knows says nothing."""
+        return np.clip(self.prior * (np.nan_to_num(prior, nan=0.5) - 0.5), -3, 3)
 
-    def _learn(self, waves: np.ndarray, hint: np.ndarray) -> np.ndarray:
-        """Weights ``(features + 1,)`` of the regression; waves ``(n, features + 1)``, hint ``(n,)``."""
+    def _learn(self, waves: np.ndarray, prior: np.ndarray) -> np.ndarray:
+        """Weights ``(features + 1,)`` of the regression; waves ``(n, features + 1)``, prior ``(n,)``."""
         gram = waves.T @ waves / len(waves)
         gram[np.diag_indices(self.features)] += self.ridge  # the constant is not held back
         inverse = np.linalg.inv(gram)
-        above, said = hint >= self.start, self._speaks(hint)
+        above, said = prior >= self.start, self._speaks(prior)
         for _ in range(self.rounds):
             weights = inverse @ (waves.T @ above.astype(np.float32) / len(waves))
             found = waves @ weights

@@ -8,9 +8,8 @@ import pytest
 
 from seg.data.prepared import Pool, PreparedData
 from seg.errors import SegError
-from seg.refiner.by_image import ByImage, seeds_of
-from seg.refiner.random_walker import RandomWalker
-from seg.refiner.superpixels import Superpixels
+from seg.methods.refine import seeds_of
+from seg.refiner.by_image import ByImage, RandomWalker, Superpixels
 from seg.store import Runtime, Store
 from seg.supervision.mask import TruthScores
 from seg.supervision.scores import ScoreMaps

@@ -11,7 +11,8 @@ from within import call
 
 from seg.data.prepared import Pool, PreparedData
 from seg.errors import SegError
-from seg.refiner.grabcut import GrabCut
+from seg.methods.refine import grabcut
+from seg.refiner.by_image import GrabCut
 from seg.store import Store
 from seg.supervision.bbox import BoxScores
 from seg.supervision.mask import TruthScores
@@ -38,7 +39,7 @@ def picture(seed: int = 0) -> np.ndarray:
 
 
 @needs_opencv
-def test_it_is_the_librarys_answer(stage: GrabCut, data: PreparedData) -> None:
+def test_it_is_the_librarys_answer(data: PreparedData) -> None:
     import cv2
 
     rng = np.random.default_rng(0)
@@ -49,15 +50,15 @@ def test_it_is_the_librarys_answer(stage: GrabCut, data: PreparedData) -> None:
     mask[scores < 0.05], mask[scores >= 0.95] = cv2.GC_BGD, cv2.GC_FGD
     cv2.setRNGSeed(0)
     expected = cv2.grabCut(image, mask, None, np.zeros((1, 65)), np.zeros((1, 65)), 5, cv2.GC_INIT_WITH_MASK)[0]
-    answer = stage.cut(image, scores)
+    answer = grabcut(image, scores, 0.5, 0.05, 0.95)
     np.testing.assert_array_equal(answer, np.isin(expected, (cv2.GC_FGD, cv2.GC_PR_FGD)))
     assert not answer[scores < 0.05].any() and answer[scores >= 0.95].all()
 
 
 @needs_opencv
-def test_a_rough_score_becomes_the_object(stage: GrabCut) -> None:
+def test_a_rough_score_becomes_the_object() -> None:
     rough = np.where(np.roll(disk(radius=12), 5, 1), 0.8, 0.2).astype(np.float32)
-    np.testing.assert_array_equal(stage.cut(picture(), rough), disk())
+    np.testing.assert_array_equal(grabcut(picture(), rough, 0.5, 0.05, 0.95), disk())
 
 
 @needs_opencv
@@ -98,17 +99,17 @@ def test_no_thread_changes_anothers_answer(stage: GrabCut) -> None:
 
 @needs_opencv
 @pytest.mark.parametrize(("only", "answer"), [(0.7, 1), (1.0, 1), (0.2, 0), (0.0, 0), (np.nan, np.nan)])
-def test_one_side_alone_is_the_answer(stage: GrabCut, only: float, answer: float) -> None:
-    refined = stage.cut(picture(), np.full((64, 64), only, np.float32))
+def test_one_side_alone_is_the_answer(only: float, answer: float) -> None:
+    refined = grabcut(picture(), np.full((64, 64), only, np.float32))
     np.testing.assert_array_equal(refined, np.full((64, 64), answer))
 
 
 @needs_opencv
-def test_few_pixels_and_one_colour_will_do(stage: GrabCut) -> None:
+def test_few_pixels_and_one_colour_will_do() -> None:
     scores = np.full((64, 64), 0.2, np.float32)
     scores[0, 0] = 0.6
     for image in (picture(), np.full((64, 64, 3), 9, np.uint8)):
-        assert set(np.unique(stage.cut(image, scores))) <= {0, 1}
+        assert set(np.unique(grabcut(image, scores))) <= {0, 1}
 
 
 @needs_opencv

@@ -10,9 +10,10 @@ import torch
 from seg.data.prepared import Pool
 from seg.errors import SegError
 from seg.masks import Threshold
+from seg.methods.pamr import affinities, neighbours, pamr
 from seg.nets.augment import normalise
-from seg.refiner.pamr import PAMR, affinities, neighbours, pamr
-from seg.refiner.superpixels import Superpixels
+from seg.refiner.by_image import Superpixels
+from seg.refiner.pamr import PAMR
 from seg.store import Store
 from seg.supervision.mask import TruthScores
 

@@ -7,7 +7,7 @@ import pytest
 from skimage.segmentation import random_walker
 
 from seg.data.prepared import Pool, PreparedData
-from seg.refiner.random_walker import RandomWalker
+from seg.refiner.by_image import RandomWalker
 from seg.supervision.mask import TruthScores
 
 

@@ -4,7 +4,8 @@ import numpy as np
 from skimage.segmentation import slic
 
 from seg.data.prepared import Pool
-from seg.refiner.superpixels import Superpixels, means
+from seg.methods.refine import superpixel_means
+from seg.refiner.by_image import Superpixels
 from seg.store import Store
 from seg.supervision.mask import TruthScores
 
@@ -34,7 +35,7 @@ def test_unknown_pixels_do_not_vote() -> None:
     of = np.asarray([[0, 0, 1], [0, 2, 2]])
     scores = np.asarray([[0.2, np.nan, np.nan], [0.6, 0.0, 1.0]], np.float32)
     expected = np.asarray([[0.4, 0.4, np.nan], [0.4, 0.5, 0.5]])
-    np.testing.assert_allclose(means(scores, of), expected, atol=1e-6)
+    np.testing.assert_allclose(superpixel_means(scores, of), expected, atol=1e-6)
 
 
 def test_superpixels_are_round_in_the_original_image(pool: Pool) -> None:

@@ -38,8 +38,8 @@ def test_a_texture_is_described_by_how_much_it_varies() -> None:
 
 
 def test_the_rest_of_the_object_is_found_from_a_part(planted: Pool, new_store: Store) -> None:
-    hint = BoxScores(pool=planted)
-    maps, before = new_store.get(Appearance(scores=hint, hint=2)), new_store.get(hint)
+    prior = BoxScores(pool=planted)
+    maps, before = new_store.get(Appearance(scores=prior, prior=2)), new_store.get(prior)
     positions = np.arange(len(maps))
     truth = maps.data.truth(maps.rows)
     scores, rough = maps.argmax(positions)[0], before.argmax(positions)[0]
@@ -63,5 +63,5 @@ def test_a_class_of_few_images_is_told_by_all_of_them(planted: Pool, new_store: 
 
 
 def test_what_nobody_knows_says_nothing(pool: Pool) -> None:
-    stage = Appearance(scores=BoxScores(pool=pool), hint=6)
+    stage = Appearance(scores=BoxScores(pool=pool), prior=6)
     np.testing.assert_allclose(stage._speaks(np.array([np.nan, 0.5, 0.75, 1, 0], np.float32)), [0, 0, 1.5, 3, -3])

@@ -10,22 +10,23 @@ from torch import nn
 
 from seg.data.prepared import Pool
 from seg.errors import SegError
+from seg.methods.colocalise import Moments, class_discriminants, prior_component
 from seg.store import Store
 from seg.supervision.bbox import BoxScores
-from seg.supervision.colocalise import Colocalised, Levels, Moments, class_discriminants, hinted_component
+from seg.supervision.colocalise import Colocalised, Levels
 
 
 def test_moments_are_numpys() -> None:
     rng = np.random.default_rng(0)
-    features, hint = rng.normal(3, 2, (500, 4)), rng.normal(size=500)
-    features[:, 1] += hint
+    features, prior = rng.normal(3, 2, (500, 4)), rng.normal(size=500)
+    features[:, 1] += prior
     moments = Moments()
     for part in np.array_split(np.arange(500), 3):
-        moments.add(torch.from_numpy(features[part]), torch.from_numpy(hint[part]))
-    mean, spread, correlation, with_hint = (x.numpy() for x in moments.solve())
+        moments.add(torch.from_numpy(features[part]), torch.from_numpy(prior[part]))
+    mean, spread, correlation, with_prior = (x.numpy() for x in moments.solve())
     assert np.allclose(mean, features.mean(0)) and np.allclose(spread, features.std(0))
-    expected = np.corrcoef(features.T, hint)
-    assert np.allclose(correlation, expected[:4, :4]) and np.allclose(with_hint, expected[:4, 4])
+    expected = np.corrcoef(features.T, prior)
+    assert np.allclose(correlation, expected[:4, :4]) and np.allclose(with_prior, expected[:4, 4])
 
 
 def test_the_component_that_goes_with_the_hint_is_not_the_first() -> None:
@@ -36,13 +37,13 @@ def test_the_component_that_goes_with_the_hint_is_not_the_first() -> None:
     for sign in (1, -1):
         moments = Moments()
         moments.add(torch.from_numpy(features), torch.from_numpy(sign * object_ + rng.normal(size=n)))
-        mean, spread, correlation, with_hint = moments.solve()
-        weights = hinted_component(correlation, with_hint, 3)
+        mean, spread, correlation, with_prior = moments.solve()
+        weights = prior_component(correlation, with_prior, 3)
         scores = ((torch.from_numpy(features) - mean) / spread @ weights).numpy()
         assert np.corrcoef(scores, sign * object_)[0, 1] > 0.95
         assert scores.std() == pytest.approx(1, abs=1e-3)
         # Of the first alone there is nothing but the size to take.
-        first = hinted_component(correlation, with_hint, 1)
+        first = prior_component(correlation, with_prior, 1)
         scores = ((torch.from_numpy(features) - mean) / spread @ first).numpy()
         assert abs(np.corrcoef(scores, size)[0, 1]) > 0.95
 
@@ -79,10 +80,10 @@ def weights(tmp_path: Path) -> str:
 
 
 def test_the_rest_of_the_object_is_found_from_a_part(planted: Pool, new_store: Store, tmp_path: Path) -> None:
-    hint = BoxScores(pool=planted)
-    options = {"scores": hint, "weights": weights(tmp_path), "levels": ["layer1"], "size": 128, "dims": 16}
+    prior = BoxScores(pool=planted)
+    options = {"scores": prior, "weights": weights(tmp_path), "levels": ["layer1"], "size": 128, "dims": 16}
     found = Colocalised(**options)  # type: ignore[arg-type]
-    maps, before = new_store.get(found), new_store.get(hint)
+    maps, before = new_store.get(found), new_store.get(prior)
     data = maps.data
     assert (maps.rows == before.rows).all()
 
@@ -99,16 +100,16 @@ def test_the_rest_of_the_object_is_found_from_a_part(planted: Pool, new_store: S
 
 
 def test_its_name_and_what_it_refuses(planted: Pool, new_store: Store, tmp_path: Path) -> None:
-    hint = BoxScores(pool=planted)
-    assert Colocalised(scores=hint, weights=weights(tmp_path)).title == "co-loc. Gaussian on HEAD boxes"
-    # Without a regression the map would be the components' alone, and the threshold one with the hint in it.
+    prior = BoxScores(pool=planted)
+    assert Colocalised(scores=prior, weights=weights(tmp_path)).title == "co-loc. Gaussian on HEAD boxes"
+    # Without a regression the map would be the components' alone, and the threshold one with the prior in it.
     with pytest.raises(SegError, match=r"Colocalised.rounds=0: must lie in \[1, inf\)"):
-        Colocalised(scores=hint, weights=weights(tmp_path), rounds=0)
+        Colocalised(scores=prior, weights=weights(tmp_path), rounds=0)
     with pytest.raises(SegError, match=r"colocalise.weights=null: random features"):
-        Colocalised(scores=hint, weights=None).check(new_store)
+        Colocalised(scores=prior, weights=None).check(new_store)
     with pytest.raises(SegError, match=r"colocalise.backbone=densenet121: name the modules"):
-        Colocalised(scores=hint, backbone="densenet121", weights=weights(tmp_path)).check(new_store)
-    assert isinstance(Colocalised(scores=hint, weights=weights(tmp_path))._net(), nn.Module)
+        Colocalised(scores=prior, backbone="densenet121", weights=weights(tmp_path)).check(new_store)
+    assert isinstance(Colocalised(scores=prior, weights=weights(tmp_path))._net(), nn.Module)
 
 
 def test_what_one_image_shows_alone_tells_apart_what_two_show_together() -> None:
@@ -119,7 +120,7 @@ def test_what_one_image_shows_alone_tells_apart_what_two_show_together() -> None
     points = means[truth] + rng.normal(0, 0.5, (1200, 4))
     may = np.zeros((1200, 4), bool)
     may[np.arange(1200), truth + 1] = True
-    may[600:, 1:] = True  # the last three are one image, whose cells the hint has all wrong
+    may[600:, 1:] = True  # the last three are one image, whose cells the prior has all wrong
     named = np.where(np.arange(1200) < 600, truth, (truth + 1) % 3) + 1
     weights, bias = class_discriminants(*map(torch.from_numpy, (points.astype(np.float32), named, may)), ridge=1e-6)
     likely = torch.from_numpy(points).float() @ weights + bias
