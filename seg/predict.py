@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from seg.console import mind_pipes
+from seg.console import handle_broken_pipe
 from seg.errors import SegError, interruptible
 from seg.files import atomic_path, file_sha256, read_json, writable, write_json
 from seg.models.png import CLASSES, PNGKind, save_indexed, save_png, write_classes
@@ -292,7 +292,7 @@ def _write(request: Request, photo: Path, found: "Answer", targets: dict[str, Pa
 @interruptible()
 def main(arguments: list[str] | None = None) -> None:
     """Console entrypoint; ``arguments`` default to the command line's."""
-    mind_pipes()
+    handle_broken_pipe()
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or any(a in ("-h", "--help", "help") for a in arguments):
         print(HELP)

@@ -67,7 +67,7 @@ class ToyPets(Source):
     breeds: int = param(default=6, low=2)
     size: int = param(default=160, low=48)
     seed: int = param(default=0, low=0, high=MOST_SEED)
-    labels: Labels = param(default="breed", switch=True)
+    labels: Labels = param(default="breed")
 
     @property
     def title(self) -> str:
@@ -134,7 +134,7 @@ class OxfordPet(InPlace):
 
     root: str = param(key=False)
     download: bool = param(default=False, key=False)
-    labels: Labels = param(default="breed", switch=True)
+    labels: Labels = param(default="breed")
     title: str = param(default="oxford_pet", key=False)
 
     def params(self) -> dict[str, Any]:

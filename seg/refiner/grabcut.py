@@ -28,7 +28,6 @@ class GrabCut(ByImage):
     """
 
     what: ClassVar[str] = "GrabCut"
-    version: ClassVar[int] = 2  # 1 gave the cut alone
 
     threshold: float = param(default=0.5, low=0, high=1)
     background_below: float = param(default=0.25, low=0, high=1)

@@ -75,8 +75,8 @@ class Predicted(ScoreStage):
 
     pool: Pool
     segmenter: NetworkStage
-    scales: tuple[float, ...] = param(default=(1.0,), above=0, high=4, switch=True)
-    flip: bool = param(default=False, switch=True)
+    scales: tuple[float, ...] = param(default=(1.0,), above=0, high=4)
+    flip: bool = param(default=False)
 
     @property
     def design(self) -> Segmenter:

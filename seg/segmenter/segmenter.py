@@ -64,11 +64,11 @@ class Segmenter(Training):
     input_size: int | None = param(default=None, low=32)
     zoom: float = param(default=0.7, above=0, high=1)
     jitter: float = param(default=0.2, low=0, below=1)
-    band: float = param(default=0.0, low=0, high=1, switch=True)
-    soft: float = param(default=0.0, low=0, high=1, switch=True)
-    correct_from: int | None = param(default=None, low=2, switch=True)
+    band: float = param(default=0.0, low=0, high=1)
+    soft: float = param(default=0.0, low=0, high=1)
+    correct_from: int | None = param(default=None, low=2)
     sure: float = param(default=0.9, above=0.5, high=1)
-    consistency: float = param(default=0.0, low=0, switch=True)
+    consistency: float = param(default=0.0, low=0)
 
     @classmethod
     def from_config(

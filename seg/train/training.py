@@ -15,7 +15,7 @@ from seg.errors import SegError
 from seg.files import atomic_path, file_sha256
 from seg.nets.given import description, find_checkpoint, fit_into
 from seg.store import Products, Runtime, Stage, param
-from seg.store.manifest import HISTORY, read_manifest
+from seg.store.manifest import read_manifest
 from seg.store.parameters import MOST_SEED
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Training(NetworkStage):
     jitter: float = param(default=0.0, low=0, below=1)
     seed: int = param(default=0, low=0, high=MOST_SEED)
     precision: Precision = param(default="32-true")
-    averaged: bool = param(default=False, switch=True)
+    averaged: bool = param(default=False)
     decay: float = param(default=0.99, low=0, below=1)
     keep: Literal["all", "last"] = param(default="all", key=False)
 
@@ -267,10 +267,7 @@ class Training(NetworkStage):
 
         folder = store.folder(self)
         manifest = read_manifest(folder) or {}
-        if "history" not in manifest and manifest and (folder / HISTORY).is_file():  # an older version trained it
-            frame = pd.read_csv(folder / HISTORY)
-        else:
-            frame = pd.DataFrame(manifest.get("history") or {"epoch": [], "loss": []})
+        frame = pd.DataFrame(manifest.get("history") or {"epoch": [], "loss": []})
         return frame[frame["epoch"] <= self.wanted]
 
 
@@ -340,8 +337,8 @@ class Given(NetworkStage):
 
     def build(self, out: Path, store: Products) -> None:
         """A copy of the weights."""
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         weights = {k: v.contiguous() for k, v in self.read(store).state_dict().items()}
         with atomic_path(out / self.file_name) as tmp:
-            save_file(weights, tmp)
+            tmp.write_bytes(save(weights))
