@@ -45,7 +45,7 @@ def test_a_limit_on_file_sizes_is_told_from_a_full_disk(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_in_the_runs_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr("seg.store.run_folders.tempfile.NamedTemporaryFile", full)
     status, said = call(tmp_path, *TINY, "hydra.run.dir=out")
     assert (status, said.count("\n")) == (1, 0) and "out: No space left on device; make room" in said, said
     monkeypatch.undo()

@@ -63,7 +63,8 @@ def code_hash(cls: type[Parameters]) -> str:
         new = {name: path for name, path in _followed(*waiting.pop()).items() if name not in found}
         found |= new
         waiting += new.items()
-    texts += [f"{name} {_look(found[name]).digest}" for name in sorted(found)]
+    # Without their names: a script that is run is ``__main__``, and has another name where it is imported.
+    texts += sorted(_look(path).digest for path in found.values())
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
 
 

@@ -117,7 +117,7 @@ def test_a_training_survives_a_loss_of_power_at_any_point(
         assert stage.history(store)["epoch"].tolist() == [1, 2, 3]
         resumed.add(len(Line.trained) // 10)
         if Line.trained:
-            assert problems(find(place, stage.key)) == [], place
+            assert problems(find(place, stage.key)) == {}, place
     assert resumed == {0, 1, 2, 3}
 
 
@@ -145,7 +145,7 @@ def test_a_product_survives_a_loss_of_power_at_any_point(new_store: Store, tmp_p
     for place, _ in disk.after(tmp_path / "worlds"):
         # What has the name of a product is one: nothing has to be quarantined.
         there = (place / "Two" / stage.key).exists()
-        assert there == (problems(find(place, stage.key)) == [] if there else False), place
+        assert there == (problems(find(place, stage.key)) == {} if there else False), place
         store = Store(place, runtime)
         assert store.get(stage) == "aaabbb"
         built.add(len(store.builds))

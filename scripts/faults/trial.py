@@ -242,11 +242,7 @@ def kind_of(name: str) -> str:
 
 
 def _timeless(manifest: dict[str, Any]) -> dict[str, Any]:
-    return {
-        k: v
-        for k, v in manifest.items()
-        if k in ("stage", "key", "version", "params", "upstream", "epochs_done", "notes")
-    }
+    return {k: v for k, v in manifest.items() if k in ("stage", "key", "params", "upstream", "epochs_done", "notes")}
 
 
 def _count_work(to: int) -> None:
