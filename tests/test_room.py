@@ -70,7 +70,7 @@ def test_a_summary_that_cannot_be_written_is_an_error(tmp_path: Path, monkeypatc
     arguments = [*TINY[:4], *TINY[5:], "-m", "threshold=0.4,0.5", "hydra.sweep.dir=sweep"]
     monkeypatch.setattr(summary, "draw_sweep", full)
     status, said = call(tmp_path, *arguments)
-    assert status == 1 and "error: the sweep's summary: no space left for sweep" in said, said
+    assert status == 1 and "error: the sweep's summary: sweep: No space left on device" in said, said
     monkeypatch.setattr(summary, "draw_sweep", lambda *_: 1 / 0)
     assert call(tmp_path, *arguments)[0] == 1
 
