@@ -48,7 +48,7 @@ class Pipe:
         sys.exit(STATUS)
 
 
-def mind_pipes() -> None:
+def handle_broken_pipe() -> None:
     """Let the standard streams be :class:`Pipe` where they are pipes; called once, at the start of a program."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)

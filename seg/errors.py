@@ -32,7 +32,7 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
-def refuse_together(checks: Iterable[Callable[[], Any]]) -> None:
+def run_checks(checks: Iterable[Callable[[], Any]]) -> None:
     """Make every check, and raise all that they refuse as one SegError."""
     problems: dict[str, None] = {}
     for check in checks:

@@ -16,7 +16,7 @@ from seg.config.tree import make_objects
 from seg.data.dataset import Split
 from seg.data.prepared import Pool, Prepared, PreparedData, split_counts
 from seg.data.sources import Source
-from seg.errors import SegError, refuse_together
+from seg.errors import SegError, run_checks
 from seg.evaluation.metrics import Metrics
 from seg.evaluation.stages import Evaluated, Histogram
 from seg.files import writable
@@ -140,7 +140,7 @@ class Experiment:
             runtime = self.store.runtime
             designs = [s.design for s in self.stages() if isinstance(s, NetworkStage)]
             trained = [s for s in designs if isinstance(s, Training) and s in self.stages()]
-            refuse_together([runtime.check, *(partial(s.check_runtime, runtime) for s in trained)])
+            run_checks([runtime.check, *(partial(s.check_runtime, runtime) for s in trained)])
             self.source.acquire()
 
     def check(self, folder: Path) -> None:
@@ -158,7 +158,7 @@ class Experiment:
         checks += [lambda s=s: (s.stored and store.has(s)) or s.check(store) for s in self.stages()]  # type: ignore[misc]
         if self.cfg.export.onnx:
             checks.append(lambda: check_onnx(bool(self.networks("segmenter"))))
-        refuse_together(checks)
+        run_checks(checks)
         for line in self.given():
             log.info(line)
 
@@ -293,10 +293,6 @@ class Experiment:
     def stored(self) -> list[str]:
         """Everything in the store that this run is made of, measures or draws, as ``Stage/key``."""
         return sorted({s.id for top in self._tops() for s in top.walk() if s.stored})
-
-    def tell_of_other_code(self) -> None:
-        """Warn of what is in the store from before the code changed."""
-        self.store.tell_of_other_code(self._tops(), remember=not self.cfg.dry_run)
 
     def _tops(self) -> list[Stage]:
         tops: list[Stage] = [self.pool]

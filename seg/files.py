@@ -1,14 +1,18 @@
-"""Files: read and written whole or not at all, and known by their content."""
+"""Files: read and written whole or not at all, known by their content, and what a disk runs out of."""
 
+import errno
 import hashlib
 import json
 import os
 import secrets
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
+
+from seg.errors import SegError, first_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,17 +45,17 @@ SEAL = "crc32"
 
 
 def seal(value: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON values with a checksum of themselves: a flipped byte is mostly still JSON, and says something else."""
+    """JSON values with a checksum of themselves: a flipped bit often leaves valid JSON."""
     plain = {key: one for key, one in value.items() if key != SEAL}
     return {**plain, SEAL: _crc32_of(plain)}
 
 
 def unseal(value: Any) -> dict[str, Any] | None:
-    """What was sealed, as it was; None for what is damaged. What was never sealed (by an older version) is taken."""
-    if not isinstance(value, dict):
+    """What was sealed, as it was; None for anything else."""
+    if not isinstance(value, dict) or SEAL not in value:
         return None
     plain = {key: one for key, one in value.items() if key != SEAL}
-    return plain if SEAL not in value or value[SEAL] == _crc32_of(plain) else None
+    return plain if value[SEAL] == _crc32_of(plain) else None
 
 
 def _crc32_of(value: Mapping[str, Any]) -> str:
@@ -86,27 +90,20 @@ def atomic_path(path: Path, synced: bool = False) -> Iterator[Path]:
         with suppress(OSError):
             tmp.chmod(mode & 0o777)
         if synced:
-            sync([tmp])
+            _sync(tmp)
         os.replace(tmp, path)
     finally:
         tmp.unlink(missing_ok=True)
 
 
-def sync(paths: Sequence[Path]) -> None:
-    """Wait until the contents of files are on the disk."""
-    if len(paths) <= 4:
-        for path in paths:
-            _sync(path)
-        return
-    from concurrent.futures import ThreadPoolExecutor
-
-    # A disk takes the same time for one as for many that wait at once.
+def sync(paths: Iterable[Path]) -> None:
+    """Wait until the contents of files are on the disk. A disk takes the same time for one as for many at once."""
     with ThreadPoolExecutor(32) as pool:
         list(pool.map(_sync, paths))
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk, where its file system knows how to."""
+    """Wait until the names in a folder are on the disk, where its file system can."""
     with suppress(OSError):
         _sync(folder)
 
@@ -114,7 +111,7 @@ def sync_folder(folder: Path) -> None:
 def sync_tree(folder: Path) -> None:
     """Wait until all that is below a folder is on the disk, the names below its own folders too."""
     paths = list(folder.rglob("*"))
-    sync([path for path in paths if path.is_file()])
+    sync(path for path in paths if path.is_file())
     for path in paths:
         if path.is_dir():
             sync_folder(path)
@@ -156,32 +153,64 @@ def file_sha256(path: Path) -> str:
     return _sha_memo[memo]
 
 
-def checksums(path: Path) -> dict[str, str]:
-    """SHA-256 and CRC-32 of a file's bytes as hex, read once.
-
-    The first names a content for good; the second is what a run can afford to compare whenever it opens a product:
-    it is read at some GB/s, also by a CPU that has no instructions for SHA-256.
-    """
-    sha256, crc = hashlib.sha256(), 0
-    for block in _blocks(path):
-        sha256.update(block)
-        crc = zlib.crc32(block, crc)
-    return {"sha256": sha256.hexdigest(), "crc32": f"{crc:08x}"}
-
-
 def file_crc32(path: Path) -> str:
-    """CRC-32 of a file's bytes as hex."""
-    crc = 0
-    for block in _blocks(path):
-        crc = zlib.crc32(block, crc)
+    """CRC-32 of a file's bytes as hex: a run can afford to compare it whenever it opens a product."""
+    crc, buffer = 0, memoryview(bytearray(1 << 18))
+    with path.open("rb", buffering=0) as file:
+        while size := file.readinto(buffer):
+            crc = zlib.crc32(buffer[:size], crc)
     return f"{crc:08x}"
 
 
-def _blocks(path: Path) -> Iterator[memoryview]:
-    buffer = memoryview(bytearray(1 << 18))
-    with path.open("rb", buffering=0) as file:
-        while size := file.readinto(buffer):
-            yield buffer[:size]
+def io_error(error: BaseException, what: str, place: object, key: str = "store") -> SegError | None:
+    """One line for an error, or one that caused it, of a disk or of memory; None for any other error.
+
+    Args:
+        error: as it was raised. what: was being done. place: where its results go. key: which chooses another place.
+    """
+    if isinstance(error, SegError):
+        return None
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch.OutOfMemoryError
+        return SegError(
+            f"{what}: out of memory ({first_line(error)[:160]}); lower runtime.batch_size (inference), "
+            "the training's batch_size, or data.size; what was built before is kept"
+        )
+    causes = [e for e in _chain(error) if isinstance(e, OSError) and e.errno in _REMEDIES]
+    if not causes:
+        return None
+    cause = causes[0]
+    if isinstance(cause.filename, str) and not cause.filename.startswith(f"{place}/"):
+        place = cause.filename  # the log in the run's folder, say, while a stage is built
+    return DiskError(
+        f"{what}: {place}: {os.strerror(cause.errno or 0)}; {_REMEDIES[cause.errno]}, or choose another {key}=; "
+        "what was built before is kept"
+    )
+
+
+class DiskError(SegError):
+    """A disk is full or fails: the next attempt would end in the same way."""
+
+
+_ROOM = "make room (python -m seg.store gc removes what no run refers to)"
+_REMEDIES: dict[int | None, str] = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EFBIG: "raise the limit for the size of files (ulimit -f, or the file system's own)",
+    errno.EIO: "look after the disk",
+}
+
+
+def is_disk_error(error: BaseException) -> bool:
+    """Whether an error, or what caused it, is a disk that is full or fails."""
+    return any(isinstance(e, DiskError) or (isinstance(e, OSError) and e.errno in _REMEDIES) for e in _chain(error))
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        seen.append(error)
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 class RowsFile:

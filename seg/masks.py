@@ -147,7 +147,7 @@ class Threshold(Stage):
     band: float = param(default=0.0, low=0, high=1)
     background_below: float | Criterion | None = param(default=None, low=0, high=1)
     foreground_from: float | Criterion | None = param(default=None, low=0, high=1)
-    alpha: float | None = param(default=None, above=0, switch=True)
+    alpha: float | None = param(default=None, above=0)
     clean_up: tuple[CleanUp, ...] = param(default=())
     radius: int = param(default=3, low=1)
 

@@ -8,12 +8,12 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from seg.config.process import in_sweep, sweep_folder
-from seg.errors import SegError, refuse_together
+from seg.config.process import in_sweep
+from seg.errors import SegError, run_checks
 from seg.experiment import Experiment
 from seg.report.write import write_report
 from seg.store import Store
-from seg.store.run_folders import refusing, remember_products, remember_run
+from seg.store.run_folders import remember_run
 from seg.tracking.run import make_trackers, tracking
 
 log = logging.getLogger("seg")
@@ -41,28 +41,24 @@ def run(
     Raises:
         SegError: for bad input, before any long work where that can be known.
     """
-    with refusing(folder):
-        experiment = Experiment.from_config(cfg, store, objects)
-        runtime = experiment.store.runtime
-        _refuse_loners(runtime.processes)
-        experiment.acquire()
-        if cfg.dry_run or folder is None:
-            print(experiment.plan())
-            experiment.tell_of_other_code()
-            return experiment
-        trackers = make_trackers(cfg)
-        if runtime.leads:
-            # A sweep has checked its trackers: a server that goes away in the middle must not fail the jobs after it.
-            refuse_together([] if in_sweep() else [tracker.check for tracker in trackers.values()])
-            experiment.check(folder)
-            experiment.tell_of_other_code()
+    experiment = Experiment.from_config(cfg, store, objects)
+    runtime = experiment.store.runtime
+    _refuse_loners(runtime.processes)
+    experiment.acquire()
+    if cfg.dry_run or folder is None:
+        print(experiment.plan())
+        return experiment
+    trackers = make_trackers(cfg)
+    if runtime.leads:
+        # A sweep has checked its trackers: a server that goes away in the middle must not fail the jobs after it.
+        run_checks([] if in_sweep() else [tracker.check for tracker in trackers.values()])
+        experiment.check(folder)
     runtime.start()
     if not runtime.leads:
         # One of several processes that train together, and not the first, helps to build and no more.
         experiment.build()
         return experiment
-    remember_run(experiment.store.root, sweep_folder() or folder)
-    remember_products(folder, experiment.stored())
+    remember_run(experiment.store.root, folder, experiment.stored())
     log.info(experiment.heading())
     with tracking(trackers, experiment, folder) as followed:
         followed.build()

@@ -12,7 +12,7 @@ from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
-from seg.console import mind_pipes
+from seg.console import handle_broken_pipe
 from seg.errors import SegError, interruptible
 from seg.files import atomic_path, file_sha256, writable
 from seg.models.png import CLASSES, PNGKind, save_indexed, save_png, write_classes
@@ -208,7 +208,7 @@ def _write(
 @interruptible()
 def main(arguments: list[str] | None = None) -> None:
     """Console entrypoint; ``arguments`` default to the command line's."""
-    mind_pipes()
+    handle_broken_pipe()
     try:
         bad = run(parse(sys.argv[1:] if arguments is None else arguments))
     except SegError as error:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from seg.errors import SegError, interruptible, interruptible_imports
+from seg.errors import SegError, first_line, interruptible, interruptible_imports
 
 if __name__ == "__main__":
     interruptible_imports()
@@ -23,9 +23,8 @@ from seg.cli import prepare_arguments
 from seg.config import schema
 from seg.config.paths import CONF
 from seg.config.process import in_sweep, run_folder
-from seg.console import flush, mind_pipes
-from seg.files import writable
-from seg.store.trouble import lost_contact, out_of
+from seg.console import flush, handle_broken_pipe
+from seg.files import io_error, writable
 from seg.sweep import plan  # noqa: F401  the resolver of hydra.sweep.dir
 
 log = logging.getLogger("seg")
@@ -45,11 +44,15 @@ def _hydra_main(cfg: DictConfig) -> Any:
 
         run(cfg, folder, figures=cfg.figures is not False)
     except Exception as error:
-        refusal: object = error if isinstance(error, SegError) else out_of(error, "run", folder, "hydra.run.dir")
+        refusal: object = error if isinstance(error, SegError) else io_error(error, "run", folder, "hydra.run.dir")
         if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
             refusal = f"{str(error.filename)[:150]}: a name that is too long for this file system; choose a shorter one"
-        if isinstance(error, RuntimeError):
-            refusal = refusal or lost_contact(error)
+        if refusal is None and isinstance(error, RuntimeError) and cfg.runtime.devices * cfg.runtime.num_nodes > 1:
+            log.debug("traceback", exc_info=True)
+            refusal = (
+                f"runtime.devices, runtime.num_nodes: one of several processes failed ({first_line(error)[:160]}); "
+                "see the messages above; the same command goes on where it was, perhaps with fewer devices"
+            )
         if refusal is None:
             raise
         # Hydra would print a traceback for it; here the message is all there is to say.
@@ -106,7 +109,7 @@ def _follow(arguments: list[str]) -> list[str]:
 @interruptible()
 def main(arguments: list[str] | None = None) -> Any:
     """Console entrypoint; ``arguments`` default to the command line's."""
-    mind_pipes()
+    handle_broken_pipe()
     try:
         sys.argv[1:] = _follow(prepare_arguments(sys.argv[1:] if arguments is None else arguments))
         _check_folders(sys.argv[1:])

@@ -5,8 +5,8 @@ import sys
 
 PROGRAM = """
 import logging, sys
-from seg.console import flush, mind_pipes
-mind_pipes()
+from seg.console import flush, handle_broken_pipe
+handle_broken_pipe()
 logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
 try:
     for i in range(100_000):
@@ -31,6 +31,6 @@ def test_a_closed_pipe_is_no_error() -> None:
 
 
 def test_a_name_that_is_no_text_is_printed() -> None:
-    program = "from seg.console import mind_pipes; mind_pipes(); print('caf\\udce9')"
+    program = "from seg.console import handle_broken_pipe; handle_broken_pipe(); print('caf\\udce9')"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "caf\\udce9\n" and done.stderr == ""

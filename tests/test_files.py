@@ -1,8 +1,9 @@
 """Files: whole or not at all, under names and with modes that disturb nobody; arrays of rows."""
 
-import hashlib
+import errno
 import json
 import os
+import re
 import zlib
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ import numpy as np
 import pytest
 import torch
 
+from seg.errors import SegError
 from seg.files import (
     atomic_path,
-    checksums,
     file_crc32,
     file_sha256,
+    io_error,
+    is_disk_error,
     read_json,
     rows_file,
     seal,
@@ -213,13 +216,37 @@ def test_a_changed_seal_or_value_is_damaged() -> None:
     for changed in ({"miou": 0.3315}, {"row": [1, 3]}, {"more": 1}, {"crc32": "00000000"}, {"crc32": None}):
         assert unseal(sealed | changed) is None
     assert unseal([1]) is None and unseal(None) is None
-    assert unseal({"of": "an older version"}) == {"of": "an older version"}
+    assert unseal({"without": "a seal"}) is None
 
 
-def test_checksums_are_those_of_the_libraries(tmp_path: Path) -> None:
+def test_a_crc32_is_that_of_zlib(tmp_path: Path) -> None:
     content = bytes(range(256)) * 3000  # of several blocks
     (tmp_path / "x").write_bytes(content)
-    expected = {"sha256": hashlib.sha256(content).hexdigest(), "crc32": f"{zlib.crc32(content):08x}"}
-    assert checksums(tmp_path / "x") == expected and file_crc32(tmp_path / "x") == expected["crc32"]
+    assert file_crc32(tmp_path / "x") == f"{zlib.crc32(content):08x}"
     (tmp_path / "empty").touch()
     assert file_crc32(tmp_path / "empty") == "00000000"
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"),
+    [
+        (errno.ENOSPC, r"^Number 1: /store: No space left on device; make room .*, or choose another store=;"),
+        (errno.EFBIG, r"/store: File too large; raise the limit"),
+        (errno.EIO, r"/store: Input/output error; look after the disk"),
+    ],
+)
+def test_an_error_of_a_disk_names_place_and_remedy(number: int, expected: str) -> None:
+    error = RuntimeError("a library's own words")
+    error.__cause__ = OSError(number, "")
+    said = io_error(error, "Number 1", "/store")
+    assert said is not None and re.search(expected, str(said)) and is_disk_error(said) and is_disk_error(error)
+    other = io_error(OSError(number, "", "/elsewhere/run.log"), "run", "/store")
+    assert "/elsewhere/run.log: " in str(other)
+
+
+def test_other_errors_are_not_of_a_disk() -> None:
+    for error in (ValueError("no space left on device"), SegError("x"), FileNotFoundError(errno.ENOENT, "", "x")):
+        assert io_error(error, "run", "/store") is None and not is_disk_error(error)
+    memory = io_error(MemoryError("cannot allocate"), "CAM 1", "/store")
+    assert "CAM 1: out of memory (cannot allocate); lower runtime.batch_size" in str(memory)
+    assert not is_disk_error(memory or ValueError())

@@ -36,23 +36,23 @@ def test_a_limit_on_file_sizes_is_told_from_a_full_disk(tmp_path: Path) -> None:
     with files_of_at_most(2**16):
         status, said = call(tmp_path, *TINY, "hydra.run.dir=out")
     assert status == 1 and len(said.splitlines()) == 1, said
-    assert "run: a file in out would be larger than is allowed" in said and "hydra.run.dir=" in said
+    assert "run: out: File too large" in said and "hydra.run.dir=" in said
     assert not (tmp_path / "outputs").exists()  # before any work
     with files_of_at_most(2**19):  # the weights of an epoch are larger
         status, said = call(tmp_path, *TINY, "hydra.run.dir=out")
     assert status == 1 and "Traceback" not in said, said
-    assert "error: Classifier" in said and "a file in outputs/store would be larger than is allowed" in said
+    assert "error: Classifier" in said and "outputs/store: File too large" in said
 
 
 def test_a_full_disk_in_the_runs_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr("seg.store.run_folders.tempfile.NamedTemporaryFile", full)
     status, said = call(tmp_path, *TINY, "hydra.run.dir=out")
-    assert (status, said.count("\n")) == (1, 0) and "no space left for out; make room" in said, said
+    assert (status, said.count("\n")) == (1, 0) and "out: No space left on device; make room" in said, said
     monkeypatch.undo()
-    monkeypatch.setattr(pipeline, "remember_products", full)
+    monkeypatch.setattr(pipeline, "remember_run", full)
     status, said = call(tmp_path, *TINY, "hydra.run.dir=out")
     assert status == 1 and "Traceback" not in said, said
-    assert "error: run: no space left for" in said and "hydra.run.dir=" in said
+    assert "No space left on device" in said and "hydra.run.dir=" in said
 
 
 def test_a_sweep_stops_at_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +70,7 @@ def test_a_summary_that_cannot_be_written_is_an_error(tmp_path: Path, monkeypatc
     arguments = [*TINY[:4], *TINY[5:], "-m", "threshold=0.4,0.5", "hydra.sweep.dir=sweep"]
     monkeypatch.setattr(summary, "draw_sweep", full)
     status, said = call(tmp_path, *arguments)
-    assert status == 1 and "error: the sweep's summary: no space left for sweep" in said, said
+    assert status == 1 and "error: the sweep's summary: sweep: No space left on device" in said, said
     monkeypatch.setattr(summary, "draw_sweep", lambda *_: 1 / 0)
     assert call(tmp_path, *arguments)[0] == 1
 
@@ -96,7 +96,7 @@ def test_a_store_to_read_only_does_if_all_is_there(tmp_path: Path, monkeypatch: 
     assert status == 0, said
     assert (tmp_path / "one/metrics.csv").read_bytes() == (tmp_path / "two/metrics.csv").read_bytes()
     after = {path: path.read_bytes() for path in (tmp_path / "outputs/store").rglob("*") if path.is_file()}
-    assert [path.name for path in after if after[path] != before.get(path)] == ["runs.txt"]
+    assert [path.parent.name for path in after if after[path] != before.get(path)] == ["runs"]
     status, said = call(tmp_path, *TINY, "seed=3", "hydra.run.dir=two")
     assert status == 1 and "outputs/store: cannot be written to" in said, said
 

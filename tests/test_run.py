@@ -18,6 +18,7 @@ from PIL import Image
 
 from seg import run as entrypoint
 from seg.nets.backbones import make_classifier
+from seg.store.run_folders import remembered_runs
 
 TINY = [
     "data.prepared.source.images=24",
@@ -149,12 +150,9 @@ def test_a_second_run_builds_nothing_and_says_the_same(
     status, said = call(*TINY, *AFFINITY, *UNET, f"store={store}", "hydra.run.dir=out")
     assert status == 0 and "building" not in said, said
     after = {p: p.stat().st_mtime_ns for p in store.rglob("*") if p.is_file()}
-    listed = store / "runs.txt"  # says that there was another run, and where; all else is as it was
-    own = {listed, store / "code.json"}  # the second, where Python may write no __pycache__, is found once
-    assert {p: t for p, t in after.items() if p.suffix != ".lock" and p not in own} == {
-        p: t for p, t in before.items() if p.suffix != ".lock" and p not in own
-    }
-    assert listed.read_text().splitlines() == [str(folder / "out"), str(Path("out").resolve())]
+    new = {p: t for p, t in after.items() if p.suffix != ".lock" and before.get(p) != t}
+    assert {p.parent for p in new} == {store / "runs"} and len(new) == 1  # the record of another run
+    assert {f for _, f, _ in remembered_runs(store)} == {folder / "out", Path("out").resolve()}
     assert Path("out/metrics.csv").read_bytes() == (folder / "out/metrics.csv").read_bytes()
 
 

@@ -17,6 +17,7 @@ from seg.data.pets import read_pets
 from seg.errors import SegError
 from seg.store import Store
 from seg.store.__main__ import main as store_main
+from seg.store.run_folders import remember_run
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,8 +36,8 @@ def test_gc_instantiates_nothing(
     command = f"{{_target_: subprocess.getoutput, cmd: 'touch {tmp_path}/was_run'}}"
     for name in ("config", "overrides", "hydra"):
         (run / f".hydra/{name}.yaml").write_text(f"chain: {{a: {node}}}\nsupervision: {command}\ntracker: {command}\n")
-    for products in (["../../../x/y"], [node], [{"_target_": "evil_stage.Evil"}], node, 3, None):
-        (run / "run.json").write_text(json.dumps({"products": products}))
+    for products in (["../../../x/y"], [node], node):
+        remember_run(tmp_path / "outputs/store", run, products)
         store_main(["gc", "--dry-run"])
         store_main(["gc", "--yes"])
     assert "Traceback" not in "".join(capsys.readouterr())

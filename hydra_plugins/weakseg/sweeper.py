@@ -52,7 +52,7 @@ class ResumingSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Run the jobs that are not done; called by Hydra."""
         from seg.errors import SegError
-        from seg.store.trouble import out_of
+        from seg.files import io_error
         from seg.sweep.run import run_sweep
 
         try:
@@ -61,6 +61,6 @@ class ResumingSweeper(Sweeper):
             # Hydra would print a traceback; the message is all there is to say.
             sys.exit(f"error: {error}")
         except OSError as error:
-            if refusal := out_of(error, "sweep", self.config.hydra.sweep.dir, "hydra.sweep.dir"):
+            if refusal := io_error(error, "sweep", self.config.hydra.sweep.dir, "hydra.sweep.dir"):
                 sys.exit(f"error: {refusal}")
             raise

@@ -371,7 +371,7 @@ class Pool(Stage):
     data: Prepared
     images: Literal["all", "truth", "trainval"] = param(default="all")
     limit: int | None = param(default=None, low=1)
-    task: Task = param(default="foreground", switch=True)
+    task: Task = param(default="foreground")
 
     def check(self, store: Products) -> None:
         """Refuse to choose images by a truth that none has, or more classes than masks have codes, if that is known."""

@@ -70,13 +70,13 @@ def save_models(
 
 def _write_weights(stage: NetworkStage, path: Path, about: Mapping[str, Any], store: Store) -> None:
     """A file of its own, no link: what is edited in a run's folder must not change the store."""
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file, save
 
     state = load_file(store.opened(stage) / stage.file_name)
     if all(name.startswith("model.") for name in state):  # perhaps by a wrapper, which the network itself knows
         state = to_plain(store.get(stage))
     with atomic_path(path, synced=True) as tmp:
-        save_file(state, tmp, {METADATA: json.dumps(about, sort_keys=True)})
+        tmp.write_bytes(save(state, {METADATA: json.dumps(about, sort_keys=True)}))
 
 
 def describe(

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import operator
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -22,7 +21,6 @@ def param(
     above: float | None = None,
     below: float | None = None,
     key: bool = True,
-    switch: bool = False,
     content: Callable[[Any, Any], Any] | None = None,
 ) -> Any:
     """Declare a parameter.
@@ -32,12 +30,11 @@ def param(
         low, high: inclusive bounds, checked for every number in the value.
         above, below: exclusive bounds.
         key: False for what must not change the product, such as how much of a stream is wanted.
-        switch: at its default it is off: it changes nothing then, and is in no key, as before there was such a choice.
         content: what enters the key for a value that names something: called with the stage and the value (never
             None). :func:`content_of_file` is for files.
     """
     metadata = {"low": low, "high": high, "above": above, "below": below, "key": key, "content": content}
-    return dataclasses.field(default=default, metadata=metadata | {"switch": switch})
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def content_of_file(stage: Any, value: str) -> str:
@@ -109,7 +106,7 @@ class Parameters:
         out: dict[str, Any] = {}
         for f in dataclasses.fields(self):  # type: ignore[arg-type]
             value = getattr(self, f.name)
-            if not f.metadata.get("key", True) or (f.metadata.get("switch") and value == f.default):
+            if not f.metadata.get("key", True):
                 continue
             if isinstance(value, Parameters):
                 if value.has_key:
@@ -120,27 +117,32 @@ class Parameters:
             out[f.name] = value
         return out
 
+    def classes(self) -> list[type["Parameters"]]:
+        """The class, and the classes of the objects with parameters that it is made of; those of stages left out."""
+        parts = [x for x in vars(self).values() if isinstance(x, Parameters) and not x.has_key]
+        return [type(self), *(cls for part in parts for cls in part.classes())]
+
 
 @cache
 def _hints(cls: type) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 
-#: What holds between a number and a bound of it.
-_HOLDS = {"low": operator.ge, "high": operator.le, "above": operator.gt, "below": operator.lt}
-
-
 def _check_bounds(value: Any, metadata: Mapping[str, Any]) -> None:
-    bounds = {name: metadata[name] for name in _HOLDS if metadata.get(name) is not None}
+    low, high, above, below = (metadata.get(name) for name in ("low", "high", "above", "below"))
     for x in value if isinstance(value, tuple) else (value,):
         if isinstance(x, bool) or not isinstance(x, int | float):
             continue
-        if isinstance(x, float) and not math.isfinite(x):
-            raise ValueError("must be finite")
-        if isinstance(x, int) and not -(2**63) <= x < 2**63 and not bounds.keys() & {"high", "below"}:
+        if isinstance(x, int) and not -(2**63) <= x < 2**63:
             raise ValueError("must fit into 64 bits")
-        if not all(_HOLDS[name](x, bound) for name, bound in bounds.items()):
-            low, high, above, below = map(bounds.get, ("low", "high", "above", "below"))
+        if not math.isfinite(x):
+            raise ValueError("must be finite")
+        if (
+            (low is not None and x < low)
+            or (high is not None and x > high)
+            or (above is not None and x <= above)
+            or (below is not None and x >= below)
+        ):
             left = f"[{low:g}" if low is not None else f"({above:g}" if above is not None else "(-inf"
             right = f"{high:g}]" if high is not None else f"{below:g})" if below is not None else "inf)"
             raise ValueError(f"must lie in {left}, {right}")
@@ -159,11 +161,10 @@ def coerce(value: Any, hint: Any) -> Any:
     Raises:
         ValueError: when it does not fit, saying what was expected.
     """
-    origin = typing.get_origin(hint)
+    origin, options = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return value
     if origin in (Union, types.UnionType):
-        options = typing.get_args(hint)
         if value is None and type(None) in options:
             return None
         messages = []
@@ -174,29 +175,21 @@ def coerce(value: Any, hint: Any) -> Any:
                 messages.append("null" if option is type(None) else str(error))
         raise ValueError(" or ".join(messages))
     if origin is Literal:
-        allowed = typing.get_args(hint)
-        for choice in allowed:
-            # The choice itself, for 16.0 == 16; but no 1 for true.
+        for choice in options:
             if value == choice and isinstance(value, bool) == isinstance(choice, bool):
                 return choice
-        raise ValueError("must be one of " + ", ".join(map(str, allowed)))
+        raise ValueError("must be one of " + ", ".join(map(str, options)))
     if origin is tuple:
-        item = typing.get_args(hint)[0]
-        if isinstance(value, str) or not isinstance(value, list | tuple):
+        if not isinstance(value, list | tuple):
             raise ValueError(f"must be a list, like [{value}]")
-        return tuple(coerce(v, item) for v in value)
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        try:
-            return float(value)
-        except OverflowError as error:
-            raise ValueError("must be finite") from error
-    if hint is int and isinstance(value, int) and not isinstance(value, bool):
-        return value
-    if hint is int and isinstance(value, int | float) and not isinstance(value, bool):
-        if math.isfinite(value) and value == int(value):
+        return tuple(coerce(v, options[0]) for v in value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if hint is float:
+            return float(value) if abs(value) < 2**1023 or isinstance(value, float) else math.inf
+        if hint is int:
+            if isinstance(value, float) and not value.is_integer():
+                raise ValueError("must be a whole number")
             return int(value)
-        raise ValueError("must be a whole number")
     if isinstance(hint, type) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
         return value
-    name = getattr(hint, "__name__", str(hint))
-    raise ValueError(f"must be of type {name}")
+    raise ValueError(f"must be of type {getattr(hint, '__name__', hint)}")

@@ -1,12 +1,15 @@
 """Where and how fast a run computes: nothing here may change what is computed."""
 
+import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterable, Iterator, Sized
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from seg.errors import SegError
+from seg.format import duration
 from seg.store.parameters import Parameters, param
 
 if TYPE_CHECKING:
@@ -14,6 +17,11 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two lines about progress in the log.
+EVERY = 30.0
 
 
 class Runtime(Parameters):
@@ -48,13 +56,11 @@ class Runtime(Parameters):
     progress: bool = param(default=True)
 
     def start(self) -> None:
-        """Set up this process, before anything is computed: the number of PyTorch's threads, and its memory."""
-        import torch
-
+        """Set the number of PyTorch's threads, before anything is computed."""
         if self.threads:
+            import torch
+
             torch.set_num_threads(self.threads)
-        if self.device.type == "cpu":
-            keep_freed_memory()
 
     def check(self) -> None:
         """Refuse an accelerator that is not there, and a strategy that Lightning Fabric does not have.
@@ -142,29 +148,24 @@ class Runtime(Parameters):
             return iter(items)
         from tqdm import tqdm
 
-        from seg.store.progress import Lines
+        if sys.stderr.isatty():
+            return iter(tqdm(items, what, total, leave=False))
+        if total is None and isinstance(items, Sized):
+            total = len(items)
+        return _logged(items, what, total)
 
-        return iter(tqdm(items, what, total, leave=False) if sys.stderr.isatty() else Lines(items, what, total))
+
+def _logged(items: Iterable[T], what: str, total: int | None) -> Iterator[T]:
+    started = said = time.monotonic()
+    for done, item in enumerate(items):
+        now = time.monotonic()
+        if done and now - said >= EVERY:
+            said = now
+            rest = duration((total - done) * (now - started) / done) if total else ""
+            log.info("%s: %d%s", what, done, f" of {total} ({100 * done // total} %), {rest} left" if total else "")
+        yield item
 
 
 def available_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep the memory that tensors free, instead of handing it back to the kernel.
-
-    By default every large tensor is mapped anew and each of its pages faults again, at every batch, which is dear
-    on virtual machines: a quarter of the time of ResNet-18's forward pass at 336 pixels on one of them (7,400 page
-    faults an image, 73 with this). Elsewhere than on glibc this does nothing.
-    """
-    import ctypes
-
-    try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):
-        return
-    trim_threshold, mmap_max = -1, -4  # of malloc.h; the threshold of mapping cannot be set above 32 MiB
-    mallopt(mmap_max, 0)
-    mallopt(trim_threshold, 2**31 - 1)

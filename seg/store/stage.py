@@ -1,7 +1,7 @@
 """A stage: a frozen dataclass whose fields are its parameters and the stages it needs.
 
-The tree of stages that the config describes is the dependency graph, and the hash of a stage's class, version,
-parameters and upstream stages is the name under which its product is stored.
+The tree of stages that the config describes is the dependency graph, and the hash of a stage's class, code, parameters
+and upstream stages is the name under which its product is stored.
 """
 
 import dataclasses
@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from seg.store.code_hash import code_hash
 from seg.store.manifest import misfit, read_manifest
 from seg.store.parameters import Parameters
 from seg.store.runtime import Runtime
@@ -27,7 +28,7 @@ class Products(Protocol):
 
     @property
     def on_epoch(self) -> "Callable[[Any], None] | None":
-        """Wants to be told of each epoch of a training."""
+        """Called after each epoch of a training."""
 
     def get(self, stage: "Stage") -> Any:
         """The product of a stage, built if it is not there."""
@@ -50,26 +51,22 @@ class Products(Protocol):
 class Stage(Parameters):
     """Base of all stages.
 
-    Subclasses implement :meth:`load`, and :meth:`build` unless ``stored`` is False. A product must be a
-    function of the parameters and of the upstream products alone: devices, workers, paths and progress
-    belong to :class:`seg.store.Runtime`.
+    Subclasses implement :meth:`load`, and :meth:`build` unless ``stored`` is False. A product must be a function of
+    the code, the parameters and the upstream products alone: devices, workers, paths and progress belong to
+    :class:`seg.store.Runtime`.
 
     Attributes:
-        version: bump by hand when the code changes what is produced.
         stored: False for products that are cheaper to make than to read; they are made on the fly.
         in_place: True for a product that grows in its final folder (training), else a build is atomic.
         what: a few words for tables and plans.
-        log_level: of the lines that tell of a build; the small stages are not worth a line.
+        log_level: of the lines about a build.
     """
 
     has_key: ClassVar[bool] = True
-    version: ClassVar[int] = 1
     stored: ClassVar[bool] = True
     in_place: ClassVar[bool] = False
     what: ClassVar[str] = ""
     log_level: ClassVar[int] = logging.INFO
-
-    # -- what a subclass says ------------------------------------------------------------------------
 
     def check(self, store: Products) -> None:
         """Refuse what is sure to fail later (a missing file, say), before any long work begins.
@@ -87,8 +84,8 @@ class Stage(Parameters):
         raise TypeError(f"{type(self).__name__} has no load()")
 
     def opened(self, manifest: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
-        """What a manifest says of the files that :meth:`load` opens; None if it has not what this stage asks for."""
-        files: list[Mapping[str, Any]] = manifest.get("files", [])
+        """The manifest's entries of the files that :meth:`load` opens; None if what this stage asks for is missing."""
+        files: list[Mapping[str, Any]] = manifest["files"]
         return files
 
     def is_complete(self, folder: Path) -> bool:
@@ -96,8 +93,6 @@ class Stage(Parameters):
         manifest = read_manifest(folder)
         files = self.opened(manifest) if manifest is not None else None
         return files is not None and not any(misfit(folder, entry) for entry in files)
-
-    # -- identity --------------------------------------------------------------------------------------
 
     def upstream(self) -> dict[str, "Stage"]:
         """The stages this one needs, by field name: all that its ``build`` and ``load`` may ask the store for."""
@@ -108,7 +103,7 @@ class Stage(Parameters):
         """16 hex digits that name the product's folder: equal keys, equal products."""
         identity = {
             "stage": type(self).__name__,
-            "version": self.version,
+            "code": sorted({code_hash(cls) for cls in self.classes()}),
             "params": self.params(),
             "upstream": {name: stage.id for name, stage in self.upstream().items()},
         }
@@ -135,5 +130,5 @@ class Stage(Parameters):
 
     @cached_property
     def is_oracle(self) -> bool:
-        """Whether truth that a user would not have has entered upstream; tables mark it."""
+        """Whether ground truth that a user would not have has entered upstream; tables mark it."""
         return any(stage.is_oracle for stage in self.upstream().values())

@@ -15,14 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from seg.errors import SegError
-from seg.files import sync_folder, sync_tree
-from seg.store.code import code_here
+from seg.files import io_error, sync_folder, sync_tree
 from seg.store.inventory import locked
-from seg.store.manifest import NAME, entry_of, misfit, put_aside, read_manifest, write_manifest
-from seg.store.other_code import remember_code
+from seg.store.manifest import NAME, entry_of, misfit, quarantine, read_manifest, write_manifest
 from seg.store.runtime import Runtime
 from seg.store.stage import Stage
-from seg.store.trouble import out_of
 from seg.version import __version__
 
 log = logging.getLogger(__name__)
@@ -71,12 +68,9 @@ class Store:
         self._open: dict[str, OrderedDict[str, Any]] = {}
         self._together = self.runtime.processes > 1
         self._settled: set[str] = set()
-        self._compared: set[str] = set()
         self._allowed: list[set[str]] = []
         self._read: set[tuple[Path, str]] = set()
-        self._whole: set[Path] = set()
-        self._looked_at: set[str] = set()
-        self._other_code: dict[str, str] = {}
+        self._complete: set[Path] = set()
 
     def alone(self) -> "Store":
         """The same store for what the first of several processes does by itself: checks before, reports after."""
@@ -84,8 +78,8 @@ class Store:
         out._together = False
         return out
 
-    def telling(self, on_epoch: Callable[[Any], None]) -> "Store":
-        """The same store, whose trainings tell of their epochs."""
+    def with_callback(self, on_epoch: Callable[[Any], None]) -> "Store":
+        """The same store, which calls ``on_epoch`` after each epoch of a training."""
         out = copy.copy(self)
         out.on_epoch = on_epoch
         return out
@@ -106,12 +100,11 @@ class Store:
         Raises:
             SegError: bad input met while building; what was already built stays.
         """
-        self._refuse_stranger(stage)
+        self._check_upstream(stage)
         products = self._open.setdefault(type(stage).__name__, OrderedDict())
         if stage.id not in products:
             products[stage.id] = stage.load(self.opened(stage), self)
             if stage.stored:
-                self._compare(stage)
                 self._mark_used(stage)
             while len(products) > _OPEN_PRODUCTS:
                 products.popitem(last=False)
@@ -133,7 +126,7 @@ class Store:
             if not stage.stored or self._together or not self._misfits(stage, folder):
                 return folder
             with locked(folder, wait=True):
-                self._put_aside(stage, folder)
+                self._quarantine(stage, folder)
         raise SegError(f"{folder}: is damaged as soon as it is written; look after the disk, or choose another store=")
 
     def ensure(self, stage: Stage) -> None:
@@ -144,7 +137,7 @@ class Store:
         Raises:
             TypeError: a build asked for a stage that is not upstream, so that its key does not tell of it.
         """
-        self._refuse_stranger(stage)
+        self._check_upstream(stage)
         if not stage.stored:
             for up in stage.upstream().values():
                 self.ensure(up)
@@ -163,14 +156,14 @@ class Store:
 
     def _is_complete(self, stage: Stage, folder: Path) -> bool:
         # A sweep asks for each job whether the same thousand toy pictures are there; who opens them compares anew.
-        if folder in self._whole and (folder / NAME).is_file():
+        if folder in self._complete and (folder / NAME).is_file():
             return True
         complete = stage.is_complete(folder)
         if complete and not stage.in_place:
-            self._whole.add(folder)
+            self._complete.add(folder)
         return complete
 
-    def _refuse_stranger(self, stage: Stage) -> None:
+    def _check_upstream(self, stage: Stage) -> None:
         if self._allowed and stage.id not in self._allowed[-1]:
             raise TypeError(f"a build asked for {stage.id}, which is not upstream of it, so its key would lie")
 
@@ -182,7 +175,7 @@ class Store:
         team = self.runtime.team
         if self.runtime.leads and self._misfits(stage, folder):
             with locked(folder, wait=True):
-                self._put_aside(stage, folder)
+                self._quarantine(stage, folder)
         if not team.broadcast(stage.is_complete(folder)):
             for up in stage.upstream().values():
                 self.ensure(up)
@@ -214,37 +207,6 @@ class Store:
             visit(stage, 0)
         return lines
 
-    def tell_of_other_code(self, stages: Iterable[Stage], remember: bool = True) -> None:
-        """Say it, once a class, where code has changed since products of ``stages`` were made, and what to do then.
-
-        Args:
-            stages: of a run, with all upstream. remember: write it down for the commands that do it.
-        """
-        here = code_here(self.root)
-        changed: dict[str, str] = {}
-        for stage in stages:
-            for one in stage.walk():
-                if one.stored and one.id not in self._looked_at:
-                    self._looked_at.add(one.id)
-                    then, now = (self.manifest(one) or {}).get("code") or {}, here.of(one)
-                    changed |= {name: now[name] for name in now if then.get(name, now[name]) != now[name]}
-        names = sorted(changed.keys() - self._other_code.keys())
-        if not names:
-            return
-        self._other_code |= changed
-        if remember:
-            remember_code(self.root, self._other_code)
-        typed = f"{' '.join(names)} store={self.root}"
-        log.warning(
-            "MADE BY OTHER CODE: what %s made is in the store from before the code changed, and is used; "
-            "python -m seg.store rebuild %s removes it and what was made of it, accept %s takes it as it is",
-            ", ".join(names),
-            typed,
-            typed,
-        )
-
-    # -- inside ----------------------------------------------------------------------------------------
-
     def _status(self, stage: Stage) -> tuple[str, str]:
         if not stage.stored:
             return "on the fly", "made from what is below, never stored"
@@ -273,19 +235,19 @@ class Store:
                 self._read.add(known)
         return wrong
 
-    def _put_aside(self, stage: Stage, folder: Path) -> None:
+    def _quarantine(self, stage: Stage, folder: Path) -> None:
         """Take a damaged product out of the way, and say so; under its lock. Nothing, if another process did."""
         if wrong := self._misfits(stage, folder):
-            aside = put_aside(folder, wrong, read_manifest(folder))
-            self._whole.discard(folder)
+            aside = quarantine(folder, wrong, read_manifest(folder))
+            self._complete.discard(folder)
             self._read -= {known for known in self._read if known[0] == folder}
             first, said = next(iter(wrong.items()))
             more = f", and {len(wrong) - 1} more files" if len(wrong) > 1 else ""
-            log.warning("%s: %s %s%s; put aside as %s, and built anew", stage.id, first, said, more, aside.name)
+            log.warning("%s: %s %s%s; moved to %s, and built anew", stage.id, first, said, more, aside.name)
 
     def _build(self, stage: Stage, folder: Path) -> None:
         if not self._together:  # the first of several has done it
-            self._put_aside(stage, folder)
+            self._quarantine(stage, folder)
         log.log(stage.log_level, "%s %s: building", type(stage).__name__, stage.key)
         self.builds.append(stage.id)
         started = time.perf_counter()
@@ -315,7 +277,7 @@ class Store:
                 shutil.rmtree(folder, ignore_errors=True)
                 part.rename(folder)
         except Exception as error:
-            if refusal := out_of(error, f"{type(stage).__name__} {stage.key}", self.root):
+            if refusal := io_error(error, f"{type(stage).__name__} {stage.key}", self.root):
                 raise refusal from error
             raise
         finally:
@@ -352,19 +314,17 @@ class Store:
         manifest = {
             "stage": type(stage).__name__,
             "key": stage.key,
-            "version": stage.version,
             "params": stage.params(),
             "upstream": {name: up.id for name, up in stage.upstream().items()},
             "weakseg": __version__,
-            "made_with": self._surroundings(),
+            "made_with": self._made_with(),
             "seconds": round(seconds, 3),
-            "code": old.get("code") if stage.in_place and old else code_here(self.root).of(stage),
             "files": files,
             **extra,
         }
         write_manifest(folder, manifest)
 
-    def _surroundings(self) -> dict[str, Any]:
+    def _made_with(self) -> dict[str, Any]:
         """What may change the last digits of a product, and is no part of its key."""
         import torch
 
@@ -373,20 +333,6 @@ class Store:
             "threads": torch.get_num_threads(),
             "processes": self.runtime.processes if self._together else 1,
         }
-
-    def _compare(self, stage: Stage) -> None:
-        """Say it where a product comes from another kind of machine than this; once of a kind of stage."""
-        if type(stage).__name__ in self._compared:
-            return
-        self._compared.add(type(stage).__name__)
-        then = (self.manifest(stage) or {}).get("made_with")
-        if not then:
-            return
-        before, now = str(then.get("torch", "")), packages()["torch"]
-        if before.partition(".")[0] != now.partition(".")[0]:
-            log.warning("%s was made with torch %s; here is %s", stage.id, then.get("torch"), now)
-        if then.get("device") != self.runtime.device.type:
-            log.warning("%s was made on %s; here is %s", stage.id, then.get("device"), self.runtime.device.type)
 
 
 @cache

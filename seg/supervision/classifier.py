@@ -55,11 +55,11 @@ class Classifier(Training):
     weights: str | None = param(default=None, content=weights_of("backbone"))
     output_stride: Literal[8, 16, 32] = param(default=32)
     stages: Literal[3, 4] = param(default=4)
-    frozen_stages: int = param(default=0, low=0, switch=True)
+    frozen_stages: int = param(default=0, low=0)
     recalibrate: int = param(default=0, low=0)
     train_size: int | None = param(default=None, low=32)
     hold_out: float = param(default=0.1, low=0, below=1)
-    kind: Literal["auto", "softmax", "logistic"] = param(default="auto", switch=True)
+    kind: Literal["auto", "softmax", "logistic"] = param(default="auto")
 
     @classmethod
     def from_config(

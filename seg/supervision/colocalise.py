@@ -80,7 +80,6 @@ class Colocalised(ScoreStage):
             boundary becomes 0.5.
     """
 
-    version: ClassVar[int] = 2
     what: ClassVar[str] = "co-localisation"
 
     scores: ScoreStage

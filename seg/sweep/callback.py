@@ -12,8 +12,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from seg.errors import SegError
-from seg.store.run_folders import new_folder, refuse_full
-from seg.store.trouble import out_of
+from seg.files import io_error
+from seg.store.run_folders import check_room, new_folder
 
 
 class SweepCallback(Callback):
@@ -37,7 +37,7 @@ class SweepCallback(Callback):
         with _ending("run", folder, "hydra.run.dir"):
             if "${now:" in str(OmegaConf.to_container(config.hydra.run)["dir"]):  # type: ignore[call-overload,index]
                 folder = new_folder(folder)
-            refuse_full(folder)
+            check_room(folder)
             with read_write(config.hydra):
                 config.hydra.run.dir = folder.as_posix()
 
@@ -75,7 +75,7 @@ def _ending(what: str, folder: Path, key: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        refusal = error if isinstance(error, SegError) else out_of(error, what, folder, key)
+        refusal = error if isinstance(error, SegError) else io_error(error, what, folder, key)
         if refusal is None and isinstance(error, OSError):
             refusal = SegError(f"{key}={folder}: cannot be written to ({error.strerror})")
         if refusal is None:

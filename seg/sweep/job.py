@@ -15,12 +15,11 @@ from seg.config.process import given_overrides, run_folder, sweep_folder
 from seg.errors import SegError
 from seg.evaluation.table import headline
 from seg.experiment import Experiment
-from seg.files import read_json, seal, unseal, write_json
+from seg.files import io_error, is_disk_error, read_json, seal, unseal, write_json
 from seg.methods.thresholds import ScoreStats
 from seg.pipeline import run
 from seg.store import Runtime, Store
-from seg.store.run_folders import RECORD, remembered_products
-from seg.store.trouble import no_room, out_of
+from seg.store.run_folders import RECORD
 from seg.supervision.auto_threshold import ScoreHistogram
 from seg.sweep.progress import show
 from seg.sweep.results import Results, Row, Session
@@ -80,7 +79,7 @@ class SweepTask:
             try:
                 row = self._row(cfg)
             except OSError as error:  # of the job's own folder, or the sweep's
-                if not (refusal := out_of(error, "sweep", sweep_folder(), "hydra.sweep.dir")):
+                if not (refusal := io_error(error, "sweep", sweep_folder(), "hydra.sweep.dir")):
                     raise
                 self.shared.stopped = str(refusal)
         return {STOPPED: self.shared.stopped} if self.shared.stopped else row
@@ -104,8 +103,8 @@ class SweepTask:
             row["separability"] = separability(experiment)
             record["figures"] = experiment.figures()
         except Exception as error:  # a KeyboardInterrupt still ends the sweep
-            error = out_of(error, "sweep", sweep, "hydra.sweep.dir") or error
-            if no_room(error):
+            error = io_error(error, "sweep", sweep, "hydra.sweep.dir") or error
+            if is_disk_error(error):
                 self.shared.stopped = str(error)
                 return row
             row |= {"status": "failed", "error": str(error) if isinstance(error, SegError) else _describe(error)}
@@ -113,7 +112,6 @@ class SweepTask:
             (folder / "error.txt").write_text(traceback.format_exc())
         else:
             (folder / "error.txt").unlink(missing_ok=True)
-        record["products"] = remembered_products(folder)  # as they were written before the work
         row["seconds"] = round(time.perf_counter() - started, 3)
         write_json(folder / RECORD, seal({**record, "row": row}), synced=True)
         rows = Results(sweep, swept).add(row)

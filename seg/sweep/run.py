@@ -13,9 +13,8 @@ from hydra.core.utils import JobStatus
 from omegaconf import DictConfig, OmegaConf
 
 from seg.errors import SegError
-from seg.files import writable
+from seg.files import io_error, writable
 from seg.store.runtime import available_cores
-from seg.store.trouble import out_of
 from seg.sweep.job import STOPPED, Shared, read_record
 from seg.sweep.plan import Job, Plan, make_plan
 from seg.sweep.progress import watching
@@ -99,7 +98,7 @@ def _launch(launcher: Any, jobs: Sequence[list[str]], batch: int, folder: Path) 
         try:
             returned += launcher.launch(jobs[start : start + batch], initial_job_idx=start)
         except Exception as error:
-            if refusal := out_of(error, "sweep", folder, "hydra.sweep.dir"):  # of what Hydra writes for a job
+            if refusal := io_error(error, "sweep", folder, "hydra.sweep.dir"):  # of what Hydra writes for a job
                 raise refusal from error
             # A process that was killed, say. Its job has no row; the summary counts it as missing.
             (folder / "launcher_error.txt").write_text(traceback.format_exc())
@@ -185,7 +184,6 @@ def finished(folder: Path, job: Job, config_of: Callable[[Job], DictConfig], sha
         experiment = shared.experiment(cfg)
         if record["figures"] != experiment.figures():
             return None
-        experiment.tell_of_other_code()
     except SegError:  # the job itself meets it again, and tells
         return None
     if cfg.figures and row.get("miou") is None and not (folder / job.folder / "panel.png").is_file():

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from seg.config.aside import is_aside
 from seg.config.process import command
 from seg.config.spans import collapse
-from seg.errors import SegError, refuse_together
+from seg.errors import SegError, run_checks
 from seg.files import write_json
 from seg.sweep.plan import Plan
 from seg.tracking.base import NOTES, Facts, Notes, Tracker
@@ -33,7 +33,7 @@ class SweepTracking:
             raise SegError(f"tracker={several}: would run every job once for each; all at once is tracker=[{several}]")
         self._config, self._plan, self._folder = config, plan, folder
         self._trackers: dict[str, Tracker] = make_trackers(config)
-        refuse_together(tracker.check for tracker in self._trackers.values())
+        run_checks(tracker.check for tracker in self._trackers.values())
         before = read_notes(folder)
         self._notes: dict[str, Notes] = {k: t.find_sweep(before.get(k, {})) for k, t in self._trackers.items()}
 

@@ -141,7 +141,7 @@ def tracking(trackers: Mapping[str, Tracker], experiment: Experiment, folder: Pa
     tracked = Tracking(trackers, facts_of(experiment, folder), experiment.store, experiment.trainings())
     tracked.start()
     try:
-        yield dataclasses.replace(experiment, store=experiment.store.telling(tracked.follow))
+        yield dataclasses.replace(experiment, store=experiment.store.with_callback(tracked.follow))
     except BaseException as error:
         tracked.end("failed" if isinstance(error, Exception) else "killed")
         raise

@@ -234,13 +234,13 @@ class Loop:
 
     def _save(self, row: dict[str, Any]) -> None:
         """Write an epoch: weights, state, history, all of it to the disk; last the manifest that makes them count."""
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         epoch, folder = int(row["epoch"]), self.folder
         weights = folder / _weights(epoch)
         with atomic_path(weights) as tmp:
             # One item: several would be written in any order, and equal weights would be unequal files.
-            save_file(_on_cpu(self.product), tmp, {"epoch": f"{self.name} {epoch}"})
+            tmp.write_bytes(save(_on_cpu(self.product), {"epoch": f"{self.name} {epoch}"}))
         state = {"epoch": epoch, "optimizer": self.optimizer.state_dict()}
         if precision := self.fabric.strategy.precision.state_dict():  # the scaler of 16-mixed
             state["precision"] = precision

@@ -311,8 +311,8 @@ class Pretrained(NetworkStage):
 
     def build(self, out: Path, store: Products) -> None:
         """A copy of the weights."""
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         weights = {k: v.contiguous() for k, v in self.read(store).state_dict().items()}
         with atomic_path(out / self.file_name) as tmp:
-            save_file(weights, tmp)
+            tmp.write_bytes(save(weights))

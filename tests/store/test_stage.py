@@ -10,7 +10,6 @@ import pytest
 from seg.errors import SegError
 from seg.store import Parameters, Stage, param
 from seg.store.parameters import coerce, content_of_file
-from seg.supervision.cam import CAM
 
 
 class Leaf(Stage):
@@ -22,8 +21,7 @@ class Leaf(Stage):
     kind: Literal["a", "b"] = param("a")
     stride: Literal[8, 16] = param(8)
     name: str | None = param(None, content=content_of_file)
-    hint: int = param(0, key=False)
-    extra: float = param(0.0, switch=True)
+    epochs: int = param(0, key=False)
 
 
 class Tree(Stage):
@@ -53,24 +51,8 @@ def test_parameters_within_a_stage_enter_its_key_with_their_class() -> None:
     assert Leafs(net=Net()).upstream() == {}
 
 
-class Bumped(Leaf):
+class Renamed(Leaf):
     """The same parameters under another name."""
-
-
-def digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def test_the_key_is_the_same_in_every_process_and_version() -> None:
-    """Written out by hand: whatever moves it would lose everybody's products."""
-    leaf = (
-        '{"params":{"kind":"a","name":null,"sizes":[1.0],"steps":3,"stride":8,"value":4.0},'
-        '"stage":"Leaf","upstream":{},"version":1}'
-    )
-    assert Leaf().key == digest(leaf) == "b19070ba8cfceb55"
-    tree = '{"params":{"on":false,"right":null},"stage":"Tree","upstream":{"left":"Leaf/b19070ba8cfceb55"},"version":1}'
-    assert Tree(left=Leaf()).key == digest(tree) == "8c9789a4cadbe4cc"
-    assert Tree(left=Leaf()).id == "Tree/8c9789a4cadbe4cc"
 
 
 def define(module: str, name: str = "Leaf") -> type[Stage]:
@@ -78,33 +60,19 @@ def define(module: str, name: str = "Leaf") -> type[Stage]:
     return type(name, (Stage,), {"__module__": module, "__qualname__": name, "__doc__": "Defined anew."})
 
 
-def test_a_second_stage_of_one_name_is_refused() -> None:
+def test_a_second_class_of_one_name_is_refused_unless_its_module_is_read_again() -> None:
     with pytest.raises(SegError) as refused:
         define("somewhere.else")
     assert str(refused.value) == (
         f"somewhere.else.Leaf: {__name__}.Leaf has this name too, and their products would be mixed; rename one"
     )
-    with pytest.raises(SegError, match=r"mine\.CAM: seg\.supervision\.cam\.CAM has this name too"):
-        define("mine", CAM.__name__)
-    # Of another place in one module too; and a refusal is no definition.
-    with pytest.raises(SegError, match=r"<locals>\.Tree: .*\.Tree has this name too"):
-
-        class Tree(Stage):
-            """Another one."""
-
-    with pytest.raises(SegError, match=r"somewhere\.else\.Leaf"):
-        define("somewhere.else")
     with pytest.raises(SegError, match=r"<locals>\.Net: .*\.Net has this name too"):  # it enters keys by its name
 
         class Net(Parameters):
             """Another one."""
 
-
-def test_a_stage_whose_module_is_read_again_is_not() -> None:
     again = define(__name__)
     assert again is not Leaf and again.__name__ == "Leaf"
-    first, second = (define("somewhere", "OnlyHere") for _ in range(2))
-    assert first is not second
 
 
 @pytest.mark.parametrize(
@@ -116,7 +84,7 @@ def test_a_stage_whose_module_is_read_again_is_not() -> None:
         ({"stride": 16.0}, {"stride": 16}),
         ({"value": 4.0, "steps": 3}, {"steps": 3, "value": 4.0}),
         ({}, {"value": 4.0, "kind": "a"}),
-        ({"hint": 1}, {"hint": 2}),
+        ({"epochs": 1}, {"epochs": 2}),
     ],
     ids=["int-float", "float-int", "list-tuple", "literal", "order", "defaults", "key=False"],
 )
@@ -126,28 +94,20 @@ def test_equal_keys(one: dict, other: dict) -> None:
 
 @pytest.mark.parametrize(
     "changed",
-    [{"value": 5}, {"steps": 4}, {"sizes": [1, 1]}, {"kind": "b"}, {"stride": 16}, {"name": __file__}, {"extra": 1}],
+    [{"value": 5}, {"steps": 4}, {"sizes": [1, 1]}, {"kind": "b"}, {"stride": 16}, {"name": __file__}],
 )
 def test_every_parameter_enters_the_key(changed: dict) -> None:
     assert Leaf(**changed).key != Leaf().key
 
 
-def test_a_switch_that_is_off_is_in_no_key() -> None:
-    assert "extra" not in Leaf(extra=0).params() and Leaf(extra=1).params()["extra"] == 1.0
-
-
-def test_the_name_of_the_class_its_version_and_upstream_enter_the_key(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_name_of_the_class_and_upstream_enter_the_key() -> None:
     before = Tree(left=Leaf()).key
-    assert Bumped().key != Leaf().key
+    assert Renamed().key != Leaf().key
     assert Tree(left=Leaf(value=5)).key != before
     assert Tree(left=Leaf(), right=Leaf()).key != before
     # Which role an upstream stage has matters, even where the stages are equal.
     a, b = Leaf(), Leaf(value=5)
     assert Tree(left=a, right=b).key != Tree(left=b, right=a).key
-    monkeypatch.setattr(Leaf, "version", 2)
-    assert Tree(left=Leaf()).key != before
 
 
 def test_a_file_enters_by_its_content_not_by_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,28 +142,21 @@ def test_a_file_that_is_missing_has_no_key(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"value": 11}, r"Leaf.value=11: must lie in \[0, 10\]"),
-        ({"value": -1}, r"\[0, 10\]"),
+        ({"value": 11}, r"^Leaf.value=11: must lie in \[0, 10\]$"),
         ({"value": float("nan")}, "Leaf.value=nan: must be finite$"),
         ({"value": "high"}, "Leaf.value='high': must be of type float"),
         ({"value": True}, "type float"),
-        ({"value": None}, "type float"),
-        ({"steps": 0}, r"Leaf.steps=0: must lie in \(0, 100\)"),
-        ({"steps": 100}, r"\(0, 100\)"),
-        ({"steps": 2.5}, "whole number"),
-        ({"steps": float("inf")}, "Leaf.steps=inf"),
         ({"value": 10**400}, "must be finite$"),
-        ({"steps": 10**400}, r"must lie in \(0, 100\)$"),
+        ({"steps": 100}, r"must lie in \(0, 100\)"),
+        ({"steps": 10**400}, "must fit into 64 bits$"),
+        ({"steps": 2.5}, "whole number"),
+        ({"steps": float("inf")}, "whole number"),
         ({"sizes": 1.0}, r"must be a list, like \[1.0\]"),
-        ({"sizes": "12"}, "must be a list"),
-        ({"sizes": [1, "x"]}, "type float"),
         ({"sizes": [1, 0]}, r"\(0, inf\)"),
-        ({"kind": "c"}, "must be one of a, b"),
         ({"kind": ["a"]}, "must be one of a, b"),
         ({"stride": True}, "must be one of 8, 16"),
         ({"name": 3}, "must be of type str or null$"),
         ({"rest": ["x", -1]}, r"Leafs\.rest=\['x', -1\]: must lie in \[0, inf\)$"),
-        ({"rest": [1.5]}, "must be a whole number or must be of type str$"),
         ({"below": 7}, r"Leafs\.below=7: must lie in \(-inf, 5\]$"),
     ],
 )
@@ -220,7 +173,7 @@ def test_all_refusals_come_together() -> None:
 def test_another_stage_than_declared_is_refused() -> None:
     with pytest.raises(SegError, match=r"Tree.left=.*must be of type Leaf"):
         Tree(left=Tree(left=Leaf()))  # type: ignore[arg-type]
-    assert isinstance(Tree(left=Bumped()).left, Bumped)
+    assert isinstance(Tree(left=Renamed()).left, Renamed)
 
 
 @pytest.mark.parametrize(

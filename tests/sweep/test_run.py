@@ -27,6 +27,7 @@ from seg.evaluation.table import headline
 from seg.experiment import Experiment
 from seg.masks import MaskSet, Threshold
 from seg.nets.backbones import make_classifier
+from seg.store.code_hash import code_hash
 from seg.sweep.plan import Job, make_plan
 from seg.sweep.run import parallel_jobs, shared_threads, spread
 
@@ -187,11 +188,13 @@ def test_a_change_of_code_or_data_looks_at_every_job_again(swept, monkeypatch):
     assert "2 jobs, 2 done" in sweep(here, *command, "dry_run=true", "runtime.batch_size=8", "figures=false")[1]
     # The folder that was given belongs to the command that goes on with it.
     assert "hydra.sweep.dir=code" in (here / "code/report.html").read_text()
-    for stage in ("data.prepared.Prepared", "supervision.cam.CAM", "evaluation.stages.Evaluated"):
+    for stage in ("Prepared", "CAM", "Evaluated"):
         with monkeypatch.context() as changed:
-            changed.setattr(f"seg.{stage}.version", 99)
+            changed.setattr(
+                "seg.store.stage.code_hash", lambda c, name=stage: code_hash(c) + "x" * (c.__name__ == name)
+            )
             assert "2 jobs, 0 done, 2 to run" in sweep(here, *command, "dry_run=true")[1]
-    monkeypatch.setattr("seg.evaluation.stages.Evaluated.version", 99)
+    monkeypatch.setattr("seg.store.stage.code_hash", lambda cls: cls.__name__)
     status, printed = sweep(here, *command)
     assert status == 0 and "2 jobs, 0 done before" in printed
 

@@ -103,7 +103,7 @@ def test_a_training_survives_a_loss_of_power_at_any_point(
         def tell(_: Any) -> None:
             disk.told += 1
 
-        new_store.telling(tell).ensure(stage)
+        new_store.with_callback(tell).ensure(stage)
     expected = load_file(new_store.folder(stage) / stage.file_name)
     assert disk.told == 3 and len(disk.worlds) > 20
     resumed = set()
@@ -117,7 +117,7 @@ def test_a_training_survives_a_loss_of_power_at_any_point(
         assert stage.history(store)["epoch"].tolist() == [1, 2, 3]
         resumed.add(len(Line.trained) // 10)
         if Line.trained:
-            assert problems(find(place, stage.key)) == [], place
+            assert problems(find(place, stage.key)) == {}, place
     assert resumed == {0, 1, 2, 3}
 
 
@@ -143,9 +143,9 @@ def test_a_product_survives_a_loss_of_power_at_any_point(new_store: Store, tmp_p
         new_store.ensure(stage)
     built = set()
     for place, _ in disk.after(tmp_path / "worlds"):
-        # What has the name of a product is one: nothing has to be put aside.
+        # What has the name of a product is one: nothing has to be quarantined.
         there = (place / "Two" / stage.key).exists()
-        assert there == (problems(find(place, stage.key)) == [] if there else False), place
+        assert there == (problems(find(place, stage.key)) == {} if there else False), place
         store = Store(place, runtime)
         assert store.get(stage) == "aaabbb"
         built.add(len(store.builds))

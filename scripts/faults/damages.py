@@ -119,7 +119,18 @@ def _one(
             elif verified.status == 0:
                 out.found(f"verify finds nothing: {kind}, {damage}", said)
         started = _again(place, folder, name, then)
-        _judge(place, out, folder, name, kind, damage, then, right, started, said)
+        if started.traceback or started.status < 0 or started.status == 70:
+            out.tracebacks += 1
+            out.found(f"traceback: {kind}, {damage}: {started.last_line[:110]}", said)
+        elif started.status:
+            out.refused += 1
+            if _again(place, folder, name, then).status:
+                out.found(f"refused, again and again: {kind}, {damage}: {started.last_line[:160]}", said)
+        elif figures(folder) != right:
+            out.wrong += 1
+            out.found(f"OTHER FIGURES, no word: {kind}, {damage}", said)
+        else:
+            out.right += 1
     finally:
         shutil.rmtree(folder)
 
@@ -133,30 +144,3 @@ def _again(place: Workplace, folder: Path, name: str, then: str) -> Ended:
         arguments = {"same": CHAIN, "threshold": THRESHOLD, "epochs": EPOCHS, "size": SIZE}[then]
         return place.run(place.chain(folder, arguments))
     return place.run(place.command(folder, COMMAND))
-
-
-def _judge(
-    place: Workplace,
-    out: Outcome,
-    folder: Path,
-    name: str,
-    kind: str,
-    damage: str,
-    then: str,
-    right: object,
-    ended: Ended,
-    said: str,
-) -> None:
-    if ended.traceback or ended.status < 0 or ended.status == 70:
-        out.tracebacks += 1
-        out.found(f"traceback: {kind}, {damage}: {ended.last_line[:110]}", said)
-    elif ended.status:
-        out.refused += 1
-        again = _again(place, folder, name, then)
-        if again.status:
-            out.found(f"refused, again and again: {kind}, {damage}: {ended.last_line[:160]}", said)
-    elif figures(folder) != right:
-        out.wrong += 1
-        out.found(f"OTHER FIGURES, no word: {kind}, {damage}", said)
-    else:
-        out.right += 1

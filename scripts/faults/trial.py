@@ -120,8 +120,8 @@ class Workplace:
 
         def work() -> int:
             from seg.errors import SegError
+            from seg.files import io_error
             from seg.pipeline import run
-            from seg.store.trouble import out_of
 
             self._enter(folder)
             logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
@@ -130,7 +130,7 @@ class Workplace:
             try:
                 run(config, Path("run"), figures=False)
             except Exception as error:  # as seg.run tells it
-                refusal = error if isinstance(error, SegError) else out_of(error, "run", Path("run"), "hydra.run.dir")
+                refusal = error if isinstance(error, SegError) else io_error(error, "run", Path("run"), "hydra.run.dir")
                 if refusal is None:
                     raise
                 logging.error("error: %s", refusal)
@@ -242,11 +242,7 @@ def kind_of(name: str) -> str:
 
 
 def _timeless(manifest: dict[str, Any]) -> dict[str, Any]:
-    return {
-        k: v
-        for k, v in manifest.items()
-        if k in ("stage", "key", "version", "params", "upstream", "epochs_done", "notes")
-    }
+    return {k: v for k, v in manifest.items() if k in ("stage", "key", "params", "upstream", "epochs_done", "notes")}
 
 
 def _count_work(to: int) -> None:

@@ -166,7 +166,7 @@ def finish(out: Outcome, good: Reference, folder: Path, ended: Ended, said: str,
     if ended.traceback:
         out.tracebacks += 1
         out.found(f"traceback: {ended.last_line[:160]}", said)
-    failure = f"not mended by a restart (exit {ended.status}): {ended.last_line[:160]}" if ended.status else ""
+    failure = f"not repaired by a restart (exit {ended.status}): {ended.last_line[:160]}" if ended.status else ""
     if out.judge(failure, not ended.status and figures(folder) == good.figures, said):
         try:
             out.compare(product_files(folder), good.files, said)
