@@ -42,7 +42,7 @@ class Module(NamedTuple):
 
 
 @cache
-def code_hash(cls: type[Parameters]) -> str:
+def code_hash(cls: type) -> str:
     """Hash of the modules that define a class and its bases, and of the modules that these import, transitively.
 
     Imports are followed to the computing packages of ``seg``, and from a user's module to others below the same folder
