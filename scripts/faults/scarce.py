@@ -48,8 +48,6 @@ def _failing(
     count: int,
     error: Error,
     names: tuple[str, ...],
-    option: str,
-    at: int | None,
 ) -> Outcome:
     good = reference(place, what)
     out = Outcome(title)

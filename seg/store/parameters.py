@@ -117,10 +117,10 @@ class Parameters:
             out[f.name] = value
         return out
 
-    def parameter_classes(self) -> list[type[Any]]:
+    def code_classes(self) -> list[type["Parameters"]]:
         """The class, and the classes of the objects with parameters that it is made of; those of stages left out."""
         parts = [x for x in vars(self).values() if isinstance(x, Parameters) and not x.has_key]
-        return [type(self), *(cls for part in parts for cls in part.parameter_classes())]
+        return [type(self), *(cls for part in parts for cls in part.code_classes())]
 
 
 @cache
