@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import scipy.ndimage
 import skimage.morphology
 
 from seg.data.prepared import Pool, PreparedData
@@ -26,12 +25,6 @@ def test_threshold_and_band() -> None:
     assert threshold_scores(scores, 0.4, 0.6).tolist() == [0, 0, 255, 255, 1, 1, 255]
     assert threshold_scores(scores, 0.0, 0.0).tolist() == [1, 1, 1, 1, 1, 1, 255]
     assert threshold_scores(scores, 1.0, 1.0).tolist() == [0, 0, 0, 0, 0, 1, 255]
-
-
-@pytest.mark.parametrize("threshold", [0.1, 0.3, 0.6, 0.7, 0.9])
-def test_a_score_at_the_threshold_is_foreground(threshold: float) -> None:
-    """0.3 as float32 is not 0.3: both sides are compared in float32."""
-    assert threshold_scores(np.asarray([threshold], np.float32), threshold, threshold).tolist() == [1]
 
 
 def test_fill_holes() -> None:
@@ -84,15 +77,6 @@ def test_the_closings_radius_is_in_working_pixels_at_every_size(data: PreparedDa
                 assert mask[len(mask) // 2, mask.shape[1] // 2] == closed, (size, radius)
 
 
-def test_closing_at_working_size_is_that_of_skimages_disk(data: PreparedData) -> None:
-    values = (np.random.default_rng(0).random((2, 64, 64)) > 0.8).astype(np.float16)
-    made = masks_of(data, values, clean_up=("closing",), radius=3).at(np.arange(2))
-    for mask, value in zip(made, values, strict=True):
-        padded = np.pad(value == 1, 3, mode="symmetric")
-        closed = scipy.ndimage.binary_closing(padded, skimage.morphology.disk(3))[3:-3, 3:-3]
-        np.testing.assert_array_equal(mask, closed)
-
-
 def test_an_unknown_operation_is_refused() -> None:
     with pytest.raises(SegError, match=r"clean_up=opening: must be one of fill_holes, largest_component"):
         clean(picture("#"), "opening")
@@ -101,15 +85,6 @@ def test_an_unknown_operation_is_refused() -> None:
 def masks_of(data: PreparedData, values: np.ndarray, **changed: object) -> MaskSet:
     scores = ScoreMaps.of_foreground(data, np.arange(len(values)), values)
     return MaskSet(scores, **{"low": 0.5, "high": 0.5} | changed)  # type: ignore[arg-type]
-
-
-def test_a_set_of_masks(data: PreparedData) -> None:
-    values = np.random.default_rng(0).random((3, 4, 4)).astype(np.float16)
-    masks = masks_of(data, values)
-    made = masks.at(np.asarray([2, 0]), (20, 30))
-    assert made.shape == (2, 20, 30) and made.dtype == np.uint8
-    np.testing.assert_array_equal(made, masks.scores.argmax(np.asarray([2, 0]), (20, 30))[0] >= 0.5)
-    assert len(masks) == 3 and masks.data is data
 
 
 def test_operations_run_in_order(data: PreparedData) -> None:

@@ -36,14 +36,6 @@ def test_plain_rgb(tmp_path: Path) -> None:
     assert decoded.flags.writeable
 
 
-def test_squash_is_pillows_antialiased_bilinear(tmp_path: Path) -> None:
-    array = photo(90, 150)
-    decoded, size = decode_image(save(tmp_path / "a.png", array), 32)
-    expected = np.asarray(Image.fromarray(array).resize((32, 32), Image.Resampling.BILINEAR))
-    np.testing.assert_array_equal(decoded, expected)
-    assert size == (90, 150)
-
-
 @pytest.mark.parametrize(("height", "width"), [(700, 900), (600, 500), (256, 1600), (1300, 1100)])
 def test_large_jpegs_are_decoded_at_a_fraction_and_stay_close(
     tmp_path: Path, height: int, width: int, monkeypatch: pytest.MonkeyPatch
@@ -89,11 +81,6 @@ def test_grey(tmp_path: Path) -> None:
     assert (decoded == decoded[..., :1]).all()
     assert decoded.shape == (16, 16, 3)
     assert image_quirks(path) == ("grey images",)
-
-
-def test_one_bit(tmp_path: Path) -> None:
-    decoded, _ = decode_image(save(tmp_path / "a.png", photo(20, 30), "1"))
-    assert set(np.unique(decoded)) == {0, 255}
 
 
 def test_palette_with_transparency_lies_on_white(tmp_path: Path) -> None:
@@ -160,10 +147,6 @@ def test_gif_first_frame_under_another_name(tmp_path: Path) -> None:
     assert "animated images (first frame used)" in quirks
 
 
-def test_plain_jpeg_has_no_quirks(tmp_path: Path) -> None:
-    assert image_quirks(save(tmp_path / "a.jpg", photo(8, 8))) == ()
-
-
 @pytest.mark.parametrize("fmt", ["JPEG", "PNG", "GIF"])
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.9])
 @pytest.mark.parametrize("size", [None, 16])
@@ -208,13 +191,6 @@ def test_trimap_codes(tmp_path: Path, mode: str) -> None:
     assert truth.tolist() == [[1, 0, 254], [255, 255, 255]]
     assert truth.dtype == np.uint8
     assert not resized
-
-
-def test_trimap_of_another_size_is_resized_to_the_nearest(tmp_path: Path) -> None:
-    Image.fromarray(np.array([[1, 2], [3, 1]], np.uint8)).save(tmp_path / "a.png")
-    truth, resized = decode_trimap(tmp_path / "a.png", (4, 6))
-    assert resized
-    np.testing.assert_array_equal(truth, np.kron([[1, 0], [254, 1]], np.ones((2, 3))))
 
 
 def test_coloured_trimap_is_refused(tmp_path: Path) -> None:

@@ -316,3 +316,20 @@ def test_truths_are_drawn_and_values_that_are_no_class_are_named(new_store: Stor
     assert made.has_truth.all() and (made.original_truth(2) == 0).all()
     with pytest.raises(SegError, match=r"a region of 3 pixels in an image of 60 x 40"):
         draw_regions([Region(1, runs=(1, 2))], (40, 60))
+
+
+def test_masks_that_say_nothing_are_no_truth_and_masks_without_an_object_are_named(
+    new_store: Store, photos: Callable[..., Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    root = photos()
+    (root / "masks").mkdir()
+    mask = np.zeros((40, 60), np.uint8)
+    for name, top in (("cat1", 10), ("dog1", 0)):
+        mask[top:] = 255
+        Image.fromarray(mask).save(root / f"masks/{name}.png")
+    stage = Prepared(source=ImageFolder(root=str(root), mask_codes="ids"), size=32)
+    with caplog.at_level(logging.INFO):
+        data: PreparedData = new_store.get(stage)
+    assert [data.ids[row] for row in np.flatnonzero(data.has_truth)] == ["cat1"]
+    assert "data: masks of which every pixel is unknown (image used without): 1 (dog1)" in caplog.messages
+    assert any("none of 1 masks shows an object" in m and "data.mask_codes=binary" in m for m in caplog.messages)

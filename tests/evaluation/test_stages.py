@@ -13,8 +13,6 @@ from seg.evaluation.metrics import Border, Confusion
 from seg.evaluation.stages import Evaluated, Histogram, rows_with_truth
 from seg.masks import Threshold
 from seg.store import Store
-from seg.supervision.cam import CAM
-from seg.supervision.classifier import Classifier
 from seg.supervision.mask import LabelledSubset, TruthScores
 from seg.supervision.scores import ScoreStage
 
@@ -65,13 +63,6 @@ def test_thresholds_share_one_histogram_and_others_go_the_direct_way(
     band = store.get(Evaluated(masks=Threshold(scores=scores, threshold=0.4, band=0.1), split="test"))
     assert fine.miou == pytest.approx(coarse.miou, abs=1e-3)
     assert band.coverage < 1 == coarse.coverage
-
-
-def test_what_the_figures_are_counted_from_is_upstream(scores: RandomScores) -> None:
-    one = Evaluated(masks=Threshold(scores=scores, threshold=0.3), split="test")
-    assert one.upstream() == {"masks": one.masks, "histogram": one.histogram}
-    assert one.histogram is not None and one.histogram.key == Histogram(scores=scores, split="test").key
-    assert one.histogram.id in {stage.id for stage in one.walk()}
 
 
 @pytest.mark.parametrize(
@@ -129,16 +120,6 @@ def test_images_without_truth_are_left_out(new_store: Store, official: Callable[
     for resolution in ("working", "original"):
         found = new_store.get(Evaluated(masks=masks, split="test", resolution=resolution))  # type: ignore[arg-type]
         assert found.images == 1
-
-
-def test_what_enters_the_key(pool: Pool, classifier: Classifier) -> None:
-    masks = Threshold(scores=CAM(pool=pool, classifier=classifier), threshold=0.5)
-    keys = {
-        Evaluated(masks=masks, split=split, **changed).key  # type: ignore[arg-type]
-        for split in ("trainval", "test")
-        for changed in ({}, {"border": "foreground"}, {"resolution": "original"})
-    }
-    assert len(keys) == 6
 
 
 @pytest.mark.parametrize("threshold", [0.4, 0.12345])  # by the histogram, and the direct way

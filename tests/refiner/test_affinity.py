@@ -6,11 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 
-from seg.config import schema
-from seg.config.paths import CONF
-from seg.config.tree import make_objects
 from seg.data.prepared import Pool, PreparedData
 from seg.errors import SegError
 from seg.masks import Threshold
@@ -85,20 +81,6 @@ def test_the_backbone_starts_where_it_is_told(store: Store, cam: CAM, file: str)
     assert any(torch.equal(v, given) for v in net.values())
 
 
-def test_only_trainval_is_trained_on(store: Store, data: PreparedData, cam: CAM) -> None:
-    stage = make(cam)
-    seeds = store.get(stage.seeds)
-    assert data.is_test[seeds.rows].any()
-    assert seeds.rows[stage.samples(store)].tolist() == np.flatnonzero(~data.is_test).tolist()
-
-
-def test_a_batch_is_on_the_networks_grid(store: Store, cam: CAM) -> None:
-    stage = make(cam)
-    images, seeds = stage.batch(np.asarray([0, 3]), torch.Generator().manual_seed(0), store)
-    assert images.shape == (2, 3, 64, 64) and seeds.shape == (2, 16, 16) and seeds.dtype == torch.uint8
-    assert stage.network(store)(images).shape[2:] == (16, 16)
-
-
 def test_labels_go_to_the_grid_unblended() -> None:
     masks = torch.zeros(1, 10, 8, dtype=torch.uint8)
     masks[0, 4:8, :4], masks[0, 8:, :] = 1, 255
@@ -153,15 +135,6 @@ def test_unknown_scores_start_undecided(store: Store, pool: Pool, cam: CAM, tmp_
     starts = store.get(truth).argmax(np.arange(len(values)), (16, 16))[0]
     assert np.isnan(starts).any()
     np.testing.assert_allclose(values, np.nan_to_num(starts, nan=0.5), atol=1e-3)
-
-
-def test_without_a_refiner_the_seeds_are_the_masks() -> None:
-    schema.register()
-    shared: tuple[dict[str, Any], dict[Any, Any]] = ({}, {})
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        cfg = compose("config", ["refiner=none"])
-    assert make_objects(cfg, "refiner", *shared) is make_objects(cfg, "seeds", *shared)
-    assert cfg.chain.refined is None  # they are measured once, as seeds
 
 
 def test_training_moves_the_loss_of_true_seeds_down(store: Store, pool: Pool, file: str) -> None:

@@ -8,7 +8,6 @@ import pytest
 
 from seg.data.prepared import Pool, PreparedData
 from seg.errors import SegError
-from seg.methods.refine import seeds_of
 from seg.refiner.by_image import ByImage, RandomWalker, Superpixels
 from seg.store import Runtime, Store
 from seg.supervision.mask import TruthScores
@@ -69,12 +68,6 @@ def test_the_spacing_is_that_of_the_squashed_image(data: PreparedData, store: St
     stage = Spy.__new__(Spy)
     assert len(list(stage._refined(scores, store))) == 2
     assert seen == [(0.5, 2.0), (1.0, 1.0)]
-
-
-def test_seeds() -> None:
-    scores = np.asarray([[0, 0.1, 0.25], [0.7, 0.75, np.nan]], np.float32)
-    assert seeds_of(scores, 0.25, 0.75).tolist() == [[1, 1, 0], [0, 2, 0]]
-    assert seeds_of(scores, 0.0, 1.0).tolist() == [[1, 0, 0], [0, 0, 0]]  # nothing lies below 0; 0 itself is sure
 
 
 def test_seeds_the_wrong_way_round_are_refused(pool: Pool) -> None:

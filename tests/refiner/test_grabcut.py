@@ -14,7 +14,6 @@ from seg.errors import SegError
 from seg.methods.refine import grabcut
 from seg.refiner.by_image import GrabCut
 from seg.store import Store
-from seg.supervision.bbox import BoxScores
 from seg.supervision.mask import TruthScores
 
 WITHOUT = importlib.util.find_spec("cv2") is None
@@ -110,14 +109,6 @@ def test_few_pixels_and_one_colour_will_do() -> None:
     scores[0, 0] = 0.6
     for image in (picture(), np.full((64, 64, 3), 9, np.uint8)):
         assert set(np.unique(grabcut(image, scores))) <= {0, 1}
-
-
-@needs_opencv
-def test_the_stage(store: Store, pool: Pool, data: PreparedData) -> None:
-    boxes = BoxScores(pool=pool, box_source="trimap", clip=True, divisor=2.0, resolution=64)
-    scores = store.get(GrabCut(scores=boxes, background_below=0.0, foreground_from=1.0, iterations=1))
-    assert (scores.values >= 0.5).any() and (scores.values < 0.5).any()
-    assert not scores.values[store.get(boxes).values == 0].any()
 
 
 def test_without_opencv_nothing_is_begun(

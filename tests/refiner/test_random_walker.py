@@ -46,13 +46,6 @@ def test_it_is_the_librarys_answer_and_seeds_keep_their_side(
     assert answer.min() >= 0 and answer.max() <= 1
 
 
-def test_the_walker_does_not_step_over_an_edge(stage: RandomWalker) -> None:
-    image = np.full((32, 32, 3), 30, np.uint8)
-    image[:, 20:] = 200
-    answer = stage.refine(image, scores(32), (1.0, 1.0))
-    assert (answer[:, :20] < 0.5).all() and (answer[:, 20:] > 0.5).all()
-
-
 @pytest.mark.parametrize("only", [0.5, 0.1, 0.9, np.nan])
 def test_scores_stay_without_seeds_of_both_kinds(stage: RandomWalker, image: np.ndarray, only: float) -> None:
     given = np.full((64, 64), only, np.float32)

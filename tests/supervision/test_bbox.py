@@ -33,15 +33,6 @@ def test_trainvals_boxes_become_gaussians(store: Store, data: PreparedData, pool
         assert abs((y + 0.5) * height / 16 - (top + bottom) / 2) <= height / 16 + 1
 
 
-def test_the_list_of_boxes(store: Store, data: PreparedData, pool: Pool) -> None:
-    stage = BoxScores(pool=pool, resolution=16)
-    store.ensure(stage)
-    lines = (store.folder(stage) / "trimaps_bbox.txt").read_text().splitlines()
-    assert len(lines) == (~data.is_test).sum()
-    name, *box = lines[0].split()
-    assert Path(name).stem == data.ids[0] and [float(v) for v in box] == data.boxes[0][0]
-
-
 def test_body_boxes_are_the_truths_and_marked_as_an_oracle(store: Store, data: PreparedData, pool: Pool) -> None:
     head, body = (BoxScores(pool=pool, resolution=16, box_source=s) for s in ("xml", "trimap"))  # type: ignore[arg-type]
     assert body.is_oracle and not head.is_oracle
@@ -51,15 +42,6 @@ def test_body_boxes_are_the_truths_and_marked_as_an_oracle(store: Store, data: P
     lines = (store.folder(body) / "trimaps_bbox.txt").read_text().splitlines()
     box = body_box(data.original_truth(int(scores.rows[0])))
     assert box is not None and [float(v) for v in lines[0].split()[1:]] == list(box)
-
-
-def test_options_change_the_maps(store: Store, pool: Pool) -> None:
-    plain, clipped, wide = (
-        store.get(BoxScores(pool=pool, resolution=16, **changed)).values.astype(np.float32)
-        for changed in ({}, {"clip": True}, {"scale": 2.0})
-    )
-    assert (clipped == 0).sum() > (plain == 0).sum()
-    assert (wide >= plain - 1e-3).all() and wide.mean() > plain.mean()
 
 
 def test_test_images_count_where_that_is_asked_for(new_store: Store, photos: Callable[..., Path]) -> None:
@@ -104,12 +86,3 @@ def test_several_boxes_and_none(new_store: Store, official: Callable[..., Path])
     height, width = data.sizes[data.row_of["beagle_1"]]
     for x, y in ((19, 15.5), (45, 34)):  # both centres are peaks
         assert values[int(y * 41 / height), int(x * 41 / width)] > 0.9
-
-
-def test_without_any_box_the_way_out_is_named(new_store: Store, official: Callable[..., Path]) -> None:
-    root = official()
-    for path in (root / "oxford-iiit-pet/annotations/xmls").iterdir():
-        path.unlink()
-    pool = Pool(data=Prepared(source=OxfordPet(root=str(root)), size=32))
-    with pytest.raises(SegError, match=r"no trainval image of the pool has a box.*box_source=trimap"):
-        new_store.get(BoxScores(pool=pool))

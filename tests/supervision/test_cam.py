@@ -80,13 +80,6 @@ def test_every_image_of_the_pool_gets_a_map(
     np.testing.assert_allclose(values[3].reshape(4, 4), by_hand.numpy(), atol=2e-3)
 
 
-def test_the_batch_size_changes_nothing(store: Store, tmp_path: Path, pool: Pool, classifier: Classifier) -> None:
-    cam = make(Pool(data=pool.data, limit=3), classifier)
-    together = store.get(cam).values
-    cam.build(tmp_path, Store(store.root, Runtime(accelerator="cpu", batch_size=1, progress=False)))
-    np.testing.assert_allclose(np.load(tmp_path / "scores.npy"), together, atol=2e-3)
-
-
 def test_flip_makes_the_maps_equivariant(store: Store, data: PreparedData, pool: Pool, classifier: Classifier) -> None:
     images, labels = normalise(data.images[np.arange(4)]), torch.from_numpy(data.labels[:4])
     plain, flipped = make(pool, classifier), make(pool, classifier, flip=True)
@@ -123,17 +116,6 @@ def test_the_predicted_class_is_the_classifiers(
     assert predicted(torch.tensor([[1.0, -1, 2], [-1, -2, -3]]), logistic=True) == [[1, 3], []]
 
 
-def test_the_parameters_enter_the_key(pool: Pool, classifier: Classifier) -> None:
-    keys = {
-        make(pool, classifier, **changed).key
-        for changed in ({}, {"flip": True}, {"scales": [1, 2]}, {"target": "predicted"}, {"normalisation": "relu"})
-    }
-    assert len(keys) == 5
-    later = Classifier(data=classifier.data, epochs=2, epoch=1, batch_size=8, stages=3, output_stride=16)
-    assert later.key == classifier.key
-    assert make(pool, later).key not in keys
-
-
 def test_half_precision_is_close_and_has_a_key_of_its_own(
     store: Store, tmp_path: Path, pool: Pool, classifier: Classifier
 ) -> None:
@@ -141,12 +123,6 @@ def test_half_precision_is_close_and_has_a_key_of_its_own(
     assert plain.key != half.key
     one, other = (np.asarray(store.get(cam).values, np.float32) for cam in (plain, half))
     assert 0 < np.abs(one - other).max() < 0.1 and np.abs(one - other).mean() < 0.01
-
-
-@pytest.mark.parametrize("scales", [[0.0], [5.0], 1.0])
-def test_refusals(pool: Pool, classifier: Classifier, scales: Any) -> None:
-    with pytest.raises(Exception, match=r"CAM.scales="):
-        make(pool, classifier, scales=scales)
 
 
 @pytest.mark.parametrize(

@@ -35,14 +35,6 @@ def test_nothing_of_test_and_nothing_held_out_is_trained_on(
     assert Classifier(data=prepared, hold_out=0.3, seed=1)._rows(store)[1].tolist() != held.tolist()
 
 
-def test_without_a_share_held_out_all_of_trainval_is_trained_on(
-    store: Store, data: PreparedData, prepared: Prepared
-) -> None:
-    stage = Classifier(data=prepared, hold_out=0)
-    assert stage.samples(store).tolist() == np.flatnonzero(~data.is_test).tolist()
-    assert stage.held_out(torch.nn.Identity(), store) == {}
-
-
 def test_held_out_accuracy(store: Store, data: PreparedData, prepared: Prepared) -> None:
     class Always(torch.nn.Module):
         def __init__(self) -> None:
@@ -188,12 +180,6 @@ def test_there_is_no_backward_pass_through_what_is_frozen(store: Store, prepared
     assert {name for name, found in gradients.items() if not found} == {
         name for name in gradients if name.startswith(("conv1", "bn1", "layer1"))
     }
-
-
-def test_nothing_frozen_is_as_it_was(prepared: Prepared) -> None:
-    keys = [Classifier(data=prepared, frozen_stages=n).key for n in (0, 1, 2)]
-    assert len(set(keys)) == 3
-    assert "frozen_stages" not in Classifier(data=prepared).params()
 
 
 def test_averaged_weights_are_another_product(new_store: Store, prepared: Prepared) -> None:

@@ -10,7 +10,6 @@ from seg.data.image_folder import ImageFolder
 from seg.data.pets import OxfordPet
 from seg.data.prepared import Pool, Prepared, PreparedData
 from seg.errors import SegError
-from seg.masks import Threshold
 from seg.store import Store
 from seg.supervision.mask import LabelledSubset, TruthScores, read_ids
 
@@ -22,18 +21,6 @@ def test_the_truth_is_the_score(store: Store, data: PreparedData, pool: Pool, bo
     expected = np.select([truth == 0, truth == 1, truth == 254], [0.0, 1.0, score], np.nan)
     np.testing.assert_array_equal(scores.argmax(np.arange(3))[0], expected)
     assert (truth == 254).any()
-
-
-def test_test_images_are_left_out(store: Store, data: PreparedData, pool: Pool) -> None:
-    scores = store.get(TruthScores(pool=pool))
-    assert scores.rows.tolist() == np.flatnonzero(data.has_truth & ~data.is_test).tolist()
-
-
-def test_the_masks_are_the_truth_at_every_threshold(store: Store, data: PreparedData, pool: Pool) -> None:
-    for threshold in (0.1, 0.5, 1.0):
-        masks = store.get(Threshold(scores=TruthScores(pool=pool), threshold=threshold))
-        truth = np.asarray(data.truth(masks.rows[:4]))
-        np.testing.assert_array_equal(masks.at(np.arange(4)), np.where(truth == 254, 255, truth))
 
 
 def test_labels_are_not_blended_at_another_size(store: Store, pool: Pool) -> None:
