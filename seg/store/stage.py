@@ -103,7 +103,7 @@ class Stage(Parameters):
         """16 hex digits that name the product's folder: equal keys, equal products."""
         identity = {
             "stage": type(self).__name__,
-            "code": sorted({code_hash(cls) for cls in self.code_classes()}),
+            "code": sorted({code_hash(cls) for cls in self.code_classes()}),  # type: ignore[arg-type]
             "params": self.params(),
             "upstream": {name: stage.id for name, stage in self.upstream().items()},
         }
