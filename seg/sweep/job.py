@@ -4,6 +4,7 @@ import math
 import os
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -21,8 +22,7 @@ from seg.pipeline import run
 from seg.store import Runtime, Store
 from seg.store.run_folders import RECORD
 from seg.supervision.auto_threshold import ScoreHistogram
-from seg.sweep.progress import show
-from seg.sweep.results import Results, Row, Session
+from seg.sweep.results import Results, Row, Session, show
 
 #: Of what a job returns that was not tried, or broke off.
 STOPPED = "stopped"
@@ -97,8 +97,7 @@ class SweepTask:
         record: dict[str, Any] = {"overrides": overrides}
         try:
             experiment = self._run(cfg, folder)
-            # Without any truth the pictures and the classifier's accuracy are all there is to compare.
-            row |= {"status": "ok", **(headline(experiment.rows) if experiment.rows else {"miou": None})}
+            row |= {"status": "ok", **headlines(experiment.rows)}
             row["held_out_accuracy"] = held_out_accuracy(experiment)
             row["separability"] = separability(experiment)
             record["figures"] = experiment.figures()
@@ -121,6 +120,22 @@ class SweepTask:
     def _run(self, cfg: DictConfig, folder: Path) -> Experiment:
         _take_device()
         return run(cfg, folder, self.shared.store(cfg), figures=bool(cfg.figures), objects=self.shared.objects)
+
+
+def headlines(rows: Sequence[Row]) -> Row:
+    """The figures that a sweep compares, of trainval alone; and ``miou_test`` and so on, of the same step on test.
+
+    Args:
+        rows: the stage table. Where a split has none the pictures and the classifier's accuracy are left to compare.
+    """
+    trainval, test = ([row for row in rows if row["split"] == split] for split in ("trainval", "test"))
+    found: Row = {"miou": None, **(headline(trainval) if trainval else {})}
+    same = [row for row in test if row["stage"] == found.get("stage", row["stage"])]
+    if same:
+        keys = ("miou", "iou_background", "iou_foreground", "images")
+        measured = headline(same)
+        found = {**measured, **dict.fromkeys(keys), **found} | {f"{key}_test": measured[key] for key in keys}
+    return found
 
 
 def read_record(folder: Path) -> dict[str, Any]:

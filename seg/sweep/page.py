@@ -28,7 +28,7 @@ def write_sweep_report(
 
     Args:
         folder: the sweep's. rows: as :class:`seg.sweep.results.Results` reads them. swept: the swept keys.
-        best: the row to mark. lines: the summary that the terminal gets.
+        best: the choice to mark, of one row or, averaged over seeds, of several. lines: the summary that the terminal gets.
         picture: mIoU over what was swept, if it was drawn.
 
     Returns:
@@ -37,12 +37,14 @@ def write_sweep_report(
     Raises:
         SegError: if it cannot be written.
     """
-    shown = sorted(rows, key=lambda row: row is not best)[:MOST_ROWS] if len(rows) > MOST_ROWS else rows
+    marks = {key: best[key] for key in swept if key in best} if best else {}
+    is_best = [bool(marks) and all(row[key] == value for key, value in marks.items()) for row in rows]
+    shown = sorted(zip(rows, is_best, strict=True), key=lambda pair: not pair[1] and len(rows) > MOST_ROWS)[:MOST_ROWS]
     values: dict[str, Any] = {
         "title": folder.name,
         "written": time.strftime("%Y-%m-%d %H:%M:%S"),
         "swept": list(swept),
-        "rows": [_row(folder, row, swept, row is best) for row in shown],
+        "rows": [_row(folder, row, swept, chosen) for row, chosen in shown],
         "total": len(rows),
         "lines": [without_folders(line) for line in lines],
         "command": _command(folder),

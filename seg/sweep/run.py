@@ -11,14 +11,14 @@ from typing import Any
 
 from hydra.core.utils import JobStatus
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from seg.errors import SegError
 from seg.files import io_error, writable
 from seg.store.runtime import available_cores
 from seg.sweep.job import STOPPED, Shared, read_record
 from seg.sweep.plan import Job, Plan, make_plan
-from seg.sweep.progress import watching
-from seg.sweep.results import Results, Row, Session
+from seg.sweep.results import Results, Row, Session, watching
 from seg.sweep.tracking import SweepTracking
 
 
@@ -35,6 +35,7 @@ def run_sweep(sweeper: Any, arguments: Sequence[str]) -> list[Any]:
     config = sweeper.config
     if config.runtime.devices != 1 or config.runtime.num_nodes != 1:
         raise SegError("runtime.devices, runtime.num_nodes: each job of a sweep has one device; leave them at 1")
+    refuse_job_names(config)
     folder = Path(config.hydra.sweep.dir)
     if not writable(folder):
         raise SegError(f"{folder}: cannot be written to; choose another with hydra.sweep.dir=")
@@ -79,6 +80,24 @@ def run_sweep(sweeper: Any, arguments: Sequence[str]) -> list[Any]:
         print(file=sys.stderr)
     refuse_stopped(returned)
     return returned
+
+
+def refuse_job_names(config: DictConfig) -> None:
+    """Refuse overrides of Hydra's own keys that this sweeper would ignore or that have no value before a job.
+
+    Raises:
+        SegError: for ``hydra.sweep.subdir``, and for a value such as ``${hydra.job.num}``.
+    """
+    given = config.hydra.overrides.hydra
+    for place, text in enumerate(OmegaConf.to_container(given, resolve=False)):
+        if str(text).startswith("hydra.sweep.subdir="):
+            raise SegError(f"{text}: a job's folder is named by its swept values; leave it out")
+        try:
+            given[place]
+        except OmegaConfBaseException as error:
+            raise SegError(
+                f"{text}: has no value before a job runs, and a sweep needs it before; leave it out"
+            ) from error
 
 
 def _started_with(config: Any, plan: Plan, jobs: Sequence[Job], workers: int) -> dict[str, list[str]]:

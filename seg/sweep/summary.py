@@ -4,19 +4,21 @@ import math
 import sys
 import textwrap
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from seg.files import atomic_path
 from seg.sweep.figure import draw_sweep
-from seg.sweep.results import Results, Row, Session, number
+from seg.sweep.results import Results, Row, Session, average_seeds, number
 
 #: Failed jobs that the summary lists; the CSV has them all.
 MOST_FAILURES = 20
 
 #: Swept keys that a classifier's accuracy can tell something about.
-_OF_CLASSIFIER = ("epoch", "seed", "backbone", "weights", "data.size")
+_OF_CLASSIFIER = ("epoch", "backbone", "weights", "data.size")
 
 
 def summarise(folder: Path, figures: bool = True) -> int:
@@ -33,7 +35,8 @@ def summarise(folder: Path, figures: bool = True) -> int:
         return 0
     table = Results(folder, session.swept)
     rows = table.read()
-    best = best_row(rows)
+    keys, choices = average_seeds(rows, session.swept)
+    best = best_row(choices)
     failed = [row for row in rows if row["status"] != "ok"]
     missing = session.total - len(rows)
     lines = [
@@ -44,22 +47,23 @@ def summarise(folder: Path, figures: bool = True) -> int:
     paths, after = [table.path], []
     picture: Path | None = None
     if best is not None:
-        write_best(folder, session.swept, rows, best)
-        lines += describe_best(session.swept, rows, best)
+        write_best(folder, keys, choices, best)
+        lines += describe_best(keys, choices, best)
         picture = folder / "miou.png"
         if table.newer_than(picture):
-            picture = draw_sweep(picture, rows, session.swept, best)
+            picture = draw_sweep(picture, choices, keys, best)
         paths += [path for path in (folder / "best.yaml", picture) if path is not None]
         after = [f"next: python -m seg.run pipeline=cam_affinity select='{folder}'"]
+    elif not keys:
+        lines += _over_seeds(folder, rows)
     elif any(row["status"] == "ok" for row in rows):
-        lines += _unmeasured(folder, session.swept, rows)
+        lines += _unmeasured(folder, keys, rows, choices)
     after += _failures(session.swept, failed)
     if figures and rows:
         from seg.sweep.page import write_sweep_report
 
         paths.append(write_sweep_report(folder, rows, session.swept, best, [*lines, *after], picture))
-    lines += [*map(str, paths if best is not None else paths[1:]), *after]
-    print("\n".join(lines), flush=True)
+    print("\n".join([*lines, *map(str, paths), *after]), flush=True)
     sys.stderr.flush()
     return len(failed) + missing
 
@@ -70,81 +74,97 @@ def best_row(rows: Sequence[Row], key: str = "miou") -> Row | None:
     return max(good, key=lambda row: number(row[key])) if good else None
 
 
-def write_best(folder: Path, swept: Sequence[str], rows: Sequence[Row], best: Row) -> None:
+def write_best(folder: Path, keys: Sequence[str], rows: Sequence[Row], best: Row) -> None:
     """Write ``best.yaml``: the choice by mIoU, and the one that needs no mask."""
     from omegaconf import OmegaConf
 
-    document: dict[str, Any] = {
-        "miou": {
-            "rule": _rule(best),
-            "overrides": [f"{key}={best[key]}" for key in swept],
-            "miou": number(best["miou"]),
-            "images": int(number(best["images"])),
-            "job": best["folder"],
-        }
+    by_miou: dict[str, Any] = {
+        "rule": _rule(best),
+        "overrides": [f"{key}={best[key]}" for key in keys],
+        "miou": number(best["miou"]),
+        "images": int(number(best["images"])),
     }
-    blind = without_masks(swept, rows)
-    if blind is not None:
+    by_miou |= {"seeds": int(best["seeds"])} if "seeds" in best else {"job": best["folder"]}
+    document = {"miou": by_miou}
+    if blind := without_masks(keys, rows):
         document["held_out_accuracy"] = blind
     with atomic_path(folder / "best.yaml") as tmp:
         tmp.write_text(OmegaConf.to_yaml(OmegaConf.create(document)))
 
 
-def without_masks(swept: Sequence[str], rows: Sequence[Row]) -> dict[str, Any] | None:
+def without_masks(keys: Sequence[str], rows: Sequence[Row]) -> dict[str, Any] | None:
     """The choice that needs no masks: by the classifier's accuracy on held-out images, for the keys that it can judge.
 
-    Of the jobs with these, the one whose threshold parts the scores best, for the keys that are thresholds.
+    Of the rows with these, the one whose threshold separates the scores best, for the keys that are thresholds.
     """
-    keys = [key for key in swept if key in _OF_CLASSIFIER or key.startswith("classifier.")]
-    thresholds = [key for key in swept if key.rpartition(".")[2] == "threshold"]
+    judged = [key for key in keys if key in _OF_CLASSIFIER or key.startswith("classifier.")]
+    thresholds = [key for key in keys if key.rpartition(".")[2] == "threshold"]
     best = best_row(rows, "held_out_accuracy")
-    if best is None or not keys:
+    if best is None or not judged:
         return None
-    cut = best_row([row for row in rows if all(row[key] == best[key] for key in keys)], "separability")
+    cut = best_row([row for row in rows if all(row[key] == best[key] for key in judged)], "separability")
     if cut is None:
         thresholds = []
     rule = "highest accuracy of the classifier on held-out trainval images"
     return {
-        "rule": rule + ("; the threshold that parts the scores best" if thresholds else "") + "; no mask was used",
-        "overrides": [f"{key}={(cut or best)[key]}" for key in swept if key in keys + thresholds],
+        "rule": rule + ("; the threshold that separates the scores best" if thresholds else "") + "; no mask was used",
+        "overrides": [f"{key}={(cut or best)[key]}" for key in keys if key in judged + thresholds],
         "held_out_accuracy": number(best["held_out_accuracy"]),
     }
 
 
 def _rule(best: Row) -> str:
-    return f"highest mIoU of '{best['stage']}' on {best['split']} images; their masks were used"
+    over = f", averaged over {best['seeds']} seeds," if "seeds" in best else ""
+    return f"highest mIoU{over} of '{best['stage']}' on {best['split']} images; their masks were used"
 
 
-def describe_best(swept: Sequence[str], rows: Sequence[Row], best: Row) -> list[str]:
+def describe_best(keys: Sequence[str], rows: Sequence[Row], best: Row) -> list[str]:
     """The choices in lines."""
-    cell = " ".join(f"{key}={best[key]}" for key in swept)
+    cell = " ".join(f"{key}={best[key]}" for key in keys)
+    spread = f" +- {best['miou_std']:.4f} over {best['seeds']} seeds" if "seeds" in best else ""
     figures = (
-        f"mIoU {number(best['miou']):.4f} (IoU bg {number(best['iou_background']):.4f}, "
-        f"fg {number(best['iou_foreground']):.4f}; {best['images']} {best['split']} images)"
+        f"mIoU {number(best['miou']):.4f}{spread} (IoU bg {number(best['iou_background']):.4f}, "
+        f"fg {number(best['iou_foreground']):.4f}; {number(best['images']):.0f} {best['split']} images)"
     )
     lines = [f"best: {cell}  {figures}", f"  by the {_rule(best)}"]
-    return lines + _blind_choice("without masks (select_by=held_out_accuracy)", swept, rows)
+    return lines + _blind_choice("without masks (select_by=held_out_accuracy)", keys, rows)
 
 
-def _blind_choice(said: str, swept: Sequence[str], rows: Sequence[Row]) -> list[str]:
-    """The choice that needs no masks in a line, or none."""
-    blind = without_masks(swept, rows)
+def _blind_choice(label: str, keys: Sequence[str], rows: Sequence[Row]) -> list[str]:
+    blind = without_masks(keys, rows)
     if blind is None:
         return []
-    return [f"  {said}: {' '.join(blind['overrides'])}  accuracy {blind['held_out_accuracy']:.4f}"]
+    return [f"  {label}: {' '.join(blind['overrides'])}  accuracy {blind['held_out_accuracy']:.4f}"]
 
 
-def _unmeasured(folder: Path, swept: Sequence[str], rows: Sequence[Row]) -> list[str]:
-    """What is left to choose by where no image has a truth."""
-    drawn = all((folder / str(row["folder"]) / "panel.png").is_file() for row in rows)
+def _over_seeds(folder: Path, rows: Sequence[Row]) -> list[str]:
+    """Of a sweep over seeds alone: the mean of each step's mIoU, for a seed is no choice."""
+    files = [folder / row["folder"] / "metrics.csv" for row in rows if row["status"] == "ok"]
+    tables = [pd.read_csv(file) for file in files if file.is_file() and file.stat().st_size > 1]
+    if not tables:
+        return ["nothing was measured"] if files else []
+    figures = pd.concat(tables).groupby(["stage", "split"], sort=False)["miou"].agg(["mean", "std", "count"])
     lines = [
-        "nothing was measured: no image that gets a mask has a truth, so no job is the best; compare the jobs' "
-        f"pictures in {folder}" + ("" if drawn else " (figures=true with the same command draws them)")
+        f"  {stage}, {split}: mIoU {mean:.4f} +- {std:.4f} (n = {count:.0f})"
+        for (stage, split), (mean, std, count) in figures.iterrows()  # type: ignore[misc]
     ]
-    return lines + _blind_choice("the classifier's best on held-out images", swept, rows)
+    return ["mean and standard deviation over the seeds; a seed is not chosen:", *lines]
 
 
-def _failures(swept: Sequence[str], failed: Sequence[Mapping[str, Any]]) -> list[str]:
+def _unmeasured(folder: Path, keys: Sequence[str], rows: Sequence[Row], choices: Sequence[Row]) -> list[str]:
+    """What is left to choose by where no trainval image has a ground truth."""
+    drawn = all((folder / str(row["folder"]) / "panel.png").is_file() for row in rows)
+    why = "nothing was measured: no image that gets a mask has a ground truth, so no job is the best"
+    if any(row["miou_test"] for row in rows):
+        why = "no trainval image has a ground truth, and test images are not for choosing, so no job is the best"
+    lines = [
+        f"{why}; compare the jobs' pictures in {folder}"
+        + ("" if drawn else " (figures=true with the same command draws them)")
+    ]
+    return lines + _blind_choice("the classifier's best on held-out images", keys, choices)
+
+
+def _failures(swept: Sequence[str], failed: Sequence[Row]) -> list[str]:
     lines = [f"failed: {len(failed)}; the same command tries them again"] if failed else []
     for row in failed[:MOST_FAILURES]:
         cell = " ".join(f"{key}={row[key]}" for key in swept)

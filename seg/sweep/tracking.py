@@ -84,18 +84,19 @@ def end_sweep(config: DictConfig, folder: Path, ok: bool) -> None:
     Args:
         config: the sweep's. folder: its folder, summarised. ok: whether every job was done.
     """
-    from seg.sweep.results import Results, Session, number
+    from seg.sweep.results import Results, Session, average_seeds, number
     from seg.sweep.summary import best_row
 
     session, notes = Session.read(folder), read_notes(folder)
     if session is None or not notes:
         return
     rows = Results(folder, session.swept).read()
-    best = best_row(rows)
-    figures, cell = {}, "nothing was measured"
+    keys, choices = average_seeds(rows, session.swept)
+    best = best_row(choices)
+    figures, cell = {}, "nothing was chosen"
     if best is not None:
         figures = {key: number(best[key]) for key in ("miou", "iou_background", "iou_foreground") if best[key]}
-        cell = " ".join(f"{key}={best[key]}" for key in session.swept)
+        cell = " ".join(f"{key}={best[key]}" for key in keys)
     paths = [folder / name for name in ("miou_results_all.csv", "miou.png", "best.yaml", "report.html")]
     for name, tracker in make_trackers(config).items():
         own = notes.get(name, {})

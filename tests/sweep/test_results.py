@@ -3,40 +3,70 @@
 import time
 
 import pytest
+import yaml
 
-from seg.errors import SegError
-from seg.evaluation.table import headline
-from seg.sweep.results import Results, Session
-from seg.sweep.summary import best_row, without_masks
+from seg.sweep.job import headlines
+from seg.sweep.results import COLUMNS, Results, Session, average_seeds
+from seg.sweep.summary import best_row, describe_best, without_masks, write_best
 
 
-def test_the_headline_decides_every_pixel():
-    rows = [
-        {"stage": name, "split": split, "coverage": coverage, "miou": miou, "iou_background": 0, "iou_foreground": 0}
-        | {"images": 3}
-        for name, split, coverage, miou in [
-            ("CAM", "trainval", 1, 0.1),
-            ("CAM", "test", 1, 0.2),
-            ("banded", "trainval", 0.5, 0.9),
-        ]
+def steps(*values):
+    keys = ("stage", "split", "coverage", "miou")
+    return [
+        dict(zip(keys, value, strict=True)) | {"iou_background": 0, "iou_foreground": 0, "images": 3}
+        for value in values
     ]
-    assert headline(rows)["miou"] == 0.1
-    assert headline(rows[1:2])["miou"] == 0.2
-    assert headline(rows[2:])["miou"] == 0.9
-    with pytest.raises(SegError, match="nothing was measured"):
-        headline([])
+
+
+def test_the_headline_is_of_trainval_and_of_a_step_that_decides_every_pixel():
+    rows = steps(("CAM", "trainval", 1, 0.1), ("CAM", "test", 1, 0.2), ("banded", "trainval", 0.5, 0.9))
+    rows += steps(("banded", "test", 0.5, 0.8))
+    both = headlines(rows)
+    assert (both["miou"], both["miou_test"], both["stage"], both["split"]) == (0.1, 0.2, "CAM", "trainval")
+    assert headlines([rows[2], rows[3]])["miou"] == 0.9
+    test_alone = headlines(rows[1:2])  # test images are never used to choose
+    assert (test_alone["miou"], test_alone["miou_test"], test_alone["images_test"]) == (None, 0.2, 3)
+    assert headlines([]) == {"miou": None}
 
 
 def test_rows_are_replaced_and_sorted_by_value(tmp_path):
     results = Results(tmp_path, ["epoch"])
     for epoch, miou in (("10", 0.5), ("9", 0.3), ("10", 0.7)):
-        results.add({"epoch": epoch, "folder": f"epoch={epoch}", "status": "ok", "miou": miou})
+        results.add({"epoch": epoch, "folder": f"epoch={epoch}", "status": "ok", "miou": miou, "images": 3})
     results.add({"epoch": "2", "folder": "epoch=2", "status": "failed", "error": "two\nlines", "miou": float("nan")})
-    assert [(row["epoch"], row["miou"]) for row in results.read()] == [("2", ""), ("9", "0.3"), ("10", "0.7")]
-    assert results.read()[0]["error"] == "two lines"
-    best = best_row(results.read())
+    rows = results.read()
+    assert list(rows[0]) == ["epoch", *COLUMNS]
+    assert [(row["epoch"], row["miou"], row["images"]) for row in rows] == [
+        ("2", "", ""),
+        ("9", "0.3", "3"),
+        ("10", "0.7", "3"),
+    ]
+    assert rows[0]["error"] == "two lines"
+    best = best_row(rows)
     assert best is not None and best["epoch"] == "10"
-    assert without_masks(["epoch"], [dict(row, held_out_accuracy="") for row in results.read()]) is None
+    assert without_masks(["epoch"], rows) is None
+
+
+def test_seeds_are_averaged_and_never_chosen(tmp_path):
+    results = Results(tmp_path, ["epoch", "data.source.seed"])
+    figures = {"1": (0.2, 0.4, 0.6), "2": (0.5, 0.5, None), "3": (0.3, 0.4, 0.2)}
+    for epoch, values in figures.items():
+        for seed, miou in enumerate(values):
+            row = {"epoch": epoch, "data.source.seed": seed, "folder": f"{epoch},{seed}", "miou": miou, "images": 3}
+            row |= {"iou_background": miou, "iou_foreground": miou, "held_out_accuracy": miou, "stage": "seeds"}
+            results.add(row | {"status": "failed" if miou is None else "ok", "split": "trainval"})
+    keys, rows = average_seeds(results.read(), results.swept)
+    assert keys == ["epoch"] and [row["seeds"] for row in rows] == [3, 2, 3]
+    assert [row["miou"] for row in rows] == pytest.approx([0.4, 0.5, 0.3])
+    assert [row["miou_std"] for row in rows] == pytest.approx([0.2, 0.0, 0.1])
+    best = best_row(rows)
+    assert best is not None and best["epoch"] == "1"  # of those whose every seed ended well
+    assert "epoch=1  mIoU 0.4000 +- 0.2000 over 3 seeds" in describe_best(keys, rows, best)[0]
+    write_best(tmp_path, keys, rows, best)
+    chosen = yaml.safe_load((tmp_path / "best.yaml").read_text())
+    assert chosen["miou"]["overrides"] == chosen["held_out_accuracy"]["overrides"] == ["epoch=1"]
+    assert chosen["miou"]["seeds"] == 3 and chosen["miou"]["images"] == 3
+    assert average_seeds(results.read(), ["seed"]) == ([], [])
 
 
 def test_the_time_left_counts_this_run_only(monkeypatch):

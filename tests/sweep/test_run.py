@@ -414,7 +414,7 @@ def test_a_sweep_without_a_truth_leaves_the_pictures(tmp_path, photos):
     (folder,) = (tmp_path / "outputs/sweeps/bbox").iterdir()
     assert [(row["status"], row["miou"], row["error"]) for row in rows_of(folder)] == [("ok", "", "")] * 2
     assert "nothing was measured" in printed and "figures=true" in printed
-    assert "[2/2]  threshold=0.5  no truth to measure with" in printed
+    assert "[2/2]  threshold=0.5  no ground truth to measure with" in printed
     assert not (folder / "best.yaml").exists() and not list(folder.glob("*/panel.png"))
     # Done jobs are not taken for done where the pictures that they could still give are asked for.
     status, printed = sweep(tmp_path, *blind, "figures=true")
@@ -470,3 +470,22 @@ def test_a_value_that_no_job_can_have_is_refused_before_the_first(tmp_path, valu
     status, said = sweep(tmp_path, "-m", "epoch=1..2", value)
     assert status != 0 and re.search(f"error: {message}", said) and "Traceback" not in said
     assert not list(tmp_path.rglob("job.json")) and not (tmp_path / "outputs/store").exists()
+
+
+def test_a_sweep_over_seeds_alone_has_a_mean_and_no_best(swept):
+    here, _, _ = swept
+    status, printed = sweep(here, "-m", *TINY, "epoch=1", "threshold=0.4", "seed=0,1", "hydra.sweep.dir=seeds")
+    assert status == 0, printed
+    mean, std = (lambda x: (x.mean(), x.std(ddof=1)))(np.array([float(row["miou"]) for row in rows_of(here / "seeds")]))
+    assert f"  seeds, trainval: mIoU {mean:.4f} +- {std:.4f} (n = 2)" in printed
+    assert "best" not in printed and "select" not in printed and not (here / "seeds/best.yaml").exists()
+    test = [json.loads((here / f"seeds/seed={i}/metrics.json").read_text())["rows"][-1] for i in (0, 1)]
+    assert [row["split"] for row in test] == ["test", "test"]
+    assert [float(row["miou_test"]) for row in rows_of(here / "seeds")] == [row["miou"] for row in test]
+
+
+@pytest.mark.parametrize("key", ["sweep.subdir=mine", "sweep.subdir=${hydra.job.num}", "job.name=${hydra.job.num}"])
+def test_a_key_that_is_known_only_per_job_is_refused(tmp_path, key):
+    status, printed = sweep(tmp_path, "-m", *TINY, "epoch=1,2", f"hydra.{key}")
+    assert status == 1 and printed.startswith(f"error: hydra.{key}: ") and len(printed.splitlines()) == 1, printed
+    assert list(tmp_path.iterdir()) == []
