@@ -17,12 +17,13 @@ _EXTENTS = (("x", "y", "width", "height"), ("x", "y", "w", "h"), ("left", "top",
 
 
 class ListedBox(NamedTuple):
-    """One box, the image that it says it is of, where that is written, and the object's class, or "" for none."""
+    """One box, the image that it is of, where that is written, its class or "", and the image's size, if it is said."""
 
     image: str
     box: Box
     where: str
     class_name: str = ""
+    size: tuple[int, int] | None = None
 
 
 def box_files(path: Path) -> list[Path]:
@@ -74,7 +75,7 @@ def _voc(folder: Path, file: Path) -> Iterator[ListedBox]:
     name = file.relative_to(folder).with_suffix("").as_posix()
     content = read_box_file(file)
     for box, class_name in zip(content.boxes, content.names, strict=True):
-        yield ListedBox(name, box, str(file), class_name)
+        yield ListedBox(name, box, str(file), class_name, content.size)
 
 
 def _csv(path: Path) -> Iterator[ListedBox]:
@@ -114,4 +115,4 @@ def _coco(path: Path) -> Iterator[ListedBox]:
             raise SegError(f"{one.where}: its image_id {one.image} is no image of the file")
         check_order(one.box, one.where)
         name, _ = content.categories.get(one.category, ("", "")) if one.category is not None else ("", "")
-        yield ListedBox(image.name, one.box, one.where, name)
+        yield ListedBox(image.name, one.box, one.where, name, image.size)

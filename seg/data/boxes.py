@@ -2,11 +2,12 @@
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import cast
 from xml.etree import ElementTree
 from xml.parsers import expat
 
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seg.data.dataset import UNKNOWN, Box
-from seg.data.decode import image_size
+from seg.data.decode import exif_orientation, image_size
 from seg.data.layout import regular
 from seg.errors import SegError
 
@@ -29,7 +30,7 @@ class BoxFile:
     """What one VOC XML file says.
 
     Attributes:
-        boxes: ``(xmin, ymin, xmax, ymax)`` of each object, in pixels, in the order of the file.
+        boxes: ``(xmin, ymin, xmax, ymax)`` of each object, in pixels of that image, in the order of the file.
         filename: the image that the file claims to describe, or None.
         size: ``(height, width)`` of that image, or None where the file does not state it.
         names: what each object is, "" where the file does not say.
@@ -41,20 +42,16 @@ class BoxFile:
     names: tuple[str, ...] = ()
 
 
-def read_box_file(path: Path, photo: Path | None = None) -> BoxFile:
-    """Read the boxes of one VOC XML file.
+def read_box_file(path: Path) -> BoxFile:
+    """Read the boxes of one VOC XML file, as they stand there (see :func:`to_photo`).
 
     Coordinates are taken as edges: ``0 <= xmin < xmax <= width`` and likewise for y, which holds for files that count
-    pixels from 0 and for files that count from 1. What sticks out by up to a pixel is cut. An object with a polygon
-    alone (LabelMe's XML) has the box of that; LabelMe's deleted objects are left out.
-
-    Args:
-        path: the file.
-        photo: its image, whose header says the size where the file does not; None: the upper limits are not checked.
+    pixels from 0 and for files that count from 1. An object with a polygon alone (LabelMe's XML) has the box of that;
+    LabelMe's deleted objects are left out.
 
     Raises:
-        SegError: the file cannot be read or parsed, an object has no complete box, a box has ``xmax <= xmin`` or
-            ``ymax <= ymin``, or it lies outside of its image by more than a pixel.
+        SegError: the file cannot be read or parsed, an object has no complete box, or a box has ``xmax <= xmin`` or
+            ``ymax <= ymin``.
     """
     regular(path)
     try:
@@ -66,15 +63,11 @@ def read_box_file(path: Path, photo: Path | None = None) -> BoxFile:
     # Unknown and unsupported encodings come as LookupError and ValueError.
     except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise SegError(f"{path}: XML that does not parse ({error}); mend or delete the file") from error
-    size = _size(root)
     objects = [item for item in root.iter("object") if (item.findtext("deleted") or "0").strip() != "1"]
-    if size is None and objects and photo is not None:
-        with suppress(SegError):  # a photo that cannot be read is told when it is decoded
-            size = image_size(photo)
-    boxes = tuple(_box(path, item, size) for item in objects)
+    boxes = tuple(_box(path, item) for item in objects)
     names = tuple((item.findtext("name") or "").strip() for item in objects)
     name = root.findtext("filename")
-    return BoxFile(boxes, name.strip() if name else None, size, names)
+    return BoxFile(boxes, name.strip() if name else None, _size(root), names)
 
 
 def _refuse_entities(content: bytes) -> None:
@@ -100,7 +93,7 @@ def _size(root: ElementTree.Element) -> tuple[int, int] | None:
     return (height, width) if height > 0 and width > 0 else None
 
 
-def _box(path: Path, item: ElementTree.Element, size: tuple[int, int] | None) -> Box:
+def _box(path: Path, item: ElementTree.Element) -> Box:
     try:
         if item.find("bndbox") is None and (polygon := item.find("polygon")) is not None:
             x, y = (
@@ -115,19 +108,70 @@ def _box(path: Path, item: ElementTree.Element, size: tuple[int, int] | None) ->
             f"{path}: an object{f' {name!r}' if name else ''} without four numbers xmin, ymin, xmax, ymax; give it a "
             "<bndbox> or take it out"
         ) from error
-    return fit_box((xmin, ymin, xmax, ymax), size, str(path))
+    check_order((xmin, ymin, xmax, ymax), str(path))
+    return xmin, ymin, xmax, ymax
+
+
+def to_photo(
+    said: tuple[int, int] | None, photo: Path
+) -> tuple[tuple[int, int] | None, Callable[[Box], Box], str]:
+    """How boxes get into the pixels of their upright photo.
+
+    Args:
+        said: ``(height, width)`` of the image that they are of, None where their file does not say.
+        photo: its file.
+
+    Returns:
+        The photo's size, ``said`` where it cannot be read; what brings a box there; and a sentence to count if the
+        sizes differ.
+
+    Raises:
+        SegError: they are of other proportions.
+    """
+    size = said
+    with suppress(SegError):  # a photo that cannot be read is told when it is decoded
+        size = image_size(photo)
+    if said is None or size is None or size == said:
+        return size, lambda box: box, ""
+    down, right = said[0] / size[0], said[1] / size[1]
+    if size == said[::-1]:
+        if (orientation := exif_orientation(photo)) in (5, 6, 7, 8):
+            sentence = "images whose boxes were turned along with their EXIF orientation"
+            return size, partial(_turned, stored=said, orientation=orientation), sentence
+        return size, lambda box: box, "images whose boxes' file has their width and height swapped"
+    if abs(down - right) * max(size) <= 1:
+        scale = (right, down, right, down)
+        sentence = "images of another size than their boxes' file says (boxes scaled)"
+        return size, lambda box: cast(Box, tuple(np.divide(box, scale).tolist())), sentence
+    of = "{1} x {0}".format
+    raise SegError(f"its boxes are of an image of {of(*said)}, and {photo.name} has {of(*size)}; mend one of them")
+
+
+def _turned(box: Box, stored: tuple[int, int], orientation: int) -> Box:
+    """A box of a photo stored as ``(height, width)`` as the EXIF orientations 5 to 8 turn it."""
+    y, x, y2, x2 = box  # transposed
+    height, width = stored
+    if orientation in (6, 7):
+        x, x2 = height - x2, height - x
+    if orientation in (7, 8):
+        y, y2 = width - y2, width - y
+    return x, y, x2, y2
 
 
 def fit_box(box: Box, size: tuple[int, int] | None, where: str) -> Box:
-    """The box, cut where it sticks out of its image of ``(height, width)`` by up to a pixel.
+    """The box, cut where it sticks out of its image of ``(height, width)`` by up to a pixel; None: of unknown size.
 
     Raises:
         SegError: it sticks out by more, or nothing is left of it; ``where`` is what the message begins with.
     """
     check_order(box, where)
-    inside = clip_inside(box, size)
+    height, width = size or (math.inf, math.inf)
+    if min(box[:2]) < -TOLERANCE or box[2] > width + TOLERANCE or box[3] > height + TOLERANCE:
+        image = f"its {width} x {height} image" if size else "its image"
+        raise SegError(f"{where}: box outside of {image} ({_said(box)}); mend the file or delete it")
+    xmin, ymin, xmax, ymax = box
+    inside = max(xmin, 0.0), max(ymin, 0.0), min(xmax, float(width)), min(ymax, float(height))
     check_order(inside, where)
-    check_inside(inside, size, where)
     return inside
 
 
@@ -139,23 +183,6 @@ def check_order(box: Box, where: str) -> None:
     # Written so that a NaN, which fails every comparison, is refused.
     if not (xmin < xmax and ymin < ymax):
         raise SegError(f"{where}: empty box ({_said(box)}): xmax must be above xmin and ymax above ymin")
-
-
-def check_inside(box: Box, size: tuple[int, int] | None, where: str) -> None:
-    """Refuse a box that is not within its image of ``(height, width)``; None where that is not known."""
-    xmin, ymin, xmax, ymax = box
-    height, width = size or (math.inf, math.inf)
-    if not (xmin >= 0 and ymin >= 0 and xmax <= width and ymax <= height):
-        image = f"its {width} x {height} image" if size else "its image"
-        raise SegError(f"{where}: box outside of {image} ({_said(box)}); mend the file or delete it")
-
-
-def clip_inside(box: Box, size: tuple[int, int] | None) -> Box:
-    """The box without what sticks out of its image of ``(height, width)`` by a pixel or less."""
-    height, width = size or (math.inf, math.inf)
-    low = [0.0 if -TOLERANCE <= v < 0 else v for v in box[:2]]
-    high = [float(end) if end < v <= end + TOLERANCE else v for v, end in zip(box[2:], (width, height), strict=True)]
-    return low[0], low[1], high[0], high[1]
 
 
 def _said(box: Box) -> str:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
@@ -14,10 +14,10 @@ from urllib.parse import unquote
 import numpy as np
 from PIL import Image
 
-from seg.data.boxes import TOLERANCE, check_inside, check_order, clip_inside
+from seg.data.boxes import TOLERANCE, fit_box
 from seg.data.coco_file import Annotation, CocoFile, Id, read_coco, run_lengths
 from seg.data.dataset import UNKNOWN, Box, Dataset, Record, Region, Split
-from seg.data.decode import draw_regions, formats, image_size
+from seg.data.decode import draw_regions, exif_orientation, image_size
 from seg.data.draw import draw_by_labels
 from seg.data.findings import Findings
 from seg.data.folder_layout import image_ids
@@ -26,7 +26,7 @@ from seg.data.sources import InPlace, require_few
 from seg.errors import SegError
 from seg.store import Products, param
 
-_ORIENTATION_TAG = 0x0112
+_OTHER_SIZE = "of another size than their JSON says (labels used alone)"
 
 
 class Coco(InPlace):
@@ -96,6 +96,8 @@ class Coco(InPlace):
         test = root / self.test_instances if self.test_instances else None
         file, test = (root / self.instances, test) if self.instances else _find_files(root, test)
         parts = [_part("trainval", root, file, self.photos, "photos")]
+        if not parts[0].file.annotations:
+            raise SegError(f"{file}: lists no annotation; give the JSON of the instances")
         return [*parts, _part("test", root, test, self.test_photos or self.photos, "test_photos")] if test else parts
 
     def hashed(self, cache: Path | None, *, write: bool) -> str:
@@ -123,7 +125,8 @@ class Coco(InPlace):
         folder = Path(os.path.commonpath([part.folder for part in parts]))
         called = {path: path.relative_to(folder).as_posix() for path in photos}
         ids = image_ids(called.values())
-        records = [_record(ids[called[path]], path, photo, found) for path, photo in photos.items()]
+        fits = _fits(photos)
+        records = [_record(ids[called[p]], p, photo, fits.get(p, Fit()), found) for p, photo in photos.items()]
         found.stop_if_any(Path(self.root or ""), one_line=True)
         if not any(record.boxes for record in records):
             why = "".join(f"; {sentence}: {count}" for sentence, count in found.quirks.items())
@@ -208,6 +211,7 @@ def _gather(parts: list[Part], label_of: dict[Id, int], found: Findings) -> dict
                 found.quirk("images listed in both splits (kept in test only)", [name])
             photos[path] = Photo(part.split, part.file.images[i].size, [])
             own.add(path)
+        used: set[tuple[Any, ...]] = set()
         for one in part.file.annotations:
             if isinstance(one, SegError):
                 found.problems.append(str(one))
@@ -216,7 +220,12 @@ def _gather(parts: list[Part], label_of: dict[Id, int], found: Findings) -> dict
             elif one.category not in part.file.categories:
                 found.problems.append(f"{one.where}: category_id {one.category} is none of the file's categories")
             elif one.category in label_of:
-                photos[part.folder / part.names[one.image]].annotations.append((one, label_of[one.category]))
+                path, same = part.folder / part.names[one.image], len(used)
+                used.add((path, *one._replace(where="")))
+                if len(used) == same:
+                    found.quirk("annotations that repeat another (used once)", [part.names[one.image]])
+                else:
+                    photos[path].annotations.append((one, label_of[one.category]))
         if part.file.crowds_only:
             what = "files whose every annotation has iscrowd 1, as tools write it with RLE (taken for objects)"
             found.quirk(what, [part.file.path.name])
@@ -226,7 +235,7 @@ def _gather(parts: list[Part], label_of: dict[Id, int], found: Findings) -> dict
     return photos
 
 
-def _record(name: str, path: Path, photo: Photo, found: Findings) -> Record:
+def _record(name: str, path: Path, photo: Photo, fit: "Fit", found: Findings) -> Record:
     """Bring a photo's annotations into this program's form; what is wrong with them goes to ``found``."""
     labels = tuple(sorted({label for one, label in photo.annotations if not one.is_crowd}))
     record = Record(name, path, labels, photo.split, codes="classes")
@@ -235,28 +244,28 @@ def _record(name: str, path: Path, photo: Photo, found: Findings) -> Record:
         return replace(record, regions=())
     if {label for _, label in photo.annotations} - {*labels}:
         found.quirk("images with a class that is a crowd alone (no label of theirs)", [name])
-    size, annotations = None, photo.annotations
-    with suppress(SegError):  # an image that is none is named and counted when it is decoded
-        size = image_size(path)
-    if size and photo.size not in (size, None):
-        what, annotations = _upright(path, photo, size)
-        found.quirk(what, [name])
-        if not annotations:
-            return record
+    size, annotations = fit.size, photo.annotations
+    if size and not fit.upright and not fit.stored:
+        what = "turned by their EXIF orientation that their annotations do not fit (labels alone)"
+        found.quirk(f"images {what if fit.orientation > 1 else _OTHER_SIZE}", [name])
+        return record
+    if size and not fit.upright:
+        annotations = [(_turned(one, size[::-1], fit.orientation), label) for one, label in annotations]
+        found.quirk("images whose annotations were turned along with their EXIF orientation", [name])
+    elif fit.orientation > 1:
+        found.quirk("images whose JSON has their sides before EXIF and their annotations after it", [name])
     boxes: list[tuple[Box, int]] = []
     regions: list[Region] | None = []
     for one, label in annotations:
         with found.gathering(one.where):
             if not one.is_crowd:
-                box = clip_inside(one.box, size)
+                box = one.box
                 if size and one.box == one.extent:  # cut as the outline is
                     box = cast(Box, tuple(np.clip(box, 0, (*size[::-1], *size[::-1])).tolist()))
                 if box[0] == box[2] or box[1] == box[3]:
                     found.quirk("empty boxes (not used)", [name])
                 else:
-                    check_order(box, one.where)
-                    check_inside(box, size, one.where)
-                    boxes.append((box, label))
+                    boxes.append((fit_box(box, size, one.where), label))
             found.quirk("polygons of one point or two (not drawn)", [name] * one.lines)
             if one.extent is None:
                 regions = None
@@ -281,21 +290,49 @@ def _record(name: str, path: Path, photo: Photo, found: Findings) -> Record:
     )
 
 
-def _upright(path: Path, photo: Photo, size: tuple[int, int]) -> tuple[str, list[tuple[Annotation, int]]]:
-    """A sentence to count, and the annotations of a photo whose JSON gives another size; none if they do not fit."""
-    orientation = 1
-    with suppress(Exception), Image.open(path, formats=formats()) as image:  # a broken EXIF block is as good as none
-        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+class Fit(NamedTuple):
+    """How a photo's annotations fit in it.
+
+    Attributes:
+        size: of the upright photo, ``(height, width)``; None where it cannot be read.
+        orientation: its EXIF orientation if that swaps the sides that the JSON has, else 1.
+        upright, stored: whether the annotations fit in the image after and before EXIF.
+    """
+
+    size: tuple[int, int] | None = None
+    orientation: int = 1
+    upright: bool = True
+    stored: bool = False
+
+
+def _fits(photos: dict[Path, Photo]) -> dict[Path, Fit]:
+    """Of each photo with annotations; those of one JSON that fit both before and after EXIF go with the others."""
+    fits = {path: _fit(path, photo) for path, photo in photos.items() if photo.annotations}
+    alone = Counter((photos[path].split, fit.upright) for path, fit in fits.items() if fit.upright != fit.stored)
+    for path, fit in fits.items():
+        split = photos[path].split
+        if fit.upright and fit.stored:
+            fits[path] = fit._replace(upright=alone[split, True] >= alone[split, False])
+    return fits
+
+
+def _fit(path: Path, photo: Photo) -> Fit:
+    size = None
+    with suppress(SegError):  # an image that is none is named and counted when it is decoded
+        size = image_size(path)
+    if size is None or photo.size in (size, None):
+        return Fit(size)
+    orientation = exif_orientation(path)
     if photo.size != size[::-1] or orientation not in (5, 6, 7, 8):
-        return "images of another size than their JSON says (labels used alone)", []
+        return Fit(size, upright=False)
     right, low = (max(one.box[i] for one, _ in photo.annotations) - TOLERANCE for i in (2, 3))
     sizes = {one.runs_size for one, _ in photo.annotations} - {None}
-    if right <= size[0] and low <= size[1] and sizes <= {size[::-1]}:
-        turned = [(_turned(one, size[::-1], orientation), label) for one, label in photo.annotations]
-        return "images whose annotations were turned along with their EXIF orientation", turned
-    if right <= size[1] and low <= size[0] and sizes <= {size}:
-        return "images whose JSON has their sides before EXIF and their annotations after it", photo.annotations
-    return "images turned by their EXIF orientation that their annotations do not fit (labels alone)", []
+    return Fit(
+        size,
+        orientation,
+        upright=right <= size[1] and low <= size[0] and sizes <= {size},
+        stored=right <= size[0] and low <= size[1] and sizes <= {size[::-1]},
+    )
 
 
 def _turned(one: Annotation, stored: tuple[int, int], orientation: int) -> Annotation:

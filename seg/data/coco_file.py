@@ -11,7 +11,7 @@ import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
 from seg.data.dataset import Box
-from seg.data.layout import read_text
+from seg.data.layout import is_writable, read_text
 from seg.errors import SegError, first_line
 
 #: A number, or a text that is none: ``3``, ``3.0`` and ``"3"`` are the same id.
@@ -35,7 +35,7 @@ class Annotation(NamedTuple):
     Attributes:
         where: file and number, for messages.
         image, category: ids, of images and categories that may be listed or not.
-        is_crowd: what its ``iscrowd`` says.
+        is_crowd: what its ``iscrowd`` or ``ignore`` says (VOC's difficult objects have the latter).
         box: ``(xmin, ymin, xmax, ymax)`` of its ``bbox``, else its extent; it may be empty or stick out.
         extent: the box of its outline; None where it has none.
         polygons: outlines ``x0, y0, x1, y1, ...`` of three points or more; lines: how many of fewer were left out.
@@ -73,8 +73,8 @@ def read_coco(path: Path) -> CocoFile:
     """Read a JSON with ``images`` and ``annotations``, and perhaps ``categories``.
 
     Raises:
-        SegError: it cannot be read or is of another kind, one id is of two images or categories, or no annotation is
-            of an image that it lists.
+        SegError: it cannot be read or is of another kind, one id is of two images or categories, a category's name
+            cannot be written, or no annotation is of an image that it lists.
     """
     images: dict[Id, CocoImage] = {}
     categories: dict[Id, tuple[str, str]] = {}
@@ -93,14 +93,14 @@ def read_coco(path: Path) -> CocoFile:
         for category in content.get("categories") or ():
             if not isinstance(category["name"], str) or not (name := category["name"].strip()):
                 raise TypeError("a category needs an id and a name")
+            if not is_writable(name):
+                raise TypeError(f"the category {name!r} has characters that cannot be written; rename it")
             said = (name, str(category.get("supercategory") or ""))
             if (other := categories.setdefault(_id(category["id"]), said)[0]) != name:
                 raise SegError(f"{path}: category id {category['id']} is of {other!r} and of {name!r}")
     except _WRONG as error:
         what = f"lacks {error}" if isinstance(error, KeyError) else first_line(error)
         raise SegError(f"{path}: is no COCO JSON with images and annotations ({what})") from error
-    if not entries:
-        raise SegError(f"{path}: lists no annotation; give the JSON of the instances")
     found = [_annotation(entry, f"{path} annotation {number}") for number, entry in enumerate(entries)]
     good = [one for one in found if isinstance(one, Annotation)]
     if good and not any(one.image in images for one in good):
@@ -111,10 +111,15 @@ def read_coco(path: Path) -> CocoFile:
     if good and all(0 <= side <= 1 for one in good for side in one.extent or one.box):
         raise SegError(f"{path}: its boxes and outlines are shares of the image's sides (0 to 1); write them in pixels")
     crowds_only = bool(good) and all(one.is_crowd for one in good)
-    if crowds_only:
-        found = [one._replace(is_crowd=False) if isinstance(one, Annotation) else one for one in found]
+    for place, (one, entry) in enumerate(zip(found, entries, strict=True)):
+        if isinstance(one, Annotation):
+            found[place] = one._replace(is_crowd=(one.is_crowd and not crowds_only) or _is_true(entry.get("ignore")))
     order = sorted(categories, key=lambda i: (isinstance(i, str), i))
     return CocoFile(path, images, {i: categories[i] for i in order}, found, crowds_only)
+
+
+def _is_true(said: Any) -> bool:
+    return str(said).lower() in ("1", "1.0", "true")
 
 
 def _id(value: Any) -> Id:
@@ -138,7 +143,7 @@ def _annotation(entry: Any, where: str) -> Annotation | SegError:
     try:
         image, category = _id(entry["image_id"]), entry.get("category_id")
         category = None if category is None else _id(category)
-        is_crowd = str(entry.get("iscrowd")).lower() in ("1", "1.0", "true")
+        is_crowd = _is_true(entry.get("iscrowd"))
         segmentation, bbox = entry.get("segmentation"), entry.get("bbox")
         if isinstance(bbox, str):  # whose digits would be taken for numbers
             raise TypeError

@@ -4,7 +4,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -67,7 +67,8 @@ def decode_image(path: Path, size: int | None = None) -> tuple[npt.NDArray[np.ui
     """Decode a photo to RGB, upright as its EXIF orientation says.
 
     Grey, palette and CMYK images are converted, transparency is laid on white, of an animation the first frame is
-    taken. Grey of more than 8 bits is scaled from the least bit depth that holds the image's values.
+    taken, of a multi-page TIFF the largest page. More than 8 bits are scaled from the least bit depth that holds the
+    image's values, or from its range if that is below 0. Alpha that is 0 everywhere is ignored.
     Boxes and trimaps are not turned along: they are used as given.
 
     Args:
@@ -110,7 +111,7 @@ def decode_trimap(
         hw: ``(height, width)`` that the truth has to have.
         codes: ``trimap``, the official codes: 1 pet, 2 background, 3 border; ``binary``: 0 background, 1 or 255
             foreground, what is between them in a 0/255 mask no truth; ``ids``: 0 background, 255 no truth, all
-            else foreground, as in Pascal VOC; ``classes``: 0 background, 1 and on the classes, 255 no truth, which is
+            else (also above 255) foreground, as in Pascal VOC; ``classes``: 0 background, 1 and on the classes, 255 no truth, which is
             Pascal VOC with its classes told apart.
         photo: the truth's photo. If its EXIF orientation swaps the sides of ``hw``, and the truth has the sides that
             the photo has without it, the truth is turned along; None: it is never turned.
@@ -121,33 +122,41 @@ def decode_trimap(
         other code in the file; and whether the file was of another size.
 
     Raises:
-        SegError: the file is missing, truncated or no image, it is in colour, or it is no ``binary`` mask or
-            no ``trimap``.
+        SegError: the file is missing, truncated or no image, it is in colour, has other proportions than ``hw``, or is
+            no ``binary`` mask or no ``trimap``.
     """
-    values = mask_values(path, "trimap with the codes 1, 2, 3" if codes == "trimap" else "mask of one channel", colours)
-    if codes == "binary":
-        _require_binary(path, values)
+    expected = "trimap with the codes 1, 2, 3" if codes == "trimap" else "mask of one channel"
+    values = mask_values(path, expected, colours, beyond=UNKNOWN - 1 if codes == "ids" else UNKNOWN)
+    if codes == "binary" and _is_soft(path, values):
+        values = np.where(values == 1, np.uint8(2), values)
     if codes == "trimap":
         _require_trimap(path, values)
     truth = to_truth(values, codes)
     if truth.shape == hw:
         return truth, False
     if photo is not None and truth.shape == hw[::-1]:
-        with _opened(photo, load=False) as image:
-            orientation = _orientation(image)
-        if orientation in _SWAPS_SIDES:
+        if (orientation := exif_orientation(photo)) in _SWAPS_SIDES:
             return np.array(Image.fromarray(truth).transpose(_TRANSPOSE[orientation]), dtype=np.uint8), False
+    scale = truth.shape[0] / hw[0], truth.shape[1] / hw[1]
+    is_cut = any(abs(scale[0] - scale[1]) * side > max(1, 0.02 * scale[0] * side) for side in hw)
+    if is_cut or truth.size == 1:
+        sides = "{1} x {0}".format
+        raise SegError(
+            f"{path}: {sides(*truth.shape)} is of other proportions than its image of {sides(*hw)}; give the mask of the "
+            "whole image"
+        )
     resized = Image.fromarray(truth).resize((hw[1], hw[0]), Image.Resampling.NEAREST)
     return np.array(resized, dtype=np.uint8), True
 
 
 def mask_values(
-    path: Path, expected: str = "mask of one channel", colours: Colours | None = None
+    path: Path, expected: str = "mask of one channel", colours: Colours | None = None, *, beyond: int = UNKNOWN
 ) -> npt.NDArray[np.uint8]:
     """The codes in a mask's file, ``uint8 (H, W)``: a palette's indices, a grey RGB's grey value.
 
     Args:
         path: the file. expected: what to say was expected. colours: the codes of an RGB mask's colours; None: grey.
+        beyond: what codes that do not fit a byte become.
 
     Raises:
         SegError: the file is missing, truncated or no image, or it has a colour that ``colours`` lacks.
@@ -164,12 +173,12 @@ def mask_values(
     if image.mode in ("LA", "RGBA") and np.ptp(values[..., :-1]) == 0 < np.ptp(values[..., -1]):
         raise SegError(f"{path}: one colour, with its shape in the alpha channel; save the shape as a grey image")
     if values.ndim == 3:
-        if image.mode not in ("LA", "PA") and not (values[..., :3] == values[..., :1]).all():
-            raise SegError(f"{path}: a coloured image where a {expected} was expected")
+        is_grey = image.mode in ("RGB", "RGBA") and (values[..., :3] == values[..., :1]).all()
+        if image.mode not in ("LA", "PA") and not is_grey:
+            raise SegError(f"{path}: a coloured image where a {expected} was expected; save it in grey")
         values = values[..., 0]
     if values.dtype != np.uint8:
-        # Codes of 16-bit and float files that do not fit a byte are as unknown as 255.
-        values = np.where((values >= 0) & (values <= 255), values, 255).astype(np.uint8)
+        values = np.where((values >= 0) & (values <= 255), values, beyond).astype(np.uint8)
     return values
 
 
@@ -234,14 +243,19 @@ def _require_trimap(path: Path, values: npt.NDArray[np.uint8]) -> None:
         )
 
 
-def _require_binary(path: Path, values: npt.NDArray[np.uint8]) -> None:
-    """Refuse other conventions, which would be taken for masks of 0 and 1 or 255 and be wrong."""
+def _is_soft(path: Path, values: npt.NDArray[np.uint8]) -> bool:
+    """Whether a mask has soft edges between 0 and 255, where 1 is one of them.
+
+    Raises:
+        SegError: another convention, which would be taken for masks of 0 and 1 or 255 and be wrong.
+    """
     with _opened(path, load=False) as image:
         palette = image.getpalette("RGB") if image.mode == "P" else None
     if palette and palette[:6] == [255, 255, 255, 0, 0, 0]:
         raise SegError(f"{path}: a palette with white as 0 and black as 1; save it in grey, 0 being background")
     there = np.unique(values).tolist()
-    if {1, 255} <= set(there):
+    is_soft = {0, 255} <= set(there) and any(64 <= code < 255 for code in there)  # ids are small
+    if {1, 255} <= set(there) and not is_soft:
         raise SegError(f"{path}: holds both 1 and 255; where 255 is 'no truth', set data.mask_codes=ids")
     # Soft edges of a 0/255 mask, or ignored pixels in it, are fine.
     if set(there) - {0, 1, 255} and not {0, 255} <= set(there):
@@ -251,6 +265,7 @@ def _require_binary(path: Path, values: npt.NDArray[np.uint8]) -> None:
             "(1 foreground, 2 background, 3 border), ids (0 background, 255 no truth, all else foreground) or classes "
             "(the same, 1 and on being the classes)"
         )
+    return is_soft
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -262,6 +277,12 @@ def image_size(path: Path) -> tuple[int, int]:
     with _opened(path, load=False) as image:
         width, height = image.size
         return (width, height) if _orientation(image) in _SWAPS_SIDES else (height, width)
+
+
+def exif_orientation(path: Path) -> int:
+    """EXIF orientation of a photo, 1 where it has none. Raises SegError: the file is missing or no image."""
+    with _opened(path, load=False) as image:
+        return _orientation(image)
 
 
 def image_quirks(path: Path) -> tuple[str, ...]:
@@ -281,10 +302,15 @@ def image_quirks(path: Path) -> tuple[str, ...]:
         found += [kind for modes, kind in _KINDS.items() if image.mode in modes]
         if image.mode.startswith("I;16") and (white := _white(image)) < 65535:
             found.append(f"16-bit images without a value above {white:g} (which is white)")
-        if image.has_transparency_data:
-            found.append("images with an alpha channel (laid on white)")
+        if _is_deep_colour(image):
+            found.append("colour images of more than 8 bits (their upper 8 are read)")
         if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
-            found.append("animated images (first frame used)")
+            is_tiff = image.format == "TIFF"
+            found.append("multi-page images (largest page used)" if is_tiff else "animated images (first frame used)")
+        if image.has_transparency_data:
+            is_clear = image.convert("RGBA").getchannel("A").getextrema()[1] == 0
+            how = "that is 0 everywhere (ignored)" if is_clear else "(laid on white)"
+            found.append(f"images with an alpha channel {how}")
         if _orientation(image) in _TRANSPOSE:
             found.append("images turned by their EXIF orientation")
     return tuple(found)
@@ -298,6 +324,8 @@ def _opened(path: Path, *, load: bool = True) -> Iterator[Image.Image]:
         if path.exists():
             regular(path)
         with Image.open(path, formats=formats()) as image:
+            if image.format == "TIFF" and (pages := getattr(image, "n_frames", 1)) > 1:
+                image.seek(max(range(pages), key=lambda page: _pixels(image, page)))
             _refuse_huge(path, image.width * image.height)
             yield image
     except (SegError, MemoryError):
@@ -310,7 +338,25 @@ def _opened(path: Path, *, load: bool = True) -> Iterator[Image.Image]:
     # Pillow's plugins meet broken files with OSError, SyntaxError, ValueError, EOFError, IndexError,
     # struct.error and others: to the user they all mean that this file is not a whole image.
     except Exception as error:
-        raise SegError(f"{path}: not a whole image ({first_line(error)})") from error
+        raise SegError(f"{path}: not a whole image ({_other_kind(path) or first_line(error)})") from error
+
+
+def _pixels(image: Image.Image, page: int) -> int:
+    image.seek(page)
+    return image.width * image.height
+
+
+def _other_kind(path: Path) -> str:
+    """What a file that Pillow does not read is by its first bytes, and what to do; "" for what is not known."""
+    with suppress(OSError), path.open("rb") as file:
+        start = file.read(64)
+        if start.startswith(b"version https://git-lfs"):
+            return "it is a Git LFS pointer; fetch the file with git lfs pull"
+        if start[4:8] == b"ftyp" and start[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"):
+            return "it is HEIC; convert it to JPEG or PNG"
+        if start[:4] in (b"II*\0", b"MM\0*"):
+            return "a TIFF of a depth or number of channels that Pillow does not read; convert it to PNG"
+    return ""
 
 
 def _refuse_huge(path: Path, pixels: int | None) -> None:
@@ -356,11 +402,22 @@ def _orientation(image: Image.Image) -> int:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):
         return _deep_to_rgb(image)
+    if _is_deep_colour(image):
+        top = max(end for _, end in image.getextrema())
+        white = next(2**bits - 1 for bits in range(1, 9) if top < 2**bits)
+        return image.point([min(255, round(v * 255 / white)) for v in range(256)] * 3)
     if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")  # that would be a copy, of 4 bytes a pixel
     rgba = image.convert("RGBA")
+    if rgba.getchannel("A").getextrema()[1] == 0:
+        return rgba.convert("RGB")
     white = Image.new("RGBA", rgba.size, "white")
     return Image.alpha_composite(white, rgba).convert("RGB")
+
+
+def _is_deep_colour(image: Image.Image) -> bool:
+    """Whether an RGB image, of which no pixel is read yet, has 16 bits a channel: Pillow reads the upper 8."""
+    return image.mode == "RGB" and any(";16" in str(tile[3]) for tile in image.tile)
 
 
 def _deep_to_rgb(image: Image.Image) -> Image.Image:
@@ -368,22 +425,25 @@ def _deep_to_rgb(image: Image.Image) -> Image.Image:
     values, white = np.asarray(image), _white(image)
     if image.mode == "F":  # what is no number is black
         values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    black = float(values.min(initial=0))
     grey = np.empty(values.shape, np.uint8)
     # So many rows at a time: of a large scan, all of them in 64 bit would take gigabytes.
     step = max(1, 1_000_000 // max(1, values.shape[1]))
     for top_row in range(0, len(values), step):
         part = values[top_row : top_row + step].astype(np.float64)
-        grey[top_row : top_row + step] = np.rint(np.clip(part / white, 0, 1) * 255)
+        grey[top_row : top_row + step] = np.rint(np.clip((part - black) / (white - black), 0, 1) * 255)
     return Image.fromarray(grey).convert("RGB")
 
 
 def _white(image: Image.Image) -> float:
     """White in an image of more than 8 bits: ``2 ** k - 1`` of the least depth k from 8 to 16 that holds its values.
 
-    Of a float image 1, if no value is larger; beyond 16 bits the largest value. The file does not say how many of its
-    bits are used: X-rays and microscopes give 10 or 12 of 16.
+    Of a float image 1, if no value is larger; beyond 16 bits, and where values are negative (CT), the largest value.
+    The file does not say how many of its bits are used: X-rays and microscopes give 10 or 12 of 16.
     """
     values = np.asarray(image)
+    if values.min(initial=0, where=np.isfinite(values)) < 0:
+        return float(values.max(initial=0, where=np.isfinite(values)))
     top = float(np.max(values, initial=0, where=np.isfinite(values)))
     if image.mode == "F" and top <= 1:
         return 1.0

@@ -11,7 +11,7 @@ from PIL import Image
 
 from seg.data.box_lists import box_files
 from seg.data.decode import formats
-from seg.data.layout import IMAGE_SUFFIXES, TOO_LONG, MissingDataError, scan, too_long
+from seg.data.layout import IMAGE_SUFFIXES, TOO_LONG, MissingDataError, is_writable, scan, too_long
 from seg.errors import SegError
 
 #: Folders by these names hold a split, not a class.
@@ -264,7 +264,7 @@ def image_ids(names: Iterable[str]) -> dict[str, str]:
     count = Counter(stem.rpartition("/")[2] for stem in stems.values())
     taken: dict[str, str] = {}
     for name, stem in stems.items():
-        if any(unicodedata.category(c) in ("Cc", "Cs") for c in name):
+        if not is_writable(name):
             raise SegError(f"{name[:200]!r}: a name with characters that cannot be written; rename the file")
         short = stem.rpartition("/")[2]
         image_id = short if count[short] == 1 else stem.replace("/", "_")

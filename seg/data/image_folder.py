@@ -3,15 +3,13 @@
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from seg.data.box_lists import read_boxes
-from seg.data.boxes import check_inside, clip_inside
+from seg.data.boxes import fit_box, to_photo
 from seg.data.dataset import Box, Codes, Dataset, Record
-from seg.data.decode import image_size
 from seg.data.draw import draw_by_labels
 from seg.data.findings import Findings
 from seg.data.folder_layout import Names, Parts, find_parts, image_ids
@@ -243,19 +241,18 @@ def _boxes(
     """Boxes by image id, brought within their images, and the class of each."""
     if parts.boxes is None:
         return {}
-    listed = ((one.image, one.where, (one.box, one.class_name)) for one in read_boxes(parts.boxes))
+    listed = ((one.image, one.where, one) for one in read_boxes(parts.boxes))
     boxes: defaultdict[str, list[tuple[Box, str]]] = defaultdict(list)
     for image_id, own in _match(names, listed, "boxes", parts.boxes, found).items():
-        size = None
-        with suppress(SegError):  # an image that is none is named and counted when it is decoded
-            size = image_size(images[image_id])
-        for where, (box, said) in own:
-            with found.gathering(where):
-                inside = clip_inside(box, size)
-                check_inside(inside, size, where)
-                # A folder's images are all of one class, whatever their boxes are called.
-                kind = _class_of_box(said, labels[image_id], classes, where) if parts.labels else ""
-                boxes[image_id].append((inside, kind))
+        with found.gathering(own[0][0]):
+            size, move, sentence = to_photo(own[0][1].size, images[image_id])
+            found.quirk(sentence, [image_id] * bool(sentence))
+            for where, one in own:
+                with found.gathering(where):
+                    box = fit_box(move(one.box), size, where)
+                    # A folder's images are all of one class, whatever their boxes are called.
+                    kind = _class_of_box(one.class_name, labels[image_id], classes, where) if parts.labels else ""
+                    boxes[image_id].append((box, kind))
     return boxes
 
 

@@ -1,5 +1,6 @@
 """Files and folders of data: their names, their text, and a hash of what they contain."""
 
+import codecs
 import hashlib
 import json
 import os
@@ -45,6 +46,11 @@ def nfc(text: str) -> str:
 def too_long(name: str) -> bool:
     """Whether an image's id leaves no room for the endings of what is called after it."""
     return len(os.fsencode(name)) > _MOST_BYTES
+
+
+def is_writable(name: str) -> bool:
+    """Whether files can hold a name: no control characters, nor halves of a character (surrogates)."""
+    return not any(unicodedata.category(c) in ("Cc", "Cs") for c in name)
 
 
 class MissingDataError(SegError):
@@ -99,10 +105,13 @@ def regular(path: "Path | os.DirEntry[str]") -> os.stat_result:
 
 
 def read_text(path: Path, errors: str = "strict") -> str:
-    """The text of a file in UTF-8, with or without a byte order mark; ``errors`` as of :func:`open`."""
+    """The text of a file in UTF-8, or UTF-16 with its byte order mark; ``errors`` as of :func:`open`."""
     regular(path)
     try:
-        return path.read_text(encoding="utf-8-sig", errors=errors)
+        content = path.read_bytes()
+        is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = content.decode("utf-16" if is_wide else "utf-8-sig", errors)
+        return text.replace("\r\n", "\n").replace("\r", "\n")
     except OSError as error:
         raise SegError(f"{path}: cannot be read ({error.strerror or error})") from error
     except UnicodeDecodeError as error:

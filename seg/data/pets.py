@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, Literal, NamedTuple
 
-from seg.data.boxes import read_box_file
+from seg.data.boxes import fit_box, read_box_file, to_photo
 from seg.data.dataset import Box, Dataset, Record, Split
 from seg.data.download import CUT_OFF, MARKER, fetch
 from seg.data.findings import Findings
@@ -264,8 +264,9 @@ def _boxes(files: dict[str, Path], images: dict[str, Path], found: Findings) -> 
     misnamed = []
     for image_id, path in files.items():
         with found.gathering(str(path)):
-            content = read_box_file(path, images[image_id])
-            boxes[image_id] = content.boxes
+            content = read_box_file(path)
+            size = content.size or to_photo(None, images[image_id])[0]
+            boxes[image_id] = tuple(fit_box(box, size, str(path)) for box in content.boxes)
             if content.filename is not None and PurePosixPath(nfc(content.filename)).stem != image_id:
                 misnamed.append(image_id)
     found.quirk("box files with several objects", (i for i, own in boxes.items() if len(own) > 1))

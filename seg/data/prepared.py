@@ -148,7 +148,8 @@ class Prepared(Stage):
     Attributes:
         source: the data set.
         size: working resolution in pixels, a multiple of 32.
-        max_bad_share: share of unreadable images and truths above which the run is refused.
+        max_bad_share: share of unreadable images and truths above which the run is refused; one is allowed, unless
+            this is 0.
     """
 
     what: ClassVar[str] = "images at working resolution"
@@ -162,9 +163,15 @@ class Prepared(Stage):
         if self.size % 32:
             raise SegError(f"data.size={self.size}: must be a multiple of 32, such as {self.size // 32 * 32 + 32}")
 
+    def check(self, store: Products) -> None:
+        """Refuse data without a label to learn from, if that is known before they are decoded."""
+        if (dataset := self.source.seen(store)) is not None:
+            _require_labels(dataset)
+
     def build(self, out: Path, store: Products) -> dict[str, Any]:
         """Decode with a pool of threads (Pillow lets go of the interpreter lock while it decodes)."""
         dataset: Dataset = store.get(self.source)
+        _require_labels(dataset)
         found = Findings(Counter(dataset.quirks), dict(dataset.examples))
         kept: list[tuple[Record, _Facts]] = []
         bad: dict[str, str] = {}  # the trouble of each image that is left out, and of each truth
@@ -186,7 +193,7 @@ class Prepared(Stage):
                 kept.append((record, facts))
         self._refuse(dataset, list(bad.values()), list(untrue.values()))
         found.tell(logging.DEBUG if dataset.is_toy else logging.INFO)
-        self._warn_without_object(kept)
+        _refuse_other_codes(dataset, kept)
         np.save(out / "originals.npy", np.frombuffer(b"".join(facts.original for _, facts in kept), np.uint8))
         write_json(out / "index.json", _index(dataset, kept))
         # Names below the data's folder, for a product tells nothing of where that lies.
@@ -210,21 +217,11 @@ class Prepared(Stage):
         with ThreadPoolExecutor(store.runtime.worker_count) as pool:
             yield from store.runtime.bar(pool.map(one, dataset.records), "decoding", len(dataset.records))
 
-    @staticmethod
-    def _warn_without_object(kept: "list[tuple[Record, _Facts]]") -> None:
-        """Say that no truth shows an object, as where masks of 0 and 255 are read by another convention."""
-        with_truth = [(record, facts) for record, facts in kept if facts.original]
-        if with_truth and not any(facts.has_object for _, facts in with_truth):
-            by_ids = [record.codes for record, _ in with_truth if record.codes in ("ids", "classes")]
-            remedy = f"; read as {by_ids[0]}, 255 is unknown: for masks of 0 and 255 " if by_ids else ""
-            remedy += "take data=image_folder data.mask_codes=binary" if by_ids else ""
-            log.warning("data: none of %d masks shows an object, so no mIoU can be measured%s", len(with_truth), remedy)
-
     def _refuse(self, dataset: Dataset, bad: list[str], untrue: list[str]) -> None:
-        """Refuse too many unreadable files; and that not one truth of several can be read, however few they are."""
+        """Refuse too many unreadable files, more than one; and that no image or not one truth can be read."""
         both, n = bad + untrue, len(dataset.records)
         some = "; ".join(both[:3]) + ("; ..." if len(both) > 3 else "")
-        if len(both) > self.max_bad_share * n:
+        if len(both) > (self.max_bad_share and max(1, self.max_bad_share * n)) or len(bad) == n:
             what = "images" if not untrue else f"images ({len(untrue)} for their truth)"
             raise SegError(
                 f"{len(both)} of {n} {what} are unreadable, more than "
@@ -255,8 +252,36 @@ class Prepared(Stage):
         )
 
 
+def _require_labels(dataset: Dataset) -> None:
+    if not any(r.labels for r in dataset.records if r.split == "trainval"):
+        raise SegError(
+            "no trainval image of the data has a label, so nothing can be learnt; label some with what they show"
+        )
+
+
+def _refuse_other_codes(dataset: Dataset, kept: "list[tuple[Record, _Facts]]") -> None:
+    """Refuse masks most of which speak for another convention than the one that they are read by."""
+    masks = [(record, facts) for record, facts in kept if facts.original]
+    wrong = [(record, facts) for record, facts in masks if facts.mismatch]
+    if 2 * len(wrong) > len(masks):
+        what, count = min(facts.mismatch for _, facts in wrong), len(dataset.classes)  # "codes" first
+        raise SegError(
+            f"{len(wrong)} of {len(masks)} masks {what} ({wrong[0][0].trimap}, say): 0 must be background, 1 to {count} "
+            "the classes in their order and 255 unknown; write these codes, or take data=image_folder with "
+            "data.mask_codes=binary (0 and 255, 0 and 1) or ids (0, and any other number for an object)"
+        )
+    if masks and not any(facts.has_object for _, facts in masks):
+        none = f"none of {len(masks)} masks shows an object, so no mIoU can be measured"
+        if any(record.codes == "ids" for record, _ in masks):
+            raise SegError(f"{none}; read as ids, 255 is unknown: for masks of 0 and 255 set data.mask_codes=binary")
+        log.warning("data: %s", none)
+
+
 class _Facts(NamedTuple):
-    """Of one image: original size, the truth at that size as a file, its codes and content, quirks, trouble with it."""
+    """Of one image: original size, the truth at that size as a file, its codes and content, quirks, trouble with it.
+
+    ``mismatch``: what its mask of classes is, if that speaks for another convention.
+    """
 
     size: tuple[int, int]
     original: bytes = b""
@@ -264,6 +289,7 @@ class _Facts(NamedTuple):
     quirks: tuple[str, ...] = ()
     trouble: str = ""
     has_object: bool = False
+    mismatch: str = ""
 
 
 _Decoded = tuple[np.ndarray, np.ndarray, _Facts]
@@ -310,22 +336,27 @@ def _decode(record: Record, size: int, classes: int) -> _Decoded:
     if resized:
         quirks = (*quirks, f"{kind} of another size than their image, resized")
     codes: Codes | None = record.codes
+    mismatch = ""
     if codes == "classes" and record.trimap is not None:
         there = set(codes_in(original)) - {0, UNKNOWN}
         if strange := sorted(there - {*range(1, classes + 1)}):
             original = np.where(np.isin(original, strange), np.uint8(UNKNOWN), original)
-            codes = None  # the file says something else
+            codes, mismatch = None, "have codes that are no class"  # the file says something else
             quirks = (*quirks, f"masks with values that are no class ({', '.join(map(str, strange))}; unknown there)")
         shown = {code - 1 for code in there.difference(strange)}
+        if not mismatch and (shown - set(record.labels) or (record.labels and not shown)):
+            mismatch = "show none of their image's labels, or a class that is none of these"
         if shown - set(record.labels):
             quirks = (*quirks, "images whose mask shows a class that their labels lack (both used as they are)")
         if set(record.labels) - shown:
             quirks = (*quirks, "images whose labels name a class that their mask lacks (both used as they are)")
     elif kind == "masks" and record.trimap is not None and (original == UNKNOWN).any():
         quirks = (*quirks, "masks with pixels that are neither foreground nor background (no truth there)")
+        codes = None if codes == "binary" else codes  # a soft mask's 1 is no foreground
     truth = np.asarray(Image.fromarray(original).resize((size, size), Image.Resampling.NEAREST))
     has_object = bool(((original > 0) & (original < BORDER)).any())
-    return image, truth, _Facts(hw, *_pack(record.trimap, original, codes), quirks, has_object=has_object)
+    packed = _pack(record.trimap, original, codes)
+    return image, truth, _Facts(hw, *packed, quirks, has_object=has_object, mismatch=mismatch)
 
 
 def _pack(path: Path | None, original: np.ndarray, codes: Codes | None) -> tuple[bytes, Codes | None]:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from seg.data.boxes import read_box_file
+from seg.data.boxes import fit_box, read_box_file, to_photo
 from seg.data.dataset import UNKNOWN, Box, Dataset, Record, Split
 from seg.data.decode import codes_in, mask_values
 from seg.data.draw import draw_by_labels
@@ -30,7 +30,7 @@ def read_voc(
     workers: int = 1,
     is_toy: bool = False,
 ) -> Dataset:
-    """Read XML, and as many masks as labels need; open no photo but for a size that XML does not say.
+    """Read XML, of photos with boxes the size, and as many masks as labels need.
 
     ``workers`` threads read masks; the other arguments are those of :class:`seg.data.voc.Voc`. ``quirks`` counts what
     is unusual. An image of which nothing says what it shows is left out.
@@ -95,17 +95,21 @@ def _objects(parts: VocParts, whose: str, found: Findings) -> dict[str, _Objects
     other_case, misnamed = [], []
     for image_id, path in parts.xmls.items():
         with found.gathering(str(path)):
-            content = read_box_file(path, parts.images[image_id])
+            content = read_box_file(path)
             objects[image_id] = []
+            if content.filename and PurePosixPath(nfc(content.filename.replace("\\", "/"))).stem != image_id:
+                misnamed.append(image_id)
+            if not content.boxes:
+                continue
+            size, move, sentence = to_photo(content.size, parts.images[image_id])
+            found.quirk(sentence, [image_id] * bool(sentence))
             for box, said in zip(content.boxes, map(nfc, content.names), strict=True):
                 name = said if said in label else folded.get(said.casefold())
                 if name is None:
                     unlisted[said].append(image_id)
                     continue
-                objects[image_id].append((box, label[name]))
+                objects[image_id].append((fit_box(move(box), size, str(path)), label[name]))
                 other_case += [f"{image_id}: {said}"] if name != said else []
-            if content.filename and PurePosixPath(nfc(content.filename.replace("\\", "/"))).stem != image_id:
-                misnamed.append(image_id)
     seen = {parts.names[label] for own in objects.values() for _, label in own}
     unused = [name for name in parts.names if name not in seen]
     if unlisted and unused:  # in both directions, as of a misspelt name

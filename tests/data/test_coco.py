@@ -255,9 +255,9 @@ def turned(coco: Layout, orientation: int, **changes: Any) -> Dataset:
 @pytest.mark.parametrize("rle", [False, True])
 def test_annotations_of_the_photo_before_exif_turn_with_it(coco: Layout, orientation: int, rle: bool) -> None:
     inside = np.zeros((40, 60), np.uint8)
-    inside[10:30, 5:20] = 1
-    shape = {"size": [40, 60], "counts": run_lengths(inside)} if rle else [[5, 10, 20, 10, 20, 30, 5, 30]]
-    data = turned(coco, orientation, segmentation=shape, bbox=[5, 10, 15, 20])
+    inside[10:30, 5:50] = 1  # wider than the upright image
+    shape = {"size": [40, 60], "counts": run_lengths(inside)} if rle else [[5, 10, 50, 10, 50, 30, 5, 30]]
+    data = turned(coco, orientation, segmentation=shape, bbox=[5, 10, 45, 20])
     mask = Image.fromarray(inside)
     mask.getexif()[0x0112] = orientation
     expected = np.asarray(ImageOps.exif_transpose(mask))

@@ -151,10 +151,11 @@ def test_an_image_with_a_truncated_truth_is_used_without_it(
     assert any("used without its truth" in m and "beagle_1.png" in m for m in caplog.messages)
     assert "data: trimaps that cannot be read (image used without): 1 (beagle_1)" in caplog.messages
     assert len((new_store.manifest(stage) or {})["notes"]["truth unreadable"]) == 1
+    assert len(new_store.get(make(root, size=64))) == 8  # one of few is allowed
     with pytest.raises(
         SegError, match=r"1 of 8 images \(1 for their truth\) are unreadable, more than .*beagle_1\.png"
     ):
-        new_store.get(make(root, max_bad_share=0.1, size=64))
+        new_store.get(make(root, max_bad_share=0, size=96))
 
 
 def test_not_one_readable_truth_is_refused(new_store: Store, official: Official) -> None:
@@ -169,7 +170,7 @@ def test_quirks_are_counted_and_named(new_store: Store, official: Official, capl
     root = official(without_truth=("beagle_1",))
     Image.open(picture(root, "beagle_2")).convert("L").save(picture(root, "beagle_2"), "JPEG")
     trimap = root / "oxford-iiit-pet/annotations/trimaps/beagle_3.png"
-    Image.open(trimap).resize((30, 20), Image.Resampling.NEAREST).save(trimap)
+    Image.open(trimap).reduce(2).save(trimap)
     with caplog.at_level(logging.INFO):
         data = new_store.get(make(root))
     said = [m for m in caplog.messages if m.startswith("data:")]

@@ -16,7 +16,7 @@ from limits import EXAMPLES, refused, tried
 
 from seg.config.spans import MOST_JOBS, expand_arguments, expand_value
 from seg.data.box_lists import ListedBox, read_boxes
-from seg.data.boxes import check_inside, check_order, clip_inside, gaussian_score, read_box_file
+from seg.data.boxes import fit_box, gaussian_score, read_box_file
 from seg.data.coco_file import Annotation, read_coco
 from seg.data.dataset import Region
 from seg.data.decode import draw_regions
@@ -80,9 +80,7 @@ def test_any_arguments(arguments: list[str]) -> None:
 @given(st.tuples(*[st.one_of(st.integers(-3, 50).map(float), st.floats())] * 4), st.integers(1, 60), st.integers(1, 60))
 def test_boxes(box: tuple[float, float, float, float], height: int, width: int) -> None:
     def inside() -> np.ndarray:
-        check_order(box, "here")
-        clipped = clip_inside(box, (height, width))
-        check_inside(clipped, (height, width), "here")
+        clipped = fit_box(box, (height, width), "here")
         assert is_box(clipped) and clipped[2] <= width and clipped[3] <= height and min(clipped) >= 0
         return gaussian_score([clipped], (height, width), (8, 8), clip=True)
 
