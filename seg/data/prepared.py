@@ -421,6 +421,8 @@ class Pool(Stage):
 
     def classes(self, store: Products) -> tuple[str, ...]:
         """The classes that the masks tell apart."""
+        if self.task == "foreground":
+            return (FOREGROUND,)
         # Images are not decoded for them, nor the lists read again once they are.
         return self.classes_of(store.get(self.data if store.has(self.data) else self.data.source))
 
