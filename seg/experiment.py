@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -10,10 +10,11 @@ from typing import Any, Literal, get_args
 
 from omegaconf import DictConfig
 
-from seg.config.masks_used import masks_used
 from seg.config.process import given_overrides, in_sweep
 from seg.config.tree import make_objects
+from seg.config.used import masks_used, unused
 from seg.data.dataset import Split
+from seg.data.findings import Findings
 from seg.data.prepared import Pool, Prepared, PreparedData, split_counts
 from seg.data.sources import Source
 from seg.errors import SegError, run_checks
@@ -70,6 +71,7 @@ class Experiment:
         steps: the chain, by the names that the table gives its steps, in the order of the data's way.
         rows: the stage table, filled by :meth:`measure`.
         masks_used: by step, how many masks were looked at to choose what it is made with.
+        made: the objects that were made of the config, by key.
     """
 
     cfg: DictConfig
@@ -78,6 +80,7 @@ class Experiment:
     steps: dict[str, Step]
     rows: list[dict[str, Any]] = field(default_factory=list)
     masks_used: dict[str, int] = field(default_factory=dict)
+    made: dict[str, Any] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
 
     @classmethod
@@ -115,7 +118,8 @@ class Experiment:
                 )
             if steps.setdefault(step.name, step) is not step:
                 raise SegError(f"chain: two steps are called {step.name!r}; give one of them another title")
-        experiment = cls(cfg, store or Store(Path(cfg.store), Runtime(**cfg.runtime)), pool, steps)
+        known = {str(k): v for k, v in cfg.runtime.items() if k in Runtime.__dataclass_fields__}
+        experiment = cls(cfg, store or Store(Path(cfg.store), Runtime(**known)), pool, steps, made=made)
         used = masks_used(cfg, [f"chain.{key}" for key in named], given_overrides())
         for step, masks in zip(chain, used.values(), strict=True):
             experiment.masks_used[step.name] = max(masks, experiment.masks_used.get(step.name, 0))
@@ -179,25 +183,20 @@ class Experiment:
         """The few images whose truth is learnt beside pseudo masks, or alone; None without any."""
         return next((s for s in self.stages() if isinstance(s, LabelledSubset)), None)
 
+    def unused(self, typed: Iterable[str], groups: Iterable[str]) -> dict[str, str]:
+        """A refusal for each override that changes nothing in this run; see :func:`seg.config.used.unused`."""
+        return unused(self.cfg, self.made, typed, groups)
+
     def given(self) -> list[str]:
-        """A line for each of ``checkpoints.*`` that is given, and for true masks that nothing learns from."""
-        labelled, lines = self.cfg.labelled, []
-        if self.truth is None and (labelled.count or labelled.list):
-            said = f"labelled.list={labelled.list}" if labelled.list else f"labelled.count={labelled.count}"
-            lines.append(f"{said}: NOT USED, for this run trains no segmenter on pseudo masks")
-        for role, path in self.cfg.checkpoints.items():
-            stage = next((s for s in self.networks(role) if isinstance(s, Pretrained)), None)
-            if path is None:
-                continue
-            if stage is None:
-                lines.append(f"checkpoints.{role}={path}: NOT USED, for this run has no {role}")
-                continue
-            lines.append(f"checkpoints.{role}={path}: given, not trained")
+        """A line for each of ``checkpoints.*`` that is given."""
+        lines = []
+        for stage in (s for s in self.stages() if isinstance(s, Pretrained)):
+            lines.append(f"checkpoints.{stage.role}={stage.file}: given, not trained")
             size = getattr(stage.design, "input_size", None) or self.pool.data.size
             was = description(stage.path).get("input_size", size)
-            if role == "segmenter" and was != size:
+            if stage.role == "segmenter" and was != size:
                 lines[-1] += f"; at {was} pixels, and here it sees {size}: segmenter.input_size={was} is as it was"
-        return lines
+        return list(dict.fromkeys(lines))
 
     def stages(self) -> list[Stage]:
         """Every stage of the run, upstream first; by object, for a key needs the data, which may be what is missing."""
@@ -221,6 +220,8 @@ class Experiment:
             name = planned.stage.id.replace("/", " ")
             lines.append(f"{mark} {'  ' * planned.depth}{name}  [{planned.status}: {planned.why}]")
         lines += self.given()
+        dataset = self.source.seen(self.store)
+        lines += Findings(dataset.quirks, dataset.examples).lines() if dataset else []
         lines.append("+ would run   = in the store   . made on the fly   ^ see above")
         return "\n".join(lines)
 

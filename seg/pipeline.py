@@ -2,13 +2,14 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
-from seg.config.process import in_sweep
+from seg.config.process import choices, in_sweep
 from seg.errors import SegError, run_checks
 from seg.experiment import Experiment
 from seg.report.write import write_report
@@ -25,6 +26,7 @@ def run(
     store: Store | None = None,
     figures: bool = True,
     objects: dict[Any, Any] | None = None,
+    typed: Sequence[str] = (),
 ) -> Experiment:
     """Run the chain that ``cfg`` describes.
 
@@ -34,6 +36,7 @@ def run(
         store: where products are kept, if several runs of this process share one; else the config says.
         figures: whether to draw the panel and the curves, and to write report.html.
         objects: stages that several runs of this process share.
+        typed: overrides of the command line, of which each has to be used.
 
     Returns:
         The experiment, its steps built and its rows measured.
@@ -42,6 +45,8 @@ def run(
         SegError: for bad input, before any long work where that can be known.
     """
     experiment = Experiment.from_config(cfg, store, objects)
+    if refused := experiment.unused(typed, choices()):
+        raise SegError("; ".join(refused.values()))
     runtime = experiment.store.runtime
     _refuse_loners(runtime.processes)
     experiment.acquire()

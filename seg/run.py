@@ -7,6 +7,7 @@ import errno
 import logging
 import os
 import sys
+import traceback
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,14 @@ if __name__ == "__main__":
     interruptible_imports()
 
 import hydra
+from hydra.errors import HydraException
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
-from seg.cli import prepare_arguments
+from seg.cli import one_line, prepare_arguments
 from seg.config import schema
 from seg.config.paths import CONF
-from seg.config.process import in_sweep, run_folder
+from seg.config.process import given_overrides, in_sweep, run_folder
 from seg.console import flush, handle_broken_pipe
 from seg.files import io_error, writable
 from seg.sweep import plan  # noqa: F401  the resolver of hydra.sweep.dir
@@ -42,7 +45,7 @@ def _hydra_main(cfg: DictConfig) -> Any:
     try:
         from seg.pipeline import run
 
-        run(cfg, folder, figures=cfg.figures is not False)
+        run(cfg, folder, figures=cfg.figures is not False, typed=given_overrides())
     except Exception as error:
         refusal: object = error if isinstance(error, SegError) else io_error(error, "run", folder, "hydra.run.dir")
         if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
@@ -116,9 +119,22 @@ def main(arguments: list[str] | None = None) -> Any:
     except SegError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    debug = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands on what it would print itself, at length
     try:
         return _hydra_main()
+    except Exception as error:
+        known = isinstance(error, HydraException | OmegaConfBaseException)
+        # Before a job any error is one of the config: Hydra asserts what it takes for granted.
+        begun = any(f.f_code.co_name in ("run_job", "sweep") for f, _ in traceback.walk_tb(error.__traceback__))
+        if debug or (begun and not known):
+            raise
+        keys = " ".join(sys.argv[1:])[:150]
+        hint = "" if known else f"{keys}: cannot be composed; is a key below a group that is none (segmenter=none)? "
+        print(f"error: {hint}{one_line(error)}", file=sys.stderr)
+        sys.exit(1)
     finally:
+        os.environ.pop("HYDRA_FULL_ERROR") if debug is None else os.environ.update(HYDRA_FULL_ERROR=debug)
         flush()
 
 

@@ -24,7 +24,6 @@ from PIL import Image
 from seg import run as entrypoint
 from seg.cli import prepare_arguments
 from seg.config import schema
-from seg.config.nearest import _keys
 from seg.config.paths import CONF
 
 ROOT = Path(__file__).parents[1]
@@ -482,7 +481,7 @@ def known_keys() -> frozenset[str]:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         for choice in choices:
             cfg = compose("config", [choice], return_hydra_config=choice.startswith("runtime"))
-            out |= set(_keys(OmegaConf.to_container(cfg)))
+            out |= {".".join(key) for key in leaves(OmegaConf.to_container(cfg))}
     for path in CONF.glob("hydra/launcher/*.yaml"):
         out |= {f"hydra.launcher.{'.'.join(k)}" for k in leaves(yaml.safe_load(path.read_text()))}
     assert ConfigStore.instance()

@@ -99,9 +99,8 @@ def test_a_few_true_masks_are_in_the_segmenters_masks_and_out_of_trainvals_figur
             same = evaluated.id == plain.evaluated(plain.steps[name], split).id  # type: ignore[arg-type]
             assert evaluated.apart is (some.truth if split == "trainval" else None)
             assert same == (split == "test" and "prediction" not in name)
-    (line,) = make("labelled.count=5").given()
-    assert line == "labelled.count=5: NOT USED, for this run trains no segmenter on pseudo masks"
-    assert some.given() == plain.given() == []
+    typed = ["labelled.count=5"]
+    assert [*make(*typed).unused(typed, [])] == typed and some.unused(typed, []) == {}
 
 
 def test_two_steps_of_one_name_are_refused(make: Make) -> None:

@@ -44,12 +44,19 @@ class Findings:
         except SegError as error:
             self.problems.append(str(error) if str(error).startswith(where) else f"{where}: {error}")
 
-    def tell(self, level: int) -> None:
-        """A line in the log for each peculiarity."""
+    def lines(self) -> list[str]:
+        """A line for each peculiarity."""
+        out = []
         for sentence, count in self.quirks.items():
             names = ", ".join(self.examples.get(sentence, ()))
             more = ", ..." if count > _SHOWN_EXAMPLES else ""
-            log.log(level, "data: %s: %d%s", sentence, count, f" ({names}{more})" if names else "")
+            out.append(f"data: {sentence}: {count}" + (f" ({names}{more})" if names else ""))
+        return out
+
+    def tell(self, level: int) -> None:
+        """A line in the log for each peculiarity."""
+        for line in self.lines():
+            log.log(level, "%s", line)
 
     def stop_if_any(self, folder: Path, *, one_line: bool = False) -> None:
         """Raise the problems, the first few in full, as one SegError."""

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from seg.config.aside import is_aside
-from seg.config.masks_used import FACTS
 from seg.config.paths import CONF
+from seg.config.used import FACTS
 from seg.errors import SegError
 
 By = Literal["miou", "held_out_accuracy"]

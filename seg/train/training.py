@@ -6,6 +6,7 @@ epochs, ``state_001.pt``. Asking for a later epoch trains only what is missing. 
 number of epochs makes that number part of the identity.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -129,6 +130,13 @@ class Training(NetworkStage):
     def wanted(self) -> int:
         """The epoch whose weights are wanted, from 1."""
         return self.epoch if self.epoch is not None else self.epochs
+
+    @property
+    def unused_parameters(self) -> dict[str, str]:
+        """Why a parameter changes nothing beside the others, by its name."""
+        if self.schedule == "constant" and self.epoch is not None:
+            return {"epochs": f"is the length of a schedule, and schedule=constant has none: epoch={self.epoch} counts"}
+        return {}
 
     @property
     def id(self) -> str:
@@ -264,6 +272,13 @@ class Pretrained(NetworkStage):
     def role(self) -> str:  # type: ignore[override]
         """That of its design."""
         return self.design.role
+
+    @property
+    def unused_parameters(self) -> dict[str, str]:
+        """Whatever says how one would have trained."""
+        used = {*self.design.shape(), *self.design.needs(), "epoch", *(["epochs"] if self.design.epoch is None else [])}
+        why = f"nothing uses it, for the {self.role} is given by checkpoints.{self.role}"
+        return {f.name: why for f in dataclasses.fields(self.design) if f.name not in used}  # type: ignore[arg-type]
 
     @property
     def path(self) -> Path:

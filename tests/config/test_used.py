@@ -3,7 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from seg.config.masks_used import masks_used
+from seg.config.used import masks_used
 
 CONFIG = """
 threshold: 0.6
