@@ -28,7 +28,8 @@ def write_sweep_report(
 
     Args:
         folder: the sweep's. rows: as :class:`seg.sweep.results.Results` reads them. swept: the swept keys.
-        best: the choice to mark, of one row or, averaged over seeds, of several. lines: the summary that the terminal gets.
+        best: the choice to mark, of one row or, averaged over seeds, of several.
+        lines: the summary that the terminal gets.
         picture: mIoU over what was swept, if it was drawn.
 
     Returns:

@@ -21,8 +21,8 @@ from seg.config.process import in_sweep
 from seg.errors import SegError
 from seg.experiment import Experiment
 from seg.sweep.plan import make_plan
-from seg.tracking.base import tracked_name
 from seg.tracking.loggers import CSV
+from seg.tracking.run import tracked_name
 
 ROOT = Path(__file__).parents[2]
 TINY = [
@@ -71,7 +71,7 @@ def test_csv_has_the_history_and_the_results_of_a_run_that_trained_nothing(
     (row,) = csv.DictReader((here / "csv/csv/results/metrics.csv").open())
     assert {name: float(row[name]) for name in figures} == figures
     assert float(row["miou"]) == figures["trainval/seeds/miou"]
-    assert not (here / "plain/csv").exists() and not (here / "plain/tracked.json").exists()
+    assert not (here / "plain/csv").exists()
 
 
 def test_tensorboard_reads_the_same_beside_csv(trained: tuple[Path, pd.DataFrame, dict[str, float]]) -> None:
@@ -122,19 +122,14 @@ def test_a_tracker_that_goes_away_fails_no_job_of_a_sweep(here: Path, monkeypatc
         if in_sweep():  # the sweep itself has passed it, and now a job asks
             raise SegError("no route to host")
 
-    def gone(self: CSV, *_: Any) -> dict[str, Any]:
+    def gone(self: CSV, *_: Any) -> None:
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr(CSV, "check", check)
     monkeypatch.setattr(CSV, "start", gone)
-    command = ["-m", *TINY, "epoch=1", "threshold=0.2,0.3", "hydra.sweep.dir=away", "tracker=csv"]
-    status, printed = call(here, *command)
+    status, printed = call(here, "-m", *TINY, "epoch=1", "threshold=0.2,0.3", "hydra.sweep.dir=away", "tracker=csv")
     assert status == 0 and "2 jobs, 0 done before, 0 failed" in printed, printed
     assert printed.count("tracker csv: ConnectionError: no route to host") == 2
-    # Once it is back, the same command tells what was missed.
-    monkeypatch.undo()
-    assert "2 jobs, 0 done before" in call(here, *command)[1]
-    assert "2 jobs, 2 done before" in call(here, *command)[1]
 
 
 @pytest.mark.parametrize("extra", ["tensorboard", "mlflow"])
@@ -142,7 +137,7 @@ def test_a_tracker_that_goes_away_fails_no_job_of_a_sweep(here: Path, monkeypatc
 def test_a_missing_extra_is_refused_before_anything_is_built(
     extra: str, before: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("seg.tracking.base.installed", lambda module: module != extra)
+    monkeypatch.setattr("seg.tracking.loggers.installed", lambda module: module != extra)
     status, printed = call(tmp_path, *before, *TINY, f"tracker={extra}")
     assert status == 1
     assert printed.count(f"is not installed; pip install 'weakseg[{extra}]'") == 1
@@ -206,16 +201,22 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[Any]]:
     return read
 
 
-def test_mlflow_has_a_run_once(
-    trained: tuple[Path, pd.DataFrame, dict[str, float]], runs: Callable[..., list[Any]]
+def test_mlflow_has_one_run_of_a_folder(
+    trained: tuple[Path, pd.DataFrame, dict[str, float]],
+    runs: Callable[..., list[Any]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     here, history, figures = trained
-    for number in range(2):  # the second builds nothing
-        status, printed = call(here, *ONE, "tracker=mlflow", f"hydra.run.dir=once{number}", "figures=true")
-        assert status == 0, printed
-    assert "mlflow: nothing new was built" in printed
+    command = [*ONE, "tracker=mlflow", "hydra.run.dir=one", "figures=true"]
+    with monkeypatch.context() as broken:
+        broken.setattr("seg.experiment.Experiment.measure", lambda self: 1 / 0)
+        assert call(here, *command)[0] == 1
+    (failed,) = runs(here, "cam")
+    assert failed.info.status == "FAILED"
+    status, printed = call(here, *command)
+    assert status == 0, printed
     (run,) = runs(here, "cam")
-    assert run.info.status == "FINISHED" and run.info.run_name == "once0"
+    assert run.info.status == "FINISHED" and run.info.run_name == "one" and run.info.run_id != failed.info.run_id
     assert [(p.step, p.value) for p in run.points["classifier/loss"]] == list(
         zip(history["epoch"], history["loss"], strict=True)
     )
@@ -226,60 +227,30 @@ def test_mlflow_has_a_run_once(
     assert run.data.tags["weakseg.command"].startswith("python -m seg.run data.prepared")
 
 
-def test_mlflow_goes_on_with_a_run_that_failed(
-    tmp_path: Path, runs: Callable[..., list[Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as broken:
-        broken.setattr("seg.experiment.Experiment.measure", lambda self: 1 / 0)
-        assert call(tmp_path, *ONE, "tracker=mlflow", "hydra.run.dir=a")[0] == 1
-    (run,) = runs(tmp_path)
-    assert run.info.status == "FAILED" and [p.step for p in run.points["classifier/loss"]] == [1, 2]
-    assert call(tmp_path, *ONE, "tracker=mlflow", "hydra.run.dir=b")[0] == 0
-    (again,) = runs(tmp_path)
-    assert again.info.run_id == run.info.run_id and again.info.status == "FINISHED"
-    assert [p.step for p in again.points["classifier/loss"]] == [1, 2] and "miou" in again.data.metrics
-
-
-def test_mlflow_that_can_make_no_file_ends_nothing(
-    here: Path, runs: Callable[..., list[Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("seg.tracking.mlflow_runs._PATIENCE", 0.1)
-    monkeypatch.setattr("seg.files.writable", lambda folder: True)  # as on a file system that lies about it
-    (here / "locked.lock").mkdir(exist_ok=True)  # no lock file can be made in its place
-    status, printed = call(here, *ONE, "tracker=mlflow", "tracker.mlflow.uri=locked", "hydra.run.dir=unlocked")
-    assert status == 0, printed
-    assert printed.count("tracker mlflow: ") == 1 and (here / "unlocked/metrics.csv").is_file()
-
-
 def family(found: list[Any]) -> tuple[Any, list[Any]]:
     """The run of a sweep and those of its jobs."""
-    (parent,) = (run for run in found if run.data.tags.get("weakseg.kind") == "sweep")
+    (parent,) = (run for run in found if "mlflow.parentRunId" not in run.data.tags)
     return parent, [run for run in found if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
 
 
-def test_mlflow_groups_a_sweep_also_one_that_was_done_without_it(here: Path, runs: Callable[..., list[Any]]) -> None:
-    assert call(here, *GRID)[0] == 0
-    status, printed = call(here, *GRID, "tracker=mlflow")  # the same folder, the same jobs
-    assert status == 0 and "4 jobs, 0 done before" in printed, printed
+def test_mlflow_groups_a_sweep(here: Path, runs: Callable[..., list[Any]]) -> None:
+    status, printed = call(here, *GRID, "tracker=mlflow")
+    assert status == 0, printed
     (folder,) = (here / "outputs/sweeps/cam").iterdir()
-    found = runs(here, f"cam/{folder.name}")
-    parent, jobs = family(found)
-    assert len(found) == 5 and parent.info.status == "FINISHED"
-    assert {run.info.run_name for run in jobs} == {f"epoch={e},threshold={t}" for e in "12" for t in ("0.4", "0.5")}
+    parent, jobs = family(runs(here, f"cam/{folder.name}"))
+    names = sorted(run.info.run_name for run in jobs)
+    assert names == [f"epoch={e},threshold={t}" for e in "12" for t in ("0.4", "0.5")]
+    assert {run.info.status for run in [parent, *jobs]} == {"FINISHED"}
     for run in jobs:
         assert len(run.points["classifier/loss"]) == int(run.data.params["epoch"])
     assert parent.data.metrics["miou"] == max(run.data.metrics["miou"] for run in jobs)
     assert parent.data.params["epoch"] == "1..2" and {"miou.png", "best.yaml"} <= parent.files
-    status, printed = call(here, *GRID, "tracker=mlflow")
-    assert status == 0 and "4 jobs, 4 done before" in printed
-    # A job that is run again tells nothing new; one that was lost comes back below the same run.
+    # A job that is run again takes the place of its run, below the same run of the sweep.
     (folder / "epoch=1,threshold=0.4/job.json").unlink()
-    (folder / "epoch=2,threshold=0.4/tracked.json").unlink()
-    assert "4 jobs, 2 done before" in call(here, *GRID, "tracker=mlflow")[1]
+    assert "4 jobs, 3 done before" in call(here, *GRID, "tracker=mlflow")[1]
     again, more = family(runs(here, f"cam/{folder.name}"))
     assert again.info.run_id == parent.info.run_id and again.info.status == "FINISHED"
-    names = sorted(run.info.run_name for run in more)
-    assert names == sorted([*(run.info.run_name for run in jobs), "epoch=2,threshold=0.4"])
+    assert sorted(run.info.run_name for run in more) == names
 
 
 @pytest.mark.slow
