@@ -85,6 +85,10 @@ class Appearance(ScoreStage):
         """Two passes: pixels to learn from, and the maps. Memory grows with the classes, not with the images."""
         scores: ScoreMaps = store.get(self.scores)
         data, rng = scores.data, np.random.default_rng(self.seed)
+        if not scores.has_map.any():
+            raise SegError(
+                "supervision=appearance: no image of the pool has a label, so there is no prior to learn from"
+            )
         groups, learnt = self._groups(scores)
         seen = self._points(scores, groups, learnt, rng)
         everything = np.concatenate([points.described for points in seen.values()])

@@ -124,7 +124,7 @@ def test_masks_by_stem_by_folder_and_by_id(photos: Photos, new_store: Store, tmp
     expected = np.zeros((40, 60), np.uint8)
     expected[10:30, 20:45] = 1
     for name in ("dog2", "cat1"):
-        np.testing.assert_array_equal(prepared.original_truth(prepared.row_of[name]), expected)
+        np.testing.assert_array_equal(prepared.merged().original_truth(prepared.row_of[name]), expected)
     assert prepared.original_truth(prepared.row_of["cat3"]).shape == (40, 60) and prepared.has_truth.sum() == 3
     notes = (new_store.manifest(made) or {})["notes"]
     assert notes["quirks"]["masks of another size than their image, resized"] == 1
@@ -197,7 +197,7 @@ def test_masks_that_name_classes(fruits: Path, new_store: Store) -> None:
     truths = [told.original_truth(row) for row in rows]
     np.testing.assert_array_equal(truths[1][1:], array[1:])
     assert truths[0][0, 0] == 0 and truths[1][0, 0] == truths[1][0, 1] == 255  # there is no third class
-    assert set(np.unique(prepared.original_truth(rows[0])).tolist()) == {0, 1, 255}
+    assert set(np.unique(prepared.merged().original_truth(rows[0])).tolist()) == {0, 1, 255}
     notes = (new_store.manifest(made) or {})["notes"]
     assert notes["quirks"]["masks with values that are no class (3; unknown there)"] == 1
     assert len({source(fruits, mask_codes=codes).key for codes in ("classes", "ids", "binary")}) == 3
@@ -344,7 +344,7 @@ def test_classes_that_are_named_for_no_image_or_twice(fruits: Path) -> None:
         ("name of,kind\napple1.png,apple\n", r"line 1: 'name of,kind' names no image and is no heading .* file,labels"),
         ('apple1.png,"apple, pear"\npear2.png,pear\n', r"line 1: 'apple, pear': are these several labels\?"),
         (",apple\n", r"labels.csv line 1: names no file"),
-        ("none.png,Background\n", r"line 1: background is no class; leave the labels of an image"),
+        ("none.png,Background\n", r"line 1: Background is no class; leave the labels of an image"),
         ("", r"labels.csv: names no class"),
         ("gone.png,apple\n", r"labels.csv: none of its 1 labels is of an image .*; 'gone.png', say, is none"),
         ("".join(f"apple1.png,{i}\n" for i in range(254)), r"254 classes, and masks have codes for 253"),
