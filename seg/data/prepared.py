@@ -267,8 +267,8 @@ def _refuse_other_codes(dataset: Dataset, kept: "list[tuple[Record, _Facts]]") -
     if 4 * len(wrong) > len(masks) and 2 * sum(facts.differs for _, facts in masks) > len(masks):
         what, count = min(facts.mismatch for _, facts in wrong), len(dataset.classes)  # "codes" first
         raise SegError(
-            f"{len(wrong)} of {len(masks)} masks {what} ({wrong[0][0].trimap}, say): 0 must be background, 1 to {count} "
-            "the classes in their order and 255 unknown; write these codes, or take data=image_folder with "
+            f"{len(wrong)} of {len(masks)} masks {what} ({wrong[0][0].trimap}, say): 0 must be background, 1 to "
+            f"{count} the classes in their order and 255 unknown; write these codes, or take data=image_folder with "
             "data.mask_codes=binary (0 and 255, 0 and 1) or ids (0, and any other number for an object)"
         )
     if masks and not any(facts.has_object for _, facts in masks):

@@ -203,6 +203,40 @@ def test_masks_that_name_classes(fruits: Path, new_store: Store) -> None:
     assert len({source(fruits, mask_codes=codes).key for codes in ("classes", "ids", "binary")}) == 3
 
 
+@pytest.mark.parametrize(
+    ("codes", "values", "said"),
+    [
+        ("classes", (0, 127), r"8 of 8 masks have codes that are no class .*1 to 2 the classes.*mask_codes=binary"),
+        ("classes", (0, 255), r"8 of 8 masks show none of their image's labels, .*mask_codes=binary"),
+        ("classes", (255, 2), r"5 of 8 masks show none of their image's labels, or a class that is none of these"),
+        ("ids", (0, 255), r"none of 8 masks shows an object.* set data.mask_codes=binary"),
+    ],
+)
+def test_masks_of_another_convention_are_refused(
+    photos: Photos, new_store: Store, codes: str, values: tuple[int, int], said: str
+) -> None:
+    root = photos(classes=("apple", "pear"), images=4)
+    for path in root.glob("*/*.png"):
+        array = np.full((40, 60), values[0], np.uint8)
+        array[10:30] = values[1]
+        (root / "masks").mkdir(exist_ok=True)
+        Image.fromarray(array).save(root / "masks" / path.name)
+    # Half of the masks are right where all show the second class.
+    if values == (255, 2):
+        Image.fromarray(array * 0).save(root / "masks/pear1.png")
+    with pytest.raises(SegError, match=said):
+        new_store.get(Prepared(source=source(root, mask_codes=codes), size=32))
+
+
+def test_a_mask_beside_its_photo_is_no_photo(photos: Photos) -> None:
+    root = photos()
+    with Image.open(root / "cat/cat1.png") as image:
+        image.convert("RGB").save(root / "cat/cat1.jpg")
+    mask(root / "cat/cat1.png")
+    with pytest.raises(SegError, match=r"cat1\.png: looks like the mask of the image of that name beside it"):
+        dataset(root)
+
+
 # -- boxes ------------------------------------------------------------------------------------------------
 
 
@@ -345,6 +379,11 @@ def test_classes_that_are_named_for_no_image_or_twice(fruits: Path) -> None:
         ('apple1.png,"apple, pear"\npear2.png,pear\n', r"line 1: 'apple, pear': are these several labels\?"),
         (",apple\n", r"labels.csv line 1: names no file"),
         ("none.png,Background\n", r"line 1: Background is no class; leave the labels of an image"),
+        ("apple1.png,apple\nnone.png,No Finding\n", r"line 2: No Finding is no class"),
+        ("apple1.png,apple\nnone.png,nan\n", r"line 2: nan is no class"),
+        ("apple1.png,apple pear\npear1.png,pear\napple2.png,apple\n", r"line 1: 'apple pear': are these several"),
+        ("apple1.png,a\0\n", r"line 1: the class 'a.x00' has characters that cannot be written"),
+        ("image,id,label,annotator\n", r"labels.csv: is Label Studio's table of tasks; export them as COCO"),
         ("", r"labels.csv: names no class"),
         ("gone.png,apple\n", r"labels.csv: none of its 1 labels is of an image .*; 'gone.png', say, is none"),
         ("".join(f"apple1.png,{i}\n" for i in range(254)), r"254 classes, and masks have codes for 253"),
