@@ -112,9 +112,7 @@ def _box(path: Path, item: ElementTree.Element) -> Box:
     return xmin, ymin, xmax, ymax
 
 
-def to_photo(
-    said: tuple[int, int] | None, photo: Path
-) -> tuple[tuple[int, int] | None, Callable[[Box], Box], str]:
+def to_photo(said: tuple[int, int] | None, photo: Path) -> tuple[tuple[int, int] | None, Callable[[Box], Box], str]:
     """How boxes get into the pixels of their upright photo.
 
     Args:

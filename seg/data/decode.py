@@ -58,6 +58,8 @@ _KINDS = {
     ("P", "PA"): "palette images",
     ("CMYK", "YCCK"): "CMYK images",
 }
+# Key of what is noted of an image: 16 bits a colour, of which Pillow reads the upper 8.
+_DEEP = "deep colour"
 # A JPEG may be decoded at 1/2, 1/4 or 1/8 while that leaves this many times the wanted size: at 2 the
 # result stays within half a grey level of the full decode on average over an image, at 1 within three.
 _DRAFT_GAP = 2
@@ -111,8 +113,8 @@ def decode_trimap(
         hw: ``(height, width)`` that the truth has to have.
         codes: ``trimap``, the official codes: 1 pet, 2 background, 3 border; ``binary``: 0 background, 1 or 255
             foreground, what is between them in a 0/255 mask no truth; ``ids``: 0 background, 255 no truth, all
-            else (also above 255) foreground, as in Pascal VOC; ``classes``: 0 background, 1 and on the classes, 255 no truth, which is
-            Pascal VOC with its classes told apart.
+            else (also above 255) foreground, as in Pascal VOC; ``classes``: 0 background, 1 and on the classes, 255 no
+            truth, which is Pascal VOC with its classes told apart.
         photo: the truth's photo. If its EXIF orientation swaps the sides of ``hw``, and the truth has the sides that
             the photo has without it, the truth is turned along; None: it is never turned.
         colours: see :func:`mask_values`.
@@ -134,16 +136,15 @@ def decode_trimap(
     truth = to_truth(values, codes)
     if truth.shape == hw:
         return truth, False
-    if photo is not None and truth.shape == hw[::-1]:
-        if (orientation := exif_orientation(photo)) in _SWAPS_SIDES:
-            return np.array(Image.fromarray(truth).transpose(_TRANSPOSE[orientation]), dtype=np.uint8), False
+    if photo is not None and truth.shape == hw[::-1] and (orientation := exif_orientation(photo)) in _SWAPS_SIDES:
+        return np.array(Image.fromarray(truth).transpose(_TRANSPOSE[orientation]), dtype=np.uint8), False
     scale = truth.shape[0] / hw[0], truth.shape[1] / hw[1]
     is_cut = any(abs(scale[0] - scale[1]) * side > max(1, 0.02 * scale[0] * side) for side in hw)
     if is_cut or truth.size == 1:
         sides = "{1} x {0}".format
         raise SegError(
-            f"{path}: {sides(*truth.shape)} is of other proportions than its image of {sides(*hw)}; give the mask of the "
-            "whole image"
+            f"{path}: {sides(*truth.shape)} is of other proportions than its image of {sides(*hw)}; give the mask of "
+            "the whole image"
         )
     resized = Image.fromarray(truth).resize((hw[1], hw[0]), Image.Resampling.NEAREST)
     return np.array(resized, dtype=np.uint8), True
@@ -302,7 +303,7 @@ def image_quirks(path: Path) -> tuple[str, ...]:
         found += [kind for modes, kind in _KINDS.items() if image.mode in modes]
         if image.mode.startswith("I;16") and (white := _white(image)) < 65535:
             found.append(f"16-bit images without a value above {white:g} (which is white)")
-        if _is_deep_colour(image):
+        if image.info[_DEEP]:
             found.append("colour images of more than 8 bits (their upper 8 are read)")
         if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
             is_tiff = image.format == "TIFF"
@@ -327,6 +328,8 @@ def _opened(path: Path, *, load: bool = True) -> Iterator[Image.Image]:
             if image.format == "TIFF" and (pages := getattr(image, "n_frames", 1)) > 1:
                 image.seek(max(range(pages), key=lambda page: _pixels(image, page)))
             _refuse_huge(path, image.width * image.height)
+            # The file's own depth, which Pillow forgets with the first pixel that it reads.
+            image.info[_DEEP] = image.mode == "RGB" and any(";16" in str(tile[3]) for tile in image.tile)
             yield image
     except (SegError, MemoryError):
         raise
@@ -402,7 +405,7 @@ def _orientation(image: Image.Image) -> int:
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):
         return _deep_to_rgb(image)
-    if _is_deep_colour(image):
+    if image.info.get(_DEEP):
         top = max(end for _, end in image.getextrema())
         white = next(2**bits - 1 for bits in range(1, 9) if top < 2**bits)
         return image.point([min(255, round(v * 255 / white)) for v in range(256)] * 3)
@@ -413,11 +416,6 @@ def _to_rgb(image: Image.Image) -> Image.Image:
         return rgba.convert("RGB")
     white = Image.new("RGBA", rgba.size, "white")
     return Image.alpha_composite(white, rgba).convert("RGB")
-
-
-def _is_deep_colour(image: Image.Image) -> bool:
-    """Whether an RGB image, of which no pixel is read yet, has 16 bits a channel: Pillow reads the upper 8."""
-    return image.mode == "RGB" and any(";16" in str(tile[3]) for tile in image.tile)
 
 
 def _deep_to_rgb(image: Image.Image) -> Image.Image:

@@ -21,6 +21,7 @@ _LOSSLESS = (".png", ".bmp", ".tif", ".tiff", ".gif")
 _UNREAD = ".heic .heif .avif .jxl .dng .cr2 .cr3 .nef .arw .orf .rw2 .raw .psd .svg .eps .tga .ico .exr .dcm .nii .pdf"
 #: Folders by these names hold masks, not a class.
 _MASK_FOLDERS = frozenset({"masks", "mask", "ground_truth", "groundtruth", "gt", "segmentations"})
+ANOTHER_FORMAT = "images of the name of another, in another format (skipped)"
 _OTHER_IMAGES = frozenset(_UNREAD.split())
 # What tools put behind an image's name to name its mask: MVTec and Carvana, ISIC, others.
 _MASK_SUFFIXES = ("_mask", "-mask", "_segmentation", "_seg", "_gt", "_labels", "_label", "_matte")
@@ -113,10 +114,17 @@ def find_parts(
         skipped["images beside the folders of the classes (not used)"] += loose
     if not images:
         what = f"its {len(loose)} images lie in no folder" if loose else "no image in a folder of a class"
+        what += "".join(f", but {len(own)} {why}" for why, own in skipped.items() if why.startswith("files ending"))
         remedy = f"put each class's into one, as {root.name}/cat/1.jpg, or write their classes into labels.csv"
         raise MissingDataError(f"data.root={root}: {what}; {remedy}" if label_list is None else f"{root}: no image")
     names = {name.split("/")[0] for name in images}
-    if label_list is None and {name.lower() for name in names} <= _SPLITS:
+    inside = [name for name in images if not _MASK_FOLDERS.isdisjoint(name.lower().split("/")[1:-1])]
+    if inside:
+        raise SegError(
+            f"{root / inside[0]}: looks like a mask among the images; put the masks of {root.name}/cat into "
+            f"{root.name}/masks/cat (or, if they are photos, rename the folder)"
+        )
+    if label_list is None and {name.lower().removesuffix("annot") for name in names} <= _SPLITS:
         raise SegError(
             f"data.root={root}: its folders {', '.join(sorted(names))} are splits, not classes; put the classes' "
             "folders side by side and name the test images in a file, data.test_list="
@@ -214,7 +222,7 @@ def _pick(root: Path, place: Path, files: Iterable[str], skipped: dict[str, list
     for several in stems.values():
         best, *others = sorted(several, key=lambda name: IMAGE_SUFFIXES.index(os.path.splitext(name)[1].lower()))
         for other in others:
-            skipped["images of the name of another, in another format (skipped)"].append(f"{where}{other}")
+            skipped[ANOTHER_FORMAT].append(f"{where}{other}")
         picked[normalise_name(f"{where}{best}")] = place / best
     return picked
 

@@ -3,16 +3,18 @@
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from seg.data.box_lists import read_boxes
 from seg.data.boxes import fit_box, to_photo
-from seg.data.dataset import Box, Codes, Dataset, Record
+from seg.data.dataset import UNKNOWN, Box, Codes, Dataset, Record
+from seg.data.decode import codes_in, mask_values
 from seg.data.draw import draw_by_labels
 from seg.data.findings import Findings
-from seg.data.folder_layout import Names, Parts, find_parts, image_ids
+from seg.data.folder_layout import ANOTHER_FORMAT, Names, Parts, find_parts, image_ids
 from seg.data.label_lists import read_labels
 from seg.data.layout import content_fingerprint, read_text
 from seg.data.sources import InPlace, require_few
@@ -116,6 +118,8 @@ class ImageFolder(InPlace):
         parts, found = self.parts, Findings()
         for sentence, skipped in parts.skipped.items():
             found.quirk(sentence, skipped)
+        for name in parts.skipped.get(ANOTHER_FORMAT, ())[:1]:
+            _refuse_mask(parts.root / name)
         ids = image_ids(parts.images)
         names = Names(ids)
         labels, classes = _labels(parts, ids, names, found)
@@ -173,6 +177,18 @@ class ImageFolder(InPlace):
         if not test:
             raise SegError(f"{listed}: names no image; for no test image leave it out, data.test_share=0")
         return test
+
+
+def _refuse_mask(path: Path) -> None:
+    """Refuse a file of a photo's name, in another format, that is its mask."""
+    codes = []
+    with suppress(SegError):  # one that is coloured or broken is none
+        codes = codes_in(mask_values(path))
+    if 0 in codes and set(codes) <= {0, 1, UNKNOWN}:
+        raise SegError(
+            f"{path}: looks like the mask of the image of that name beside it; put the masks into a folder masks "
+            "(masks/cat/1.png for cat/1.jpg)"
+        )
 
 
 def _match(
@@ -243,7 +259,9 @@ def _boxes(
         return {}
     listed = ((one.image, one.where, one) for one in read_boxes(parts.boxes))
     boxes: defaultdict[str, list[tuple[Box, str]]] = defaultdict(list)
+    problems, highest = len(found.problems), 0.0
     for image_id, own in _match(names, listed, "boxes", parts.boxes, found).items():
+        highest = max(highest, *(side for _, one in own for side in one.box))
         with found.gathering(own[0][0]):
             size, move, sentence = to_photo(own[0][1].size, images[image_id])
             found.quirk(sentence, [image_id] * bool(sentence))
@@ -253,6 +271,10 @@ def _boxes(
                     # A folder's images are all of one class, whatever their boxes are called.
                     kind = _class_of_box(one.class_name, labels[image_id], classes, where) if parts.labels else ""
                     boxes[image_id].append((box, kind))
+    if len(found.problems) > problems and highest <= 100:
+        found.problems.append(
+            f"{parts.boxes}: all boxes lie within 0 to 100: are they percent (Label Studio)? write pixels"
+        )
     return boxes
 
 

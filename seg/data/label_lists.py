@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from seg.data.layout import IMAGE_SUFFIXES, read_text
+from seg.data.layout import IMAGE_SUFFIXES, is_writable, read_text
 from seg.errors import SegError
 
 #: How the column of the images and that of their classes are called, without spaces and ``_``; the first counts.
@@ -21,10 +21,21 @@ FILE_WORDS = (
     "path",
     "photo",
     "imageid",
+    "imageindex",
     "id",
     "name",
 )
-LABEL_WORDS = ("labels", "label", "classes", "class", "classname", "labelname", "categories", "category", "tags", "tag")
+LABEL_WORDS = (
+    *("labels", "label", "classes", "class", "classname", "labelname", "categories", "category", "tags", "tag"),
+    "findinglabels",
+)
+#: What people and tools write for an image without an object.
+_NOTHING = {"background", "none", "nan", "null", "n/a", "no finding", "nothing"}
+#: A column that a tool's own table has, and what to export instead.
+_TOOLS = {
+    "region_shape_attributes": "VIA's table of regions; export the annotations as COCO, and use data=coco",
+    "annotator": "Label Studio's table of tasks; export them as COCO (data=coco) or as Pascal VOC XML",
+}
 _YES, _NO = {"1", "1.0", "true"}, {"0", "0.0", "false", ""}
 
 
@@ -42,7 +53,7 @@ def read_table(path: Path) -> list[tuple[int, list[str]]]:
     Columns are separated by what the first line has: a tab, else a comma, else a semicolon.
 
     Raises:
-        SegError: it cannot be read.
+        SegError: it cannot be read, or is a tool's own table.
     """
     lines = unicodedata.normalize("NFC", read_text(path)).splitlines()
     if lines and lines[0].lower().startswith("sep="):  # of Excel, which then separates by it
@@ -54,7 +65,11 @@ def read_table(path: Path) -> list[tuple[int, list[str]]]:
     except csv.Error as error:  # a field of more than 131,072 characters: a quote that is never closed, say
         where = f"{path} line {reader.line_num}"
         raise SegError(f"{where}: no CSV ({error}); look for a quote that is not closed") from error
-    return [(number, row) for number, row in rows if any(row)]
+    table = [(number, row) for number, row in rows if any(row)]
+    for cell in table[0][1] if table else ():
+        if cell in _TOOLS:
+            raise SegError(f"{path}: is {_TOOLS[cell]}")
+    return table
 
 
 def word(cell: str) -> str:
@@ -124,12 +139,17 @@ def read_labels(path: Path, is_image: Callable[[str], bool] = lambda said: False
             names = [name for part in parts if (name := part.strip(" '\"" if is_list else None))]
         if not row[file_at]:
             raise SegError(f"{where}: names no file")
-        if any(name.lower() == "background" for name in names):
-            raise SegError(f"{where}: background is no class; leave the labels of an image without an object empty")
+        for name in names:
+            if name.lower() in _NOTHING:
+                raise SegError(f"{where}: {name} is no class; leave the labels of an image without an object empty")
+            if not is_writable(name):
+                raise SegError(f"{where}: the class {name[:60]!r} has characters that cannot be written; rename it")
         found.append(ListedLabels(row[file_at], tuple(dict.fromkeys(names)), where))
     alone = {name for one in found for name in one.names}
     for one in found:
         for name in one.names:
-            if "," in name and not alone.isdisjoint(part.strip() for part in name.split(",")):
+            words = name.split()
+            has_comma = "," in name and not alone.isdisjoint(part.strip() for part in name.split(","))
+            if has_comma or (len(words) > 1 and alone.issuperset(words)):
                 raise SegError(f"{one.where}: {name!r}: are these several labels? separate them by ;")
     return found

@@ -263,11 +263,12 @@ def _refuse_other_codes(dataset: Dataset, kept: "list[tuple[Record, _Facts]]") -
     """Refuse masks most of which speak for another convention than the one that they are read by."""
     masks = [(record, facts) for record, facts in kept if facts.original]
     wrong = [(record, facts) for record, facts in masks if facts.mismatch]
-    if 2 * len(wrong) > len(masks):
+    # A mask that lacks one of several labels says little alone.
+    if 4 * len(wrong) > len(masks) and 2 * sum(facts.differs for _, facts in masks) > len(masks):
         what, count = min(facts.mismatch for _, facts in wrong), len(dataset.classes)  # "codes" first
         raise SegError(
-            f"{len(wrong)} of {len(masks)} masks {what} ({wrong[0][0].trimap}, say): 0 must be background, 1 to {count} "
-            "the classes in their order and 255 unknown; write these codes, or take data=image_folder with "
+            f"{len(wrong)} of {len(masks)} masks {what} ({wrong[0][0].trimap}, say): 0 must be background, 1 to "
+            f"{count} the classes in their order and 255 unknown; write these codes, or take data=image_folder with "
             "data.mask_codes=binary (0 and 255, 0 and 1) or ids (0, and any other number for an object)"
         )
     if masks and not any(facts.has_object for _, facts in masks):
@@ -280,7 +281,8 @@ def _refuse_other_codes(dataset: Dataset, kept: "list[tuple[Record, _Facts]]") -
 class _Facts(NamedTuple):
     """Of one image: original size, the truth at that size as a file, its codes and content, quirks, trouble with it.
 
-    ``mismatch``: what its mask of classes is, if that speaks for another convention.
+    ``mismatch``: what its mask of classes does, if that speaks for another convention; ``differs``: whether it shows
+    other classes than the labels say.
     """
 
     size: tuple[int, int]
@@ -290,6 +292,7 @@ class _Facts(NamedTuple):
     trouble: str = ""
     has_object: bool = False
     mismatch: str = ""
+    differs: bool = False
 
 
 _Decoded = tuple[np.ndarray, np.ndarray, _Facts]
@@ -336,7 +339,7 @@ def _decode(record: Record, size: int, classes: int) -> _Decoded:
     if resized:
         quirks = (*quirks, f"{kind} of another size than their image, resized")
     codes: Codes | None = record.codes
-    mismatch = ""
+    mismatch, differs = "", False
     if codes == "classes" and record.trimap is not None:
         there = set(codes_in(original)) - {0, UNKNOWN}
         if strange := sorted(there - {*range(1, classes + 1)}):
@@ -344,6 +347,7 @@ def _decode(record: Record, size: int, classes: int) -> _Decoded:
             codes, mismatch = None, "have codes that are no class"  # the file says something else
             quirks = (*quirks, f"masks with values that are no class ({', '.join(map(str, strange))}; unknown there)")
         shown = {code - 1 for code in there.difference(strange)}
+        differs = bool(mismatch) or shown != set(record.labels)
         if not mismatch and (shown - set(record.labels) or (record.labels and not shown)):
             mismatch = "show none of their image's labels, or a class that is none of these"
         if shown - set(record.labels):
@@ -356,7 +360,7 @@ def _decode(record: Record, size: int, classes: int) -> _Decoded:
     truth = np.asarray(Image.fromarray(original).resize((size, size), Image.Resampling.NEAREST))
     has_object = bool(((original > 0) & (original < BORDER)).any())
     packed = _pack(record.trimap, original, codes)
-    return image, truth, _Facts(hw, *packed, quirks, has_object=has_object, mismatch=mismatch)
+    return image, truth, _Facts(hw, *packed, quirks, has_object=has_object, mismatch=mismatch, differs=differs)
 
 
 def _pack(path: Path | None, original: np.ndarray, codes: Codes | None) -> tuple[bytes, Codes | None]:

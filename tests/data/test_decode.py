@@ -3,6 +3,8 @@
 import contextlib
 import os
 import re
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -254,6 +256,82 @@ def test_an_official_trimap_of_other_codes_is_refused(tmp_path, codes, shown):
     Image.fromarray(np.resize(np.asarray(codes, np.uint8), (8, 6))).save(path)
     with pytest.raises(SegError, match=rf"holds {shown} where 1 \(foreground\), 2 \(background\) and 3 \(border\)"):
         decode_trimap(path, (8, 6))
+
+
+@pytest.mark.parametrize(
+    ("values", "mode", "codes", "expected"),
+    [
+        ([[0, 1, 100, 255]], "L", "binary", [[0, 255, 255, 1]]),  # soft edges, of which 1 is one
+        ([[0, 300, 24000, 7]], "I;16", "ids", [[0, 1, 1, 1]]),
+    ],
+)
+def test_soft_edges_and_ids_beyond_a_byte(
+    tmp_path: Path, values: list[list[int]], mode: str, codes: Codes, expected: list[list[int]]
+) -> None:
+    Image.fromarray(np.asarray(values, np.uint8 if mode == "L" else np.uint16)).save(tmp_path / "a.png")
+    assert decode_trimap(tmp_path / "a.png", (1, 4), codes)[0].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "size", "said"),
+    [
+        ("a.png", "L", (40, 40), "40 x 40 is of other proportions than its image of 60 x 40"),
+        ("a.png", "L", (1, 1), "1 x 1 is of other proportions"),
+        ("a.tif", "CMYK", (60, 40), "a coloured image where a mask of one channel was expected"),
+    ],
+)
+def test_masks_that_are_none_of_the_whole_image(
+    tmp_path: Path, name: str, mode: str, size: tuple[int, int], said: str
+) -> None:
+    Image.new(mode, size).save(tmp_path / name)
+    with pytest.raises(SegError, match=said):
+        decode_trimap(tmp_path / name, (40, 60), "binary")
+
+
+def test_values_below_0_are_scaled_by_their_range(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[-1000, 0, 1000]], np.float32)).save(tmp_path / "a.tif")
+    assert decode_image(tmp_path / "a.tif")[0][0, :, 0].tolist() == [0, 128, 255]
+
+
+def test_colour_of_12_bits_in_16(tmp_path: Path) -> None:
+    """Pillow reads the upper 8 of them, of which 4 are used; and writes none, so this is a PNG by hand."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    pixels = struct.pack(">B6H", 0, 0, 0x0200, 0x0FFF, 0x0FFF, 0, 0)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0))
+    content = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(content)
+    assert decode_image(tmp_path / "a.png")[0].tolist() == [[[0, 34, 255], [255, 0, 0]]]
+    assert image_quirks(tmp_path / "a.png") == ("colour images of more than 8 bits (their upper 8 are read)",)
+
+
+def test_alpha_that_is_0_everywhere_hides_nothing(tmp_path: Path) -> None:
+    Image.new("RGBA", (4, 4), (10, 20, 30, 0)).save(tmp_path / "a.png")
+    assert decode_image(tmp_path / "a.png")[0][0, 0].tolist() == [10, 20, 30]
+    assert image_quirks(tmp_path / "a.png") == ("images with an alpha channel that is 0 everywhere (ignored)",)
+
+
+def test_of_a_tiff_the_largest_page(tmp_path: Path) -> None:
+    small, large = Image.new("RGB", (6, 4), "red"), Image.new("RGB", (30, 20), "blue")
+    small.save(tmp_path / "a.tif", save_all=True, append_images=[large, small])
+    decoded, size = decode_image(tmp_path / "a.tif")
+    assert size == image_size(tmp_path / "a.tif") == (20, 30) and (decoded == [0, 0, 255]).all()
+    assert image_quirks(tmp_path / "a.tif") == ("multi-page images (largest page used)",)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid", "it is a Git LFS pointer; .* git lfs pull"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "it is HEIC; convert it"),
+    ],
+)
+def test_what_lies_in_a_jpg_that_is_none_is_named(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(SegError, match=rf"a\.jpg: not a whole image \({said}"):
+        decode_image(tmp_path / "a.jpg")
 
 
 def test_what_is_no_number_in_a_float_image_is_black(tmp_path):

@@ -90,6 +90,13 @@ def test_masks_with_a_suffix(tmp_path: Path, names: list[str], suffix: str | Non
         (["a.jpg", "b.jpg"], {}, "its 2 images lie in no folder"),
         (["train/cat/a.jpg", "test/cat/b.jpg"], {}, "test, train are splits, not classes"),
         (["train/cat/a.jpg", "train/dog/b.jpg"], {}, "train are splits, not classes"),
+        (["train/a.jpg", "trainannot/a.png"], {}, "train, trainannot are splits, not classes"),
+        (["cat/images/a.jpg", "cat/masks/a.png"], {}, "cat/masks/a.png: looks like a mask among the images; put the"),
+        (
+            ["cat/a.heic", "dog/b.heic"],
+            {},
+            "no image in a folder of a class, but 2 files ending in .heic, which are not",
+        ),
         (["annotations/trainval.txt", "images/a.jpg"], {}, "use data=oxford_pet"),
         (["cat/a.jpg"], {"masks": "nowhere"}, "data.masks=nowhere: no such folder at /.*/nowhere; give"),
         (["cat/a.jpg"], {"boxes": "nowhere.csv"}, "data.boxes_from=nowhere.csv: no such"),

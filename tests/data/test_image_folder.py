@@ -124,7 +124,7 @@ def test_masks_by_stem_by_folder_and_by_id(photos: Photos, new_store: Store, tmp
     expected = np.zeros((40, 60), np.uint8)
     expected[10:30, 20:45] = 1
     for name in ("dog2", "cat1"):
-        np.testing.assert_array_equal(prepared.original_truth(prepared.row_of[name]), expected)
+        np.testing.assert_array_equal(prepared.merged().original_truth(prepared.row_of[name]), expected)
     assert prepared.original_truth(prepared.row_of["cat3"]).shape == (40, 60) and prepared.has_truth.sum() == 3
     notes = (new_store.manifest(made) or {})["notes"]
     assert notes["quirks"]["masks of another size than their image, resized"] == 1
@@ -197,10 +197,44 @@ def test_masks_that_name_classes(fruits: Path, new_store: Store) -> None:
     truths = [told.original_truth(row) for row in rows]
     np.testing.assert_array_equal(truths[1][1:], array[1:])
     assert truths[0][0, 0] == 0 and truths[1][0, 0] == truths[1][0, 1] == 255  # there is no third class
-    assert set(np.unique(prepared.original_truth(rows[0])).tolist()) == {0, 1, 255}
+    assert set(np.unique(prepared.merged().original_truth(rows[0])).tolist()) == {0, 1, 255}
     notes = (new_store.manifest(made) or {})["notes"]
     assert notes["quirks"]["masks with values that are no class (3; unknown there)"] == 1
     assert len({source(fruits, mask_codes=codes).key for codes in ("classes", "ids", "binary")}) == 3
+
+
+@pytest.mark.parametrize(
+    ("codes", "values", "said"),
+    [
+        ("classes", (0, 127), r"8 of 8 masks have codes that are no class .*1 to 2 the classes.*mask_codes=binary"),
+        ("classes", (0, 255), r"8 of 8 masks show none of their image's labels, .*mask_codes=binary"),
+        ("classes", (255, 2), r"5 of 8 masks show none of their image's labels, or a class that is none of these"),
+        ("ids", (0, 255), r"none of 8 masks shows an object.* set data.mask_codes=binary"),
+    ],
+)
+def test_masks_of_another_convention_are_refused(
+    photos: Photos, new_store: Store, codes: str, values: tuple[int, int], said: str
+) -> None:
+    root = photos(classes=("apple", "pear"), images=4)
+    for path in root.glob("*/*.png"):
+        array = np.full((40, 60), values[0], np.uint8)
+        array[10:30] = values[1]
+        (root / "masks").mkdir(exist_ok=True)
+        Image.fromarray(array).save(root / "masks" / path.name)
+    # Half of the masks are right where all show the second class.
+    if values == (255, 2):
+        Image.fromarray(array * 0).save(root / "masks/pear1.png")
+    with pytest.raises(SegError, match=said):
+        new_store.get(Prepared(source=source(root, mask_codes=codes), size=32))
+
+
+def test_a_mask_beside_its_photo_is_no_photo(photos: Photos) -> None:
+    root = photos()
+    with Image.open(root / "cat/cat1.png") as image:
+        image.convert("RGB").save(root / "cat/cat1.jpg")
+    mask(root / "cat/cat1.png")
+    with pytest.raises(SegError, match=r"cat1\.png: looks like the mask of the image of that name beside it"):
+        dataset(root)
 
 
 # -- boxes ------------------------------------------------------------------------------------------------
@@ -344,7 +378,12 @@ def test_classes_that_are_named_for_no_image_or_twice(fruits: Path) -> None:
         ("name of,kind\napple1.png,apple\n", r"line 1: 'name of,kind' names no image and is no heading .* file,labels"),
         ('apple1.png,"apple, pear"\npear2.png,pear\n', r"line 1: 'apple, pear': are these several labels\?"),
         (",apple\n", r"labels.csv line 1: names no file"),
-        ("none.png,Background\n", r"line 1: background is no class; leave the labels of an image"),
+        ("none.png,Background\n", r"line 1: Background is no class; leave the labels of an image"),
+        ("apple1.png,apple\nnone.png,No Finding\n", r"line 2: No Finding is no class"),
+        ("apple1.png,apple\nnone.png,nan\n", r"line 2: nan is no class"),
+        ("apple1.png,apple pear\npear1.png,pear\napple2.png,apple\n", r"line 1: 'apple pear': are these several"),
+        ("apple1.png,a\0\n", r"line 1: the class 'a.x00' has characters that cannot be written"),
+        ("image,id,label,annotator\n", r"labels.csv: is Label Studio's table of tasks; export them as COCO"),
         ("", r"labels.csv: names no class"),
         ("gone.png,apple\n", r"labels.csv: none of its 1 labels is of an image .*; 'gone.png', say, is none"),
         ("".join(f"apple1.png,{i}\n" for i in range(254)), r"254 classes, and masks have codes for 253"),

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from seg.data.coco import Coco
 from seg.data.dataset import Dataset, Record, Region
 from seg.data.decode import decode_image, decode_trimap, draw_regions
 from seg.data.image_folder import ImageFolder
@@ -156,6 +157,18 @@ def test_an_image_with_a_truncated_truth_is_used_without_it(
         SegError, match=r"1 of 8 images \(1 for their truth\) are unreadable, more than .*beagle_1\.png"
     ):
         new_store.get(make(root, max_bad_share=0, size=96))
+
+
+def test_data_without_a_label_are_refused_before_any_work(new_store: Store, coco: Official) -> None:
+    stage = Prepared(source=Coco(root=str(coco(annotations=lambda old: [a | {"image_id": 100} for a in old]))), size=32)
+    assert any(r.labels for r in new_store.get(stage.source).records)
+    nothing = dataclasses.replace(new_store.get(stage.source), records=tuple(
+        dataclasses.replace(r, labels=(), boxes=(), regions=()) for r in new_store.get(stage.source).records
+    ))  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Coco, "load", lambda *_: nothing)
+        with pytest.raises(SegError, match="no trainval image of the data has a label, so nothing can be learnt"):
+            stage.check(Store(new_store.root, new_store.runtime))
 
 
 def test_not_one_readable_truth_is_refused(new_store: Store, official: Official) -> None:

@@ -437,6 +437,7 @@ def test_masks_of_0_and_255_are_refused_and_silent_ones_not_counted(new_store: S
         ("<xmin>5<", "<xmin>-1<", (0, 10, 25, 30)),
         ("<xmax>25<", "<xmax>61<", (5, 10, 60, 30)),
         ("<xmin>5<", "<xmin>5.25<", (5.25, 10, 25, 30)),
+        ("<width>60</width><height>40</height>", "<width>40</width><height>60</height>", (5, 10, 25, 30)),
         ("<name>apple<", "<name> Apple <", (5, 10, 25, 30)),
         ("<width>60</width><height>40</height>", "<width>0</width><height>0</height>", (5, 10, 25, 30)),
         ("<size><width>60</width><height>40</height></size>", "", (5, 10, 25, 30)),
@@ -456,6 +457,20 @@ def test_xml_of_tools(new_store: Store, voc: Writer, old: str, new: str, box: tu
     xml(root).write_text(text.replace(old, new))
     data = read(new_store, root)
     assert data.records[0].boxes == (box, (33, 10, 53, 30)) and labels(data) == ALL
+
+
+@pytest.mark.parametrize("what", ["turned along", "scaled"])
+def test_boxes_go_where_their_photo_shows_the_object(new_store: Store, voc: Writer, what: str) -> None:
+    root = voc()
+    photo, exif = layout(root) / f"JPEGImages/{FIRST}.jpg", Image.Exif()
+    exif[0x0112] = 6 if what == "turned along" else 1
+    with Image.open(photo) as image:
+        (image if what == "turned along" else image.resize((30, 20))).save(photo, exif=exif)
+    data = read(new_store, root)
+    assert data.records[0].boxes[0] == ((10, 5, 30, 25) if what == "turned along" else (2.5, 5, 12.5, 15))
+    assert [count for said, count in data.quirks.items() if what in said] == [1]
+    Image.new("RGB", (50, 40)).save(photo)
+    refused(new_store, root, rf"{FIRST}\.xml: its boxes are of an image of 60 x 40, and {FIRST}\.jpg has 50 x 40")
 
 
 @pytest.mark.parametrize(
