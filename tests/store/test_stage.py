@@ -61,11 +61,8 @@ def define(module: str, name: str = "Leaf") -> type[Stage]:
 
 
 def test_a_second_class_of_one_name_is_refused_unless_its_module_is_read_again() -> None:
-    with pytest.raises(SegError) as refused:
+    with pytest.raises(SegError, match=r"somewhere\.else\.Leaf: .*\.Leaf has this name too"):
         define("somewhere.else")
-    assert str(refused.value) == (
-        f"somewhere.else.Leaf: {__name__}.Leaf has this name too, and their products would be mixed; rename one"
-    )
     with pytest.raises(SegError, match=r"<locals>\.Net: .*\.Net has this name too"):  # it enters keys by its name
 
         class Net(Parameters):
@@ -144,20 +141,15 @@ def test_a_file_that_is_missing_has_no_key(tmp_path: Path, monkeypatch: pytest.M
     [
         ({"value": 11}, r"^Leaf.value=11: must lie in \[0, 10\]$"),
         ({"value": float("nan")}, "Leaf.value=nan: must be finite$"),
-        ({"value": "high"}, "Leaf.value='high': must be of type float"),
         ({"value": True}, "type float"),
         ({"value": 10**400}, "must be finite$"),
-        ({"steps": 100}, r"must lie in \(0, 100\)"),
         ({"steps": 10**400}, "must fit into 64 bits$"),
         ({"steps": 2.5}, "whole number"),
-        ({"steps": float("inf")}, "whole number"),
         ({"sizes": 1.0}, r"must be a list, like \[1.0\]"),
         ({"sizes": [1, 0]}, r"\(0, inf\)"),
         ({"kind": ["a"]}, "must be one of a, b"),
-        ({"stride": True}, "must be one of 8, 16"),
         ({"name": 3}, "must be of type str or null$"),
         ({"rest": ["x", -1]}, r"Leafs\.rest=\['x', -1\]: must lie in \[0, inf\)$"),
-        ({"below": 7}, r"Leafs\.below=7: must lie in \(-inf, 5\]$"),
     ],
 )
 def test_refusals(wrong: dict, message: str) -> None:

@@ -3,10 +3,10 @@
 import logging
 import math
 import multiprocessing
-import subprocess
-import sys
+import os
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,12 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
 from line import Line, make, same, weights
 from safetensors.torch import load_file
+from torch import nn
 
 from seg.errors import SegError
-from seg.store import Runtime, Store
+from seg.store import Products, Runtime, Store
 from seg.store.inventory import find, problems, repair
+from seg.train import Training
 from seg.train.loop import epoch_batches, moving_average, schedule_factor
 
 
@@ -282,16 +284,50 @@ def test_a_resumed_training_has_the_average_that_it_had(new_store: Store, tmp_pa
     assert same(ours["model"], weights(new_store, make(epochs=4, precision=precision)))  # what is learnt stays
 
 
+class Plain(Training):
+    """Without dropout, batch norm and augmentation: what a batch gives does not depend on who takes which part."""
+
+    def network(self, store: Products) -> nn.Module:
+        return nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 1))
+
+    def frozen(self, model: nn.Module) -> Sequence[nn.Module]:
+        return [model[0]]  # type: ignore[index]
+
+    def samples(self, store: Products) -> np.ndarray:
+        return np.arange(13)
+
+    def batch(self, rows: np.ndarray, generator: torch.Generator, store: Products) -> tuple[torch.Tensor, ...]:
+        x = torch.from_numpy(rows[:, None] % np.asarray([3, 5, 7])).float()
+        return x, x.sum(1)
+
+    def loss(self, model: nn.Module, batch: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        return ((model(batch[0])[:, 0] - batch[1]) ** 2).mean(), {}
+
+
+def train_together(folder: Path, rank: int, port: int) -> None:
+    """One of two processes."""
+    place = {"RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": 0, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
+    os.environ.update({k: str(v) for k, v in place.items()} | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)})
+    store = Store(folder, Runtime(accelerator="cpu", devices=2))
+    for epochs in (1, 3):  # the second goes on from the first
+        for ema in (None, 0.8):
+            store.ensure(Plain(epochs=epochs, batch_size=13, lr=1e-2, ema=ema))
+
+
 def test_two_processes_have_the_gradient_of_one(
     new_store: Store, tmp_path: Path, manifest: Callable[[Path], dict[str, Any]]
 ) -> None:
-    from together import Plain
-
     # 13 images in one batch: one process takes 7, the other 6.
-    script, folder = Path(__file__).parents[1] / "together.py", tmp_path / "two"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script)]
-    done = subprocess.run([*command, str(folder)], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
+    folder, started = tmp_path / "two", []
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    for rank in range(2):  # as torchrun would start them, but forked: it imports PyTorch three times
+        process = multiprocessing.get_context("fork").Process(target=train_together, args=(folder, rank, port))
+        process.start()
+        started.append(process)
+    for process in started:
+        process.join(120)
+    assert [process.exitcode for process in started] == [0, 0]
     two = Store(folder, new_store.runtime)
     for epochs in (1, 3):
         for ema in (0.8, None):
