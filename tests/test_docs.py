@@ -161,9 +161,7 @@ def test_a_supervision_of_ones_own_as_the_shell_runs_it(mine: Path) -> None:
     assert not stored("Classifier")
 
 
-def test_the_supervisions_score_and_its_key(
-    mine: Path, call: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_supervisions_score_and_its_key(mine: Path, call: Callable[..., tuple[int, str]]) -> None:
     from my_supervision import Contrast  # type: ignore[import-not-found]
 
     from seg.data.prepared import Pool, Prepared
@@ -184,11 +182,6 @@ def test_the_supervisions_score_and_its_key(
         rows = list(csv.DictReader(file))
     assert len(rows) == 4 and {row["supervision.rim"] for row in rows} == {"1", "2"}
     assert all(float(row["miou"]) > 0 for row in rows)
-    # Whoever raises the version gets the sweep's jobs looked at again.
-    again = [*TINY, "-m", "supervision=contrast", "supervision.rim=1..2", "threshold=0.3,0.5", "dry_run=true"]
-    assert "4 jobs, 4 done" in call(*again)[1]
-    monkeypatch.setattr(Contrast, "version", 2)
-    assert "4 jobs, 0 done" in call(*again)[1]
 
 
 def test_a_refiner_of_ones_own(call: Callable[..., tuple[int, str]]) -> None:
@@ -303,30 +296,6 @@ def test_two_rounds_of_refiner_and_segmenter(call: Callable[..., tuple[int, str]
     assert figures(Path("given")) == figures(Path("out"))
 
 
-def test_two_refiners_side_by_side_and_one_after_a_segmenter(call: Callable[..., tuple[int, str]]) -> None:
-    text = Path("conf/pipeline/two_rounds.yaml").read_text()
-    beside = text.partition("  - /segmenter@")[0].replace("chain.again", "chain.frozen").replace("affinity", "frozen")
-    chain = "chain:\n  frozen: {_target_: seg.experiment.Step, kind: refined, title: frozen features}\n"
-    Path("conf/pipeline/beside.yaml").write_text(f"{beside}  - _self_\n  - override /refiner: affinity\n{chain}")
-    options = [*TINY, "data.refine.epochs=1", "data.refine.log_steps=3", "hydra.run.dir=out"]
-    status, said = call(*options, "pipeline=beside")
-    assert status == 0, said
-    assert [name for name, split in figures(Path("out")) if split == "test"][-2:] == [
-        "refined masks",
-        "frozen features",
-    ]
-    learnt = ["segmenter=unet", "segmenter.masks=${chain.frozen.masks}", "segmenter.epochs=1", "segmenter.net.width=4"]
-    status, said = call(*options, "pipeline=beside", *learnt, "dry_run=true")
-    assert re.search(r"Segmenter \w+@1 .*\n\. +Threshold .*\n= +Walk .*\n.*\n\. +FrozenAffinity", said), said
-    untitled = text.replace("    title: refined again\n", "")
-    after, rest = untitled.partition("  second:")[0], "  - /segmenter@chain.second.masks.scores.segmenter: unet\n"
-    Path("conf/pipeline/after.yaml").write_text(after.replace(rest, ""))
-    status, said = call(*options, "pipeline=after", "dry_run=true")
-    assert status != 0 and "two steps are called 'refined masks'; give one of them another title" in said
-    status, said = call(*options, "pipeline=after", "+chain.again.title=after the U-Net", "dry_run=true")
-    assert status == 0 and said.count(" Walk ") == 2, said
-
-
 def test_pamr_after_the_walk(call: Callable[..., tuple[int, str]]) -> None:
     options = [*TINY, "pipeline=walk_pamr", "data.refine.epochs=1", "data.refine.log_steps=3", "hydra.run.dir=out"]
     status, said = call(*options)
@@ -354,22 +323,9 @@ def test_a_recipe_of_ones_own_is_found(call: Callable[..., tuple[int, str]]) -> 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (
-            "supervision=contrast supervision._target_=my_supervision.Contrst",
-            "supervision._target_=my_supervision.Contrst: no such class; "
-            "module 'my_supervision' has no attribute 'Contrst'",
-        ),
-        (
-            "supervision=contrast supervision._target_=my_supervison.Contrast",
-            "supervision._target_=my_supervison.Contrast: no such class; No module named 'my_supervison' "
-            "(Python looks in the folder of python -m seg.run, and in those of PYTHONPATH)",
-        ),
-        ("supervision=contrast supervision._target_=broken.Contrast", "broken cannot be imported (NameError: "),
-        ("supervision=contrast supervision.rims=1", "supervision.rims: no such key"),
+        ("supervision=contrast supervision._target_=my_supervision.Contrst", "has no attribute 'Contrst'"),
         ("supervision=wrong", "supervision.rims: Contrast has no such parameter"),
         ("supervision=contrast supervision.rim=0", "Contrast.rim=0: must lie in [1, inf)"),
-        ("supervision=contrat", "supervision=contrat: no such choice; there are bbox, body_bbox, cam, contrast, mask"),
-        ("--config-dir cnf", "--config-dir cnf: no such folder; give the one that holds supervision/, data/"),
         ("data=flat data.root=none", "none/test.txt: cannot be read"),
     ],
 )
@@ -377,7 +333,6 @@ def test_mistakes_are_one_line(
     call: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch, arguments: str, expected: str
 ) -> None:
     monkeypatch.setattr("seg.experiment.Experiment.build", lambda _: pytest.fail("it was not refused"))
-    Path("broken.py").write_text("Contrast = Contast\n")
     good = Path("conf/supervision/contrast.yaml").read_text()
     Path("conf/supervision/wrong.yaml").write_text(good.replace("rim:", "rims:"))
     status, said = call(*arguments.split())
@@ -389,27 +344,11 @@ def test_mistakes_are_one_line(
 # -- all pages ---------------------------------------------------------------------------------------------------
 
 
-def slug(heading: str) -> str:
-    """GitHub's anchor of a heading."""
-    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
-
-
-def links() -> Iterator[Any]:
-    for page in PAGES:
-        text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
-        for target in dict.fromkeys(re.findall(r"\]\(([^)\s]+)\)", text)):
-            if not re.match(r"[a-z]+:", target):
-                yield pytest.param(page, target, id=f"{page.name}-{target}")
-
-
-@pytest.mark.parametrize(("page", "target"), list(links()))
-def test_links_and_pictures_are_there(page: Path, target: str) -> None:
-    name, _, anchor = target.partition("#")
-    file = (page.parent / name) if name else page
-    assert file.exists(), f"{page.name}: {target}"
-    if anchor:
-        headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
-        assert anchor in {slug(h) for h in headings}, f"{page.name}: {target}"
+def test_the_readmes_links_lead_somewhere() -> None:
+    """Those of the other pages are checked where the site is built."""
+    text = re.sub(r"^```.*?^```$", "", PAGES[0].read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    targets = {t.partition("#")[0] for t in re.findall(r"\]\(([^)\s]+)\)", text) if not re.match("[a-z]+:", t)}
+    assert len(targets) > 10 and [t for t in targets if not (ROOT / t).exists()] == []
 
 
 def commands() -> list[tuple[str, list[str]]]:
@@ -447,7 +386,11 @@ def test_every_command_is_understood(
             choice = "{rule: x, overrides: [epoch=2]}"
             (folder / "best.yaml").write_text(f"miou: {choice}\nheld_out_accuracy: {choice}\n")
     if module == "seg.run":
-        assert prepare_arguments(arguments)
+        for argument in prepare_arguments(arguments):
+            group, _, choice = argument.lstrip("+").partition("=")
+            if (CONF / group.partition("@")[0]).is_dir() and group and re.fullmatch(r"\w+", choice):
+                places = [place / group.partition("@")[0] / f"{choice}.yaml" for place in (CONF, mine / "conf")]
+                assert any(place.is_file() for place in places), argument
     elif module == "seg.predict":
         from seg.predict import parse
 
