@@ -443,7 +443,7 @@ class Pool(Stage):
         rows = np.sort(np.concatenate(chosen))
         if len(rows) == 0:
             raise SegError(_WITHOUT_TRUTH)
-        if not any(data.label_sets[row] for row in rows):
+        if not any(data.label_sets[row] for row in rows.tolist()):
             raise SegError(f"pool: not one of {len(rows)} images has a label, so there is nothing to make a mask of")
         return PoolRows(data, rows)
 
