@@ -406,7 +406,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):
         return _deep_to_rgb(image)
     if image.info.get(_DEEP):
-        top = max(end for _, end in image.getextrema())
+        top = int(np.max(np.asarray(image)))
         white = next(2**bits - 1 for bits in range(1, 9) if top < 2**bits)
         return image.point([min(255, round(v * 255 / white)) for v in range(256)] * 3)
     if not image.has_transparency_data:

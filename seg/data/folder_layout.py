@@ -118,16 +118,16 @@ def find_parts(
         remedy = f"put each class's into one, as {root.name}/cat/1.jpg, or write their classes into labels.csv"
         raise MissingDataError(f"data.root={root}: {what}; {remedy}" if label_list is None else f"{root}: no image")
     names = {name.split("/")[0] for name in images}
+    if label_list is None and {name.lower().removesuffix("annot") for name in names} <= _SPLITS:
+        raise SegError(
+            f"data.root={root}: its folders {', '.join(sorted(names))} are splits, not classes; put the classes' "
+            "folders side by side and name the test images in a file, data.test_list="
+        )
     inside = [name for name in images if not _MASK_FOLDERS.isdisjoint(name.lower().split("/")[1:-1])]
     if inside:
         raise SegError(
             f"{root / inside[0]}: looks like a mask among the images; put the masks of {root.name}/cat into "
             f"{root.name}/masks/cat (or, if they are photos, rename the folder)"
-        )
-    if label_list is None and {name.lower().removesuffix("annot") for name in names} <= _SPLITS:
-        raise SegError(
-            f"data.root={root}: its folders {', '.join(sorted(names))} are splits, not classes; put the classes' "
-            "folders side by side and name the test images in a file, data.test_list="
         )
     images, found, suffix = _split_masks(images, folder, mask_suffix)
     if masks is False:

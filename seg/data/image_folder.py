@@ -1,5 +1,6 @@
 """``data=image_folder``: someone's own photos, a folder per class or labels in a file, with whatever truth there is."""
 
+import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -22,6 +23,7 @@ from seg.errors import SegError
 from seg.store import Products, param
 
 T = TypeVar("T")
+_MANY = 10
 
 
 class ImageFolder(InPlace):
@@ -259,22 +261,24 @@ def _boxes(
         return {}
     listed = ((one.image, one.where, one) for one in read_boxes(parts.boxes))
     boxes: defaultdict[str, list[tuple[Box, str]]] = defaultdict(list)
-    problems, highest = len(found.problems), 0.0
-    for image_id, own in _match(names, listed, "boxes", parts.boxes, found).items():
+    problems, highest, least = len(found.problems), 0.0, math.inf
+    matched = _match(names, listed, "boxes", parts.boxes, found)
+    for image_id, own in matched.items():
         highest = max(highest, *(side for _, one in own for side in one.box))
         with found.gathering(own[0][0]):
             size, move, sentence = to_photo(own[0][1].size, images[image_id])
             found.quirk(sentence, [image_id] * bool(sentence))
+            least = min(least, *(size or ()))
             for where, one in own:
                 with found.gathering(where):
                     box = fit_box(move(one.box), size, where)
                     # A folder's images are all of one class, whatever their boxes are called.
                     kind = _class_of_box(one.class_name, labels[image_id], classes, where) if parts.labels else ""
                     boxes[image_id].append((box, kind))
-    if len(found.problems) > problems and highest <= 100:
-        found.problems.append(
-            f"{parts.boxes}: all boxes lie within 0 to 100: are they percent (Label Studio)? write pixels"
-        )
+    # Of many images, all objects in the left top corner are as unlikely as boxes that stick out.
+    if highest <= 100 and (len(found.problems) > problems or (least > 200 and len(matched) >= _MANY)):
+        what = "all boxes lie within 0 to 100: are they percent, as Label Studio's? write pixels"
+        found.problems.insert(problems, f"{parts.boxes}: {what}")
     return boxes
 
 

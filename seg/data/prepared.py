@@ -431,7 +431,7 @@ class Pool(Stage):
         return self.classes_of(store.get(self.data if store.has(self.data) else self.data.source))
 
     def load(self, path: Path, store: Products) -> PoolRows:
-        """The rows chosen; refuses to choose none. With ``task=foreground`` all classes are one."""
+        """The rows chosen; refuses to choose none with a label. With ``task=foreground`` all classes are one."""
         data: PreparedData = store.get(self.data)
         if self.task == "foreground":
             data = data.merged()
@@ -445,6 +445,8 @@ class Pool(Stage):
         rows = np.sort(np.concatenate(chosen))
         if len(rows) == 0:
             raise SegError(_WITHOUT_TRUTH)
+        if not any(data.label_sets[row] for row in rows.tolist()):
+            raise SegError(f"pool: not one of {len(rows)} images has a label, so there is nothing to make a mask of")
         return PoolRows(data, rows)
 
 

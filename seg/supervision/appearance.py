@@ -9,7 +9,6 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from seg.errors import SegError
 from seg.store import Products, param
 from seg.store.parameters import MOST_SEED
 from seg.supervision.scores import ScoreMaps, ScoreStage
@@ -86,8 +85,6 @@ class Appearance(ScoreStage):
         """Two passes: pixels to learn from, and the maps. Memory grows with the classes, not with the images."""
         scores: ScoreMaps = store.get(self.scores)
         data, rng = scores.data, np.random.default_rng(self.seed)
-        if not scores.has_map.any():
-            raise SegError("colocalise=appearance: no image of the pool has a label, so no prior to learn from")
         groups, learnt = self._groups(scores)
         seen = self._points(scores, groups, learnt, rng)
         everything = np.concatenate([points.described for points in seen.values()])

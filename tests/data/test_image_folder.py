@@ -228,6 +228,17 @@ def test_masks_of_another_convention_are_refused(
         new_store.get(Prepared(source=source(root, mask_codes=codes), size=32))
 
 
+@pytest.mark.parametrize("size", [(60, 40), (600, 400)])
+def test_boxes_in_percent(photos: Photos, size: tuple[int, int]) -> None:
+    root = photos(images=5)
+    paths = sorted(root.glob("*/*.png"))
+    for path in paths:
+        Image.new("RGB", size).save(path)
+    (root / "boxes.csv").write_text("file,xmin,ymin,xmax,ymax\n" + "".join(f"{p.name},5,10,95,90\n" for p in paths))
+    with pytest.raises(SegError, match=r"boxes\.csv: all boxes lie within 0 to 100: are they percent"):
+        dataset(root)
+
+
 def test_a_mask_beside_its_photo_is_no_photo(photos: Photos) -> None:
     root = photos()
     with Image.open(root / "cat/cat1.png") as image:

@@ -267,6 +267,13 @@ def test_the_pool(new_store: Store, official: Official) -> None:
     assert all((np.diff(rows) > 0).all() for rows in chosen.values())
 
 
+def test_a_pool_without_a_label(new_store: Store, coco: Official) -> None:
+    source = Coco(root=str(coco(annotations=lambda old: [a | {"image_id": 105} for a in old])), test_share=0)
+    pool = Pool(data=Prepared(source=source, size=32), limit=1)  # the first image of six, of which the last has labels
+    with pytest.raises(SegError, match="not one of 1 images has a label"):
+        new_store.get(pool)
+
+
 def test_a_pool_of_truths_without_any(new_store: Store, official: Official) -> None:
     names = tuple(f"{b}_{n}" for b in ("beagle", "Abyssinian") for n in range(1, 5))
     pool = Pool(data=make(official(without_truth=names)), images="truth")
