@@ -38,7 +38,7 @@ def draw_sweep(path: Path, rows: Sequence[Row], swept: Sequence[str], best: Row)
         return None
     others = [key for key in swept if key not in keys]
     frame = pd.DataFrame(rows).assign(miou=[number(row["miou"]) for row in rows])
-    panels = {name: part for name, part in frame.groupby(others, sort=False)} if others else {(): frame}
+    panels = dict(list(frame.groupby(others, sort=False))) if others else {(): frame}
     ranked = sorted(panels, key=lambda name: panels[name]["miou"].fillna(0).max(), reverse=True)[:MOST_PANELS]
     shown = {name: part for name, part in panels.items() if name in ranked}
     values = [sorted(frame[key].unique(), key=sortable) for key in keys]
