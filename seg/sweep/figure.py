@@ -38,7 +38,7 @@ def draw_sweep(path: Path, rows: Sequence[Row], swept: Sequence[str], best: Row)
         return None
     others = [key for key in swept if key not in keys]
     frame = pd.DataFrame(rows).assign(miou=[number(row["miou"]) for row in rows])
-    panels = {name: part for name, part in frame.groupby(others, sort=False)} if others else {(): frame}
+    panels = dict(list(frame.groupby(others, sort=False))) if others else {(): frame}
     ranked = sorted(panels, key=lambda name: panels[name]["miou"].fillna(0).max(), reverse=True)[:MOST_PANELS]
     shown = {name: part for name, part in panels.items() if name in ranked}
     values = [sorted(frame[key].unique(), key=sortable) for key in keys]
@@ -87,7 +87,7 @@ def _heat_map(
     from matplotlib.patches import Rectangle
 
     rows, columns = values
-    cells = table.reindex(index=rows, columns=columns).to_numpy()
+    cells = table.reindex(index=list(rows), columns=list(columns)).to_numpy()
     image = axes.imshow(cells, aspect="auto", origin="lower", cmap="viridis", vmin=limits[0], vmax=limits[1])
     axes.set_xticks(range(len(columns)), columns, rotation=90 if len(columns) > 12 else 0, parse_math=False)
     axes.set_yticks(range(len(rows)), rows, parse_math=False)
@@ -99,7 +99,7 @@ def _heat_map(
                 x, y, "-" if np.isnan(value) else f"{value:.3f}", ha="center", va="center", fontsize=7, color=colour
             )
     if best is not None:
-        corner = columns.index(best[table.columns.name]) - 0.5, rows.index(best[table.index.name]) - 0.5
+        corner = columns.index(best[str(table.columns.name)]) - 0.5, rows.index(best[str(table.index.name)]) - 0.5
         axes.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="red", linewidth=2))
     return image
 
@@ -111,7 +111,7 @@ def _line(axes: "Axes", line: "pd.Series[float]", best: Row | None) -> None:
         axes.set_xticks(places, list(line.index), rotation=30, parse_math=False)
     axes.plot(places, line, marker="o", markersize=4, linewidth=1.5)
     if best is not None:
-        place = places[line.index.get_loc(best[line.index.name])]
+        place = places[line.index.get_loc(best[str(line.index.name)])]
         axes.plot(place, number(best["miou"]), "o", markersize=11, mfc="none", mec="red", mew=3)
     axes.set(xlabel=line.index.name, ylabel="mIoU")
     axes.grid(alpha=0.3)

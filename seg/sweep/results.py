@@ -49,9 +49,10 @@ class Results:
     def read(self) -> list[Row]:
         """The rows as text, sorted; none before the first."""
         try:
-            return list(pd.read_csv(self.path, dtype=str, keep_default_na=False).to_dict("records"))
+            rows: list[Any] = pd.read_csv(self.path, dtype=str, keep_default_na=False).to_dict("records")
         except FileNotFoundError:
             return []
+        return rows
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Replace all rows, in one step: a reader sees the old file or the new one."""
@@ -96,13 +97,15 @@ def average_seeds(rows: Sequence[Row], swept: Sequence[str]) -> tuple[list[str],
     keys = [key for key in swept if not is_seed(key)]
     if len(keys) == len(swept) or not keys or not rows:
         return keys, list(rows) if keys else []
-    frame = pd.DataFrame(rows).replace("", None)
-    frame[list(FIGURES)] = frame[list(FIGURES)].apply(pd.to_numeric)
+    frame = pd.DataFrame(rows)
+    frame[list(FIGURES)] = frame[list(FIGURES)].replace("", None).apply(pd.to_numeric)
+    frame[["stage", "split"]] = frame[["stage", "split"]].replace("", None)
     groups = frame.assign(seeds=frame["status"] == "ok").groupby(keys, sort=False)
     table = groups[list(FIGURES)].mean().join(groups[["stage", "split"]].first())
     table["miou_std"], table["seeds"] = groups["miou"].std(), groups["seeds"].sum()
     table["status"] = ["ok" if n == table["seeds"].max() else "incomplete" for n in table["seeds"]]
-    return keys, list(table.reset_index().to_dict("records"))
+    averaged: list[Any] = table.reset_index().to_dict("records")
+    return keys, averaged
 
 
 def sortable(text: str) -> tuple[int, Any]:

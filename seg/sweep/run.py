@@ -88,7 +88,8 @@ def refuse_job_names(config: DictConfig) -> None:
         SegError: for ``hydra.sweep.subdir``, and for a value such as ``${hydra.job.num}``.
     """
     given = config.hydra.overrides.hydra
-    for place, text in enumerate(OmegaConf.to_container(given, resolve=False)):
+    texts: Any = OmegaConf.to_container(given, resolve=False)
+    for place, text in enumerate(texts):
         if str(text).startswith("hydra.sweep.subdir="):
             raise SegError(f"{text}: a job's folder is named by its swept values; leave it out")
         try:

@@ -121,13 +121,18 @@ def _rule(best: Row) -> str:
 def describe_best(keys: Sequence[str], rows: Sequence[Row], best: Row) -> list[str]:
     """The choices in lines."""
     cell = " ".join(f"{key}={best[key]}" for key in keys)
-    spread = f" +- {best['miou_std']:.4f} over {best['seeds']} seeds" if "seeds" in best else ""
+    spread = f"{_spread(best['miou_std'])} over {best['seeds']} seeds" if "seeds" in best else ""
     figures = (
         f"mIoU {number(best['miou']):.4f}{spread} (IoU bg {number(best['iou_background']):.4f}, "
         f"fg {number(best['iou_foreground']):.4f}; {number(best['images']):.0f} {best['split']} images)"
     )
     lines = [f"best: {cell}  {figures}", f"  by the {_rule(best)}"]
     return lines + _blind_choice("without masks (select_by=held_out_accuracy)", keys, rows)
+
+
+def _spread(std: float) -> str:
+    """A standard deviation, where there is more than one value."""
+    return "" if math.isnan(std) else f" +- {std:.4f}"
 
 
 def _blind_choice(label: str, keys: Sequence[str], rows: Sequence[Row]) -> list[str]:
@@ -145,8 +150,8 @@ def _over_seeds(folder: Path, rows: Sequence[Row]) -> list[str]:
         return ["nothing was measured"] if files else []
     figures = pd.concat(tables).groupby(["stage", "split"], sort=False)["miou"].agg(["mean", "std", "count"])
     lines = [
-        f"  {stage}, {split}: mIoU {mean:.4f} +- {std:.4f} (n = {count:.0f})"
-        for (stage, split), (mean, std, count) in figures.iterrows()  # type: ignore[misc]
+        f"  {stage}, {split}: mIoU {mean:.4f}{_spread(std)} (n = {count:.0f})"
+        for stage, split, mean, std, count in figures.reset_index().itertuples(index=False)
     ]
     return ["mean and standard deviation over the seeds; a seed is not chosen:", *lines]
 

@@ -21,7 +21,6 @@ from PIL import Image
 from within import call as sweep
 
 from seg.config.paths import CONF
-from seg.errors import SegError
 from seg.evaluation.metrics import Confusion, Metrics
 from seg.evaluation.table import headline
 from seg.experiment import Experiment
@@ -71,35 +70,31 @@ def swept(tmp_path_factory):
     return here, folder, printed
 
 
-def test_a_row_per_job_sorted_in_exact_decimals(swept):
-    _, folder, _ = swept
+def test_the_table_and_the_folder(swept):
+    _, folder, printed = swept
     rows = rows_of(folder)
-    assert list(rows[0])[:6] == ["epoch", "threshold", "status", "miou", "iou_background", "iou_foreground"]
     assert cells(rows) == ALL
     for row in rows:
         assert row["status"] == "ok" and row["split"] == "trainval" and int(row["images"]) == 22
-        mean = (float(row["iou_background"]) + float(row["iou_foreground"])) / 2
-        assert float(row["miou"]) == pytest.approx(mean, abs=1e-12)
-        assert (folder / row["folder"] / "metrics.json").is_file() and float(row["seconds"]) > 0
-
-
-def test_the_folder_has_the_sweeps_name_and_no_time(swept):
-    _, folder, printed = swept
-    assert folder.name.startswith("epoch=1..2,threshold=0.1..0.9,classifier.batch_size=8,")
-    assert not re.search(r"20\d\d-\d\d", str(folder.relative_to(folder.parents[3])))
-    assert len(folder.name) < 150
+        table = json.loads((folder / row["folder"] / "metrics.json").read_text())["rows"]
+        of = {row["split"]: row["miou"] for row in table if row["stage"] == "seeds"}
+        assert {"trainval": float(row["miou"]), "test": float(row["miou_test"])} == of
+    assert folder.name.startswith("epoch=1..2,threshold=0.1..0.9,classifier.batch_size=8,") and len(folder.name) < 150
     assert re.search(r"^\[18/18\]  epoch=2 threshold=0\.9  mIoU 0\.\d{4}$", printed, re.MULTILINE)
     assert re.search(r"^\[5/18  \d+:\d\d left\]", printed, re.MULTILINE)
+    (classifier,) = (p for p in (swept[0] / "outputs/store/Classifier").iterdir() if p.is_dir())
+    assert len(list(classifier.glob("epoch_*.safetensors"))) == 2  # one training
+    made = {x: len([p for p in (swept[0] / "outputs/store" / x).iterdir() if p.is_dir()]) for x in ("CAM", "Histogram")}
+    assert made == {"CAM": 2, "Histogram": 4}  # two epochs, two splits
 
 
-def test_the_best_cell(swept):
-    _, folder, printed = swept
+def test_the_best_cell_and_a_run_with_it(swept):
+    here, folder, printed = swept
     best = max(rows_of(folder), key=lambda row: float(row["miou"]))
     chosen = OmegaConf.load(folder / "best.yaml")
     assert chosen.miou.overrides == [f"epoch={best['epoch']}", f"threshold={best['threshold']}"]
     assert chosen.miou.miou == float(best["miou"]) and "masks were used" in chosen.miou.rule
     assert f"best: epoch={best['epoch']} threshold={best['threshold']}" in printed
-    assert "their masks were used" in printed
     accurate = max(rows_of(folder), key=lambda row: float(row["held_out_accuracy"]))
     same = [row for row in rows_of(folder) if row["epoch"] == accurate["epoch"]]
     parted = max(same, key=lambda row: float(row["separability"]))
@@ -107,18 +102,12 @@ def test_the_best_cell(swept):
     assert {row["masks_used"] for row in rows_of(folder)} == {"0"}  # by each job; the best of them is chosen by masks
     with Image.open(folder / "miou.png") as picture:
         assert picture.format == "PNG" and picture.width > 300
-
-
-def test_select_runs_with_the_best_cell(swept):
-    here, folder, _ = swept
-    best = OmegaConf.load(folder / "best.yaml").miou.overrides
     status, printed = sweep(here, *TINY, f"select='{folder}'", "hydra.run.dir=one", "evaluation.panel=0")
     assert status == 0, printed
-    assert set(best) <= set(OmegaConf.load(here / "one/.hydra/overrides.yaml"))
+    assert set(chosen.miou.overrides) <= set(OmegaConf.load(here / "one/.hydra/overrides.yaml"))
     table = json.loads((here / "one/metrics.json").read_text())["rows"]
-    images = OmegaConf.load(folder / "best.yaml").miou.images
-    assert {row["masks_used"] for row in table} == {images} and images > 0
-    assert max(float(row["miou"]) for row in rows_of(folder)) == headline(table)["miou"]
+    assert {row["masks_used"] for row in table} == {chosen.miou.images} and chosen.miou.images > 0
+    assert chosen.miou.miou == headline(table)["miou"]
 
 
 def experiment(here: Path, *overrides: str) -> Experiment:
@@ -149,17 +138,6 @@ def test_the_figures_are_those_of_comparing_every_mask(swept):
         ]
 
 
-def test_one_training_and_the_cams_of_an_epoch_once(swept):
-    store = swept[0] / "outputs/store"
-    (classifier,) = (p for p in (store / "Classifier").iterdir() if p.is_dir())
-    assert sorted(p.name for p in classifier.glob("*.safetensors")) == [
-        "epoch_001.safetensors",
-        "epoch_002.safetensors",
-    ]
-    assert len([p for p in (store / "CAM").iterdir() if p.is_dir()]) == 2
-    assert len([p for p in (store / "Histogram").iterdir() if p.is_dir()]) == 4  # two epochs, two splits
-
-
 def test_the_same_command_again_runs_nothing(swept):
     here, folder, _ = swept
     before, drawn = times_of(folder), (folder / "miou.png").stat().st_mtime_ns
@@ -188,45 +166,9 @@ def test_a_change_of_code_or_data_looks_at_every_job_again(swept, monkeypatch):
     assert "2 jobs, 2 done" in sweep(here, *command, "dry_run=true", "runtime.batch_size=8", "figures=false")[1]
     # The folder that was given belongs to the command that goes on with it.
     assert "hydra.sweep.dir=code" in (here / "code/report.html").read_text()
-    for stage in ("Prepared", "CAM", "Evaluated"):
-        with monkeypatch.context() as changed:
-            changed.setattr(
-                "seg.store.stage.code_hash", lambda c, name=stage: code_hash(c) + "x" * (c.__name__ == name)
-            )
-            assert "2 jobs, 0 done, 2 to run" in sweep(here, *command, "dry_run=true")[1]
-    monkeypatch.setattr("seg.store.stage.code_hash", lambda cls: cls.__name__)
-    status, printed = sweep(here, *command)
-    assert status == 0 and "2 jobs, 0 done before" in printed
-
-
-def test_given_weights_that_changed_in_place_run_their_jobs_again(swept):
-    here, _, _ = swept
-    (here / "given").mkdir()
-
-    def train(epoch: int, seed: int) -> None:
-        torch.manual_seed(seed)
-        torch.save(make_classifier("resnet18", 2, None, stages=3).state_dict(), here / f"given/epoch{epoch}.pth")
-
-    train(1, 0), train(2, 1)
-    command = [
-        "-m",
-        *TINY,
-        "epoch=1,2",
-        "threshold=0.4,0.6",
-        "checkpoints.classifier=given",
-        "hydra.sweep.dir=of_given",
-    ]
-    status, printed = sweep(here, *command)
-    assert status == 0 and "4 jobs, 0 done before" in printed, printed
-    assert "4 jobs, 4 done before" in sweep(here, *command)[1]
-    before, times = rows_of(here / "of_given"), times_of(here / "of_given")
-    train(2, 2)
-    status, printed = sweep(here, *command)
-    assert status == 0 and "4 jobs, 2 done before" in printed, printed
-    again = {name for name, time in times_of(here / "of_given").items() if time > times[name]}
-    assert again == {"epoch=2,threshold=0.4", "epoch=2,threshold=0.6"}
-    after = rows_of(here / "of_given")
-    assert after[:2] == before[:2] and all(x["miou"] != y["miou"] for x, y in zip(after[2:], before[2:], strict=True))
+    assert "2 jobs, 0 done" in sweep(here, *command, "dry_run=true", "data.prepared.source.seed=1")[1]
+    monkeypatch.setattr("seg.store.stage.code_hash", lambda c: code_hash(c) + "x" * (c.__name__ == "CAM"))
+    assert "2 jobs, 0 done, 2 to run" in sweep(here, *command, "dry_run=true")[1]
 
 
 def test_a_file_of_weights_that_changed_runs_its_jobs_again(swept):
@@ -248,7 +190,7 @@ def test_a_file_of_weights_that_changed_runs_its_jobs_again(swept):
     assert "2 jobs, 0 done, 2 to run" in sweep(here, *command, "dry_run=true")[1]
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", '{"row": null}', '{"row": {"status": "ok"}}'])
+@pytest.mark.parametrize("damage", ["{", '{"row": {"status": "ok"}}'])
 def test_a_damaged_record_is_a_job_that_was_not_done(swept, damage):
     here, _, _ = swept
     command = ["-m", *TINY, "epoch=1", "threshold=0.5,0.7", "hydra.sweep.dir=damaged"]
@@ -267,23 +209,6 @@ def test_a_damaged_record_is_a_job_that_was_not_done(swept, damage):
     record.write_text(damage)
     status, printed = sweep(here, *command, "evaluation.border=thick")
     assert "Traceback" not in printed and "border='thick'" in printed
-
-
-def test_what_makes_a_job_another(tmp_path):
-    weights = tmp_path / "w.pt"
-    weights.write_text("1")
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-
-        def of(*overrides: str) -> tuple[str, ...]:
-            return tuple(Experiment.from_config(compose("config", [f"weights={weights}", *overrides])).figures())
-
-        first = of()
-        assert of("store=x", "runtime.threads=2", "figures=true") == first
-        assert len({first, of("epoch=3"), of("data.prepared.source.seed=1"), of("precision=bf16-mixed")}) == 4
-        weights.write_text("22")
-        assert of() != first
-        with pytest.raises(SegError, match="nowhere"):  # none that is known: the job meets it again, and tells
-            of("data=oxford_pet", "data.root=nowhere")
 
 
 def test_a_failing_job_ends_nothing_but_itself(swept):
@@ -308,14 +233,8 @@ def test_a_sweep_that_can_only_fail_is_refused(swept):
     status, printed = sweep(here, "-m", "data=oxford_pet", "data.root=nowhere", "epoch=1..3", "hydra.sweep.dir=no")
     assert status == 1 and "nowhere" in printed.splitlines()[-1]
     assert not (here / "no").exists()
-    status, printed = sweep(here, "-m", *TINY, "epoch=1..3", "seeds.radius=0", "hydra.sweep.dir=no")
-    assert status == 1 and "Threshold.radius=0" in printed and not (here / "no").exists()
-
-
-def test_a_dry_run_of_a_sweep_leaves_no_trace(swept, tmp_path):
-    status, printed = sweep(tmp_path, "-m", *TINY, *GRID, "dry_run=true")
-    assert status == 0 and "18 jobs, 0 done, 18 to run" in printed
-    assert list(tmp_path.iterdir()) == []
+    status, printed = sweep(here, "-m", *TINY, *GRID, "dry_run=true", "hydra.sweep.dir=no")
+    assert status == 0 and "18 jobs, 0 done, 18 to run" in printed and not (here / "no").exists()
 
 
 def test_groups_and_clean_up_are_swept(swept):
