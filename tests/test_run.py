@@ -231,7 +231,7 @@ def refused(said: str) -> str:
         ("seed=1000000000000000000000000000000", "seed=1000000000000000000000000000000: must fit into 64 bits"),
         (f"classifier.batch_size={10**30}", f"classifier: Classifier.batch_size={10**30}: must fit into 64 bits"),
         ("chosen_by_masks.data.refine.beta=-1", "chosen_by_masks.data.refine.beta=-1: must be a number of masks"),
-        ("classifier.zoom=${nowhere}", "classifier.zoom: Interpolation key 'nowhere' not found"),
+        ("classifier.zoom=${nowhere}", "nowhere: no such key (classifier.zoom refers to it)"),
         ("pipeline=full labelled.share=0", "MixedMasks.share=0.0: must lie in (0, 1]"),
         ("runtime.devices=0", "runtime.devices=0: must lie in [1, inf)"),
         ("data=oxford_pet data.root=none runtime.accelerator=tpu", "runtime.accelerator=tpu: there is none here"),
