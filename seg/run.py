@@ -56,6 +56,8 @@ def _hydra_main(cfg: DictConfig) -> Any:
                 f"runtime.devices, runtime.num_nodes: one of several processes failed ({first_line(error)[:160]}); "
                 "see the messages above; the same command goes on where it was, perhaps with fewer devices"
             )
+        if isinstance(error, OmegaConfBaseException):
+            refusal = one_line(error)
         if refusal is None:
             raise
         # Hydra would print a traceback for it; here the message is all there is to say.

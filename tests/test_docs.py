@@ -38,7 +38,6 @@ TINY = [
     "data.prepared.source.breeds=2",
     "data.prepared.source.size=48",
     "data.size=64",
-    "epoch=1",
     "runtime.accelerator=cpu",
     "runtime.threads=1",
     "figures=false",
@@ -242,6 +241,7 @@ def test_a_data_set_of_ones_own_with_all_the_others(call: Callable[..., tuple[in
 
 
 ROUNDS = [
+    "epoch=1",
     "pipeline=two_rounds",
     "segmenter.epochs=1",
     "segmenter.net.width=4",

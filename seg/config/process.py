@@ -5,14 +5,18 @@ import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from omegaconf import OmegaConf
 
 
 def given_overrides() -> list[str]:
     """What the command line gave; nothing where no Hydra application runs."""
-    return [str(x) for x in HydraConfig.get().overrides.task] if HydraConfig.initialized() else []
+    # As typed: a reference in it may be to what is not there.
+    raw: Any = OmegaConf.to_container(HydraConfig.get().overrides, resolve=False) if HydraConfig.initialized() else {}
+    return [str(x) for x in raw.get("task", ())]
 
 
 def command(overrides: Sequence[str], folders: bool = True) -> str:

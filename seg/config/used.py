@@ -57,13 +57,14 @@ def unused(cfg: DictConfig, made: Mapping[str, Any], typed: Iterable[str], group
     tree: Any = OmegaConf.to_container(cfg, resolve=False)
     skipped: dict[str, str] = {}
     for path, thing in made.items():
-        node = OmegaConf.select(cfg, path) if hasattr(thing, "params") else None
+        node: Any = OmegaConf.select(cfg, path) if hasattr(thing, "params") else None
         name = str(node.get("_target_")).rpartition(".")[2] if isinstance(node, DictConfig) else ""
         reasons = getattr(thing, "unused_parameters", None)
         if reasons is None and name and type(thing).__name__ != name:  # one of its arguments stands in its place
             reasons = {key: "" for key in node if key not in made and not isinstance(node[key], DictConfig)}
         skipped |= {f"{path}.{key}": why for key, why in (reasons or {}).items()}
-    own = [key for key, _ in _leaves(OmegaConf.to_container(OmegaConf.structured(Config)))]
+    schema: Any = OmegaConf.to_container(OmegaConf.structured(Config))
+    own = [key for key, _ in _leaves(schema)]
     own = [key for key in own if key.partition(".")[0] in _OF_THE_RUN] + ["select_by"] * (cfg.select is not None)
     used = _behind(tree, ["chain", "data.pool", "tracker", FACTS, *own], skipped)
     used |= {key.rpartition(".")[0] for key in own}

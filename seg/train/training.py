@@ -278,7 +278,7 @@ class Pretrained(NetworkStage):
         """Whatever says how one would have trained."""
         used = {*self.design.shape(), *self.design.needs(), "epoch", *(["epochs"] if self.design.epoch is None else [])}
         why = f"nothing uses it, for the {self.role} is given by checkpoints.{self.role}"
-        return {f.name: why for f in dataclasses.fields(self.design) if f.name not in used}  # type: ignore[arg-type]
+        return {f.name: why for f in dataclasses.fields(self.design) if f.name not in used}
 
     @property
     def path(self) -> Path:
