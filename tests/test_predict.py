@@ -89,6 +89,8 @@ def test_the_masks_are_the_runs(
     paths = [record.image for record in store.get(prepared.source).records[:6]]
     found = predict(model, paths, batch_size=4)
     expected = store.get(product)
+    other = predict(dataclasses.replace(model, mean=(0.1, 0.1, 0.1)), paths)  # the normalisation is the model's
+    assert not all(np.array_equal(one, two) for one, two in zip(found, other, strict=True))
     for row, mask in enumerate(found):
         assert mask.dtype == np.uint8 and set(np.unique(mask).tolist()) <= {0, 1}
         size = (int(data.sizes[row][0]), int(data.sizes[row][1]))
@@ -155,14 +157,6 @@ def test_an_unreadable_image_from_python(model: Model, photos: Path) -> None:
         predict(model, [np.zeros((4, 4))])  # type: ignore[list-item]
     results = list(predict_each(model, [photos / "notes.txt", photos / "a.jpg", photos / "none.jpg"], batch_size=2))
     assert [isinstance(r, SegError) for r in results] == [True, False, True]
-
-
-def test_the_normalisation_is_the_models(model: Model, photos: Path) -> None:
-    from dataclasses import replace
-
-    (plain,) = predict(model, photos / "a.jpg", scores=True)
-    (other,) = predict(replace(model, mean=(0.1, 0.1, 0.1)), photos / "a.jpg", scores=True)
-    assert not np.array_equal(plain, other)
 
 
 def test_find_images(photos: Path) -> None:
@@ -274,16 +268,14 @@ def test_a_network_that_answers_with_nan(model: Model, photos: Path, store: Stor
         product.scores._numbers(np.full((1, 2, 2), np.nan))  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize(("kind", "mode", "values"), [("png01", "L", {0, 1}), ("palette", "P", {0, 1})])
+@pytest.mark.parametrize(("kind", "mode"), [("png01", "L"), ("palette", "P")])
 def test_formats(
-    capsys: pytest.CaptureFixture[str], run: Path, photos: Path, tmp_path: Path, kind: str, mode: str, values: set[int]
+    capsys: pytest.CaptureFixture[str], run: Path, photos: Path, tmp_path: Path, kind: str, mode: str
 ) -> None:
     status, _, wrong = call(capsys, f"model={run}", f"images={photos}", f"out={tmp_path}/out", f"format={kind}")
     assert status == 0, wrong
     with Image.open(tmp_path / "out/masks/a.png") as image:
-        assert image.mode == mode and set(np.unique(np.asarray(image)).tolist()) <= values
-        if kind == "palette":  # the colours of a run's masks
-            assert image.getpalette()[:6] == [0, 0, 0, 128, 0, 0]  # type: ignore[index]
+        assert image.mode == mode and set(np.unique(np.asarray(image)).tolist()) <= {0, 1}
 
 
 def test_classes_from_the_command_line(
@@ -332,13 +324,8 @@ def test_unreadable_files_are_named_at_the_end_and_the_others_done(
     [
         (["model={run}"], "are required: images, out"),
         (["model={run}", "images={photos}", "out={out}", "imges=x"], "unrecognized arguments: imges=x"),
-        (["batch_size=0"], "batch_size: 0: must be at least 1"),
-        (["batch_size=x"], "batch_size: invalid whole_number value: 'x'"),
         (["threshold=2"], "threshold: 2: must lie in (0, 1]"),
-        (["format=gif"], "format: invalid choice: 'gif'"),
-        (["scores=maybe"], "scores: maybe: must be true or false"),
         (["model={run}", "images={photos}", "out={out}", "input_size=1"], "input_size=1: must lie in [4, 8192]"),
-        (["model={run}", "images={photos}", "out={out}", "network=nothing"], "network=nothing: no such class"),
         (["model={run}", "images={photos}/none", "out={out}"], "none: no such file, folder or glob"),
         (["model={run}", "images={run}", "out={out}"], "no image (.jpg"),
         (["model={run}", "images={photos}", "out={photos}/notes.txt/out"], "cannot be written to"),

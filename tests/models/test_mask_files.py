@@ -143,7 +143,7 @@ def test_what_is_no_format_or_has_no_room_for_classes() -> None:
         check_format("png01", 2)
 
 
-@pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "below/outside", "a\0b"])
+@pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "a\0b"])
 def test_ids_that_lead_elsewhere(masks: MaskSet, new_store: Store, tmp_path: Path, name: str) -> None:
     """A store of somebody else's says what its images are called."""
     data = replace(masks.data, ids=[name.replace("/tmp", str(tmp_path)), *masks.data.ids[1:]])
