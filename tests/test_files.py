@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import re
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import pytest
 from seg.errors import SegError
 from seg.files import (
     atomic_path,
-    file_crc32,
     io_error,
     is_disk_error,
     read_json,
@@ -130,16 +128,6 @@ def test_rows_are_brought_to_the_files_type_whatever_their_order_in_memory(tmp_p
     assert np.array_equal(loaded, np.concatenate([rows, rows[::-1]]))
 
 
-def test_no_rows(tmp_path: Path) -> None:
-    with rows_file(tmp_path / "none.npy", np.float32):
-        pass
-    with rows_file(tmp_path / "empty.npy", np.uint8) as file:
-        file.write(np.empty((0, 4, 5)))
-    assert np.load(tmp_path / "none.npy").shape == (0,)
-    empty = np.load(tmp_path / "empty.npy")
-    assert empty.shape == (0, 4, 5) and empty.dtype == np.uint8
-
-
 @pytest.mark.parametrize("other", [(2, 4), (2,), (0, 4)])
 def test_rows_of_another_shape_are_refused(tmp_path: Path, other: tuple[int, ...]) -> None:
     with rows_file(tmp_path / "a.npy", np.float32) as file:
@@ -196,14 +184,6 @@ def test_a_changed_seal_or_value_is_damaged() -> None:
         assert unseal(sealed | changed) is None
     assert unseal([1]) is None and unseal(None) is None
     assert unseal({"without": "a seal"}) is None
-
-
-def test_a_crc32_is_that_of_zlib(tmp_path: Path) -> None:
-    content = bytes(range(256)) * 3000  # of several blocks
-    (tmp_path / "x").write_bytes(content)
-    assert file_crc32(tmp_path / "x") == f"{zlib.crc32(content):08x}"
-    (tmp_path / "empty").touch()
-    assert file_crc32(tmp_path / "empty") == "00000000"
 
 
 @pytest.mark.parametrize(

@@ -46,15 +46,6 @@ def test_the_wheel_carries_the_code_and_the_configuration(wheel):
     assert {name.split("/")[0] for name in names} == {"seg", "hydra_plugins", dist_info}
 
 
-def test_an_editable_install_points_to_the_checkout_and_copies_nothing(tmp_path):
-    code = "import sys, hatchling.build; print(hatchling.build.build_editable(sys.argv[1]))"
-    built = call(sys.executable, "-c", code, tmp_path, cwd=ROOT)
-    assert built.returncode == 0, built.stderr
-    with zipfile.ZipFile(tmp_path / built.stdout.strip()) as file:
-        outside = [name for name in file.namelist() if ".dist-info/" not in name]
-        assert [file.read(name).decode().strip() for name in outside] == [str(ROOT)]
-
-
 def test_the_wheel_runs_outside_a_checkout(wheel, tmp_path):
     with zipfile.ZipFile(wheel) as file:
         file.extractall(tmp_path / "site")

@@ -151,3 +151,8 @@ def test_ids_that_lead_elsewhere(masks: MaskSet, new_store: Store, tmp_path: Pat
     with pytest.raises(SegError, match="an image's id that leads out of"):
         export_masks(tmp_path / "out", {"seeds": masks}, new_store)
     assert not list(tmp_path.rglob("*outside*"))
+
+
+def test_the_palette_is_pascal_vocs() -> None:
+    known = {0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 3: (128, 128, 0), 15: (192, 128, 128), 20: (0, 64, 128)}
+    assert {i: tuple(voc_palette()[i].tolist()) for i in known} == known
