@@ -179,12 +179,6 @@ def test_a_failed_or_broken_install_is_done_again(checkout):
     assert setup(checkout)[1][0] == "venv"
 
 
-def test_a_moved_checkout_is_installed_again(checkout):
-    setup(checkout)
-    moved = checkout.rename(checkout.with_name("moved"))
-    assert setup(moved)[1] == [INSTALL]
-
-
 def test_without_a_new_enough_python_one_line_says_so(checkout):
     tools = checkout.parent / "tools"
     tools.mkdir()

@@ -93,22 +93,6 @@ def test_another_architecture_names_both(new_store: Store, pool: Pool, prepared:
         affinity(pool, net).check(new_store)
 
 
-def test_other_classes_than_the_datas(store: Store, prepared: Prepared, tmp_path: Path) -> None:
-    """Of the right number, but what is written of the weights says which is which."""
-    state = make_classifier("resnet18", 2, None).state_dict()
-    own = store.get(prepared).classes
-    net = tmp_path / "net.safetensors"
-    for classes in (own[::-1], [own[0]], "cat", {"a": 1}):
-        save_file(state, net, {"weakseg": json.dumps({"role": "classifier", "classes": classes})})
-        with pytest.raises(
-            SegError, match=r"checkpoints\.classifier=.*: its classes are .*, but those of the data"
-        ) as refused:
-            Classifier.from_config(str(net), data=prepared).check(store)
-        assert "\n" not in str(refused.value)
-    net.with_suffix(".json").write_text(json.dumps({"classes": list(own)}))  # which counts more
-    Classifier.from_config(str(net), data=prepared).check(store)
-
-
 def test_an_affinity_net_and_its_wrong_strides(new_store: Store, pool: Pool, tmp_path: Path) -> None:
     from seg.nets.affinity_net import AffinityNet
 

@@ -16,7 +16,6 @@ import pytest
 import seg
 import seg.store.manifest
 from seg.errors import SegError
-from seg.files import read_json
 from seg.store import Runtime, Stage, Store, param
 
 calls: list[str] = []
@@ -266,53 +265,6 @@ def test_plan_says_what_would_happen_and_writes_nothing(new_store: Store) -> Non
     assert everything(new_store.root) == before
 
 
-class Growing(Stage):
-    """Grows in its place, as a training does."""
-
-    in_place: ClassVar[bool] = True
-    of: Number
-    epochs: int = param(1, key=False)
-
-    @property
-    def wanted(self) -> int:
-        return self.epochs
-
-    @property
-    def id(self) -> str:
-        return f"{super().id}@{self.epochs}"
-
-    def is_complete(self, folder: Path) -> bool:
-        return ((read_json(folder / "manifest.json") or {}).get("epochs_done") or 0) >= self.epochs
-
-    def build(self, out: Path, store: Store) -> None:
-        calls.append(f"grow {len(list(out.iterdir()))}")
-        for epoch in range(1, self.epochs + 1):
-            (out / f"{epoch}.txt").write_text(str(epoch))
-        for name in ("a.csv", "state.pt", "0.tmp"):
-            (out / name).write_text("of every epoch")
-        store.write_manifest(self, out, 12.3456, {"epochs_done": self.epochs})
-
-    def load(self, path: Path, store: Store) -> int:
-        return len(list(path.glob("*.txt")))
-
-
-def test_what_grows_in_place_goes_on_in_its_folder(new_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    hashed: list[str] = []
-    entry_of = seg.store.manifest.entry_of
-    monkeypatch.setattr("seg.store.store.entry_of", lambda *at: hashed.append(at[1].name) or entry_of(*at))
-    for epochs in (2, 5):
-        assert new_store.get(Growing(of=Number(number=9), epochs=epochs)) == epochs
-    grown = Growing(of=Number(number=9), epochs=5)
-    assert calls == ["build 9", "grow 0", "grow 6"]  # the manifest and what is written anew at every epoch are there
-    found = read_json(new_store.folder(grown) / "manifest.json")
-    assert (found["epochs_done"], found["seconds"], found["weakseg"]) == (5, 12.346, seg.__version__)
-    assert [f["name"] for f in found["files"]] == [*(f"{n}.txt" for n in range(1, 6)), "a.csv", "state.pt"]
-    assert [f["crc32"] for f in found["files"]][:1] == [f"{zlib.crc32(b'1'):08x}"]
-    # Each once, but for the history, which grows.
-    of_number = ["number.txt", "half.txt"]
-    assert hashed == [*of_number, "1.txt", "2.txt", "a.csv", "state.pt", "3.txt", "4.txt", "5.txt", "a.csv"]
-
-
 def test_a_full_disk_names_the_stage_and_the_store(new_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -327,16 +279,6 @@ def test_an_unwritable_store_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SegError, match=r"file/store: cannot write to the store.*choose another store="):
         Store(tmp_path / "file" / "store").get(Number())
-
-
-def test_only_so_many_products_are_kept_open(new_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("seg.store.store._OPEN_PRODUCTS", 2)
-    for n in (1, 2, 1, 3, 1, 2):
-        assert new_store.get(Number(number=n)) == n
-    assert [c for c in calls if c.startswith("load")] == ["load 1", "load 2", "load 3", "load 2"]
-    for n in (1, 2, 3):
-        new_store.get(Double(of=Number(number=n)))  # of another kind: it leaves those open
-    assert (new_store.get(Number(number=2)), calls.count("load 2")) == (2, 2)
 
 
 def test_no_flipped_bit_of_a_manifest_says_something_else(new_store: Store) -> None:
