@@ -44,7 +44,12 @@ def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path: Path) -> None:
     with atomic_path(path) as tmp:
         tmp.write_text("new")
     assert path.read_text() == "new" and everything(tmp_path) == ["a.json"]
-    assert read_json(tmp_path / "none.json") is None
+    assert read_json(tmp_path / "none.json") is None and read_json(path / "below.json") is None
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        write_json(path, {"a": object()})
+    assert path.read_text() == "new" and everything(tmp_path) == ["a.json"]
+    write_json(path, value := {"a": [1, 2.5, None], "b": {"c": "ä"}})
+    assert read_json(path) == value
 
 
 def test_names_are_random(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,16 +89,6 @@ def test_the_mode_is_that_of_a_plain_file_and_the_umask_is_let_alone(
         assert set(modes.values()) == {0o666 & ~umask}
     finally:
         assert os.umask(before) == umask
-
-
-def test_json_round_trip_and_what_is_not_there(tmp_path: Path) -> None:
-    value = {"a": [1, 2.5, None], "b": {"c": "ä"}}
-    write_json(tmp_path / "a.json", value)
-    assert read_json(tmp_path / "a.json") == value
-    assert read_json(tmp_path / "b.json") is None and read_json(tmp_path / "a.json/b.json") is None
-    with pytest.raises(TypeError, match="not JSON serializable"):
-        write_json(tmp_path / "a.json", {"a": object()})
-    assert read_json(tmp_path / "a.json") == value and everything(tmp_path) == ["a.json"]
 
 
 def test_what_can_be_written_to(tmp_path: Path) -> None:

@@ -183,6 +183,9 @@ def test_from_the_command_line(
         assert set(np.unique(masks[f"{name}.png"]).tolist()) <= {0, 255}
         np.testing.assert_allclose(scores[f"{name}.png"] / 65535, score, atol=1e-5)
     assert set(masks_in(out / "overlays")) == {f"{name}.jpg" for name in expected}
+    assert call(capsys, *arguments[:2], f"out={tmp_path}/01", "format=png01")[0] == 0
+    for name, mask in masks_in(tmp_path / "01/masks").items():
+        np.testing.assert_array_equal(mask, masks[name] == 255)
 
 
 def test_what_is_there_is_skipped(capsys: pytest.CaptureFixture[str], run: Path, photos: Path) -> None:
@@ -239,16 +242,6 @@ def test_a_network_that_answers_with_nan(model: Model, photos: Path, store: Stor
         predict(dataclasses.replace(model, network=broken), photos / "a.jpg")
     with pytest.raises(SegError, match="PlainUNet: answers with NaN; its training has diverged"):
         product.scores._numbers(np.full((1, 2, 2), np.nan))  # type: ignore[attr-defined]
-
-
-@pytest.mark.parametrize(("kind", "mode"), [("png01", "L"), ("palette", "P")])
-def test_formats(
-    capsys: pytest.CaptureFixture[str], run: Path, photos: Path, tmp_path: Path, kind: str, mode: str
-) -> None:
-    status, _, wrong = call(capsys, f"model={run}", f"images={photos}", f"out={tmp_path}/out", f"format={kind}")
-    assert status == 0, wrong
-    with Image.open(tmp_path / "out/masks/a.png") as image:
-        assert image.mode == mode and set(np.unique(np.asarray(image)).tolist()) <= {0, 1}
 
 
 def test_classes_from_the_command_line(

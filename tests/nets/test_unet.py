@@ -24,24 +24,9 @@ def test_an_encoder_from_torchvision(name: str, size: tuple[int, int]) -> None:
         assert net(torch.randn(2, 3, *size)).shape == (2, 1, *size)
 
 
-def test_the_encoder_holds_the_backbones_weights() -> None:
-    backbone = make_classifier("resnet18", 2, None)
-    net = EncoderUNet(backbone, width=8)
-    assert {p.data_ptr() for p in backbone.layer4.parameters()} <= {p.data_ptr() for p in net.parameters()}
-
-
 def test_a_backbone_without_the_levels_is_refused() -> None:
     with pytest.raises(SegError, match=r"ResNet has levels of stride"):
         EncoderUNet(make_classifier("resnet18", 2, None, stages=3))
-
-
-def test_widths_and_depth() -> None:
-    net = UNet(width=6, depth=3)
-    assert [b[0].out_channels for b in net.down] == [6, 12, 24, 48]
-    shapes = []
-    net.down[-1].register_forward_hook(lambda _, __, out: shapes.append(tuple(out.shape[2:])))
-    net(torch.randn(2, 3, 64, 32))
-    assert shapes == [(8, 4)]
 
 
 def test_it_overfits_four_pictures() -> None:
