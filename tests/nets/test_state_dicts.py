@@ -2,12 +2,9 @@
 
 import contextlib
 import io
-import json
 import pickle
 import resource
-import struct
 import zipfile
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -153,14 +150,13 @@ def refused(path: Path, says: str) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
 
 
-@pytest.mark.parametrize("form", ["zip", "legacy", "raw", "deep"])
+@pytest.mark.parametrize("form", ["zip", "legacy", "raw"])
 def test_a_pickle_runs_nothing(tmp_path: Path, form: str) -> None:
     path, evil = tmp_path / "evil.pth", Run(tmp_path / "was_run")
     if form == "raw":
         path.write_bytes(pickle.dumps({"a": evil}))
     else:
-        what = [[evil]] if form == "deep" else evil
-        torch.save({"a": torch.zeros(1), "b": what}, path, _use_new_zipfile_serialization=form != "legacy")
+        torch.save({"a": torch.zeros(1), "b": [[evil]]}, path, _use_new_zipfile_serialization=form != "legacy")
     refused(path, "cannot be read")
     assert not evil.marker.exists()
     with contextlib.suppress(Exception):
@@ -244,23 +240,6 @@ def test_zip_bombs(tmp_path: Path) -> None:
                 setattr(entry, name, getattr(first, name))
             out.filelist.append(entry)
     refused(path, "parts claim to be larger")
-
-
-def test_headers_that_claim_terabytes(tmp_path: Path) -> None:
-    path = tmp_path / "net.safetensors"
-    for count, end in ((10**13, 4 * 10**13), (10**13, 4), (1, 4 * 10**13), (10**30, 4)):
-        header = json.dumps({"a": {"dtype": "F32", "shape": [count], "data_offsets": [0, end]}}).encode()
-        path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
-        refused(path, "cannot be read")
-    path.write_bytes(struct.pack("<Q", 2**62) + b"{}")
-    refused(path, "cannot be read")
-    legacy = tmp_path / "legacy.pth"
-    torch.save(OrderedDict(a=torch.zeros(12345)), legacy, _use_new_zipfile_serialization=False)
-    content = legacy.read_bytes()
-    number = pickle.dumps(12345, 2)[2:-1]
-    assert content.count(number) >= 2
-    legacy.write_bytes(content.replace(number, pickle.dumps(10**13, 2)[2:-1]))
-    refused(legacy, "cannot be read")
 
 
 def test_weights_stay_when_their_file_is_written_over(tmp_path: Path) -> None:

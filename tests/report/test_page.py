@@ -185,17 +185,6 @@ def test_the_policy_stops_what_would_not_be_escaped(
         listener.accept()
 
 
-@needs_browser
-def test_the_policy_is_what_stops_it(browser: chromium.Page, tmp_path: Path, listener: socket.socket) -> None:
-    """Without it, the same page is taken over, and tells."""
-    page = attacked(sweep(tmp_path, "name"), ATTACKS[0] + ATTACKS[8], listener)
-    page.write_text(re.sub('<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text()))
-    browser.send("Page.navigate", url=page.as_uri())
-    browser.js("new Promise(done => setTimeout(done, 300))")
-    assert browser.js("window.owned") == 1
-    listener.accept()[0].close()
-
-
 def test_a_table_links_to_no_other_machine(tmp_path: Path) -> None:
     row: dict[str, Any] = dict.fromkeys(
         ("miou", "iou_background", "iou_foreground", "held_out_accuracy", "seconds", "status", "error"), ""

@@ -8,7 +8,7 @@ import pytest
 
 from seg.errors import SegError
 from seg.store import Parameters, Stage, param
-from seg.store.parameters import coerce, content_of_file
+from seg.store.parameters import content_of_file
 
 
 class Leaf(Stage):
@@ -165,22 +165,6 @@ def test_another_stage_than_declared_is_refused() -> None:
     with pytest.raises(SegError, match=r"Tree.left=.*must be of type Leaf"):
         Tree(left=Tree(left=Leaf()))  # type: ignore[arg-type]
     assert isinstance(Tree(left=Renamed()).left, Renamed)
-
-
-@pytest.mark.parametrize(
-    ("value", "hint", "expected"),
-    [
-        (4, float, 4.0),
-        (None, int | None, None),
-        ("x", int | None | str, "x"),
-        ([1, 2.0], tuple[int, ...], (1, 2)),
-        (16.0, Literal[8, 16], 16),
-    ],
-)
-def test_coerce(value: object, hint: object, expected: object) -> None:
-    made = coerce(value, hint)
-    assert made == expected
-    assert type(made) is type(expected)
 
 
 def test_walk_visits_equal_stages_once_upstream_first() -> None:

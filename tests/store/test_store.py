@@ -131,21 +131,11 @@ def test_a_build_that_asks_for_what_is_not_upstream_is_a_mistake(new_store: Stor
     assert new_store.get(Meddler(of=stage.of, number=3)) == 3
 
 
-MANIFESTS: dict[str, Callable[[bytes], bytes]] = {
-    "half": lambda text: text[: len(text) // 2],
-    "no UTF-8": lambda text: b"\xff" + text,
-    "a figure": lambda text: text.replace(b'"note": 5', b'"note": 7'),
-}
-
-
-@pytest.mark.parametrize("how", MANIFESTS)
-def test_a_damaged_manifest_is_none(new_store: Store, caplog: pytest.LogCaptureFixture, how: str) -> None:
+def test_a_damaged_manifest_is_none(new_store: Store, caplog: pytest.LogCaptureFixture) -> None:
     number = Number(number=5)
     new_store.ensure(number)
     path = new_store.folder(number) / "manifest.json"
-    whole = path.read_bytes()
-    path.write_bytes(MANIFESTS[how](whole))
-    assert path.read_bytes() != whole
+    path.write_bytes(b"\xff" + path.read_bytes())
     store = Store(new_store.root, new_store.runtime)
     assert not store.has(number) and store.manifest(number) is None and store.plan([number])[0].status == "build"
     assert store.get(number) == 5 and store.has(number)
@@ -287,6 +277,8 @@ def test_no_flipped_bit_of_a_manifest_says_something_else(new_store: Store) -> N
     path = new_store.folder(number) / "manifest.json"
     whole, expected = path.read_bytes(), new_store.manifest(number)
     assert expected is not None
+    path.write_bytes(whole[: len(whole) // 2])
+    assert new_store.manifest(number) is None
     for place in range(0, len(whole), 7):
         flipped = bytearray(whole)
         flipped[place] ^= 1 << place % 7
