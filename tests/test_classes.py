@@ -21,7 +21,7 @@ from seg.refiner.by_image import GrabCut, RandomWalker, Superpixels
 from seg.refiner.pamr import PAMR
 from seg.refiner.walk import Walk
 from seg.segmenter.architectures import PlainUNet
-from seg.segmenter.predicted import Predicted, winner
+from seg.segmenter.predicted import Predicted, class_maps
 from seg.segmenter.segmenter import Segmenter
 from seg.store import Products, Store
 from seg.supervision.appearance import Appearance
@@ -199,14 +199,16 @@ def test_the_segmenter_tells_them_apart(store: Store, squares: Pool) -> None:
     np.testing.assert_array_equal(masks.at(np.arange(4)), logits.argmax(1).numpy())
 
 
-def test_the_winner_is_the_arg_max() -> None:
-    logits = torch.randn(2, 4, 5, 6, generator=torch.Generator().manual_seed(0))
-    score, code = winner(logits).float().unbind(1)
-    np.testing.assert_array_equal(torch.where(score >= 0.5, code, 0), logits.argmax(1))
-    two = logits.softmax(1)
-    best = two[:, 1:].amax(1)
-    torch.testing.assert_close(score, best / (best + two[:, 0]), atol=1e-3, rtol=0)
-    assert torch.equal(winner(logits[:, :1])[:, 0], logits[:, 0].sigmoid().half())
+def test_the_largest_score_is_that_of_the_likeliest_class() -> None:
+    logits = torch.randn(4, 5, 6, generator=torch.Generator().manual_seed(0))
+    maps, class_ids = class_maps(logits, least=0)
+    score, best = maps.float().max(0)
+    np.testing.assert_array_equal(torch.where(score >= 0.5, torch.tensor(class_ids)[best], 0), logits.argmax(0))
+    shares = logits.softmax(0)
+    likeliest = shares[1:].amax(0)
+    torch.testing.assert_close(score, likeliest / (likeliest + shares[0]), atol=1e-3, rtol=0)
+    one, class_ids = class_maps(logits[:1])
+    assert class_ids == [1] and torch.equal(one, logits[:1].sigmoid().half())
 
 
 def test_a_border_of_classes_is_no_classs(store: Store, squares: Pool) -> None:

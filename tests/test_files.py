@@ -4,19 +4,15 @@ import errno
 import json
 import os
 import re
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from seg.errors import SegError
 from seg.files import (
     atomic_path,
-    file_crc32,
-    file_sha256,
     io_error,
     is_disk_error,
     read_json,
@@ -31,17 +27,6 @@ from seg.files import (
 
 def everything(folder: Path) -> list[str]:
     return sorted(p.name for p in folder.iterdir())
-
-
-@pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
-def test_what_a_writer_keeps_to_itself_is_for_others_too(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
-    with atomic_path(tmp_path / "weights.safetensors") as tmp:
-        save_file({"a": torch.zeros(1)}, tmp)
-        tmp.chmod(0o600)  # as some versions of safetensors leave it
-    (tmp_path / "plain").touch()
-    assert (tmp_path / "weights.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path: Path) -> None:
@@ -59,7 +44,12 @@ def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path: Path) -> None:
     with atomic_path(path) as tmp:
         tmp.write_text("new")
     assert path.read_text() == "new" and everything(tmp_path) == ["a.json"]
-    assert read_json(tmp_path / "none.json") is None
+    assert read_json(tmp_path / "none.json") is None and read_json(path / "below.json") is None
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        write_json(path, {"a": object()})
+    assert path.read_text() == "new" and everything(tmp_path) == ["a.json"]
+    write_json(path, value := {"a": [1, 2.5, None], "b": {"c": "ä"}})
+    assert read_json(path) == value
 
 
 def test_names_are_random(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +68,7 @@ def test_names_are_random(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
-@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077, 0o002])
+@pytest.mark.parametrize("umask", [0o022, 0o077])
 def test_the_mode_is_that_of_a_plain_file_and_the_umask_is_let_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, umask: int
 ) -> None:
@@ -101,24 +91,6 @@ def test_the_mode_is_that_of_a_plain_file_and_the_umask_is_let_alone(
         assert os.umask(before) == umask
 
 
-def test_json_round_trip_and_what_is_not_there(tmp_path: Path) -> None:
-    value = {"a": [1, 2.5, None], "b": {"c": "ä"}}
-    write_json(tmp_path / "a.json", value)
-    assert read_json(tmp_path / "a.json") == value
-    assert read_json(tmp_path / "b.json") is None and read_json(tmp_path / "a.json/b.json") is None
-    with pytest.raises(TypeError, match="not JSON serializable"):
-        write_json(tmp_path / "a.json", {"a": object()})
-    assert read_json(tmp_path / "a.json") == value and everything(tmp_path) == ["a.json"]
-
-
-def test_a_file_that_changes_is_hashed_again(tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    path.write_bytes(b"")
-    assert file_sha256(path) == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-    path.write_bytes(b"abc")
-    assert file_sha256(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-
-
 def test_what_can_be_written_to(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert writable(tmp_path) and writable(tmp_path / "a/b/c") and not writable(tmp_path / "file/a")
@@ -128,7 +100,7 @@ def test_what_can_be_written_to(tmp_path: Path) -> None:
 # -- rows ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float16, np.float32, np.float64, np.bool_])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.bool_])
 def test_rows_come_back_as_they_were_written(tmp_path: Path, dtype: Any) -> None:
     """As NumPy itself would have written them, to the last byte, however many batches they came in."""
     rows = (np.random.default_rng(0).random((1234, 3, 2)) * 2).astype(dtype)
@@ -151,17 +123,7 @@ def test_rows_are_brought_to_the_files_type_whatever_their_order_in_memory(tmp_p
     assert np.array_equal(loaded, np.concatenate([rows, rows[::-1]]))
 
 
-def test_no_rows(tmp_path: Path) -> None:
-    with rows_file(tmp_path / "none.npy", np.float32):
-        pass
-    with rows_file(tmp_path / "empty.npy", np.uint8) as file:
-        file.write(np.empty((0, 4, 5)))
-    assert np.load(tmp_path / "none.npy").shape == (0,)
-    empty = np.load(tmp_path / "empty.npy")
-    assert empty.shape == (0, 4, 5) and empty.dtype == np.uint8
-
-
-@pytest.mark.parametrize("other", [(2, 4), (2, 3, 1), (2,), (0, 4)])
+@pytest.mark.parametrize("other", [(2, 4), (2,), (0, 4)])
 def test_rows_of_another_shape_are_refused(tmp_path: Path, other: tuple[int, ...]) -> None:
     with rows_file(tmp_path / "a.npy", np.float32) as file:
         file.write(np.zeros((2, 3)))
@@ -203,7 +165,7 @@ def test_what_is_synced_is_on_the_disk_before_it_has_its_name(tmp_path: Path, mo
 
 
 @pytest.mark.parametrize(
-    "value", [{}, {"a": 1}, {"a": (1, 2), 3: "b", "c": float("nan"), "d": None, "e": 0.1}, {"crc32": "old", "x": "ü"}]
+    "value", [{"a": (1, 2), 3: "b", "c": float("nan"), "d": None, "e": 0.1}, {"crc32": "old", "x": "ü"}]
 )
 def test_what_is_sealed_is_unsealed_after_json(value: dict[Any, Any]) -> None:
     plain = json.loads(json.dumps({k: v for k, v in value.items() if k != "crc32"}))
@@ -217,14 +179,6 @@ def test_a_changed_seal_or_value_is_damaged() -> None:
         assert unseal(sealed | changed) is None
     assert unseal([1]) is None and unseal(None) is None
     assert unseal({"without": "a seal"}) is None
-
-
-def test_a_crc32_is_that_of_zlib(tmp_path: Path) -> None:
-    content = bytes(range(256)) * 3000  # of several blocks
-    (tmp_path / "x").write_bytes(content)
-    assert file_crc32(tmp_path / "x") == f"{zlib.crc32(content):08x}"
-    (tmp_path / "empty").touch()
-    assert file_crc32(tmp_path / "empty") == "00000000"
 
 
 @pytest.mark.parametrize(

@@ -83,41 +83,33 @@ def masks_in(folder: Path) -> dict[str, np.ndarray]:
     return {p.relative_to(folder).as_posix(): np.asarray(Image.open(p)) for p in folder.rglob("*") if p.is_file()}
 
 
-def test_the_masks_are_the_runs(
-    store: Store, data: PreparedData, prepared: Prepared, product: Threshold, model: Model
-) -> None:
-    paths = [record.image for record in store.get(prepared.source).records[:6]]
-    found = predict(model, paths, batch_size=4)
-    expected = store.get(product)
-    for row, mask in enumerate(found):
-        assert mask.dtype == np.uint8 and set(np.unique(mask).tolist()) <= {0, 1}
-        size = (int(data.sizes[row][0]), int(data.sizes[row][1]))
-        differ = mask != expected.at(np.asarray([row]), size)[0]
-        assert differ.mean() < 0.002  # a batch of another size may round otherwise
-    together = np.concatenate([mask.ravel() for mask in found])
-    assert 0 < together.mean() < 1
-
-
 @pytest.fixture(scope="module")
 def model_of_classes(run_of_classes: tuple[Path, Threshold]) -> Model:
     return load_model(run_of_classes[0], "cpu")
 
 
-def test_masks_of_classes_are_the_runs(
+@pytest.mark.parametrize("classes", [False, True])
+def test_the_masks_are_the_runs(
     store: Store,
     data: PreparedData,
     prepared: Prepared,
+    product: Threshold,
+    run: Path,
     run_of_classes: tuple[Path, Threshold],
-    model_of_classes: Model,
+    classes: bool,
 ) -> None:
+    folder, masks = run_of_classes if classes else (run, product)
+    model, expected = load_model(folder, "cpu"), store.get(masks)
     paths = [record.image for record in store.get(prepared.source).records[:6]]
-    found = predict(model_of_classes, paths, batch_size=4)
-    expected = store.get(run_of_classes[1])
+    found = predict(model, paths, batch_size=4)
     for row, mask in enumerate(found):
         size = (int(data.sizes[row][0]), int(data.sizes[row][1]))
         assert mask.dtype == np.uint8 and mask.shape == size
-        assert (mask != expected.at(np.asarray([row]), size)[0]).mean() < 0.002
-    assert {code for mask in found for code in np.unique(mask).tolist()} == {0, 1, 2}
+        differ = mask != expected.at(np.asarray([row]), size)[0]
+        assert differ.mean() < 0.002  # a batch of another size may round otherwise
+    assert {code for mask in found for code in np.unique(mask).tolist()} == ({0, 1, 2} if classes else {0, 1})
+    other = predict(dataclasses.replace(model, mean=(0.1, 0.1, 0.1)), paths)  # the normalisation is the model's
+    assert not all(np.array_equal(one, two) for one, two in zip(found, other, strict=True))
 
 
 def test_a_pixel_is_of_what_is_likeliest(model_of_classes: Model, data: PreparedData) -> None:
@@ -128,12 +120,14 @@ def test_a_pixel_is_of_what_is_likeliest(model_of_classes: Model, data: Prepared
     with torch.inference_mode():
         logits = model.network(normalise(torch.from_numpy(image)[None], model.mean, model.std))[0]
     assert set(np.unique(mask).tolist()) == {0, 1, 2}
-    assert (mask != logits.argmax(0).numpy()).mean() < 0.005  # scores are of 16 bits, and two may be equal
+    largest = logits.topk(2, 0).values.numpy()
+    differ = mask != logits.argmax(0).numpy()
+    assert (largest[0] - largest[1])[differ].max(initial=0) < 1e-3  # scores are of 16 bits, and two may be equal
     probability = logits.softmax(0).numpy()
     best = probability[1:].max(0)
     np.testing.assert_allclose(score, best / (best + probability[0]), atol=1e-3)
     strict = predict(model, image, threshold=0.9)[0]
-    np.testing.assert_array_equal(strict, np.where(score >= np.float32(0.9), logits[1:].argmax(0).numpy() + 1, 0))
+    np.testing.assert_array_equal(strict, np.where(score >= np.float32(0.9), mask, 0))
 
 
 def test_paths_arrays_folders_and_scores(model: Model, photos: Path) -> None:
@@ -155,14 +149,6 @@ def test_an_unreadable_image_from_python(model: Model, photos: Path) -> None:
         predict(model, [np.zeros((4, 4))])  # type: ignore[list-item]
     results = list(predict_each(model, [photos / "notes.txt", photos / "a.jpg", photos / "none.jpg"], batch_size=2))
     assert [isinstance(r, SegError) for r in results] == [True, False, True]
-
-
-def test_the_normalisation_is_the_models(model: Model, photos: Path) -> None:
-    from dataclasses import replace
-
-    (plain,) = predict(model, photos / "a.jpg", scores=True)
-    (other,) = predict(replace(model, mean=(0.1, 0.1, 0.1)), photos / "a.jpg", scores=True)
-    assert not np.array_equal(plain, other)
 
 
 def test_find_images(photos: Path) -> None:
@@ -197,6 +183,9 @@ def test_from_the_command_line(
         assert set(np.unique(masks[f"{name}.png"]).tolist()) <= {0, 255}
         np.testing.assert_allclose(scores[f"{name}.png"] / 65535, score, atol=1e-5)
     assert set(masks_in(out / "overlays")) == {f"{name}.jpg" for name in expected}
+    assert call(capsys, *arguments[:2], f"out={tmp_path}/01", "format=png01")[0] == 0
+    for name, mask in masks_in(tmp_path / "01/masks").items():
+        np.testing.assert_array_equal(mask, masks[name] == 255)
 
 
 def test_what_is_there_is_skipped(capsys: pytest.CaptureFixture[str], run: Path, photos: Path) -> None:
@@ -233,25 +222,6 @@ def test_another_photo_of_the_same_name_is_refused(
     assert "is not of" in call(capsys, *arguments)[2]
 
 
-def test_three_photos_have_three_masks(
-    capsys: pytest.CaptureFixture[str], run: Path, photos: Path, tmp_path: Path
-) -> None:
-    Image.new("RGB", (20, 10)).save(photos / "a.png")
-    Image.new("RGB", (30, 10)).save(photos / "a.jpg.png")
-    Image.new("RGB", (40, 10)).save(photos / "a.jpg.png.png")
-    status, said, wrong = call(capsys, f"model={run}", f"images={photos}", f"out={tmp_path}/out")
-    assert status == 0 and "6 of 6 images" in said, wrong
-    sizes = {name: mask.shape[::-1] for name, mask in masks_in(tmp_path / "out/masks").items()}
-    assert sizes == {
-        "a.jpg.png": (48, 48),
-        "a.png.png": (20, 10),
-        "a.jpg.png.png": (30, 10),
-        "a.jpg.png.png.png": (40, 10),
-        "b.png": (31, 57),
-        "below/c.png": (90, 40),
-    }
-
-
 def test_masks_stay_within_their_folder(
     capsys: pytest.CaptureFixture[str], run: Path, photos: Path, tmp_path: Path
 ) -> None:
@@ -272,18 +242,6 @@ def test_a_network_that_answers_with_nan(model: Model, photos: Path, store: Stor
         predict(dataclasses.replace(model, network=broken), photos / "a.jpg")
     with pytest.raises(SegError, match="PlainUNet: answers with NaN; its training has diverged"):
         product.scores._numbers(np.full((1, 2, 2), np.nan))  # type: ignore[attr-defined]
-
-
-@pytest.mark.parametrize(("kind", "mode", "values"), [("png01", "L", {0, 1}), ("palette", "P", {0, 1})])
-def test_formats(
-    capsys: pytest.CaptureFixture[str], run: Path, photos: Path, tmp_path: Path, kind: str, mode: str, values: set[int]
-) -> None:
-    status, _, wrong = call(capsys, f"model={run}", f"images={photos}", f"out={tmp_path}/out", f"format={kind}")
-    assert status == 0, wrong
-    with Image.open(tmp_path / "out/masks/a.png") as image:
-        assert image.mode == mode and set(np.unique(np.asarray(image)).tolist()) <= values
-        if kind == "palette":  # the colours of a run's masks
-            assert image.getpalette()[:6] == [0, 0, 0, 128, 0, 0]  # type: ignore[index]
 
 
 def test_classes_from_the_command_line(
@@ -332,13 +290,8 @@ def test_unreadable_files_are_named_at_the_end_and_the_others_done(
     [
         (["model={run}"], "are required: images, out"),
         (["model={run}", "images={photos}", "out={out}", "imges=x"], "unrecognized arguments: imges=x"),
-        (["batch_size=0"], "batch_size: 0: must be at least 1"),
-        (["batch_size=x"], "batch_size: invalid whole_number value: 'x'"),
         (["threshold=2"], "threshold: 2: must lie in (0, 1]"),
-        (["format=gif"], "format: invalid choice: 'gif'"),
-        (["scores=maybe"], "scores: maybe: must be true or false"),
         (["model={run}", "images={photos}", "out={out}", "input_size=1"], "input_size=1: must lie in [4, 8192]"),
-        (["model={run}", "images={photos}", "out={out}", "network=nothing"], "network=nothing: no such class"),
         (["model={run}", "images={photos}/none", "out={out}"], "none: no such file, folder or glob"),
         (["model={run}", "images={run}", "out={out}"], "no image (.jpg"),
         (["model={run}", "images={photos}", "out={photos}/notes.txt/out"], "cannot be written to"),

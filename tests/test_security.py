@@ -1,14 +1,11 @@
 """What others have written runs nothing and leads nowhere: what has no test beside its module, and SECURITY.md."""
 
 import contextlib
-import io
 import json
 import re
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from seg.data.folder_layout import Names, find_parts, image_ids
@@ -44,9 +41,7 @@ def test_gc_instantiates_nothing(
     assert not (tmp_path / "was_run").exists() and run.is_dir()
 
 
-@pytest.mark.parametrize(
-    "said", ["../secret_1.jpg", "{root}/secret_1.jpg", "cat/../../secret_1", "/etc/passwd", "..\\secret_1", "cat/.."]
-)
+@pytest.mark.parametrize("said", ["{root}/secret_1.jpg", "cat/../../secret_1", "..\\secret_1", "cat/.."])
 def test_lists_lead_nowhere(photos: Callable[..., Path], tmp_path: Path, new_store: Store, said: str) -> None:
     """What a list names is looked up among the photos, and never opened."""
     root, said = photos(), said.format(root=tmp_path)
@@ -74,26 +69,6 @@ def test_official_lists_lead_nowhere(official: Callable[..., Path]) -> None:
         lists.write_text(f"{before}{line}\n")
         with pytest.raises(SegError, match=r"secret|passwd"):
             read_pets(root)
-
-
-def test_arrays_that_claim_terabytes(tmp_path: Path) -> None:
-    """Of a store: the counts of a histogram, and scores."""
-    from seg.evaluation.stages import Histogram
-
-    header = io.BytesIO()
-    described = {"descr": "<i8", "fortran_order": False, "shape": (10**13,)}
-    np.lib.format.write_array_header_1_0(header, described)
-    with zipfile.ZipFile(tmp_path / "counts.npz", "w") as archive:
-        for name in ("counts", "images"):
-            archive.writestr(f"{name}.npy", header.getvalue() + bytes(8))
-    with pytest.raises((ValueError, MemoryError, SegError, KeyError)):
-        Histogram.load(None, tmp_path, None)  # type: ignore[arg-type]
-    (tmp_path / "scores.npy").write_bytes(header.getvalue() + bytes(8))
-    with pytest.raises((ValueError, OSError)):
-        np.load(tmp_path / "scores.npy", mmap_mode="r")
-    np.save(tmp_path / "evil.npy", np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(ValueError, match="allow_pickle"):
-        np.load(tmp_path / "evil.npy")
 
 
 def test_no_other_door() -> None:

@@ -67,11 +67,10 @@ def _trials(given: argparse.Namespace) -> list[tuple[str, Trial]]:
         return [("kills", partial(kills, what=given.what, count=1, seed=given.seed, at=given.at))]
     if given.short:
         return [
-            ("damages", partial(damages, limit=6, seed=given.seed, only="store/")),
-            ("processes", partial(processes, what="chain", count=3)),
-            ("full", partial(full_disks, what="chain", count=2)),
-            ("cuts", partial(cuts, what="chain", count=2, seed=given.seed)),
-            ("kills", partial(kills, what="chain", count=4, seed=given.seed)),
+            ("damages", partial(damages, limit=3, seed=given.seed, only="store/")),
+            ("processes", partial(processes, what="chain", count=2)),
+            ("full", partial(full_disks, what="chain", count=1)),
+            ("kills", partial(kills, what="chain", count=2, seed=given.seed)),
         ]
     out: list[tuple[str, Trial]] = [
         ("damages", partial(damages, most=given.each, seed=given.seed)),

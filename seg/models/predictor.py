@@ -17,8 +17,8 @@ from seg.masks import threshold_scores
 from seg.models.load import Model
 from seg.models.png import CLASSES
 from seg.nets.augment import normalise
-from seg.nets.resize import nearest, upsample
-from seg.segmenter.predicted import answer
+from seg.nets.resize import upsample
+from seg.segmenter.predicted import class_maps, logits
 
 #: What is taken for a photo in a folder; a file that is named itself may end in anything.
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".jp2", ".avif", ".ppm", ".pgm")
@@ -36,8 +36,7 @@ class Answer(NamedTuple):
     Attributes:
         scores: ``float32 (H, W)`` in [0, 1], of any object: the foreground's probability, or that of the likeliest
             class as a share of its and the background's. Bilinear.
-        codes: ``uint8 (H, W)``, ``1 + class`` of the likeliest class; None where the model tells none apart. Never
-            blended: the nearest cell's.
+        codes: ``uint8 (H, W)``, ``1 + class`` of the likeliest class; None where the model tells none apart.
     """
 
     scores: np.ndarray
@@ -76,7 +75,7 @@ def predict(
     Returns:
         In the order of ``images``: ``uint8 (H, W)``, 0 background, 1 foreground or ``1 + class``, which is
         ``model.names`` by code; or ``float32 (H, W)`` in [0, 1]. They are those of a run at its images' original size:
-        scores are scaled bilinearly, and of classes the nearest is taken.
+        each class's scores are scaled bilinearly.
         A photo's H and W are as its EXIF orientation shows it.
 
     Raises:
@@ -117,14 +116,14 @@ def predict_each(
             for image, one in zip(before, decoded, strict=True):
                 if isinstance(one, SegError):
                     yield one
-                elif np.isnan(said := next(found)).any():
+                elif np.isnan((said := next(found))[0]).any():
                     name = "an array" if isinstance(image, np.ndarray) else str(image)
                     yield SegError(
                         f"{name}: the network answers with NaN; its weights, or its mean and std, are broken"
                     )
                 else:
-                    codes = nearest(said[1:].astype(np.uint8), one[1])[0] if model.classes else None
-                    yield Answer(upsample(said[:1], one[1])[0], codes)
+                    maps, class_ids = upsample(said[0], one[1]), np.asarray(said[1], np.uint8)
+                    yield Answer(maps.max(0), class_ids[maps.argmax(0)] if model.classes else None)
 
 
 def _decode(image: Image, side: int) -> tuple[np.ndarray, tuple[int, int]] | SegError:
@@ -143,10 +142,11 @@ def _decode(image: Image, side: int) -> tuple[np.ndarray, tuple[int, int]] | Seg
 
 
 @torch.inference_mode()
-def _answers(model: Model, images: np.ndarray) -> np.ndarray:
-    """``uint8 (B, S, S, 3)`` to ``float32 (B, 2, s, s)``: scores and codes."""
+def _answers(model: Model, images: np.ndarray) -> list[tuple[np.ndarray, list[int]]]:
+    """``uint8 (B, S, S, 3)`` to ``float32 (k, s, s)`` scores of each image's classes, and the codes of these."""
     batch = normalise(torch.from_numpy(images).to(model.device), model.mean, model.std)
-    return answer(model.network, batch, model.input_size).float().cpu().numpy()
+    found = map(class_maps, logits(model.network, batch, model.input_size))
+    return [(maps.float().cpu().numpy(), class_ids) for maps, class_ids in found]
 
 
 def _is_result(path: Path, root: Path) -> bool:

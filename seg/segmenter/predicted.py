@@ -18,26 +18,12 @@ from seg.supervision.scores import ScoreStage, infer
 from seg.train import NetworkStage
 
 
-def answer(model: nn.Module, images: Tensor, side: int) -> Tensor:
-    """What a segmenter says: ``float16 (B, 2, side, side)``, the score of any object and the code of its class.
-
-    Args:
-        model: in ``eval`` mode. images: ``float32 (B, 3, S, S)``, normalised, on its device.
-        side: in pixels, of what the network sees.
-
-    Returns:
-        The score in [0, 1]: with one output the foreground's probability; with one of the background and of each class
-        that of the likeliest class as a share of its and the background's, which reaches 1/2 where it is likelier.
-        The code: 1 and on.
-    """
-    return winner(logits(model, images, side))
-
-
 def logits(model: nn.Module, images: Tensor, side: int, scales: Sequence[float] = (1.0,), flip: bool = False) -> Tensor:
     """A segmenter's logits, their mean over scales and directions: ``float (B, K, side, side)``.
 
     Args:
-        model, images, side: as for :func:`answer`. scales: multiples of ``side``, rounded to 32. flip: mirrored too.
+        model: in ``eval`` mode. images: ``float32 (B, 3, S, S)``, normalised, on its device. side: in pixels, of what
+            the network sees. scales: multiples of ``side``, rounded to 32. flip: mirrored too.
     """
     total: Tensor | None = None
     for scale in scales:
@@ -53,17 +39,11 @@ def logits(model: nn.Module, images: Tensor, side: int, scales: Sequence[float] 
     return total / len(scales) if len(scales) > 1 else total
 
 
-def winner(logits: Tensor) -> Tensor:
-    """``float (B, K, H, W)`` logits to what :func:`answer` returns."""
-    if logits.shape[1] == 1:
-        score = logits[:, 0].sigmoid()
-        return torch.stack([score, torch.ones_like(score)], 1).half()
-    best, code = logits[:, 1:].max(1)
-    return torch.stack([(best - logits[:, 0]).sigmoid(), (code + 1).to(best.dtype)], 1).half()
-
-
 def class_maps(logits: Tensor, least: float = 0.1) -> tuple[Tensor, list[int]]:
-    """The score maps of one image, as :func:`answer` scores: largest for the likeliest class of a pixel.
+    """The score maps of one image, largest for the likeliest class of a pixel.
+
+    With one output the score is the foreground's probability; else the likeliest class's probability as a share of its
+    and the background's, which reaches 1/2 where it is likelier, and the others' in proportion.
 
     Args:
         logits: ``float (K, H, W)``; K = 1 is the foreground's, else background first.

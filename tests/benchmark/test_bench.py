@@ -19,7 +19,7 @@ from benchmark.cases.peers import our_maps, torchcam_maps, torchcam_of
 from benchmark.cases.walk import csr_walk, dense_walk, our_walk, random_case
 from benchmark.lab import Lab, Sizes
 from benchmark.machine import describe
-from benchmark.measure import Sample, interleaved
+from benchmark.measure import Sample
 from benchmark.report import as_markdown, write_report
 from benchmark.rows import Goal, Row
 from benchmark.script_way import confusion, mask_of
@@ -93,13 +93,6 @@ def test_median_and_interquartile_range() -> None:
     sample = Sample((4.0, 1.0, 2.0, 3.0, 100.0))
     assert (sample.median, sample.spread) == (3, 2) and Sample((7.0,)).spread == 0
     assert sample.scaled(2).values == (8, 2, 4, 6, 200)
-
-
-def test_measurements_take_turns_after_a_warm_up() -> None:
-    called: list[str] = []
-    samples = interleaved([lambda: called.append("a"), lambda: called.append("b")], repeats=2, warm_up=1)
-    assert called == ["a", "b"] * 3
-    assert [len(s.values) for s in samples] == [2, 2]
 
 
 @pytest.mark.parametrize(

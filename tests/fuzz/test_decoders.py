@@ -139,7 +139,7 @@ def fresh_limit() -> object:
     decode._most_pixels.cache_clear()
 
 
-@pytest.mark.parametrize("sides", [(20_000, 20_000), (2**31 - 1, 2**31 - 1), (13_500, 13_500)])
+@pytest.mark.parametrize("sides", [(2**31 - 1, 2**31 - 1), (13_500, 13_500)])
 def test_more_pixels_than_anybody_photographs(sides: tuple[int, int], tmp_path: Path) -> None:
     path = tmp_path / "bomb.png"
     path.write_bytes(bomb(*sides))

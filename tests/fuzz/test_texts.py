@@ -14,13 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from limits import EXAMPLES, refused, tried
 
-from seg.config.spans import MOST_JOBS, expand_arguments, expand_value
+from seg.config.spans import MOST_JOBS, expand_value
 from seg.data.box_lists import ListedBox, read_boxes
 from seg.data.boxes import fit_box, gaussian_score, read_box_file
 from seg.data.coco_file import Annotation, read_coco
 from seg.data.dataset import Region
 from seg.data.decode import draw_regions
-from seg.data.folder_layout import image_ids
 from seg.data.label_lists import read_labels
 from seg.data.pets import read_pets
 from seg.supervision.mask import read_ids
@@ -67,13 +66,6 @@ def test_spans(first: str, last: str, step: str | None) -> None:
         values = [Decimal(v) for v in out.split(",")]
         assert len(values) <= MOST_JOBS and values[0] == Decimal(first) and values[-1] <= Decimal(last)
         assert all(b - a == values[1] - values[0] > 0 for a, b in pairwise(values))
-
-
-@EXAMPLES
-@given(st.lists(st.text(alphabet="0123456789.eE+-:,_ab=~", max_size=30), max_size=4))
-def test_any_arguments(arguments: list[str]) -> None:
-    out = tried(lambda: expand_arguments(arguments))
-    assert out is None or len(out) == len(arguments)
 
 
 @EXAMPLES
@@ -181,13 +173,6 @@ def test_the_lists_of_the_official_layout(text: str) -> None:
     file("pets/annotations/trainval.txt", f"cat_1 1 1 1\n{text}")
     file("pets/annotations/test.txt", text)
     tried(lambda: read_pets(root))
-
-
-@EXAMPLES
-@given(st.lists(st.text(min_size=1, max_size=6).map(lambda text: f"cat/{text}.jpg"), max_size=5, unique=True))
-def test_names_of_images(names: list[str]) -> None:
-    ids = tried(lambda: image_ids(names))
-    assert ids is None or len(set(ids.values())) == len(names)
 
 
 # -- what was found before -------------------------------------------------------------------------------

@@ -24,6 +24,12 @@ def test_loading(saved: tuple[Path, dict[str, Threshold]], tmp_path: Path) -> No
     for path in (folder.parent, folder, folder / "segmenter.safetensors"):
         model = load_model(path, "cpu")
         assert (model.working_size, model.input_size, model.network.training) == (64, 32, False)
+    for role in ("segmenter", "classifier"):  # a file alone says what it is
+        shutil.copyfile(folder / f"{role}.safetensors", tmp_path / f"{role}.safetensors")
+    model = load_model(tmp_path / "segmenter.safetensors", "cpu")
+    assert (model.working_size, model.input_size) == (64, 32) and "toy" in model.info["data"]
+    with pytest.raises(SegError, match="its role is 'classifier': must be segmenter"):
+        load_model(tmp_path / "classifier.safetensors", "cpu")
     # Of bare weights somebody has to say the size and the network.
     bare = tmp_path / "bare.pth"
     torch.save({"state_dict": PlainUNet().make().state_dict()}, bare)
@@ -38,15 +44,6 @@ def test_loading(saved: tuple[Path, dict[str, Threshold]], tmp_path: Path) -> No
         load_model(bare, "cpu", input_size=32, network="BackboneUNet")
 
 
-def test_a_file_alone_says_what_it_is(saved: tuple[Path, dict[str, Threshold]], tmp_path: Path) -> None:
-    for role in ("segmenter", "classifier"):
-        shutil.copyfile(saved[0] / f"{role}.safetensors", tmp_path / f"{role}.safetensors")
-    model = load_model(tmp_path / "segmenter.safetensors", "cpu")
-    assert (model.working_size, model.input_size) == (64, 32) and "toy" in model.info["data"]
-    with pytest.raises(SegError, match="its role is 'classifier': must be segmenter"):
-        load_model(tmp_path / "classifier.safetensors", "cpu")
-
-
 def test_a_model_of_classes(run_of_classes: tuple[Path, Threshold], data: PreparedData, tmp_path: Path) -> None:
     model = load_model(run_of_classes[0], "cpu")
     assert model.classes == data.classes and model.names == ("background", *data.classes)
@@ -58,8 +55,6 @@ def test_a_model_of_classes(run_of_classes: tuple[Path, Threshold], data: Prepar
     for changed, says in (
         ({"task": "species"}, "its task is 'species': must be foreground or classes"),
         ({"classes": ["background"]}, r"its classes is \['background'\]: must be names of the background and of 1 to"),
-        ({"classes": None}, "has no classes: must be names"),
-        ({"classes": ["x"] * 255}, "its classes is "),
         ({"classes": ["background", "cat", "dog", "cow"]}, r"does not fit PlainUNet.*: head\.\w+ is \(3,"),
         ({"task": "foreground"}, r"does not fit PlainUNet.*: head\.\w+ is \(3,"),
     ):
@@ -126,7 +121,7 @@ def test_a_module_that_a_json_names_is_not_imported(foreign: Callable[..., Path]
             load_model(file, "cpu", network=wrong)
 
 
-@pytest.mark.parametrize("target", ["os.system", "nothing", 3, {"a": 1}, "x" * 10**6])
+@pytest.mark.parametrize("target", ["os.system", {"a": 1}, "x" * 10**6])
 def test_a_json_names_a_network_and_nothing_else(foreign: Callable[..., Path], target: Any) -> None:
     with pytest.raises(SegError, match=r"m\.safetensors: architecture: .* is no network of weakseg") as refused:
         load_model(foreign(architecture={"class": target}), "cpu")
@@ -153,22 +148,14 @@ def test_a_json_fetches_nothing(foreign: Callable[..., Path], monkeypatch: pytes
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
-        ({"mean": [0.5, 0.5]}, r"its mean is \[0\.5, 0\.5\]: must be three numbers"),
         ({"mean": [0.5, 0.5, float("nan")]}, "its mean"),
-        ({"std": [0.2, 0.2, 0]}, r"its std is \[0\.2, 0\.2, 0\]: must be three numbers above 0"),
-        ({"std": [0.2, 0.2, 10**400]}, "its std"),
+        ({"std": [0.2, 0.2, 10**400]}, "its std is .*: must be three numbers above 0"),
         ({"input_size": 10**30}, "its input_size is .*: must be a whole number from 1 to 8192"),
-        ({"input_size": True}, "its input_size is True"),
-        ({"input_size": 1}, r"input_size=1: must lie in \[2, 8192\]"),
-        ({"working_size": 10**6}, "its working_size is 1000000"),
         ({"role": ["segmenter"]}, r"its role is \['segmenter'\]: must be segmenter"),
-        ({"architecture": {"width": 10**9}}, "architecture: Storage size calculation overflowed"),
         ({"architecture": {"width": 10**5}}, "does not fit PlainUNet"),  # 700 GB
         ({"architecture": {"width": 10**30}}, "architecture: "),
         ({"architecture": {"width": "a"}}, "architecture: PlainUNet.width='a': must be"),
-        ({"architecture": {"__class__": 1}}, "architecture: "),
         ({"architecture": {"class": "TorchvisionNetwork", "name": "../../x"}}, "architecture: "),
-        ({"architecture": {"class": "BackboneUNet", "encoder": "vit_h_14", "depth": None}}, "architecture: "),
     ],
     ids=str,
 )
@@ -181,7 +168,7 @@ def test_values_of_a_json_are_looked_at(foreign: Callable[..., Path], changed: d
 def test_a_json_that_is_none(foreign: Callable[..., Path]) -> None:
     file = foreign()
     beside = file.with_suffix(".json")
-    for text in ("[" * 100_000, "[]", '"x"', "{", "\xff", '{"a":' * 100_000, "{" + " " * 5_000_000 + "}"):
+    for text in ("[" * 100_000, "[]", "{", "\xff", "{" + " " * 5_000_000 + "}"):
         beside.write_text(text, encoding="latin-1")
         with pytest.raises(SegError, match=r"m\.json: does not describe a model; repair it, or move it away"):
             load_model(file, "cpu")

@@ -143,7 +143,7 @@ def test_what_is_no_format_or_has_no_room_for_classes() -> None:
         check_format("png01", 2)
 
 
-@pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "below/outside", "a\0b"])
+@pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "a\0b"])
 def test_ids_that_lead_elsewhere(masks: MaskSet, new_store: Store, tmp_path: Path, name: str) -> None:
     """A store of somebody else's says what its images are called."""
     data = replace(masks.data, ids=[name.replace("/tmp", str(tmp_path)), *masks.data.ids[1:]])
@@ -151,3 +151,8 @@ def test_ids_that_lead_elsewhere(masks: MaskSet, new_store: Store, tmp_path: Pat
     with pytest.raises(SegError, match="an image's id that leads out of"):
         export_masks(tmp_path / "out", {"seeds": masks}, new_store)
     assert not list(tmp_path.rglob("*outside*"))
+
+
+def test_the_palette_is_pascal_vocs() -> None:
+    known = {0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 3: (128, 128, 0), 15: (192, 128, 128), 20: (0, 64, 128)}
+    assert {i: tuple(voc_palette()[i].tolist()) for i in known} == known

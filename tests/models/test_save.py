@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from seg.data.prepared import Pool, Prepared, PreparedData
+from seg.data.prepared import Pool, Prepared
 from seg.masks import Threshold
 from seg.models.load import load_model
 from seg.models.save import save_models
@@ -40,18 +40,6 @@ def test_weights_and_what_they_are(
     # torchvision's own names
     state = load_file(folder / "classifier.safetensors")
     assert {"conv1.weight", "layer3.1.bn2.running_var", "fc.bias"} <= state.keys()
-
-
-def test_a_segmenter_of_classes_names_them(
-    store: Store,
-    data: PreparedData,
-    run_of_classes: tuple[Path, Threshold],
-    saved: tuple[Path, dict[str, Threshold]],
-) -> None:
-    info = json.loads((run_of_classes[0] / "models/segmenter.json").read_text())
-    assert info["classes"] == ["background", *data.classes] and info["task"] == "classes"
-    info = json.loads((saved[0] / "segmenter.json").read_text())
-    assert info["classes"] == ["background", "foreground"] and "task" not in info
 
 
 def test_an_edit_in_place_leaves_the_store_alone(

@@ -83,7 +83,7 @@ def test_the_linear_layer_of_the_pooled_features_gives_the_logits(name: str) -> 
     assert {p.data_ptr() for p in features.parameters()} <= own
 
 
-@pytest.mark.parametrize("name", ["vgg11", "alexnet", "vit_b_32", "squeezenet1_0", "mobilenet_v3_small"])
+@pytest.mark.parametrize("name", ["vgg11", "vit_b_32", "mobilenet_v3_small"])
 def test_another_form_is_refused(name: str) -> None:
     with torch.device("meta"), pytest.raises(SegError, match=f"backbone={name}: CAM needs global average"):
         make_classifier(name, 2, None)
@@ -92,8 +92,6 @@ def test_another_form_is_refused(name: str) -> None:
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:
     with pytest.raises(SegError, match=r"backbone=resnet81: .*did you mean .*resnet18"):
         make_classifier("resnet81", 2, None)
-    with pytest.raises(SegError, match="no classifier of that name"):
-        make_classifier("fcn_resnet50", 2, None)
     with pytest.raises(SegError, match=r"backbone=resnet81: .*did you mean .*resnet18"):
         weights_of("net")(SimpleNamespace(net="resnet81"), "DEFAULT")  # as a dry run asks, for a key
 
@@ -133,9 +131,6 @@ def test_another_architecture_names_the_keys(saved: Callable[..., str]) -> None:
         loaded(saved(), "mobilenet_v2")
     text = one_line(error)
     assert "another architecture" in text and "lacks features.0.0.weight" in text and "more" in text
-    with pytest.raises(SegError) as error:
-        loaded(saved(), "resnet50")  # the same names, other shapes
-    assert "conv" in one_line(error)
     wide = saved("wide.pth", lambda s: s | {"layer1.0.conv1.weight": torch.zeros(64, 32, 3, 3)})
     with pytest.raises(SegError) as error:
         loaded(wide)
@@ -154,19 +149,11 @@ def test_missing_weights_and_other_files(tmp_path: Path) -> None:
         read_state_dict(tmp_path / "text.pth")
 
 
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty download cache instead of the user's."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "hub"))
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    return tmp_path / "hub"
-
-
-@pytest.mark.parametrize("reason", [URLError("no route to host"), TimeoutError("timed out")])
-def test_torchvisions_weights_offline(hub: Path, monkeypatch: pytest.MonkeyPatch, reason: OSError) -> None:
+def test_torchvisions_weights_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object, **__: object) -> None:
-        raise reason
+        raise URLError("no route to host")
 
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))  # an empty download cache instead of the user's
     monkeypatch.setattr("torch.hub.urlopen", fails)
     with pytest.raises(SegError) as error:
         make_classifier("resnet18", 2, "DEFAULT")
@@ -175,8 +162,7 @@ def test_torchvisions_weights_offline(hub: Path, monkeypatch: pytest.MonkeyPatch
     assert "resnet18-f37072fd.pth" in text  # the file to look for elsewhere
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50", "mobilenet_v2"])
-@pytest.mark.parametrize("stride", [8, 16, 32])
+@pytest.mark.parametrize(("name", "stride"), [("resnet18", 16), ("resnet50", 8), ("mobilenet_v2", 8)])
 def test_output_stride(name: str, stride: int) -> None:
     model = make_classifier(name, 2, None).eval()
     names = set(model.state_dict())
@@ -185,6 +171,8 @@ def test_output_stride(name: str, stride: int) -> None:
     with torch.inference_mode():
         assert features(torch.zeros(1, 3, 64, 96)).shape[2:] == (64 // stride, 96 // stride)
     assert set(model.state_dict()) == names
+    with pytest.raises(SegError, match="output_stride=16: DenseNet keeps a stride of 32"):  # it halves by pooling
+        set_output_stride(make_classifier("densenet121", 2, None), 16)
 
 
 def test_a_dilated_network_computes_what_the_original_does_on_its_own_grid() -> None:
@@ -197,12 +185,6 @@ def test_a_dilated_network_computes_what_the_original_does_on_its_own_grid() -> 
         set_output_stride(model, 16)
         fine = split_at_pooling(model, "resnet18")[0](x)
     torch.testing.assert_close(fine[:, :, ::2, ::2], coarse, rtol=1e-4, atol=1e-4)
-
-
-def test_a_network_that_halves_by_pooling_keeps_its_stride() -> None:
-    model = make_classifier("densenet121", 2, None)
-    with pytest.raises(SegError, match="output_stride=16: DenseNet keeps a stride of 32"):
-        set_output_stride(model, 16)
 
 
 def test_a_resnet_without_its_last_stage(saved: Callable[..., str], resnet: nn.Module) -> None:
@@ -219,7 +201,7 @@ def test_a_resnet_without_its_last_stage(saved: Callable[..., str], resnet: nn.M
         make_classifier("mobilenet_v2", 3, None, stages=3)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "densenet121"])
+@pytest.mark.parametrize("name", ["resnet18", "densenet121"])
 def test_folding_batch_norm_changes_nothing_but_rounding(name: str) -> None:
     torch.manual_seed(0)
     model = make_classifier(name, 3, None)
@@ -244,9 +226,7 @@ def test_folding_batch_norm_changes_nothing_but_rounding(name: str) -> None:
     ("name", "ends"),
     [
         ("resnet18", ["layer1.1", "layer2.1", "layer3.1", "layer4.1"]),
-        ("resnet50", ["layer1.2", "layer2.3", "layer3.5", "layer4.2"]),
         ("mobilenet_v2", ["features.3", "features.6", "features.13", "features.18"]),
-        ("regnet_y_400mf", [f"trunk_output.block{n}" for n in (1, 2, 3, 4)]),
     ],
 )
 def test_a_network_is_cut_after_a_stage(name: str, ends: list[str]) -> None:

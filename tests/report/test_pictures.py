@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from seg.report import pictures
-from seg.report.pictures import FOREGROUND, PALETTE_ABOVE, Key, class_key, curves, overlay, panel, score_overlay
+from seg.report.pictures import FOREGROUND, PALETTE_ABOVE, class_key, curves, overlay, panel, score_overlay
 
 PHOTO = np.full((40, 40, 3), 128, np.uint8)
 LEFT_IS_FOREGROUND = np.zeros((40, 40), np.uint8)
@@ -105,14 +105,14 @@ def test_a_panel_has_a_picture_for_each_image_and_step(tmp_path: Path) -> None:
     for colour, there in ((blend(1), True), (blend(0, 0.3), True), ((0xF2,) * 3, False)):
         assert (share_of(first, colour) > 0.03) == there
     assert share_of(second, (0xF2,) * 3) > 0.1 and share_of(second, blend(1)) < 0.01  # "none", twice
-    assert share_of(picture, FOREGROUND.colours[2]) > 0  # the legend has all
+    assert share_of(picture, FOREGROUND.colours[254]) > 0  # the legend has all
     # A mask of another size is not blended.
-    picture = pixels(panel(tmp_path / "p.png", [{"photo": PHOTO, "truth": np.array([[0, 255], [1, 2]], np.uint8)}]))
-    assert share_of(picture, blend(1)) > 0.02 and share_of(picture, blend(2)) > 0.02
+    picture = pixels(panel(tmp_path / "p.png", [{"photo": PHOTO, "truth": np.array([[0, 255], [1, 254]], np.uint8)}]))
+    assert share_of(picture, blend(1)) > 0.02 and share_of(picture, blend(254)) > 0.02
 
 
-@pytest.mark.parametrize(("key", "count"), [(FRUIT, 4), (class_key([f"class number {i}" for i in range(38)]), 38)])
-def test_the_legend_has_the_classes_that_are_drawn(tmp_path: Path, key: Key, count: int) -> None:
+def test_the_legend_has_the_classes_that_are_drawn(tmp_path: Path) -> None:
+    key, count = class_key([f"class number {i}" for i in range(38)]), 38
     mask = np.arange(1600, dtype=np.uint8).reshape(40, 40) % count
     mask[mask == 1] = 0
     picture = pixels(panel(tmp_path / "p.png", [{"photo": PHOTO, "truth": mask}], key=key))
@@ -124,7 +124,8 @@ def test_a_panel_of_six_by_six_stays_small_even_of_noise(tmp_path: Path) -> None
     rng = np.random.default_rng(0)
     rows = []
     for photo in rng.integers(0, 256, (6, 60, 60, 3), np.uint8):
-        masks = dict.fromkeys(("seeds", "refined", "prediction", "truth"), rng.integers(0, 3, (60, 60), np.uint8))
+        noise = rng.choice(np.asarray([0, 1, 254], np.uint8), (60, 60))
+        masks = dict.fromkeys(("seeds", "refined", "prediction", "truth"), noise)
         rows.append({"photo": photo, "score": rng.random((7, 7), np.float32), **masks})
     path = panel(tmp_path / "noise.png", rows, names=["american_bulldog_100\namerican_bulldog"] * 6)
     assert path.stat().st_size < PALETTE_ABOVE + 100_000

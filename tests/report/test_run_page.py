@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import numpy as np
 import pytest
 from within import call
 
+from seg.data.prepared import Prepared, PreparedData
 from seg.format import size
 from seg.report.page import LIMIT
 from seg.report.run_page import MOST_CLASSES, by_class
+from seg.store import Store
 from seg.supervision.mask import read_ids
 
 TINY = [
@@ -55,16 +58,13 @@ def classes(made: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def untrue(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run on the same pictures without any truth."""
+def untrue(store: Store, data: PreparedData, prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run on 32 pictures without any ground truth."""
     here = tmp_path_factory.mktemp("untrue")
-    run(here, *TINY, "pipeline=cam", "hydra.run.dir=first", "figures=false")
-    (toy,) = (here / "outputs/store/ToyPets").glob("*/oxford-iiit-pet")
-    for trimap in (toy / "annotations/trimaps").glob("*.png"):
-        trimap.unlink()
-    data = ["data=oxford_pet", f"data.root={toy.parent}", "data.size=64", "weights=null"]
-    run(here, *(x for x in TINY if not x.startswith("data.")), *data, "pipeline=cam", "hydra.run.dir=out")
-    assert not (here / "first/report.html").exists()
+    shutil.copytree(store.folder(prepared.source) / "oxford-iiit-pet", here / "oxford-iiit-pet")
+    shutil.rmtree(here / "oxford-iiit-pet/annotations/trimaps")
+    options = ["data=oxford_pet", f"data.root={here}", "data.size=64", "weights=null", "pipeline=cam"]
+    run(here, *(x for x in TINY if not x.startswith("data.")), *options, "hydra.run.dir=out")
     return here / "out"
 
 
@@ -86,6 +86,7 @@ def text_of(path: Path) -> str:
 
 def test_the_figures_are_those_of_the_table(made: Path) -> None:
     text = text_of(made / "report.html")
+    assert "python -m seg.run " + " ".join([*TINY, *UNET]) in text
     with (made / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     for row in rows:
@@ -94,11 +95,6 @@ def test_the_figures_are_those_of_the_table(made: Path) -> None:
             rf"<tr><th[^>]*>{re.escape(row['stage']).replace('>', '&gt;')}</th><td>{row['split']}.*</tr>", text
         )
         assert found is not None and all(cell in found.group() for cell in cells)
-
-
-def test_the_command(made: Path) -> None:
-    text = text_of(made / "report.html")
-    assert "python -m seg.run " + " ".join([*TINY, *UNET]) in text
 
 
 def test_time_and_size_of_every_stored_stage(made: Path) -> None:
@@ -143,7 +139,7 @@ def test_of_classes_it_has_the_iou_of_each_and_what_is_taken_for_what(made: Path
 def test_without_truth_nothing_is_measured_and_the_pictures_are_there(untrue: Path) -> None:
     text = text_of(untrue / "report.html")
     assert "Nothing was measured" in text and "not measured, for want of a truth" in text
-    assert text.count("<li data-label") == 24
+    assert text.count("<li data-label") == 32
     assert "worst IoU" not in text and '<option value="name">' in text
     assert ">truth</button>" not in text and ">seeds</button>" in text
 
@@ -178,7 +174,7 @@ def test_true_masks_are_named_and_in_no_figure_of_trainval(made: Path) -> None:
             assert row == old[stage, split]
 
 
-@pytest.mark.parametrize("count", [3, 100])
+@pytest.mark.parametrize("count", [3, 100])  # all classes, and the most that are shown
 def test_what_masks_take_classes_for(count: int) -> None:
     matrix = np.diag(np.arange(1000, 1000 + count))
     matrix[-2, -1] = 50
@@ -190,12 +186,6 @@ def test_what_masks_take_classes_for(count: int) -> None:
     assert found.names[0] == "background" and found.names[-2:] == [f"class {count - 2}", f"class {count - 1}"]
     assert found.shares[-2, -1] == 50 / matrix[-2].sum() and found.shares[-1, -1] == 1
     assert by_class([]) is None and by_class([{"stage": "seeds", "split": "test", "coverage": 1.0}]) is None
-
-
-def test_figures_false_writes_no_report(made: Path) -> None:
-    run(made.parent, *TINY, "figures=false", "hydra.run.dir=plain")
-    assert (made.parent / "plain/metrics.json").is_file()
-    assert not (made.parent / "plain/report.html").exists()
 
 
 # -- in a browser --------------------------------------------------------------------------------------
@@ -298,11 +288,7 @@ def test_every_picture_has_words_and_no_page_is_wider_than_the_window(page: chro
         page.send("Emulation.setDeviceMetricsOverride", width=width, height=800, deviceScaleFactor=1, mobile=False)
         assert page.js("document.documentElement.scrollWidth <= innerWidth"), width
     page.send("Emulation.clearDeviceMetricsOverride")
-
-
-@needs_browser
-def test_paper_has_the_pictures_and_no_controls(page: chromium.Page) -> None:
-    page.send("Emulation.setEmulatedMedia", media="print")
+    page.send("Emulation.setEmulatedMedia", media="print")  # paper has the pictures and no controls
     assert not page.js("document.getElementById('controls').checkVisibility()")
     assert page.js("document.querySelector('#cards img:not([hidden])').checkVisibility()")
     page.send("Emulation.setEmulatedMedia", media="")
@@ -316,6 +302,6 @@ def test_without_truth_it_works_too(untrue: Path, tmp_path: Path) -> None:
         page.js("document.querySelectorAll('#controls [data-show]')[0].click()")
         assert {one[0].split(": ")[1] for one in page.js(PICTURES)} == {"photo"}
         names = page.js(f"{SHOWN}.map(card => card.dataset.name)")
-        assert len(names) == 24 and page.errors == []
+        assert len(names) == 32 and page.errors == []
     finally:
         page.close()

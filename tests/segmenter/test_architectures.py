@@ -16,23 +16,16 @@ from seg.store import Store
     [
         PlainUNet(width=4, depth=2),
         BackboneUNet(weights=None, width=8),
-        BackboneUNet(encoder="mobilenet_v2", weights=None, width=8),
         TorchvisionNetwork(),
         TorchvisionNetwork(name="lraspp_mobilenet_v3_large"),
     ],
-    ids=["unet", "resnet18", "mobilenet_v2", "deeplabv3", "lraspp"],
+    ids=["unet", "resnet18", "deeplabv3", "lraspp"],
 )
 def test_images_to_one_logit_per_pixel(network: PlainUNet, new_store: Store) -> None:
     model = network.make().eval()
     with torch.inference_mode():
         assert model(torch.randn(1, 3, 64, 96)).shape == (1, 1, 64, 96)
     assert not new_store.root.exists()
-
-
-def test_every_load_is_a_fresh_network(new_store: Store) -> None:
-    network = PlainUNet(width=4, depth=2)
-    one, two = (network.make() for _ in range(2))
-    assert not torch.equal(one.head.weight, two.head.weight)
 
 
 def test_the_encoder_starts_from_the_file(tmp_path: Path, new_store: Store) -> None:

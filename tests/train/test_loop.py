@@ -5,7 +5,6 @@ import math
 import multiprocessing
 import os
 import socket
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -229,28 +228,6 @@ def test_a_resumed_half_precision_training_keeps_the_scale_of_its_gradients(tmp_
     assert states[0]["precision"] == states[1]["precision"]
     assert states[0]["precision"]["scale"] < 2.0**24  # or this test says nothing
     assert same(found, expected)
-
-
-def test_a_killed_training_resumes_to_the_same_weights(new_store: Store, tmp_path: Path) -> None:
-    def train() -> None:
-        Line.seconds = 0.1  # type: ignore[misc]
-        new_store.ensure(make(epochs=100))
-
-    # Forked: a fresh interpreter would import PyTorch for longer than all of this takes.
-    process = multiprocessing.get_context("fork").Process(target=train)
-    process.start()
-    folder = new_store.folder(make())
-    end = time.monotonic() + 60
-    while not (folder / "epoch_002.safetensors").exists():
-        assert process.is_alive() and time.monotonic() < end
-        time.sleep(0.02)
-    time.sleep(0.15)  # into the midst of an epoch
-    process.kill()
-    process.join()
-    Line.trained.clear()
-    resumed = weights(new_store, make(epochs=6))
-    assert 0 < len(Line.trained) < 60  # not from the start
-    assert same(resumed, weights(Store(tmp_path / "other", new_store.runtime), make(epochs=6)))
 
 
 def test_the_moving_average_begins_as_a_mean_and_has_the_statistics_too() -> None:
