@@ -14,8 +14,8 @@ from seg.data.sources import Source
 from seg.errors import SegError
 from seg.evaluation.stages import Evaluated
 from seg.masks import Threshold
+from seg.methods.walk import random_walk
 from seg.nets.augment import normalise
-from seg.nets.walk import random_walk
 from seg.refiner.affinity import FrozenAffinity
 from seg.refiner.by_image import GrabCut, RandomWalker, Superpixels
 from seg.refiner.pamr import PAMR

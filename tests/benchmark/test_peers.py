@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.cases.peers import gradcam_maps, gradcam_of, like_gradcam, our_maps, torchcam_maps, torchcam_of
+from seg.methods.cam import normalise_maps
 from seg.nets.backbones import make_classifier, split_at_pooling
-from seg.nets.resize import normalise_maps
 
 Case = tuple[nn.Module, tuple[nn.Module, Tensor, Tensor], Tensor, Tensor]
 

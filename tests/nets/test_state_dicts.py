@@ -107,7 +107,7 @@ def test_other_classes_than_the_datas(store: Store, prepared: Prepared, tmp_path
 
 
 def test_an_affinity_net_and_its_wrong_strides(new_store: Store, pool: Pool, tmp_path: Path) -> None:
-    from seg.nets.affinity_net import AffinityNet
+    from seg.methods.affinity import AffinityNet
 
     net = AffinityNet(make_classifier("resnet18", 2, None), strides=(4, 8), channels=4, radius=3)
     path = save(tmp_path / "affinity.safetensors", net.state_dict())

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import seg
-from seg.data.sources import ToyPets
+from seg.data.toys import ToyPets
 from seg.refiner.affinity import Affinity
 from seg.refiner.walk import Walk
 from seg.segmenter.segmenter import Segmenter
