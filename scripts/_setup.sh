@@ -42,7 +42,7 @@ setup() {
         if [[ "$1" == run || "$other" == "$stamp" ]] && is_current "$other" "$wanted"; then return; fi
     done
     case "$1" in
-        test) extras="[test,dev]" ;;
+        test) extras="[test,dev,docs]" ;;
         bench) extras="[bench]" ;;
     esac
     echo "Installing weakseg$extras into $VENV (once; PyTorch is a large download)" >&2

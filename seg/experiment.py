@@ -18,10 +18,10 @@ from seg.data.findings import Findings
 from seg.data.prepared import Pool, Prepared, PreparedData, split_counts
 from seg.data.sources import Source
 from seg.errors import SegError, run_checks
-from seg.evaluation.metrics import Metrics
 from seg.evaluation.stages import Evaluated, Histogram
 from seg.files import writable
 from seg.masks import MaskSet, Threshold
+from seg.methods.metrics import Metrics
 from seg.models.mask_files import check_format
 from seg.models.onnx import check_onnx
 from seg.nets.checkpoints import description

@@ -4,17 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar
 
 import numpy as np
 
 from seg.data.prepared import PreparedData
 from seg.errors import SegError
+from seg.methods.seeds import CleanUp, clean_mask, root_of_power, threshold_scores
 from seg.store import Products, Stage, param
 from seg.supervision.auto_threshold import AutoThreshold, Choice, Criterion, ScoreHistogram
 from seg.supervision.scores import ScoreMaps, ScoreStage
-
-CleanUp = Literal["fill_holes", "largest_component", "closing"]
 
 
 @dataclass(frozen=True)
@@ -54,72 +53,8 @@ class MaskSet:
         for mask in masks if self.clean_up else ():
             height, width = (max(1, round(self.radius * side / self.data.side)) for side in mask.shape)
             for operation in self.clean_up:
-                clean(mask, operation, (height, width))
+                clean_mask(mask, operation, (height, width))
         return np.where(masks == 1, class_ids, masks)
-
-
-def threshold_scores(scores: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Scores to seeds, compared in ``float32``.
-
-    Args:
-        scores: ``float32``, any shape, in [0, 1] or NaN for unknown.
-        low: below it is background. high: from it on is foreground; at least ``low``.
-
-    Returns:
-        ``uint8`` of the same shape: 0, 1, or 255 between the two and where unknown.
-    """
-    out = np.full(scores.shape, 255, np.uint8)
-    out[scores < np.float32(low)] = 0
-    out[scores >= np.float32(high)] = 1
-    return out
-
-
-def root_of_power(alpha: float) -> float:
-    """The score from which on the foreground beats a background of ``(1 - score) ** alpha``; in (0, 1)."""
-    from scipy.optimize import brentq
-
-    return float(brentq(lambda t: t - (1 - t) ** alpha, 0.0, 1.0))
-
-
-def clean(mask: np.ndarray, operation: str, radius: tuple[int, int] = (3, 3)) -> None:
-    """Clean the foreground of one mask in place; ignored pixels stay ignored.
-
-    Args:
-        mask: ``uint8 (H, W)`` of 0, 1, 255.
-        operation: ``fill_holes``, ``largest_component`` (4-connected), or ``closing`` by a disk.
-        radius: of the disk, in pixels down and across; it is an ellipse where the image was squashed.
-
-    Raises:
-        SegError: for another operation.
-    """
-    foreground = mask == 1
-    if operation == "fill_holes":
-        from scipy.ndimage import binary_fill_holes
-
-        result = binary_fill_holes(foreground)
-    elif operation == "largest_component":
-        from skimage.measure import label
-
-        components = label(foreground, connectivity=1)
-        sizes = np.bincount(components.ravel())[1:]
-        result = components == sizes.argmax() + 1 if len(sizes) else foreground
-    elif operation == "closing":
-        from scipy.ndimage import binary_closing
-
-        # Beyond the picture nothing is known: padding by reflection keeps the closing from eroding there.
-        (down, across), (height, width) = radius, foreground.shape
-        padded = np.pad(foreground, ((down, down), (across, across)), mode="symmetric")
-        result = binary_closing(padded, disk(down, across))[down : down + height, across : across + width]
-    else:
-        raise SegError(f"clean_up={operation}: must be one of {', '.join(get_args(CleanUp))}")
-    known = mask != 255
-    mask[known] = result[known]
-
-
-def disk(down: int, across: int) -> np.ndarray:
-    """``bool (2 * down + 1, 2 * across + 1)``: the offsets of an ellipse with these half axes."""
-    ys, xs = np.ogrid[-down : down + 1, -across : across + 1]
-    return (ys * across) ** 2 + (xs * down) ** 2 <= (down * across) ** 2
 
 
 class Threshold(Stage):

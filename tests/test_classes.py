@@ -14,8 +14,9 @@ from seg.data.sources import Source
 from seg.errors import SegError
 from seg.evaluation.stages import Evaluated
 from seg.masks import Threshold
+from seg.methods.cam import multi_scale_cam
+from seg.methods.walk import random_walk
 from seg.nets.augment import normalise
-from seg.nets.walk import random_walk
 from seg.refiner.affinity import FrozenAffinity
 from seg.refiner.by_image import GrabCut, RandomWalker, Superpixels
 from seg.refiner.pamr import PAMR
@@ -134,7 +135,10 @@ def test_a_cam_for_each_label(store: Store, images: Prepared, squares: Pool, cla
     stage = CAM(pool=squares, classifier=classifier, flip=True, scales=(1.0, 1.5))
     picture = normalise(store.get(images).images[[2]])
     with torch.inference_mode():
-        alone = [stage._maps(features, weight, picture, torch.tensor([label]))[0] for label in (0, 1)]
+        alone = [
+            multi_scale_cam(features, weight, picture, torch.tensor([label]), scales=(1.0, 1.5), flip=True)[0]
+            for label in (0, 1)
+        ]
     torch.testing.assert_close(torch.from_numpy(maps.values), torch.stack(alone), atol=2e-3, rtol=0)
     # Of the foreground it is the larger of both, and nothing where there is none.
     plain = store.get(CAM(pool=Pool(data=images), classifier=classifier, flip=True, scales=(1.0, 1.5)))

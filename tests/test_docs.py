@@ -417,7 +417,7 @@ def known_keys() -> frozenset[str]:
     GlobalHydra.instance().clear()
     out: set[str] = set()
     choices = [
-        f"{path.parent.name}={path.stem}"
+        f"{'+' if path.parent.name == 'experiment' else ''}{path.parent.name}={path.stem}"
         for path in CONF.glob("*/*.yaml")
         if path.parent.name not in ("hydra", "sweep", "pipeline")
     ]

@@ -151,7 +151,7 @@ def test_setup_installs_once_and_runs_where_it_was_called(checkout):
 
 
 def test_the_bench_needs_more_than_a_run_and_other_than_the_tests(checkout):
-    assert setup(checkout, "test")[1] == ["venv", INSTALL + "[test,dev]"]
+    assert setup(checkout, "test")[1] == ["venv", INSTALL + "[test,dev,docs]"]
     assert setup(checkout, "bench")[1] == [INSTALL + "[bench]"]
     assert setup(checkout, "bench")[1] == setup(checkout, "test")[1] == setup(checkout)[1] == []
     (checkout / ".venv" / ".installed-test").unlink()
@@ -166,7 +166,7 @@ def test_setup_installs_again_after_a_change(checkout):
         with (checkout / name).open("a") as file:
             file.write("# another line\n")
         assert setup(checkout)[1] == [INSTALL]
-    assert setup(checkout, "test")[1] == [INSTALL + "[test,dev]"]
+    assert setup(checkout, "test")[1] == [INSTALL + "[test,dev,docs]"]
 
 
 def test_a_failed_or_broken_install_is_done_again(checkout):

@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> None:
     what, *rest = arguments
     if what == "walk":
         from benchmark.cases.walk import BETA, LOG_STEPS, random_case
-        from seg.nets.walk import pair_offsets, random_walk
+        from seg.methods.walk import pair_offsets, random_walk
 
         offsets = pair_offsets(5.0)
         # A first small walk loads what PyTorch loads when it is used.

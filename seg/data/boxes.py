@@ -1,8 +1,8 @@
-"""Boxes: read from VOC files, written as a list, turned into Gaussian score maps, taken from a truth."""
+"""Boxes: read from VOC files, written as a list."""
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -12,9 +12,8 @@ from xml.etree import ElementTree
 from xml.parsers import expat
 
 import numpy as np
-import numpy.typing as npt
 
-from seg.data.dataset import UNKNOWN, Box
+from seg.data.dataset import Box
 from seg.data.decode import exif_orientation, image_size
 from seg.data.layout import regular
 from seg.errors import SegError
@@ -198,86 +197,3 @@ def write_bbox_list(path: Path, rows: Iterable[tuple[str, Box]]) -> None:
     """
     lines = (" ".join((name, *map(_number, box))) + "\n" for name, box in rows)
     path.write_text("".join(lines), encoding="utf-8")
-
-
-def gaussian_score(
-    boxes: npt.ArrayLike | Sequence[Box],
-    size: tuple[int, int],
-    out: tuple[int, int],
-    *,
-    divisor: float = 3.5,
-    scale: float = 1.0,
-    clip: bool = False,
-) -> npt.NDArray[np.float32]:
-    r"""Score map of an image from its boxes: a Gaussian on each box, their maximum where they overlap.
-
-    .. math:: s(x, y) = \max_b \exp\left(-\frac{(x - x_b)^2 + (y - y_b)^2}{2 \sigma_b^2}\right),
-              \qquad \sigma_b = \mathrm{scale} \cdot \frac{w_b + h_b}{\mathrm{divisor}}
-
-    ``(x_b, y_b)`` is the middle and ``w_b, h_b`` the sides of box b, all in pixels of the original image.
-    The map is evaluated at the centres of the cells of the ``out`` grid, ``x_j = (j + 1/2) * width / w``,
-    so the grid may be squashed and the Gaussian stays round in the original image.
-
-    Args:
-        boxes: ``(K, 4)`` xyxy in pixels of the original image; K may be 0.
-        size: ``(height, width)`` of the original image.
-        out: ``(h, w)`` of the map.
-        divisor: what the sum of the sides is divided by to give sigma.
-        scale: a factor on sigma.
-        clip: set a box's score to zero at cells whose centre is outside of it. The cell that holds the
-            middle of the box is kept, lest a box smaller than a cell vanish.
-
-    Returns:
-        float32 ``(h, w)`` in [0, 1]; all zero without boxes.
-
-    Raises:
-        SegError: boxes of another shape or with a side that is not positive; a size, divisor or scale
-            that is not positive.
-    """
-    array = np.asarray(boxes, dtype=np.float64)
-    if array.size and (array.ndim != 2 or array.shape[1] != 4):
-        raise SegError(f"boxes must have the shape (K, 4), not {array.shape}")
-    if min(*size, *out) <= 0 or not divisor > 0 or not scale > 0:
-        raise SegError(f"Gaussian of boxes: {size=}, {out=}, {divisor=} and {scale=} must be positive")
-    (height, width), (h, w) = size, out
-    x = (np.arange(w) + 0.5) * (width / w)
-    y = (np.arange(h) + 0.5) * (height / h)
-    score = np.zeros((h, w))
-    for xmin, ymin, xmax, ymax in array.reshape(-1, 4):
-        if not (xmin < xmax and ymin < ymax):
-            raise SegError(f"Gaussian of an empty box {(xmin, ymin, xmax, ymax)}")
-        cx, cy = (xmin + xmax) / 2, (ymin + ymax) / 2
-        sigma = scale * (xmax - xmin + ymax - ymin) / divisor
-        # A Gaussian with one sigma is the product of one along x and one along y.
-        along_x = np.exp(-((x - cx) ** 2) / (2 * sigma**2))
-        along_y = np.exp(-((y - cy) ** 2) / (2 * sigma**2))
-        if clip:
-            along_x *= _inside(x, xmin, xmax, cx)
-            along_y *= _inside(y, ymin, ymax, cy)
-        np.maximum(score, along_y[:, None] * along_x, out=score)
-    return score.astype(np.float32)
-
-
-def _inside(centres: npt.NDArray[np.floating], low: float, high: float, middle: float) -> npt.NDArray[np.bool_]:
-    inside = (centres >= low) & (centres <= high)
-    inside[np.argmin(np.abs(centres - middle))] = True
-    return inside
-
-
-def body_box(trimap: npt.NDArray[np.uint8]) -> Box | None:
-    """Tight box of the animal in a truth: foreground (1) and border (254) together.
-
-    The border counts because thin parts (ears, tails, whiskers) are border only, and a box drawn by a
-    person goes around the fur, not inside of it. It is made from the truth: an oracle.
-
-    Args:
-        trimap: ``(H, W)`` with 0 background, 1 foreground, 254 border, 255 no truth.
-
-    Returns:
-        ``(xmin, ymin, xmax, ymax)`` as pixel edges, so ``xmax`` is at most W; None without an animal.
-    """
-    animal = (trimap > 0) & (trimap < UNKNOWN)
-    columns, rows = np.flatnonzero(animal.any(0)), np.flatnonzero(animal.any(1))
-    if not columns.size:
-        return None
-    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)

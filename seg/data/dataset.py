@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from seg.methods.codes import BORDER as BORDER
+from seg.methods.codes import UNKNOWN as UNKNOWN
+
 Split = Literal["trainval", "test"]
 Box = tuple[float, float, float, float]
 #: How a truth's file is coded, see :func:`seg.data.decode.decode_trimap`.
@@ -14,8 +17,6 @@ Colours = dict[tuple[int, int, int], int]
 #: What a mask tells apart: an object of any class from what is behind it, or the classes too.
 Task = Literal["foreground", "classes"]
 
-#: Codes of a mask beside 0, background, and the classes from 1 on.
-BORDER, UNKNOWN = 254, 255
 #: Classes of a data set at most: their masks' codes run from 1 to below those.
 MOST_CLASSES = BORDER - 1
 #: What the one class of ``task=foreground`` is called.

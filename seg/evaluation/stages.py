@@ -14,9 +14,9 @@ import numpy as np
 from seg.data.dataset import Split
 from seg.data.prepared import Pool
 from seg.errors import SegError
-from seg.evaluation.metrics import Border, Confusion, Metrics, ScoreHistogram
 from seg.files import write_json
 from seg.masks import MaskSet, Threshold
+from seg.methods.metrics import Border, Confusion, HistogramEvaluator, Metrics
 from seg.methods.thresholds import STEPS
 from seg.store import Products, Stage, param
 from seg.supervision.mask import LabelledSubset
@@ -60,7 +60,7 @@ class Histogram(Stage):
         scores: ScoreMaps = store.get(self.scores)
         chosen = rows_with_truth(scores, self.split, _rows(self.apart, store))
         data = scores.data
-        histogram = ScoreHistogram(data.count)
+        histogram = HistogramEvaluator(data.count)
         size = store.runtime.batch_size
         for start in store.runtime.bar(range(0, len(chosen), size), "evaluating"):
             part = chosen[start : start + size]
@@ -70,13 +70,13 @@ class Histogram(Stage):
         _save_quickly(out / "counts.npz", histogram.to_arrays())
         return {"images": len(chosen)}
 
-    def load(self, path: Path, store: Products) -> ScoreHistogram:
+    def load(self, path: Path, store: Products) -> HistogramEvaluator:
         """The counts."""
         with zipfile.ZipFile(path / "counts.npz") as archive:
             if (size := sum(x.file_size for x in archive.infolist())) > _MOST_BYTES:
                 raise SegError(f"{path / 'counts.npz'}: would be {size} bytes when it is unpacked: no counts of ours")
         with np.load(path / "counts.npz") as arrays:
-            return ScoreHistogram.from_arrays(dict(arrays))
+            return HistogramEvaluator.from_arrays(dict(arrays))
 
 
 def _save_quickly(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -135,7 +135,7 @@ class Evaluated(Stage):
 
     def _measure(self, store: Products) -> Metrics:
         if self.histogram is not None:
-            counted: ScoreHistogram = store.get(self.histogram)
+            counted: HistogramEvaluator = store.get(self.histogram)
             return counted.metrics(self.masks.bounds_in(store)[1], self.border)
         masks: MaskSet = store.get(self.masks)
         chosen = rows_with_truth(masks, self.split, _rows(self.apart, store))

@@ -1,20 +1,54 @@
 """Methods on arrays and tensors: no store, no config, no data set."""
 
-from seg.methods.colocalise import colocalise
+from seg.methods.affinity import AffinityNet, FrozenAffinityNet, affinity_loss, pair_affinity, pair_labels
+from seg.methods.appearance import FourierFeatures, appearance_scores, describe, fit_appearance
+from seg.methods.boxes import body_box, gaussian_score
+from seg.methods.cam import class_activation_maps, foreground_maps, multi_scale_cam, normalise_maps, predicted_classes
+from seg.methods.colocalise import class_discriminants, colocalise
+from seg.methods.losses import focal_loss
+from seg.methods.metrics import Confusion, HistogramEvaluator, Metrics
 from seg.methods.pamr import pamr
-from seg.methods.refine import grabcut, random_walker, seeds_of, superpixel_means
+from seg.methods.refine import grabcut, random_walker, superpixel_means
+from seg.methods.seeds import clean_mask, confident_seeds, root_of_power, threshold_scores
 from seg.methods.thresholds import ScoreStats, bin_scores, count_scores, otsu, valley
+from seg.methods.walk import pair_offsets, random_walk
 
 __all__ = [
+    "AffinityNet",
+    "Confusion",
+    "FourierFeatures",
+    "FrozenAffinityNet",
+    "HistogramEvaluator",
+    "Metrics",
     "ScoreStats",
+    "affinity_loss",
+    "appearance_scores",
     "bin_scores",
+    "body_box",
+    "class_activation_maps",
+    "class_discriminants",
+    "clean_mask",
     "colocalise",
+    "confident_seeds",
     "count_scores",
+    "describe",
+    "fit_appearance",
+    "focal_loss",
+    "foreground_maps",
+    "gaussian_score",
     "grabcut",
+    "multi_scale_cam",
+    "normalise_maps",
     "otsu",
+    "pair_affinity",
+    "pair_labels",
+    "pair_offsets",
     "pamr",
+    "predicted_classes",
+    "random_walk",
     "random_walker",
-    "seeds_of",
+    "root_of_power",
     "superpixel_means",
+    "threshold_scores",
     "valley",
 ]

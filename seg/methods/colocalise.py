@@ -168,6 +168,13 @@ def class_discriminants(
     Returns:
         Weights ``(d, K)`` and biases ``(K,)``: log-likelihoods but for what all classes share; of a class without a
         cell 0 and minus infinity.
+
+    Example:
+        >>> points = torch.tensor([[0.0], [0.1], [1.0], [1.1]])
+        >>> named = torch.tensor([1, 1, 2, 2])
+        >>> weights, bias = class_discriminants(points, named, torch.nn.functional.one_hot(named).bool())
+        >>> (points @ weights + bias).argmax(1).tolist()
+        [1, 1, 2, 2]
     """
     points, named, may = (x[may.any(1)] for x in (points, named, may))
     weights, bias = points.new_zeros(points.shape[1], may.shape[1]), points.new_full((may.shape[1],), -torch.inf)

@@ -5,27 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from seg.methods.seeds import confident_seeds
+
 Scores = NDArray[np.float32]
-
-
-def seeds_of(scores: Scores, background_below: float, foreground_from: float) -> NDArray[np.int64]:
-    """Which pixels are surely what.
-
-    Args:
-        scores: ``float32 (H, W)``, NaN where nothing is known.
-        background_below: sure background below it, and at exactly 0. foreground_from: sure foreground from it on.
-
-    Returns:
-        ``int64 (H, W)``: 0 unsure, 1 background, 2 foreground.
-
-    Example:
-        >>> seeds_of(np.array([[0, 0.1, 0.5, 0.9, np.nan]], np.float32), 0.25, 0.75).tolist()
-        [[1, 1, 0, 2, 0]]
-    """
-    seeds = np.zeros(scores.shape, np.int64)
-    seeds[(scores < np.float32(background_below)) | (scores == 0)] = 1
-    seeds[scores >= np.float32(foreground_from)] = 2
-    return seeds
 
 
 def grabcut(
@@ -50,10 +32,17 @@ def grabcut(
     Returns:
         ``float32 (H, W)`` of 0 and 1. Without colours of both sides to compare what starts as a mask is the
         answer, and NaN where nothing is known.
+
+    Example:
+        >>> image = np.zeros((8, 8, 3), np.uint8)
+        >>> image[:, 3:] = 200  # an edge
+        >>> scores = np.linspace(0, 1, 8, dtype=np.float32)[None].repeat(8, 0)
+        >>> grabcut(image, scores)[0].tolist()
+        [0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0]
     """
     import cv2
 
-    sure = seeds_of(scores, background_below, foreground_from)
+    sure = confident_seeds(scores, background_below, foreground_from)
     # OpenCV's numbers: 0 and 1 are surely background and foreground, 2 and 3 probably.
     labels = np.where(sure > 0, sure - 1, np.where(scores < np.float32(threshold), 2, 3)).astype(np.uint8)
     sides = (labels % 2).astype(np.float32)
@@ -94,7 +83,7 @@ def random_walker(
     """
     from skimage.segmentation import random_walker as library
 
-    seeds = seeds_of(scores, background_below, foreground_from)
+    seeds = confident_seeds(scores, background_below, foreground_from)
     # The library divides by the spread of the colours.
     if len(np.unique(seeds[seeds > 0])) < 2 or image.min() == image.max():
         return scores

@@ -62,6 +62,11 @@ class ScoreStats:
     Attributes:
         counts: ``int64 (1000,)``, as of :func:`count_scores`.
         images: of how many images.
+
+    Example:
+        >>> stats = ScoreStats(count_scores(np.array([0.25, 0.75], np.float32)), images=1)
+        >>> [round(mean, 2) for mean in stats.means(0.5)], round(float(stats.separability(0.5)), 2)
+        ([0.25, 0.75], 1.0)
     """
 
     counts: Counts
@@ -98,6 +103,10 @@ def otsu(counts: Counts) -> float:
 
     Returns:
         a multiple of 0.001 in (0, 1).
+
+    Example:
+        >>> 0.2 < otsu(count_scores(np.array([0.1, 0.2, 0.7, 0.9], np.float32))) <= 0.7
+        True
     """
     from skimage.filters import threshold_otsu
 

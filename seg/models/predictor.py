@@ -13,7 +13,7 @@ import torch
 
 from seg.data.decode import decode_image
 from seg.errors import SegError
-from seg.masks import threshold_scores
+from seg.methods.seeds import threshold_scores
 from seg.models.load import Model
 from seg.models.png import CLASSES
 from seg.nets.augment import normalise

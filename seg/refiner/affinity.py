@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from seg.errors import SegError
 from seg.masks import MaskSet, Threshold
-from seg.nets.affinity_net import AffinityNet, FrozenAffinityNet, Pyramid, affinity_loss
+from seg.methods.affinity import AffinityNet, FrozenAffinityNet, Pyramid, affinity_loss
 from seg.nets.backbones import make_classifier, split_at_pooling, weights_of
 from seg.nets.state_dicts import load_into
 from seg.store import Products, Stage, param

@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
-from seg.nets.affinity_net import AffinityNet, FrozenAffinityNet
-from seg.nets.resize import normalise_maps
-from seg.nets.walk import random_walk
+from seg.methods.affinity import AffinityNet, FrozenAffinityNet
+from seg.methods.cam import normalise_maps
+from seg.methods.walk import random_walk
 from seg.refiner.affinity import FrozenAffinity
 from seg.store import Products, param
 from seg.supervision.scores import ScoreMaps, ScoreStage, infer

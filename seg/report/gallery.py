@@ -11,9 +11,9 @@ import pandas as pd
 from PIL import Image
 
 from seg.data.prepared import PreparedData
-from seg.evaluation.metrics import Border, Confusion
 from seg.experiment import Step
 from seg.masks import MaskSet
+from seg.methods.metrics import Border, Confusion
 from seg.report.page import data_uri
 from seg.report.pictures import FOREGROUND, Key, class_key, picture
 from seg.store import Runtime

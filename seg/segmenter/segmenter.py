@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from seg.data.prepared import Pool, Prepared
 from seg.errors import SegError
 from seg.masks import MaskSet, Threshold
+from seg.methods.losses import focal_loss
 from seg.segmenter.architectures import Architecture
-from seg.segmenter.losses import focal_loss
 from seg.segmenter.mixed_masks import MixedMasks, MixedMaskSet
 from seg.store import Products, Stage, param
 from seg.train import Training

@@ -7,35 +7,11 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
+from seg.methods.appearance import FourierFeatures, appearance_scores, describe, fit_appearance
 from seg.store import Products, param
 from seg.store.parameters import MOST_SEED
 from seg.supervision.scores import ScoreMaps, ScoreStage
-
-#: Standard deviations, in pixels, of the neighbourhoods that a pixel is described by.
-NEAR, FAR = 1.5, 4.0
-
-
-def describe(image: np.ndarray) -> np.ndarray:
-    """What a pixel and its surroundings look like.
-
-    Args:
-        image: ``uint8 (H, W, 3)`` RGB.
-
-    Returns:
-        ``float32 (H, W, 13)``: the colour in [0, 1], its two chromaticities (logarithms of ratios, which a
-        shadow hardly changes), and of a near and a far neighbourhood the mean colour and the standard deviation of the
-        brightness.
-    """
-    colour = image.astype(np.float32) / 255
-    bright = colour.mean(-1)
-    logs = np.log(colour + 0.05)
-    found = [colour, logs[..., :1] - logs[..., 1:2], logs[..., 2:] - logs[..., 1:2]]
-    for size in (NEAR, FAR):
-        variance = gaussian_filter(bright * bright, size) - gaussian_filter(bright, size) ** 2
-        found += [gaussian_filter(colour, (size, size, 0)), np.sqrt(variance.clip(0))[..., None]]
-    return np.concatenate(found, -1)
 
 
 class Points(NamedTuple):
@@ -48,12 +24,8 @@ class Points(NamedTuple):
 class Appearance(ScoreStage):
     """Score maps of what a class's images share in colour and texture where a prior points; no network at all.
 
-    Of trainval's pixels a ridge regression (least squares on 0 and 1) on random Fourier features of their description
-    (Rahimi and Recht, NIPS 2007) learns, class by class, which ones the prior calls foreground; and then, ``rounds``
-    times in all, which ones it and the prior together did. A map is the logistic of the sum of both. It is the
-    iterated colour model of GrabCut (Rother et al., SIGGRAPH 2004), of all images of a class together as in co-
-    segmentation (Rother et al., CVPR 2006), in closed form. For pictures whose objects have colours of their own, and
-    for which no features were trained.
+    Learns class by class from trainval's pixels (:mod:`seg.methods.appearance`). For pictures whose objects have
+    colours of their own, and for which no features were trained.
 
     Attributes:
         scores: the prior: CAM, Gaussians on boxes, or any other.
@@ -88,22 +60,15 @@ class Appearance(ScoreStage):
         groups, learnt = self._groups(scores)
         seen = self._points(scores, groups, learnt, rng)
         everything = np.concatenate([points.described for points in seen.values()])
-        mean, spread = everything.mean(0), everything.std(0).clip(1e-6)
-        mix = rng.normal(size=(len(mean), self.features)).astype(np.float32)
-        turn = rng.uniform(0, 2 * np.pi, self.features).astype(np.float32)
-
-        def expand(points: np.ndarray) -> np.ndarray:
-            waves = np.cos(((points - mean) / spread) @ mix + turn)
-            return np.concatenate([waves, np.ones((len(waves), 1), np.float32)], 1)
-
-        weights = {group: self._learn(expand(points.described), points.prior) for group, points in seen.items()}
+        fourier = FourierFeatures(everything, self.features, rng)
+        slopes = (self.gain, self.prior)
+        weights = {
+            group: fit_appearance(fourier(points.described), points.prior, self.start, self.rounds, self.ridge, *slopes)
+            for group, points in seen.items()
+        }
 
         def answer(image: np.ndarray, prior: np.ndarray, group: int) -> np.ndarray:
-            described = describe(image).reshape(prior.size, -1)
-            parts = np.array_split(described, prior.size // 8192 + 1)  # a large image's features would be 100 MB
-            found = np.concatenate([expand(part) @ weights[group] for part in parts])
-            found = gaussian_filter(self.gain * found.reshape(prior.shape), self.smooth)
-            return 1 / (1 + np.exp(-found - self._speaks(prior)))
+            return appearance_scores(image, prior, fourier, weights[group], *slopes, self.smooth)
 
         def maps() -> Iterator[np.ndarray]:
             with ThreadPoolExecutor(store.runtime.worker_count) as pool:
@@ -147,21 +112,3 @@ class Appearance(ScoreStage):
                     )
                     found[group].append(Points(described[chosen], prior.reshape(-1)[chosen]))
         return {group: Points(*map(np.concatenate, zip(*parts, strict=True))) for group, parts in found.items()}
-
-    def _speaks(self, prior: np.ndarray) -> np.ndarray:
-        """The prior's part in the logistic; what nobody knows says nothing."""
-        return np.clip(self.prior * (np.nan_to_num(prior, nan=0.5) - 0.5), -3, 3)
-
-    def _learn(self, waves: np.ndarray, prior: np.ndarray) -> np.ndarray:
-        """Weights ``(features + 1,)`` of the regression; waves ``(n, features + 1)``, prior ``(n,)``."""
-        gram = waves.T @ waves / len(waves)
-        gram[np.diag_indices(self.features)] += self.ridge  # the constant is not held back
-        inverse = np.linalg.inv(gram)
-        above, said = prior >= self.start, self._speaks(prior)
-        for _ in range(self.rounds):
-            weights = inverse @ (waves.T @ above.astype(np.float32) / len(waves))
-            found = waves @ weights
-            if above.any() and not above.all():  # Fisher's boundary: how many pixels are foreground is no evidence
-                weights[-1] -= (found[above].mean() + found[~above].mean()) / 2
-            above = self.gain * (waves @ weights) + said >= 0
-        return weights

@@ -6,10 +6,11 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from seg.data.boxes import body_box, gaussian_score, write_bbox_list
+from seg.data.boxes import write_bbox_list
 from seg.data.dataset import UNKNOWN
 from seg.data.prepared import Pool, PoolRows, PreparedData
 from seg.errors import SegError
+from seg.methods.boxes import body_box, gaussian_score
 from seg.store import Products, param
 from seg.supervision.scores import ScoreStage, image_class_ids
 

@@ -8,12 +8,11 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from seg.data.prepared import Pool, PoolRows
 from seg.errors import SegError
+from seg.methods.cam import foreground_maps, multi_scale_cam, predicted_classes
 from seg.nets.backbones import fold_batch_norm
-from seg.nets.resize import class_activation_maps, normalise_maps
 from seg.store import Products, param
 from seg.supervision.classifier import Classifier
 from seg.supervision.scores import ScoreStage, infer
@@ -70,84 +69,51 @@ class CAM(ScoreStage):
     def build(self, out: Path, store: Products) -> dict[str, Any]:
         """One forward pass per image, scale and direction; what is frozen is passed once for several epochs."""
         pool: PoolRows = store.get(self.pool)
-        model: nn.Module = store.get(self.classifier)
-        features, weight, bias = self.design.parts(model)
-        dtype = torch.bfloat16 if self.precision == "bf16-true" else torch.float32
-
-        def ready(part: nn.Module) -> nn.Module:
-            return fold_batch_norm(part).to(dtype=dtype).to(memory_format=torch.channels_last)
-
-        halves, shared = self.design.halves(model), None
-        if halves is not None:
-            what = f"{self.pool.id} {self.target} {self.scales} {self.flip} {dtype} {self.design.shape()}"
-            shared = SharedFeatures.of(halves[0], what, len(pool.rows), out.parent, store.runtime)
-        frozen, rest = map(ready, halves or (nn.Identity(), features))
-
-        def forward(images: Tensor) -> Tensor:
-            images = images.to(dtype)
-            return rest(shared(frozen, images) if shared else images).float()
-
         data, source = pool.data, pool.data.as_read  # the network knows all classes, the masks perhaps one
+        model: nn.Module = store.get(self.classifier)
+        _, weight, bias = self.design.parts(model)
+        network, shared = self._network(model, pool, out, store)
         logistic = self.design.is_logistic(source)
-        asked = [[label + 1 for label in source.label_sets[row]] for row in pool.rows]
-        class_ids = asked if source is data else [[1]] * len(asked)
-        if self.target == "label" and (without := sum(not codes for codes in asked)):
+        class_ids: list[list[int]] = []
+        asked = [list(source.label_sets[row]) for row in pool.rows]
+        if self.target == "label" and (without := sum(not own for own in asked)):
             log.info("CAM: %d images have no label: all of them is background", without)
 
         def maps(images: Tensor, part: np.ndarray) -> Tensor:
             if shared:
                 shared.begin(part)
+            here = slice(part[0], part[-1] + 1)
             if self.target == "predicted":
                 # The classifier's answer is at the working resolution, whatever scales the maps are of.
-                asked[part[0] : part[-1] + 1] = predicted(forward(images).mean((2, 3)) @ weight.T + bias, logistic)
-            codes = asked[part[0] : part[-1] + 1]
-            if source is not data:
-                class_ids[part[0] : part[-1] + 1] = [[1] if own else [] for own in codes]
-            labels = torch.tensor([code - 1 for one in codes for code in one], dtype=torch.int64, device=images.device)
-            if all(len(one) == 1 for one in codes):
-                return self._maps(forward, weight, images, labels)
-            if len(labels) == 0:  # as large as the others, and none of them
-                return self._maps(forward, weight, images[:1], labels.new_zeros(1))[:0]
-            of = torch.repeat_interleave(torch.tensor(list(map(len, codes)), device=images.device))
-            made = self._maps(forward, weight, images, labels, of)
+                asked[here] = predicted_classes(network(images).mean((2, 3)) @ weight.T + bias, logistic)
+            pairs = [(i, label) for i, own in enumerate(asked[here]) for label in own]
+            image, labels = torch.tensor(pairs, dtype=torch.int64, device=images.device).reshape(-1, 2).T
+            cam = multi_scale_cam(network, weight, images, labels, image, self.scales, self.flip, self.normalisation)
             if source is data:
-                return made
-            # Of the foreground, what speaks for any of its classes.
-            largest = made.new_zeros(len(part), *made.shape[1:])
-            largest.scatter_reduce_(0, of[:, None, None].expand_as(made), made, "amax")
-            return largest[of.unique()]
+                class_ids.extend([label + 1 for label in own] for own in asked[here])
+                return cam
+            class_ids.extend([1] if own else [] for own in asked[here])
+            return foreground_maps(cam, image)
 
         parts = infer(maps, data, pool.rows, store.runtime, "CAM")
         return self.save(out, data, pool.rows, parts, class_ids)
 
-    def _maps(
-        self,
-        features: Callable[[Tensor], Tensor],
-        weight: Tensor,
-        images: Tensor,
-        labels: Tensor,
-        image: Tensor | None = None,
-    ) -> Tensor:
-        """Of the classes ``labels``, of the images ``image`` (None: one of each)."""
-        side = images.shape[-1]
-        sides = [max(32, round(side * scale / 32) * 32) for scale in self.scales]
-        total: Tensor | None = None
-        for s in sorted(sides, reverse=True):
-            resized = images if s == side else F.interpolate(images, (s, s), mode="bilinear", antialias=True)
-            cam = class_activation_maps(features(resized), weight, labels, image)
-            if self.flip:
-                mirrored = class_activation_maps(features(resized.flip(3)), weight, labels, image)
-                cam = (cam + mirrored.flip(2)) / 2
-            cam = normalise_maps(cam, self.normalisation)
-            if total is not None:
-                cam = total + F.interpolate(cam[:, None], total.shape[1:], mode="bilinear")[:, 0]
-            total = cam
-        assert total is not None
-        return normalise_maps(total, self.normalisation)
+    def _network(
+        self, model: nn.Module, pool: PoolRows, out: Path, store: Products
+    ) -> tuple[Callable[[Tensor], Tensor], SharedFeatures | None]:
+        """The classifier before its pooling, ready to infer, and the features that it shares with other epochs'."""
+        dtype = torch.bfloat16 if self.precision == "bf16-true" else torch.float32
+        halves, shared = self.design.halves(model), None
+        if halves is not None:
+            what = f"{self.pool.id} {self.target} {self.scales} {self.flip} {dtype} {self.design.shape()}"
+            shared = SharedFeatures.of(halves[0], what, len(pool.rows), out.parent, store.runtime)
+        frozen, rest = (
+            fold_batch_norm(part).to(dtype=dtype).to(memory_format=torch.channels_last)
+            for part in halves or (nn.Identity(), self.design.parts(model)[0])
+        )
 
+        def network(images: Tensor) -> Tensor:
+            images = images.to(dtype)
+            return rest(shared(frozen, images) if shared else images).float()
 
-def predicted(logits: Tensor, logistic: bool) -> list[list[int]]:
-    """The masks' codes of the classes that a classifier finds in images, from its ``float (B, classes)`` logits."""
-    if not logistic:
-        return [[int(label) + 1] for label in logits.argmax(1)]
-    return [(one > 0).nonzero()[:, 0].add(1).tolist() for one in logits.cpu()]
+        return network, shared

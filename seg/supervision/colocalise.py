@@ -1,7 +1,7 @@
 """Co-localisation: where a prior points, what do the images have in common?"""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from seg.errors import SegError
 from seg.methods.colocalise import Foreground, Moments, class_discriminants, unit
 from seg.nets.backbones import make_classifier, weights_of
-from seg.store import Products, param
+from seg.store import Products, Runtime, param
 from seg.supervision.scores import ScoreMaps, ScoreStage, infer
 
 log = logging.getLogger(__name__)
@@ -125,45 +125,15 @@ class Colocalised(ScoreStage):
     def build(self, out: Path, store: Products) -> dict[str, Any]:
         """Three passes: moments of the features, their projections, the maps. Memory does not grow with the images."""
         prior: ScoreMaps = store.get(self.scores)
-        net = self._net().to(store.runtime.device)
+        cells = _Cells(self._net(), self.size, store.runtime)
         chosen = np.linspace(0, len(prior) - 1, min(self.fit_images, len(prior))).round().astype(int)
-        moments, grid = Moments(), (0, 0)
-
-        def cells(images: Tensor) -> Tensor:
-            nonlocal grid
-            maps = net(F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True))
-            grid = (maps.shape[2], maps.shape[3])
-            return maps.permute(0, 2, 3, 1).flatten(0, 2)
-
-        def over(rows: np.ndarray, compute: Any, what: str) -> Any:
-            return infer(compute, prior.data, rows, store.runtime, f"co-localisation, {what}", most=16)
-
-        def count(images: Tensor, part: np.ndarray) -> Tensor:
-            features = cells(images)
-            own = torch.from_numpy(prior.argmax(chosen[part], grid)[0]).nan_to_num(0.5).flatten()
-            moments.add(features, own.to(features.device))
-            return own
-
-        pointed = unit(torch.from_numpy(np.concatenate(list(over(prior.rows[chosen], count, "moments")))))
-        foreground = Foreground.of(moments, net.slices, self.components, self.dims)
-        project = partial(foreground.project, device=store.runtime.device)
-        onto = project(torch.cat([foreground.basis, foreground.first[:, None]], 1))
-        points, end = torch.empty(len(pointed), foreground.basis.shape[1] + 1), 0
-        for part in over(prior.rows[chosen], lambda images, _: onto(cells(images)), "projections"):
-            points[end : (end := end + len(part))] = torch.from_numpy(part)
-        first, points = unit(unit(points[:, -1]) + self.prior * pointed), points[:, :-1]
-        may = torch.from_numpy(np.repeat(prior.has_map[chosen], grid[0] * grid[1]))
-        weights, boundary, above = foreground.fit(points, first, may, self.rounds, self.ridge)
-        tell, bias, ids = points[:0].T, points[:0, 0], prior.ids
-        if max(map(len, ids), default=0) > 1:
-            tell, bias = class_discriminants(points[above], *_named(prior, chosen, grid, above))
-        score = project(torch.cat([weights[:, None], foreground.basis @ tell.double()], 1))
+        project, above, boundary, bias = self._learn(prior, chosen, cells)
 
         def maps(images: Tensor, part: np.ndarray) -> Tensor:
-            answers = score(cells(images)).reshape(len(images), *grid, -1)
+            answers = project(cells(images)).reshape(len(images), *cells.grid, -1)
             values = torch.sigmoid(self.gain * (answers[..., 0] - boundary)).half()
             several = [values[:0]]
-            for own, value, answer in zip((ids[position] for position in part), values, answers, strict=True):
+            for own, value, answer in zip((prior.ids[i] for i in part), values, answers, strict=True):
                 if len(own) > 1:
                     likely = (answer[..., 1:] + bias.to(answer.device))[..., own].permute(2, 0, 1)
                     # The likeliest class has the foreground's score.
@@ -172,10 +142,61 @@ class Colocalised(ScoreStage):
                     several.append(value[None])
             return torch.cat(several)
 
-        notes = self.save(out, prior.data, prior.rows, over(prior.rows, maps, "maps"), ids)
+        notes = self.save(out, prior.data, prior.rows, cells.over(prior, None, maps, "maps"), prior.ids)
         share = float(above.float().mean())
         log.info("co-localisation: %.0f %% of the cells are foreground", 100 * share)
         return notes | {"foreground": round(share, 3)}
+
+    def _learn(
+        self, prior: ScoreMaps, chosen: np.ndarray, cells: "_Cells"
+    ) -> tuple[Callable[[Tensor], Tensor], Tensor, float, Tensor]:
+        """The projection of cells to the foreground and the classes, the foreground's cells, its boundary, biases."""
+        moments = Moments()
+
+        def count(images: Tensor, part: np.ndarray) -> Tensor:
+            features = cells(images)
+            own = torch.from_numpy(prior.argmax(chosen[part], cells.grid)[0]).nan_to_num(0.5).flatten()
+            moments.add(features, own.to(features.device))
+            return own
+
+        pointed = unit(torch.from_numpy(np.concatenate(list(cells.over(prior, chosen, count, "moments")))))
+        foreground = Foreground.of(moments, cells.net.slices, self.components, self.dims)
+        project = partial(foreground.project, device=cells.runtime.device)
+        onto = project(torch.cat([foreground.basis, foreground.first[:, None]], 1))
+        points, end = torch.empty(len(pointed), foreground.basis.shape[1] + 1), 0
+        for part in cells.over(prior, chosen, lambda images, _: onto(cells(images)), "projections"):
+            points[end : (end := end + len(part))] = torch.from_numpy(part)
+        first, points = unit(unit(points[:, -1]) + self.prior * pointed), points[:, :-1]
+        may = torch.from_numpy(np.repeat(prior.has_map[chosen], cells.grid[0] * cells.grid[1]))
+        weights, boundary, above = foreground.fit(points, first, may, self.rounds, self.ridge)
+        tell, bias = points[:0].T, points[:0, 0]
+        if max(map(len, prior.ids), default=0) > 1:
+            tell, bias = class_discriminants(points[above], *_named(prior, chosen, cells.grid, above))
+        return project(torch.cat([weights[:, None], foreground.basis @ tell.double()], 1)), above, boundary, bias
+
+
+class _Cells:
+    """Features of the cells of images, ``float (n, C)``; ``grid`` is that of an image, once some were seen."""
+
+    def __init__(self, net: Levels, size: int, runtime: Runtime) -> None:
+        self.net, self.size, self.runtime = net.to(runtime.device), size, runtime
+        self.grid = (0, 0)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        maps = self.net(F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True))
+        self.grid = (maps.shape[2], maps.shape[3])
+        return maps.permute(0, 2, 3, 1).flatten(0, 2)
+
+    def over(
+        self,
+        scores: ScoreMaps,
+        positions: np.ndarray | None,
+        compute: Callable[[Tensor, np.ndarray], Tensor],
+        what: str,
+    ) -> Iterator[np.ndarray]:
+        """``compute`` of some images (None: all), batch by batch."""
+        rows = scores.rows if positions is None else scores.rows[positions]
+        return infer(compute, scores.data, rows, self.runtime, f"co-localisation, {what}", most=16)
 
 
 def _named(prior: ScoreMaps, chosen: np.ndarray, grid: tuple[int, int], above: Tensor) -> tuple[Tensor, Tensor]:

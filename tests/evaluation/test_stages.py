@@ -9,9 +9,9 @@ import pytest
 
 from seg.data.pets import OxfordPet
 from seg.data.prepared import Pool, Prepared, PreparedData
-from seg.evaluation.metrics import Border, Confusion
 from seg.evaluation.stages import Evaluated, Histogram, rows_with_truth
 from seg.masks import Threshold
+from seg.methods.metrics import Border, Confusion
 from seg.store import Store
 from seg.supervision.mask import LabelledSubset, TruthScores
 from seg.supervision.scores import ScoreStage

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from seg.errors import SegError
-from seg.evaluation.metrics import Confusion
 from seg.evaluation.table import format_classes, format_table, headline, without_figures, write_metrics
+from seg.methods.metrics import Confusion
 
 FIGURES = {
     "miou": 2 / 3,

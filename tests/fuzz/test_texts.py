@@ -16,12 +16,13 @@ from limits import EXAMPLES, refused, tried
 
 from seg.config.spans import MOST_JOBS, expand_value
 from seg.data.box_lists import ListedBox, read_boxes
-from seg.data.boxes import fit_box, gaussian_score, read_box_file
+from seg.data.boxes import fit_box, read_box_file
 from seg.data.coco_file import Annotation, read_coco
 from seg.data.dataset import Region
 from seg.data.decode import draw_regions
 from seg.data.label_lists import read_labels
 from seg.data.pets import read_pets
+from seg.methods.boxes import gaussian_score
 from seg.supervision.mask import read_ids
 
 FOLDER = tempfile.TemporaryDirectory(prefix="fuzz-")

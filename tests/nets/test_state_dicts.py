@@ -91,7 +91,7 @@ def test_another_architecture_names_both(new_store: Store, pool: Pool, prepared:
 
 
 def test_an_affinity_net_and_its_wrong_strides(new_store: Store, pool: Pool, tmp_path: Path) -> None:
-    from seg.nets.affinity_net import AffinityNet
+    from seg.methods.affinity import AffinityNet
 
     net = AffinityNet(make_classifier("resnet18", 2, None), strides=(4, 8), channels=4, radius=3)
     path = save(tmp_path / "affinity.safetensors", net.state_dict())

@@ -10,9 +10,9 @@ import torch
 from seg.data.prepared import Pool, PreparedData
 from seg.errors import SegError
 from seg.masks import Threshold
+from seg.methods.walk import random_walk
 from seg.nets.augment import normalise
 from seg.nets.backbones import make_classifier
-from seg.nets.walk import random_walk
 from seg.refiner.affinity import Affinity, FrozenAffinity, to_grid
 from seg.refiner.walk import Walk
 from seg.store import Store

@@ -1,14 +1,13 @@
-"""Appearance: what a pixel is described by, a planted object, whose pixels are learnt from."""
+"""Appearance: a planted object, whose pixels are learnt from."""
 
 import dataclasses
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from seg.data.prepared import Pool
 from seg.store import Runtime, Store
-from seg.supervision.appearance import Appearance, describe
+from seg.supervision.appearance import Appearance
 from seg.supervision.bbox import BoxScores
 
 
@@ -21,20 +20,6 @@ def maps_of(store: Store, stage: Appearance) -> np.ndarray:
 def iou(scores: np.ndarray, truth: np.ndarray) -> float:
     mask = scores >= 0.5
     return float((mask & (truth == 1)).sum() / (mask | (truth == 1)).sum())
-
-
-def test_a_plain_picture_is_described_by_its_colour_alone() -> None:
-    found = describe(np.full((12, 9, 3), (51, 102, 204), np.uint8))
-    logs = np.log([0.25 / 0.45, 0.85 / 0.45])
-    np.testing.assert_allclose(found[3, 4], [0.2, 0.4, 0.8, *logs, 0.2, 0.4, 0.8, 0, 0.2, 0.4, 0.8, 0], atol=1e-3)
-    assert found.shape == (12, 9, 13) and found.dtype == np.float32 and np.ptp(found, axis=(0, 1)).max() < 1e-3
-
-
-def test_a_texture_is_described_by_how_much_it_varies() -> None:
-    checks = np.zeros((64, 64, 3), np.uint8)
-    checks[::2, ::2] = checks[1::2, 1::2] = 255
-    found = describe(checks)[32, 32]
-    assert found[8] == pytest.approx(0.5, abs=0.01) and found[12] == pytest.approx(0.5, abs=0.01)
 
 
 def test_the_rest_of_the_object_is_found_from_a_part(planted: Pool, new_store: Store) -> None:
@@ -60,8 +45,3 @@ def test_a_class_of_few_images_is_told_by_all_of_them(planted: Pool, new_store: 
     assert groups[1] == [[-1]] * len(groups[1]) and len({group for (group,) in groups[0]}) > 1
     own, together = (maps_of(new_store, stage) for stage in stages)
     assert not np.array_equal(own, together)
-
-
-def test_what_nobody_knows_says_nothing(pool: Pool) -> None:
-    stage = Appearance(scores=BoxScores(pool=pool), prior=6)
-    np.testing.assert_allclose(stage._speaks(np.array([np.nan, 0.5, 0.75, 1, 0], np.float32)), [0, 0, 1.5, 3, -3])

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from seg.data.boxes import body_box, gaussian_score
 from seg.data.image_folder import ImageFolder
 from seg.data.pets import OxfordPet
 from seg.data.prepared import Pool, Prepared, PreparedData
 from seg.errors import SegError
 from seg.masks import Threshold
+from seg.methods.boxes import body_box, gaussian_score
 from seg.store import Store
 from seg.supervision.bbox import BoxScores
 

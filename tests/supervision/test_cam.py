@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
 
 from seg.data.prepared import Pool, PreparedData
+from seg.methods.cam import class_activation_maps, multi_scale_cam
 from seg.nets.augment import normalise
-from seg.nets.resize import class_activation_maps, normalise_maps
 from seg.store import Runtime, Store
-from seg.supervision.cam import CAM, predicted
+from seg.supervision.cam import CAM
 from seg.supervision.classifier import Classifier
 from seg.supervision.shared import SharedFeatures
 from seg.train import Pretrained
@@ -33,23 +32,6 @@ def test_the_mean_of_the_map_is_the_logit_less_its_bias(
         torch.testing.assert_close(cam.mean((1, 2)) + bias[label], logits[:, label], rtol=1e-4, atol=1e-5)
 
 
-def test_the_map_is_the_weighted_sum_of_the_channels() -> None:
-    features = torch.arange(2 * 3 * 2 * 2).reshape(2, 3, 2, 2).float()
-    weight = torch.tensor([[1.0, 0, 0], [0, 2, -1]])
-    cam = class_activation_maps(features, weight, torch.tensor([1, 0]))
-    assert torch.equal(cam[0], 2 * features[0, 1] - features[0, 2])
-    assert torch.equal(cam[1], features[1, 0])
-
-
-def test_normalisation() -> None:
-    maps = torch.tensor([[[-2.0, 0], [1, 2]], [[3, 3], [3, 3]], [[-3, -2], [-1, -1]]])
-    minmax, relu = normalise_maps(maps, "minmax"), normalise_maps(maps, "relu")
-    assert minmax[0].flatten().tolist() == [0, 0.5, 0.75, 1]
-    assert relu[0].flatten().tolist() == [0, 0, 0.5, 1]
-    assert minmax[1].eq(0).all() and relu[1].eq(1).all()  # constant; and positive everywhere
-    assert minmax[2].flatten().tolist() == [0, 0.5, 1, 1] and relu[2].eq(0).all()
-
-
 def make(pool: Pool, classifier: Classifier, **changed: Any) -> CAM:
     return CAM(pool=pool, classifier=classifier, **changed)
 
@@ -57,7 +39,7 @@ def make(pool: Pool, classifier: Classifier, **changed: Any) -> CAM:
 def maps_of(cam: CAM, store: Store, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     features, weight, _ = cam.classifier.parts(store.get(cam.classifier))
     with torch.inference_mode():
-        return cam._maps(features.eval(), weight, images, labels)
+        return multi_scale_cam(features.eval(), weight, images, labels, scales=cam.scales, flip=cam.flip)
 
 
 def test_every_image_of_the_pool_gets_a_map(
@@ -80,27 +62,6 @@ def test_every_image_of_the_pool_gets_a_map(
     np.testing.assert_allclose(values[3].reshape(4, 4), by_hand.numpy(), atol=2e-3)
 
 
-def test_flip_makes_the_maps_equivariant(store: Store, data: PreparedData, pool: Pool, classifier: Classifier) -> None:
-    images, labels = normalise(data.images[np.arange(4)]), torch.from_numpy(data.labels[:4])
-    plain, flipped = make(pool, classifier), make(pool, classifier, flip=True)
-    maps, mirrored = (maps_of(flipped, store, x, labels) for x in (images, images.flip(3)))
-    torch.testing.assert_close(mirrored, maps.flip(2), atol=1e-4, rtol=1e-4)
-    maps, mirrored = (maps_of(plain, store, x, labels) for x in (images, images.flip(3)))
-    assert (mirrored - maps.flip(2)).abs().max() > 1e-3  # so the test above says something
-
-
-def test_scales_are_averaged_on_the_finest_grid(
-    store: Store, data: PreparedData, pool: Pool, classifier: Classifier
-) -> None:
-    images, labels = normalise(data.images[np.arange(4)]), torch.from_numpy(data.labels[:4])
-    single = {s: maps_of(make(pool, classifier, scales=[s]), store, images, labels) for s in (0.5, 1, 1.5)}
-    assert [single[s].shape[1:] for s in (0.5, 1, 1.5)] == [(2, 2), (4, 4), (6, 6)]
-    several = maps_of(make(pool, classifier, scales=[0.5, 1.5, 1]), store, images, labels)
-    up = [F.interpolate(single[s][:, None], (6, 6), mode="bilinear")[:, 0] for s in (0.5, 1, 1.5)]
-    torch.testing.assert_close(several, normalise_maps(sum(up), "minmax"), atol=1e-5, rtol=1e-4)  # type: ignore[arg-type]
-    assert several.amin() == 0 and several.amax() == 1
-
-
 def test_the_predicted_class_is_the_classifiers(
     store: Store, data: PreparedData, pool: Pool, classifier: Classifier
 ) -> None:
@@ -112,8 +73,6 @@ def test_the_predicted_class_is_the_classifiers(
     torch.testing.assert_close(found, maps_of(make(pool, classifier), store, images, answers), atol=1e-3, rtol=0)
     other = maps_of(make(pool, classifier), store, images, 1 - answers)
     assert not torch.allclose(found, other, atol=1e-3)
-    assert predicted(logits, logistic=False) == [[code] for code in (answers + 1).tolist()]
-    assert predicted(torch.tensor([[1.0, -1, 2], [-1, -2, -3]]), logistic=True) == [[1, 3], []]
 
 
 def test_half_precision_is_close_and_has_a_key_of_its_own(

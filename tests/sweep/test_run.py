@@ -21,10 +21,10 @@ from PIL import Image
 from within import call as sweep
 
 from seg.config.paths import CONF
-from seg.evaluation.metrics import Confusion, Metrics
 from seg.evaluation.table import headline
 from seg.experiment import Experiment
 from seg.masks import MaskSet, Threshold
+from seg.methods.metrics import Confusion, Metrics
 from seg.nets.backbones import make_classifier
 from seg.store.code_hash import code_hash
 from seg.sweep.plan import Job, make_plan

@@ -15,9 +15,9 @@ from benchmark.machine import has_bfloat16
 from benchmark.measure import Sample, interleaved
 from benchmark.rows import Goal, Row
 from seg.config.tree import make_objects
+from seg.methods.cam import class_activation_maps, normalise_maps
 from seg.nets.augment import normalise
 from seg.nets.backbones import fold_batch_norm
-from seg.nets.resize import class_activation_maps, normalise_maps
 
 
 def run(lab: Lab) -> Iterator[Row]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmark.lab import Lab
 from benchmark.measure import Sample, interleaved
 from benchmark.rows import Goal, Row
-from seg.nets.walk import chebyshev_coefficients, pair_offsets, random_walk
+from seg.methods.walk import chebyshev_coefficients, pair_offsets, random_walk
 
 BETA, LOG_STEPS, RADIUS = 8.0, 8, 5.0
 _OFFSETS = pair_offsets(RADIUS)

@@ -8,8 +8,8 @@ import torchvision
 from torch import Tensor, nn
 
 from seg.errors import SegError
-from seg.nets.affinity_net import AffinityNet, FrozenAffinityNet, affinity_loss, pair_affinity, pair_labels
-from seg.nets.walk import pair_offsets
+from seg.methods.affinity import AffinityNet, FrozenAffinityNet, affinity_loss, pair_affinity, pair_labels
+from seg.methods.walk import pair_offsets
 
 NEAR = pair_offsets(1.5)  # (0, 1), (1, -1), (1, 0), (1, 1)
 

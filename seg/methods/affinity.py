@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seg.errors import SegError
+from seg.methods.walk import Offsets, pair_offsets
 from seg.nets.backbones import backbone_blocks, levels_by_stride
-from seg.nets.walk import Offsets, pair_offsets
 
 IGNORE = 255
 _TINY = 1e-5  # keeps the logarithms finite, as in the authors' code
@@ -74,6 +74,12 @@ class AffinityNet(Pyramid):
         train_radius: reach of the pairs that are drawn for training. The paper trains on those of the walk; but
             confident seeds of a smooth score map leave an ignored band wider than that between foreground and
             background, so that not one pair would be of different kinds, and all affinities would go to 1.
+
+    Example:
+        >>> from torchvision.models import resnet18
+        >>> net = AffinityNet(resnet18(weights=None)).eval()
+        >>> net(torch.rand(1, 3, 64, 64)).shape  # to the 34 neighbours closer than 5
+        torch.Size([1, 34, 16, 16])
     """
 
     def __init__(
@@ -125,6 +131,14 @@ class FrozenAffinityNet(Pyramid):
 
     The affinity is the mean over the levels of the cosine between two positions' features, less each image's
     mean feature, and 0 where that is negative.
+
+    Args: as for :class:`Pyramid`.
+
+    Example:
+        >>> from torchvision.models import resnet18
+        >>> net = FrozenAffinityNet(resnet18(weights=None), strides=(4, 8), radius=2)
+        >>> net(torch.rand(1, 3, 32, 32)).shape
+        torch.Size([1, 4, 8, 8])
     """
 
     def forward(self, images: Tensor) -> Tensor:
@@ -157,7 +171,12 @@ def neighbours(x: Tensor, offsets: Offsets, fill: float) -> Iterator[Tensor]:
 
 
 def pair_affinity(embedding: Tensor, offsets: Offsets) -> Tensor:
-    """``exp(-mean_c |f_i - f_j|)`` (eq. 1): float (B, K, h, w) to float (B, P, h, w) in (0, 1]."""
+    """``exp(-mean_c |f_i - f_j|)`` (eq. 1): float (B, K, h, w) to float (B, P, h, w) in (0, 1].
+
+    Example:
+        >>> pair_affinity(torch.tensor([[[[0.0, 0.0, 1.0]]]]), [(0, 1)])[0, 0, 0, :2]
+        tensor([1.0000, 0.3679])
+    """
     distances = [(there - embedding).abs().mean(dim=1) for there in neighbours(embedding, offsets, 0.0)]
     return torch.exp(-torch.stack(distances, dim=1))
 
@@ -171,6 +190,11 @@ def pair_labels(seeds: Tensor, offsets: Offsets) -> tuple[Tensor, Tensor, Tensor
 
     Returns:
         Three bool (B, P, h, w). A pair with an ignored end, or with an end outside the grid, is in none.
+
+    Example:
+        >>> foreground, background, mixed = pair_labels(torch.tensor([[[0, 0, 1, 255]]]), [(0, 1)])
+        >>> mixed.int().tolist()
+        [[[[0, 1, 0, 0]]]]
     """
     there = torch.stack(list(neighbours(seeds, offsets, IGNORE)), dim=1)
     here = seeds[:, None]
@@ -192,6 +216,12 @@ def affinity_loss(affinity: Tensor, seeds: Tensor, offsets: Offsets) -> Tensor:
 
     Raises:
         SegError: seeds and affinities are not on one grid.
+
+    Example:
+        >>> seeds = torch.tensor([[[0, 0, 1, 255]]])
+        >>> affinity = torch.tensor([[[[1.0, 0.0, 0.5, 0.5]]]])  # right where it counts
+        >>> affinity_loss(affinity, seeds, [(0, 1)]).abs().item() < 1e-4
+        True
     """
     if affinity.shape != (seeds.shape[0], len(offsets), *seeds.shape[1:]):
         raise SegError(

@@ -1,4 +1,4 @@
-"""What a segmenter is trained to minimise."""
+"""Losses of a segmenter."""
 
 import torch
 from torch import Tensor
@@ -15,6 +15,11 @@ def focal_loss(logits: Tensor, targets: Tensor, gamma: float = 2.0) -> Tensor:
 
     Returns:
         Scalar >= 0; 0 when every pixel is ignored.
+
+    Example:
+        >>> logits, targets = torch.zeros(1, 1, 2), torch.tensor([[[1, 255]]], dtype=torch.uint8)
+        >>> round(focal_loss(logits, targets, gamma=0).item(), 4)  # log 2
+        0.6931
     """
     known = targets != 255
     wanted = torch.where(known, targets, 0)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.ops import sigmoid_focal_loss
 
-from seg.segmenter.losses import focal_loss
+from seg.methods.losses import focal_loss
 
 
 def some(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

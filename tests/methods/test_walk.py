@@ -9,7 +9,7 @@ from numpy.polynomial import chebyshev
 from torch import Tensor
 
 from seg.errors import SegError
-from seg.nets.walk import chebyshev_coefficients, pair_offsets, random_walk
+from seg.methods.walk import chebyshev_coefficients, pair_offsets, random_walk
 
 OFFSETS = pair_offsets(5)
 

@@ -7,7 +7,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
 from torchmetrics import JaccardIndex
 
 from seg.errors import SegError
-from seg.evaluation.metrics import Confusion, Metrics, ScoreHistogram
+from seg.methods.metrics import Confusion, HistogramEvaluator, Metrics
 
 BORDERS = ("ignore", "foreground", "background")
 THRESHOLDS = (0.0, 0.001, 0.1, 0.3, 0.5, 0.7, 0.999, 1.0)
@@ -102,7 +102,7 @@ def test_figures_worked_out_by_hand():
 @pytest.mark.parametrize("pred", [[0, 0, 0, 0], [0, 1, 1, 0]])
 def test_a_truth_without_an_object_measures_nothing(pred):
     truth = u8([0, 0, 255, 0])
-    histogram = ScoreHistogram()
+    histogram = HistogramEvaluator()
     histogram.add(u8(pred).astype(np.float32), truth)
     for found in (metrics_of(u8(pred), truth), metrics_of(u8(pred), truth, classes=3), histogram.metrics(0.5)):
         assert all(map(math.isnan, (found.miou, found.iou_foreground, found.per_image_miou)))
@@ -136,11 +136,11 @@ def test_images_without_truth_or_decision():
 
 @pytest.mark.filterwarnings("error")
 def test_nothing_added_is_nan_and_zero():
-    for found in (Confusion().compute(), ScoreHistogram().metrics(0.5)):
+    for found in (Confusion().compute(), HistogramEvaluator().metrics(0.5)):
         assert (found.images, found.pixels, found.matrix) == (0, 0, [[0, 0], [0, 0]])
         assert all(math.isnan(v) for k, v in found.as_dict().items() if k not in ("images", "pixels", "matrix"))
     assert Confusion().per_image_iou.shape == (0, 2)
-    assert ScoreHistogram.from_arrays(ScoreHistogram().to_arrays()).metrics(0.5).images == 0
+    assert HistogramEvaluator.from_arrays(HistogramEvaluator().to_arrays()).metrics(0.5).images == 0
 
 
 def test_batches_added_one_by_one_are_the_whole():
@@ -159,8 +159,8 @@ def test_wrong_arrays_are_refused():
         (Confusion().add, byte.astype(int), byte, "prediction has to be uint8"),
         (Confusion().add, byte, byte.astype(bool), "truth has to be uint8"),
         (Confusion().add, byte, byte[:1], r"prediction \(1, 2, 2\) and truth \(1, 1, 2\) differ"),
-        (ScoreHistogram().add, number.astype(float), byte, "scores has to be float32"),
-        (ScoreHistogram().add, number, byte[:1], r"^scores \(1, 2, 2\) and truth \(1, 1, 2\) differ"),
+        (HistogramEvaluator().add, number.astype(float), byte, "scores has to be float32"),
+        (HistogramEvaluator().add, number, byte[:1], r"^scores \(1, 2, 2\) and truth \(1, 1, 2\) differ"),
     ):
         with pytest.raises(ValueError, match=message):
             add(array, truth)
@@ -175,11 +175,11 @@ def test_unknown_codes_are_named_and_nothing_is_counted():
         confusion.add(np.stack([good, good]), np.stack([good, bad]))
     assert confusion.compute().images == 0
     with pytest.raises(SegError, match=r"truth holds the codes \[7\]"):
-        ScoreHistogram().add(np.zeros((1, 2), np.float32), bad)
+        HistogramEvaluator().add(np.zeros((1, 2), np.float32), bad)
 
 
 def test_border_modes_are_checked_and_not_mixed():
-    for call in (lambda: metrics_of(u8([0]), u8([0]), "pet"), lambda: ScoreHistogram().metrics(0.5, "pet")):
+    for call in (lambda: metrics_of(u8([0]), u8([0]), "pet"), lambda: HistogramEvaluator().metrics(0.5, "pet")):
         with pytest.raises(ValueError, match="one of ignore, foreground, background"):
             call()
     confusion = Confusion()
@@ -195,11 +195,11 @@ def test_border_modes_are_checked_and_not_mixed():
 )
 def test_one_histogram_answers_every_threshold_to_the_last_digit(classes, border):
     scores, class_ids, truth = random_case(5, classes=classes)
-    histogram = ScoreHistogram(classes)
+    histogram = HistogramEvaluator(classes)
     histogram.add(scores[:1], truth[:1], class_ids[:1])
     assert histogram.metrics(0.5, border).images == 1  # asking in between must not freeze the answer
     histogram.add(scores[1:], truth[1:], class_ids[1:])
-    again = ScoreHistogram.from_arrays(histogram.to_arrays())
+    again = HistogramEvaluator.from_arrays(histogram.to_arrays())
     for threshold in THRESHOLDS:
         direct = metrics_of(cut(scores, class_ids, threshold), truth, border, classes)
         for found in (histogram.metrics(threshold, border), again.metrics(threshold, border)):
@@ -219,7 +219,7 @@ def adversarial_scores():
 def test_histogram_is_exact_on_every_threshold_and_one_step_off_it():
     scores = adversarial_scores()
     truth = np.random.default_rng(7).choice(u8(0, 1, 254, 255).ravel(), scores.shape)
-    histogram = ScoreHistogram()
+    histogram = HistogramEvaluator()
     histogram.add(scores, truth)
     for k in range(1001):
         assert same(histogram.metrics(k / 1000), metrics_of(cut(scores, u8(1), k / 1000), truth)), k
@@ -229,27 +229,27 @@ def test_histogram_is_exact_on_every_threshold_and_one_step_off_it():
 @pytest.mark.parametrize("threshold", [0.0005, 0.12345, -0.1, 1.5, math.nan, math.inf])
 def test_thresholds_between_the_edges_are_refused(threshold):
     with pytest.raises(ValueError, match=r"no multiple of 0\.001 in"):
-        ScoreHistogram().metrics(threshold)
+        HistogramEvaluator().metrics(threshold)
 
 
 @pytest.mark.parametrize("bad", [-0.1, 1.5, math.inf])
 @pytest.mark.parametrize("other", [0.5, math.nan])
 def test_scores_out_of_range_are_refused(bad, other):
     with pytest.raises(SegError, match=r"scores run from .* they have to lie in"):
-        ScoreHistogram().add(np.array([[other, bad]], np.float32), u8([0, 1]))
+        HistogramEvaluator().add(np.array([[other, bad]], np.float32), u8([0, 1]))
 
 
 def test_what_is_no_histogram_is_refused():
-    good = ScoreHistogram().to_arrays()
+    good = HistogramEvaluator().to_arrays()
     far = good | {"places": np.full((1, 3), 9, np.int32), "counts": np.zeros((1, 1002), np.int32)}
     for broken in ({}, good | {"counts": np.zeros((0, 5), np.int32)}, far):
         with pytest.raises(SegError, match=r"these are no counts of scores .*evaluate again"):
-            ScoreHistogram.from_arrays(broken)
+            HistogramEvaluator.from_arrays(broken)
 
 
 def test_doctests():
     import doctest
 
-    import seg.evaluation.metrics
+    import seg.methods.metrics
 
-    assert doctest.testmod(seg.evaluation.metrics, extraglobs={"np": np}).failed == 0
+    assert doctest.testmod(seg.methods.metrics, extraglobs={"np": np}).failed == 0

@@ -1,4 +1,4 @@
-"""Evaluation: one confusion matrix over all pixels of all images, and its figures.
+"""One confusion matrix over all pixels of all images, and its figures: of masks, or of scores at every threshold.
 
 Both accumulators reduce every image to the same small table of integer counts, and one function
 turns counts into figures, so a histogram of scores gives to the last digit what thresholding gives.
@@ -12,8 +12,8 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from seg.data.dataset import BORDER, UNKNOWN
 from seg.errors import SegError
+from seg.methods.codes import BORDER, UNKNOWN
 from seg.methods.thresholds import STEPS, bin_scores
 
 Border = Literal["ignore", "foreground", "background"]
@@ -66,6 +66,12 @@ class Metrics:
         pixels: pixels counted: truth that is evaluated, with a prediction.
         coverage: share of the evaluated truth pixels that had a prediction.
         matrix: pixels by truth (rows) and prediction (columns), background first.
+
+    Example:
+        >>> confusion = Confusion(classes=2)
+        >>> confusion.add(np.array([[0, 1, 2, 2]], np.uint8), np.array([[0, 1, 1, 2]], np.uint8))
+        >>> confusion.compute().ious.tolist()
+        [1.0, 0.5, 0.5]
     """
 
     miou: float
@@ -157,7 +163,7 @@ class Confusion:
         return _stack(self._tables, (self._classes + 1, self._classes + 2))
 
 
-class ScoreHistogram:
+class HistogramEvaluator:
     """Score maps against the truth, kept as counts that answer every threshold.
 
     Per image, truth code and class that is scored, one count for every interval between two neighbouring multiples of
@@ -168,7 +174,7 @@ class ScoreHistogram:
         classes: how many kinds of object the masks tell apart.
 
     Example:
-        >>> histogram = ScoreHistogram()
+        >>> histogram = HistogramEvaluator()
         >>> histogram.add(np.array([[0.2, 0.7]], np.float32), np.array([[0, 1]], np.uint8))
         >>> [histogram.metrics(t).miou for t in (0.1, 0.5)]
         [0.25, 1.0]

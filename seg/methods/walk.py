@@ -30,6 +30,10 @@ def pair_offsets(radius: float) -> Offsets:
 
     Raises:
         SegError: no neighbour is that close.
+
+    Example:
+        >>> pair_offsets(1.5)
+        [(0, 1), (1, -1), (1, 0), (1, 1)]
     """
     reach = range(-math.ceil(radius), math.ceil(radius) + 1)
     offsets = [(y, x) for y in reach for x in reach if (y, x) > (0, 0) and y * y + x * x < radius * radius]
@@ -84,6 +88,14 @@ def random_walk(
 
     Raises:
         SegError: shapes that do not fit, or ``beta <= 0``, ``steps < 0``, ``eps`` outside (0, 1).
+
+    Example:
+        >>> offsets = pair_offsets(1.5)
+        >>> affinity = torch.ones(1, len(offsets), 1, 5)
+        >>> affinity[..., 2] = 0  # an edge after the third pixel
+        >>> scores = torch.tensor([[[[1.0, 0, 0, 0, 0]]]])
+        >>> random_walk(affinity, scores, offsets=offsets).gt(0.1).int().tolist()
+        [[[[1, 1, 1, 0, 0]]]]
     """
     batch, pairs, height, width = affinity.shape
     if pairs != len(offsets) or scores.shape[:1] + scores.shape[2:] != (batch, height, width):

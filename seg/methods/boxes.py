@@ -1,0 +1,98 @@
+"""Score maps from boxes, and boxes from masks."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from seg.errors import SegError
+from seg.methods.codes import UNKNOWN
+
+
+def gaussian_score(
+    boxes: ArrayLike,
+    size: tuple[int, int],
+    out: tuple[int, int],
+    *,
+    divisor: float = 3.5,
+    scale: float = 1.0,
+    clip: bool = False,
+) -> NDArray[np.float32]:
+    r"""Score map of an image from its boxes: a Gaussian on each box, their maximum where they overlap.
+
+    .. math:: s(x, y) = \max_b \exp\left(-\frac{(x - x_b)^2 + (y - y_b)^2}{2 \sigma_b^2}\right),
+              \qquad \sigma_b = \mathrm{scale} \cdot \frac{w_b + h_b}{\mathrm{divisor}}
+
+    ``(x_b, y_b)`` is the middle and ``w_b, h_b`` the sides of box b, all in pixels of the original image.
+    The map is evaluated at the centres of the cells of the ``out`` grid, ``x_j = (j + 1/2) * width / w``,
+    so the grid may be squashed and the Gaussian stays round in the original image.
+
+    Args:
+        boxes: ``(K, 4)`` xyxy in pixels of the original image; K may be 0.
+        size: ``(height, width)`` of the original image.
+        out: ``(h, w)`` of the map.
+        divisor: what the sum of the sides is divided by to give sigma.
+        scale: a factor on sigma.
+        clip: set a box's score to zero at cells whose centre is outside of it. The cell that holds the
+            middle of the box is kept, lest a box smaller than a cell vanish.
+
+    Returns:
+        float32 ``(h, w)`` in [0, 1]; all zero without boxes.
+
+    Raises:
+        SegError: boxes of another shape or with a side that is not positive; a size, divisor or scale
+            that is not positive.
+
+    Example:
+        >>> gaussian_score([(0, 0, 30, 40)], (40, 60), (4, 6), clip=True).round(1)[2].tolist()
+        [0.8999999761581421, 1.0, 0.8999999761581421, 0.0, 0.0, 0.0]
+    """
+    array = np.asarray(boxes, dtype=np.float64)
+    if array.size and (array.ndim != 2 or array.shape[1] != 4):
+        raise SegError(f"boxes must have the shape (K, 4), not {array.shape}")
+    if min(*size, *out) <= 0 or not divisor > 0 or not scale > 0:
+        raise SegError(f"Gaussian of boxes: {size=}, {out=}, {divisor=} and {scale=} must be positive")
+    (height, width), (h, w) = size, out
+    x = (np.arange(w) + 0.5) * (width / w)
+    y = (np.arange(h) + 0.5) * (height / h)
+    score = np.zeros((h, w))
+    for xmin, ymin, xmax, ymax in array.reshape(-1, 4):
+        if not (xmin < xmax and ymin < ymax):
+            raise SegError(f"Gaussian of an empty box {(xmin, ymin, xmax, ymax)}")
+        cx, cy = (xmin + xmax) / 2, (ymin + ymax) / 2
+        sigma = scale * (xmax - xmin + ymax - ymin) / divisor
+        # A Gaussian with one sigma is the product of one along x and one along y.
+        along_x = np.exp(-((x - cx) ** 2) / (2 * sigma**2))
+        along_y = np.exp(-((y - cy) ** 2) / (2 * sigma**2))
+        if clip:
+            along_x *= _inside(x, xmin, xmax, cx)
+            along_y *= _inside(y, ymin, ymax, cy)
+        np.maximum(score, along_y[:, None] * along_x, out=score)
+    return score.astype(np.float32)
+
+
+def _inside(centres: NDArray[np.floating], low: float, high: float, middle: float) -> NDArray[np.bool_]:
+    inside = (centres >= low) & (centres <= high)
+    inside[np.argmin(np.abs(centres - middle))] = True
+    return inside
+
+
+def body_box(trimap: NDArray[np.uint8]) -> tuple[float, float, float, float] | None:
+    """Tight box of the animal in a truth: foreground (1) and border (254) together.
+
+    The border counts because thin parts (ears, tails, whiskers) are border only, and a box drawn by a
+    person goes around the fur, not inside of it. It is made from the truth: an oracle.
+
+    Args:
+        trimap: ``(H, W)`` with 0 background, 1 foreground, 254 border, 255 no truth.
+
+    Returns:
+        ``(xmin, ymin, xmax, ymax)`` as pixel edges, so ``xmax`` is at most W; None without an animal.
+
+    Example:
+        >>> body_box(np.array([[0, 0, 0], [0, 1, 254]], np.uint8))
+        (1.0, 1.0, 3.0, 2.0)
+    """
+    animal = (trimap > 0) & (trimap < UNKNOWN)
+    columns, rows = np.flatnonzero(animal.any(0)), np.flatnonzero(animal.any(1))
+    if not columns.size:
+        return None
+    return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)

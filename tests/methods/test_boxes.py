@@ -1,0 +1,89 @@
+"""The Gaussian on boxes, the box of a body."""
+
+import numpy as np
+import pytest
+
+from seg.errors import SegError
+from seg.methods.boxes import body_box, gaussian_score
+
+
+def test_gaussian_is_the_formula() -> None:
+    height, width, h, w = 60, 100, 12, 25
+    xmin, ymin, xmax, ymax = 20, 10, 60, 40
+    score = gaussian_score([(xmin, ymin, xmax, ymax)], (height, width), (h, w))
+    sigma = (40 + 30) / 3.5
+    for i in range(h):
+        for j in range(w):
+            x, y = (j + 0.5) * 4, (i + 0.5) * 5
+            expected = np.exp(-((x - 40) ** 2 + (y - 25) ** 2) / (2 * sigma**2))
+            assert score[i, j] == pytest.approx(expected, abs=1e-6)
+    assert score.dtype == np.float32
+    assert score.shape == (h, w)
+
+
+def test_gaussian_peaks_at_the_middle_of_the_box() -> None:
+    # On a grid of the image's pixels, a box with odd sides has a pixel's centre in its middle.
+    score = gaussian_score([(10, 20, 21, 27)], (50, 40), (50, 40))
+    assert np.unravel_index(score.argmax(), score.shape) == (23, 15)
+    assert score.max() == 1
+
+
+@pytest.mark.parametrize(("scale", "divisor"), [(2.0, 3.5), (1.0, 1.75)])
+def test_scale_and_divisor_widen(scale: float, divisor: float) -> None:
+    box = [(10, 10, 30, 20)]
+    wide = gaussian_score(box, (40, 40), (40, 40), scale=scale, divisor=divisor)
+    plain = gaussian_score(box, (40, 40), (40, 40))
+    # Twice the sigma is the fourth root.
+    np.testing.assert_allclose(wide, plain**0.25, rtol=1e-5)
+
+
+def test_several_boxes_take_the_maximum() -> None:
+    boxes = [(0, 0, 10, 10), (25, 20, 40, 30)]
+    both = gaussian_score(boxes, (30, 40), (15, 20))
+    each = [gaussian_score([box], (30, 40), (15, 20)) for box in boxes]
+    np.testing.assert_array_equal(both, np.maximum(*each))
+    np.testing.assert_array_equal(both, gaussian_score(boxes[::-1], (30, 40), (15, 20)))
+
+
+def test_clip_is_zero_outside_of_the_box_and_unchanged_inside() -> None:
+    plain = gaussian_score([(10, 5, 30, 15)], (40, 40), (40, 40))
+    clipped = gaussian_score([(10, 5, 30, 15)], (40, 40), (40, 40), clip=True)
+    inside = np.zeros((40, 40), bool)
+    inside[5:15, 10:30] = True
+    np.testing.assert_array_equal(clipped, np.where(inside, plain, 0))
+
+
+def test_clip_keeps_a_box_smaller_than_a_cell() -> None:
+    score = gaussian_score([(33, 41, 35, 43)], (100, 100), (10, 10), clip=True)
+    assert np.argwhere(score > 0).tolist() == [[4, 3]]
+
+
+def test_no_boxes() -> None:
+    for boxes in ([], np.zeros((0, 4))):
+        score = gaussian_score(boxes, (10, 10), (3, 4))
+        assert score.shape == (3, 4)
+        assert not score.any()
+
+
+@pytest.mark.parametrize("boxes", [[(5, 5, 5, 9)], [(1, 2, 3)], [1, 2, 3, 4], [(5, 5, float("nan"), 9)]])
+def test_bad_boxes(boxes: list) -> None:
+    with pytest.raises(SegError):
+        gaussian_score(boxes, (10, 10), (5, 5))
+
+
+@pytest.mark.parametrize("bad", [{"divisor": 0.0}, {"scale": -1.0}, {"out": (0, 5)}, {"size": (10, 0)}])
+def test_bad_parameters(bad: dict) -> None:
+    with pytest.raises(SegError, match="must be positive"):
+        gaussian_score([(1, 1, 2, 2)], **({"size": (10, 10), "out": (5, 5)} | bad))
+
+
+def test_body_box() -> None:
+    trimap = np.zeros((20, 30), np.uint8)
+    trimap[5:10, 8:12] = 1
+    assert body_box(trimap) == (8, 5, 12, 10)
+    trimap[3, 20] = 2  # the tip of a tail is border only
+    assert body_box(trimap) == (8, 3, 21, 10)
+    trimap[15:] = 255
+    assert body_box(trimap) == (8, 3, 21, 10)
+    assert body_box(np.where(trimap == 255, trimap, 0)) is None
+    assert body_box(np.ones((4, 6), np.uint8)) == (0, 0, 6, 4)
