@@ -95,6 +95,8 @@ def test_every_choice_composes_and_instantiates(
     override = f"{group}={choice}"
     roots = {"oxford_pet": official, "image_folder": photos, "voc": voc, "coco": coco}
     overrides = [override, f"data.root={roots[choice]()}"] if group == "data" and choice in roots else [override]
+    if group == "experiment":
+        overrides = [f"+{override}", f"data.root={(voc if choice.startswith('msrc') else official)()}"]
     if group == "recipe":  # it is found by what it is for
         names = ("toy_pets", "toy_scenes", *roots, "colocalise")
         data = next(name for name in names if choice.startswith(name))

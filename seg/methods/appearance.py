@@ -101,7 +101,7 @@ def fit_appearance(
     inverse = np.linalg.inv(gram)
     above, logit = prior >= start, prior_logit(prior, prior_slope)
     for _ in range(rounds):
-        weights = inverse @ (waves.T @ above.astype(np.float32) / len(waves))
+        weights: Floats = inverse @ (waves.T @ above.astype(np.float32) / len(waves))
         found = waves @ weights
         if above.any() and not above.all():  # Fisher's boundary: how many pixels are foreground is no evidence
             weights[-1] -= (found[above].mean() + found[~above].mean()) / 2
