@@ -162,7 +162,7 @@ def test_torchvisions_weights_offline(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "resnet18-f37072fd.pth" in text  # the file to look for elsewhere
 
 
-@pytest.mark.parametrize(("name", "stride"), [("resnet18", 16), ("resnet50", 8), ("mobilenet_v2", 8)])
+@pytest.mark.parametrize(("name", "stride"), [("resnet18", 8), ("mobilenet_v2", 16)])
 def test_output_stride(name: str, stride: int) -> None:
     model = make_classifier(name, 2, None).eval()
     names = set(model.state_dict())
