@@ -14,7 +14,7 @@ def some(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     return logits, torch.where(masks == 2, 255, masks).to(torch.uint8)
 
 
-@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0, 5.0])
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
 def test_focal_loss_is_torchvisions_on_the_known_pixels(gamma: float) -> None:
     logits, masks = some()
     known = masks != 255
