@@ -140,10 +140,10 @@ def test_unknown_codes_are_named_and_nothing_is_counted():
     good, bad = u8([0, 1]), u8([0, 7])
     with pytest.raises(SegError, match=r"prediction holds the codes \[7\]: only 0, 1 and 255"):
         confusion.add(np.stack([good, bad]), np.stack([good, good]))
-    with pytest.raises(SegError, match=r"truth holds the codes \[7\]"):
+    with pytest.raises(SegError, match=r"target holds the codes \[7\]"):
         confusion.add(np.stack([good, good]), np.stack([good, bad]))
     assert confusion.compute().images == 0
-    with pytest.raises(SegError, match=r"truth holds the codes \[7\]"):
+    with pytest.raises(SegError, match=r"target holds the codes \[7\]"):
         HistogramEvaluator().add(np.zeros((1, 2), np.float32), bad)
 
 
@@ -151,7 +151,7 @@ def test_wrong_arrays_and_thresholds_are_refused():
     byte, number = np.zeros((2, 2), np.uint8), np.zeros((2, 2), np.float32)
     with pytest.raises(ValueError, match="prediction has to be uint8"):
         Confusion().add(byte.astype(int), byte)
-    with pytest.raises(ValueError, match=r"^scores \(1, 2, 2\) and truth \(1, 1, 2\) differ"):
+    with pytest.raises(ValueError, match=r"^scores \(1, 2, 2\) and target \(1, 1, 2\) differ"):
         HistogramEvaluator().add(number, byte[:1])
     with pytest.raises(SegError, match=r"scores run from .* they have to lie in"):
         HistogramEvaluator().add(number + 1.5, byte)
