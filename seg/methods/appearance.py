@@ -6,6 +6,8 @@ the iterated colour model of GrabCut (Rother et al., SIGGRAPH 2004), of several 
 (Rother et al., CVPR 2006).
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
@@ -98,7 +100,7 @@ def fit_appearance(
     """
     gram = waves.T @ waves / len(waves)
     gram[np.diag_indices(waves.shape[1] - 1)] += ridge  # the constant is not held back
-    inverse = np.linalg.inv(gram)
+    inverse: Any = np.linalg.inv(gram)
     above, logit = prior >= start, prior_logit(prior, prior_slope)
     for _ in range(rounds):
         weights: Floats = inverse @ (waves.T @ above.astype(np.float32) / len(waves))

@@ -76,13 +76,13 @@ def _inside(centres: NDArray[np.floating], low: float, high: float, middle: floa
 
 
 def body_box(trimap: NDArray[np.uint8]) -> tuple[float, float, float, float] | None:
-    """Tight box of the animal in a truth: foreground (1) and border (254) together.
+    """Tight box of the animal in a ground truth: foreground (1) and border (254) together.
 
     The border counts because thin parts (ears, tails, whiskers) are border only, and a box drawn by a
-    person goes around the fur, not inside of it. It is made from the truth: an oracle.
+    person goes around the fur, not inside of it. It is made from the ground truth: an oracle.
 
     Args:
-        trimap: ``(H, W)`` with 0 background, 1 foreground, 254 border, 255 no truth.
+        trimap: ``(H, W)`` with 0 background, 1 foreground, 254 border, 255 no ground truth.
 
     Returns:
         ``(xmin, ymin, xmax, ymax)`` as pixel edges, so ``xmax`` is at most W; None without an animal.

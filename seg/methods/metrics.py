@@ -26,17 +26,17 @@ _UNKNOWN = _BINS - 1
 class _Codes:
     """The codes of masks of so many classes, by the rows and columns of the counting tables.
 
-    Rows, of the truth: background and classes, border, none, what does not exist. Columns, of the prediction:
+    Rows, of the target: background and classes, border, none, what does not exist. Columns, of the prediction:
     background and classes, no decision, what does not exist.
     """
 
     def __init__(self, classes: int) -> None:
         known = {code: str(code) for code in range(classes + 1)}
-        self.truth_said = known | {BORDER: "254 (border)", UNKNOWN: "255 (no truth)"}
+        self.target_said = known | {BORDER: "254 (border)", UNKNOWN: "255 (no ground truth)"}
         self.pred_said = known | {UNKNOWN: "255 (no decision)"}
         self.rows, self.columns = classes + 4, classes + 3
-        self.truth, self.pred = (
-            _places(said, count - 1) for said, count in ((self.truth_said, self.rows), (self.pred_said, self.columns))
+        self.target, self.pred = (
+            _places(said, count - 1) for said, count in ((self.target_said, self.rows), (self.pred_said, self.columns))
         )
 
 
@@ -54,18 +54,18 @@ class Metrics:
     """Figures of masks on one set of images.
 
     Attributes:
-        miou: mean of the IoUs of background and each class, of those that are in truth or prediction (as Pascal VOC
-            does); nan where no pixel of the truth is of a class, for then nothing is measured.
-        iou_background: intersection over union of background, over all pixels; nan if it is absent from truth and
+        miou: mean of the IoUs of background and each class, of those that are in target or prediction (as Pascal VOC
+            does); nan where no pixel of the target is of a class, for then nothing is measured.
+        iou_background: intersection over union of background, over all pixels; nan if it is absent from target and
             prediction.
         iou_foreground: mean of the classes' IoUs; nan as ``miou``.
         pixel_accuracy: share of the counted pixels that are right.
         per_image_miou: the mean over images of the mean IoU over the classes present in the image's
-            truth or prediction; nan as ``miou``, and not comparable to it.
-        images: images with at least one evaluated truth pixel.
-        pixels: pixels counted: truth that is evaluated, with a prediction.
-        coverage: share of the evaluated truth pixels that had a prediction.
-        matrix: pixels by truth (rows) and prediction (columns), background first.
+            target or prediction; nan as ``miou``, and not comparable to it.
+        images: images with at least one evaluated target pixel.
+        pixels: pixels counted: target that is evaluated, with a prediction.
+        coverage: share of the evaluated target pixels that had a prediction.
+        matrix: pixels by target (rows) and prediction (columns), background first.
 
     Example:
         >>> confusion = Confusion(classes=2)
@@ -115,30 +115,30 @@ class Confusion:
         self._tables: list[Counts] = []
         self._border: Border | None = None
 
-    def add(self, pred: NDArray[np.uint8], truth: NDArray[np.uint8], border: Border = "ignore") -> None:
+    def add(self, pred: NDArray[np.uint8], target: NDArray[np.uint8], border: Border = "ignore") -> None:
         """Count one image or a batch.
 
         Args:
             pred: uint8 (H, W) or (B, H, W): 0 background, 1 and on the classes, 255 no decision.
-            truth: uint8 of the same shape: the same, 254 border, 255 no truth.
+            target: the ground truth, uint8 of the same shape: the same codes, 254 border, 255 no ground truth.
             border: what border pixels count as; the same in every call. With several classes ``ignore`` or
-                ``background``, unless the truth has none.
+                ``background``, unless the target has none.
 
         Raises:
             ValueError: on another dtype, shape or border mode.
             SegError: on a code that is none of the above, or a border that is no class's. Nothing of the batch is
                 counted then.
         """
-        pred, truth = _batch("prediction", pred, np.uint8, truth)
+        pred, target = _batch("prediction", pred, np.uint8, target)
         _check_border(border)
         if self._border not in (None, border):
             raise ValueError(f"border '{border}' follows '{self._border}': one matrix, one border")
         codes = _codes(self._classes)
         tables = []
-        for one_pred, one_truth in zip(pred, truth, strict=True):
-            index = codes.truth[one_truth.ravel()] * codes.columns + codes.pred[one_pred.ravel()]
+        for one_pred, one_target in zip(pred, target, strict=True):
+            index = codes.target[one_target.ravel()] * codes.columns + codes.pred[one_pred.ravel()]
             table = np.bincount(index, minlength=codes.rows * codes.columns).reshape(codes.rows, codes.columns)
-            _check_codes("truth", table[-1], one_truth, codes.truth_said)
+            _check_codes("target", table[-1], one_target, codes.target_said)
             _check_codes("prediction", table[:, -1], one_pred, codes.pred_said)
             tables.append(_resolve(table[:-2, :-1], border))
         self._tables += tables
@@ -146,7 +146,7 @@ class Confusion:
 
     @property
     def matrix(self) -> Counts:
-        """int64 (C + 1, C + 1): pixels by truth (rows) and prediction (columns), background first."""
+        """int64 (C + 1, C + 1): pixels by target (rows) and prediction (columns), background first."""
         return self._stacked.sum(0)[:, :-1]
 
     @property
@@ -164,9 +164,9 @@ class Confusion:
 
 
 class HistogramEvaluator:
-    """Score maps against the truth, kept as counts that answer every threshold.
+    """Score maps against the target, kept as counts that answer every threshold.
 
-    Per image, truth code and class that is scored, one count for every interval between two neighbouring multiples of
+    Per image, target code and class that is scored, one count for every interval between two neighbouring multiples of
     0.001. ``metrics(t)`` then equals, to the last digit, adding the classes where ``scores >= np.float32(t)``, else
     background, to a `Confusion`.
 
@@ -183,38 +183,38 @@ class HistogramEvaluator:
     def __init__(self, classes: int = 1) -> None:
         self._classes = classes
         self._images = 0
-        self._places: list[NDArray[Any]] = []  # each (R, 3): image, row of the truth's code, class
+        self._places: list[NDArray[Any]] = []  # each (R, 3): image, row of the target's code, class
         self._counts: list[NDArray[np.int32]] = []  # each (R, _BINS), of these
         self._above: Counts | None = None  # (sum of R, _BINS): pixels at or above each edge; made when asked
 
     def add(
-        self, scores: NDArray[np.float32], truth: NDArray[np.uint8], class_ids: NDArray[np.uint8] | None = None
+        self, scores: NDArray[np.float32], target: NDArray[np.uint8], class_ids: NDArray[np.uint8] | None = None
     ) -> None:
         """Count one image or a batch.
 
         Args:
             scores: float32 (H, W) or (B, H, W) in [0, 1], NaN where nothing is known.
-            truth: uint8 of the same shape, as for `Confusion`.
+            target: uint8 of the same shape, as for `Confusion`.
             class_ids: uint8 of the same shape: the code of each score's class; None: 1.
 
         Raises:
             ValueError: on another dtype or shape.
-            SegError: on a score outside [0, 1] or an unknown truth code. Nothing of the batch is
+            SegError: on a score outside [0, 1] or an unknown target code. Nothing of the batch is
                 counted then.
         """
-        scores, truth = _batch("scores", scores, np.float32, truth)
+        scores, target = _batch("scores", scores, np.float32, target)
         ids = np.broadcast_to(np.uint8(1) if class_ids is None else class_ids, scores.shape)
         codes = _codes(self._classes)
         places, counts = [], []
-        for number, (one_scores, one_truth, own) in enumerate(zip(scores, truth, ids, strict=True), self._images):
-            pair = codes.truth[one_truth.ravel()] * 256 + own.ravel()
+        for number, (one_scores, one_target, own) in enumerate(zip(scores, target, ids, strict=True), self._images):
+            pair = codes.target[one_target.ravel()] * 256 + own.ravel()
             # A row of counts for each pair of a code and a class that there is: for all of them most would be empty.
             kinds = np.flatnonzero(np.bincount(pair, minlength=codes.rows * 256))
             row_of = np.zeros(codes.rows * 256, np.int64)
             row_of[kinds] = np.arange(len(kinds))
             index = row_of[pair] * _BINS + bin_scores(one_scores.ravel())
             table = np.bincount(index, minlength=len(kinds) * _BINS).reshape(-1, _BINS)
-            _check_codes("truth", table[kinds // 256 == codes.rows - 1], one_truth, codes.truth_said)
+            _check_codes("target", table[kinds // 256 == codes.rows - 1], one_target, codes.target_said)
             kept = kinds // 256 < codes.rows - 2
             counts.append(table[kept].astype(np.int32))
             places.append(np.stack([np.full(len(kinds), number), kinds // 256, kinds % 256], 1)[kept])
@@ -240,11 +240,11 @@ class HistogramEvaluator:
             self._above = self._joined(self._counts, _BINS).astype(np.int64)
             self._above[:, :_UNKNOWN] = np.cumsum(self._above[:, _UNKNOWN - 1 :: -1], axis=1)[:, ::-1]
         above, width = self._above, self._classes + 2
-        image, truth, kind = self._joined(self._places, 3).T
+        image, target, kind = self._joined(self._places, 3).T
         table = np.zeros((self._images, width, width), np.int64)
-        np.add.at(table, (image, truth, kind), above[:, edge])
-        np.add.at(table, (image, truth, 0), above[:, 0] - above[:, edge])
-        np.add.at(table, (image, truth, width - 1), above[:, _UNKNOWN])
+        np.add.at(table, (image, target, kind), above[:, edge])
+        np.add.at(table, (image, target, 0), above[:, 0] - above[:, edge])
+        np.add.at(table, (image, target, width - 1), above[:, _UNKNOWN])
         return _metrics(_resolve(table, border))
 
     @staticmethod
@@ -254,7 +254,7 @@ class HistogramEvaluator:
     def to_arrays(self) -> dict[str, NDArray[np.int32]]:
         """The counts as they are stored.
 
-        ``counts`` int32 (R, 1002), intervals (the last: NaN); ``places`` int32 (R, 3), the image, truth code and class
+        ``counts`` int32 (R, 1002), intervals (the last: NaN); ``places`` int32 (R, 3), the image, target code and class
         of each row; ``shape`` int32 (2,), the number of images and of classes.
         """
         counts, places = self._joined(self._counts, _BINS), self._joined(self._places, 3)
@@ -289,7 +289,7 @@ def _edge(threshold: float) -> int:
 
 
 def _resolve(table: Counts, border: Border) -> Counts:
-    """(..., C + 2, C + 2) counts by truth code to (..., C + 1, C + 2): the border joins a class or goes."""
+    """(..., C + 2, C + 2) counts by target code to (..., C + 1, C + 2): the border joins a class or goes."""
     resolved = table[..., :-1, :].astype(np.int64)
     if border != "ignore":
         if border == "foreground" and table.shape[-1] > 3 and table[..., -1, :].any():
@@ -301,7 +301,7 @@ def _resolve(table: Counts, border: Border) -> Counts:
 
 
 def _iou(counts: Counts) -> NDArray[np.float64]:
-    """(..., K, K) counts to (..., K) IoUs, nan where a class is in neither truth nor prediction."""
+    """(..., K, K) counts to (..., K) IoUs, nan where a class is in neither target nor prediction."""
     hit = np.diagonal(counts, axis1=-2, axis2=-1)
     union = counts.sum(-1) + counts.sum(-2) - hit
     return np.where(union > 0, hit / np.maximum(union, 1), np.nan)
@@ -314,7 +314,7 @@ def _mean(values: NDArray[np.float64]) -> float:
 
 
 def _metrics(tables: Counts) -> Metrics:
-    """(N, C + 1, C + 2) counts by truth (background, classes) and prediction (those, none) to figures."""
+    """(N, C + 1, C + 2) counts by target (background, classes) and prediction (those, none) to figures."""
     total = tables.sum(0)
     matrix = total[:, :-1]
     counted, evaluated = int(matrix.sum()), int(total.sum())
@@ -341,15 +341,15 @@ def _stack(tables: Sequence[NDArray[Any]], shape: tuple[int, int]) -> NDArray[An
     return np.stack(tables) if tables else np.zeros((0, *shape), np.int64)
 
 
-def _batch(name: str, array: NDArray, dtype: type[np.generic], truth: NDArray) -> tuple[NDArray, NDArray]:
-    for what, one, wanted in ((name, array, dtype), ("truth", truth, np.uint8)):
+def _batch(name: str, array: NDArray, dtype: type[np.generic], target: NDArray) -> tuple[NDArray, NDArray]:
+    for what, one, wanted in ((name, array, dtype), ("target", target, np.uint8)):
         if one.dtype != wanted or one.ndim not in (2, 3):
             said = np.dtype(wanted).name
             raise ValueError(f"{what} has to be {said} (H, W) or (B, H, W), not {one.dtype} {one.shape}")
-    array, truth = (one if one.ndim == 3 else one[None] for one in (array, truth))
-    if array.shape != truth.shape:
-        raise ValueError(f"{name} {array.shape} and truth {truth.shape} differ in shape: resize one first")
-    return array, truth
+    array, target = (one if one.ndim == 3 else one[None] for one in (array, target))
+    if array.shape != target.shape:
+        raise ValueError(f"{name} {array.shape} and target {target.shape} differ in shape: resize one first")
+    return array, target
 
 
 def _check_border(border: str) -> None:

@@ -33,7 +33,7 @@ def test_levels_of_torchvision_backbones(name: str, widths: list[int]) -> None:
     levels = net.levels(torch.zeros(1, 3, 64, 64))
     assert [level.shape[1] for level in levels] == widths
     assert [level.shape[2] for level in levels] == [16, 8, 4, 2]
-    assert net(torch.rand(2, 3, 64, 64)).shape == (2, 34, 16, 16)
+    assert net(torch.rand(2, 3, 72, 104)).shape == (2, 34, 18, 26)
 
 
 def test_last_level_is_the_backbones_own_last_map() -> None:
@@ -43,11 +43,6 @@ def test_last_level_is_the_backbones_own_last_map() -> None:
     assert torch.allclose(model.fc(last.mean((2, 3))), model(images), atol=1e-5)
 
 
-def test_missing_level_is_refused() -> None:
-    with pytest.raises(SegError, match=r"stride \[4, 64\], but ResNet has \[1, 2, 4, 8, 16, 32\]"):
-        AffinityNet(backbone(), strides=(4, 64))
-
-
 def test_affinity_is_exp_of_the_mean_distance() -> None:
     embedding = torch.randn(1, 6, 5, 7)
     affinity = pair_affinity(embedding, NEAR)
@@ -55,14 +50,6 @@ def test_affinity_is_exp_of_the_mean_distance() -> None:
         distance = sum(abs(float(embedding[0, c, 2, 3] - embedding[0, c, 2 + dy, 3 + dx])) for c in range(6)) / 6
         assert float(affinity[0, p, 2, 3]) == pytest.approx(math.exp(-distance), abs=1e-6)
     assert (pair_affinity(torch.ones(1, 6, 5, 7), NEAR)[:, 0, :, :-1] == 1).all()
-
-
-def test_cells_of_two_classes_are_of_two_kinds() -> None:
-    seeds = torch.tensor([[[1, 1, 2, 255], [0, 2, 2, 0]]], dtype=torch.uint8)
-    foreground, background, mixed = pair_labels(seeds, [(0, 1)])
-    assert foreground[0, 0].tolist() == [[True, False, False, False], [False, True, False, False]]
-    assert not background.any()
-    assert mixed[0, 0].tolist() == [[False, True, False, False], [True, False, True, False]]
 
 
 def test_labels_of_a_small_grid() -> None:
@@ -79,6 +66,10 @@ def test_labels_of_a_small_grid() -> None:
         ((0, 1), (1, 0)),
         ((0, 1), (1, 1)),
     }
+    foreground, background, mixed = pair_labels(torch.tensor([[[1, 2, 2, 0, 0]]]), [(0, 1)])  # two classes
+    assert foreground[0, 0, 0].tolist() == [False, True, False, False, False]
+    assert background[0, 0, 0].tolist() == [False, False, False, True, False]
+    assert mixed[0, 0, 0].tolist() == [True, False, True, False, False]
 
 
 def test_loss_balances_the_three_kinds() -> None:
@@ -89,19 +80,8 @@ def test_loss_balances_the_three_kinds() -> None:
     assert float(affinity_loss(affinity, seeds, NEAR)) == pytest.approx(expected, abs=1e-3)
     nothing = torch.full_like(seeds, 255)
     assert float(affinity_loss(affinity, nothing, NEAR)) == 0
-
-
-def test_perfect_and_opposite_affinities() -> None:
-    seeds = torch.zeros(1, 6, 6, dtype=torch.uint8)
-    seeds[:, 2:5, 1:4] = 1
     truth = (~pair_labels(seeds, NEAR)[2]).float()
     assert float(affinity_loss(truth, seeds, NEAR)) == pytest.approx(0, abs=1e-4)
-    assert float(affinity_loss(1 - truth, seeds, NEAR)) > 10
-
-
-def test_loss_refuses_another_grid() -> None:
-    with pytest.raises(SegError, match="seeds"):
-        affinity_loss(torch.ones(1, len(NEAR), 8, 8), torch.zeros(1, 4, 4), NEAR)
 
 
 def grads(net: AffinityNet, images: Tensor, seeds: Tensor) -> set[str]:
@@ -138,10 +118,6 @@ def test_training_learns_the_seeds() -> None:
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_uneven_input_is_on_a_grid_of_its_quarter() -> None:
-    assert AffinityNet(backbone())(torch.rand(1, 3, 72, 104)).shape == (1, 34, 18, 26)
-
-
 def test_training_pairs_reach_farther_than_the_walks() -> None:
     net = AffinityNet(backbone(), train_radius=12)
     assert set(net.offsets) < set(net.train_offsets)
@@ -153,14 +129,6 @@ def test_training_pairs_reach_farther_than_the_walks() -> None:
     images = torch.rand(1, 3, 64, 64)
     here = net.offsets.index((2, -1))
     assert torch.allclose(net(images, [(2, -1)])[:, 0], net(images)[:, here])
-
-
-def test_wide_band_leaves_mixed_pairs_only_in_the_training_reach() -> None:
-    seeds = torch.full((1, 30, 30), 255)
-    seeds[:, :, :10] = 1
-    seeds[:, :, 17:] = 0
-    assert not pair_labels(seeds, pair_offsets(5))[2].any()
-    assert pair_labels(seeds, pair_offsets(12))[2].any()
 
 
 def test_half_precision_leaves_the_loss_finite() -> None:
@@ -190,3 +158,10 @@ def test_frozen_affinities_are_the_mean_of_the_levels_cosines() -> None:
         a, b = centred[:, 4, 9], centred[:, 5, 7]
         cosines.append(float(a @ b / (a.norm() * b.norm())))
     assert float(affinity[1, p, 4, 9]) == pytest.approx(max(0.0, sum(cosines) / 2), abs=1e-5)
+
+
+def test_bad_input_is_refused() -> None:
+    with pytest.raises(SegError, match=r"stride \[4, 64\], but ResNet has \[1, 2, 4, 8, 16, 32\]"):
+        AffinityNet(backbone(), strides=(4, 64))
+    with pytest.raises(SegError, match="seeds"):
+        affinity_loss(torch.ones(1, len(NEAR), 8, 8), torch.zeros(1, 4, 4), NEAR)

@@ -45,47 +45,21 @@ def test_offsets_are_the_half_plane_inside_the_radius() -> None:
     assert set(both) == disc
 
 
-def test_radius_without_neighbours_is_refused() -> None:
-    with pytest.raises(SegError, match="radius=1"):
-        pair_offsets(1)
-
-
-@pytest.mark.parametrize("steps", [0, 1, 2, 7, 256, 1000])
+@pytest.mark.parametrize("steps", [0, 1, 7, 256, 4096])
 def test_polynomial_is_the_power(steps: int) -> None:
     x = np.linspace(-1, 1, 1001)
     coefficients = chebyshev_coefficients(steps, eps=1e-5)
     assert abs(chebyshev.chebval(x, coefficients) - x**steps).max() <= 2e-5
     assert sum(coefficients) == pytest.approx(1, abs=1e-12)
-
-
-@pytest.mark.parametrize("steps", [0, 1, 7, 256])
-def test_polynomial_ends_with_its_last_coefficient(steps: int) -> None:
-    coefficients = chebyshev_coefficients(steps)
-    assert coefficients == chebyshev_coefficients(steps, eps=1e-5)
-    assert coefficients[-1] > 0
-
-
-def test_polynomial_is_as_short_as_promised() -> None:
-    for steps in (256, 1024, 4096):
-        assert len(chebyshev_coefficients(steps, 1e-5)) - 1 <= (2 * steps * np.log(2 / 1e-5)) ** 0.5
+    assert len(coefficients) - 1 <= max(1, (2 * steps * np.log(2 / 1e-5)) ** 0.5)
 
 
 @pytest.mark.parametrize(("height", "width"), [(12, 12), (9, 17), (1, 20), (20, 1), (2, 3), (1, 1)])
-@pytest.mark.parametrize(("beta", "steps"), [(1.0, 3), (8.0, 256)])
+@pytest.mark.parametrize(("beta", "steps"), [(1.0, 3), (8.0, 0), (8.0, 256)])
 def test_walk_is_the_dense_walk(height: int, width: int, beta: float, steps: int) -> None:
     affinity, scores = random_case(height, width)
     walked = random_walk(affinity, scores, offsets=OFFSETS, beta=beta, steps=steps)
     assert (walked - dense_walk(affinity, scores, beta, steps)).abs().max() <= 1e-4
-
-
-@pytest.mark.parametrize("fill", [0.0, 1e-3, 1.0])
-def test_uniform_affinities(fill: float) -> None:
-    affinity, scores = random_case(10, 11)
-    affinity = torch.full_like(affinity, fill)
-    walked = random_walk(affinity, scores, offsets=OFFSETS, beta=2)
-    assert (walked - dense_walk(affinity, scores, 2, 256)).abs().max() <= 1e-4
-    if fill == 0:
-        assert torch.allclose(walked, scores, atol=1e-6)
 
 
 def test_isolated_pixel_keeps_its_score_and_gives_nothing() -> None:
@@ -116,7 +90,9 @@ def test_constants_and_range_are_kept() -> None:
     affinity, scores = random_case(16, 16)
     scores[:, 0] = 0.3
     scores[:, 1] = scores[:, 1] * 7 - 3
+    before = affinity.clone(), scores.clone()
     walked = random_walk(affinity, scores, offsets=OFFSETS)
+    assert torch.equal(affinity, before[0]) and torch.equal(scores, before[1])  # the inputs stay as they are
     assert torch.equal(walked[:, 0], scores[:, 0])
     assert (walked.amax((2, 3)) <= scores.amax((2, 3))).all()
     assert (walked.amin((2, 3)) >= scores.amin((2, 3))).all()
@@ -139,39 +115,17 @@ def test_what_lies_outside_the_grid_is_ignored() -> None:
     assert torch.equal(random_walk(affinity, scores, offsets=OFFSETS), walked)
 
 
-def test_inputs_stay_untouched() -> None:
-    affinity, scores = random_case(8, 8)
-    before = affinity.clone(), scores.clone()
-    random_walk(affinity, scores, offsets=OFFSETS)
-    assert torch.equal(affinity, before[0])
-    assert torch.equal(scores, before[1])
-
-
-def test_defaults_are_the_papers() -> None:
-    affinity, scores = random_case(8, 8)
-    walked = random_walk(affinity, scores, offsets=OFFSETS, beta=8, steps=256, eps=1e-5)
-    assert torch.equal(random_walk(affinity, scores, offsets=OFFSETS), walked)
-
-
 def test_eps_is_what_the_polynomial_may_be_wrong_by() -> None:
     affinity, scores = random_case(12, 12)
     error = random_walk(affinity, scores, offsets=OFFSETS, eps=0.1) - dense_walk(affinity, scores, 8, 256)
     assert 1e-3 < error.abs().max() <= 0.2
 
 
-def test_no_step_is_no_change() -> None:
+def test_bad_input_is_refused() -> None:
     affinity, scores = random_case(8, 8)
-    assert torch.allclose(random_walk(affinity, scores, offsets=OFFSETS, steps=0), scores, atol=1e-6)
-
-
-@pytest.mark.parametrize("values", [{"beta": 0}, {"steps": -1}, {"eps": 0}, {"eps": 1}])
-def test_values_that_do_not_fit_are_refused(values: dict[str, float]) -> None:
-    affinity, scores = random_case(8, 8)
-    with pytest.raises(SegError, match="the walk needs beta > 0, steps >= 0 and 0 < eps < 1"):
-        random_walk(affinity, scores, offsets=OFFSETS, **values)
-
-
-def test_shapes_that_do_not_fit_are_refused() -> None:
-    affinity, scores = random_case(8, 8)
+    with pytest.raises(SegError, match="radius=1"):
+        pair_offsets(1)
     with pytest.raises(SegError, match="one grid"):
         random_walk(affinity, scores[..., :4], offsets=OFFSETS)
+    with pytest.raises(SegError, match="the walk needs beta > 0, steps >= 0 and 0 < eps < 1"):
+        random_walk(affinity, scores, offsets=OFFSETS, beta=0)
