@@ -119,6 +119,8 @@ def test_every_choice_composes_and_instantiates(
     assert {line.stage.id for line in planned} | {s.id for s in made.pool.walk()} == {s.id for s in made.stages()}
     assert {line.status for line in planned} <= {"build", "on the fly", "above"}
     expected = {"oxford_pet": OxfordPet, "image_folder": ImageFolder, "voc": Voc, "coco": Coco, "toy_scenes": ToyScenes}
+    if group == "experiment":
+        override = "data=voc" if choice.startswith("msrc") else "data=oxford_pet"
     assert isinstance(made.source, expected.get(override.removeprefix("data="), ToyPets))
     assert made.pool.task == ("classes" if override in MANY else "foreground")
 

@@ -58,13 +58,6 @@ def test_the_wheel_runs_outside_a_checkout(wheel, tmp_path):
     assert re.search(r"^threshold: ", shown.stdout, re.MULTILINE)
 
 
-def test_the_picture_of_the_layers_is_the_contract():
-    lines = (ROOT / "CONTRIBUTING.md").read_text().splitlines()
-    drawn = [line[4:58] for line in lines if line.startswith("    ")]  # what is behind explains
-    tool = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
-    assert " ".join(drawn).split() == " ".join(tool["contracts"][0]["layers"]).split()
-
-
 def test_every_requirement_is_pinned_within_its_range():
     lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
     assert all(re.fullmatch(r"[\w.-]+==[\w.]+", line) for line in lines), "a name and an exact version only"
