@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from seg.methods.cam import class_activation_maps, multi_scale_cam, normalise_maps, predicted_classes
+from seg.methods.cam import class_activation_maps, foreground_maps, multi_scale_cam, normalise_maps, predicted_classes
 
 
 def test_the_map_is_the_weighted_sum_of_the_channels() -> None:
@@ -56,7 +56,8 @@ def test_several_classes_of_an_image_and_none(case: tuple) -> None:
     two = multi_scale_cam(network, weight, images, torch.tensor([0, 2, 1]), torch.tensor([1, 1, 3]), scales=(1, 0.5))
     assert torch.equal(one, again) and torch.equal(two[1:], one[[1, 3]])
     none = torch.zeros(0, dtype=torch.int64)
-    assert multi_scale_cam(network, weight, images, none, none, scales=(1, 0.5), flip=True).shape == (0, 4, 4)
+    empty = multi_scale_cam(network, weight, images, none, none, scales=(1, 0.5), flip=True)
+    assert empty.shape == foreground_maps(empty, none).shape == (0, 4, 4)
 
 
 def test_predicted_classes() -> None:
