@@ -24,7 +24,7 @@ from seg.sweep.plan import make_plan
 #: Flags of Hydra's that run nothing, or tell of it before anything is composed.
 _TELLS = ("-h", "--help", "--hydra-help", "--version", "--info", "-i", "--shell-completion", "-sc")
 #: Of messages of Hydra's and OmegaConf's: lines that say nothing to who has typed something.
-_NOISE = r"(object_type|reference_type|Config search path|provider=|See https|To append to|[12]\. )"
+_NOISE = r"(full_key|object_type|reference_type|Config search path|provider=|See https|To append to|[12]\. )"
 
 
 def prepare_arguments(arguments: list[str]) -> list[str]:

@@ -103,7 +103,7 @@ def test_the_name_comes_from_what_can_change_a_figure():
         "--config-dir nowhere": "Additional config directory ",
         "--config-name foo": "Cannot find primary config 'foo'.",
         "epoch": "Error parsing override 'epoch' missing EQUAL",
-        "-m epoch=1..2 hydra.sweep.subdir=${hydra.job.num}": "MissingMandatoryValue while resolving interpolation: ",
+        "-m epoch=1..2 hydra.sweep.subdir=${hydra.job.num}": "hydra.sweep.subdir=${hydra.job.num}: a job's folder is ",
         # Ours, for what Hydra would take.
         "recipe=toy": "recipe=toy: no such choice; there are ",
         "segmenter=null": "segmenter=null: no such choice; there are deeplabv3, none, ",

@@ -4,6 +4,7 @@ import contextlib
 import io
 import logging
 import sys
+import traceback
 from pathlib import Path
 
 from hydra.core.global_hydra import GlobalHydra
@@ -37,6 +38,9 @@ def call(folder: Path, *arguments: str) -> tuple[int, str]:
         except SystemExit as stop:
             status = stop.code if isinstance(stop.code, int) else 1
             printed.write("" if isinstance(stop.code, int | None) else str(stop.code))
+        except Exception:  # what Python itself does of it
+            status = 1
+            traceback.print_exc()
     sys.argv = argv
     GlobalHydra.instance().clear()
     # Hydra sets logging up for the whole process.

@@ -52,7 +52,13 @@ CHAIN = ["pipeline=cam_affinity", "segmenter=unet", "epoch=2", "segmenter.epochs
 COMMAND = [*CHAIN, "hydra.run.dir=run"]
 
 #: Model 0, small: two epochs by three thresholds.
-SWEEP = ["-m", "pipeline=cam", "epoch=1,2", "threshold=0.3,0.5,0.7", *[x for x in SMALL if not x.startswith("seg")]]
+SWEEP = [
+    "-m",
+    "pipeline=cam",
+    "epoch=1,2",
+    "threshold=0.3,0.5,0.7",
+    *[x for x in SMALL if not x.startswith(("seg", "data.refine"))],
+]
 SWEEP += ["hydra.sweep.dir=sweep", "figures=false"]
 
 #: Seconds after which a trial counts as hanging. Machines may be busy, and what runs on them stopped for minutes.

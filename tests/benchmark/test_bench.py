@@ -24,8 +24,8 @@ from benchmark.report import as_markdown, write_report
 from benchmark.rows import Goal, Row
 from benchmark.script_way import confusion, mask_of
 from seg.errors import SegError
+from seg.methods import normalise_maps
 from seg.nets.backbones import make_classifier, split_at_pooling
-from seg.nets.resize import normalise_maps
 
 TINY = Sizes(side=64, batch=2, batches=1, repeats=1, quick_repeats=1)
 

@@ -349,8 +349,11 @@ def test_masks_that_say_nothing_are_no_truth_and_masks_without_an_object_are_nam
         mask[top:] = 255
         Image.fromarray(mask).save(root / f"masks/{name}.png")
     stage = Prepared(source=ImageFolder(root=str(root), mask_codes="ids"), size=32)
+    with pytest.raises(SegError, match=r"none of 1 masks shows an object.*set data\.mask_codes=binary"):
+        new_store.get(stage)
+    mask[:5] = 1
+    Image.fromarray(mask).save(root / "masks/cat2.png")
     with caplog.at_level(logging.INFO):
-        data: PreparedData = new_store.get(stage)
-    assert [data.ids[row] for row in np.flatnonzero(data.has_truth)] == ["cat1"]
+        data: PreparedData = new_store.get(Prepared(source=ImageFolder(root=str(root), mask_codes="ids"), size=32))
+    assert [data.ids[row] for row in np.flatnonzero(data.has_truth)] == ["cat2", "cat1"]
     assert "data: masks of which every pixel is unknown (image used without): 1 (dog1)" in caplog.messages
-    assert any("none of 1 masks shows an object" in m and "data.mask_codes=binary" in m for m in caplog.messages)
