@@ -26,6 +26,7 @@ from seg.models.mask_files import check_format
 from seg.models.onnx import check_onnx
 from seg.nets.checkpoints import description
 from seg.store import Parameters, Runtime, Stage, Store, param
+from seg.supervision.auto_threshold import ScoreHistogram
 from seg.supervision.mask import LabelledSubset
 from seg.train import NetworkStage, Pretrained, Training
 
@@ -214,14 +215,14 @@ class Experiment:
 
     def plan(self) -> str:
         """What a run would do, as a tree in lines."""
-        lines = [self.heading(), f"store: {self.store.root}"]
+        dataset = self.source.seen(self.store)
+        warnings = Findings(dataset.quirks, dataset.examples).lines() if dataset else []
+        lines = [self.heading(), *warnings, f"store: {self.store.root}"]
         for planned in self.store.plan([step.masks for step in self.steps.values()]):
             mark = {"built": "=", "build": "+", "extend": "+", "on the fly": ".", "above": "^"}[planned.status]
             name = planned.stage.id.replace("/", " ")
             lines.append(f"{mark} {'  ' * planned.depth}{name}  [{planned.status}: {planned.why}]")
         lines += self.given()
-        dataset = self.source.seen(self.store)
-        lines += Findings(dataset.quirks, dataset.examples).lines() if dataset else []
         lines.append("+ would run   = in the store   . made on the fly   ^ see above")
         return "\n".join(lines)
 
@@ -298,6 +299,7 @@ class Experiment:
     def _tops(self) -> list[Stage]:
         tops: list[Stage] = [self.pool]
         for step in self.steps.values():
+            tops.append(ScoreHistogram(scores=step.masks.scores))  # what a sweep says of a threshold without masks
             for split in get_args(Split):
                 counted = Histogram(scores=step.masks.scores, split=split, apart=self.apart(split))
                 tops += [self.evaluated(step, split), counted]

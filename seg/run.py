@@ -111,12 +111,24 @@ def _follow(arguments: list[str]) -> list[str]:
     return [*rest, "hydra.run.dir=.", "hydra.output_subdir=null"]
 
 
+def _uncomposed(typed: list[str], error: Exception) -> str:
+    """Of an error that Hydra does not expect: mostly a key below a group whose choice is ``none``."""
+    for argument in typed:
+        group, dot, _ = argument.partition("=")[0].partition(".")
+        if dot and (CONF / group / "none.yaml").is_file():
+            return (
+                f"{argument}: this run has {group}=none, and nothing uses it; choose another {group}, or leave it out"
+            )
+    return f"{' '.join(typed)[:150]}: cannot be composed ({one_line(error)})"
+
+
 @interruptible()
 def main(arguments: list[str] | None = None) -> Any:
     """Console entrypoint; ``arguments`` default to the command line's."""
     handle_broken_pipe()
+    typed = sys.argv[1:] if arguments is None else arguments
     try:
-        sys.argv[1:] = _follow(prepare_arguments(sys.argv[1:] if arguments is None else arguments))
+        sys.argv[1:] = _follow(prepare_arguments(typed))
         _check_folders(sys.argv[1:])
     except SegError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -131,9 +143,7 @@ def main(arguments: list[str] | None = None) -> Any:
         begun = any(f.f_code.co_name in ("run_job", "sweep") for f, _ in traceback.walk_tb(error.__traceback__))
         if debug or (begun and not known):
             raise
-        keys = " ".join(sys.argv[1:])[:150]
-        hint = "" if known else f"{keys}: cannot be composed; is a key below a group that is none (segmenter=none)? "
-        print(f"error: {hint}{one_line(error)}", file=sys.stderr)
+        print(f"error: {one_line(error) if known else _uncomposed(typed, error)}", file=sys.stderr)
         sys.exit(1)
     finally:
         os.environ.pop("HYDRA_FULL_ERROR") if debug is None else os.environ.update(HYDRA_FULL_ERROR=debug)

@@ -54,7 +54,6 @@ class ImageFolder(InPlace):
         title: what the first line of a run calls it.
     """
 
-    version: ClassVar[int] = 2
     what: ClassVar[str] = "own images, read in place"
     boxes_of: ClassVar[str] = "boxes"
     boxes_hint: ClassVar[str] = "give data.boxes_from=FILE, a CSV, a COCO JSON or a folder of VOC XML"

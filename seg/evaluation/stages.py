@@ -109,7 +109,7 @@ class Evaluated(Stage):
     apart: LabelledSubset | None = param(default=None, key=False)
 
     def check(self, store: Products) -> None:
-        """Of several classes a border is of none."""
+        """With several classes a border pixel belongs to none of them."""
         pool = next((s for s in self.masks.walk() if isinstance(s, Pool)), None)
         dataset = pool.data.source.seen(store) if pool and self.border == "foreground" else None
         if pool and dataset and len(pool.classes_of(dataset)) > 1:

@@ -71,7 +71,9 @@ def find_model(path: Path) -> Path:
         raise SegError(
             f"model={path}: that run has {' and '.join(others)} but no segmenter; run it with segmenter=unet"
         )
-    raise SegError(f"model={path}: no networks in it; give the folder of a finished run, or a file of weights")
+    raise SegError(
+        f"model={path}: no networks in it; give the folder of a finished run (of a sweep's job: export.models=true)"
+    )
 
 
 def load_model(
@@ -113,7 +115,9 @@ def load_model(
     side = f"a whole number from 1 to {LARGEST_SIDE}"
     size = input_size or written("input_size", None, _is_side, side)
     if size is None:
-        raise SegError(f"model={file}: neither it nor {file.stem}.json says at which size it works; add input_size=224")
+        raise SegError(
+            f"model={file}: neither it nor {file.stem}.json says at which size it works; add input_size=N, the side it was trained at"
+        )
     task = written("task", "foreground", lambda x: x in ("foreground", "classes"), "foreground or classes")
     names = ["background", "foreground"]
     if task == "classes":

@@ -126,7 +126,7 @@ def headlines(rows: Sequence[Row]) -> Row:
     """The figures that a sweep compares, of trainval alone; and ``miou_test`` and so on, of the same step on test.
 
     Args:
-        rows: the stage table. Where a split has none the pictures and the classifier's accuracy are left to compare.
+        rows: the stage table. If a split has no ground truth, only the pictures and the accuracy can be compared.
     """
     trainval, test = ([row for row in rows if row["split"] == split] for split in ("trainval", "test"))
     found: Row = {"miou": None, **(headline(trainval) if trainval else {})}
@@ -134,7 +134,9 @@ def headlines(rows: Sequence[Row]) -> Row:
     if same:
         keys = ("miou", "iou_background", "iou_foreground", "images")
         measured = headline(same)
-        found = {**measured, **dict.fromkeys(keys), **found} | {f"{key}_test": measured[key] for key in keys}
+        found = {**measured, **dict.fromkeys((*keys, "split")), **found} | {
+            f"{key}_test": measured[key] for key in keys
+        }
     return found
 
 

@@ -1,6 +1,7 @@
 """The end of a sweep: the best choice, the picture, and what failed."""
 
 import math
+import shlex
 import sys
 import textwrap
 import time
@@ -53,7 +54,7 @@ def summarise(folder: Path, figures: bool = True) -> int:
         if table.newer_than(picture):
             picture = draw_sweep(picture, choices, keys, best)
         paths += [path for path in (folder / "best.yaml", picture) if path is not None]
-        after = [f"next: python -m seg.run pipeline=cam_affinity select='{folder}'"]
+        after = [f"next: {_next(folder, session.swept)}"]
     elif not keys:
         lines += _over_seeds(folder, rows)
     elif any(row["status"] == "ok" for row in rows):
@@ -66,6 +67,19 @@ def summarise(folder: Path, figures: bool = True) -> int:
     print("\n".join([*lines, *map(str, paths), *after]), flush=True)
     sys.stderr.flush()
     return len(failed) + missing
+
+
+def _next(folder: Path, swept: Sequence[str]) -> str:
+    """The command of a run with the choice, on the sweep's data and settings; of bare score maps with AffinityNet."""
+    from omegaconf import OmegaConf
+
+    written = folder / "multirun.yaml"
+    typed = OmegaConf.select(OmegaConf.load(written), "hydra.overrides.task") if written.is_file() else None
+    fixed = [str(text) for text in typed or () if str(text).partition("=")[0].lstrip("+") not in (*swept, "sweep")]
+    given = dict(text.split("=", 1) for text in fixed if "=" in text)
+    pipeline = {"cam": "cam_affinity", "bbox": "bbox_affinity"}.get(name := given.get("pipeline", "cam"), name)
+    rest = [shlex.quote(text) for text in fixed if not text.startswith("pipeline=")]
+    return " ".join(["python -m seg.run", f"pipeline={pipeline}", *rest, f"select='{folder}'"])
 
 
 def best_row(rows: Sequence[Row], key: str = "miou") -> Row | None:

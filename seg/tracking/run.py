@@ -76,7 +76,8 @@ class Tracking:
             for figure in _FIGURES
             for row in rows
         }
-        miou = _finite(headline(rows)).get("miou") if rows else None
+        trainval = [row for row in rows if row["split"] == "trainval"]
+        miou = _finite(headline(trainval)).get("miou") if trainval else None
         paths = [path for name in ARTIFACTS if (path := self.facts.folder / name).is_file()]
         self.each(lambda tracker: tracker.results(self.facts, _finite(figures), miou))
         self.each(lambda tracker: tracker.artifacts(paths))

@@ -135,7 +135,9 @@ class Training(NetworkStage):
     def unused_parameters(self) -> dict[str, str]:
         """Why a parameter changes nothing beside the others, by its name."""
         if self.schedule == "constant" and self.epoch is not None:
-            return {"epochs": f"is the length of a schedule, and schedule=constant has none: epoch={self.epoch} counts"}
+            return {
+                "epochs": f"is used with a schedule alone, and this one is constant; what counts is epoch={self.epoch}"
+            }
         return {}
 
     @property
