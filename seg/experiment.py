@@ -299,7 +299,8 @@ class Experiment:
     def _tops(self) -> list[Stage]:
         tops: list[Stage] = [self.pool]
         for step in self.steps.values():
-            tops.append(ScoreHistogram(scores=step.masks.scores))  # what a sweep says of a threshold without masks
+            if in_sweep():  # what a job says of its threshold without masks
+                tops.append(ScoreHistogram(scores=step.masks.scores))
             for split in get_args(Split):
                 counted = Histogram(scores=step.masks.scores, split=split, apart=self.apart(split))
                 tops += [self.evaluated(step, split), counted]

@@ -99,7 +99,7 @@ def test_the_name_comes_from_what_can_change_a_figure():
         "evaluation.panel=x": "Error merging override evaluation.panel=x Value 'x' of type 'str' could not be",
         "supervision=bx": "In 'config': Could not find 'supervision/bx' Available options in 'supervision': bbox body",
         "~data": "Error resolving interpolation '${data}_${supervision}'",
-        "segmenter.epochs=3": "segmenter.epochs=3: cannot be composed; is a key below a group that is none",
+        "segmenter.epochs=3": "segmenter.epochs=3: this run has segmenter=none, and nothing uses it",
         "--config-dir nowhere": "Additional config directory ",
         "--config-name foo": "Cannot find primary config 'foo'.",
         "epoch": "Error parsing override 'epoch' missing EQUAL",

@@ -116,7 +116,7 @@ def load_model(
     size = input_size or written("input_size", None, _is_side, side)
     if size is None:
         raise SegError(
-            f"model={file}: neither it nor {file.stem}.json says at which size it works; add input_size=N, the side it was trained at"
+            f"model={file}: neither it nor {file.stem}.json says at which size it works; add input_size=SIDE"
         )
     task = written("task", "foreground", lambda x: x in ("foreground", "classes"), "foreground or classes")
     names = ["background", "foreground"]
