@@ -14,8 +14,8 @@ from seg.config.process import given_overrides, in_sweep
 from seg.config.tree import make_objects
 from seg.config.used import masks_used, unused
 from seg.data.dataset import Split
-from seg.data.findings import Findings
 from seg.data.prepared import Pool, Prepared, PreparedData, split_counts
+from seg.data.read_report import ReadReport
 from seg.data.sources import Source
 from seg.errors import SegError, run_checks
 from seg.evaluation.stages import Evaluated, Histogram
@@ -180,8 +180,8 @@ class Experiment:
         return out
 
     @cached_property
-    def truth(self) -> LabelledSubset | None:
-        """The few images whose truth is learnt beside pseudo masks, or alone; None without any."""
+    def target(self) -> LabelledSubset | None:
+        """The few images whose ground truth is learnt beside pseudo masks, or alone; None without any."""
         return next((s for s in self.stages() if isinstance(s, LabelledSubset)), None)
 
     def unused(self, typed: Iterable[str], groups: Iterable[str]) -> dict[str, str]:
@@ -216,7 +216,7 @@ class Experiment:
     def plan(self) -> str:
         """What a run would do, as a tree in lines."""
         dataset = self.source.seen(self.store)
-        warnings = Findings(dataset.quirks, dataset.examples).lines() if dataset else []
+        warnings = ReadReport(dataset.warnings, dataset.examples).lines() if dataset else []
         lines = [self.heading(), *warnings, f"store: {self.store.root}"]
         for planned in self.store.plan([step.masks for step in self.steps.values()]):
             mark = {"built": "=", "build": "+", "extend": "+", "on the fly": ".", "above": "^"}[planned.status]
@@ -237,18 +237,18 @@ class Experiment:
         """Build every step, in order."""
         data: PreparedData = self.store.get(self.pool.data)
         rows = self.store.get(self.pool).rows
-        counts, truths = split_counts(data, rows), split_counts(data, rows[data.has_truth[rows]])
+        counts, targets = split_counts(data, rows), split_counts(data, rows[data.has_target[rows]])
         border, resolution = self.cfg.evaluation.border, self.cfg.evaluation.resolution
         log.info(
             "images: %d; get masks: %s; evaluation set: %s",
             len(data),
             " + ".join(f"{counts[s]} {s}" for s in get_args(Split)),
-            " + ".join(f"{truths[s]} {s}" for s in get_args(Split)) + f" (border: {border}, {resolution} resolution)"
-            if truths
-            else "none, no image has a truth",
+            " + ".join(f"{targets[s]} {s}" for s in get_args(Split)) + f" (border: {border}, {resolution} resolution)"
+            if targets
+            else "none, no image has ground truth",
         )
-        if self.truth is not None:  # the refusals of what was not known before the data were there
-            rows = self.store.get(self.truth).rows
+        if self.target is not None:  # the refusals of what was not known before the data were there
+            rows = self.store.get(self.target).rows
             log.info("true masks: %d, of trainval images that are left out of trainval's figures", len(rows))
         for name, step in self.steps.items():
             self.store.ensure(step.masks)
@@ -258,7 +258,7 @@ class Experiment:
                 log.info("threshold of %s: %s (%s)", name, said, ", ".join(step.masks.criteria))
 
     def measure(self) -> None:
-        """Evaluate every step on the splits where it has images with a truth."""
+        """Evaluate every step on the splits where it has images with ground truth."""
         for name, step in self.steps.items():
             for split in get_args(Split):
                 metrics: Metrics = self.store.get(self.evaluated(step, split))
@@ -278,12 +278,12 @@ class Experiment:
     def evaluated(self, step: Step, split: Split) -> Evaluated:
         """The stage that measures one step on one split."""
         border, resolution = self.cfg.evaluation.border, self.cfg.evaluation.resolution
-        apart = self.apart(split)
-        return Evaluated(masks=step.masks, split=split, border=border, resolution=resolution, apart=apart)
+        exclude = self.excluded(split)
+        return Evaluated(masks=step.masks, split=split, border=border, resolution=resolution, exclude=exclude)
 
-    def apart(self, split: Split) -> LabelledSubset | None:
+    def excluded(self, split: Split) -> LabelledSubset | None:
         """What the figures of a split leave out, of every step, so that all of a table are of the same images."""
-        return self.truth if split == "trainval" else None
+        return self.target if split == "trainval" else None
 
     def figures(self) -> list[str]:
         """What the table depends on: equal for runs that give the same figures."""
@@ -302,7 +302,7 @@ class Experiment:
             if in_sweep():  # what a job says of its threshold without masks
                 tops.append(ScoreHistogram(scores=step.masks.scores))
             for split in get_args(Split):
-                counted = Histogram(scores=step.masks.scores, split=split, apart=self.apart(split))
+                counted = Histogram(scores=step.masks.scores, split=split, exclude=self.excluded(split))
                 tops += [self.evaluated(step, split), counted]
         return tops
 

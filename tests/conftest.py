@@ -26,7 +26,7 @@ from seg.segmenter.predicted import Predicted
 from seg.segmenter.segmenter import Segmenter
 from seg.store import Runtime, Store
 from seg.supervision.classifier import Classifier
-from seg.supervision.mask import TruthScores
+from seg.supervision.mask import TargetScores
 
 torch.set_num_threads(1)
 
@@ -68,10 +68,10 @@ def pool(prepared: Prepared) -> Pool:
 def classes(data: PreparedData) -> PreparedData:
     """The same pictures with masks that tell three classes apart: of both of the first, of none of the second."""
     label_sets = [(0, 1), (), *((row % 3,) for row in range(2, len(data)))]
-    truth = np.random.default_rng(0).integers(0, 4, (len(data), data.side, data.side)).astype(np.uint8)
-    truth[:, :2], truth[1] = 255, 0
+    target = np.random.default_rng(0).integers(0, 4, (len(data), data.side, data.side)).astype(np.uint8)
+    target[:, :2], target[1] = 255, 0
     return dataclasses.replace(
-        data, classes=("a", "b", "c"), label_sets=label_sets, truth_is_classes=True, _truth=truth
+        data, classes=("a", "b", "c"), label_sets=label_sets, target_is_classes=True, _target=target
     )
 
 
@@ -93,8 +93,8 @@ def run_of_classes(
         network.head.weight.mul_(20)
         network.head.bias -= network(normalise(np.array(data.images[:8]))).mean((0, 2, 3))
     torch.save(network.state_dict(), folder / "random.pth")
-    truth = Threshold(scores=TruthScores(pool=pool), threshold=0.5)
-    given = Segmenter.from_config(checkpoint=str(folder / "random.pth"), masks=truth, net=net, input_size=32)
+    target = Threshold(scores=TargetScores(pool=pool), threshold=0.5)
+    given = Segmenter.from_config(checkpoint=str(folder / "random.pth"), masks=target, net=net, input_size=32)
     masks = Threshold(scores=Predicted(pool=pool, segmenter=given), threshold=0.5)
     store.ensure(masks)
     save_models(folder / "models", {"prediction": masks}, [], prepared, store)
@@ -105,7 +105,7 @@ def run_of_classes(
 def official(tmp_path: Path) -> Callable[..., Path]:
     """Write a small folder in the official layout: two classes, images of other sizes than square."""
 
-    def write(name: str = "pets", trainval: int = 6, test: int = 2, without_truth: tuple[str, ...] = ()) -> Path:
+    def write(name: str = "pets", trainval: int = 6, test: int = 2, without_target: tuple[str, ...] = ()) -> Path:
         root = tmp_path / name
         folder = root / "oxford-iiit-pet"
         for part in ("images", "annotations/trimaps", "annotations/xmls"):
@@ -123,7 +123,7 @@ def official(tmp_path: Path) -> Callable[..., Path]:
                 trimap = np.full((height, width), 2, np.uint8)
                 trimap[8:31, 10:41] = 3
                 trimap[10:29, 12:39] = 1
-                if stem not in without_truth:
+                if stem not in without_target:
                     Image.fromarray(trimap).save(folder / "annotations/trimaps" / f"{stem}.png")
                 if split == "trainval":
                     (folder / "annotations/xmls" / f"{stem}.xml").write_text(

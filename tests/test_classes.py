@@ -30,7 +30,7 @@ from seg.supervision.bbox import BoxScores
 from seg.supervision.cam import CAM
 from seg.supervision.classifier import Classifier
 from seg.supervision.colocalise import Colocalised
-from seg.supervision.mask import TruthScores
+from seg.supervision.mask import TargetScores
 from seg.supervision.scores import ScoreStage
 
 SIDE = 64
@@ -38,7 +38,7 @@ PLACES = ((6, 8), (34, 30))  # of a square's corner, by class
 
 
 class Squares(Source):
-    """Red squares, blue squares, both, or none; classes ``red`` and ``blue``, with boxes and truths."""
+    """Red squares, blue squares, both, or none; classes ``red`` and ``blue``, with boxes and ground-truth masks."""
 
     stored = False
     folder: str
@@ -92,10 +92,10 @@ def test_boxes_are_of_their_classes(store: Store, squares: Pool) -> None:
     assert [masks.data.ids[row] for row in masks.rows] == [str(n) for n in range(16) if n % 4 != 3]
     made = masks.at(np.arange(3))
     assert [np.unique(one).tolist() for one in made] == [[0, 1], [0, 2], [0, 1, 2]]
-    truth = masks.data.truth(masks.rows[:3])
-    assert (made[truth == 0] == 0).all() and ((made == truth) | (made == 0)).all()
+    target = masks.data.target(masks.rows[:3])
+    assert (made[target == 0] == 0).all() and ((made == target) | (made == 0)).all()
     metrics = store.get(Evaluated(masks=boxes(squares), split="trainval"))
-    wanted = [((truth == c) & (made == c)).sum() / ((truth == c) | (made == c)).sum() for c in range(3)]
+    wanted = [((target == c) & (made == c)).sum() / ((target == c) | (made == c)).sum() for c in range(3)]
     assert metrics.images == 9 and metrics.ious == pytest.approx(wanted)
 
 
@@ -182,9 +182,9 @@ def test_a_refiner_of_images_refines_each_class(store: Store, squares: Pool) -> 
 
 
 def test_the_segmenter_tells_them_apart(store: Store, squares: Pool) -> None:
-    truth = Threshold(scores=TruthScores(pool=squares), threshold=0.5)
+    target = Threshold(scores=TargetScores(pool=squares), threshold=0.5)
     segmenter = Segmenter(
-        masks=truth,
+        masks=target,
         net=PlainUNet(width=8, depth=2),
         gamma=0.0,
         epochs=40,
@@ -265,10 +265,10 @@ def test_one_class_is_the_case_of_several(store: Store, tmp_path: Path, task: Ta
             return Dataset(("red",), tuple(r for r in every if r.labels in ((0,), ())))
 
     pool = Pool(data=Prepared(source=Red(folder=str(tmp_path)), size=SIDE), task=task)
-    truth = Threshold(scores=TruthScores(pool=pool), threshold=0.5)
-    segmenter = Segmenter(masks=truth, net=PlainUNet(width=2, depth=2), epochs=1, batch_size=4)
+    target = Threshold(scores=TargetScores(pool=pool), threshold=0.5)
+    segmenter = Segmenter(masks=target, net=PlainUNet(width=2, depth=2), epochs=1, batch_size=4)
     predicted = Threshold(scores=Predicted(pool=pool, segmenter=segmenter), threshold=0.5)
     assert segmenter.outputs(store) == 1
-    figures = [store.get(Evaluated(masks=masks, split="trainval")) for masks in (boxes(pool), truth, predicted)]
+    figures = [store.get(Evaluated(masks=masks, split="trainval")) for masks in (boxes(pool), target, predicted)]
     assert figures[0].miou > 0.7 and figures[1].miou == 1
     assert all(np.shape(one.matrix) == (2, 2) and one.ious[1] == one.iou_foreground for one in figures)

@@ -32,12 +32,12 @@ from seg.store import Runtime
 from seg.supervision.bbox import BoxScores
 from seg.supervision.cam import CAM
 from seg.supervision.colocalise import Colocalised
-from seg.supervision.mask import TruthScores
+from seg.supervision.mask import TargetScores
 
 FILES = sorted(p.relative_to(CONF).as_posix() for p in CONF.rglob("*.yaml"))
 #: Hydra's own groups have no choices of ours to compose.
 CHOICES = [f.removesuffix(".yaml").rpartition("/")[::2] for f in FILES if "/" in f and not f.startswith("hydra/")]
-SUPERVISIONS = {"cam": CAM, "bbox": BoxScores, "mask": TruthScores}
+SUPERVISIONS = {"cam": CAM, "bbox": BoxScores, "mask": TargetScores}
 REFINERS = {"grabcut": GrabCut, "pamr": PAMR, "random_walker": RandomWalker, "superpixels": Superpixels}
 #: Data that are made for masks of classes.
 MANY = {"data=coco", "data=voc", "data=toy_scenes"}
@@ -240,6 +240,6 @@ def test_interpolated_values_reach_every_place() -> None:
         "net",
         "scores",
         "segmenter",
-        "truth",
+        "target",
     }
     assert {s.size for s in made.stages() if type(s).__name__ == "Prepared"} == {64}  # type: ignore[attr-defined]

@@ -231,7 +231,7 @@ def test_a_data_set_of_ones_own_with_all_the_others(call: Callable[..., tuple[in
     assert float(rows["contrast to the rim >= 0.5", "trainval"]["miou"]) > 0.9
     assert float(rows["refined masks", "test"]["miou"]) > 0.8
     index = json.loads((stored("Prepared")[0] / "index.json").read_text())
-    assert index["classes"] == ["cat", "dog"] and sum(index["is_test"]) == 2 and all(index["has_truth"])
+    assert index["classes"] == ["cat", "dog"] and sum(index["is_test"]) == 2 and all(index["has_target"])
     Path("photos/test.txt").write_text("dog_0\n")
     status, said = call(*own, "hydra.run.dir=other")
     assert status == 0 and "11 trainval + 1 test" in said and len(stored("Prepared")) == 2

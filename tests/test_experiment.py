@@ -84,20 +84,20 @@ def test_a_few_true_masks_are_in_the_segmenters_masks_and_out_of_trainvals_figur
         make(*chain, *more) for more in ([], ["labelled.count=5"], ["labelled.count=5", "labelled.share=1"])
     )
     full = make("pipeline=full", "labelled.count=5")
-    assert plain.truth is None
+    assert plain.target is None
 
     def learnt(experiment: Experiment) -> Any:
         return experiment.steps["PlainUNet prediction"].masks.scores.segmenter.masks  # type: ignore[attr-defined]
 
     assert learnt(some).pseudo is some.steps["refined masks"].masks
-    assert some.truth is learnt(some).truth and (some.truth.count, some.truth.seed) == (5, 0)
-    # The truth of five and nothing else is the same, whichever pseudo masks are not learnt.
+    assert some.target is learnt(some).target and (some.target.count, some.target.seed) == (5, 0)
+    # The ground truth of five and nothing else is the same, whichever pseudo masks are not learnt.
     assert learnt(alone).key == learnt(full).key != learnt(some).key
     for name, step in some.steps.items():
         for split in ("trainval", "test"):
             evaluated = some.evaluated(step, split)  # type: ignore[arg-type]
             same = evaluated.id == plain.evaluated(plain.steps[name], split).id  # type: ignore[arg-type]
-            assert evaluated.apart is (some.truth if split == "trainval" else None)
+            assert evaluated.exclude is (some.target if split == "trainval" else None)
             assert same == (split == "test" and "prediction" not in name)
     typed = ["labelled.count=5"]
     assert [*make(*typed).unused(typed, [])] == typed and some.unused(typed, []) == {}

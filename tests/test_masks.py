@@ -8,7 +8,7 @@ from seg.errors import SegError
 from seg.masks import MaskSet, Threshold
 from seg.store import Store
 from seg.supervision.bbox import BoxScores
-from seg.supervision.mask import TruthScores
+from seg.supervision.mask import TargetScores
 from seg.supervision.scores import ScoreMaps
 
 
@@ -73,7 +73,7 @@ def test_refusals(pool: Pool, wrong: dict, message: str) -> None:
 
 
 def test_the_power_of_the_background_is_a_threshold(pool: Pool) -> None:
-    masks = Threshold(scores=TruthScores(pool=pool), alpha=4.0, band=0.1)
+    masks = Threshold(scores=TargetScores(pool=pool), alpha=4.0, band=0.1)
     assert masks.bounds == pytest.approx((0.1755, 0.3755), abs=1e-4) and masks.said == "0.375508"
     with pytest.raises(SegError, match=r"give threshold \(and band\), or alpha"):
-        Threshold(scores=TruthScores(pool=pool), threshold=0.5, alpha=4.0)
+        Threshold(scores=TargetScores(pool=pool), threshold=0.5, alpha=4.0)

@@ -26,7 +26,7 @@ from seg.segmenter.architectures import PlainUNet
 from seg.segmenter.predicted import Predicted
 from seg.segmenter.segmenter import Segmenter
 from seg.store import Store
-from seg.supervision.mask import TruthScores
+from seg.supervision.mask import TargetScores
 
 command: Any = importlib.import_module("seg.predict")  # `from seg import predict` is the function
 ROOT = Path(__file__).parents[1]
@@ -34,9 +34,9 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.fixture(scope="module")
 def product(pool: Pool) -> Threshold:
-    truth = Threshold(scores=TruthScores(pool=pool), threshold=0.5)
+    target = Threshold(scores=TargetScores(pool=pool), threshold=0.5)
     net = PlainUNet(width=4, depth=2)
-    segmenter = Segmenter(masks=truth, net=net, epochs=4, batch_size=4, lr=1e-2, input_size=32)
+    segmenter = Segmenter(masks=target, net=net, epochs=4, batch_size=4, lr=1e-2, input_size=32)
     return Threshold(scores=Predicted(pool=pool, segmenter=segmenter), threshold=0.5)
 
 

@@ -350,7 +350,7 @@ def test_a_refusal_as_the_shell_sees_it(tmp_path: Path) -> None:
 def test_boxes_on_data_in_the_official_layout(
     call: Callable[..., tuple[int, str]], official: Callable[..., Path]
 ) -> None:
-    root = official(without_truth=("beagle_1",))
+    root = official(without_target=("beagle_1",))
     options = ["data=oxford_pet", f"data.root={root}", "data.size=32", "runtime.accelerator=cpu"]
     status, said = call(*options, "pipeline=bbox", "evaluation.resolution=original", "hydra.run.dir=out")
     assert status == 0, said
@@ -373,17 +373,17 @@ OWN = [
 CLASSIFIER = ["weights=null", "epoch=1", "classifier.train_size=64"]
 
 
-def test_own_photos_without_any_truth(call: Callable[..., tuple[int, str]], photos: Callable[..., Path]) -> None:
+def test_own_photos_without_any_target(call: Callable[..., tuple[int, str]], photos: Callable[..., Path]) -> None:
     root = photos(images=4)
     status, said = call(*OWN, *CLASSIFIER, f"data.root={root}", *AFFINITY, "evaluation.panel=3", "export.format=png01")
     assert status == 0, said
     assert said.splitlines()[0].startswith("data: image_folder") and "no masks, no boxes" in said.splitlines()[0]
-    assert "evaluation set: none, no image has a truth" in said
+    assert "evaluation set: none, no image has ground truth" in said
     assert re.search(r"nothing was measured: .* look at .*out/panel\.png", said)
     assert re.search(r"^refined masks +8$", said, re.MULTILINE)
     assert json.loads(Path("out/metrics.json").read_text())["rows"] == []
     with Image.open("out/panel.png") as image:
-        assert image.width > image.height  # photo, scores, seeds, refined masks, and no truth
+        assert image.width > image.height  # photo, scores, seeds, refined masks, and no ground truth
     for product in Path("out/masks").iterdir():
         assert {p.stem for p in product.iterdir()} == {f"{c}{i}" for c in ("cat", "dog") for i in range(1, 5)}
         with Image.open(product / "cat1.png") as mask:
@@ -392,11 +392,11 @@ def test_own_photos_without_any_truth(call: Callable[..., tuple[int, str]], phot
 
 def test_own_photos_with_masks_and_boxes(call: Callable[..., tuple[int, str]], photos: Callable[..., Path]) -> None:
     root = photos(classes=("cat",))
-    truth = np.zeros((40, 60), np.uint8)
-    truth[10:30, 20:45] = 255
+    target = np.zeros((40, 60), np.uint8)
+    target[10:30, 20:45] = 255
     (root / "masks").mkdir()
     for number in range(1, 6):
-        Image.fromarray(truth).save(root / f"masks/cat{number}.png")
+        Image.fromarray(target).save(root / f"masks/cat{number}.png")
     (root / "boxes.csv").write_text("".join(f"cat{i}.png,20,10,45,30\n" for i in range(1, 6)))
     options = [*OWN, f"data.root={root}", "threshold=0.5", "evaluation.panel=1"]
     before = files(root)
@@ -414,14 +414,14 @@ def test_own_photos_with_masks_and_boxes(call: Callable[..., tuple[int, str]], p
     assert [(row["stage"], row["split"], row["images"]) for row in rows] == [
         (stage, *split) for stage in ("Gaussian on boxes >= 0.5", "seeds") for split in splits
     ]
-    # A wide Gaussian cut off at the box is the box, and the box is the truth.
+    # A wide Gaussian cut off at the box is the box, and the box is the ground truth.
     assert all(float(row["miou"]) > 0.85 and row["oracle"] == "False" for row in rows)
     document = json.loads(Path("out/masks/seeds.json").read_text())
     assert {image["file_name"] for image in document["images"]} == {f"cat/cat{i}.png" for i in range(1, 6)}
     status, said = call(*options, *CLASSIFIER, "pipeline=cam")
     assert status != 0 and "one class only, 'cat'" in refused(said)
     status, said = call(*OWN, f"data.root={root}", "pipeline=full", "data.masks=false")
-    assert status != 0 and "no trainval image has a truth" in refused(said)
+    assert status != 0 and "no trainval image has ground truth" in refused(said)
 
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")

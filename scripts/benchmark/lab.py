@@ -96,7 +96,7 @@ class Lab:
         return "real photos" if self.has_photos else f"TOY pictures (no photos in {self.data})"
 
     def overrides(self, images: int) -> list[str]:
-        """Hydra overrides for a run on so many pictures: photos that have a truth, or drawn ones."""
+        """Hydra overrides for a run on so many pictures: photos that have ground truth, or drawn ones."""
         weights = "null" if self.weights is None else f"'{self.weights.resolve()}'"
         common = [f"weights={weights}", f"store='{self.scratch / 'store'}'", "runtime.progress=false"]
         common.append(f"data.size={self.sizes.side}")
@@ -110,7 +110,7 @@ class Lab:
         return ["data=toy_pets", *drawn, "classifier.stages=4", "classifier.output_stride=32", *common]
 
     def photos(self, images: int) -> Path:
-        """The official layout of so many of the real photos that have a truth, half of each split, by links."""
+        """The official layout of so many of the real photos that have ground truth, half of each split, by links."""
         from seg.data.layout import IMAGE_SUFFIXES
         from seg.data.pets import pets_folder
 

@@ -58,11 +58,11 @@ def confusion(mask: Path, trimap: Path) -> np.ndarray:
     import cv2
 
     prediction: Any = cv2.imread(str(mask), cv2.IMREAD_GRAYSCALE)
-    truth: Any = cv2.imread(str(trimap), cv2.IMREAD_GRAYSCALE)
-    if truth.shape != prediction.shape:
-        truth = cv2.resize(truth, prediction.shape[::-1], interpolation=cv2.INTER_NEAREST)
-    known = truth != 3
-    return np.bincount(2 * (truth[known] == 1) + (prediction[known] > 127), minlength=4).reshape(2, 2)
+    target: Any = cv2.imread(str(trimap), cv2.IMREAD_GRAYSCALE)
+    if target.shape != prediction.shape:
+        target = cv2.resize(target, prediction.shape[::-1], interpolation=cv2.INTER_NEAREST)
+    known = target != 3
+    return np.bincount(2 * (target[known] == 1) + (prediction[known] > 127), minlength=4).reshape(2, 2)
 
 
 def sweep(
@@ -101,7 +101,7 @@ def sweep(
 
 
 def usable(data: PreparedData, records: Sequence[Any], count: int) -> tuple[list[Path], list[Path], list[int]]:
-    """Photos, trimaps and labels of ``count`` pictures that have a truth, spread over the data."""
+    """Photos, trimaps and labels of ``count`` pictures that have ground truth, spread over the data."""
     own = [r for r in records if r.trimap is not None and r.id in data.row_of]
     own = [own[i * len(own) // count] for i in range(min(count, len(own)))]
     return [r.image for r in own], [r.trimap for r in own], [r.labels[0] for r in own]

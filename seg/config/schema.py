@@ -18,7 +18,7 @@ class Checkpoints:
 
 @dataclass
 class Labelled:
-    """Which images' truth a segmenter learns beside pseudo masks."""
+    """Which images' ground truth a segmenter learns beside pseudo masks."""
 
     count: int = 0
     list: str | None = None
@@ -27,7 +27,7 @@ class Labelled:
 
 @dataclass
 class Evaluation:
-    """How masks are compared with the truth."""
+    """How masks are compared with the ground truth."""
 
     border: str = "ignore"
     resolution: str = "working"

@@ -19,9 +19,9 @@ from seg.data.coco_file import Annotation, CocoFile, Id, read_coco, run_lengths
 from seg.data.dataset import UNKNOWN, Box, Dataset, Record, Region, Split
 from seg.data.decode import draw_regions, exif_orientation, image_size
 from seg.data.draw import draw_by_labels
-from seg.data.findings import Findings
 from seg.data.folder_layout import image_ids
 from seg.data.layout import IMAGE_SUFFIXES, MissingDataError, content_fingerprint, scan
+from seg.data.read_report import ReadReport
 from seg.data.sources import InPlace, require_few
 from seg.errors import SegError
 from seg.store import Products, param
@@ -119,7 +119,7 @@ class Coco(InPlace):
 
     def load(self, path: Path, store: Products) -> Dataset:
         """Read the JSONs, and the sizes of the photos that have objects."""
-        found, parts = Findings(), self.parts
+        found, parts = ReadReport(), self.parts
         names = _class_names([part.file for part in parts], self.classes, found)
         photos = _gather(parts, {category: label for label, category in enumerate(names)}, found)
         folder = Path(os.path.commonpath([part.folder for part in parts]))
@@ -129,7 +129,7 @@ class Coco(InPlace):
         records = [_record(ids[called[p]], p, photo, fits.get(p, Fit()), found) for p, photo in photos.items()]
         found.stop_if_any(Path(self.root or ""), one_line=True)
         if not any(record.boxes for record in records):
-            why = "".join(f"; {sentence}: {count}" for sentence, count in found.quirks.items())
+            why = "".join(f"; {sentence}: {count}" for sentence, count in found.warnings.items())
             raise SegError(f"{parts[0].file.path}: not one object that it lists can be used{why}")
         if len(parts) == 1:
             labels = {called[record.image]: record.labels for record in records}
@@ -139,8 +139,8 @@ class Coco(InPlace):
             records = [replace(record, regions=None) for record in records]
         records.sort(key=lambda record: record.split == "test")
         trained = {label for record in records if record.split == "trainval" for label in record.labels}
-        found.quirk("classes without a trainval image", (n for i, n in enumerate(names.values()) if i not in trained))
-        return Dataset(tuple(names.values()), tuple(records), found.quirks, False, found.examples, folder)
+        found.warn("classes without a trainval image", (n for i, n in enumerate(names.values()) if i not in trained))
+        return Dataset(tuple(names.values()), tuple(records), found.warnings, False, found.examples, folder)
 
 
 class Part(NamedTuple):
@@ -160,7 +160,7 @@ class Photo(NamedTuple):
     annotations: list[tuple[Annotation, int]]
 
 
-def _class_names(files: list[CocoFile], chosen: tuple[str, ...] | None, found: Findings) -> dict[Id, str]:
+def _class_names(files: list[CocoFile], chosen: tuple[str, ...] | None, found: ReadReport) -> dict[Id, str]:
     """Names of the classes by their categories' ids, of those categories that are classes."""
     first = files[0]
     names = {i: name for i, (name, _) in first.categories.items()}
@@ -184,7 +184,7 @@ def _class_names(files: list[CocoFile], chosen: tuple[str, ...] | None, found: F
         is_root = name in parents or (i == 0 and not parents and bool(used))
         if i not in used and (other != i or is_root):
             what = "that are a group of others (no class)" if other == i else "of the name of another (merged with it)"
-            found.quirk(f"categories without annotations {what}", [f"{i} {name!r}"])
+            found.warn(f"categories without annotations {what}", [f"{i} {name!r}"])
             del names[i]
     if chosen is not None:
         if unknown := [name for name in chosen if name not in names.values()]:
@@ -197,7 +197,7 @@ def _class_names(files: list[CocoFile], chosen: tuple[str, ...] | None, found: F
     return names
 
 
-def _gather(parts: list[Part], label_of: dict[Id, int], found: Findings) -> dict[Path, Photo]:
+def _gather(parts: list[Part], label_of: dict[Id, int], found: ReadReport) -> dict[Path, Photo]:
     """What the JSONs list, by photo; one that two of them list is of the later split."""
     photos: dict[Path, Photo] = {}
     for part in parts:
@@ -205,10 +205,10 @@ def _gather(parts: list[Part], label_of: dict[Id, int], found: Findings) -> dict
         for i, name in part.names.items():
             path = part.folder / name
             if path in own:
-                found.quirk("images listed twice (their annotations are put together)", [name])
+                found.warn("images listed twice (their annotations are put together)", [name])
                 continue
             if path in photos:
-                found.quirk("images listed in both splits (kept in test only)", [name])
+                found.warn("images listed in both splits (kept in test only)", [name])
             photos[path] = Photo(part.split, part.file.images[i].size, [])
             own.add(path)
         used: set[tuple[Any, ...]] = set()
@@ -216,44 +216,44 @@ def _gather(parts: list[Part], label_of: dict[Id, int], found: Findings) -> dict
             if isinstance(one, SegError):
                 found.problems.append(str(one))
             elif one.image not in part.names:
-                found.quirk("annotations of images that are not listed (not used)", [f"image {one.image}"])
+                found.warn("annotations of images that are not listed (not used)", [f"image {one.image}"])
             elif one.category not in part.file.categories:
                 found.problems.append(f"{one.where}: category_id {one.category} is none of the file's categories")
             elif one.category in label_of:
                 path, same = part.folder / part.names[one.image], len(used)
                 used.add((path, *one._replace(where="")))
                 if len(used) == same:
-                    found.quirk("annotations that repeat another (used once)", [part.names[one.image]])
+                    found.warn("annotations that repeat another (used once)", [part.names[one.image]])
                 else:
                     photos[path].annotations.append((one, label_of[one.category]))
         if part.file.crowds_only:
             what = "files whose every annotation has iscrowd 1, as tools write it with RLE (taken for objects)"
-            found.quirk(what, [part.file.path.name])
+            found.warn(what, [part.file.path.name])
     for folder in {part.folder: None for part in parts}:
         there = [e for e in scan(folder) if e.name.lower().endswith(IMAGE_SUFFIXES) and e.name[0] != "."]
-        found.quirk("photos that no JSON lists (not used)", (e.name for e in there if folder / e.name not in photos))
+        found.warn("photos that no JSON lists (not used)", (e.name for e in there if folder / e.name not in photos))
     return photos
 
 
-def _record(name: str, path: Path, photo: Photo, fit: "Fit", found: Findings) -> Record:
+def _record(name: str, path: Path, photo: Photo, fit: "Fit", found: ReadReport) -> Record:
     """Bring a photo's annotations into this program's form; what is wrong with them goes to ``found``."""
     labels = tuple(sorted({label for one, label in photo.annotations if not one.is_crowd}))
     record = Record(name, path, labels, photo.split, codes="classes")
     if not photo.annotations:
-        found.quirk("images without an object (background alone)", [name])
+        found.warn("images without an object (background alone)", [name])
         return replace(record, regions=())
     if {label for _, label in photo.annotations} - {*labels}:
-        found.quirk("images with a class that is a crowd alone (no label of theirs)", [name])
+        found.warn("images with a class that is a crowd alone (no label of theirs)", [name])
     size, annotations = fit.size, photo.annotations
     if size and not fit.upright and not fit.stored:
         what = "turned by their EXIF orientation that their annotations do not fit (labels alone)"
-        found.quirk(f"images {what if fit.orientation > 1 else _OTHER_SIZE}", [name])
+        found.warn(f"images {what if fit.orientation > 1 else _OTHER_SIZE}", [name])
         return record
     if size and not fit.upright:
         annotations = [(_turned(one, size[::-1], fit.orientation), label) for one, label in annotations]
-        found.quirk("images whose annotations were turned along with their EXIF orientation", [name])
+        found.warn("images whose annotations were turned along with their EXIF orientation", [name])
     elif fit.orientation > 1:
-        found.quirk("images whose JSON has their sides before EXIF and their annotations after it", [name])
+        found.warn("images whose JSON has their sides before EXIF and their annotations after it", [name])
     boxes: list[tuple[Box, int]] = []
     regions: list[Region] | None = []
     for one, label in annotations:
@@ -263,10 +263,10 @@ def _record(name: str, path: Path, photo: Photo, fit: "Fit", found: Findings) ->
                 if size and one.box == one.extent:  # cut as the outline is
                     box = cast(Box, tuple(np.clip(box, 0, (*size[::-1], *size[::-1])).tolist()))
                 if box[0] == box[2] or box[1] == box[3]:
-                    found.quirk("empty boxes (not used)", [name])
+                    found.warn("empty boxes (not used)", [name])
                 else:
                     boxes.append((fit_box(box, size, one.where), label))
-            found.quirk("polygons of one point or two (not drawn)", [name] * one.lines)
+            found.warn("polygons of one point or two (not drawn)", [name] * one.lines)
             if one.extent is None:
                 regions = None
                 continue
@@ -274,14 +274,14 @@ def _record(name: str, path: Path, photo: Photo, fit: "Fit", found: Findings) ->
                 sides = "{1} x {0}".format
                 raise SegError(f"its RLE is of an image of {sides(*one.runs_size)}, and it has {sides(*size)}")
             x, y, right, low = one.extent
-            found.quirk("crowd regions (unknown)", [name] * one.is_crowd)
-            found.quirk("objects of less than a pixel", [name] * ((right - x) * (low - y) < 1))
+            found.warn("crowd regions (unknown)", [name] * one.is_crowd)
+            found.warn("objects of less than a pixel", [name] * ((right - x) * (low - y) < 1))
             if size and max(-x, -y, right - size[1], low - size[0]) > TOLERANCE:
-                found.quirk("outlines that stick out of their image (cut)", [name])
+                found.warn("outlines that stick out of their image (cut)", [name])
             if regions is not None:
                 regions.append(Region(UNKNOWN if one.is_crowd else 1 + label, one.polygons, one.runs))
     if regions is None:
-        found.quirk("images with an object without an outline (no truth)", [name])
+        found.warn("images with an object without an outline (no ground truth)", [name])
     return replace(
         record,
         boxes=tuple(box for box, _ in boxes),

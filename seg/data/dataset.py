@@ -10,7 +10,7 @@ from seg.methods.codes import UNKNOWN as UNKNOWN
 
 Split = Literal["trainval", "test"]
 Box = tuple[float, float, float, float]
-#: How a truth's file is coded, see :func:`seg.data.decode.decode_trimap`.
+#: How ground truth's file is coded, see :func:`seg.data.decode.decode_trimap`.
 Codes = Literal["trimap", "binary", "ids", "classes"]
 #: What the colours (red, green, blue) of RGB masks stand for: codes as of ``classes``.
 Colours = dict[tuple[int, int, int], int]
@@ -25,10 +25,10 @@ FOREGROUND = "foreground"
 
 @dataclass(frozen=True)
 class Region:
-    """A part of an image that is of a class, as an annotation file draws it, for a truth that is in no file of its own.
+    """A part of an image that is of a class, as an annotation file draws it.
 
     Attributes:
-        code: what the truth says there: ``1 + class``, or 255 where it says nothing (a crowd).
+        code: what the ground truth says there: ``1 + class``, or 255 where it says nothing (a crowd).
         polygons: outlines ``x0, y0, x1, y1, ...`` in pixels.
         runs: or lengths of runs down the columns, of what is not in the region first (COCO's uncompressed RLE).
     """
@@ -47,11 +47,11 @@ class Record:
         image: path of the image file (whatever its extension says, Pillow decides what it is).
         labels: the classes that are in it, ascending indices in ``[0, len(classes))``; () for none of them.
         split: ``trainval`` (may be trained on) or ``test`` (is only evaluated).
-        trimap: path of the truth, or None.
+        trimap: path of the ground truth, or None.
         boxes: ``(xmin, ymin, xmax, ymax)`` in pixels of the original image, as many as it has.
         codes: how ``trimap`` is coded; the official codes are ``trimap``.
         box_labels: the class of each box; () where all are of the image's one class.
-        regions: instead of ``trimap``, where the truth is drawn from; () for an image without an object, None for none.
+        regions: instead of ``trimap``: what the ground truth is drawn from; () without an object, None for none.
         colours: the codes of an RGB ``trimap``, if it is coded in colours.
     """
 
@@ -67,7 +67,7 @@ class Record:
     colours: Colours | None = None
 
     @property
-    def has_truth(self) -> bool:
+    def has_target(self) -> bool:
         """Whether it came with a mask."""
         return self.trimap is not None or self.regions is not None
 
@@ -79,22 +79,22 @@ class Dataset:
     Attributes:
         classes: class names by label.
         records: ordered by split (trainval first), then as listed.
-        quirks: how often each peculiarity was met, by a sentence that names it.
+        warnings: how often each peculiarity was met, by a sentence that names it.
         is_toy: whether the pictures are drawn; its peculiarities are then no news.
-        examples: up to a few names for each sentence of ``quirks``, for the log.
+        examples: up to a few names for each sentence of ``warnings``, for the log.
         folder: what the images' names are told relative to; None for their bare names.
     """
 
     classes: tuple[str, ...]
     records: tuple[Record, ...]
-    quirks: Counter[str] = field(default_factory=Counter)
+    warnings: Counter[str] = field(default_factory=Counter)
     is_toy: bool = False
     examples: dict[str, tuple[str, ...]] = field(default_factory=dict)
     folder: Path | None = None
 
     @property
-    def truth_is_classes(self) -> bool:
-        """Whether its truths say of which class a pixel is, and not only that it is of an object."""
+    def target_is_classes(self) -> bool:
+        """Whether its ground-truth masks say of which class a pixel is, and not only that it is of an object."""
         return any(r.regions is not None or (r.trimap is not None and r.codes == "classes") for r in self.records)
 
     def file_names(self) -> dict[str, str]:

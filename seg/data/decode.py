@@ -43,7 +43,7 @@ def _table(codes: dict[int, int]) -> bytes:
 
 
 # By convention of the file, its codes to ours (0 background, 1 foreground, 254 border, 255 unknown).
-_TRUTH_CODES: dict[Codes, bytes] = {
+_TARGET_CODES: dict[Codes, bytes] = {
     "trimap": _table({1: 1, 2: 0, 3: BORDER}),
     "binary": _table({0: 0, 1: 1, 255: 1}),
     "ids": _table({0: 0} | dict.fromkeys(range(1, 255), 1)),
@@ -106,17 +106,16 @@ def decode_trimap(
     photo: Path | None = None,
     colours: Colours | None = None,
 ) -> tuple[npt.NDArray[np.uint8], bool]:
-    """Decode a truth, nearest-resized if need be.
+    """Decode ground truth, nearest-resized if need be.
 
     Args:
         path: the file, one channel (a palette image counts by its indices, a grey RGB by its grey value).
-        hw: ``(height, width)`` that the truth has to have.
+        hw: ``(height, width)`` that the ground truth has to have.
         codes: ``trimap``, the official codes: 1 pet, 2 background, 3 border; ``binary``: 0 background, 1 or 255
-            foreground, what is between them in a 0/255 mask no truth; ``ids``: 0 background, 255 no truth, all
-            else (also above 255) foreground, as in Pascal VOC; ``classes``: 0 background, 1 and on the classes, 255 no
-            truth, which is Pascal VOC with its classes told apart.
-        photo: the truth's photo. If its EXIF orientation swaps the sides of ``hw``, and the truth has the sides that
-            the photo has without it, the truth is turned along; None: it is never turned.
+            foreground, what is between them in a 0/255 mask unknown; ``ids``: 0 background, 255 unknown, all else (also above 255) foreground, as in Pascal VOC; ``classes``: 0 background, 1 and on the classes, 255 no
+            ground truth, which is Pascal VOC with its classes told apart.
+        photo: the mask's photo. If its EXIF orientation swaps the sides of ``hw``, and the mask has the sides that the
+            photo has without it, the mask is turned along; None: it is never turned.
         colours: see :func:`mask_values`.
 
     Returns:
@@ -133,20 +132,20 @@ def decode_trimap(
         values = np.where(values == 1, np.uint8(2), values)
     if codes == "trimap":
         _require_trimap(path, values)
-    truth = to_truth(values, codes)
-    if truth.shape == hw:
-        return truth, False
-    if photo is not None and truth.shape == hw[::-1] and (orientation := exif_orientation(photo)) in _SWAPS_SIDES:
-        return np.array(Image.fromarray(truth).transpose(_TRANSPOSE[orientation]), dtype=np.uint8), False
-    scale = truth.shape[0] / hw[0], truth.shape[1] / hw[1]
+    target = to_target(values, codes)
+    if target.shape == hw:
+        return target, False
+    if photo is not None and target.shape == hw[::-1] and (orientation := exif_orientation(photo)) in _SWAPS_SIDES:
+        return np.array(Image.fromarray(target).transpose(_TRANSPOSE[orientation]), dtype=np.uint8), False
+    scale = target.shape[0] / hw[0], target.shape[1] / hw[1]
     is_cut = any(abs(scale[0] - scale[1]) * side > max(1, 0.02 * scale[0] * side) for side in hw)
-    if is_cut or truth.size == 1:
+    if is_cut or target.size == 1:
         sides = "{1} x {0}".format
         raise SegError(
-            f"{path}: {sides(*truth.shape)} is of other proportions than its image of {sides(*hw)}; give the mask of "
+            f"{path}: {sides(*target.shape)} is of other proportions than its image of {sides(*hw)}; give the mask of "
             "the whole image"
         )
-    resized = Image.fromarray(truth).resize((hw[1], hw[0]), Image.Resampling.NEAREST)
+    resized = Image.fromarray(target).resize((hw[1], hw[0]), Image.Resampling.NEAREST)
     return np.array(resized, dtype=np.uint8), True
 
 
@@ -195,15 +194,15 @@ def mask_colours(path: Path) -> list[tuple[int, int, int]]:
 
 
 def codes_in(values: npt.NDArray[np.uint8]) -> list[int]:
-    """Which codes a truth has, ascending; ten times as fast as sorting its pixels."""
+    """Which codes ground truth has, ascending; ten times as fast as sorting its pixels."""
     codes: list[int] = np.flatnonzero(np.bincount(values.ravel(), minlength=256)).tolist()
     return codes
 
 
-def to_truth(values: npt.NDArray[np.uint8], codes: Codes) -> npt.NDArray[np.uint8]:
+def to_target(values: npt.NDArray[np.uint8], codes: Codes) -> npt.NDArray[np.uint8]:
     """A file's codes as ours, ``uint8`` of the same shape (see :func:`decode_trimap`)."""
     # Three times as fast as indexing the table with an array.
-    translated = bytearray(values.tobytes()).translate(_TRUTH_CODES[codes])
+    translated = bytearray(values.tobytes()).translate(_TARGET_CODES[codes])
     return np.frombuffer(translated, np.uint8).reshape(values.shape)
 
 
@@ -234,7 +233,7 @@ def draw_regions(regions: Sequence[Region], hw: tuple[int, int]) -> npt.NDArray[
 
 
 def _require_trimap(path: Path, values: npt.NDArray[np.uint8]) -> None:
-    """Refuse masks of 0 and 255, or of 0 and 1, which would be no truth, or foreground alone."""
+    """Refuse masks of 0 and 255, or of 0 and 1, which would be no ground truth, or foreground alone."""
     there = np.bincount(values.ravel(), minlength=256)
     if not there[1:4].any() or (there[0] and not there[2]):
         shown = ", ".join(map(str, np.flatnonzero(there)[:6]))
@@ -257,13 +256,13 @@ def _is_soft(path: Path, values: npt.NDArray[np.uint8]) -> bool:
     there = np.unique(values).tolist()
     is_soft = {0, 255} <= set(there) and any(64 <= code < 255 for code in there)  # ids are small
     if {1, 255} <= set(there) and not is_soft:
-        raise SegError(f"{path}: holds both 1 and 255; where 255 is 'no truth', set data.mask_codes=ids")
+        raise SegError(f"{path}: holds both 1 and 255; where 255 is 'no ground truth', set data.mask_codes=ids")
     # Soft edges of a 0/255 mask, or ignored pixels in it, are fine.
     if set(there) - {0, 1, 255} and not {0, 255} <= set(there):
         shown = ", ".join(map(str, there[:6])) + (", ..." if len(there) > 6 else "")
         raise SegError(
             f"{path}: holds {shown} where 0 and 1, or 0 and 255, were expected; set data.mask_codes=trimap "
-            "(1 foreground, 2 background, 3 border), ids (0 background, 255 no truth, all else foreground) or classes "
+            "(1 foreground, 2 background, 3 border), ids (0 background, 255 unknown, all else foreground) or classes "
             "(the same, 1 and on being the classes)"
         )
     return is_soft
@@ -286,7 +285,7 @@ def exif_orientation(path: Path) -> int:
         return _orientation(image)
 
 
-def image_quirks(path: Path) -> tuple[str, ...]:
+def image_warnings(path: Path) -> tuple[str, ...]:
     """Name what is unusual about a photo, from its header (16-bit: its values); empty for a plain RGB JPEG.
 
     Returns:

@@ -1,4 +1,4 @@
-"""``data=image_folder``: someone's own photos, a folder per class or labels in a file, with whatever truth there is."""
+"""``data=image_folder``: someone's own photos, a folder per class or labels in a file, with or without masks."""
 
 import math
 import os
@@ -14,10 +14,10 @@ from seg.data.boxes import fit_box, to_photo
 from seg.data.dataset import UNKNOWN, Box, Codes, Dataset, Record
 from seg.data.decode import codes_in, mask_values
 from seg.data.draw import draw_by_labels
-from seg.data.findings import Findings
 from seg.data.folder_layout import ANOTHER_FORMAT, Names, Parts, find_parts, image_ids
 from seg.data.label_lists import read_labels
 from seg.data.layout import content_fingerprint, read_text
+from seg.data.read_report import ReadReport
 from seg.data.sources import InPlace, require_few
 from seg.errors import SegError
 from seg.store import Products, param
@@ -40,12 +40,12 @@ class ImageFolder(InPlace):
         labels_from: a CSV, see :func:`seg.data.label_lists.read_labels`; null: ``root/labels.csv`` if it is there;
             false: the folders are the classes.
         masks: folder of PNG masks (or BMP, TIFF, GIF) by stem or ``class/stem``; null: ``root/masks`` (``Mask``,
-            ``ground_truth``, ...), which is never a class; false: none.
+            ``ground_target``, ...), which is never a class; false: none.
         mask_suffix: ``_mask`` for masks called ``1_mask.png``; null: found, where no mask is called like an image, and
             for masks beside their images; "": none.
-        mask_codes: ``binary``, 0 background, 1 or 255 foreground; ``ids``, 0 background, 255 no truth, all else
+        mask_codes: ``binary``, 0 background, 1 or 255 foreground; ``ids``, 0 background, 255 no ground truth, all else
             foreground; ``trimap``, the official 1 foreground, 2 background, 3 border; ``classes``, 0 background, 1 and
-            on the classes in the order of their names, 255 no truth.
+            on the classes in the order of their names, 255 no ground truth.
         boxes_from: a CSV (``file,xmin,ymin,xmax,ymax``, with labels from a file also ``class``), a COCO JSON or a
             folder of VOC XML; null: ``boxes.csv``, ``boxes.json`` or ``boxes/`` in ``root``, if one is there.
         test_list: a file with a test image per line, by id, file name or ``class/file``; the rest is trainval.
@@ -82,7 +82,7 @@ class ImageFolder(InPlace):
         count = len(dataset.classes)
         labels = f" (labels in {parts.labels})" if parts.labels else ""
         said = [f"{len(records)} images of {count} class{'es' if count > 1 else ''}{labels}"]
-        masks, boxes = sum(r.has_truth for r in records), sum(bool(r.boxes) for r in records)
+        masks, boxes = sum(r.has_target for r in records), sum(bool(r.boxes) for r in records)
         named = f" (called *{parts.mask_suffix})" if parts.mask_suffix else ""
         said.append(f"mask files for {masks} in {parts.masks_folder}{named}" if masks else "no masks")
         said.append(f"boxes for {boxes} in {parts.boxes}" if boxes else "no boxes")
@@ -116,9 +116,9 @@ class ImageFolder(InPlace):
 
     def load(self, path: Path, store: Products) -> Dataset:
         """Read names, lists and boxes; of images with boxes the sizes."""
-        parts, found = self.parts, Findings()
+        parts, found = self.parts, ReadReport()
         for sentence, skipped in parts.skipped.items():
-            found.quirk(sentence, skipped)
+            found.warn(sentence, skipped)
         for name in parts.skipped.get(ANOTHER_FORMAT, ())[:1]:
             _refuse_mask(parts.root / name)
         ids = image_ids(parts.images)
@@ -138,9 +138,9 @@ class ImageFolder(InPlace):
             what = f"names all images of {classes[label]!r}; leave some of each class to train on"
             found.problems.append(f"data.test_list={self.test_list}: {what}")
         found.stop_if_any(parts.root, one_line=True)
-        found.quirk("classes without an image", (name for label, name in enumerate(classes) if label not in there))
+        found.warn("classes without an image", (name for label, name in enumerate(classes) if label not in there))
         for what, own in (("a mask", masks), ("boxes", boxes)):
-            found.quirk(f"images without {what}", (i for i in images if own and i not in own))
+            found.warn(f"images without {what}", (i for i in images if own and i not in own))
         records = [
             Record(
                 id=i,
@@ -155,7 +155,7 @@ class ImageFolder(InPlace):
             for i, file in images.items()
         ]
         records.sort(key=lambda record: record.split == "test")
-        return Dataset(tuple(classes), tuple(records), found.quirks, False, found.examples, parts.root)
+        return Dataset(tuple(classes), tuple(records), found.warnings, False, found.examples, parts.root)
 
     def _test(self, ids: dict[str, str], names: Names, sets: dict[str, tuple[int, ...]]) -> set[str]:
         """Ids of the test images."""
@@ -167,7 +167,7 @@ class ImageFolder(InPlace):
                     drawn["" if self.parts.labels else name.split("/")[0]][name] = sets[i]
             chosen = [draw_by_labels(own, self.test_share, self.split_seed) for own in drawn.values()]
             return {ids[name] for own in chosen for name in own}
-        test, problems = set(), Findings()
+        test, problems = set(), ReadReport()
         for number, line in enumerate(read_text(listed).splitlines(), 1):
             if (said := line.strip()) and not said.startswith("#"):
                 with problems.gathering(f"{listed} line {number}"):
@@ -193,7 +193,7 @@ def _refuse_mask(path: Path) -> None:
 
 
 def _match(
-    names: Names, listed: Iterable[tuple[str, str, T]], what: str, place: object, found: Findings, remedy: str = ""
+    names: Names, listed: Iterable[tuple[str, str, T]], what: str, place: object, found: ReadReport, remedy: str = ""
 ) -> dict[str, list[tuple[str, T]]]:
     """What ``place`` lists as (name of an image, where, item), by image id; the others are counted, all a problem."""
     matched: defaultdict[str, list[tuple[str, T]]] = defaultdict(list)
@@ -207,12 +207,12 @@ def _match(
     if unmatched and not matched and not found.problems:
         what_not = f"none of its {len(unmatched)} {what} is of an image that is used; {unmatched[0]!r}, say, is none"
         found.problems.append(f"{place}: {what_not}{remedy}")
-    found.quirk(f"{what} of images that are not there (not used)", dict.fromkeys(unmatched))
+    found.warn(f"{what} of images that are not there (not used)", dict.fromkeys(unmatched))
     return matched
 
 
 def _labels(
-    parts: Parts, ids: dict[str, str], names: Names, found: Findings
+    parts: Parts, ids: dict[str, str], names: Names, found: ReadReport
 ) -> tuple[dict[str, tuple[str, ...]], list[str]]:
     """The names of the classes of each image that is used, by its id; and those of all that are named, in order."""
     if parts.labels is None:
@@ -229,13 +229,13 @@ def _labels(
         found.problems.append(f"{parts.labels}: names no class{remedy}")
     found.stop_if_any(parts.labels, one_line=True)
     folded = Counter(name.casefold() for name in classes)
-    found.quirk("classes that differ in capitals alone (kept apart)", (n for n in classes if folded[n.casefold()] > 1))
-    found.quirk("images that the file of labels does not name (not used)", (i for i in ids.values() if i not in labels))
-    found.quirk("images without a label (background alone)", (i for i, own in labels.items() if not own))
+    found.warn("classes that differ in capitals alone (kept apart)", (n for n in classes if folded[n.casefold()] > 1))
+    found.warn("images that the file of labels does not name (not used)", (i for i in ids.values() if i not in labels))
+    found.warn("images without a label (background alone)", (i for i, own in labels.items() if not own))
     return labels, classes
 
 
-def _masks(parts: Parts, names: Names, found: Findings) -> dict[str, Path]:
+def _masks(parts: Parts, names: Names, found: ReadReport) -> dict[str, Path]:
     remedy = (
         "; masks are called like their images, or as 1_mask.png with data.mask_suffix=_mask (data.masks=false: none)"
     )
@@ -253,7 +253,7 @@ def _boxes(
     images: dict[str, Path],
     labels: dict[str, tuple[str, ...]],
     classes: list[str],
-    found: Findings,
+    found: ReadReport,
 ) -> dict[str, list[tuple[Box, str]]]:
     """Boxes by image id, brought within their images, and the class of each."""
     if parts.boxes is None:
@@ -266,7 +266,7 @@ def _boxes(
         highest = max(highest, *(side for _, one in own for side in one.box))
         with found.gathering(own[0][0]):
             size, move, sentence = to_photo(own[0][1].size, images[image_id])
-            found.quirk(sentence, [image_id] * bool(sentence))
+            found.warn(sentence, [image_id] * bool(sentence))
             least = min(least, *(size or ()))
             for where, one in own:
                 with found.gathering(where):

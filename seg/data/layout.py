@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import features
 
-from seg.data.findings import Findings
+from seg.data.read_report import ReadReport
 from seg.errors import SegError
 from seg.files import seal, unseal, write_json
 
@@ -68,7 +68,7 @@ def scan(folder: Path) -> list[os.DirEntry[str]]:
         raise SegError(f"{folder}: cannot be read ({error.strerror or error})") from error
 
 
-def files_by_stem(folder: Path, suffixes: tuple[str, ...], found: Findings) -> dict[str, Path]:
+def files_by_stem(folder: Path, suffixes: tuple[str, ...], found: ReadReport) -> dict[str, Path]:
     """Path by composed stem (:func:`nfc`) of the files with one of the suffixes, the first of which wins."""
     best: dict[str, tuple[int, str]] = {}
     leftovers, others, again = [], [], []
@@ -82,9 +82,9 @@ def files_by_stem(folder: Path, suffixes: tuple[str, ...], found: Findings) -> d
         else:
             again += [f"{folder.name}/{entry.name}"] if stem in best else []
             best[stem] = min(best.get(stem, (len(suffixes), "")), (suffixes.index(suffix), entry.name))
-    found.quirk("'._' files that macOS left behind (skipped)", leftovers)
-    found.quirk("files of other kinds (skipped)", others)
-    found.quirk("files of the name of another, in another format (one of them is used)", again)
+    found.warn("'._' files that macOS left behind (skipped)", leftovers)
+    found.warn("files of other kinds (skipped)", others)
+    found.warn("files of the name of another, in another format (one of them is used)", again)
     return {stem: folder / name for stem, (_, name) in best.items()}
 
 

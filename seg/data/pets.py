@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Literal, NamedTuple
 from seg.data.boxes import fit_box, read_box_file, to_photo
 from seg.data.dataset import Box, Dataset, Record, Split
 from seg.data.download import CUT_OFF, MARKER, fetch
-from seg.data.findings import Findings
 from seg.data.layout import (
     IMAGE_SUFFIXES,
     TOO_LONG,
@@ -20,6 +19,7 @@ from seg.data.layout import (
     scan,
     too_long,
 )
+from seg.data.read_report import ReadReport
 from seg.data.sources import InPlace
 from seg.store import Products, param
 
@@ -146,7 +146,7 @@ def read_pets(root: Path, *, is_toy: bool = False, labels: Labels = "breed") -> 
     ``labels="species"`` the classes are cat and dog, which the lists' third column tells apart.
 
     Returns:
-        The data set; ``quirks`` counts what is unusual, ``examples`` names up to three of each.
+        The data set; ``warnings`` counts what is unusual, ``examples`` names up to three of each.
 
     Raises:
         MissingDataError: ``images/`` or one of the two lists is not there, or no listed image is.
@@ -155,7 +155,7 @@ def read_pets(root: Path, *, is_toy: bool = False, labels: Labels = "breed") -> 
     """
     if missing := missing_parts(root):
         raise MissingDataError(f"no Oxford-IIIT Pet data at {root}: missing {', '.join(missing)}")
-    folder, found = pets_folder(root), Findings()
+    folder, found = pets_folder(root), ReadReport()
     annotations = folder / "annotations"
     lines = {name: _read_list(annotations / f"{name}.txt", found) for name in SPLITS}
     listed = _without_leakage(lines, found)
@@ -167,14 +167,14 @@ def read_pets(root: Path, *, is_toy: bool = False, labels: Labels = "breed") -> 
     images = files_by_stem(folder / "images", IMAGE_SUFFIXES, found)
     trimaps = files_by_stem(annotations / "trimaps", (".png",), found)
     box_files = files_by_stem(annotations / "xmls", (".xml",), found)
-    found.quirk("listed images that are missing", (i for i in listed if i not in images))
-    found.quirk("images that no list names (not used)", (i for i in images if i not in listed))
-    found.quirk("trimaps of images that no list names", (i for i in trimaps if i not in listed))
-    found.quirk("box files of images that no list names (not read)", (i for i in box_files if i not in listed))
+    found.warn("listed images that are missing", (i for i in listed if i not in images))
+    found.warn("images that no list names (not used)", (i for i in images if i not in listed))
+    found.warn("trimaps of images that no list names", (i for i in trimaps if i not in listed))
+    found.warn("box files of images that no list names (not read)", (i for i in box_files if i not in listed))
     present = {i: entry for i, entry in listed.items() if i in images}
     if not present:
         raise MissingDataError(f"none of the {len(listed)} listed images is in {folder / 'images'}")
-    found.quirk("images without a trimap", (i for i in present if i not in trimaps))
+    found.warn("images without a trimap", (i for i in present if i not in trimaps))
     trained = {names[line.class_id] for line, split in present.values() if split == "trainval"}
     found.problems += [
         f"empty class: {name!r} (id {i}) has no trainval image; add some, or take its lines out of the lists"
@@ -183,7 +183,7 @@ def read_pets(root: Path, *, is_toy: bool = False, labels: Labels = "breed") -> 
     ]
     boxes = _boxes({i: box_files[i] for i in present if i in box_files}, images, found)
     unboxed = (i for i, (_, split) in present.items() if split == "trainval" and not boxes.get(i))
-    found.quirk("trainval images without boxes", unboxed)
+    found.warn("trainval images without boxes", unboxed)
     found.stop_if_any(folder)
 
     classes = tuple(dict.fromkeys(names.values()) if labels == "breed" else sorted(set(names.values())))
@@ -191,10 +191,10 @@ def read_pets(root: Path, *, is_toy: bool = False, labels: Labels = "breed") -> 
         Record(i, images[i], (classes.index(names[line.class_id]),), split, trimaps.get(i), boxes.get(i, ()))
         for i, (line, split) in present.items()
     )
-    return Dataset(classes, records, found.quirks, is_toy, found.examples)
+    return Dataset(classes, records, found.warnings, is_toy, found.examples)
 
 
-def _read_list(path: Path, found: Findings) -> list[_Line]:
+def _read_list(path: Path, found: ReadReport) -> list[_Line]:
     """Lines ``stem class-id species breed-id``, of which the last two are optional; without comments and blanks."""
     lines = []
     for number, text in enumerate(read_text(path, errors="replace").splitlines(), 1):
@@ -214,22 +214,22 @@ def _read_list(path: Path, found: Findings) -> list[_Line]:
     return lines
 
 
-def _without_leakage(lines: dict[Split, list[_Line]], found: Findings) -> dict[str, tuple[_Line, Split]]:
+def _without_leakage(lines: dict[Split, list[_Line]], found: ReadReport) -> dict[str, tuple[_Line, Split]]:
     """Every listed image once, trainval first; those of test never in trainval."""
     test = {line.id for line in lines["test"]}
     listed: dict[str, tuple[_Line, Split]] = {}
     for split in SPLITS:
         count = Counter(line.id for line in lines[split])
-        found.quirk("images listed twice in a split (kept once)", (i for i, n in count.items() if n > 1))
+        found.warn("images listed twice in a split (kept once)", (i for i, n in count.items() if n > 1))
         for line in lines[split]:
             if split == "test" or line.id not in test:
                 listed.setdefault(line.id, (line, split))
     both = dict.fromkeys(line.id for line in lines["trainval"] if line.id in test)
-    found.quirk("images listed in both splits (kept in test only)", both)
+    found.warn("images listed in both splits (kept in test only)", both)
     return listed
 
 
-def _class_names(lines: list[_Line], found: Findings) -> dict[int, str]:
+def _class_names(lines: list[_Line], found: ReadReport) -> dict[int, str]:
     """Class name by official id, ascending. Lines that contradict the majority of theirs are problems."""
     ids: defaultdict[str, Counter[int]] = defaultdict(Counter)
     for line in lines:
@@ -247,7 +247,7 @@ def _class_names(lines: list[_Line], found: Findings) -> dict[int, str]:
     return names
 
 
-def _species(lines: list[_Line], found: Findings) -> dict[int, str]:
+def _species(lines: list[_Line], found: ReadReport) -> dict[int, str]:
     """Cat or dog by official class id. Lines that do not say so, or not as others of their class do, are problems."""
     species: dict[int, str] = {}
     for line in lines:
@@ -258,7 +258,7 @@ def _species(lines: list[_Line], found: Findings) -> dict[int, str]:
     return species
 
 
-def _boxes(files: dict[str, Path], images: dict[str, Path], found: Findings) -> dict[str, tuple[Box, ...]]:
+def _boxes(files: dict[str, Path], images: dict[str, Path], found: ReadReport) -> dict[str, tuple[Box, ...]]:
     """Boxes by image id. The name of the XML file counts, not the ``<filename>`` inside of it."""
     boxes: dict[str, tuple[Box, ...]] = {}
     misnamed = []
@@ -269,7 +269,7 @@ def _boxes(files: dict[str, Path], images: dict[str, Path], found: Findings) -> 
             boxes[image_id] = tuple(fit_box(box, size, str(path)) for box in content.boxes)
             if content.filename is not None and PurePosixPath(nfc(content.filename)).stem != image_id:
                 misnamed.append(image_id)
-    found.quirk("box files with several objects", (i for i, own in boxes.items() if len(own) > 1))
-    found.quirk("box files without an object", (i for i, own in boxes.items() if not own))
-    found.quirk("box files whose <filename> is another image's (the file's own name counts)", misnamed)
+    found.warn("box files with several objects", (i for i, own in boxes.items() if len(own) > 1))
+    found.warn("box files without an object", (i for i, own in boxes.items() if not own))
+    found.warn("box files whose <filename> is another image's (the file's own name counts)", misnamed)
     return boxes

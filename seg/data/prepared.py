@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 
 from seg.data.dataset import BORDER, FOREGROUND, MOST_CLASSES, UNKNOWN, Codes, Dataset, Record, Task
-from seg.data.decode import codes_in, decode_image, decode_trimap, draw_regions, formats, image_quirks, to_truth
-from seg.data.findings import Findings
+from seg.data.decode import codes_in, decode_image, decode_trimap, draw_regions, formats, image_warnings, to_target
+from seg.data.read_report import ReadReport
 from seg.data.sources import Source
 from seg.errors import SegError
 from seg.files import rows_file, write_json
@@ -23,7 +23,7 @@ from seg.store import Products, Stage, param
 
 log = logging.getLogger(__name__)
 
-_WITHOUT_TRUTH = "pool.images=truth: no image of the data has a truth; use pool.images=all (data.images=all)"
+_WITHOUT_TARGET = "pool.images=with_masks: no image of the data has ground truth; use pool.images=all (data.images=all)"
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class PreparedData:
     Attributes:
         title: name for people. classes: names by label.
         images: ``uint8 (N, S, S, 3)`` RGB, squashed to a square.
-        ids: file stems. is_test: ``bool (N,)``. has_truth: ``bool (N,)``.
+        ids: file stems. is_test: ``bool (N,)``. has_target: ``bool (N,)``.
         label_sets: per image the classes that are in it, ascending.
         sizes: ``int64 (N, 2)`` original height and width in pixels.
         boxes: per image a list of ``[xmin, ymin, xmax, ymax]`` in original pixels.
         box_labels: per image the class of each box; empty where all are of its one class.
-        truth_is_classes: whether the truth itself says of which class a pixel is.
+        target_is_classes: whether the ground truth itself says of which class a pixel is.
         original: the data with all of their classes, where these are one in ``self``: the foreground.
     """
 
@@ -48,12 +48,12 @@ class PreparedData:
     ids: list[str]
     label_sets: Sequence[tuple[int, ...]]
     is_test: np.ndarray
-    has_truth: np.ndarray
+    has_target: np.ndarray
     sizes: np.ndarray
     boxes: list[list[list[float]]]
     box_labels: list[list[int]]
-    truth_is_classes: bool
-    _truth: np.ndarray = field(repr=False)
+    target_is_classes: bool
+    _target: np.ndarray = field(repr=False)
     _offsets: np.ndarray = field(repr=False)
     _originals: np.ndarray = field(repr=False)
     _codes: list[Codes | None] = field(repr=False)
@@ -106,31 +106,31 @@ class PreparedData:
             out[row, list(labels)] = True
         return out
 
-    def truth(self, rows: np.ndarray) -> np.ndarray:
-        """Truth of some images: ``uint8 (b, S, S)``, 0 background, ``1 + class``, 254 border, 255 unknown."""
-        return self._coded(self._truth[rows], rows)
+    def target(self, rows: np.ndarray) -> np.ndarray:
+        """Ground truth of some images: ``uint8 (b, S, S)``, 0 background, ``1 + class``, 254 border, 255 unknown."""
+        return self._coded(self._target[rows], rows)
 
-    def _coded(self, truth: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """A truth ``(b, H, W)`` of some images, as it was prepared, in these classes."""
+    def _coded(self, target: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Ground truth ``(b, H, W)`` of some images, as it was prepared, in these classes."""
         if self.original is not None:
-            return np.where((truth > 0) & (truth < BORDER), np.uint8(1), truth) if self.truth_is_classes else truth
-        if self.truth_is_classes:
-            return truth
+            return np.where((target > 0) & (target < BORDER), np.uint8(1), target) if self.target_is_classes else target
+        if self.target_is_classes:
+            return target
         sets = [self.label_sets[row] for row in rows]
         # Of several classes it does not say which one a pixel is of.
         code = np.asarray([1 + own[0] if len(own) == 1 else UNKNOWN for own in sets], np.uint8)
-        return np.where(truth == 1, code[:, None, None], truth)
+        return np.where(target == 1, code[:, None, None], target)
 
-    def original_truth(self, row: int) -> np.ndarray:
-        """Truth of one image at its original size: ``uint8 (H, W)``, codes as of ``truth``; refuses one without."""
+    def original_target(self, row: int) -> np.ndarray:
+        """Ground truth of one image at its original size: ``uint8 (H, W)``, coded as ``target``."""
         from PIL import Image
 
-        if not self.has_truth[row]:
-            raise SegError(f"{self.ids[row]}: this image has no truth")
+        if not self.has_target[row]:
+            raise SegError(f"{self.ids[row]}: this image has no ground truth")
         start, end = self._offsets[row], self._offsets[row + 1]
         values = np.asarray(Image.open(io.BytesIO(self._originals[start:end].tobytes()), formats=formats()))
         codes = self._codes[row]
-        return self._coded((values if codes is None else to_truth(values, codes))[None], np.asarray([row]))[0]
+        return self._coded((values if codes is None else to_target(values, codes))[None], np.asarray([row]))[0]
 
     @cached_property
     def row_of(self) -> dict[str, int]:
@@ -141,15 +141,14 @@ class PreparedData:
 class Prepared(Stage):
     """Decode every image of a source once.
 
-    Images and truths are squashed to ``size x size`` (images antialiased, truths to the nearest pixel); the
-    truth at original size is kept beside them, compressed. Unreadable images are named, skipped and counted; an
-    image whose truth is unreadable is used without it.
+    Images and ground-truth masks are squashed to ``size x size`` (images antialiased, masks to the nearest pixel); the
+    ground truth at original size is kept beside them, compressed. Unreadable images are named, skipped and counted; an
+    image whose ground truth is unreadable is used without it.
 
     Attributes:
         source: the data set.
         size: working resolution in pixels, a multiple of 32.
-        max_bad_share: share of unreadable images and truths above which the run is refused; one is allowed, unless
-            this is 0.
+        max_bad_share: share of unreadable images and masks above which the run is refused; one is allowed, unless this is 0.
     """
 
     what: ClassVar[str] = "images at working resolution"
@@ -172,24 +171,24 @@ class Prepared(Stage):
         """Decode with a pool of threads (Pillow lets go of the interpreter lock while it decodes)."""
         dataset: Dataset = store.get(self.source)
         _require_labels(dataset)
-        found = Findings(Counter(dataset.quirks), dict(dataset.examples))
+        found = ReadReport(Counter(dataset.warnings), dict(dataset.examples))
         kept: list[tuple[Record, _Facts]] = []
-        bad: dict[str, str] = {}  # the trouble of each image that is left out, and of each truth
+        bad: dict[str, str] = {}  # the trouble of each image that is left out, and of each ground truth
         untrue: dict[str, str] = {}
-        with rows_file(out / "images.npy", np.uint8) as images, rows_file(out / "truth.npy", np.uint8) as truths:
+        with rows_file(out / "images.npy", np.uint8) as images, rows_file(out / "target.npy", np.uint8) as targets:
             for record, decoded in self._decoded(dataset, store):
                 if isinstance(decoded, SegError):
                     bad[record.id] = str(decoded)
                     log.warning("data: skipped: %s", decoded)
                     continue
-                image, truth, facts = decoded
+                image, target, facts = decoded
                 images.write(image[None])
-                truths.write(truth[None])
+                targets.write(target[None])
                 if facts.trouble:
                     untrue[record.id] = facts.trouble
-                    log.warning("data: image used without its truth: %s", facts.trouble)
-                for quirk in facts.quirks:
-                    found.quirk(quirk, [record.id])
+                    log.warning("data: image used without its ground truth: %s", facts.trouble)
+                for warning in facts.warnings:
+                    found.warn(warning, [record.id])
                 kept.append((record, facts))
         self._refuse(dataset, list(bad.values()), list(untrue.values()))
         found.tell(logging.DEBUG if dataset.is_toy else logging.INFO)
@@ -201,8 +200,8 @@ class Prepared(Stage):
         return {
             "images": len(kept),
             "unreadable": [names[i] for i in bad],
-            "truth unreadable": [names[i] for i in untrue],
-            "quirks": dict(found.quirks),
+            "ground truth unreadable": [names[i] for i in untrue],
+            "warnings": dict(found.warnings),
         }
 
     def _decoded(self, dataset: Dataset, store: Products) -> "Iterator[tuple[Record, _Decoded | SegError]]":
@@ -218,17 +217,17 @@ class Prepared(Stage):
             yield from store.runtime.bar(pool.map(one, dataset.records), "decoding", len(dataset.records))
 
     def _refuse(self, dataset: Dataset, bad: list[str], untrue: list[str]) -> None:
-        """Refuse too many unreadable files, more than one; and that no image or not one truth can be read."""
+        """Refuse too many unreadable files, more than one; and that no image or not one ground truth can be read."""
         both, n = bad + untrue, len(dataset.records)
         some = "; ".join(both[:3]) + ("; ..." if len(both) > 3 else "")
         if len(both) > (self.max_bad_share and max(1, self.max_bad_share * n)) or len(bad) == n:
-            what = "images" if not untrue else f"images ({len(untrue)} for their truth)"
+            what = "images" if not untrue else f"images ({len(untrue)} for their ground truth)"
             raise SegError(
                 f"{len(both)} of {n} {what} are unreadable, more than "
                 f"data.prepared.max_bad_share={self.max_bad_share:g} allows: {some}"
             )
-        if untrue and len(untrue) == sum(r.has_truth for r in dataset.records):
-            raise SegError(f"no truth can be read, so nothing could be measured: {some}; mend or remove them")
+        if untrue and len(untrue) == sum(r.has_target for r in dataset.records):
+            raise SegError(f"no ground truth can be read, so nothing could be measured: {some}; mend or remove them")
 
     def load(self, path: Path, store: Products) -> PreparedData:
         """Memory-map the arrays and read the index."""
@@ -240,12 +239,12 @@ class Prepared(Stage):
             ids=index["ids"],
             label_sets=[tuple(labels) for labels in index["labels"]],
             is_test=np.asarray(index["is_test"], bool),
-            has_truth=np.asarray(index["has_truth"], bool),
+            has_target=np.asarray(index["has_target"], bool),
             sizes=np.asarray(index["sizes"], np.int64).reshape(-1, 2),
             boxes=index["boxes"],
             box_labels=index["box_labels"],
-            truth_is_classes=index["truth_is_classes"],
-            _truth=np.load(path / "truth.npy", mmap_mode="r"),
+            target_is_classes=index["target_is_classes"],
+            _target=np.load(path / "target.npy", mmap_mode="r"),
             _offsets=np.asarray(index["offsets"], np.int64),
             _originals=np.load(path / "originals.npy", mmap_mode="r"),
             _codes=index["codes"],
@@ -279,7 +278,7 @@ def _refuse_other_codes(dataset: Dataset, kept: "list[tuple[Record, _Facts]]") -
 
 
 class _Facts(NamedTuple):
-    """Of one image: original size, the truth at that size as a file, its codes and content, quirks, trouble with it.
+    """Of one image: original size, the ground truth as a file, its codes and content, warnings, trouble with it.
 
     ``mismatch``: what its mask of classes does, if that speaks for another convention; ``differs``: whether it shows
     other classes than the labels say.
@@ -288,7 +287,7 @@ class _Facts(NamedTuple):
     size: tuple[int, int]
     original: bytes = b""
     codes: Codes | None = None
-    quirks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     trouble: str = ""
     has_object: bool = False
     mismatch: str = ""
@@ -305,11 +304,11 @@ def _index(dataset: Dataset, kept: list[tuple[Record, _Facts]]) -> dict[str, Any
         "ids": [record.id for record, _ in kept],
         "labels": [record.labels for record, _ in kept],
         "is_test": [record.split == "test" for record, _ in kept],
-        "has_truth": [bool(facts.original) for _, facts in kept],
+        "has_target": [bool(facts.original) for _, facts in kept],
         "sizes": [facts.size for _, facts in kept],
         "boxes": [record.boxes for record, _ in kept],
         "box_labels": [record.box_labels for record, _ in kept],
-        "truth_is_classes": dataset.truth_is_classes,
+        "target_is_classes": dataset.target_is_classes,
         "offsets": np.cumsum([0, *(len(facts.original) for _, facts in kept)]).tolist(),
         "codes": [facts.codes for _, facts in kept],
     }
@@ -319,10 +318,10 @@ def _decode(record: Record, size: int, classes: int) -> _Decoded:
     from PIL import Image
 
     image, hw = decode_image(record.image, size)
-    quirks = image_quirks(record.image)
+    warnings = image_warnings(record.image)
     unknown = np.full((size, size), 255, np.uint8)
-    if not record.has_truth:
-        return image, unknown, _Facts(hw, quirks=quirks)
+    if not record.has_target:
+        return image, unknown, _Facts(hw, warnings=warnings)
     kind = "trimaps" if record.codes == "trimap" else "masks"
     photo = record.image if kind == "masks" else None
     try:
@@ -331,13 +330,13 @@ def _decode(record: Record, size: int, classes: int) -> _Decoded:
         else:
             original, resized = decode_trimap(record.trimap, hw, record.codes, photo, record.colours)
     except SegError as error:
-        quirks = (*quirks, f"{kind} that cannot be read (image used without)")
-        return image, unknown, _Facts(hw, quirks=quirks, trouble=str(error))
+        warnings = (*warnings, f"{kind} that cannot be read (image used without)")
+        return image, unknown, _Facts(hw, warnings=warnings, trouble=str(error))
     if (original == UNKNOWN).all():
-        quirks = (*quirks, f"{kind} of which every pixel is unknown (image used without)")
-        return image, unknown, _Facts(hw, quirks=quirks)
+        warnings = (*warnings, f"{kind} of which every pixel is unknown (image used without)")
+        return image, unknown, _Facts(hw, warnings=warnings)
     if resized:
-        quirks = (*quirks, f"{kind} of another size than their image, resized")
+        warnings = (*warnings, f"{kind} of another size than their image, resized")
     codes: Codes | None = record.codes
     mismatch, differs = "", False
     if codes == "classes" and record.trimap is not None:
@@ -345,26 +344,29 @@ def _decode(record: Record, size: int, classes: int) -> _Decoded:
         if strange := sorted(there - {*range(1, classes + 1)}):
             original = np.where(np.isin(original, strange), np.uint8(UNKNOWN), original)
             codes, mismatch = None, "have codes that are no class"  # the file says something else
-            quirks = (*quirks, f"masks with values that are no class ({', '.join(map(str, strange))}; unknown there)")
+            warnings = (
+                *warnings,
+                f"masks with values that are no class ({', '.join(map(str, strange))}; unknown there)",
+            )
         shown = {code - 1 for code in there.difference(strange)}
         differs = bool(mismatch) or shown != set(record.labels)
         if not mismatch and (shown - set(record.labels) or (record.labels and not shown)):
             mismatch = "show none of their image's labels, or a class that is none of these"
         if shown - set(record.labels):
-            quirks = (*quirks, "images whose mask shows a class that their labels lack (both used as they are)")
+            warnings = (*warnings, "images whose mask shows a class that their labels lack (both used as they are)")
         if set(record.labels) - shown:
-            quirks = (*quirks, "images whose labels name a class that their mask lacks (both used as they are)")
+            warnings = (*warnings, "images whose labels name a class that their mask lacks (both used as they are)")
     elif kind == "masks" and record.trimap is not None and (original == UNKNOWN).any():
-        quirks = (*quirks, "masks with pixels that are neither foreground nor background (no truth there)")
+        warnings = (*warnings, "masks with pixels that are neither foreground nor background (no ground truth there)")
         codes = None if codes == "binary" else codes  # a soft mask's 1 is no foreground
-    truth = np.asarray(Image.fromarray(original).resize((size, size), Image.Resampling.NEAREST))
+    target = np.asarray(Image.fromarray(original).resize((size, size), Image.Resampling.NEAREST))
     has_object = bool(((original > 0) & (original < BORDER)).any())
     packed = _pack(record.trimap, original, codes)
-    return image, truth, _Facts(hw, *packed, quirks, has_object=has_object, mismatch=mismatch, differs=differs)
+    return image, target, _Facts(hw, *packed, warnings, has_object=has_object, mismatch=mismatch, differs=differs)
 
 
 def _pack(path: Path | None, original: np.ndarray, codes: Codes | None) -> tuple[bytes, Codes | None]:
-    """A truth at its own size as the bytes of an image file, with the codes in it; None for our own codes.
+    """Ground truth at its own size as the bytes of an image file, with the codes in it; None for our own codes.
 
     The file itself, where it is a small one that holds what was read from it: compressing anew takes as long as
     decoding.
@@ -394,8 +396,8 @@ class Pool(Stage):
     """Which images the mask stages work on; the classifier always trains on all of trainval.
 
     Attributes:
-        images: ``all``; ``truth``, those that have a truth only; ``trainval``, all of trainval (whose masks a
-            segmenter learns from) and of test those that have a truth.
+        images: ``all``; ``with_masks``, those that have ground truth only; ``trainval``, all of trainval (whose masks a
+            segmenter learns from) and of test those that have ground truth.
         limit: at most so many per split (evenly spread over the list), null for no limit.
         task: what their masks tell apart: the ``foreground``, or the ``classes`` too.
     """
@@ -404,20 +406,20 @@ class Pool(Stage):
     what: ClassVar[str] = "images that get masks"
 
     data: Prepared
-    images: Literal["all", "truth", "trainval"] = param(default="all")
+    images: Literal["all", "with_masks", "trainval"] = param(default="all")
     limit: int | None = param(default=None, low=1)
     task: Task = param(default="foreground")
 
     def check(self, store: Products) -> None:
-        """Refuse to choose images by a truth that none has, or more classes than masks have codes, if that is known."""
+        """Refuse to choose by ground truth that none has, or more classes than masks have codes."""
         dataset = self.data.source.seen(store)
         if dataset is not None and (count := len(self.classes_of(dataset))) > MOST_CLASSES:
             raise SegError(
                 f"task=classes: {count} classes, and masks have codes for {MOST_CLASSES}; merge some, or use "
                 "task=foreground"
             )
-        if self.images == "truth" and dataset is not None and not any(r.has_truth for r in dataset.records):
-            raise SegError(_WITHOUT_TRUTH)
+        if self.images == "with_masks" and dataset is not None and not any(r.has_target for r in dataset.records):
+            raise SegError(_WITHOUT_TARGET)
 
     def classes_of(self, data: Dataset | PreparedData) -> tuple[str, ...]:
         """The classes that the masks of some data tell apart."""
@@ -438,13 +440,13 @@ class Pool(Stage):
         chosen = []
         for is_test in (False, True):
             wanted = self.images == "all" or (self.images == "trainval" and not is_test)
-            rows = np.flatnonzero((data.is_test == is_test) & (data.has_truth | wanted))
+            rows = np.flatnonzero((data.is_test == is_test) & (data.has_target | wanted))
             if self.limit is not None and len(rows) > self.limit:
                 rows = rows[np.linspace(0, len(rows) - 1, self.limit).round().astype(int)]
             chosen.append(rows)
         rows = np.sort(np.concatenate(chosen))
         if len(rows) == 0:
-            raise SegError(_WITHOUT_TRUTH)
+            raise SegError(_WITHOUT_TARGET)
         if not any(data.label_sets[row] for row in rows.tolist()):
             raise SegError(f"pool: not one of {len(rows)} images has a label, so there is nothing to make a mask of")
         return PoolRows(data, rows)

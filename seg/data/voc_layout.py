@@ -10,7 +10,6 @@ from pathlib import Path
 
 from seg.data.dataset import MOST_CLASSES, UNKNOWN, Colours, Split
 from seg.data.decode import codes_in, mask_colours, mask_values
-from seg.data.findings import Findings
 from seg.data.layout import (
     IMAGE_SUFFIXES,
     TOO_LONG,
@@ -21,6 +20,7 @@ from seg.data.layout import (
     scan,
     too_long,
 )
+from seg.data.read_report import ReadReport
 from seg.errors import SegError
 
 MASKS, AUG_MASKS = "SegmentationClass", "SegmentationClassAug"
@@ -59,7 +59,7 @@ class VocParts:
     classes: Path | None
     names: tuple[str, ...]
     colours: Colours
-    found: Findings
+    found: ReadReport
 
     def content(self) -> Iterator[tuple[str, Path]]:
         """Name and path of every file that can change what is read."""
@@ -167,11 +167,11 @@ def find_voc(
             show no class.
     """
     folder = voc_folder(root, year)
-    found = Findings()
+    found = ReadReport()
     lists, is_drawn = _lists(folder, train_list, test_list)
     images = files_by_stem(folder / "JPEGImages", IMAGE_SUFFIXES, found)
     listed = _listed(lists, images, found)
-    found.quirk("listed images that are missing", (i for i in listed if i not in images))
+    found.warn("listed images that are missing", (i for i in listed if i not in images))
     splits = {i: split for i, split in listed.items() if i in images}
     if not splits:
         raise MissingDataError(
@@ -179,7 +179,7 @@ def find_voc(
             f"{next(iter(lists.values())).name} has {next(iter(listed), '')[:60]!r}, say; there are "
             + (", ".join(path.name for path in list(images.values())[:3]) or "none")
         )
-    found.quirk("images that no list names (not used)", (i for i in images if i not in listed))
+    found.warn("images that no list names (not used)", (i for i in images if i not in listed))
     found.problems += [f"{i[:60]!r}... is {TOO_LONG}" for i in splits if too_long(i)]
     found.stop_if_any(folder, one_line=True)
     own = _masks(folder, masks, found)
@@ -189,10 +189,10 @@ def find_voc(
     unmatched = [i for i in own | aug if i not in listed]
     if unmatched and len(unmatched) == len(own | aug):
         raise SegError(f"{folder / masks}: no mask has the name of a listed image; {unmatched[0]!r}, say, is none")
-    found.quirk("masks without an image (not used)", (i for i in unmatched if i not in images))
-    found.quirk("masks of images that no list names (not used)", (i for i in unmatched if i in images))
+    found.warn("masks without an image (not used)", (i for i in unmatched if i not in images))
+    found.warn("masks of images that no list names (not used)", (i for i in unmatched if i in images))
     xmls = files_by_stem(folder / "Annotations", (".xml",), found)
-    found.quirk("XML without an image (not used)", (i for i in xmls if i not in images))
+    found.warn("XML without an image (not used)", (i for i in xmls if i not in images))
     used = {i: both[split][i] for i, split in splits.items() if i in both[split]}
     file = _classes_file(folder, masks, classes)
     names, colours = read_classes(file) if file else (VOC_CLASSES, {})
@@ -211,7 +211,7 @@ def find_voc(
     )
 
 
-def _masks(folder: Path, masks: str, found: Findings) -> dict[str, Path]:
+def _masks(folder: Path, masks: str, found: ReadReport) -> dict[str, Path]:
     there = ", ".join(e.name for e in scan(folder) if e.name.startswith(MASKS)) or "none"
     if masks != MASKS and not (folder / masks).is_dir():
         raise SegError(f"data.masks={masks}: no such folder in {folder}; of masks there are {there}")
@@ -223,7 +223,7 @@ def _masks(folder: Path, masks: str, found: Findings) -> dict[str, Path]:
             f"{folder / masks}: holds no PNG but {other[0]}, say; masks must be PNG, which keeps their codes"
         )
     if not own and (folder / "SegmentationObject").is_dir():
-        found.quirk("masks of objects, which name no class (not used)", ["SegmentationObject"])
+        found.warn("masks of objects, which name no class (not used)", ["SegmentationObject"])
     return own
 
 
@@ -272,15 +272,15 @@ def _lists(folder: Path, train_list: str, test_list: str | None) -> tuple[dict[S
     return {split: there.get(name, by_name[name.lower()]) for split, name in wanted.items()}, False
 
 
-def _listed(lists: dict[Split, Path], images: dict[str, Path], found: Findings) -> dict[str, Split]:
+def _listed(lists: dict[Split, Path], images: dict[str, Path], found: ReadReport) -> dict[str, Split]:
     """Every listed image once, trainval first; those of test never in trainval."""
     ids: dict[Split, list[str]] = {}
     for split, path in lists.items():
         names = [_image_id(line.strip(), images) for line in read_text(path).splitlines() if line.strip()]
         ids[split] = list(dict.fromkeys(names))
-        found.quirk("images listed twice in a split (kept once)", [i for i, n in Counter(names).items() if n > 1])
+        found.warn("images listed twice in a split (kept once)", [i for i, n in Counter(names).items() if n > 1])
     tested = dict.fromkeys(ids.get("test", ()))
-    found.quirk("images listed in both splits (kept in test only)", (i for i in ids["trainval"] if i in tested))
+    found.warn("images listed in both splits (kept in test only)", (i for i in ids["trainval"] if i in tested))
     splits: dict[str, Split] = {i: "trainval" for i in ids["trainval"] if i not in tested}
     splits.update((i, "test") for i in tested)
     return splits

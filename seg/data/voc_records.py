@@ -11,8 +11,8 @@ from seg.data.boxes import fit_box, read_box_file, to_photo
 from seg.data.dataset import UNKNOWN, Box, Dataset, Record, Split
 from seg.data.decode import codes_in, mask_values
 from seg.data.draw import draw_by_labels
-from seg.data.findings import Findings
 from seg.data.layout import nfc
+from seg.data.read_report import ReadReport
 from seg.data.voc_layout import VocParts
 from seg.errors import SegError
 
@@ -32,7 +32,7 @@ def read_voc(
 ) -> Dataset:
     """Read XML, of photos with boxes the size, and as many masks as labels need.
 
-    ``workers`` threads read masks; the other arguments are those of :class:`seg.data.voc.Voc`. ``quirks`` counts what
+    ``workers`` threads read masks; the other arguments are those of :class:`seg.data.voc.Voc`. ``warnings`` counts what
     is unusual. An image of which nothing says what it shows is left out.
 
     Raises:
@@ -47,19 +47,19 @@ def read_voc(
     from_xml = {i: {label for _, label in own} for i, own in objects.items()} if labels_from != "masks" else {}
     wanted = {i: path for i, path in parts.masks.items() if i not in from_xml} if labels_from != "xml" else {}
     if from_xml and wanted:
-        found.quirk("images without XML (labels from their mask)", wanted)
+        found.warn("images without XML (labels from their mask)", wanted)
     from_masks = _masks(parts, wanted, whose, workers, found)
     labels = from_xml | from_masks
     found.stop_if_any(parts.folder, one_line=True)
     masks = {i: path for i, path in parts.masks.items() if i not in wanted or i in from_masks}
     silent = [i for i in parts.splits if i not in labels]
-    found.quirk("images without XML or a mask that says what they show (not used)", silent)
-    found.quirk("images without an object", (i for i, own in labels.items() if not own))
+    found.warn("images without XML or a mask that says what they show (not used)", silent)
+    found.warn("images without an object", (i for i, own in labels.items() if not own))
     if parts.masks:
-        found.quirk("images without a mask", (i for i in labels if i not in masks))
+        found.warn("images without a mask", (i for i in labels if i not in masks))
     if parts.xmls and labels_from == "masks":
         strange = (i for i, own in objects.items() if {label for _, label in own} - labels.get(i, set()))
-        found.quirk("images with boxes of a class that their mask lacks (those boxes are not used)", strange)
+        found.warn("images with boxes of a class that their mask lacks (those boxes are not used)", strange)
     splits: dict[str, Split] = {i: split for i, split in parts.splits.items() if i in labels}
     if parts.is_drawn:
         drawn = draw_by_labels({i: tuple(sorted(labels[i])) for i in splits}, test_share, split_seed)
@@ -83,10 +83,10 @@ def read_voc(
                 colours=parts.colours or None,
             )
         )
-    return Dataset(names, tuple(records), found.quirks, is_toy, found.examples)
+    return Dataset(names, tuple(records), found.warnings, is_toy, found.examples)
 
 
-def _objects(parts: VocParts, whose: str, found: Findings) -> dict[str, _Objects]:
+def _objects(parts: VocParts, whose: str, found: ReadReport) -> dict[str, _Objects]:
     """What the XML of each image says, without objects of a class that is not in the list."""
     label = {name: place for place, name in enumerate(parts.names)}
     folded = {name.casefold(): name for name in parts.names}
@@ -102,7 +102,7 @@ def _objects(parts: VocParts, whose: str, found: Findings) -> dict[str, _Objects
             if not content.boxes:
                 continue
             size, move, sentence = to_photo(content.size, parts.images[image_id])
-            found.quirk(sentence, [image_id] * bool(sentence))
+            found.warn(sentence, [image_id] * bool(sentence))
             for box, said in zip(content.boxes, map(nfc, content.names), strict=True):
                 name = said if said in label else folded.get(said.casefold())
                 if name is None:
@@ -117,16 +117,16 @@ def _objects(parts: VocParts, whose: str, found: Findings) -> dict[str, _Objects
             f"{parts.folder / 'Annotations'}: its XML names {_some(sorted(unlisted))}, which the classes have not, "
             f"and never {_some(unused)}, which they have; they are {whose}: make them agree"
         )
-    found.quirk(
+    found.warn(
         "XML with objects of a class that is not in the list (those are not used)",
         (f"{i}: {name}" for name, ids in sorted(unlisted.items()) for i in dict.fromkeys(ids)),
     )
-    found.quirk("objects in XML whose class is written in another case in the list", other_case)
-    found.quirk("XML whose <filename> is another image's (the file's own name counts)", misnamed)
+    found.warn("objects in XML whose class is written in another case in the list", other_case)
+    found.warn("XML whose <filename> is another image's (the file's own name counts)", misnamed)
     return objects
 
 
-def _masks(parts: VocParts, files: dict[str, Path], whose: str, workers: int, found: Findings) -> dict[str, set[int]]:
+def _masks(parts: VocParts, files: dict[str, Path], whose: str, workers: int, found: ReadReport) -> dict[str, set[int]]:
     """The classes in each mask that can be read and says something."""
     count = len(parts.names)
 
@@ -160,12 +160,12 @@ def _masks(parts: VocParts, files: dict[str, Path], whose: str, workers: int, fo
             f"{len(strange)} of {len(labels)} masks have codes that are no class, up to {code} ({files[image_id]}); "
             f"there are {count} classes, {whose}"
         )
-    found.quirk("masks that cannot be read (images not used, for nothing else says what they show)", bad)
-    found.quirk("masks that are unknown all over (images not used, for nothing else says what they show)", silent)
+    found.warn("masks that cannot be read (images not used, for nothing else says what they show)", bad)
+    found.warn("masks that are unknown all over (images not used, for nothing else says what they show)", silent)
     return labels
 
 
-def _require_classes(parts: VocParts, splits: dict[str, Split], labels: dict[str, set[int]], found: Findings) -> None:
+def _require_classes(parts: VocParts, splits: dict[str, Split], labels: dict[str, set[int]], found: ReadReport) -> None:
     """Refuse what cannot be learnt, and yet would be measured."""
     trained, tested = (
         {label for i, own in splits.items() if own == split for label in labels[i]} for split in ("trainval", "test")
@@ -178,7 +178,7 @@ def _require_classes(parts: VocParts, splits: dict[str, Split], labels: dict[str
             f"{train_list}: no image of {_some(names[label] for label in unlearnt)}, which test images show; add some, "
             "or take those out of the list of test images"
         )
-    found.quirk("classes without an image", (n for i, n in enumerate(names) if i not in trained | tested))
+    found.warn("classes without an image", (n for i, n in enumerate(names) if i not in trained | tested))
 
 
 def _some(names: Iterable[str]) -> str:

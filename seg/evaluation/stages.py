@@ -28,24 +28,24 @@ NONE = np.zeros(0, np.int64)
 _MOST_BYTES = 8_000_000_000
 
 
-def rows_with_truth(scores: ScoreMaps | MaskSet, split: Split, apart: np.ndarray = NONE) -> np.ndarray:
-    """Positions (``int64``) of the images of a split that have a truth, less the rows ``apart``: the evaluation set."""
+def rows_with_target(scores: ScoreMaps | MaskSet, split: Split, exclude: np.ndarray = NONE) -> np.ndarray:
+    """Positions (``int64``) of the images of a split that have ground truth, without the rows ``exclude``."""
     rows = scores.rows
     data = scores.data
-    chosen = np.flatnonzero(data.has_truth[rows] & (data.is_test[rows] == (split == "test")))
-    return chosen[~np.isin(rows[chosen], apart)]
+    chosen = np.flatnonzero(data.has_target[rows] & (data.is_test[rows] == (split == "test")))
+    return chosen[~np.isin(rows[chosen], exclude)]
 
 
-def _rows(apart: LabelledSubset | None, store: Products) -> np.ndarray:
-    return NONE if apart is None else store.get(apart).rows
+def _rows(exclude: LabelledSubset | None, store: Products) -> np.ndarray:
+    return NONE if exclude is None else store.get(exclude).rows
 
 
 class Histogram(Stage):
-    """Scores against the truth of a split at working resolution, counted for every threshold at once.
+    """Scores against the ground truth of a split at working resolution, counted for every threshold at once.
 
     Attributes:
         scores: what is evaluated. split: ``trainval`` or ``test``.
-        apart: the truth that was learnt from: its images are left out.
+        exclude: the ground truth that was learnt from: its images are left out.
     """
 
     what: ClassVar[str] = "score histogram"
@@ -53,20 +53,20 @@ class Histogram(Stage):
 
     scores: ScoreStage
     split: Split
-    apart: LabelledSubset | None = param(default=None, key=False)  # it is upstream, where there is one
+    exclude: LabelledSubset | None = param(default=None, key=False)  # it is upstream, where there is one
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
-        """One pass over the scores and the truth."""
+        """One pass over the scores and the ground truth."""
         scores: ScoreMaps = store.get(self.scores)
-        chosen = rows_with_truth(scores, self.split, _rows(self.apart, store))
+        chosen = rows_with_target(scores, self.split, _rows(self.exclude, store))
         data = scores.data
         histogram = HistogramEvaluator(data.count)
         size = store.runtime.batch_size
         for start in store.runtime.bar(range(0, len(chosen), size), "evaluating"):
             part = chosen[start : start + size]
-            truth = data.truth(scores.rows[part])
+            target = data.target(scores.rows[part])
             maps, class_ids = scores.argmax(part)
-            histogram.add(maps, truth, class_ids)
+            histogram.add(maps, target, class_ids)
         _save_quickly(out / "counts.npz", histogram.to_arrays())
         return {"images": len(chosen)}
 
@@ -93,10 +93,10 @@ class Evaluated(Stage):
     """The figures of masks on a split: one confusion matrix over all pixels.
 
     Attributes:
-        masks: what is evaluated. split: ``trainval`` or ``test``; images without a truth are left out.
-        border: what the truth's border pixels count as.
+        masks: what is evaluated. split: ``trainval`` or ``test``; images without ground truth are left out.
+        border: what the ground truth's border pixels count as.
         resolution: ``working``, or ``original`` to compare at every image's own size.
-        apart: the truth that was learnt from: its images are left out.
+        exclude: the ground truth that was learnt from: its images are left out.
     """
 
     what: ClassVar[str] = "figures"
@@ -106,7 +106,7 @@ class Evaluated(Stage):
     split: Split
     border: Border = param(default="ignore")
     resolution: Literal["working", "original"] = param(default="working")
-    apart: LabelledSubset | None = param(default=None, key=False)
+    exclude: LabelledSubset | None = param(default=None, key=False)
 
     def check(self, store: Products) -> None:
         """With several classes a border pixel belongs to none of them."""
@@ -122,7 +122,7 @@ class Evaluated(Stage):
         low, high = self.masks.bounds or ((0.0, 0.0) if self.masks.is_cut else (0.0, 1.0))
         on_grid = low == high and abs(high * STEPS - round(high * STEPS)) < 1e-9
         plain = self.resolution == "working" and not self.masks.clean_up
-        counted = Histogram(scores=self.masks.scores, split=self.split, apart=self.apart)
+        counted = Histogram(scores=self.masks.scores, split=self.split, exclude=self.exclude)
         return counted if plain and on_grid else None
 
     def upstream(self) -> dict[str, Stage]:
@@ -130,7 +130,7 @@ class Evaluated(Stage):
         return super().upstream() | ({"histogram": self.histogram} if self.histogram else {})
 
     def build(self, out: Path, store: Products) -> None:
-        """Compare the masks with the truth."""
+        """Compare the masks with the ground truth."""
         write_json(out / "metrics.json", self._measure(store).as_dict())
 
     def _measure(self, store: Products) -> Metrics:
@@ -138,17 +138,17 @@ class Evaluated(Stage):
             counted: HistogramEvaluator = store.get(self.histogram)
             return counted.metrics(self.masks.bounds_in(store)[1], self.border)
         masks: MaskSet = store.get(self.masks)
-        chosen = rows_with_truth(masks, self.split, _rows(self.apart, store))
+        chosen = rows_with_target(masks, self.split, _rows(self.exclude, store))
         data = masks.data
         confusion = Confusion(data.count)
         size = store.runtime.batch_size if self.resolution == "working" else 1
         for start in store.runtime.bar(range(0, len(chosen), size), "evaluating"):
             part = chosen[start : start + size]
             if self.resolution == "working":
-                truth = data.truth(masks.rows[part])
+                target = data.target(masks.rows[part])
             else:
-                truth = data.original_truth(int(masks.rows[part[0]]))[None]
-            confusion.add(masks.at(part, truth.shape[1:]), truth, self.border)
+                target = data.original_target(int(masks.rows[part[0]]))[None]
+            confusion.add(masks.at(part, target.shape[1:]), target, self.border)
         return confusion.compute()
 
     def load(self, path: Path, store: Products) -> Metrics:

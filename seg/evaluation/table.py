@@ -77,9 +77,9 @@ def format_table(rows: Sequence[Row]) -> str:
     text = [form.format(*cells).rstrip() for cells in lines]
     text.insert(2, "-" * (sum(widths) + 2 * (len(widths) - 1)))
     if any(row.get("oracle") for row in rows):
-        text.append("* oracle: made with the truth of the images, which weak labels do not have")
+        text.append("* oracle: made with the ground truth of the images, which weak labels do not have")
     if empty := [str(s) for s in dict.fromkeys(row.get("split") for row in rows if not measures(row))]:
-        text.append(f"-: the truth of {' and '.join(empty)} shows no object, so nothing is measured there")
+        text.append(f"-: the ground truth of {' and '.join(empty)} shows no object, so nothing is measured there")
     used = {str(row["stage"]): row["masks_used"] for row in rows if row.get("masks_used") is not None}
     if used:
         text += textwrap.wrap(f"masks used to choose thresholds and the like: {_numbers(used)}", WIDTH)
@@ -87,7 +87,7 @@ def format_table(rows: Sequence[Row]) -> str:
 
 
 def measures(row: Row) -> bool:
-    """Whether a row has an mIoU: where the truth shows no object there is none."""
+    """Whether a row has an mIoU: where the ground truth shows no object there is none."""
     return row.get("miou") is not None and not math.isnan(row["miou"])
 
 
@@ -98,7 +98,7 @@ def _numbers(used: Mapping[str, int]) -> str:
     return ", ".join(f"{number} ({', '.join(name for name in used if used[name] == number)})" for number in numbers)
 
 
-def whole(rows: Sequence[Row]) -> Row:
+def decisive_row(rows: Sequence[Row]) -> Row:
     """The row of the last step that decides every pixel; of the last step, where none does.
 
     A step with an ignored band is measured where it decides, which the band can make as easy as it likes.
@@ -113,13 +113,13 @@ class ClassFigures(NamedTuple):
     """Figures of background or of a class in one row of the stage table.
 
     Attributes:
-        name: of the class. iou: in [0, 1], nan where it is in neither truth nor prediction.
-        truth, prediction, right: pixels that are counted: of it, called it, and both.
+        name: of the class. iou: in [0, 1], nan where it is in neither ground truth nor prediction.
+        target, prediction, right: pixels that are counted: of it, called it, and both.
     """
 
     name: str
     iou: float
-    truth: int
+    target: int
     prediction: int
     right: int
 
@@ -141,26 +141,28 @@ def format_classes(rows: Sequence[Row]) -> str:
         rows: the stage table.
 
     Returns:
-        the lines, without one at the end: names, IoUs and shares of the truth's pixels, in columns that are read
+        the lines, without one at the end: names, IoUs and shares of the ground truth's pixels, in columns that are read
         downwards. Nothing, for masks of the foreground alone.
     """
-    row = whole(rows) if rows else {}
+    row = decisive_row(rows) if rows else {}
     found = class_figures(row)
     if not found:
         return ""
-    total = max(1, sum(one.truth for one in found))
+    total = max(1, sum(one.target for one in found))
     names = [shorten(one.name, NAME_WIDTH) for one in found]
     width = max(map(len, names))
-    cells = [f"{n:{width}}  {_figure(x.iou):>6}  {x.truth / total:6.1%}" for n, x in zip(names, found, strict=True)]
+    cells = [f"{n:{width}}  {_figure(x.iou):>6}  {x.target / total:6.1%}" for n, x in zip(names, found, strict=True)]
     gap = "    "
     columns = min(len(cells), (WIDTH + len(gap)) // (len(cells[0]) + len(gap)))
     height = -(-len(cells) // columns)
-    lines = textwrap.wrap(f"IoU and share of the truth's pixels, by class: {row['stage']}, {row['split']}", WIDTH)
+    lines = textwrap.wrap(
+        f"IoU and share of the ground truth's pixels, by class: {row['stage']}, {row['split']}", WIDTH
+    )
     return "\n".join([*lines, *(gap.join(cells[i::height]) for i in range(height))])
 
 
 def without_figures(masks_of: Mapping[str, Sized], picture: Path | None) -> str:
-    """What stands in the table's place where no image has a truth: how many masks there are, and where to look.
+    """What stands in the table's place where no image has ground truth: how many masks there are, and where to look.
 
     Args:
         masks_of: by step. picture: the panel, if one was drawn.
@@ -169,7 +171,7 @@ def without_figures(masks_of: Mapping[str, Sized], picture: Path | None) -> str:
     lines = [f"{'stage':{width}}  masks", "-" * (width + 7)]
     lines += [f"{name:{width}}  {len(masks):5d}" for name, masks in masks_of.items()]
     look = f"look at {picture}" if picture else "draw pictures with figures=true evaluation.panel=6"
-    lines.append(f"nothing was measured: no image that gets a mask has a truth; {look}")
+    lines.append(f"nothing was measured: no image that gets a mask has ground truth; {look}")
     return "\n".join(lines)
 
 
@@ -199,9 +201,9 @@ def write_metrics(folder: Path, rows: Sequence[Row], header: Mapping[str, Any]) 
     contents = dict(zip(paths, (text, _sheet(single)), strict=True))
     by_class = [
         {"stage": row["stage"], "split": row["split"], "class": name, "iou": plain(iou)}
-        | {"pixels_of_truth": truth, "pixels_of_prediction": prediction, "pixels_right": right}
+        | {"pixels_of_target": target, "pixels_of_prediction": prediction, "pixels_right": right}
         for row in rows
-        for name, iou, truth, prediction, right in class_figures(row)
+        for name, iou, target, prediction, right in class_figures(row)
     ]
     if by_class:
         contents[folder / "classes.csv"] = _sheet(by_class)
@@ -239,7 +241,7 @@ def plain(value: Any) -> Any:
 def headline(rows: Sequence[Row]) -> Row:
     """The figures that a sweep compares: of the last step that decides every pixel (`whole`), on trainval.
 
-    Where no trainval image has a truth that shows an object it is the test split.
+    Where no trainval image has ground truth that shows an object it is the test split.
 
     Args:
         rows: the stage table.
@@ -248,10 +250,10 @@ def headline(rows: Sequence[Row]) -> Row:
         SegError: if nothing was measured.
     """
     if not rows:
-        raise SegError("nothing was measured: no image that gets a mask has a truth")
+        raise SegError("nothing was measured: no image that gets a mask has ground truth")
     rows = [row for row in rows if measures(row)] or rows
     split = "trainval" if any(row["split"] == "trainval" for row in rows) else "test"
     chosen = [row for row in rows if row["split"] == split]
-    row = whole(chosen)
+    row = decisive_row(chosen)
     keys = ("miou", "iou_background", "iou_foreground", "images", "stage", "split")
     return {key: row[key] for key in keys} | {"masks_used": row.get("masks_used")}

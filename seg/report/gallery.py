@@ -106,7 +106,7 @@ def picture_cells(steps: Mapping[str, Step], masks_of: Mapping[str, MaskSet], ro
             cells[steps[name].plain_name if several else "score map"] = masks.scores.argmax(position)[0][0]
         else:
             cells[name] = masks.at(position)[0]
-    return cells | ({"truth": data.truth(np.asarray([row]))[0]} if data.has_truth[row] else {})
+    return cells | ({"ground truth": data.target(np.asarray([row]))[0]} if data.has_target[row] else {})
 
 
 def make_gallery(
@@ -126,8 +126,8 @@ def make_gallery(
     used = 0
     for row in runtime.bar(sample(data, rows, MOST_IMAGES), "pictures of the report"):
         cells = picture_cells(steps, masks_of, int(row))
-        truth = cells.get("truth")
-        ious = {name: None if truth is None else _iou(cells[name], truth, border, data.count) for name in masks}
+        target = cells.get("ground truth")
+        ious = {name: None if target is None else _iou(cells[name], target, border, data.count) for name in masks}
         card = _card(data, int(row), cells, SIDE, ious=ious)
         used += sum(map(len, card.pictures.values()))
         if used > MOST_CHARACTERS:
@@ -140,7 +140,7 @@ def make_gallery(
 
 
 def sample(data: PreparedData, rows: np.ndarray, most: int) -> np.ndarray:
-    """Some of ``rows``, as even as can be over split, class (of several the rarest), and whether there is a truth.
+    """Some of ``rows``, as even as can be over split, class (of several the rarest), and whether there is ground truth.
 
     Returns:
         ``int64 (n,)`` with n at most ``most``, one of every group first: a part from the front is as even.
@@ -149,7 +149,7 @@ def sample(data: PreparedData, rows: np.ndarray, most: int) -> np.ndarray:
     drawn = np.random.default_rng(0).permutation(rows)
     count = data.as_read.is_labelled[drawn].sum(0)
     rarest = np.asarray([min(data.as_read.label_sets[row], key=count.__getitem__, default=-1) for row in drawn])
-    turn = pd.Series(drawn).groupby([data.is_test[drawn], data.has_truth[drawn], rarest]).cumcount()
+    turn = pd.Series(drawn).groupby([data.is_test[drawn], data.has_target[drawn], rarest]).cumcount()
     return drawn[np.argsort(turn, kind="stable")][:most]
 
 
@@ -175,9 +175,9 @@ def _card(
     return Card(data.ids[row], classes_of(data, row), split, *shape, pictures, ious or {}, codes, disagreement)
 
 
-def _iou(mask: np.ndarray, truth: np.ndarray, border: Border, classes: int) -> float | None:
+def _iou(mask: np.ndarray, target: np.ndarray, border: Border, classes: int) -> float | None:
     confusion = Confusion(classes)
-    confusion.add(mask, truth, border)
+    confusion.add(mask, target, border)
     values = confusion.per_image_iou[0, 1:]
     values = values[~np.isnan(values)]
     return float(values.mean()) if len(values) else None

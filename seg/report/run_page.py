@@ -12,7 +12,7 @@ import numpy as np
 from seg.config.process import command, given_overrides
 from seg.data.dataset import Split
 from seg.evaluation.stages import Histogram
-from seg.evaluation.table import ClassFigures, Row, class_figures, whole
+from seg.evaluation.table import ClassFigures, Row, class_figures, decisive_row
 from seg.experiment import Experiment
 from seg.files import write_lines
 from seg.masks import MaskSet
@@ -20,7 +20,7 @@ from seg.report.gallery import classes_of, key_of, make_gallery, next_cards, pic
 from seg.report.page import NAME, data_uri, embedded, write_page
 from seg.report.pictures import SCORE_MAP, panel
 from seg.store.inventory import size_of
-from seg.supervision.mask import Truth
+from seg.supervision.mask import Target
 
 #: Thresholds of the reliability curves; multiples of the histogram's 0.001.
 THRESHOLDS = tuple(round(0.02 * i, 2) for i in range(51))
@@ -39,8 +39,8 @@ def draw_panel(path: Path, experiment: Experiment, masks: Mapping[str, MaskSet])
     if count == 0 or len(shared) == 0:
         return None
     data = next(iter(masks.values())).data
-    with_truth = shared[data.has_truth[shared]]
-    rows = next(rows for rows in (with_truth[data.is_test[with_truth]], with_truth, shared) if len(rows))
+    with_target = shared[data.has_target[shared]]
+    rows = next(rows for rows in (with_target[data.is_test[with_target]], with_target, shared) if len(rows))
     rows = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)]
     names = [f"{data.ids[row][-25:]}\n{', '.join(classes_of(data, row))[:25]}" for row in rows]
     return panel(path, [picture_cells(experiment.steps, masks, row) for row in rows], names, data.title, key_of(data))
@@ -68,7 +68,7 @@ def write_run_page(folder: Path, experiment: Experiment, masks: Mapping[str, Mas
     curves = curves_of(experiment)
     ids = [experiment.steps[name].masks.id for name in masks]
     compared = {name: one for i, (name, one) in enumerate(masks.items()) if ids[i] not in ids[:i]}
-    used = [store.get(stage).rows for stage in experiment.stages() if isinstance(stage, Truth)]
+    used = [store.get(stage).rows for stage in experiment.stages() if isinstance(stage, Target)]
     ranked = rank(compared, np.concatenate([np.zeros(0, np.int64), *used]), store.runtime)
     if ranked:  # as labelled.list reads it
         lines = [f"{data.ids[row]}\t{value:.4f}\t{', '.join(classes_of(data, row))}" for row, value in ranked]
@@ -84,7 +84,7 @@ def write_run_page(folder: Path, experiment: Experiment, masks: Mapping[str, Mas
         "partial": any(row["coverage"] < 1 for row in experiment.rows),
         "border": cfg.evaluation.border,
         "resolution": cfg.evaluation.resolution,
-        "true_masks": len(store.get(experiment.truth)) if experiment.truth is not None else 0,
+        "true_masks": len(store.get(experiment.target)) if experiment.target is not None else 0,
         "gallery": gallery,
         "next_ones": next_cards(compared, ranked),
         "compared": [*compared],
@@ -122,12 +122,12 @@ class ByClass:
     @property
     def pixels(self) -> int:
         """That were counted."""
-        return sum(one.truth for one in self.figures)
+        return sum(one.target for one in self.figures)
 
 
 def by_class(rows: Sequence[Row]) -> ByClass | None:
     """Of the last step of the stage table that decides every pixel; None for masks of the foreground alone."""
-    row: Row = whole(rows) if rows else {}
+    row: Row = decisive_row(rows) if rows else {}
     figures = class_figures(row)
     if not figures:
         return None
@@ -162,14 +162,14 @@ class Curve:
 
 
 def curves_of(experiment: Experiment) -> list[Curve]:
-    """The curves of the seeds, and of every other step whose scores were counted already, where there is a truth."""
+    """The curves of the seeds, and of every other step whose scores were counted already."""
     out: list[Curve] = []
     store = experiment.store
     # The last step of equal scores names them: "seeds" says more than "CAM >= 0.4".
     named = {step.masks.scores.id: (name, step) for name, step in experiment.steps.items()}
     for name, step in named.values():
         for split in get_args(Split):
-            counted = Histogram(scores=step.masks.scores, split=split, apart=experiment.apart(split))
+            counted = Histogram(scores=step.masks.scores, split=split, exclude=experiment.excluded(split))
             if step.kind != "seeds" and not store.has(counted):
                 continue
             histogram, border = store.get(counted), experiment.cfg.evaluation.border

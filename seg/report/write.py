@@ -29,10 +29,10 @@ def write_report(experiment: Experiment, folder: Path, figures: bool = True) -> 
         "stages": {name: step.masks.id for name, step in experiment.steps.items()},
         "kinds": {name: step.kind for name, step in experiment.steps.items()},
     }
-    if experiment.truth is not None:
-        truth = store.get(experiment.truth)
-        header |= {"true_masks": len(truth), "share": cfg.labelled.share}
-        write_lines(folder / "true_masks.txt", (truth.data.ids[row] for row in truth.rows))
+    if experiment.target is not None:
+        target = store.get(experiment.target)
+        header |= {"true_masks": len(target), "share": cfg.labelled.share}
+        write_lines(folder / "true_masks.txt", (target.data.ids[row] for row in target.rows))
     write_metrics(folder, experiment.rows, header)
     masks = experiment.masks()
     picture = curves = page = None

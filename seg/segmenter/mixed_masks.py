@@ -17,11 +17,11 @@ class MixedMaskSet:
     """Masks of ``n`` images: of some the ground truth (its border ignored), of the others pseudo masks.
 
     Attributes:
-        truth: of the labelled images. pseudo: of the others; None for none. rows: of the prepared data.
+        target: of the labelled images. pseudo: of the others; None for none. rows: of the prepared data.
         epoch: ``int64 (m,)`` positions that an epoch of training sees, some several times.
     """
 
-    truth: MaskSet
+    target: MaskSet
     pseudo: MaskSet | None
     rows: np.ndarray
     epoch: np.ndarray
@@ -29,7 +29,7 @@ class MixedMaskSet:
     @property
     def data(self) -> PreparedData:
         """The prepared images."""
-        return self.truth.data
+        return self.target.data
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -37,9 +37,9 @@ class MixedMaskSet:
     def at(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
         """Masks of some images: ``uint8 (b, H, W)``, 0 background, 1 foreground or ``1 + class``, 255 ignored."""
         rows = self.rows[positions]
-        labelled = np.isin(rows, self.truth.rows)
+        labelled = np.isin(rows, self.target.rows)
         out: np.ndarray | None = None
-        for where, masks in ((labelled, self.truth), (~labelled, self.pseudo)):
+        for where, masks in ((labelled, self.target), (~labelled, self.pseudo)):
             if masks is not None and where.any():
                 part = masks.at(np.searchsorted(masks.rows, rows[where]), size)
                 out = np.empty((len(rows), *part.shape[1:]), part.dtype) if out is None else out
@@ -52,7 +52,7 @@ class MixedMasks(Stage):
     """The ground truth of a few trainval images in place of their pseudo masks.
 
     Attributes:
-        truth: of the labelled images. pseudo: the masks of all.
+        target: of the labelled images. pseudo: the masks of all.
         share: of an epoch's draws that the labelled images have at least; an epoch sees every other image once. 1 is
             the labelled images alone, with as many draws as there are trainval images that get masks.
     """
@@ -60,15 +60,15 @@ class MixedMasks(Stage):
     stored: ClassVar[bool] = False
     what: ClassVar[str] = "pseudo masks and ground truth"
 
-    truth: LabelledSubset
+    target: LabelledSubset
     pseudo: Threshold
     share: float = param(default=0.3, above=0, high=1)
 
     @classmethod
-    def from_config(cls, truth: LabelledSubset, pseudo: Threshold, **values: Any) -> "MixedMasks | Threshold":
+    def from_config(cls, target: LabelledSubset, pseudo: Threshold, **values: Any) -> "MixedMasks | Threshold":
         """The stage of a config node; without a labelled image the pseudo masks as they are."""
-        made = cls(truth=truth, pseudo=pseudo, **values)  # a value that is out of range is refused in any case
-        return made if truth.count or truth.file is not None else pseudo
+        made = cls(target=target, pseudo=pseudo, **values)  # a value that is out of range is refused in any case
+        return made if target.count or target.file is not None else pseudo
 
     def upstream(self) -> dict[str, Stage]:
         """The pseudo masks only if something is learnt from them."""
@@ -76,14 +76,14 @@ class MixedMasks(Stage):
 
     def load(self, path: Path, store: Products) -> MixedMaskSet:
         """Masks that are made when they are asked for."""
-        truth = MaskSet(store.get(self.truth), 0.5, 0.5)
-        is_test = truth.data.is_test
+        target = MaskSet(store.get(self.target), 0.5, 0.5)
+        is_test = target.data.is_test
         if self.share == 1:
-            pool = store.get(self.truth.pool).rows
-            return MixedMaskSet(truth, None, truth.rows, np.resize(np.arange(len(truth)), (~is_test[pool]).sum()))
+            pool = store.get(self.target.pool).rows
+            return MixedMaskSet(target, None, target.rows, np.resize(np.arange(len(target)), (~is_test[pool]).sum()))
         pseudo: MaskSet = store.get(self.pseudo)
-        rows = np.union1d(pseudo.rows, truth.rows)
-        labelled = np.isin(rows, truth.rows)
+        rows = np.union1d(pseudo.rows, target.rows)
+        labelled = np.isin(rows, target.rows)
         others = np.flatnonzero(~labelled & ~is_test[rows])
-        draws = max(round(self.share / (1 - self.share) * len(others)), len(truth))
-        return MixedMaskSet(truth, pseudo, rows, np.concatenate([others, np.resize(np.flatnonzero(labelled), draws)]))
+        draws = max(round(self.share / (1 - self.share) * len(others)), len(target))
+        return MixedMaskSet(target, pseudo, rows, np.concatenate([others, np.resize(np.flatnonzero(labelled), draws)]))

@@ -28,7 +28,7 @@ class Segmenter(Training):
 
     Attributes:
         masks: the stage whose product (:class:`seg.masks.MaskSet`, or the like) is learnt: seeds, refined masks, ground
-            truth, or pseudo masks mixed with ground truth.
+            ground truth, or pseudo masks mixed with ground truth.
         net: what is trained.
         gamma: of the focal loss.
         input_size: side in pixels of what the network sees, null for the working resolution.

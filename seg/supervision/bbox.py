@@ -22,7 +22,7 @@ class BoxScores(ScoreStage):
 
     The boxes of Oxford-IIIT Pet are of the animal's HEAD and exist for trainval only; what they say of the
     body is little. Those of ``data=image_folder`` are what their owner drew. ``box_source=trimap`` takes the
-    body's box from the truth instead: an oracle, and marked as one in every table that it enters.
+    body's box from the ground truth instead: an oracle, and marked as one in every table that it enters.
 
     Attributes:
         pool: the images; those without a box get no score.
@@ -52,19 +52,19 @@ class BoxScores(ScoreStage):
 
     @property
     def is_oracle(self) -> bool:
-        """Boxes of the truth are more than a user would have."""
+        """Boxes of the ground truth are more than a user would have."""
         return self.box_source == "trimap"
 
     def check(self, store: Products) -> None:
         """Refuse data without any box, if that is known before they are decoded."""
         dataset = self.pool.data.source.seen(store)
         trainval = [r for r in dataset.records if r.split == "trainval"] if dataset else []
-        if dataset and not any(r.boxes if self.box_source == "xml" else r.has_truth for r in trainval):
+        if dataset and not any(r.boxes if self.box_source == "xml" else r.has_target for r in trainval):
             raise SegError(self._without_boxes())
 
     def _without_boxes(self) -> str:
         if self.box_source == "trimap":
-            return "supervision.box_source=trimap: no trainval image of the pool has a truth to take a box from"
+            return "supervision.box_source=trimap: no trainval image of the pool has ground truth to take a box from"
         return (
             f"supervision=bbox: no trainval image of the pool has a box; {self.pool.data.source.boxes_hint}, "
             "or use supervision.box_source=trimap (an oracle)"
@@ -105,7 +105,7 @@ class BoxScores(ScoreStage):
         if len(own) == 1:
             return own * count
         if self.box_source == "trimap":
-            return [int(c) for c in np.unique(data.original_truth(row)) if 0 < c <= data.count]
+            return [int(c) for c in np.unique(data.original_target(row)) if 0 < c <= data.count]
         return [label + 1 for label in data.box_labels[row]]
 
     def _boxes(self, data: PreparedData, row: int) -> list[Any]:
@@ -113,11 +113,11 @@ class BoxScores(ScoreStage):
             return []
         if self.box_source == "xml":
             return data.boxes[row]
-        if not data.has_truth[row]:
+        if not data.has_target[row]:
             return []
-        truth = data.original_truth(row)
+        target = data.original_target(row)
         if len(data.label_sets[row]) == 1:
-            objects = [(truth > 0) & (truth < UNKNOWN)]
+            objects = [(target > 0) & (target < UNKNOWN)]
         else:  # a box for all that is of a class
-            objects = [truth == code for code in np.unique(truth) if 0 < code <= data.count]
+            objects = [target == code for code in np.unique(target) if 0 < code <= data.count]
         return [box for o in objects if (box := body_box(o.astype(np.uint8)))]

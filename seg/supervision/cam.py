@@ -15,8 +15,8 @@ from seg.methods.cam import foreground_maps, multi_scale_cam, predicted_classes
 from seg.nets.backbones import fold_batch_norm
 from seg.store import Products, param
 from seg.supervision.classifier import Classifier
+from seg.supervision.feature_cache import SharedFeatures
 from seg.supervision.scores import ScoreStage, infer
-from seg.supervision.shared import SharedFeatures
 from seg.train import NetworkStage
 
 log = logging.getLogger(__name__)

@@ -21,8 +21,8 @@ from seg.nets.backbones import (
     weights_of,
 )
 from seg.store import Products, Stage, param
+from seg.supervision.feature_cache import SharedFeatures
 from seg.supervision.scores import infer
-from seg.supervision.shared import SharedFeatures
 from seg.train import NetworkStage, Training
 
 

@@ -1,4 +1,4 @@
-"""The truth itself as supervision: what the cheap labels are measured against; and the truth of a few images."""
+"""The ground truth itself as supervision: of all images, or of a few."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ from seg.nets.resize import nearest
 from seg.store import Products, param
 from seg.supervision.scores import ScoreMaps, ScoreStage
 
-_WITHOUT_TRUTH = "supervision=mask: no trainval image has a truth; use supervision=cam or bbox"
+_WITHOUT_TARGET = "supervision=mask: no trainval image has ground truth; use supervision=cam or bbox"
 
 
 @dataclass(frozen=True)
-class TruthValues:
-    """The truth as score maps, made when they are asked for: 1 of the class, 0 of another, NaN unknown.
+class TargetValues:
+    """The ground truth as score maps, made when they are asked for: 1 of the class, 0 of another, NaN unknown.
 
     Attributes:
         data: the prepared images. rows: ``int64 (m,)``, of each map. class_ids: ``uint8 (m,)``, its class.
@@ -33,25 +33,25 @@ class TruthValues:
     border: float
 
     def __getitem__(self, maps: np.ndarray) -> np.ndarray:
-        truth = self.data.truth(self.rows[maps])
-        values = (truth == self.class_ids[maps][:, None, None]).astype(np.float32)
-        values[truth == BORDER], values[truth == UNKNOWN] = self.border, np.nan
+        target = self.data.target(self.rows[maps])
+        values = (target == self.class_ids[maps][:, None, None]).astype(np.float32)
+        values[target == BORDER], values[target == UNKNOWN] = self.border, np.nan
         return values
 
 
-def truth_maps(data: PreparedData, rows: np.ndarray, border: str) -> ScoreMaps:
-    """The truth of some rows as score maps: of the classes that it shows, or else of the image's first."""
-    shown = [np.unique(data.truth(rows[i : i + 1])) for i in range(len(rows))]
+def target_maps(data: PreparedData, rows: np.ndarray, border: str) -> ScoreMaps:
+    """The ground truth of some rows as score maps: of the classes that it shows, or else of the image's first."""
+    shown = [np.unique(data.target(rows[i : i + 1])) for i in range(len(rows))]
     own = np.maximum(data.labels[rows], 0) + 1
     ids = [[c for c in codes if 0 < c <= data.count] or [code] for codes, code in zip(shown, own, strict=True)]
     first, class_ids = np.cumsum([0, *map(len, ids)]), np.concatenate(ids).astype(np.uint8)
     value = {"ignore": np.nan, "foreground": 1.0, "background": 0.0}[border]
-    values = TruthValues(data, np.repeat(rows, np.diff(first)), class_ids, value)
+    values = TargetValues(data, np.repeat(rows, np.diff(first)), class_ids, value)
     return ScoreMaps(data, rows, values, first, class_ids, nearest)
 
 
-class Truth(ScoreStage):
-    """Base: the truth of trainval images that have one.
+class Target(ScoreStage):
+    """Base: the ground truth of trainval images that have one.
 
     Attributes:
         pool: the images.
@@ -59,28 +59,28 @@ class Truth(ScoreStage):
     """
 
     stored: ClassVar[bool] = False
-    what: ClassVar[str] = "truth"
+    what: ClassVar[str] = "ground truth"
 
     pool: Pool
     border: Literal["ignore", "foreground", "background"] = param(default="ignore")
 
     def check(self, store: Products) -> None:
-        """Refuse data without a truth, if that is known before they are decoded."""
+        """Refuse data without ground truth, if that is known before they are decoded."""
         dataset = self.pool.data.source.seen(store)
-        if dataset is not None and not any(r.has_truth and r.split == "trainval" for r in dataset.records):
-            raise SegError(_WITHOUT_TRUTH)
+        if dataset is not None and not any(r.has_target and r.split == "trainval" for r in dataset.records):
+            raise SegError(_WITHOUT_TARGET)
 
     def load(self, path: Path, store: Products) -> ScoreMaps:
-        """A view of the prepared truth; test images are left out. Refuses data without it."""
+        """A view of the prepared ground truth; test images are left out. Refuses data without it."""
         pool: PoolRows = store.get(self.pool)
-        rows = pool.rows[pool.data.has_truth[pool.rows] & ~pool.data.is_test[pool.rows]]
+        rows = pool.rows[pool.data.has_target[pool.rows] & ~pool.data.is_test[pool.rows]]
         if len(rows) == 0:
-            raise SegError(_WITHOUT_TRUTH)
-        return truth_maps(pool.data, rows, self.border)
+            raise SegError(_WITHOUT_TARGET)
+        return target_maps(pool.data, rows, self.border)
 
 
-class TruthScores(Truth):
-    """The truth of all of them."""
+class TargetScores(Target):
+    """The ground truth of all of them."""
 
 
 def read_ids(path: Path) -> list[str]:
@@ -108,8 +108,8 @@ def drawn(data: PreparedData, rows: np.ndarray, seed: int) -> np.ndarray:
     return order[np.argsort(turn, kind="stable")]
 
 
-class LabelledSubset(Truth):
-    """The truth of a few of them: the first of a random order, or of a list.
+class LabelledSubset(Target):
+    """The ground truth of a few of them: the first of a random order, or of a list.
 
     Ten of a seed are among thirty of the same seed.
 
@@ -120,7 +120,7 @@ class LabelledSubset(Truth):
     """
 
     called: ClassVar[str | None] = "labelled"
-    what: ClassVar[str] = "truth of a few"
+    what: ClassVar[str] = "ground truth of a few"
 
     count: int = param(default=0, low=0)
     file: str | None = param(default=None)
@@ -142,12 +142,12 @@ class LabelledSubset(Truth):
         super().check(store)
         dataset = self.pool.data.source.seen(store)
         if dataset is not None:
-            self._refuse([r.id for r in dataset.records if r.has_truth and r.split == "trainval"])
+            self._refuse([r.id for r in dataset.records if r.has_target and r.split == "trainval"])
         elif self.file is not None:
             self.listed()
 
     def load(self, path: Path, store: Products) -> ScoreMaps:
-        """A view of the truth of the chosen images."""
+        """A view of the ground truth of the chosen images."""
         maps = super().load(path, store)
         data = maps.data
         self._refuse([data.ids[row] for row in maps.rows])
@@ -155,13 +155,14 @@ class LabelledSubset(Truth):
             rows = drawn(data, maps.rows, self.seed)[: self.count]
         else:
             rows = np.asarray([data.row_of[name] for name in self.listed()], np.int64)
-        return truth_maps(data, np.sort(rows), self.border)
+        return target_maps(data, np.sort(rows), self.border)
 
     def _refuse(self, known: Collection[str]) -> None:
-        """Refuse what is not among the ids of the images that have a truth."""
+        """Refuse what is not among the ids of the images that have ground truth."""
         if self.file is None and self.count > len(known):
             raise SegError(
-                f"labelled.count={self.count}: only {len(known)} trainval images that get a mask have a truth; lower it"
+                f"labelled.count={self.count}: only {len(known)} trainval images that get a mask "
+                "have ground truth; lower it"
             )
         among = set(known)
         unknown = [] if self.file is None else [name for name in self.listed() if name not in among]
@@ -169,5 +170,5 @@ class LabelledSubset(Truth):
             some = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
             raise SegError(
                 f"labelled.list={self.file}: {len(unknown)} of its ids are of no trainval image that gets a mask and "
-                f"has a truth ({some}); take them out, or give these images a mask"
+                f"has ground truth ({some}); take them out, or give these images a mask"
             )

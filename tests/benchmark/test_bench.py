@@ -77,7 +77,7 @@ def test_the_scripts_way_by_hand(tmp_path: Path) -> None:
 
 
 def test_photos_by_links(tmp_path: Path, official: Callable[..., Path]) -> None:
-    root = official(trainval=12, test=8, without_truth=("beagle_1",))
+    root = official(trainval=12, test=8, without_target=("beagle_1",))
     lab = Lab(tmp_path / "lab", TINY, root)
     assert lab.has_photos
     made = lab.photos(8) / "oxford-iiit-pet"

@@ -54,7 +54,7 @@ def thing(category: int, box: tuple[int, int, int, int], image: int = 100, **mor
 
 def test_classes_are_categories_in_the_order_of_their_ids(coco: Layout) -> None:
     data = dataset(coco(annotations=added(thing(7, (0, 0, 10, 10)))), test_share=0)
-    assert data.classes == ("person", "car", "cup") and data.truth_is_classes and not data.quirks
+    assert data.classes == ("person", "car", "cup") and data.target_is_classes and not data.warnings
     one, two = data.records[:2]
     assert (one.id, one.labels, one.box_labels) == ("000", (0, 2), (0, 2))
     assert one.boxes == ((20, 10, 45, 30), (0, 0, 10, 10))
@@ -75,7 +75,7 @@ def test_train_and_val_side_by_side(coco: Layout) -> None:
     both = root / "annotations/instances_val2017.json"
     data = dataset(root, test_photos="train2017", test_instances=str(both))
     assert Counter(r.split for r in data.records) == {"trainval": 2, "test": 2}
-    assert data.quirks["images listed in both splits (kept in test only)"] == 2
+    assert data.warnings["images listed in both splits (kept in test only)"] == 2
     # Named, they may be anywhere.
     named = shutil.move(root / "annotations/instances_train2017.json", root / "a.json")
     shutil.move(root / "train2017", root / "pictures")
@@ -88,8 +88,8 @@ def test_chosen_categories_and_the_rest_is_background(coco: Layout) -> None:
     data = dataset(root, classes=["cup", "person"], test_share=0)
     assert data.classes == ("person", "cup")
     assert [r.labels for r in data.records] == [(0, 1), (), (1,), (0,), (), (1,)]
-    assert data.records[1].regions == () and data.records[1].has_truth
-    assert data.quirks == {"images without an object (background alone)": 2}
+    assert data.records[1].regions == () and data.records[1].has_target
+    assert data.warnings == {"images without an object (background alone)": 2}
     with pytest.raises(SegError, match=r"data.classes: 'dog' is no category of .*; there are person, car, cup$"):
         dataset(root, classes=["dog"])
     assert source(root, classes=["cup"]).key != source(root).key
@@ -102,18 +102,18 @@ def test_crowds_are_unknown_below_what_lies_on_them_and_no_label(coco: Layout, n
     root = coco(count=1, annotations=lambda _: [*things, thing(7, (25, 15, 30, 20))])
     made = dataset(root, test_share=0)
     assert made.records[0].labels == (0, 2) and made.records[0].boxes == ((20, 10, 45, 30), (25, 15, 30, 20))
-    assert made.quirks["images with a class that is a crowd alone (no label of theirs)"] == 1
-    assert made.quirks["crowd regions (unknown)"] == 1
+    assert made.warnings["images with a class that is a crowd alone (no label of theirs)"] == 1
+    assert made.warnings["crowd regions (unknown)"] == 1
     data: PreparedData = new_store.get(Prepared(source=source(root), size=64))
     expected = np.zeros((40, 60), np.uint8)
     expected[:, :30] = 255
     expected[10:30, 20:45] = 1
     expected[15:20, 25:30] = 3
-    np.testing.assert_array_equal(data.original_truth(0), expected)
+    np.testing.assert_array_equal(data.original_target(0), expected)
 
 
 @pytest.mark.parametrize(
-    ("changes", "quirk"),
+    ("changes", "warning"),
     [
         ({"images": lambda old: old[:-1], "annotations": lambda old: old[:-1]}, "photos that no JSON lists (not used)"),
         ({"images": lambda old: old[:-1]}, "annotations of images that are not listed (not used)"),
@@ -123,29 +123,29 @@ def test_crowds_are_unknown_below_what_lies_on_them_and_no_label(coco: Layout, n
          "polygons of one point or two (not drawn)"),
         ({"annotations": first(segmentation=[[1, 1, 1.5, 1, 1, 1.5]])}, "objects of less than a pixel"),
         ({"annotations": first(segmentation=[[1, 1, 70, 1, 9, 9]])}, "outlines that stick out of their image (cut)"),
-        ({"annotations": first(segmentation=[])}, "images with an object without an outline (no truth)"),
+        ({"annotations": first(segmentation=[])}, "images with an object without an outline (no ground truth)"),
         ({"annotations": added({"image_id": 102, "category_id": 1, "bbox": [1, 1, 2, 2]})},
-         "images with an object without an outline (no truth)"),
+         "images with an object without an outline (no ground truth)"),
         ({"images": first(width=61)}, "images of another size than their JSON says (labels used alone)"),
         ({"images": added({"id": 7, "file_name": "001.png"})},
          "images listed twice (their annotations are put together)"),
         ({"categories": added({"id": 9, "name": "kite"})}, "classes without a trainval image"),
     ],
 )  # fmt: skip
-def test_what_is_lived_with_is_counted(coco: Layout, changes: dict[str, Any], quirk: str) -> None:
+def test_what_is_lived_with_is_counted(coco: Layout, changes: dict[str, Any], warning: str) -> None:
     data = dataset(coco(**changes), test_share=0)
-    assert data.quirks[quirk] == 1 and data.examples[quirk]
+    assert data.warnings[warning] == 1 and data.examples[warning]
 
 
 def test_an_image_of_another_size_has_labels_alone(coco: Layout) -> None:
     for changes, boxes in (({"annotations": first(segmentation=[])}, 1), ({"images": first(height=60, width=40)}, 0)):
         one, two = dataset(coco(f"{boxes}", **changes), test_share=0).records[:2]  # type: ignore[arg-type]
-        assert one.labels == (0,) and len(one.boxes) == boxes and not one.has_truth and two.has_truth
+        assert one.labels == (0,) and len(one.boxes) == boxes and not one.has_target and two.has_target
 
 
 def test_without_any_outline_there_are_boxes_alone(coco: Layout) -> None:
     data = dataset(coco(annotations=lambda old: [a | {"segmentation": []} for a in old[1:]]), test_share=0)
-    assert not any(r.has_truth for r in data.records) and sum(bool(r.boxes) for r in data.records) == 5
+    assert not any(r.has_target for r in data.records) and sum(bool(r.boxes) for r in data.records) == 5
 
 
 def test_boxes_are_cut_by_a_pixel_and_no_more(coco: Layout) -> None:
@@ -237,7 +237,7 @@ def test_what_is_no_class(coco: Layout, categories: Entries, dropped: str) -> No
     ids = {entry["id"] for entry in categories}
     root = coco(categories=lambda old: [*(c for c in old if c["id"] not in ids), *categories])
     data = dataset(root, test_share=0)
-    assert data.classes == ("person", "car", "cup") and data.quirks == {dropped: 1}
+    assert data.classes == ("person", "car", "cup") and data.warnings == {dropped: 1}
     assert [r.labels for r in data.records[:3]] == [(0,), (1,), (2,)]
 
 
@@ -263,7 +263,7 @@ def test_annotations_of_the_photo_before_exif_turn_with_it(coco: Layout, orienta
     expected = np.asarray(ImageOps.exif_transpose(mask))
     np.testing.assert_array_equal(draw_regions(data.records[0].regions or (), (60, 40)), expected)
     assert data.records[0].boxes == (Image.fromarray(expected).getbbox(),)
-    assert data.quirks["images whose annotations were turned along with their EXIF orientation"] == 1
+    assert data.warnings["images whose annotations were turned along with their EXIF orientation"] == 1
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_annotations_of_the_photo_before_exif_turn_with_it(coco: Layout, orienta
 )  # fmt: skip
 def test_annotations_after_exif_are_used_where_they_fit(coco: Layout, box: list[int], counted: str) -> None:
     data = turned(coco, 6, segmentation=[], bbox=box)
-    assert data.records[0].labels == (0,) and data.quirks[counted] == 1
+    assert data.records[0].labels == (0,) and data.warnings[counted] == 1
     assert data.records[0].boxes == (((10, 5, 20, 50),) if box[2] == 10 else ())
 
 
@@ -295,7 +295,8 @@ def test_annotations_that_fit_both_ways_go_with_the_others_of_their_file(
 def test_what_is_listed_twice_is_used_once_and_what_is_to_be_ignored_is_a_crowd(coco: Layout) -> None:
     data = dataset(coco(annotations=lambda old: [*old, *old, thing(3, (0, 0, 9, 9), ignore=1)]), test_share=0)
     assert (
-        data.quirks["annotations that repeat another (used once)"] == 6 and data.quirks["crowd regions (unknown)"] == 1
+        data.warnings["annotations that repeat another (used once)"] == 6
+        and data.warnings["crowd regions (unknown)"] == 1
     )
     assert data.records[0].boxes == ((20, 10, 45, 30),) and data.records[0].labels == (0,)
 
@@ -304,7 +305,7 @@ def test_every_object_a_crowd_is_every_object_an_object(coco: Layout) -> None:
     runs = {"size": [40, 60], "counts": [0, 1200, 1200]}
     data = dataset(coco(annotations=lambda old: [a | {"iscrowd": 1, "segmentation": runs} for a in old]), test_share=0)
     assert all(r.labels and r.boxes and r.regions and r.regions[0].code != 255 for r in data.records)
-    assert any("every annotation has iscrowd 1" in counted for counted in data.quirks)
+    assert any("every annotation has iscrowd 1" in counted for counted in data.warnings)
 
 
 def test_exports_of_roboflow_are_found(coco: Layout) -> None:
@@ -347,13 +348,13 @@ def test_real_data(new_store: Store) -> None:
         pytest.skip(f"no real data at {root}; set SEG_DATA to the folder that holds coco-mini/")
     data = dataset(root)
     assert len(data.records) == 79 and len(data.classes) == 80 and sum(r.split == "test" for r in data.records) == 16
-    assert data.quirks["photos that no JSON lists (not used)"] == 10 and data.quirks["crowd regions (unknown)"] == 5
+    assert data.warnings["photos that no JSON lists (not used)"] == 10 and data.warnings["crowd regions (unknown)"] == 5
     regions = [region for r in data.records for region in r.regions or ()]
     assert sum(len(r.boxes) for r in data.records) == sum(region.code != 255 for region in regions) == 619
     prepared: PreparedData = new_store.get(Prepared(source=source(root), size=96))
-    assert len(prepared) == 79 and prepared.has_truth.all() and prepared.truth_is_classes
+    assert len(prepared) == 79 and prepared.has_target.all() and prepared.target_is_classes
     told = prepared
     for row, labels in enumerate(prepared.label_sets):
         # What is hidden by what lies on it has no pixel; nothing else is there.
-        there = set(np.unique(told.original_truth(row)).tolist()) - {0, 255}
+        there = set(np.unique(told.original_target(row)).tolist()) - {0, 255}
         assert there <= {1 + label for label in labels}

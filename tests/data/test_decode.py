@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from seg.data.dataset import Codes, Region
-from seg.data.decode import decode_image, decode_trimap, draw_regions, formats, image_quirks, image_size
+from seg.data.decode import decode_image, decode_trimap, draw_regions, formats, image_size, image_warnings
 from seg.errors import SegError
 
 
@@ -68,7 +68,7 @@ def test_exif_orientation(tmp_path: Path, orientation: int, size: int | None) ->
     if size is not None:
         upright = upright.resize((size, size), Image.Resampling.BILINEAR)
     np.testing.assert_allclose(decoded.astype(int), np.asarray(upright, int), atol=1)
-    assert ("images turned by their EXIF orientation" in image_quirks(path)) == (orientation > 1)
+    assert ("images turned by their EXIF orientation" in image_warnings(path)) == (orientation > 1)
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
@@ -82,7 +82,7 @@ def test_grey(tmp_path: Path) -> None:
     decoded, _ = decode_image(path, 16)
     assert (decoded == decoded[..., :1]).all()
     assert decoded.shape == (16, 16, 3)
-    assert image_quirks(path) == ("grey images",)
+    assert image_warnings(path) == ("grey images",)
 
 
 def test_palette_with_transparency_lies_on_white(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_palette_with_transparency_lies_on_white(tmp_path: Path) -> None:
     assert decoded[1, 3].tolist() == [255, 255, 255]
     image.save(tmp_path / "b.png")
     assert decode_image(tmp_path / "b.png")[0][1, 3].tolist() == [0, 0, 255]
-    assert image_quirks(tmp_path / "b.png") == ("palette images",)
+    assert image_warnings(tmp_path / "b.png") == ("palette images",)
 
 
 def test_alpha_lies_on_white(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_cmyk_jpeg(tmp_path: Path) -> None:
     array = np.broadcast_to(np.array([220, 40, 90], np.uint8), (16, 16, 3))
     path = save(tmp_path / "a.jpg", array, "CMYK", quality=95)
     assert np.abs(decode_image(path, 8)[0].astype(int) - array[0, 0]).max() <= 4
-    assert image_quirks(path) == ("CMYK images",)
+    assert image_warnings(path) == ("CMYK images",)
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif"])
@@ -120,7 +120,7 @@ def test_sixteen_bits(tmp_path: Path, name: str) -> None:
     Image.fromarray(np.array([[0, 257, 32896, 65535]], np.uint16)).save(tmp_path / name)
     decoded, _ = decode_image(tmp_path / name)
     assert decoded[0, :, 0].tolist() == [0, 1, 128, 255]
-    assert image_quirks(tmp_path / name) == ("images of more than 8 bits",)
+    assert image_warnings(tmp_path / name) == ("images of more than 8 bits",)
 
 
 @pytest.mark.parametrize(("top", "white"), [(900, 1023), (4095, 4095), (200, 255)])
@@ -129,7 +129,7 @@ def test_what_a_16_bit_image_does_not_use_is_no_dark(tmp_path: Path, top: int, w
     Image.fromarray(values).save(tmp_path / "a.png")
     decoded, _ = decode_image(tmp_path / "a.png")
     np.testing.assert_array_equal(decoded[..., 0], np.rint(values / white * 255))
-    assert f"16-bit images without a value above {white} (which is white)" in image_quirks(tmp_path / "a.png")
+    assert f"16-bit images without a value above {white} (which is white)" in image_warnings(tmp_path / "a.png")
 
 
 def test_float_image(tmp_path: Path) -> None:
@@ -144,9 +144,9 @@ def test_gif_first_frame_under_another_name(tmp_path: Path) -> None:
     decoded, size = decode_image(path)
     assert size == (4, 6)
     assert (decoded == [255, 0, 0]).all()
-    quirks = image_quirks(path)
-    assert "images whose name ends in .jpg but that are GIF" in quirks
-    assert "animated images (first frame used)" in quirks
+    warnings = image_warnings(path)
+    assert "images whose name ends in .jpg but that are GIF" in warnings
+    assert "animated images (first frame used)" in warnings
 
 
 @pytest.mark.parametrize("fmt", ["JPEG", "PNG", "GIF"])
@@ -165,8 +165,8 @@ def test_truncated_files_are_named(tmp_path: Path, fmt: str, share: float, size:
 @pytest.mark.parametrize("content", [b"", b"<html>not here</html>", b"\xff\xd8\xff\xe0" + b"\0" * 50])
 def test_files_that_are_no_images(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "odd_1.jpg").write_bytes(content)
-    for call in (decode_image, image_quirks, lambda path: decode_trimap(path, (4, 4))):
-        if call is not image_quirks or content[:2] != b"\xff\xd8":
+    for call in (decode_image, image_warnings, lambda path: decode_trimap(path, (4, 4))):
+        if call is not image_warnings or content[:2] != b"\xff\xd8":
             with pytest.raises(SegError, match=r"odd_1\.jpg"):
                 call(tmp_path / "odd_1.jpg")
 
@@ -189,9 +189,9 @@ def test_trimap_codes(tmp_path: Path, mode: str) -> None:
     else:
         image = image.convert(mode)
     image.save(tmp_path / "a.png")
-    truth, resized = decode_trimap(tmp_path / "a.png", (2, 3))
-    assert truth.tolist() == [[1, 0, 254], [255, 255, 255]]
-    assert truth.dtype == np.uint8
+    target, resized = decode_trimap(tmp_path / "a.png", (2, 3))
+    assert target.tolist() == [[1, 0, 254], [255, 255, 255]]
+    assert target.dtype == np.uint8
     assert not resized
 
 
@@ -213,8 +213,8 @@ def test_coloured_trimap_is_refused(tmp_path: Path) -> None:
 )
 def test_the_conventions_of_masks(tmp_path: Path, codes: Codes, values: list[int], expected: list[int]) -> None:
     path = save(tmp_path / "m.png", np.array([values], np.uint8), "L")
-    truth, resized = decode_trimap(path, (1, len(values)), codes)
-    assert truth.tolist() == [expected] and not resized
+    target, resized = decode_trimap(path, (1, len(values)), codes)
+    assert target.tolist() == [expected] and not resized
 
 
 @pytest.mark.parametrize(
@@ -241,11 +241,11 @@ def test_a_mask_of_the_unturned_photo_is_turned_along(tmp_path: Path, orientatio
     turned = save(tmp_path / "a.png", np.stack([array] * 3, 2), exif=exif)
     mask = save(tmp_path / "m.png", array, "L")
     photo_pixels, hw = decode_image(turned)
-    truth, resized = decode_trimap(mask, hw, "binary", turned)
+    target, resized = decode_trimap(mask, hw, "binary", turned)
     assert hw == image_size(turned) == (30, 20) and not resized
-    np.testing.assert_array_equal(truth, photo_pixels[..., 0] // 255)
+    np.testing.assert_array_equal(target, photo_pixels[..., 0] // 255)
     upright = save(tmp_path / "u.png", photo_pixels[..., 0], "L")  # drawn on what one sees: as it is
-    np.testing.assert_array_equal(decode_trimap(upright, hw, "binary", turned)[0], truth)
+    np.testing.assert_array_equal(decode_trimap(upright, hw, "binary", turned)[0], target)
 
 
 @pytest.mark.parametrize(
@@ -304,13 +304,13 @@ def test_colour_of_12_bits_in_16(tmp_path: Path) -> None:
     content = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
     (tmp_path / "a.png").write_bytes(content)
     assert decode_image(tmp_path / "a.png")[0].tolist() == [[[0, 34, 255], [255, 0, 0]]]
-    assert image_quirks(tmp_path / "a.png") == ("colour images of more than 8 bits (their upper 8 are read)",)
+    assert image_warnings(tmp_path / "a.png") == ("colour images of more than 8 bits (their upper 8 are read)",)
 
 
 def test_alpha_that_is_0_everywhere_hides_nothing(tmp_path: Path) -> None:
     Image.new("RGBA", (4, 4), (10, 20, 30, 0)).save(tmp_path / "a.png")
     assert decode_image(tmp_path / "a.png")[0][0, 0].tolist() == [10, 20, 30]
-    assert image_quirks(tmp_path / "a.png") == ("images with an alpha channel that is 0 everywhere (ignored)",)
+    assert image_warnings(tmp_path / "a.png") == ("images with an alpha channel that is 0 everywhere (ignored)",)
 
 
 def test_of_a_tiff_the_largest_page(tmp_path: Path) -> None:
@@ -318,7 +318,7 @@ def test_of_a_tiff_the_largest_page(tmp_path: Path) -> None:
     small.save(tmp_path / "a.tif", save_all=True, append_images=[large, small])
     decoded, size = decode_image(tmp_path / "a.tif")
     assert size == image_size(tmp_path / "a.tif") == (20, 30) and (decoded == [0, 0, 255]).all()
-    assert image_quirks(tmp_path / "a.tif") == ("multi-page images (largest page used)",)
+    assert image_warnings(tmp_path / "a.tif") == ("multi-page images (largest page used)",)
 
 
 @pytest.mark.parametrize(
@@ -360,7 +360,7 @@ def test_an_eps_starts_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)
     path = tmp_path / name
     path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n")
-    for read in (decode_image, image_size, image_quirks, lambda p: decode_trimap(p, (8, 8))):
+    for read in (decode_image, image_size, image_warnings, lambda p: decode_trimap(p, (8, 8))):
         with pytest.raises(SegError, match=rf"{re.escape(name)}: not a whole image"):
             read(path)
     assert not marker.exists()

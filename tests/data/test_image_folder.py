@@ -117,19 +117,19 @@ def test_masks_by_stem_by_folder_and_by_id(photos: Photos, new_store: Store, tmp
     mask(root / "masks/cat3.png", size=(80, 120))
     data, names = dataset(root), {"cat1": "cat1.png", "dog2": "dog/dog2.png", "cat3": "cat3.png"}
     assert masks(data) == {i: root / "masks" / name for i, name in names.items()}
-    assert data.quirks == {"masks of images that are not there (not used)": 1, "images without a mask": 7}
+    assert data.warnings == {"masks of images that are not there (not used)": 1, "images without a mask": 7}
     assert f"mask files for 3 in {root / 'masks'}," in source(root).detail(new_store)
     made = Prepared(source=source(root), size=32)
     prepared: PreparedData = new_store.get(made)
     expected = np.zeros((40, 60), np.uint8)
     expected[10:30, 20:45] = 1
     for name in ("dog2", "cat1"):
-        np.testing.assert_array_equal(prepared.merged().original_truth(prepared.row_of[name]), expected)
-    assert prepared.original_truth(prepared.row_of["cat3"]).shape == (40, 60) and prepared.has_truth.sum() == 3
+        np.testing.assert_array_equal(prepared.merged().original_target(prepared.row_of[name]), expected)
+    assert prepared.original_target(prepared.row_of["cat3"]).shape == (40, 60) and prepared.has_target.sum() == 3
     notes = (new_store.manifest(made) or {})["notes"]
-    assert notes["quirks"]["masks of another size than their image, resized"] == 1
+    assert notes["warnings"]["masks of another size than their image, resized"] == 1
     # The same somewhere else.
-    key, elsewhere = source(root).key, str(tmp_path / "truth")
+    key, elsewhere = source(root).key, str(tmp_path / "target")
     shutil.move(root / "masks", elsewhere)
     assert source(root, masks=elsewhere).key == key != source(root).key
     assert set(masks(dataset(root, masks=elsewhere))) == set(names)
@@ -191,15 +191,15 @@ def test_masks_that_name_classes(fruits: Path, new_store: Store) -> None:
     Image.fromarray(array).save(fruits / "masks/pear1.png")
     made = Prepared(source=source(fruits, mask_codes="classes", test_share=0), size=32)
     prepared: PreparedData = new_store.get(made)
-    assert prepared.truth_is_classes and prepared.has_truth.sum() == 2
+    assert prepared.target_is_classes and prepared.has_target.sum() == 2
     told = prepared
     rows = [prepared.row_of[name] for name in ("apple2", "pear1")]
-    truths = [told.original_truth(row) for row in rows]
-    np.testing.assert_array_equal(truths[1][1:], array[1:])
-    assert truths[0][0, 0] == 0 and truths[1][0, 0] == truths[1][0, 1] == 255  # there is no third class
-    assert set(np.unique(prepared.merged().original_truth(rows[0])).tolist()) == {0, 1, 255}
+    targets = [told.original_target(row) for row in rows]
+    np.testing.assert_array_equal(targets[1][1:], array[1:])
+    assert targets[0][0, 0] == 0 and targets[1][0, 0] == targets[1][0, 1] == 255  # there is no third class
+    assert set(np.unique(prepared.merged().original_target(rows[0])).tolist()) == {0, 1, 255}
     notes = (new_store.manifest(made) or {})["notes"]
-    assert notes["quirks"]["masks with values that are no class (3; unknown there)"] == 1
+    assert notes["warnings"]["masks with values that are no class (3; unknown there)"] == 1
     assert len({source(fruits, mask_codes=codes).key for codes in ("classes", "ids", "binary")}) == 3
 
 
@@ -300,7 +300,7 @@ def test_boxes_with_classes(fruits: Path) -> None:
     data = dataset(fruits, test_share=0)
     records = {r.id: (r.boxes, r.box_labels) for r in data.records if r.boxes}
     assert records == {"apple2": (((1, 2, 30, 40), (5, 5, 9, 9)), (1, 0)), "pear2": (((0, 0, 60, 9),), ())}
-    assert data.quirks["boxes of images that are not there (not used)"] == 1
+    assert data.warnings["boxes of images that are not there (not used)"] == 1
     for line, said in (
         ("apple2.png,1,2,3,4,plum", r"boxes.csv line 2: a box of 'plum', which is no class of the data"),
         ("apple1.png,1,2,3,4,pear", r"boxes.csv line 2: a box of 'pear', which is no label of its image"),
@@ -319,7 +319,7 @@ def test_a_file_of_labels(fruits: Path, new_store: Store) -> None:
     data = dataset(fruits, test_share=0)
     assert data.classes == ("apple", "pear")
     assert labels(data) == {"apple1": (0,), "apple2": (0, 1), "pear1": (0, 1), "pear2": (1,), "none": ()}
-    assert data.quirks == {NOT_NAMED: 1, "images without a label (background alone)": 1}
+    assert data.warnings == {NOT_NAMED: 1, "images without a label (background alone)": 1}
     assert data.examples[NOT_NAMED] == ("unnamed",)
     assert f"5 images of 2 classes (labels in {fruits / 'labels.csv'})" in source(fruits).detail(new_store)
     prepared: PreparedData = new_store.get(Prepared(source=source(fruits, test_share=0), size=32))
@@ -371,7 +371,7 @@ def test_tables_of_labels_as_tools_write_them(fruits: Path, text: str) -> None:
 def test_classes_that_are_named_for_no_image_or_twice(fruits: Path) -> None:
     (fruits / "labels.csv").write_text("apple1.png,apple\napple2,Apple\ngone.png,plum\n")
     data = dataset(fruits, test_share=0)
-    assert data.quirks["labels of images that are not there (not used)"] == 1
+    assert data.warnings["labels of images that are not there (not used)"] == 1
     # What the codes of masks mean does not depend on which images are there.
     assert data.classes == ("Apple", "apple", "plum") and data.examples["classes without an image"] == ("plum",)
     assert data.examples["classes that differ in capitals alone (kept apart)"] == ("Apple", "apple")

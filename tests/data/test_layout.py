@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from seg.data.findings import Findings
 from seg.data.layout import content_fingerprint, files_by_stem, nfc
+from seg.data.read_report import ReadReport
 
 FILES = ("a.jpg", "b.png")
 
@@ -58,7 +58,7 @@ def test_a_broken_or_unwritable_cache_is_done_without(folder: Path, tmp_path: Pa
 
 
 def test_files_by_stem(folder: Path) -> None:
-    found = Findings()
+    found = ReadReport()
     for name in ("a.PNG", "._a.jpg", "notes.txt", "cafe\u0301.jpg"):
         (folder / name).touch()
     files = files_by_stem(folder, (".jpg", ".png"), found)
@@ -67,4 +67,4 @@ def test_files_by_stem(folder: Path) -> None:
         "b": "b.png",
         nfc("cafe\u0301"): "cafe\u0301.jpg",
     }
-    assert sorted(found.quirks.values()) == [1, 1, 1]
+    assert sorted(found.warnings.values()) == [1, 1, 1]

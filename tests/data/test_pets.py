@@ -66,7 +66,7 @@ def test_records_classes_and_labels(layout: Path) -> None:
     assert first.boxes == ((1, 2, 40, 30),)
     assert first.image == layout / "images/Abyssinian_1.jpg"
     assert first.trimap == layout / "annotations/trimaps/Abyssinian_1.png"
-    assert data.quirks == Counter({"trainval images without boxes": 3})
+    assert data.warnings == Counter({"trainval images without boxes": 3})
     assert data.examples == {"trainval images without boxes": ("Abyssinian_2", "american_bulldog_7", "beagle_3")}
     assert not data.is_toy
 
@@ -78,7 +78,7 @@ def test_species_in_place_of_breeds(layout: Path) -> None:
     breeds, data = read_pets(layout), read_pets(layout, labels="species")
     assert data.classes == ("cat", "dog")
     assert [r.labels[0] for r in data.records] == [0, 0, 1, 1, 0, 1, 1]
-    assert [r.image for r in data.records] == [r.image for r in breeds.records] and data.quirks == breeds.quirks
+    assert [r.image for r in data.records] == [r.image for r in breeds.records] and data.warnings == breeds.warnings
     # Of one species alone there is one class; dogs that come first are still the second.
     for path in layout.glob("annotations/*t*.txt"):
         path.write_text("".join(x for x in path.read_text().splitlines(True) if not x.startswith("Abyssinian")))
@@ -109,8 +109,8 @@ def test_leftovers_comments_and_blanks(layout: Path) -> None:
     append(layout, "trainval.txt", "\n  \n#Image CLASS-ID\n")
     data = read_pets(layout)
     assert len(data.records) == 7
-    assert data.quirks["'._' files that macOS left behind (skipped)"] == 3
-    assert data.quirks["files of other kinds (skipped)"] == 1
+    assert data.warnings["'._' files that macOS left behind (skipped)"] == 3
+    assert data.warnings["files of other kinds (skipped)"] == 1
 
 
 def test_missing_and_unlisted_files(layout: Path) -> None:
@@ -134,7 +134,7 @@ def test_annotation_folders_are_optional(layout: Path) -> None:
     shutil.rmtree(layout / "annotations/xmls")
     data = read_pets(layout)
     assert all(r.trimap is None and r.boxes == () for r in data.records)
-    assert data.quirks["images without a trimap"] == 7
+    assert data.warnings["images without a trimap"] == 7
 
 
 def test_an_image_of_both_splits_stays_in_test_only(layout: Path) -> None:
@@ -289,6 +289,6 @@ def test_real_data() -> None:
     assert data.classes[36] == "yorkshire_terrier"
     assert all(r.id.startswith(data.classes[r.labels[0]] + "_") for r in data.records)
     species = read_pets(root, labels="species")
-    assert species.classes == ("cat", "dog") and species.quirks == data.quirks
+    assert species.classes == ("cat", "dog") and species.warnings == data.warnings
     # The official lists write cats' breeds with a capital.
     assert all((r.labels == (0,)) == r.id[0].isupper() for r in species.records)

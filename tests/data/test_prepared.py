@@ -33,9 +33,9 @@ def picture(root: Path, name: str) -> Path:
 
 
 def test_the_arrays(new_store: Store, official: Official) -> None:
-    root = official(without_truth=("beagle_2",))
+    root = official(without_target=("beagle_2",))
     data: PreparedData = new_store.get(make(root))
-    assert data.images.shape == (8, 32, 32, 3) and data.truth(np.arange(8)).shape == (8, 32, 32) and data.side == 32
+    assert data.images.shape == (8, 32, 32, 3) and data.target(np.arange(8)).shape == (8, 32, 32) and data.side == 32
     assert isinstance(data.images, np.memmap)
     assert data.classes == ("Abyssinian", "beagle") and data.title == "oxford_pet"
     assert data.is_test.sum() == 2 and not data.is_test[:6].any()
@@ -47,25 +47,25 @@ def test_the_arrays(new_store: Store, official: Official) -> None:
         assert data.row_of[name] == row
         assert bool(data.boxes[row]) == (not data.is_test[row])
     without = data.row_of["beagle_2"]
-    assert data.has_truth.tolist() == [row != without for row in range(8)]
-    assert (data.truth(np.asarray([without])) == 255).all()
-    with pytest.raises(SegError, match="beagle_2: this image has no truth"):
-        data.original_truth(without)
+    assert data.has_target.tolist() == [row != without for row in range(8)]
+    assert (data.target(np.asarray([without])) == 255).all()
+    with pytest.raises(SegError, match="beagle_2: this image has no ground truth"):
+        data.original_target(without)
 
 
-def test_the_truth(new_store: Store, official: Official) -> None:
+def test_the_target(new_store: Store, official: Official) -> None:
     data: PreparedData = new_store.get(make(official())).merged()
     row = data.row_of["beagle_2"]
-    original = data.original_truth(row)
+    original = data.original_target(row)
     expected = np.zeros((42, 62), np.uint8)
     expected[8:31, 10:41] = 254
     expected[10:29, 12:39] = 1
     np.testing.assert_array_equal(original, expected)
     small = Image.fromarray(expected).resize((32, 32), Image.Resampling.NEAREST)
-    np.testing.assert_array_equal(data.truth(np.asarray([row]))[0], np.asarray(small))
+    np.testing.assert_array_equal(data.target(np.asarray([row]))[0], np.asarray(small))
 
 
-def test_a_small_truth_file_is_kept_as_it_is_and_any_other_is_packed(new_store: Store, official: Official) -> None:
+def test_a_small_target_file_is_kept_as_it_is_and_any_other_is_packed(new_store: Store, official: Official) -> None:
     root = official()
     trimaps = root / "oxford-iiit-pet/annotations/trimaps"
     codes = np.random.default_rng(0).integers(1, 4, (42, 62)).astype(np.uint8)
@@ -79,7 +79,7 @@ def test_a_small_truth_file_is_kept_as_it_is_and_any_other_is_packed(new_store: 
     for name in data.ids:
         hw = tuple(data.sizes[data.row_of[name]])
         expected = decode_trimap(trimaps / f"{name}.png", hw)[0]
-        np.testing.assert_array_equal(data.original_truth(data.row_of[name]), expected)
+        np.testing.assert_array_equal(data.original_target(data.row_of[name]), expected)
 
 
 def test_decoded_once(new_store: Store, official: Official, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,11 +110,11 @@ def test_a_truncated_image_is_named_skipped_and_counted(
         data: PreparedData = new_store.get(stage)
     assert any("skipped" in m and "Abyssinian_2.jpg" in m for m in caplog.messages)
     assert len(data) == 7 and "Abyssinian_2" not in data.ids
-    assert data.images.shape[0] == len(data.truth(np.arange(7))) == len(data.labels) == len(data.boxes) == 7
+    assert data.images.shape[0] == len(data.target(np.arange(7))) == len(data.labels) == len(data.boxes) == 7
     # What follows it has moved up together.
     row = data.row_of["beagle_1"]
     np.testing.assert_array_equal(data.images[row], decode_image(picture(root, "beagle_1"), 32)[0])
-    assert data.original_truth(row).shape == tuple(data.sizes[row])
+    assert data.original_target(row).shape == tuple(data.sizes[row])
     notes = (new_store.manifest(stage) or {})["notes"]
     assert notes["images"] == 7 and len(notes["unreadable"]) == 1
 
@@ -132,7 +132,7 @@ def test_too_many_of_them_are_an_error_that_names_them(new_store: Store, officia
     assert len(new_store.get(make(root, max_bad_share=0.25))) == 6
 
 
-def test_an_image_with_a_truncated_truth_is_used_without_it(
+def test_an_image_with_a_truncated_target_is_used_without_it(
     new_store: Store, official: Official, caplog: pytest.LogCaptureFixture
 ) -> None:
     root = official()
@@ -144,17 +144,17 @@ def test_an_image_with_a_truncated_truth_is_used_without_it(
     row = data.row_of["beagle_1"]
     assert (
         len(data) == 8
-        and data.has_truth.sum() == 7
-        and not data.has_truth[row]
-        and (data.truth(np.asarray([row])) == 255).all()
+        and data.has_target.sum() == 7
+        and not data.has_target[row]
+        and (data.target(np.asarray([row])) == 255).all()
     )
     np.testing.assert_array_equal(data.images[row], decode_image(picture(root, "beagle_1"), 32)[0])
-    assert any("used without its truth" in m and "beagle_1.png" in m for m in caplog.messages)
+    assert any("used without its ground truth" in m and "beagle_1.png" in m for m in caplog.messages)
     assert "data: trimaps that cannot be read (image used without): 1 (beagle_1)" in caplog.messages
-    assert len((new_store.manifest(stage) or {})["notes"]["truth unreadable"]) == 1
+    assert len((new_store.manifest(stage) or {})["notes"]["ground truth unreadable"]) == 1
     assert len(new_store.get(make(root, size=64))) == 8  # one of few is allowed
     with pytest.raises(
-        SegError, match=r"1 of 8 images \(1 for their truth\) are unreadable, more than .*beagle_1\.png"
+        SegError, match=r"1 of 8 images \(1 for their ground truth\) are unreadable, more than .*beagle_1\.png"
     ):
         new_store.get(make(root, max_bad_share=0, size=96))
 
@@ -171,16 +171,16 @@ def test_data_without_a_label_are_refused_before_any_work(new_store: Store, coco
             stage.check(Store(new_store.root, new_store.runtime))
 
 
-def test_not_one_readable_truth_is_refused(new_store: Store, official: Official) -> None:
-    root = official(without_truth=tuple(f"{b}_{n}" for b in ("beagle", "Abyssinian") for n in range(2, 5)))
+def test_not_one_readable_target_is_refused(new_store: Store, official: Official) -> None:
+    root = official(without_target=tuple(f"{b}_{n}" for b in ("beagle", "Abyssinian") for n in range(2, 5)))
     for path in (root / "oxford-iiit-pet/annotations/trimaps").iterdir():
         path.write_bytes(path.read_bytes()[:60])
-    with pytest.raises(SegError, match=r"no truth can be read, .*mend or remove them"):
+    with pytest.raises(SegError, match=r"no ground truth can be read, .*mend or remove them"):
         new_store.get(make(root, max_bad_share=0.5))
 
 
-def test_quirks_are_counted_and_named(new_store: Store, official: Official, caplog: pytest.LogCaptureFixture) -> None:
-    root = official(without_truth=("beagle_1",))
+def test_warnings_are_counted_and_named(new_store: Store, official: Official, caplog: pytest.LogCaptureFixture) -> None:
+    root = official(without_target=("beagle_1",))
     Image.open(picture(root, "beagle_2")).convert("L").save(picture(root, "beagle_2"), "JPEG")
     trimap = root / "oxford-iiit-pet/annotations/trimaps/beagle_3.png"
     Image.open(trimap).reduce(2).save(trimap)
@@ -190,7 +190,7 @@ def test_quirks_are_counted_and_named(new_store: Store, official: Official, capl
     for what, name in (("grey images: 1", "beagle_2"), ("another size", "beagle_3"), ("without a trimap", "beagle_1")):
         assert any(what in m and name in m for m in said), what
     row = data.row_of["beagle_3"]
-    assert data.original_truth(row).shape == tuple(data.sizes[row])
+    assert data.original_target(row).shape == tuple(data.sizes[row])
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -204,14 +204,14 @@ def test_a_product_tells_nothing_of_where_the_data_lie(
     """Two copies of one data set, the second named relative to the working folder, and with another title."""
     if kind == "official":
         root, name = official("here"), "oxford-iiit-pet/images/beagle_2.jpg"
-        truth = root / "oxford-iiit-pet/annotations/trimaps/beagle_1.png"
+        target = root / "oxford-iiit-pet/annotations/trimaps/beagle_1.png"
     else:
         root, name = photos("here"), "cat/cat2.png"
-        truth = root / "masks/dog1.png"
-        for mask in (truth, root / "masks/dog/dog2.png"):
+        target = root / "masks/dog1.png"
+        for mask in (target, root / "masks/dog/dog2.png"):
             mask.parent.mkdir(parents=True, exist_ok=True)
             Image.new("L", (60, 40), 255).save(mask)
-    for broken in (root / name, truth):
+    for broken in (root / name, target):
         broken.write_bytes(broken.read_bytes()[:60])
     copy = tmp_path / "there/of/another/depth"
     shutil.copytree(root, copy)
@@ -226,7 +226,7 @@ def test_a_product_tells_nothing_of_where_the_data_lie(
         folder = store.folder(stage)
         said = json.loads((folder / "manifest.json").read_text())
         assert said["notes"]["unreadable"] == [name.removeprefix("oxford-iiit-pet/images/")]
-        assert len(said["notes"]["truth unreadable"]) == 1
+        assert len(said["notes"]["ground truth unreadable"]) == 1
         assert said.pop("seconds") >= 0 and said.pop("crc32")  # that of all the rest, the seconds too
         products.append(files_of(folder) | {"manifest.json": json.dumps(said).encode()})
         for file, content in products[-1].items():
@@ -244,25 +244,25 @@ def test_the_side_is_a_multiple_of_32(tmp_path: Path, size: int) -> None:
 
 
 def test_the_pool(new_store: Store, official: Official) -> None:
-    data = make(official(trainval=12, test=8, without_truth=("beagle_1", "beagle_7", "beagle_8")))
+    data = make(official(trainval=12, test=8, without_target=("beagle_1", "beagle_7", "beagle_8")))
     chosen = {
         name: new_store.get(Pool(data=data, **changed)).rows  # type: ignore[arg-type]
         for name, changed in {
             "all": {},
-            "truth": {"images": "truth"},
+            "with_masks": {"images": "with_masks"},
             "trainval": {"images": "trainval"},
             "limit": {"limit": 3},
-            "both": {"images": "truth", "limit": 2},
+            "both": {"images": "with_masks", "limit": 2},
         }.items()
     }
     prepared: PreparedData = new_store.get(data)
     assert chosen["all"].tolist() == list(range(20))
-    assert prepared.has_truth[chosen["truth"]].all() and len(chosen["truth"]) == 17
+    assert prepared.has_target[chosen["with_masks"]].all() and len(chosen["target"]) == 17
     assert split_counts(prepared, chosen["trainval"]) == {"trainval": 12, "test": 6}
-    assert prepared.has_truth[chosen["trainval"]].sum() == 17
+    assert prepared.has_target[chosen["trainval"]].sum() == 17
     assert split_counts(prepared, chosen["limit"]) == {"trainval": 3, "test": 3}
     assert split_counts(prepared, chosen["both"]) == {"trainval": 2, "test": 2}
-    assert prepared.has_truth[chosen["both"]].all()
+    assert prepared.has_target[chosen["both"]].all()
     assert len(set(prepared.labels[chosen["limit"]])) == 2  # spread over the list, not its beginning
     assert all((np.diff(rows) > 0).all() for rows in chosen.values())
 
@@ -274,38 +274,38 @@ def test_a_pool_without_a_label(new_store: Store, coco: Official) -> None:
         new_store.get(pool)
 
 
-def test_a_pool_of_truths_without_any(new_store: Store, official: Official) -> None:
+def test_a_pool_of_targets_without_any(new_store: Store, official: Official) -> None:
     names = tuple(f"{b}_{n}" for b in ("beagle", "Abyssinian") for n in range(1, 5))
-    pool = Pool(data=make(official(without_truth=names)), images="truth")
-    with pytest.raises(SegError, match=r"no image of the data has a truth; use pool.images=all"):
+    pool = Pool(data=make(official(without_target=names)), images="with_masks")
+    with pytest.raises(SegError, match=r"no image of the data has ground truth; use pool.images=all"):
         new_store.get(pool)
 
 
-def test_a_truth_says_what_the_task_asks(data: PreparedData, classes: PreparedData) -> None:
+def test_a_target_says_what_the_task_asks(data: PreparedData, classes: PreparedData) -> None:
     rows = np.asarray([0, 1, 4])
-    told = classes.truth(rows)
+    told = classes.target(rows)
     assert classes.count == 3 and classes.names == ("background", "a", "b", "c")
     assert set(np.unique(told)) == {0, 1, 2, 3, 255}
     plain = classes.merged()
     assert plain.count == 1 and plain.names == ("background", "foreground") and plain.as_read is classes
     assert plain.label_sets[:3] == [(0,), (), (0,)]
-    np.testing.assert_array_equal(plain.truth(rows), np.where((told > 0) & (told < 255), 1, told))
+    np.testing.assert_array_equal(plain.target(rows), np.where((told > 0) & (told < 255), 1, told))
     # The other way round the class is the image's, where it has but one.
-    binary = data.merged().truth(rows)
+    binary = data.merged().target(rows)
     assert (binary == 254).any()
     by_label = dataclasses.replace(data, label_sets=[(0, 1), (), *([(1,)] * 30)])
     expected = np.where(binary == 1, 2, binary)
     expected[:2][binary[:2] == 1] = 255
-    np.testing.assert_array_equal(by_label.truth(rows), expected)
+    np.testing.assert_array_equal(by_label.target(rows), expected)
     # One class has the foreground's codes.
     alone = dataclasses.replace(data, classes=("cat",), label_sets=[(0,)] * 32)
-    np.testing.assert_array_equal(alone.truth(rows), binary)
+    np.testing.assert_array_equal(alone.target(rows), binary)
     assert data.has_one_label and not classes.has_one_label
     assert classes.labels[:3].tolist() == [0, -1, 2]
     assert classes.is_labelled[:2].tolist() == [[True, True, False], [False, False, False]]
 
 
-def test_truths_are_drawn_and_values_that_are_no_class_are_named(new_store: Store, tmp_path: Path) -> None:
+def test_targets_are_drawn_and_values_that_are_no_class_are_named(new_store: Store, tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (40, 60, 3), dtype=np.uint8)
     for name in ("a", "b", "c"):
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
@@ -328,18 +328,18 @@ def test_truths_are_drawn_and_values_that_are_no_class_are_named(new_store: Stor
 
     stage = Prepared(source=Three(), size=32)
     made = new_store.get(stage)
-    quirks = (new_store.manifest(stage) or {})["notes"]["quirks"]
-    assert quirks["masks with values that are no class (9; unknown there)"] == 1
-    np.testing.assert_array_equal(made.original_truth(0), np.where(mask == 9, 255, mask))
+    warnings = (new_store.manifest(stage) or {})["notes"]["warnings"]
+    assert warnings["masks with values that are no class (9; unknown there)"] == 1
+    np.testing.assert_array_equal(made.original_target(0), np.where(mask == 9, 255, mask))
     drawn = np.zeros((40, 60), np.uint8)
     drawn[:, 20:25], drawn[10:30, 10:30] = 255, 2  # crowds lie below
-    np.testing.assert_array_equal(made.original_truth(1), drawn)
-    assert made.has_truth.all() and (made.original_truth(2) == 0).all()
+    np.testing.assert_array_equal(made.original_target(1), drawn)
+    assert made.has_target.all() and (made.original_target(2) == 0).all()
     with pytest.raises(SegError, match=r"a region of 3 pixels in an image of 60 x 40"):
         draw_regions([Region(1, runs=(1, 2))], (40, 60))
 
 
-def test_masks_that_say_nothing_are_no_truth_and_masks_without_an_object_are_named(
+def test_masks_that_say_nothing_are_no_target_and_masks_without_an_object_are_named(
     new_store: Store, photos: Callable[..., Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     root = photos()
@@ -355,5 +355,5 @@ def test_masks_that_say_nothing_are_no_truth_and_masks_without_an_object_are_nam
     Image.fromarray(mask).save(root / "masks/cat2.png")
     with caplog.at_level(logging.INFO):
         data: PreparedData = new_store.get(Prepared(source=ImageFolder(root=str(root), mask_codes="ids"), size=32))
-    assert [data.ids[row] for row in np.flatnonzero(data.has_truth)] == ["cat2", "cat1"]
+    assert [data.ids[row] for row in np.flatnonzero(data.has_target)] == ["cat2", "cat1"]
     assert "data: masks of which every pixel is unknown (image used without): 1 (dog1)" in caplog.messages

@@ -76,23 +76,23 @@ ALL = [(0, 1), (1,), (0,), (0, 1), (), (1,), (0, 1), (1,), (0,)]
 @pytest.mark.parametrize("labels_from", ["auto", "xml", "masks"])
 def test_labels_boxes_and_splits(new_store: Store, voc: Writer, labels_from: str) -> None:
     data = read(new_store, voc(), labels_from=labels_from)
-    assert data.classes == ("apple", "pear") and data.truth_is_classes
+    assert data.classes == ("apple", "pear") and data.target_is_classes
     assert labels(data) == ALL  # those of difficult objects too
     assert [r.split for r in data.records] == ["trainval"] * 6 + ["test"] * 3
     both, one, none = data.records[0], data.records[1], data.records[4]
     assert both.boxes == ((5, 10, 25, 30), (33, 10, 53, 30)) and both.box_labels == (0, 1)
     assert one.boxes == ((33, 10, 53, 30),) and one.box_labels == ()  # all of its one class
-    assert none.boxes == () and none.has_truth and none.codes == "classes"
-    assert dict(data.quirks) == {"images without an object": 1}
+    assert none.boxes == () and none.has_target and none.codes == "classes"
+    assert dict(data.warnings) == {"images without an object": 1}
 
 
 def test_masks_are_read_by_index_and_their_border_is_unknown(new_store: Store, voc: Writer) -> None:
     data: PreparedData = new_store.get(Prepared(source=Voc(root=str(voc())), size=64))
-    assert data.truth_is_classes and data.label_sets == ALL and data.box_labels[0] == [0, 1]
+    assert data.target_is_classes and data.label_sets == ALL and data.box_labels[0] == [0, 1]
     classes = data
-    truth = classes.original_truth(0)
-    assert truth[20, 15] == 1 and truth[20, 43] == 2 and truth[9, 15] == 255 and truth[0, 0] == 0
-    assert set(np.unique(classes.truth(np.asarray([4])))) == {0}
+    target = classes.original_target(0)
+    assert target[20, 15] == 1 and target[20, 43] == 2 and target[9, 15] == 255 and target[0, 0] == 0
+    assert set(np.unique(classes.target(np.asarray([4])))) == {0}
 
 
 def test_the_folder_may_be_named_at_each_depth_and_the_key_is_its_content(voc: Writer, tmp_path: Path) -> None:
@@ -133,11 +133,11 @@ def test_without_xml_the_masks_say_it_and_one_by_one(new_store: Store, voc: Writ
     xml(root).unlink()
     data = read(new_store, root)
     assert labels(data) == ALL
-    assert data.quirks["images without XML (labels from their mask)"] == 1
+    assert data.warnings["images without XML (labels from their mask)"] == 1
     assert not data.records[0].boxes
     shutil.rmtree(layout(root) / "Annotations")
     data = read(new_store, root)
-    assert labels(data) == ALL and dict(data.quirks) == {"images without an object": 1}
+    assert labels(data) == ALL and dict(data.warnings) == {"images without an object": 1}
 
 
 def test_lists_and_no_test_images(new_store: Store, voc: Writer) -> None:
@@ -146,7 +146,7 @@ def test_lists_and_no_test_images(new_store: Store, voc: Writer) -> None:
     assert [r.split for r in data.records] == ["trainval"] * 9
     data = read(new_store, root, train_list="trainval")
     assert [r.split for r in data.records] == ["trainval"] * 6 + ["test"] * 3
-    assert data.quirks["images listed in both splits (kept in test only)"] == 3
+    assert data.warnings["images listed in both splits (kept in test only)"] == 3
 
 
 def test_trainaug_takes_the_masks_of_sbd_and_leaves_the_test_images_their_own(new_store: Store, voc: Writer) -> None:
@@ -186,7 +186,7 @@ def test_without_a_file_the_classes_are_vocs(new_store: Store, voc: Writer) -> N
     rename(root, "pear", "bicycle")
     data = read(new_store, root)
     assert data.classes == VOC_CLASSES and labels(data) == ALL
-    assert data.quirks["classes without an image"] == 18 and data.examples["classes without an image"][0] == "bird"
+    assert data.warnings["classes without an image"] == 18 and data.examples["classes without an image"][0] == "bird"
     (root / "mine.txt").write_text("aeroplane\n\nbicycle\n")
     assert read(new_store, root, classes=str(root / "mine.txt")).classes == ("aeroplane", "bicycle")
 
@@ -194,7 +194,7 @@ def test_without_a_file_the_classes_are_vocs(new_store: Store, voc: Writer) -> N
 # -- what is counted ---------------------------------------------------------------------------------------------
 
 
-def test_quirks(new_store: Store, voc: Writer) -> None:
+def test_warnings(new_store: Store, voc: Writer) -> None:
     root = voc()
     folder = layout(root)
     stems = listed(root, "train")
@@ -214,7 +214,7 @@ def test_quirks(new_store: Store, voc: Writer) -> None:
         )
     )
     data = read(new_store, root)
-    assert dict(data.quirks) == {
+    assert dict(data.warnings) == {
         "images listed twice in a split (kept once)": 1,
         "listed images that are missing": 1,
         "images that no list names (not used)": 1,
@@ -238,7 +238,7 @@ def test_masks_that_cannot_be_read(new_store: Store, voc: Writer) -> None:
     (layout(root) / f"SegmentationClass/{FIRST}.png").write_bytes(b"no picture")
     data = read(new_store, root)
     assert len(data.records) == 8
-    assert data.quirks["masks that cannot be read (images not used, for nothing else says what they show)"] == 1
+    assert data.warnings["masks that cannot be read (images not used, for nothing else says what they show)"] == 1
 
 
 def test_boxes_of_a_class_that_the_mask_lacks(new_store: Store, voc: Writer) -> None:
@@ -247,7 +247,7 @@ def test_boxes_of_a_class_that_the_mask_lacks(new_store: Store, voc: Writer) -> 
     data = read(new_store, root, labels_from="masks")
     assert data.records[0].labels == (0,) and data.records[0].boxes == ((5, 10, 25, 30),)
     assert data.records[0].box_labels == ()
-    assert data.quirks["images with boxes of a class that their mask lacks (those boxes are not used)"] == 1
+    assert data.warnings["images with boxes of a class that their mask lacks (those boxes are not used)"] == 1
 
 
 def test_labels_and_masks_that_disagree_are_counted_where_they_are_decoded(
@@ -264,8 +264,8 @@ def test_labels_and_masks_that_disagree_are_counted_where_they_are_decoded(
     lacks = "images whose labels name a class that their mask lacks (both used as they are)"
     shows = "images whose mask shows a class that their labels lack (both used as they are)"
     strange = "masks with values that are no class (7; unknown there)"
-    quirks = [manifest(new_store.folder(stage))["notes"]["quirks"] for stage in (prepared, other)]
-    assert [(q.get(lacks), q.get(shows), q.get(strange)) for q in quirks] == [(1, None, 1), (1, 1, 1)]
+    warnings = [manifest(new_store.folder(stage))["notes"]["warnings"] for stage in (prepared, other)]
+    assert [(q.get(lacks), q.get(shows), q.get(strange)) for q in warnings] == [(1, None, 1), (1, 1, 1)]
 
 
 # -- what is refused ---------------------------------------------------------------------------------------------
@@ -359,7 +359,7 @@ def test_lines_of_lists(new_store: Store, voc: Writer, write: Callable[[str], st
     root = voc()
     write_list(root, "train", [write(stem) for stem in listed(root, "train")])
     data = read(new_store, root)
-    assert labels(data) == ALL and dict(data.quirks) == {"images without an object": 1}
+    assert labels(data) == ALL and dict(data.warnings) == {"images without an object": 1}
 
 
 @pytest.mark.parametrize("place", ["Segmentation", "Main"])
@@ -402,7 +402,7 @@ def test_colour_masks(new_store: Store, voc: Writer, colours: dict[int, tuple[in
     data: PreparedData = new_store.get(Prepared(source=Voc(root=str(root)), size=64))
     is_turned = labelmap.startswith("pear")
     assert data.classes == (("pear", "apple") if is_turned else ("apple", "pear"))
-    target = data.original_truth(0)
+    target = data.original_target(0)
     assert [target[20, x] for x in (15, 43)] == [1, 2] and target[9, 15] == 255 and target[0, 0] == 0
     assert data.label_sets == ALL
 
@@ -416,7 +416,7 @@ def test_colour_masks_that_nothing_explains_are_refused_before_any_work(new_stor
     (root / "labelmap.txt").write_text(LABELMAP.replace("pear:51", "pear:52"))
     shutil.rmtree(layout(root) / "Annotations")
     said = "masks that cannot be read (images not used, for nothing else says what they show)"
-    assert read(new_store, root).quirks[said] == 6
+    assert read(new_store, root).warnings[said] == 6
 
 
 def test_masks_of_0_and_255_are_refused_and_silent_ones_not_counted(new_store: Store, voc: Writer) -> None:
@@ -425,7 +425,7 @@ def test_masks_of_0_and_255_are_refused_and_silent_ones_not_counted(new_store: S
     write_mask(layout(root) / f"SegmentationClass/{FIRST}.png", 255)
     data = read(new_store, root)
     assert len(data.records) == 8 and "masks for 8" in Voc(root=str(root)).detail(new_store)
-    assert data.quirks["masks that are unknown all over (images not used, for nothing else says what they show)"] == 1
+    assert data.warnings["masks that are unknown all over (images not used, for nothing else says what they show)"] == 1
     for path in (layout(root) / "SegmentationClass").iterdir():
         write_mask(path, 0, 255)
     refused(new_store, root, r"its 9 masks hold 0 and 255 alone.*data=image_folder data\.mask_codes=binary")
@@ -468,7 +468,7 @@ def test_boxes_go_where_their_photo_shows_the_object(new_store: Store, voc: Writ
         (image if what == "turned along" else image.resize((30, 20))).save(photo, exif=exif)
     data = read(new_store, root)
     assert data.records[0].boxes[0] == ((10, 5, 30, 25) if what == "turned along" else (2.5, 5, 12.5, 15))
-    assert [count for said, count in data.quirks.items() if what in said] == [1]
+    assert [count for said, count in data.warnings.items() if what in said] == [1]
     Image.new("RGB", (50, 40)).save(photo)
     refused(new_store, root, rf"{FIRST}\.xml: its boxes are of an image of 60 x 40, and {FIRST}\.jpg has 50 x 40")
 
@@ -523,7 +523,7 @@ def test_masks_that_are_no_class_masks(new_store: Store, voc: Writer) -> None:
     refused(new_store, root, r"SegmentationClass: holds no PNG but .*\.jpg, say; masks must be PNG")
     folder.rename(folder.with_name("SegmentationObject"))
     refused(new_store, root, "its codes number objects", masks="SegmentationObject")
-    assert read(new_store, root).quirks["masks of objects, which name no class (not used)"] == 1
+    assert read(new_store, root).warnings["masks of objects, which name no class (not used)"] == 1
 
 
 @pytest.mark.parametrize(
@@ -545,15 +545,15 @@ def test_msrc(new_store: Store) -> None:
     data = read(new_store, root)
     assert len(data.classes) == 15 and data.classes[0] == "cow" and data.classes[14] == "boat"
     assert Counter(r.split for r in data.records) == {"trainval": 291, "test": 150}
-    assert all(r.has_truth and not r.boxes for r in data.records)
+    assert all(r.has_target and not r.boxes for r in data.records)
     trained = [r for r in data.records if r.split == "trainval"]
     assert Counter(min(2, len(r.labels)) for r in trained) == {0: 50, 1: 212, 2: 29}
     count = Counter(label for r in trained for label in r.labels)
     assert (min(count.values()), max(count.values()), len(count)) == (10, 27, 15)
-    assert dict(data.quirks) == {"images without an object": 78}
+    assert dict(data.warnings) == {"images without an object": 78}
     every = read(new_store, root, masks="SegmentationClassAll")
     assert len(every.classes) == 21 and every.classes[:2] == ("building", "grass")
-    assert len(every.records) == 441 and all(r.labels for r in every.records) and not every.quirks
+    assert len(every.records) == 441 and all(r.labels for r in every.records) and not every.warnings
     # The objects are the same in both, by name.
     named = [{every.classes[label] for label in r.labels} & {*data.classes} for r in every.records]
     assert named == [{data.classes[label] for label in r.labels} for r in data.records]

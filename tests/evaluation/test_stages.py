@@ -9,11 +9,11 @@ import pytest
 
 from seg.data.pets import OxfordPet
 from seg.data.prepared import Pool, Prepared, PreparedData
-from seg.evaluation.stages import Evaluated, Histogram, rows_with_truth
+from seg.evaluation.stages import Evaluated, Histogram, rows_with_target
 from seg.masks import Threshold
 from seg.methods.metrics import Border, Confusion
 from seg.store import Store
-from seg.supervision.mask import LabelledSubset, TruthScores
+from seg.supervision.mask import LabelledSubset, TargetScores
 from seg.supervision.scores import ScoreStage
 
 
@@ -43,7 +43,7 @@ def test_the_histograms_way_is_the_direct_way(
     direct = Confusion()
     made = store.get(masks)
     chosen = np.flatnonzero(~made.data.is_test[made.rows])
-    direct.add(made.at(chosen), made.data.truth(made.rows[chosen]), border)
+    direct.add(made.at(chosen), made.data.target(made.rows[chosen]), border)
     assert metrics.as_dict() == direct.compute().as_dict()
     assert metrics.images == len(chosen) > 0
 
@@ -92,28 +92,28 @@ def test_original_resolution(store: Store, data: PreparedData, scores: RandomSco
     made = store.get(masks)
     pixels = 0
     for position in np.flatnonzero(data.is_test):
-        truth = made.data.original_truth(int(position))
-        assert truth.shape == tuple(data.sizes[position])
-        direct.add(made.at(np.asarray([position]), truth.shape)[0], truth)  # type: ignore[arg-type]
-        pixels += int((truth < 254).sum())
+        target = made.data.original_target(int(position))
+        assert target.shape == tuple(data.sizes[position])
+        direct.add(made.at(np.asarray([position]), target.shape)[0], target)  # type: ignore[arg-type]
+        pixels += int((target < 254).sum())
     assert metrics.as_dict() == direct.compute().as_dict()
     assert metrics.pixels == pixels
 
 
-def test_the_truth_against_itself_is_perfect(store: Store, pool: Pool) -> None:
-    masks = Threshold(scores=TruthScores(pool=pool), threshold=0.5)
+def test_the_target_against_itself_is_perfect(store: Store, pool: Pool) -> None:
+    masks = Threshold(scores=TargetScores(pool=pool), threshold=0.5)
     metrics = store.get(Evaluated(masks=masks, split="trainval"))
     assert metrics.miou == metrics.pixel_accuracy == 1
     # Nothing of test is in it, and that is no error.
     assert store.get(Evaluated(masks=masks, split="test")).images == 0
 
 
-def test_images_without_truth_are_left_out(new_store: Store, official: Callable[..., Path]) -> None:
-    root = official(without_truth=("beagle_1", "Abyssinian_4"))
+def test_images_without_target_are_left_out(new_store: Store, official: Callable[..., Path]) -> None:
+    root = official(without_target=("beagle_1", "Abyssinian_4"))
     pool = Pool(data=Prepared(source=OxfordPet(root=str(root)), size=32))
     scores = new_store.get(RandomScores(pool=pool))
     data = scores.data
-    names = [[data.ids[r] for r in rows_with_truth(scores, s)] for s in ("trainval", "test")]  # type: ignore[arg-type]
+    names = [[data.ids[r] for r in rows_with_target(scores, s)] for s in ("trainval", "test")]  # type: ignore[arg-type]
     assert sorted(names[0]) == ["Abyssinian_1", "Abyssinian_2", "Abyssinian_3", "beagle_2", "beagle_3"]
     assert names[1] == ["beagle_4"]
     masks = Threshold(scores=RandomScores(pool=pool), threshold=0.5)
@@ -126,12 +126,12 @@ def test_images_without_truth_are_left_out(new_store: Store, official: Callable[
 def test_what_was_learnt_from_is_left_out(
     store: Store, data: PreparedData, scores: RandomScores, pool: Pool, threshold: float
 ) -> None:
-    masks, truth = Threshold(scores=scores, threshold=threshold), LabelledSubset(pool=pool, count=4)
+    masks, target = Threshold(scores=scores, threshold=threshold), LabelledSubset(pool=pool, count=4)
     whole = Evaluated(masks=masks, split="trainval")
-    apart = Evaluated(masks=masks, split="trainval", apart=truth)
+    apart = Evaluated(masks=masks, split="trainval", exclude=target)
     made, direct = store.get(masks), Confusion()
-    chosen = np.flatnonzero(~data.is_test[made.rows] & ~np.isin(made.rows, store.get(truth).rows))
-    direct.add(made.at(chosen), made.data.truth(made.rows[chosen]))
+    chosen = np.flatnonzero(~data.is_test[made.rows] & ~np.isin(made.rows, store.get(target).rows))
+    direct.add(made.at(chosen), made.data.target(made.rows[chosen]))
     assert store.get(apart).as_dict() == direct.compute().as_dict()
     assert store.get(apart).images == store.get(whole).images - 4
-    assert "apart" not in whole.params() | whole.upstream()  # an old key is as it was
+    assert "exclude" not in whole.params() | whole.upstream()  # an old key is as it was

@@ -73,7 +73,7 @@ def test_oracles_are_marked_and_explained():
 def test_what_is_missing_is_a_dash():
     *_, line, note = format_table([{"stage": "U-Net", "split": "test", "images": 0, "miou": math.nan}]).splitlines()
     assert cells(line) == ["U-Net", "test", "0", "-", "-", "-", "-", "-"]
-    assert note == "-: the truth of test shows no object, so nothing is measured there"
+    assert note == "-: the ground truth of test shows no object, so nothing is measured there"
     assert headline([row(split="trainval", miou=math.nan) | {"masks_used": 0}, row(miou=0.3)])["split"] == "test"
     assert format_table([]) == "no stage was evaluated"
 
@@ -126,9 +126,9 @@ def test_where_nothing_was_measured_the_masks_are_counted_and_the_pictures_named
 
 # -- several classes -----------------------------------------------------------------------------------
 
-#: Pixels by truth (rows) and prediction (columns), of background, cat, dog.
+#: Pixels by ground truth (rows) and prediction (columns), of background, cat, dog.
 MATRIX = [[50, 5, 0], [10, 20, 10], [0, 5, 0]]
-#: Worked out by hand: right / (truth + prediction - right).
+#: Worked out by hand: right / (ground truth + prediction - right).
 OF_CLASSES = {"iou_background": 50 / 65, "iou_by_class": {"cat": 20 / 50, "dog": 0.0}, "matrix": MATRIX}
 
 
@@ -174,7 +174,7 @@ def test_figures_by_class_are_in_json_and_in_a_table_of_their_own(tmp_path):
         assert set(next(csv.DictReader(file))) == {"stage", "split", *FIGURES}
     with (tmp_path / "classes.csv").open(newline="") as file:
         sheet = list(csv.reader(file))
-    assert sheet[0] == ["stage", "split", "class", "iou", "pixels_of_truth", "pixels_of_prediction", "pixels_right"]
+    assert sheet[0] == ["stage", "split", "class", "iou", "pixels_of_target", "pixels_of_prediction", "pixels_right"]
     assert sheet[1] == ["seeds", "test", "background", str(50 / 65), "55", "60", "50"]
     assert sheet[2] == ["seeds", "test", "cat", "0.4", "40", "30", "20"]
     assert sheet[3] == ["seeds", "test", "dog", "0.0", "5", "10", "0"]

@@ -12,7 +12,7 @@ from limits import COUNT, refused, tried
 from PIL import Image
 
 from seg.data import decode
-from seg.data.decode import decode_image, decode_trimap, image_quirks, image_size
+from seg.data.decode import decode_image, decode_trimap, image_size, image_warnings
 
 SIDES = (37, 23)
 
@@ -88,16 +88,16 @@ def mutated(rng: np.random.Generator) -> bytes:
 
 
 def read(path: Path) -> None:
-    """All that a run reads of an image and of a truth."""
+    """All that a run reads of an image and of ground truth."""
     photo = tried(lambda: decode_image(path, 32))
     if photo is not None:
         assert photo[0].shape == (32, 32, 3) and photo[0].dtype == np.uint8 and min(photo[1]) > 0
     size = tried(lambda: image_size(path))
     assert photo is None or size == photo[1]
-    tried(lambda: image_quirks(path))
+    tried(lambda: image_warnings(path))
     for codes in ("trimap", "binary", "ids"):
-        truth = tried(lambda codes=codes: decode_trimap(path, (20, 30), codes, path))  # type: ignore[misc]
-        assert truth is None or (truth[0].shape == (20, 30) and set(np.unique(truth[0])) <= {0, 1, 2, 255})
+        target = tried(lambda codes=codes: decode_trimap(path, (20, 30), codes, path))  # type: ignore[misc]
+        assert target is None or (target[0].shape == (20, 30) and set(np.unique(target[0])) <= {0, 1, 2, 255})
 
 
 def test_every_seed_is_read(tmp_path: Path) -> None:

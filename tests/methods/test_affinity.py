@@ -80,8 +80,8 @@ def test_loss_balances_the_three_kinds() -> None:
     assert float(affinity_loss(affinity, seeds, NEAR)) == pytest.approx(expected, abs=1e-3)
     nothing = torch.full_like(seeds, 255)
     assert float(affinity_loss(affinity, nothing, NEAR)) == 0
-    truth = (~pair_labels(seeds, NEAR)[2]).float()
-    assert float(affinity_loss(truth, seeds, NEAR)) == pytest.approx(0, abs=1e-4)
+    target = (~pair_labels(seeds, NEAR)[2]).float()
+    assert float(affinity_loss(target, seeds, NEAR)) == pytest.approx(0, abs=1e-4)
 
 
 def grads(net: AffinityNet, images: Tensor, seeds: Tensor) -> set[str]:

@@ -44,15 +44,15 @@ def test_what_one_image_shows_alone_tells_apart_what_two_show_together() -> None
     """Images of one class teach, in closed form, which cells of an image of both are of which."""
     rng = np.random.default_rng(0)
     means = np.asarray([[2.0, 0, 0, 0], [0, 2, 0, 0], [0, 0, 2, 0]])
-    truth = np.repeat([0, 1, 2, 0, 1, 2], 200)
-    points = means[truth] + rng.normal(0, 0.5, (1200, 4))
+    target = np.repeat([0, 1, 2, 0, 1, 2], 200)
+    points = means[target] + rng.normal(0, 0.5, (1200, 4))
     may = np.zeros((1200, 4), bool)
-    may[np.arange(1200), truth + 1] = True
+    may[np.arange(1200), target + 1] = True
     may[600:, 1:] = True  # the last three are one image, whose cells the prior has all wrong
-    named = np.where(np.arange(1200) < 600, truth, (truth + 1) % 3) + 1
+    named = np.where(np.arange(1200) < 600, target, (target + 1) % 3) + 1
     weights, bias = class_discriminants(*map(torch.from_numpy, (points.astype(np.float32), named, may)), ridge=1e-6)
     likely = torch.from_numpy(points).float() @ weights + bias
-    assert torch.isneginf(bias[0]) and (likely[600:].argmax(1).numpy() == truth[600:] + 1).mean() > 0.95
+    assert torch.isneginf(bias[0]) and (likely[600:].argmax(1).numpy() == target[600:] + 1).mean() > 0.95
     library = LinearDiscriminantAnalysis(solver="lsqr", priors=[1 / 3] * 3).fit(points, likely.argmax(1))
     np.testing.assert_array_equal(library.predict(points), likely.argmax(1))
 

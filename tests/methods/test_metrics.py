@@ -25,19 +25,19 @@ def same(one: Metrics, two: Metrics) -> bool:
     return equal and matrices[0] == matrices[1]
 
 
-def metrics_of(pred, truth, border="ignore", classes=1):
+def metrics_of(pred, target, border="ignore", classes=1):
     confusion = Confusion(classes)
-    confusion.add(pred, truth, border)
+    confusion.add(pred, target, border)
     return confusion.compute()
 
 
 def random_case(seed=0, shape=(7, 23, 31), classes=1):
-    """Truth with a border, and scores with the class of each, of which a few are unknown."""
+    """Ground truth with a border, and scores with the class of each, of which a few are unknown."""
     rng = np.random.default_rng(seed)
-    truth = rng.choice(u8(*[*range(classes + 1), 254, 255]).ravel(), shape)
+    target = rng.choice(u8(*[*range(classes + 1), 254, 255]).ravel(), shape)
     scores = rng.choice(np.linspace(0, 1, 41, dtype=np.float32), shape)
     scores[rng.random(shape) < 0.05] = np.nan
-    return scores, rng.integers(1, classes + 1, shape).astype(np.uint8), truth
+    return scores, rng.integers(1, classes + 1, shape).astype(np.uint8), target
 
 
 def cut(scores, class_ids, threshold):
@@ -50,38 +50,38 @@ def cut(scores, class_ids, threshold):
     ("classes", "border"), [*((1, border) for border in BORDERS), (5, "ignore"), (5, "background")]
 )
 def test_agrees_with_the_libraries(classes, border):
-    scores, class_ids, truth = random_case(classes=classes)
+    scores, class_ids, target = random_case(classes=classes)
     pred = cut(scores, class_ids, 0.5)
-    found = metrics_of(pred, truth, border, classes)
+    found = metrics_of(pred, target, border, classes)
 
-    def left(one_pred, one_truth):
-        told = one_truth.astype(int)
+    def left(one_pred, one_target):
+        told = one_target.astype(int)
         told[told == 254] = {"ignore": 255, "foreground": 1, "background": 0}[border]
         keep = (told != 255) & (one_pred != 255)
         return told[keep], one_pred[keep].astype(int), int((told != 255).sum())
 
-    flat_truth, flat_pred, with_truth = left(pred, truth)
-    assert found.matrix == confusion_matrix(flat_truth, flat_pred, labels=range(classes + 1)).tolist()
-    expected = jaccard_score(flat_truth, flat_pred, labels=range(classes + 1), average=None)
+    flat_target, flat_pred, with_target = left(pred, target)
+    assert found.matrix == confusion_matrix(flat_target, flat_pred, labels=range(classes + 1)).tolist()
+    expected = jaccard_score(flat_target, flat_pred, labels=range(classes + 1), average=None)
     assert found.ious == pytest.approx(expected, abs=1e-15)
     assert found.miou == pytest.approx(expected.mean(), abs=1e-15)
     assert found.iou_background == pytest.approx(expected[0], abs=1e-15)
     assert found.iou_foreground == pytest.approx(expected[1:].mean(), abs=1e-15)
-    assert found.pixel_accuracy == pytest.approx(accuracy_score(flat_truth, flat_pred), abs=1e-15)
+    assert found.pixel_accuracy == pytest.approx(accuracy_score(flat_target, flat_pred), abs=1e-15)
     assert (found.pixels, found.images) == (flat_pred.size, len(pred))
-    assert found.coverage == pytest.approx(flat_pred.size / with_truth, abs=1e-15)
+    assert found.coverage == pytest.approx(flat_pred.size / with_target, abs=1e-15)
     library = JaccardIndex(task="multiclass", num_classes=classes + 1, average="macro")
-    said = library(torch.from_numpy(flat_pred), torch.from_numpy(flat_truth)).item()
+    said = library(torch.from_numpy(flat_pred), torch.from_numpy(flat_target)).item()
     assert found.miou == pytest.approx(said, abs=1e-6)
-    each = [jaccard_score(t, p, average="macro") for t, p, _ in map(left, pred, truth)]
+    each = [jaccard_score(t, p, average="macro") for t, p, _ in map(left, pred, target)]
     assert found.per_image_miou == pytest.approx(np.mean(each), abs=1e-15) != found.miou
 
 
 def test_figures_worked_out_by_hand():
-    #           right  missed  wrong  right | border, no truth, no decision
-    truth = u8([1, 1, 0, 0, 254, 255, 1])
+    #           right  missed  wrong  right | border, no ground truth, no decision
+    target = u8([1, 1, 0, 0, 254, 255, 1])
     pred = u8([1, 0, 1, 0, 1, 1, 255])
-    assert metrics_of(pred, truth).as_dict() == {
+    assert metrics_of(pred, target).as_dict() == {
         "miou": 1 / 3,
         "iou_background": 1 / 3,
         "iou_foreground": 1 / 3,
@@ -92,24 +92,24 @@ def test_figures_worked_out_by_hand():
         "coverage": 0.8,
         "matrix": [[1, 1], [1, 1]],
     }
-    foreground = metrics_of(pred, truth, "foreground")  # the border pixel was predicted foreground: a hit
+    foreground = metrics_of(pred, target, "foreground")  # the border pixel was predicted foreground: a hit
     assert (foreground.iou_foreground, foreground.iou_background) == (2 / 4, 1 / 3)
-    background = metrics_of(pred, truth, "background")  # and here a false alarm
+    background = metrics_of(pred, target, "background")  # and here a false alarm
     assert (background.iou_foreground, background.iou_background) == (1 / 4, 1 / 4)
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("pred", [[0, 0, 0, 0], [0, 1, 1, 0]])
-def test_a_truth_without_an_object_measures_nothing(pred):
-    truth = u8([0, 0, 255, 0])
+def test_a_target_without_an_object_measures_nothing(pred):
+    target = u8([0, 0, 255, 0])
     histogram = HistogramEvaluator()
-    histogram.add(u8(pred).astype(np.float32), truth)
-    for found in (metrics_of(u8(pred), truth), metrics_of(u8(pred), truth, classes=3), histogram.metrics(0.5)):
+    histogram.add(u8(pred).astype(np.float32), target)
+    for found in (metrics_of(u8(pred), target), metrics_of(u8(pred), target, classes=3), histogram.metrics(0.5)):
         assert all(map(math.isnan, (found.miou, found.iou_foreground, found.per_image_miou)))
         assert found.pixels == 3 and found.iou_background == found.pixel_accuracy == (3 - pred[1]) / 3
 
 
-def test_a_class_in_neither_truth_nor_prediction_is_left_out_of_the_mean():
+def test_a_class_in_neither_target_nor_prediction_is_left_out_of_the_mean():
     found = metrics_of(u8([0, 1, 1, 0]), u8([0, 1, 1, 1]), classes=3)
     assert found.ious[:2].tolist() == [1 / 2, 2 / 3] and np.isnan(found.ious[2:]).all()
     assert (found.miou, found.iou_foreground) == ((1 / 2 + 2 / 3) / 2, 2 / 3)
@@ -118,11 +118,11 @@ def test_a_class_in_neither_truth_nor_prediction_is_left_out_of_the_mean():
 
 
 @pytest.mark.filterwarnings("error")
-def test_images_without_truth_or_decision():
-    truth = np.stack([u8([0, 1]), u8([255, 255]), u8([0, 1])])
+def test_images_without_target_or_decision():
+    target = np.stack([u8([0, 1]), u8([255, 255]), u8([0, 1])])
     pred = np.stack([u8([0, 1]), u8([0, 1]), u8([255, 255])])
-    found = metrics_of(pred, truth)
-    assert found.images == 2  # the second has no truth; the third has, though nothing was predicted
+    found = metrics_of(pred, target)
+    assert found.images == 2  # the second has no ground truth; the third has, though nothing was predicted
     assert (found.coverage, found.per_image_miou, found.pixels) == (0.5, 1.0, 2)
 
 
@@ -176,17 +176,17 @@ def test_border_modes_are_checked_and_not_mixed():
     ("classes", "border"), [*((1, border) for border in BORDERS), (5, "ignore"), (5, "background")]
 )
 def test_one_histogram_answers_every_threshold_to_the_last_digit(classes, border):
-    scores, class_ids, truth = random_case(5, classes=classes)
+    scores, class_ids, target = random_case(5, classes=classes)
     histogram = HistogramEvaluator(classes)
-    histogram.add(scores[:1], truth[:1], class_ids[:1])
+    histogram.add(scores[:1], target[:1], class_ids[:1])
     assert histogram.metrics(0.5, border).images == 1  # asking in between must not freeze the answer
-    histogram.add(scores[1:], truth[1:], class_ids[1:])
+    histogram.add(scores[1:], target[1:], class_ids[1:])
     again = HistogramEvaluator.from_arrays(histogram.to_arrays())
     for threshold in THRESHOLDS:
-        direct = metrics_of(cut(scores, class_ids, threshold), truth, border, classes)
+        direct = metrics_of(cut(scores, class_ids, threshold), target, border, classes)
         for found in (histogram.metrics(threshold, border), again.metrics(threshold, border)):
             assert same(found, direct)
-    again.add(scores, truth, class_ids)
+    again.add(scores, target, class_ids)
     assert again.metrics(0.4, border).images == 14
 
 
@@ -200,11 +200,11 @@ def adversarial_scores():
 
 def test_histogram_is_exact_on_every_threshold_and_one_step_off_it():
     scores = adversarial_scores()
-    truth = np.random.default_rng(7).choice(u8(0, 1, 254, 255).ravel(), scores.shape)
+    target = np.random.default_rng(7).choice(u8(0, 1, 254, 255).ravel(), scores.shape)
     histogram = HistogramEvaluator()
-    histogram.add(scores, truth)
+    histogram.add(scores, target)
     for k in range(1001):
-        assert same(histogram.metrics(k / 1000), metrics_of(cut(scores, u8(1), k / 1000), truth)), k
+        assert same(histogram.metrics(k / 1000), metrics_of(cut(scores, u8(1), k / 1000), target)), k
     assert same(histogram.metrics(0.1 + 0.2), histogram.metrics(0.3))
 
 

@@ -24,7 +24,7 @@ from seg.segmenter.architectures import BackboneUNet, PlainUNet, TorchvisionNetw
 from seg.segmenter.segmenter import Segmenter
 from seg.store import Store
 from seg.supervision.classifier import Classifier
-from seg.supervision.mask import TruthScores
+from seg.supervision.mask import TargetScores
 from seg.train import NetworkStage, Pretrained
 
 
@@ -35,12 +35,12 @@ def state_of(net: Any) -> dict[str, torch.Tensor]:
 
 
 def segmenter(pool: Pool, checkpoint: Path, net: Any = None) -> NetworkStage:
-    masks = Threshold(scores=TruthScores(pool=pool), threshold=0.5)
+    masks = Threshold(scores=TargetScores(pool=pool), threshold=0.5)
     return Segmenter.from_config(str(checkpoint), masks=masks, net=net or PlainUNet(width=2, depth=1), epochs=1)
 
 
 def affinity(pool: Pool, checkpoint: Path, **changed: Any) -> NetworkStage:
-    seeds = Threshold(scores=TruthScores(pool=pool), threshold=0.5)
+    seeds = Threshold(scores=TargetScores(pool=pool), threshold=0.5)
     options: dict[str, Any] = {"strides": (4, 8), "channels": 4} | changed
     return Affinity.from_config(str(checkpoint), seeds=seeds, epochs=1, **options)
 

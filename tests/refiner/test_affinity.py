@@ -18,7 +18,7 @@ from seg.refiner.walk import Walk
 from seg.store import Store
 from seg.supervision.cam import CAM
 from seg.supervision.classifier import Classifier
-from seg.supervision.mask import TruthScores
+from seg.supervision.mask import TargetScores
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_the_classifier_is_upstream_only_without_weights(pool: Pool, cam: CAM, file: str) -> None:
-    boxes = Threshold(scores=TruthScores(pool=pool), threshold=0.5)
+    boxes = Threshold(scores=TargetScores(pool=pool), threshold=0.5)
     one = Affinity(seeds=boxes, classifier=cam.classifier)
     assert one.upstream().keys() == {"seeds", "classifier"}
     two = Affinity(seeds=boxes, classifier=cam.classifier, weights=file)
@@ -126,13 +126,13 @@ def test_a_walk_with_nothing_trained(store: Store, data: PreparedData, cam: CAM)
 
 
 def test_unknown_scores_start_undecided(store: Store, pool: Pool, cam: CAM, tmp_path: Path) -> None:
-    truth = TruthScores(pool=pool)  # its border is unknown
+    target = TargetScores(pool=pool)  # its border is unknown
     walk = Walk(
-        scores=truth, affinity=make(cam), log_steps=0, beta=1e6, rescale=False
+        scores=target, affinity=make(cam), log_steps=0, beta=1e6, rescale=False
     )  # so strong a power: nothing moves
     walk.build(tmp_path, store)
     values = np.load(tmp_path / "scores.npy")
-    starts = store.get(truth).argmax(np.arange(len(values)), (16, 16))[0]
+    starts = store.get(target).argmax(np.arange(len(values)), (16, 16))[0]
     assert np.isnan(starts).any()
     np.testing.assert_allclose(values, np.nan_to_num(starts, nan=0.5), atol=1e-3)
 
@@ -140,7 +140,7 @@ def test_unknown_scores_start_undecided(store: Store, pool: Pool, cam: CAM, tmp_
 def test_training_moves_the_loss_of_true_seeds_down(store: Store, pool: Pool, file: str) -> None:
     # All pairs, not some of them at random: the loss of so few images would jump with them.
     options = {"pairs": 1000, "epochs": 3, "batch_size": 8, "channels": 8, "lr": 1e-2}
-    stage = Affinity(seeds=Threshold(scores=TruthScores(pool=pool), threshold=0.5), weights=file, **options)  # type: ignore[arg-type]
+    stage = Affinity(seeds=Threshold(scores=TargetScores(pool=pool), threshold=0.5), weights=file, **options)  # type: ignore[arg-type]
     store.ensure(stage)
     history = stage.history(store)
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]

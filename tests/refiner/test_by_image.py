@@ -10,7 +10,7 @@ from seg.data.prepared import Pool, PreparedData
 from seg.errors import SegError
 from seg.refiner.by_image import ByImage, RandomWalker, Superpixels
 from seg.store import Runtime, Store
-from seg.supervision.mask import TruthScores
+from seg.supervision.mask import TargetScores
 from seg.supervision.scores import ScoreMaps
 
 
@@ -33,7 +33,7 @@ class Remembered(ByImage):
 
 
 def test_every_image_has_its_answer(store: Store, pool: Pool) -> None:
-    scores = store.get(Remembered(scores=TruthScores(pool=pool)))
+    scores = store.get(Remembered(scores=TargetScores(pool=pool)))
     expected = scores.data.images[scores.rows].mean((1, 2, 3)) / 255
     np.testing.assert_allclose(scores.values[:, 0, 0], expected, atol=1e-3)
 
@@ -42,9 +42,9 @@ def test_every_image_has_its_answer(store: Store, pool: Pool) -> None:
 def test_the_number_of_threads_changes_nothing(
     store: Store, runtime: Runtime, pool: Pool, tmp_path: Path, kind: type[ByImage]
 ) -> None:
-    truth = TruthScores(pool=pool)
-    stage, answers = kind(scores=truth), []
-    store.ensure(truth)
+    target = TargetScores(pool=pool)
+    stage, answers = kind(scores=target), []
+    store.ensure(target)
     for workers in (1, 4):
         (out := tmp_path / str(workers)).mkdir()
         stage.build(out, Store(store.root, replace(runtime, workers=workers)))
@@ -72,4 +72,4 @@ def test_the_spacing_is_that_of_the_squashed_image(data: PreparedData, store: St
 
 def test_seeds_the_wrong_way_round_are_refused(pool: Pool) -> None:
     with pytest.raises(SegError, match=r"RandomWalker.background_below=0.8: must not lie above foreground_from=0.75"):
-        RandomWalker(scores=TruthScores(pool=pool), background_below=0.8)
+        RandomWalker(scores=TargetScores(pool=pool), background_below=0.8)

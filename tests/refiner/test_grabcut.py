@@ -14,7 +14,7 @@ from seg.errors import SegError
 from seg.methods.refine import grabcut
 from seg.refiner.by_image import GrabCut
 from seg.store import Store
-from seg.supervision.mask import TruthScores
+from seg.supervision.mask import TargetScores
 
 WITHOUT = importlib.util.find_spec("cv2") is None
 needs_opencv = pytest.mark.skipif(WITHOUT, reason="OpenCV is not installed (the extra grabcut)")
@@ -23,7 +23,7 @@ SQUARE = (1.0, 1.0)
 
 @pytest.fixture
 def stage(pool: Pool) -> GrabCut:
-    return GrabCut(scores=TruthScores(pool=pool), background_below=0.05, foreground_from=0.95)
+    return GrabCut(scores=TargetScores(pool=pool), background_below=0.05, foreground_from=0.95)
 
 
 def disk(side: int = 64, radius: float = 16) -> np.ndarray:
@@ -81,7 +81,7 @@ def test_outside_of_a_box_is_surely_background(stage: GrabCut, pool: Pool) -> No
     image = np.concatenate([image, image[:32]], 0)[:96]
     score = np.zeros((96, 96), np.float32)
     score[8:56, 8:56] = np.where(disk(48, 10), 0.6, 0.01)
-    inside = GrabCut(scores=TruthScores(pool=pool), background_below=0.0)
+    inside = GrabCut(scores=TargetScores(pool=pool), background_below=0.0)
     answer = inside.refine(image, score, SQUARE)
     assert (answer[24:40, 24:40] >= 0.5).all() and not answer[score == 0].any()
 

@@ -14,14 +14,14 @@ from seg.nets.augment import normalise
 from seg.refiner.by_image import Superpixels
 from seg.refiner.pamr import PAMR
 from seg.store import Store
-from seg.supervision.mask import TruthScores
+from seg.supervision.mask import TargetScores
 
 DILATIONS = (1, 3)
 
 
 def test_the_stage_is_the_function_and_takes_any_scores(store: Store, pool: Pool) -> None:
-    truth = TruthScores(pool=pool)  # its border is unknown
-    before = Superpixels(scores=truth, segments=30)
+    target = TargetScores(pool=pool)  # its border is unknown
+    before = Superpixels(scores=target, segments=30)
     stage = PAMR(scores=before, dilations=DILATIONS, iterations=2)
     refined, scores = store.get(stage), store.get(before)
     assert refined.rows.tolist() == scores.rows.tolist() and refined.values.shape == (22, 64, 64)
@@ -33,13 +33,13 @@ def test_the_stage_is_the_function_and_takes_any_scores(store: Store, pool: Pool
 
 
 def test_unknown_scores_start_undecided(store: Store, pool: Pool, tmp_path: Path) -> None:
-    truth = TruthScores(pool=pool)
-    assert np.isnan(store.get(truth).argmax(np.arange(22))[0]).any()
-    PAMR(scores=truth, dilations=(1,), iterations=1).build(tmp_path, store)
+    target = TargetScores(pool=pool)
+    assert np.isnan(store.get(target).argmax(np.arange(22))[0]).any()
+    PAMR(scores=target, dilations=(1,), iterations=1).build(tmp_path, store)
     assert not np.isnan(np.load(tmp_path / "scores.npy")).any()
 
 
 @pytest.mark.parametrize("dilations", [[], [0, 1]])
 def test_distances_that_are_none_are_refused(pool: Pool, dilations: list[int]) -> None:
     with pytest.raises(SegError, match=r"PAMR.dilations=\[.*\]: give distances from 1 on"):
-        PAMR(scores=TruthScores(pool=pool), dilations=dilations)
+        PAMR(scores=TargetScores(pool=pool), dilations=dilations)

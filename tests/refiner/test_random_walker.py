@@ -8,12 +8,12 @@ from skimage.segmentation import random_walker
 
 from seg.data.prepared import Pool, PreparedData
 from seg.refiner.by_image import RandomWalker
-from seg.supervision.mask import TruthScores
+from seg.supervision.mask import TargetScores
 
 
 @pytest.fixture
 def stage(pool: Pool) -> RandomWalker:
-    return RandomWalker(scores=TruthScores(pool=pool))
+    return RandomWalker(scores=TargetScores(pool=pool))
 
 
 @pytest.fixture

@@ -7,13 +7,13 @@ from seg.data.prepared import Pool
 from seg.methods.refine import superpixel_means
 from seg.refiner.by_image import Superpixels
 from seg.store import Store
-from seg.supervision.mask import TruthScores
+from seg.supervision.mask import TargetScores
 
 
 def test_the_map_is_constant_on_the_librarys_superpixels(store: Store, pool: Pool) -> None:
-    truth = TruthScores(pool=pool)
-    stage = Superpixels(scores=truth, segments=40, compactness=5, sigma=0.5)
-    refined, before = store.get(stage), store.get(truth)
+    target = TargetScores(pool=pool)
+    stage = Superpixels(scores=target, segments=40, compactness=5, sigma=0.5)
+    refined, before = store.get(stage), store.get(target)
     rng = np.random.default_rng(0)
     scores = rng.random((64, 64)).astype(np.float32)
     image = refined.data.images[refined.rows[3]]
@@ -23,7 +23,7 @@ def test_the_map_is_constant_on_the_librarys_superpixels(store: Store, pool: Poo
     for number in range(of.max() + 1):
         assert np.ptp(answer[of == number]) == 0
         np.testing.assert_allclose(answer[of == number][0], scores[of == number].mean(), atol=1e-5)
-    # As a stage, over the truth, whose border is unknown.
+    # As a stage, over the ground truth, whose border is unknown.
     known, (height, width) = before.argmax(np.asarray([3]))[0][0], refined.data.sizes[refined.rows[3]]
     assert height != width
     squash = float(np.sqrt(height / width))
@@ -40,7 +40,7 @@ def test_unknown_pixels_do_not_vote() -> None:
 
 def test_superpixels_are_round_in_the_original_image(pool: Pool) -> None:
     """Where an image was squashed to half its width, they are higher than wide."""
-    stage = Superpixels(scores=TruthScores(pool=pool), segments=64, compactness=100, sigma=0)
+    stage = Superpixels(scores=TargetScores(pool=pool), segments=64, compactness=100, sigma=0)
     noise = np.random.default_rng(0).integers(100, 140, (64, 64, 3)).astype(np.uint8)
     scores = np.random.default_rng(1).random((64, 64)).astype(np.float32)
 

@@ -29,21 +29,21 @@ def many(data: PreparedData, count: int, classes: int, side: int = 16) -> Prepar
         data,
         classes=tuple(f"class <{i}>" for i in range(classes)),
         images=rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8),
-        _truth=rng.integers(0, 3, (count, side, side), dtype=np.uint8),
+        _target=rng.integers(0, 3, (count, side, side), dtype=np.uint8),
         ids=[f"image_{i}" for i in range(count)],
         label_sets=[(i % classes,) for i in range(count)],
         is_test=np.arange(count) >= count * 2 // 3,
-        has_truth=np.ones(count, bool),
+        has_target=np.ones(count, bool),
         sizes=np.full((count, 2), (300, 400)),
     )
 
 
 def several(data: PreparedData, classes: int) -> PreparedData:
-    """As `many`, with two classes in most images and none in the first; the truth says which is where."""
+    """As `many`, with two classes in most images and none in the first; the ground truth says which is where."""
     big = many(data, 3 * classes, classes)
     pairs = [tuple(sorted({i % classes, (7 * i + 1) % classes})) for i in range(len(big))]
-    truth = np.random.default_rng(2).integers(0, classes + 1, big._truth.shape, dtype=np.uint8)
-    return dataclasses.replace(big, truth_is_classes=True, _truth=truth, label_sets=[(), *pairs[1:]])
+    target = np.random.default_rng(2).integers(0, classes + 1, big._target.shape, dtype=np.uint8)
+    return dataclasses.replace(big, target_is_classes=True, _target=target, label_sets=[(), *pairs[1:]])
 
 
 def masks_of(data: PreparedData) -> dict[str, MaskSet]:
@@ -73,11 +73,11 @@ def test_worst_first_and_the_iou_is_that_of_the_mask(data: PreparedData, steps: 
     card = gallery.cards[0]
     row = small.ids.index(card.id)
     mask = masks_of(small)["seeds"].at(np.asarray([row]))[0]
-    counted = (small.truth(np.asarray([row]))[0] < 2) & (mask != 255)
-    pred, truth = mask[counted] == 1, small.truth(np.asarray([row]))[0][counted] == 1
-    assert card.ious["seeds"] == pytest.approx((pred & truth).sum() / (pred | truth).sum())
+    counted = (small.target(np.asarray([row]))[0] < 2) & (mask != 255)
+    pred, target = mask[counted] == 1, small.target(np.asarray([row]))[0][counted] == 1
+    assert card.ious["seeds"] == pytest.approx((pred & target).sum() / (pred | target).sum())
     assert card.width / card.height == pytest.approx(400 / 300, rel=0.1)
-    assert gallery.columns == ["photo", "score map", "seeds", "truth"]
+    assert gallery.columns == ["photo", "score map", "seeds", "ground truth"]
 
 
 def test_the_pictures_stay_below_their_limit(
@@ -100,14 +100,14 @@ def test_the_iou_of_an_image_is_the_mean_of_its_classes(data: PreparedData, step
     assert (cards["image_0"].classes, cards["image_1"].classes) == (("no class",), ("class <0>", "class <1>"))
     for card in gallery.cards:
         row = small.ids.index(card.id)
-        truth, mask = small.truth(np.asarray([row]))[0], masks["seeds"].at(np.asarray([row]))[0]
+        target, mask = small.target(np.asarray([row]))[0], masks["seeds"].at(np.asarray([row]))[0]
         counted = mask != 255
         ious = [
-            ((truth == code) & (mask == code))[counted].sum() / ((truth == code) | (mask == code))[counted].sum()
+            ((target == code) & (mask == code))[counted].sum() / ((target == code) | (mask == code))[counted].sum()
             for code in range(1, 5)
         ]
         assert card.ious["seeds"] == pytest.approx(np.mean(ious))
-        assert card.codes == {"seeds": np.unique(mask).tolist(), "truth": np.unique(truth).tolist()}
+        assert card.codes == {"seeds": np.unique(mask).tolist(), "ground truth": np.unique(target).tolist()}
 
 
 def test_a_rare_class_gets_its_share_beside_a_common_one(data: PreparedData) -> None:
@@ -150,7 +150,7 @@ def test_the_images_of_most_disagreement_come_first(data: PreparedData, monkeypa
     free, runtime = np.flatnonzero(~data.is_test), Runtime(progress=False)
     ranked = rank(masks, free[:3], runtime)
     rows = [row for row, _ in ranked]
-    assert sorted(rows) == free[3:].tolist()  # no test image, and none whose truth is used
+    assert sorted(rows) == free[3:].tolist()  # no test image, and none whose ground truth is used
     assert widths[rows].tolist() == sorted(widths[rows])
     assert [value for _, value in ranked] == pytest.approx([1 - widths[row] / 8 for row in rows], abs=0.05)
     shown = next_cards(masks, ranked[:4])

@@ -96,7 +96,7 @@ def test_classes_have_the_colours_of_pascal_voc() -> None:
 
 
 def test_a_panel_has_a_picture_for_each_image_and_step(tmp_path: Path) -> None:
-    row = {"photo": PHOTO, "score": np.eye(2, dtype=np.float32), "truth": LEFT_IS_FOREGROUND}
+    row = {"photo": PHOTO, "score": np.eye(2, dtype=np.float32), "target": LEFT_IS_FOREGROUND}
     names = ["pug_1\npug", "$a$\nb"]
     path = panel(tmp_path / "deep/panel.png", [row, {"photo": PHOTO}], names, "$\\badcommand$")
     picture = pixels(path)
@@ -107,7 +107,7 @@ def test_a_panel_has_a_picture_for_each_image_and_step(tmp_path: Path) -> None:
     assert share_of(second, (0xF2,) * 3) > 0.1 and share_of(second, blend(1)) < 0.01  # "none", twice
     assert share_of(picture, FOREGROUND.colours[254]) > 0  # the legend has all
     # A mask of another size is not blended.
-    picture = pixels(panel(tmp_path / "p.png", [{"photo": PHOTO, "truth": np.array([[0, 255], [1, 254]], np.uint8)}]))
+    picture = pixels(panel(tmp_path / "p.png", [{"photo": PHOTO, "target": np.array([[0, 255], [1, 254]], np.uint8)}]))
     assert share_of(picture, blend(1)) > 0.02 and share_of(picture, blend(254)) > 0.02
 
 
@@ -115,7 +115,7 @@ def test_the_legend_has_the_classes_that_are_drawn(tmp_path: Path) -> None:
     key, count = class_key([f"class number {i}" for i in range(38)]), 38
     mask = np.arange(1600, dtype=np.uint8).reshape(40, 40) % count
     mask[mask == 1] = 0
-    picture = pixels(panel(tmp_path / "p.png", [{"photo": PHOTO, "truth": mask}], key=key))
+    picture = pixels(panel(tmp_path / "p.png", [{"photo": PHOTO, "target": mask}], key=key))
     drawn = [code for code in key.names if share_of(picture, key.colours[code]) > 0]
     assert [code for code in drawn if code < count] == [0, *range(2, count)]
 
@@ -125,7 +125,7 @@ def test_a_panel_of_six_by_six_stays_small_even_of_noise(tmp_path: Path) -> None
     rows = []
     for photo in rng.integers(0, 256, (6, 60, 60, 3), np.uint8):
         noise = rng.choice(np.asarray([0, 1, 254], np.uint8), (60, 60))
-        masks = dict.fromkeys(("seeds", "refined", "prediction", "truth"), noise)
+        masks = dict.fromkeys(("seeds", "refined", "prediction", "target"), noise)
         rows.append({"photo": photo, "score": rng.random((7, 7), np.float32), **masks})
     path = panel(tmp_path / "noise.png", rows, names=["american_bulldog_100\namerican_bulldog"] * 6)
     assert path.stat().st_size < PALETTE_ABOVE + 100_000

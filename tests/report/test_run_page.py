@@ -125,8 +125,8 @@ def test_of_classes_it_has_the_iou_of_each_and_what_is_taken_for_what(made: Path
         bar = rf'<i style="background:{colour}"></i>{row["class"]}</th><td class="bar".*<span>{said}</span>'
         assert re.search(bar, text), row
         assert f'<i style="background:{colour}"></i>{row["class"]}</span>' in text  # the legend of the pictures
-        if int(row["pixels_of_truth"]):
-            share = 100 * int(row["pixels_right"]) / int(row["pixels_of_truth"])
+        if int(row["pixels_of_target"]):
+            share = 100 * int(row["pixels_right"]) / int(row["pixels_of_target"])
             own = rf'class="right".* title="{row["class"]}, called {row["class"]}: {share:.1f} %"'
             assert share < 0.5 or re.search(own, text), row
     assert "IoU classes</th>" in text and "IoU foreground" not in text
@@ -136,12 +136,12 @@ def test_of_classes_it_has_the_iou_of_each_and_what_is_taken_for_what(made: Path
     assert not (made / "classes.csv").exists()
 
 
-def test_without_truth_nothing_is_measured_and_the_pictures_are_there(untrue: Path) -> None:
+def test_without_target_nothing_is_measured_and_the_pictures_are_there(untrue: Path) -> None:
     text = text_of(untrue / "report.html")
-    assert "Nothing was measured" in text and "not measured, for want of a truth" in text
+    assert "Nothing was measured" in text and "not measured, for want of ground truth" in text
     assert text.count("<li data-label") == 32
     assert "worst IoU" not in text and '<option value="name">' in text
-    assert ">truth</button>" not in text and ">seeds</button>" in text
+    assert ">ground truth</button>" not in text and ">seeds</button>" in text
 
 
 def test_what_to_annotate_next(made: Path) -> None:
@@ -163,7 +163,7 @@ def test_true_masks_are_named_and_in_no_figure_of_trainval(made: Path) -> None:
     assert sorted(read_ids(few / "true_masks.txt")) == sorted(first)
     assert not set(first) & set(read_ids(few / "annotate_next.txt"))
     text = text_of(few / "report.html")
-    assert "truth of 4 trainval images was learnt from; no figure is of them" in text
+    assert "ground truth of 4 trainval images was learnt from; no figure is of them" in text
     both = [json.loads((folder / "metrics.json").read_text()) for folder in (made, few)]
     assert "true_masks" not in both[0]["header"]
     assert (both[1]["header"]["true_masks"], both[1]["header"]["share"]) == (4, 0.3)
@@ -206,7 +206,7 @@ def test_it_opens_without_complaint_and_asks_for_nothing(page: chromium.Page, ma
 @needs_browser
 def test_toggles_change_the_picture(page: chromium.Page) -> None:
     names = page.js("[...document.querySelectorAll('#controls [data-show]')].map(x => x.textContent)")
-    assert names == ["photo", "score map", "seeds", "PlainUNet prediction", "truth"]
+    assert names == ["photo", "score map", "seeds", "PlainUNet prediction", "ground truth"]
     for i, name in enumerate(names):
         page.js(f"document.querySelectorAll('#controls [data-show]')[{i}].click()")
         pictures = page.js(PICTURES)
@@ -295,7 +295,7 @@ def test_every_picture_has_words_and_no_page_is_wider_than_the_window(page: chro
 
 
 @needs_browser
-def test_without_truth_it_works_too(untrue: Path, tmp_path: Path) -> None:
+def test_without_target_it_works_too(untrue: Path, tmp_path: Path) -> None:
     page = chromium.Page(str(chromium.find()), tmp_path)
     try:
         page.open(untrue / "report.html")

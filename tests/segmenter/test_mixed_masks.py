@@ -1,4 +1,4 @@
-"""The truth of a few images beside the pseudo masks of the others."""
+"""The ground truth of a few images beside the pseudo masks of the others."""
 
 from typing import Any
 
@@ -18,27 +18,27 @@ from seg.supervision.mask import LabelledSubset
 
 def few(pool: Pool, count: int = 3, share: float = 0.3, **options: Any) -> MixedMasks:
     pseudo = Threshold(scores=BoxScores(pool=pool, resolution=16, **options), threshold=0.5)
-    return MixedMasks(truth=LabelledSubset(pool=pool, count=count), pseudo=pseudo, share=share)
+    return MixedMasks(target=LabelledSubset(pool=pool, count=count), pseudo=pseudo, share=share)
 
 
 @pytest.mark.parametrize("size", [None, (40, 72)])
-def test_the_chosen_are_the_truth_and_the_others_the_pseudo_masks(
+def test_the_chosen_are_the_target_and_the_others_the_pseudo_masks(
     store: Store, data: PreparedData, pool: Pool, size: tuple[int, int] | None
 ) -> None:
     stage = few(pool)
-    made, truth, pseudo = store.get(stage), store.get(stage.truth), store.get(stage.pseudo)
+    made, target, pseudo = store.get(stage), store.get(stage.target), store.get(stage.pseudo)
     assert made.rows.tolist() == pseudo.rows.tolist()
     mixed = np.random.default_rng(0).permutation(len(made))  # batches come in any order
     masks = made.at(mixed, size)
     assert masks.dtype == np.uint8
     for position, mask in zip(mixed, masks, strict=True):
         row = made.rows[position]
-        if row in truth.rows:
-            scores = truth.argmax(np.searchsorted(truth.rows, [row]), size)[0][0]
+        if row in target.rows:
+            scores = target.argmax(np.searchsorted(target.rows, [row]), size)[0][0]
             np.testing.assert_array_equal(mask, np.where(np.isnan(scores), 255, scores))
         else:
             np.testing.assert_array_equal(mask, pseudo.at(np.asarray([position]), size)[0])
-    at_border = made.at(np.searchsorted(made.rows, truth.rows))[data.truth(truth.rows) == 254]
+    at_border = made.at(np.searchsorted(made.rows, target.rows))[data.target(target.rows) == 254]
     assert len(at_border) > 0 and (at_border == 255).all()
 
 
@@ -46,14 +46,14 @@ def test_an_image_without_a_pseudo_mask_is_learnt_too(store: Store, data: Prepar
     """Some images have no box."""
     every = int((~data.is_test).sum())
     stage = MixedMasks(
-        truth=LabelledSubset(pool=pool, count=every),
+        target=LabelledSubset(pool=pool, count=every),
         pseudo=Threshold(scores=BoxScores(pool=Pool(data=pool.data, limit=5), resolution=16), threshold=0.5),
     )
     made = store.get(stage)
     assert made.rows.tolist() == np.flatnonzero(~data.is_test | np.isin(np.arange(32), made.pseudo.rows)).tolist()
-    truth = store.get(stage.truth).argmax(np.arange(every))[0]
+    target = store.get(stage.target).argmax(np.arange(every))[0]
     learnt = made.at(np.flatnonzero(~data.is_test[made.rows]))
-    np.testing.assert_array_equal(learnt, np.where(np.isnan(truth), 255, truth))
+    np.testing.assert_array_equal(learnt, np.where(np.isnan(target), 255, target))
 
 
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.75])
@@ -66,7 +66,7 @@ def test_an_epoch_has_the_others_once_and_the_few_often_enough(
     rows = made.rows[segmenter.samples(store)]
     assert not data.is_test[rows].any() and set(rows) == set(np.flatnonzero(~data.is_test))
     seen = np.bincount(rows, minlength=len(data))
-    true = made.truth.rows
+    true = made.target.rows
     assert (np.delete(seen, true)[np.delete(~data.is_test, true)] == 1).all()
     assert seen[true].max() - seen[true].min() <= 1
     others = (~data.is_test).sum() - len(true)
@@ -78,7 +78,7 @@ def test_alone_they_get_as_many_draws_and_no_pseudo_mask_is_made(
 ) -> None:
     stage = few(pool, share=1)
     made = new_store.get(stage)
-    assert made.rows.tolist() == made.truth.rows.tolist() and made.pseudo is None
+    assert made.rows.tolist() == made.target.rows.tolist() and made.pseudo is None
     assert len(made.epoch) == (~data.is_test).sum() and np.ptp(np.bincount(made.epoch)) <= 1
     assert not new_store.has(stage.pseudo.scores)
     assert few(pool, share=1, divisor=2.0).key == stage.key != few(pool, share=1, count=2).key
@@ -87,8 +87,8 @@ def test_alone_they_get_as_many_draws_and_no_pseudo_mask_is_made(
 
 def test_without_any_it_is_the_pseudo_masks_themselves(pool: Pool) -> None:
     one = few(pool)
-    assert MixedMasks.from_config(truth=LabelledSubset(pool=pool), pseudo=one.pseudo, share=0.3) is one.pseudo
-    assert isinstance(MixedMasks.from_config(truth=one.truth, pseudo=one.pseudo, share=0.3), MixedMasks)
+    assert MixedMasks.from_config(target=LabelledSubset(pool=pool), pseudo=one.pseudo, share=0.3) is one.pseudo
+    assert isinstance(MixedMasks.from_config(target=one.target, pseudo=one.pseudo, share=0.3), MixedMasks)
     for share in (0.0, 1.1):
         with pytest.raises(SegError, match=r"MixedMasks\.share=.*: must lie in \(0, 1\]"):
             few(pool, share=share)

@@ -17,12 +17,12 @@ from seg.segmenter.architectures import PlainUNet
 from seg.segmenter.predicted import Predicted
 from seg.segmenter.segmenter import Segmenter
 from seg.store import Store
-from seg.supervision.mask import TruthScores
+from seg.supervision.mask import TargetScores
 
 
 def make(pool: Pool, **changed: Any) -> Segmenter:
     options = {"net": PlainUNet(width=4, depth=2), "epochs": 2, "batch_size": 8, "lr": 1e-2} | changed
-    return Segmenter(masks=Threshold(scores=TruthScores(pool=pool), threshold=0.5), **options)
+    return Segmenter(masks=Threshold(scores=TargetScores(pool=pool), threshold=0.5), **options)
 
 
 def test_only_trainval_is_trained_on(store: Store, data: PreparedData, pool: Pool) -> None:

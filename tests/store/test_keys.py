@@ -22,7 +22,7 @@ from seg.segmenter.architectures import BackboneUNet
 from seg.segmenter.segmenter import Segmenter
 from seg.store import Stage
 from seg.supervision.classifier import Classifier
-from seg.supervision.mask import TruthScores
+from seg.supervision.mask import TargetScores
 
 
 def keys(*overrides: str) -> dict[str, str]:
@@ -38,11 +38,11 @@ def keys(*overrides: str) -> dict[str, str]:
 WEIGHTS: dict[str, Callable[[Pool, str | None, str], Stage]] = {
     "classifier": lambda pool, w, net: Classifier(data=pool.data, backbone=net, weights=w),
     "affinity": lambda pool, w, net: Affinity(
-        seeds=Threshold(scores=TruthScores(pool=pool), threshold=0.5), backbone=net, weights=w
+        seeds=Threshold(scores=TargetScores(pool=pool), threshold=0.5), backbone=net, weights=w
     ),
     "frozen": lambda pool, w, net: FrozenAffinity(backbone=net, weights=w),
     "segmenter": lambda pool, w, net: Segmenter(
-        masks=Threshold(scores=TruthScores(pool=pool), threshold=0.5), net=BackboneUNet(encoder=net, weights=w)
+        masks=Threshold(scores=TargetScores(pool=pool), threshold=0.5), net=BackboneUNet(encoder=net, weights=w)
     ),
 }
 

@@ -17,18 +17,18 @@ def maps_of(store: Store, stage: Appearance) -> np.ndarray:
     return found
 
 
-def iou(scores: np.ndarray, truth: np.ndarray) -> float:
+def iou(scores: np.ndarray, target: np.ndarray) -> float:
     mask = scores >= 0.5
-    return float((mask & (truth == 1)).sum() / (mask | (truth == 1)).sum())
+    return float((mask & (target == 1)).sum() / (mask | (target == 1)).sum())
 
 
 def test_the_rest_of_the_object_is_found_from_a_part(planted: Pool, new_store: Store) -> None:
     prior = BoxScores(pool=planted)
     maps, before = new_store.get(Appearance(scores=prior, prior=2)), new_store.get(prior)
     positions = np.arange(len(maps))
-    truth = maps.data.truth(maps.rows)
+    target = maps.data.target(maps.rows)
     scores, rough = maps.argmax(positions)[0], before.argmax(positions)[0]
-    assert iou(scores, truth) > max(0.6, iou(rough, truth) + 0.3)
+    assert iou(scores, target) > max(0.6, iou(rough, target) + 0.3)
     assert scores.min() >= 0 and scores.max() <= 1
 
 

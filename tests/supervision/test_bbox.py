@@ -33,14 +33,14 @@ def test_trainvals_boxes_become_gaussians(store: Store, data: PreparedData, pool
         assert abs((y + 0.5) * height / 16 - (top + bottom) / 2) <= height / 16 + 1
 
 
-def test_body_boxes_are_the_truths_and_marked_as_an_oracle(store: Store, data: PreparedData, pool: Pool) -> None:
+def test_body_boxes_are_the_targets_and_marked_as_an_oracle(store: Store, data: PreparedData, pool: Pool) -> None:
     head, body = (BoxScores(pool=pool, resolution=16, box_source=s) for s in ("xml", "trimap"))  # type: ignore[arg-type]
     assert body.is_oracle and not head.is_oracle
     assert Threshold(scores=body, threshold=0.5).is_oracle and not Threshold(scores=head, threshold=0.5).is_oracle
     scores = store.get(body)
     assert not data.is_test[scores.rows].any()
     lines = (store.folder(body) / "trimaps_bbox.txt").read_text().splitlines()
-    box = body_box(data.original_truth(int(scores.rows[0])))
+    box = body_box(data.original_target(int(scores.rows[0])))
     assert box is not None and [float(v) for v in lines[0].split()[1:]] == list(box)
 
 
@@ -57,7 +57,7 @@ def test_test_images_count_where_that_is_asked_for(new_store: Store, photos: Cal
     assert new_store.get(both).rows.tolist() == np.flatnonzero(boxed).tolist()
     assert trainval.key != both.key
     oracle = BoxScores(pool=pool, box_source="trimap", test_images=True)
-    with pytest.raises(SegError, match="no trainval image of the pool has a truth"):
+    with pytest.raises(SegError, match="no trainval image of the pool has ground truth"):
         oracle.check(new_store)
 
 

@@ -15,7 +15,7 @@ from seg.nets.augment import normalise
 from seg.store import Runtime, Store
 from seg.supervision.cam import CAM
 from seg.supervision.classifier import Classifier
-from seg.supervision.shared import SharedFeatures
+from seg.supervision.feature_cache import SharedFeatures
 from seg.train import Pretrained
 
 

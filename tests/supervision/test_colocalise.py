@@ -53,13 +53,13 @@ def test_the_rest_of_the_object_is_found_from_a_part(planted: Pool, new_store: S
     data = maps.data
     assert (maps.rows == before.rows).all()
 
-    def iou(scores: np.ndarray, truth: np.ndarray) -> float:
+    def iou(scores: np.ndarray, target: np.ndarray) -> float:
         mask = scores >= 0.5
-        return float((mask & (truth == 1)).sum() / (mask | (truth == 1)).sum())
+        return float((mask & (target == 1)).sum() / (mask | (target == 1)).sum())
 
-    truth = data.truth(maps.rows)
+    target = data.target(maps.rows)
     scores, rough = (x.argmax(np.arange(len(maps)))[0] for x in (maps, before))
-    assert iou(scores, truth) > max(0.6, iou(rough, truth) + 0.1)
+    assert iou(scores, target) > max(0.6, iou(rough, target) + 0.1)
     assert scores.min() >= 0 and scores.max() <= 1
     manifest = new_store.manifest(found)
     assert manifest is not None and 0.02 < manifest["notes"]["foreground"] < 0.5

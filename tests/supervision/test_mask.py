@@ -1,4 +1,4 @@
-"""The truth as supervision."""
+"""The ground truth as supervision."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,20 +11,20 @@ from seg.data.pets import OxfordPet
 from seg.data.prepared import Pool, Prepared, PreparedData
 from seg.errors import SegError
 from seg.store import Store
-from seg.supervision.mask import LabelledSubset, TruthScores, read_ids
+from seg.supervision.mask import LabelledSubset, TargetScores, read_ids
 
 
 @pytest.mark.parametrize(("border", "score"), [("ignore", np.nan), ("foreground", 1), ("background", 0)])
-def test_the_truth_is_the_score(store: Store, data: PreparedData, pool: Pool, border: str, score: float) -> None:
-    scores = store.get(TruthScores(pool=pool, border=border))  # type: ignore[arg-type]
-    truth = data.truth(scores.rows[:3])
-    expected = np.select([truth == 0, truth == 1, truth == 254], [0.0, 1.0, score], np.nan)
+def test_the_target_is_the_score(store: Store, data: PreparedData, pool: Pool, border: str, score: float) -> None:
+    scores = store.get(TargetScores(pool=pool, border=border))  # type: ignore[arg-type]
+    target = data.target(scores.rows[:3])
+    expected = np.select([target == 0, target == 1, target == 254], [0.0, 1.0, score], np.nan)
     np.testing.assert_array_equal(scores.argmax(np.arange(3))[0], expected)
-    assert (truth == 254).any()
+    assert (target == 254).any()
 
 
 def test_labels_are_not_blended_at_another_size(store: Store, pool: Pool) -> None:
-    scores = store.get(TruthScores(pool=pool))
+    scores = store.get(TargetScores(pool=pool))
     for size in ((96, 160), (17, 23), (64, 64)):
         made = scores.argmax(np.arange(3), size)[0]
         assert made.shape == (3, *size) and set(np.unique(made[~np.isnan(made)])) == {0, 1}
@@ -33,26 +33,26 @@ def test_labels_are_not_blended_at_another_size(store: Store, pool: Pool) -> Non
     np.testing.assert_array_equal(twice[:, 1::2, 1::2], scores.argmax(np.arange(3))[0])
 
 
-def test_images_without_truth_are_left_out_and_none_is_an_error(
+def test_images_without_target_are_left_out_and_none_is_an_error(
     new_store: Store, official: Callable[..., Path]
 ) -> None:
-    some = Pool(data=Prepared(source=OxfordPet(root=str(official("some", without_truth=("beagle_1",)))), size=32))
-    scores = new_store.get(TruthScores(pool=some))
+    some = Pool(data=Prepared(source=OxfordPet(root=str(official("some", without_target=("beagle_1",)))), size=32))
+    scores = new_store.get(TargetScores(pool=some))
     assert len(scores) == 5 and scores.data.row_of["beagle_1"] not in scores.rows
     names = tuple(f"{b}_{n}" for b in ("beagle", "Abyssinian") for n in (1, 2, 3))
-    none = Pool(data=Prepared(source=OxfordPet(root=str(official("none", without_truth=names))), size=32))
-    with pytest.raises(SegError, match="no trainval image has a truth"):
-        new_store.get(TruthScores(pool=none))
+    none = Pool(data=Prepared(source=OxfordPet(root=str(official("none", without_target=names))), size=32))
+    with pytest.raises(SegError, match="no trainval image has ground truth"):
+        new_store.get(TargetScores(pool=none))
 
 
-def test_data_without_a_truth_are_refused_before_they_are_decoded(
+def test_data_without_a_target_are_refused_before_they_are_decoded(
     new_store: Store, photos: Callable[..., Path]
 ) -> None:
     pool = Pool(data=Prepared(source=ImageFolder(root=str(photos())), size=32))
-    with pytest.raises(SegError, match="no trainval image has a truth; use supervision=cam or bbox"):
-        TruthScores(pool=pool).check(new_store)
-    with pytest.raises(SegError, match=r"no image of the data has a truth.*data\.images=all"):
-        Pool(data=pool.data, images="truth").check(new_store)
+    with pytest.raises(SegError, match="no trainval image has ground truth; use supervision=cam or bbox"):
+        TargetScores(pool=pool).check(new_store)
+    with pytest.raises(SegError, match=r"no image of the data has ground truth.*data\.images=all"):
+        Pool(data=pool.data, images="with_masks").check(new_store)
     assert not new_store.has(pool.data)
 
 
@@ -69,10 +69,10 @@ def test_draws_are_nested_of_one_seed_and_even_over_classes(store: Store, data: 
     assert len(others) > 1
 
 
-def test_their_masks_are_the_truth(store: Store, data: PreparedData, pool: Pool) -> None:
+def test_their_masks_are_the_target(store: Store, data: PreparedData, pool: Pool) -> None:
     few = store.get(LabelledSubset(pool=pool, count=4))
-    truth = few.data.truth(few.rows)
-    expected = np.select([truth == 0, truth == 1], [0.0, 1.0], np.nan)
+    target = few.data.target(few.rows)
+    expected = np.select([target == 0, target == 1], [0.0, 1.0], np.nan)
     np.testing.assert_array_equal(few.argmax(np.arange(4))[0], expected)
 
 
@@ -98,7 +98,7 @@ def test_a_list_names_them(store: Store, data: PreparedData, pool: Pool, tmp_pat
         (
             {"count": 100},
             None,
-            r"^labelled\.count=100: only \d+ trainval images that get a mask have a truth; lower it$",
+            r"^labelled\.count=100: only \d+ trainval images that get a mask have ground truth; lower it$",
         ),
         ({"count": -1}, None, r"^labelled\.count=-1: must lie in \[0, inf\)"),
         ({}, "nobody\n{0}\nnone\n", r"2 of its ids are of no trainval image that gets a mask .*\(nobody, none\); take"),

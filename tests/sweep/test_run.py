@@ -117,9 +117,9 @@ def experiment(here: Path, *overrides: str) -> Experiment:
 
 def compared(masks: MaskSet) -> Metrics:
     """Figures of masks on trainval, by making each of them."""
-    chosen = np.flatnonzero(masks.data.has_truth[masks.rows] & ~masks.data.is_test[masks.rows])
+    chosen = np.flatnonzero(masks.data.has_target[masks.rows] & ~masks.data.is_test[masks.rows])
     confusion = Confusion()
-    confusion.add(masks.at(chosen), masks.data.truth(masks.rows[chosen]))
+    confusion.add(masks.at(chosen), masks.data.target(masks.rows[chosen]))
     return confusion.compute()
 
 
@@ -323,7 +323,7 @@ def test_jobs_in_several_processes_share_a_store(swept, tmp_path, launcher, monk
     assert all("runtime.threads=1" in overrides for overrides in jobs)
 
 
-def test_a_sweep_without_a_truth_leaves_the_pictures(tmp_path, photos):
+def test_a_sweep_without_a_target_leaves_the_pictures(tmp_path, photos):
     root = photos(images=4)
     (root / "boxes.csv").write_text("".join(f"{c}{i}.png,20,10,45,30\n" for c in ("cat", "dog") for i in range(1, 5)))
     blind = ["-m", "data=image_folder", f"data.root={root}", "data.size=32", "pipeline=bbox", "threshold=0.3,0.5"]

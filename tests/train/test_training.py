@@ -27,7 +27,7 @@ from seg.segmenter.segmenter import Segmenter
 from seg.store import Store
 from seg.supervision.cam import CAM
 from seg.supervision.classifier import Classifier
-from seg.supervision.mask import TruthScores
+from seg.supervision.mask import TargetScores
 from seg.train import NetworkStage, Pretrained
 
 
@@ -87,7 +87,7 @@ def save(path: Path, model: torch.nn.Module) -> Path:
 
 def segmenter(pool: Pool, file: Path, **changed: Any) -> NetworkStage:
     options: dict[str, Any] = {"net": PlainUNet(width=2, depth=1), "epochs": 1} | changed
-    options.setdefault("masks", Threshold(scores=TruthScores(pool=pool), threshold=0.5))
+    options.setdefault("masks", Threshold(scores=TargetScores(pool=pool), threshold=0.5))
     return Segmenter.from_config(str(file), **options)
 
 
@@ -120,7 +120,7 @@ def test_given_weights_are_known_by_their_content_wherever_they_lie(
 
 
 def test_only_how_it_is_used_counts_beside_the_weights(pool: Pool, unet: Path) -> None:
-    key, others = segmenter(pool, unet).key, Threshold(scores=TruthScores(pool=pool), threshold=0.7)
+    key, others = segmenter(pool, unet).key, Threshold(scores=TargetScores(pool=pool), threshold=0.7)
     trained: list[dict[str, Any]] = [{"lr": 0.5}, {"seed": 3}, {"epochs": 7}, {"gamma": 1.0}, {"masks": others}]
     assert {segmenter(pool, unet, **changed).key for changed in trained} == {key}
     used: list[dict[str, Any]] = [{"input_size": 32}, {"net": PlainUNet(width=2, depth=2)}]

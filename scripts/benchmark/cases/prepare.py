@@ -15,7 +15,7 @@ from seg.config.tree import make_objects
 
 
 def run(lab: Lab) -> Iterator[Row]:
-    """Ours also scales, decodes the truth, looks for peculiarities and writes; both use all cores."""
+    """Ours also scales, decodes the ground truth, looks for peculiarities and writes; both use all cores."""
     store = lab.store()
     prepared: Any = make_objects(lab.config(lab.sizes.prepare_images), "data.prepared")
     records = store.get(prepared.source).records

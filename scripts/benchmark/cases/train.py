@@ -13,7 +13,7 @@ from benchmark.rows import Goal, Row
 from seg.config.tree import make_objects
 from seg.masks import Threshold
 from seg.store import Runtime, Store
-from seg.supervision.mask import TruthScores
+from seg.supervision.mask import TargetScores
 from seg.train import Training
 from seg.train.loop import Loop, epoch_batches
 
@@ -83,13 +83,13 @@ def run(lab: Lab) -> Iterator[Row]:
     classifier: Any = make_objects(cfg, "classifier")
     planted = dataclasses.replace(classifier, seed=1)
     plant(planted, store, 1)
-    truth = Threshold(scores=TruthScores(pool=make_objects(cfg, "data.pool")), threshold=0.5)
+    target = Threshold(scores=TargetScores(pool=make_objects(cfg, "data.pool")), threshold=0.5)
     affinity = make_objects(cfg, "refiner.scores.affinity")
     segmenter = make_objects(cfg, "segmenter")
     stages: dict[str, Training] = {
         "classifier": classifier,
-        "AffinityNet": dataclasses.replace(affinity, seeds=truth, classifier=planted),
-        "U-Net": dataclasses.replace(segmenter, masks=truth),
+        "AffinityNet": dataclasses.replace(affinity, seeds=target, classifier=planted),
+        "U-Net": dataclasses.replace(segmenter, masks=target),
     }
     for name, stage in stages.items():
         yield epoch_of(name, stage, store, runtime, lab)

@@ -155,7 +155,7 @@ def test_the_animal_tells_the_breed_and_the_background_does_not() -> None:
 
 def test_what_is_in_the_scenes(scenes: Dataset) -> None:
     assert scenes.classes == tuple(breed.name for breed in BREEDS[:NAMES])
-    assert set(scenes.quirks) <= {"images without an object"}
+    assert set(scenes.warnings) <= {"images without an object"}
     assert Counter(r.split for r in scenes.records) == {"trainval": 24, "test": 12}
     for record in scenes.records:
         assert record.labels == tuple(sorted(breeds_of(int(record.id.removeprefix("scene_")) - 1, NAMES, 3)))

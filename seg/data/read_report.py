@@ -16,24 +16,24 @@ _SHOWN_EXAMPLES = 3
 
 
 @dataclass
-class Findings:
+class ReadReport:
     """Gathered over a whole folder, so that all problems of a kind are reported together.
 
     Attributes:
-        quirks: how often each peculiarity was met, by a sentence that names it.
+        warnings: how often each peculiarity was met, by a sentence that names it.
         examples: up to three names for each of them.
         problems: a line each; any of them ends the reading.
     """
 
-    quirks: Counter[str] = field(default_factory=Counter)
+    warnings: Counter[str] = field(default_factory=Counter)
     examples: dict[str, tuple[str, ...]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
-    def quirk(self, sentence: str, names: Iterable[str]) -> None:
+    def warn(self, sentence: str, names: Iterable[str]) -> None:
         """Count the names under a sentence; without names nothing is noted."""
         names = list(names)
         if names:
-            self.quirks[sentence] += len(names)
+            self.warnings[sentence] += len(names)
             self.examples[sentence] = (*self.examples.get(sentence, ()), *names)[:_SHOWN_EXAMPLES]
 
     @contextmanager
@@ -47,7 +47,7 @@ class Findings:
     def lines(self) -> list[str]:
         """A line for each peculiarity."""
         out = []
-        for sentence, count in self.quirks.items():
+        for sentence, count in self.warnings.items():
             names = ", ".join(self.examples.get(sentence, ()))
             more = ", ..." if count > _SHOWN_EXAMPLES else ""
             out.append(f"data: {sentence}: {count}" + (f" ({names}{more})" if names else ""))
