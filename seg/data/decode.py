@@ -112,8 +112,8 @@ def decode_trimap(
         path: the file, one channel (a palette image counts by its indices, a grey RGB by its grey value).
         hw: ``(height, width)`` that the ground truth has to have.
         codes: ``trimap``, the official codes: 1 pet, 2 background, 3 border; ``binary``: 0 background, 1 or 255
-            foreground, what is between them in a 0/255 mask unknown; ``ids``: 0 background, 255 unknown, all else (also above 255) foreground, as in Pascal VOC; ``classes``: 0 background, 1 and on the classes, 255 no
-            ground truth, which is Pascal VOC with its classes told apart.
+            foreground, what is between them in a 0/255 mask unknown; ``ids``: 0 background, 255 unknown, all else (also
+            above 255) foreground, as in Pascal VOC; ``classes``: 0 background, 1 and on the classes, 255 unknown.
         photo: the mask's photo. If its EXIF orientation swaps the sides of ``hw``, and the mask has the sides that the
             photo has without it, the mask is turned along; None: it is never turned.
         colours: see :func:`mask_values`.

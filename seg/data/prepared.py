@@ -148,7 +148,8 @@ class Prepared(Stage):
     Attributes:
         source: the data set.
         size: working resolution in pixels, a multiple of 32.
-        max_bad_share: share of unreadable images and masks above which the run is refused; one is allowed, unless this is 0.
+        max_bad_share: share of unreadable images and masks above which the run is refused; one is allowed
+            unless this is 0.
     """
 
     what: ClassVar[str] = "images at working resolution"
