@@ -257,7 +257,7 @@ def test_the_pool(new_store: Store, official: Official) -> None:
     }
     prepared: PreparedData = new_store.get(data)
     assert chosen["all"].tolist() == list(range(20))
-    assert prepared.has_target[chosen["with_masks"]].all() and len(chosen["target"]) == 17
+    assert prepared.has_target[chosen["with_masks"]].all() and len(chosen["with_masks"]) == 17
     assert split_counts(prepared, chosen["trainval"]) == {"trainval": 12, "test": 6}
     assert prepared.has_target[chosen["trainval"]].sum() == 17
     assert split_counts(prepared, chosen["limit"]) == {"trainval": 3, "test": 3}
