@@ -26,7 +26,7 @@ class ByImage(ScoreStage):
 
     @abstractmethod
     def refine(self, image: np.ndarray, scores: np.ndarray, spacing: tuple[float, float]) -> np.ndarray:
-        """The answer for one image, whatever thread asks.
+        """The answer for one image, from any thread.
 
         Args:
             image: ``uint8 (S, S, 3)`` RGB. scores: ``float32 (S, S)`` in [0, 1]; NaN where nothing is known.
@@ -37,7 +37,7 @@ class ByImage(ScoreStage):
         """
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
-        """One call per image. (Threads: the libraries let go of the interpreter lock where it takes long.)"""
+        """One call for each map, in threads: the libraries release the interpreter lock."""
         scores: ScoreMaps = store.get(self.scores)
         return self.save(out, scores.data, scores.rows, self._refined(scores, store), scores.ids)
 
@@ -90,7 +90,6 @@ class Seeded(ByImage):
     foreground_from: float = param(default=0.75, low=0, high=1)
 
     def validate(self) -> None:
-        """The right way round."""
         low, high = self.background_below, self.foreground_from
         if low > high:
             raise SegError(
@@ -100,8 +99,6 @@ class Seeded(ByImage):
 
 class RandomWalker(Seeded):
     """Grady's random walker (:func:`seg.methods.refine.random_walker`), from confident seeds to what is between them.
-
-    (Not to be confused with AffinityNet's walk, :class:`seg.refiner.walk.Walk`, which spreads scores and has no seeds.)
 
     Attributes:
         scores: any score maps.
@@ -114,16 +111,12 @@ class RandomWalker(Seeded):
     tolerance: float = param(default=1e-3, above=0)
 
     def refine(self, image: np.ndarray, scores: np.ndarray, spacing: tuple[float, float]) -> np.ndarray:
-        """The chance of the foreground."""
         low, high = self.background_below, self.foreground_from
         return random_walker(image, scores, low, high, self.beta, self.tolerance, spacing)
 
 
 class GrabCut(Seeded):
-    """GrabCut (:func:`seg.methods.refine.grabcut`), as scores that know their doubts.
-
-    The score is the mean of the cut, 0 or 1, and of what it was made from: from 1/2 on where the cut says foreground,
-    near to 1/2 where the two disagree.
+    """GrabCut (:func:`seg.methods.refine.grabcut`): the mean of the cut, 0 or 1, and of the scores it was made from.
 
     Attributes:
         scores: any score maps.
@@ -136,7 +129,6 @@ class GrabCut(Seeded):
     iterations: int = param(default=5, low=1)
 
     def check(self, store: Products) -> None:
-        """Refuse to begin without OpenCV."""
         if importlib.util.find_spec("cv2") is None:
             raise SegError("refiner=grabcut: needs OpenCV, which is not installed: pip install 'weakseg[grabcut]'")
 

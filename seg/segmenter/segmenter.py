@@ -27,8 +27,7 @@ class Segmenter(Training):
     Where these tell classes apart it has an output for the background and for each class, else one.
 
     Attributes:
-        masks: the stage whose product (:class:`seg.masks.MaskSet`, or the like) is learnt: seeds, refined masks, ground
-            ground truth, or pseudo masks mixed with ground truth.
+        masks: what is learnt: seeds, refined masks, ground truth, or pseudo masks mixed with ground truth.
         net: what is trained.
         gamma: of the focal loss.
         input_size: side in pixels of what the network sees, null for the working resolution.
@@ -53,7 +52,6 @@ class Segmenter(Training):
         return found
 
     def upstream(self) -> dict[str, Stage]:
-        """The images too, where their classes are what the network tells apart."""
         return super().upstream() | self.needs()
 
     def needs(self) -> dict[str, Stage]:
@@ -89,11 +87,9 @@ class Segmenter(Training):
         return {"input_size": self.input_size, "net": {"class": type(net).__name__, **net.params()}}
 
     def empty(self, store: Products) -> nn.Module:
-        """A network with random weights."""
         return self.net.bare().make(self.outputs(store))
 
     def network(self, store: Products) -> nn.Module:
-        """A fresh network."""
         return self.net.make(self.outputs(store))
 
     def samples(self, store: Products) -> np.ndarray:

@@ -15,17 +15,16 @@ from seg.supervision.scores import ScoreMaps, ScoreStage
 
 
 class Points(NamedTuple):
-    """Pixels: ``float32 (n, 13)`` descriptions and the prior's scores ``float32 (n,)``."""
+    """Pixels."""
 
-    described: np.ndarray
-    prior: np.ndarray
+    described: np.ndarray  # float32 (n, 13)
+    prior: np.ndarray  # float32 (n,)
 
 
 class Appearance(ScoreStage):
     """Score maps of what a class's images share in colour and texture where a prior points; no network at all.
 
-    Learns class by class from trainval's pixels (:mod:`seg.methods.appearance`). For pictures whose objects have
-    colours of their own, and for which no features were trained.
+    Learns class by class from trainval's pixels (:mod:`seg.methods.appearance`).
 
     Attributes:
         scores: the prior: CAM, Gaussians on boxes, or any other.

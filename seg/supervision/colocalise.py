@@ -19,8 +19,7 @@ from seg.supervision.scores import ScoreMaps, ScoreStage, infer
 
 log = logging.getLogger(__name__)
 
-#: By the beginning of a backbone's name: the modules whose outputs tell an object from what is behind it. Expanded
-#: features of an inverted residual say more than its narrow output; the last stage of a ResNet says less.
+#: By the beginning of a backbone's name: the modules whose outputs tell an object from what is behind it.
 LEVELS = {
     "mobilenet_v2": ("features.13.conv.0", "features.14.conv.0", "features.15.conv.0"),
     "resnet": ("layer3",),
@@ -28,13 +27,10 @@ LEVELS = {
 
 
 class Levels(nn.Module):
-    """Several levels of a backbone on one grid: ``float (B, 3, S, S)`` to ``float (B, C, g, g)``, that of the finest.
+    """Several levels of a backbone on the finest one's grid: ``float (B, 3, S, S)`` to ``float (B, C, g, g)``.
 
     Args:
         backbone: a torchvision classifier with its weights. modules: names of those whose outputs are wanted.
-
-    Raises:
-        SegError: the backbone has no module of such a name, or it is no map.
     """
 
     def __init__(self, backbone: nn.Module, modules: Sequence[str]) -> None:
@@ -54,7 +50,6 @@ class Levels(nn.Module):
         self.slices = [slice(int(end - width), int(end)) for end, width in zip(ends, widths, strict=True)]
 
     def forward(self, images: Tensor) -> Tensor:
-        """See the class."""
         levels = list(self.extractor(images).values())
         grid = max((level.shape[2:] for level in levels), key=max)
         return torch.cat([F.interpolate(x.float(), grid, mode="bilinear", align_corners=False) for x in levels], 1)
@@ -67,8 +62,7 @@ class Colocalised(ScoreStage):
 
     Attributes:
         scores: the prior: CAM, Gaussians on boxes, or any other.
-        backbone: torchvision's name. weights: as for :func:`seg.nets.backbones.make_classifier`. They need not be those
-            of the prior: features that were tuned to tell breeds apart have learnt to look at heads.
+        backbone: torchvision's name. weights: as for :func:`seg.nets.backbones.make_classifier`.
         levels: modules whose outputs are the features; null for those that are known to suit the backbone.
         size: side in pixels at which images are seen.
         components: so many of each level's first principal components are looked at.
@@ -97,7 +91,6 @@ class Colocalised(ScoreStage):
 
     @property
     def title(self) -> str:
-        """The prior is part of it."""
         return f"co-loc. {self.scores.title}"
 
     def check(self, store: Products) -> None:
@@ -116,11 +109,9 @@ class Colocalised(ScoreStage):
                 "colocalise.weights=null: random features have nothing in common; give ImageNet's, or a file"
             )
         try:
-            backbone = make_classifier(self.backbone, 2, self.weights)
+            return Levels(make_classifier(self.backbone, 2, self.weights), levels)
         except SegError as error:
-            said = str(error).replace(", or weights=null for none", "").replace("weights=", "colocalise.weights=")
-            raise SegError(f"{said}; colocalise=none does without") from error
-        return Levels(backbone, levels)
+            raise SegError(f"colocalise: {error}; colocalise=none does without") from error
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
         """Three passes: moments of the features, their projections, the maps. Memory does not grow with the images."""
@@ -169,10 +160,10 @@ class Colocalised(ScoreStage):
         first, points = unit(unit(points[:, -1]) + self.prior * pointed), points[:, :-1]
         may = torch.from_numpy(np.repeat(prior.has_map[chosen], cells.grid[0] * cells.grid[1]))
         weights, boundary, above = foreground.fit(points, first, may, self.rounds, self.ridge)
-        tell, bias = points[:0].T, points[:0, 0]
+        towards, bias = points[:0].T, points[:0, 0]
         if max(map(len, prior.ids), default=0) > 1:
-            tell, bias = class_discriminants(points[above], *_named(prior, chosen, cells.grid, above))
-        return project(torch.cat([weights[:, None], foreground.basis @ tell.double()], 1)), above, boundary, bias
+            towards, bias = class_discriminants(points[above], *_named(prior, chosen, cells.grid, above))
+        return project(torch.cat([weights[:, None], foreground.basis @ towards.double()], 1)), above, boundary, bias
 
 
 class _Cells:

@@ -1,6 +1,5 @@
 """The ground truth itself as supervision: of all images, or of a few."""
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -20,12 +19,7 @@ _WITHOUT_TARGET = "supervision=mask: no trainval image has ground truth; use sup
 
 @dataclass(frozen=True)
 class TargetValues:
-    """The ground truth as score maps, made when they are asked for: 1 of the class, 0 of another, NaN unknown.
-
-    Attributes:
-        data: the prepared images. rows: ``int64 (m,)``, of each map. class_ids: ``uint8 (m,)``, its class.
-        border: the score of border pixels.
-    """
+    """The ground truth as score maps, made when they are asked for: 1 of the class, 0 of another, NaN unknown."""
 
     data: PreparedData
     rows: np.ndarray
@@ -65,7 +59,6 @@ class Target(ScoreStage):
     border: Literal["ignore", "foreground", "background"] = param(default="ignore")
 
     def check(self, store: Products) -> None:
-        """Refuse data without ground truth, if that is known before they are decoded."""
         dataset = self.pool.data.source.seen(store)
         if dataset is not None and not any(r.has_target and r.split == "trainval" for r in dataset.records):
             raise SegError(_WITHOUT_TARGET)
@@ -84,20 +77,14 @@ class TargetScores(Target):
 
 
 def read_ids(path: Path) -> list[str]:
-    """The image ids of a list: one per line, each once; what follows a tab, and lines that begin with #, are notes.
-
-    Raises:
-        SegError: there is no such file, it is no text, or it names nothing.
-    """
+    """The image ids of a list: one per line, each once; what follows a tab, and lines that begin with #, are notes."""
     try:
-        if path.exists() and not path.is_file():
-            raise OSError("no file")
         lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise SegError(f"labelled.list={path}: cannot be read; give a text file with an image id per line") from error
+    except (OSError, ValueError):
+        lines = []
     ids = [line.partition("\t")[0].strip() for line in lines if not line.startswith("#")]
     if not any(ids):
-        raise SegError(f"labelled.list={path}: names no image; give a text file with an image id per line")
+        raise SegError(f"labelled.list={path}: not read; give a text file with an image id per line")
     return [*dict.fromkeys(filter(None, ids))]
 
 
@@ -127,7 +114,7 @@ class LabelledSubset(Target):
     seed: int = param(default=0, low=0)
 
     def params(self) -> dict[str, Any]:
-        """The images that a list means, wherever it lies and whatever it goes on with; nothing is drawn from it."""
+        """A list counts by the ids that are taken from it."""
         return super().params() | ({} if self.file is None else {"file": self.listed(), "seed": None})
 
     def listed(self) -> list[str]:
@@ -138,37 +125,32 @@ class LabelledSubset(Target):
         return ids[: self.count or None]
 
     def check(self, store: Products) -> None:
-        """Refuse ids that no trainval image has, and more masks than there are, if that is known already."""
         super().check(store)
         dataset = self.pool.data.source.seen(store)
         if dataset is not None:
-            self._refuse([r.id for r in dataset.records if r.has_target and r.split == "trainval"])
+            self._check_known({r.id for r in dataset.records if r.has_target and r.split == "trainval"})
         elif self.file is not None:
             self.listed()
 
     def load(self, path: Path, store: Products) -> ScoreMaps:
-        """A view of the ground truth of the chosen images."""
         maps = super().load(path, store)
         data = maps.data
-        self._refuse([data.ids[row] for row in maps.rows])
+        self._check_known({data.ids[row] for row in maps.rows})
         if self.file is None:
             rows = drawn(data, maps.rows, self.seed)[: self.count]
         else:
             rows = np.asarray([data.row_of[name] for name in self.listed()], np.int64)
         return target_maps(data, np.sort(rows), self.border)
 
-    def _refuse(self, known: Collection[str]) -> None:
+    def _check_known(self, known: set[str]) -> None:
         """Refuse what is not among the ids of the images that have ground truth."""
         if self.file is None and self.count > len(known):
             raise SegError(
                 f"labelled.count={self.count}: only {len(known)} trainval images that get a mask "
                 "have ground truth; lower it"
             )
-        among = set(known)
-        unknown = [] if self.file is None else [name for name in self.listed() if name not in among]
-        if unknown:
-            some = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
+        if self.file is not None and (unknown := set(self.listed()) - known):
             raise SegError(
                 f"labelled.list={self.file}: {len(unknown)} of its ids are of no trainval image that gets a mask and "
-                f"has ground truth ({some}); take them out, or give these images a mask"
+                f"has ground truth ({', '.join(sorted(unknown)[:3])}); take them out, or give these images a mask"
             )

@@ -118,15 +118,6 @@ def test_a_class_in_neither_target_nor_prediction_is_left_out_of_the_mean():
 
 
 @pytest.mark.filterwarnings("error")
-def test_images_without_target_or_decision():
-    target = np.stack([u8([0, 1]), u8([255, 255]), u8([0, 1])])
-    pred = np.stack([u8([0, 1]), u8([0, 1]), u8([255, 255])])
-    found = metrics_of(pred, target)
-    assert found.images == 2  # the second has no ground truth; the third has, though nothing was predicted
-    assert (found.coverage, found.per_image_miou, found.pixels) == (0.5, 1.0, 2)
-
-
-@pytest.mark.filterwarnings("error")
 def test_nothing_added_is_nan_and_zero():
     for found in (Confusion().compute(), HistogramEvaluator().metrics(0.5)):
         assert (found.images, found.pixels, found.matrix) == (0, 0, [[0, 0], [0, 0]])
@@ -212,5 +203,5 @@ def test_what_is_no_histogram_is_refused():
     good = HistogramEvaluator().to_arrays()
     far = good | {"places": np.full((1, 3), 9, np.int32), "counts": np.zeros((1, 1002), np.int32)}
     for broken in ({}, good | {"counts": np.zeros((0, 5), np.int32)}, far):
-        with pytest.raises(SegError, match=r"these are no counts of scores .*evaluate again"):
+        with pytest.raises(SegError, match=r"these are no counts of scores: evaluate again"):
             HistogramEvaluator.from_arrays(broken)

@@ -1,5 +1,6 @@
 """What the refiners of single images share: every image once, in order, whatever number of threads; seeds."""
 
+import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,20 +9,12 @@ import pytest
 
 from seg.data.prepared import Pool, PreparedData
 from seg.errors import SegError
-from seg.refiner.by_image import ByImage, RandomWalker, Superpixels
+from seg.refiner.by_image import ByImage, GrabCut, RandomWalker, Superpixels
 from seg.store import Runtime, Store
 from seg.supervision.mask import TargetScores
 from seg.supervision.scores import ScoreMaps
 
-
-def image_of(data: PreparedData, side: int | None = None) -> np.ndarray:
-    """The first image of the data; or a part of it."""
-    return np.asarray(data.images[0][:side, :side])
-
-
-def ramp(side: int) -> np.ndarray:
-    """Scores from 0 to 1, from left to right."""
-    return np.linspace(0, 1, side, dtype=np.float32)[None].repeat(side, 0)
+needs_opencv = pytest.mark.skipif(importlib.util.find_spec("cv2") is None, reason="OpenCV is not installed")
 
 
 class Remembered(ByImage):
@@ -38,7 +31,7 @@ def test_every_image_has_its_answer(store: Store, pool: Pool) -> None:
     np.testing.assert_allclose(scores.values[:, 0, 0], expected, atol=1e-3)
 
 
-@pytest.mark.parametrize("kind", [Superpixels, RandomWalker])
+@pytest.mark.parametrize("kind", [Superpixels, RandomWalker, pytest.param(GrabCut, marks=needs_opencv)])
 def test_the_number_of_threads_changes_nothing(
     store: Store, runtime: Runtime, pool: Pool, tmp_path: Path, kind: type[ByImage]
 ) -> None:

@@ -23,7 +23,7 @@ from seg.errors import SegError
 from seg.store import Products, Runtime, Store
 from seg.store.inventory import find, problems
 from seg.train import Training
-from seg.train.loop import epoch_batches, moving_average, schedule_factor
+from seg.train.loop import epoch_batches, moving_average
 
 
 @pytest.fixture(autouse=True)
@@ -66,13 +66,6 @@ def test_keep_last_keeps_the_last_epoch_and_the_one_before(new_store: Store) -> 
     everything = make(epochs=12, batch_size=5, lr=0.1)
     assert stage.key != everything.key
     assert same(weights(new_store, stage), weights(new_store, everything))
-
-
-def test_schedule_factors() -> None:
-    assert [schedule_factor("constant", s, 10) for s in (0, 10)] == [1, 1]
-    assert schedule_factor("poly", 5, 10) == pytest.approx(0.5**0.9)
-    assert schedule_factor("poly", 10, 10) == 0
-    assert [schedule_factor("cosine", s, 10) for s in (0, 5, 10)] == pytest.approx([1, 0.5, 0])
 
 
 def test_epoch_batches_are_shuffled_anew_and_whole() -> None:
