@@ -103,7 +103,7 @@ class CAM(ScoreStage):
         halves, shared = self.design.halves(model), None
         if halves is not None:
             what = f"{self.pool.id} {self.target} {self.scales} {self.flip} {dtype} {self.design.shape()}"
-            shared = FeatureCache.of(halves[0], what, len(pool.rows), out.parent, store.runtime)
+            shared = FeatureCache.of(halves[0], what, out.parent, store.runtime)
         frozen, rest = (
             fold_batch_norm(part).to(dtype=dtype).to(memory_format=torch.channels_last)
             for part in halves or (nn.Identity(), self.design.parts(model)[0])

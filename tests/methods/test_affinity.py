@@ -58,9 +58,7 @@ def test_labels_of_a_small_grid() -> None:
         ((0, 1), (1, 1)),
     }
     foreground, background, mixed = pair_labels(torch.tensor([[[1, 2, 2, 0, 0]]]), [(0, 1)])  # two classes
-    assert foreground[0, 0, 0].tolist() == [False, True, False, False, False]
-    assert background[0, 0, 0].tolist() == [False, False, False, True, False]
-    assert mixed[0, 0, 0].tolist() == [True, False, True, False, False]
+    assert [x[0, 0, 0].nonzero().flatten().tolist() for x in (foreground, background, mixed)] == [[1], [3], [0, 2]]
 
 
 def test_loss_balances_the_three_kinds() -> None:
@@ -101,17 +99,6 @@ def test_training_pairs_reach_farther_than_the_walks() -> None:
     images = torch.rand(1, 3, 64, 64)
     here = net.offsets.index((2, -1))
     assert torch.allclose(net(images, [(2, -1)])[:, 0], net(images)[:, here])
-
-
-def test_half_precision_leaves_the_loss_finite() -> None:
-    net = AffinityNet(backbone(), channels=8)
-    images = torch.full((1, 3, 64, 64), 0.5)  # all positions inside are alike: affinities of 1
-    with torch.autocast("cpu", torch.bfloat16):
-        affinity = net(images)
-    seeds = torch.zeros(1, 16, 16, dtype=torch.uint8)
-    seeds[:, :, 8:] = 1
-    assert affinity.dtype == torch.float32
-    assert torch.isfinite(affinity_loss(affinity, seeds, net.offsets))
 
 
 def test_frozen_affinities_are_the_mean_of_the_levels_cosines() -> None:

@@ -109,14 +109,6 @@ def test_a_target_without_an_object_measures_nothing(pred):
         assert found.pixels == 3 and found.iou_background == found.pixel_accuracy == (3 - pred[1]) / 3
 
 
-def test_a_class_in_neither_target_nor_prediction_is_left_out_of_the_mean():
-    found = metrics_of(u8([0, 1, 1, 0]), u8([0, 1, 1, 1]), classes=3)
-    assert found.ious[:2].tolist() == [1 / 2, 2 / 3] and np.isnan(found.ious[2:]).all()
-    assert (found.miou, found.iou_foreground) == ((1 / 2 + 2 / 3) / 2, 2 / 3)
-    predicted = metrics_of(u8([2, 1]), u8([1, 1]), classes=3)  # a class only predicted counts as zero
-    assert predicted.ious[1:3].tolist() == [0.5, 0] and predicted.miou == 0.25
-
-
 @pytest.mark.filterwarnings("error")
 def test_nothing_added_is_nan_and_zero():
     for found in (Confusion().compute(), HistogramEvaluator().metrics(0.5)):

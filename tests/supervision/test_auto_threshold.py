@@ -10,7 +10,6 @@ import pytest
 from skimage.filters import threshold_otsu
 
 from seg.data.prepared import Pool, PreparedData
-from seg.errors import SegError
 from seg.evaluation.stages import Evaluated
 from seg.masks import Threshold
 from seg.methods.metrics import HistogramEvaluator
@@ -125,14 +124,3 @@ def test_scores_that_are_all_the_same(store: Store, pool: Pool, caplog: pytest.L
         choice = store.get(AutoThreshold(histogram=flat, criterion="valley"))
     assert choice == Choice(0.5, 0.5, 0.5, choice.images)
     assert "all scores of TwoHills are the same, nothing to choose by: 0.5" in caplog.text
-
-
-def test_what_is_refused(store: Store, pool: Pool) -> None:
-    scores = TwoHills(pool=pool)
-    with pytest.raises(SegError, match="must be one of otsu, valley"):
-        Threshold(scores=scores, threshold="luck")  # type: ignore[arg-type]
-    with pytest.raises(SegError, match="give threshold"):
-        Threshold(scores=scores, threshold="otsu", background_below="otsu", foreground_from="otsu")
-    crossed = Threshold(scores=scores, background_below="otsu", foreground_from=0.1)
-    with pytest.raises(SegError, match=r"background_below=0\.\d+: must not lie above foreground_from=0.1"):
-        store.get(crossed)

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from seg.data.image_folder import ImageFolder
-from seg.data.pets import OxfordPet
 from seg.data.prepared import Pool, Prepared, PreparedData
 from seg.errors import SegError
 from seg.store import Store
@@ -31,18 +30,6 @@ def test_labels_are_not_blended_at_another_size(store: Store, pool: Pool) -> Non
     twice = scores.argmax(np.arange(3), (128, 128))[0]
     np.testing.assert_array_equal(twice[:, ::2, ::2], scores.argmax(np.arange(3))[0])
     np.testing.assert_array_equal(twice[:, 1::2, 1::2], scores.argmax(np.arange(3))[0])
-
-
-def test_images_without_target_are_left_out_and_none_is_an_error(
-    new_store: Store, official: Callable[..., Path]
-) -> None:
-    some = Pool(data=Prepared(source=OxfordPet(root=str(official("some", without_target=("beagle_1",)))), size=32))
-    scores = new_store.get(TargetScores(pool=some))
-    assert len(scores) == 5 and scores.data.row_of["beagle_1"] not in scores.rows
-    names = tuple(f"{b}_{n}" for b in ("beagle", "Abyssinian") for n in (1, 2, 3))
-    none = Pool(data=Prepared(source=OxfordPet(root=str(official("none", without_target=names))), size=32))
-    with pytest.raises(SegError, match="no trainval image has ground truth"):
-        new_store.get(TargetScores(pool=none))
 
 
 def test_data_without_a_target_are_refused_before_they_are_decoded(

@@ -17,7 +17,6 @@ from seg.refiner.affinity import Affinity
 from seg.segmenter.architectures import PlainUNet
 from seg.segmenter.predicted import Predicted
 from seg.segmenter.segmenter import Segmenter
-from seg.store import Store
 from seg.supervision.cam import CAM
 from seg.supervision.classifier import Classifier
 from seg.supervision.mask import TargetScores
@@ -102,16 +101,6 @@ def test_the_json_beside_the_weights_says_that_they_are_an_oracles(pool: Pool, u
     unet.with_suffix(".json").write_text("[")
     with pytest.raises(SegError, match=r"unet\.json: does not describe a model"):
         _ = segmenter(pool, unet).is_oracle
-
-
-def test_given_weights_are_checked_before_the_work(new_store: Store, pool: Pool, unet: Path) -> None:
-
-    missing = segmenter(pool, unet.with_name("none.pth"))
-    for refused in (lambda: missing.key, lambda: missing.check(new_store)):
-        with pytest.raises(SegError, match=r"checkpoints\.segmenter=.*none\.pth: no such file or folder"):
-            refused()
-    segmenter(pool, unet).check(new_store)
-    assert not new_store.root.exists()  # of one foreground nothing has to be read
 
 
 def test_a_network_of_another_kind_is_refused_where_it_stands(pool: Pool, unet: Path) -> None:
