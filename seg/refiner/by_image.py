@@ -3,7 +3,6 @@
 import importlib.util
 from abc import abstractmethod
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,7 +11,7 @@ import numpy as np
 from seg.errors import SegError
 from seg.methods.refine import grabcut, random_walker, superpixel_means
 from seg.store import Products, param
-from seg.supervision.scores import ScoreMaps, ScoreStage
+from seg.supervision.scores import ScoreMaps, ScoreStage, per_map
 
 
 class ByImage(ScoreStage):
@@ -37,22 +36,14 @@ class ByImage(ScoreStage):
         """
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
-        """One call for each map, in threads: the libraries release the interpreter lock."""
+        """One call for each map: with several classes in an image each is told from all else."""
         scores: ScoreMaps = store.get(self.scores)
         return self.save(out, scores.data, scores.rows, self._refined(scores, store), scores.ids)
 
     def _refined(self, scores: ScoreMaps, store: Products) -> Iterator[np.ndarray]:
-        """Map by map: with several classes in an image each is told from all else."""
-        data = scores.data
-        with ThreadPoolExecutor(store.runtime.worker_count) as pool:
-            for positions in store.runtime.bar([*scores.batches()], self.what):
-                rows = scores.rows[positions]
-                squash = np.sqrt(data.sizes[rows, 0] / data.sizes[rows, 1])
-                spacings = [(float(s), float(1 / s)) for s in squash]
-                maps, image, _ = scores.per_class(positions)
-                images = data.images[rows[image]]
-                for refined in pool.map(self.refine, images, maps, [spacings[i] for i in image]):
-                    yield refined[None]
+        squash = np.sqrt(np.divide(*scores.data.sizes[scores.rows].T)).tolist()
+        spacings = [[(s, 1 / s)] * len(own) for s, own in zip(squash, scores.ids, strict=True)]
+        return per_map(self.refine, scores, spacings, store.runtime, self.what)
 
 
 class Superpixels(ByImage):

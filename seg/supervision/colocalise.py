@@ -116,7 +116,7 @@ class Colocalised(ScoreStage):
     def build(self, out: Path, store: Products) -> dict[str, Any]:
         """Three passes: moments of the features, their projections, the maps. Memory does not grow with the images."""
         prior: ScoreMaps = store.get(self.scores)
-        cells = _Cells(self._net(), self.size, store.runtime)
+        cells = _Cells(self._net(), self.size, prior, store.runtime)
         chosen = np.linspace(0, len(prior) - 1, min(self.fit_images, len(prior))).round().astype(int)
         project, above, boundary, bias = self._learn(prior, chosen, cells)
 
@@ -133,7 +133,7 @@ class Colocalised(ScoreStage):
                     several.append(value[None])
             return torch.cat(several)
 
-        notes = self.save(out, prior.data, prior.rows, cells.over(prior, None, maps, "maps"), prior.ids)
+        notes = self.save(out, prior.data, prior.rows, cells.over(np.arange(len(prior)), maps, "maps"), prior.ids)
         share = float(above.float().mean())
         log.info("co-localisation: %.0f %% of the cells are foreground", 100 * share)
         return notes | {"foreground": round(share, 3)}
@@ -150,12 +150,12 @@ class Colocalised(ScoreStage):
             moments.add(features, own.to(features.device))
             return own
 
-        pointed = unit(torch.from_numpy(np.concatenate(list(cells.over(prior, chosen, count, "moments")))))
+        pointed = unit(torch.from_numpy(np.concatenate(list(cells.over(chosen, count, "moments")))))
         foreground = Foreground.of(moments, cells.net.slices, self.components, self.dims)
         project = partial(foreground.project, device=cells.runtime.device)
         onto = project(torch.cat([foreground.basis, foreground.first[:, None]], 1))
         points, end = torch.empty(len(pointed), foreground.basis.shape[1] + 1), 0
-        for part in cells.over(prior, chosen, lambda images, _: onto(cells(images)), "projections"):
+        for part in cells.over(chosen, lambda images, _: onto(cells(images)), "projections"):
             points[end : (end := end + len(part))] = torch.from_numpy(part)
         first, points = unit(unit(points[:, -1]) + self.prior * pointed), points[:, :-1]
         may = torch.from_numpy(np.repeat(prior.has_map[chosen], cells.grid[0] * cells.grid[1]))
@@ -167,10 +167,10 @@ class Colocalised(ScoreStage):
 
 
 class _Cells:
-    """Features of the cells of images, ``float (n, C)``; ``grid`` is that of an image, once some were seen."""
+    """Features of the cells of the prior's images, ``float (n, C)``; ``grid`` is known after a batch."""
 
-    def __init__(self, net: Levels, size: int, runtime: Runtime) -> None:
-        self.net, self.size, self.runtime = net.to(runtime.device), size, runtime
+    def __init__(self, net: Levels, size: int, prior: ScoreMaps, runtime: Runtime) -> None:
+        self.net, self.size, self.prior, self.runtime = net.to(runtime.device), size, prior, runtime
         self.grid = (0, 0)
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -179,15 +179,10 @@ class _Cells:
         return maps.permute(0, 2, 3, 1).flatten(0, 2)
 
     def over(
-        self,
-        scores: ScoreMaps,
-        positions: np.ndarray | None,
-        compute: Callable[[Tensor, np.ndarray], Tensor],
-        what: str,
+        self, positions: np.ndarray, compute: Callable[[Tensor, np.ndarray], Tensor], what: str
     ) -> Iterator[np.ndarray]:
-        """``compute`` of some images (None: all), batch by batch."""
-        rows = scores.rows if positions is None else scores.rows[positions]
-        return infer(compute, scores.data, rows, self.runtime, f"co-localisation, {what}", most=16)
+        rows = self.prior.rows[positions]
+        return infer(compute, self.prior.data, rows, self.runtime, f"co-localisation, {what}", most=16)
 
 
 def _named(prior: ScoreMaps, chosen: np.ndarray, grid: tuple[int, int], above: Tensor) -> tuple[Tensor, Tensor]:

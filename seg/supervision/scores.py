@@ -1,6 +1,7 @@
 """Score maps: what every supervision hands on."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -211,3 +212,28 @@ def infer(
         part = np.arange(start, min(start + size, len(rows)))
         images = normalise(torch.from_numpy(data.images[rows[part]]).to(runtime.device))
         yield compute(images, part).cpu().numpy()
+
+
+def per_map(
+    compute: Callable[[np.ndarray, np.ndarray, Any], np.ndarray],
+    scores: ScoreMaps,
+    further: Sequence[Sequence[Any]],
+    runtime: Runtime,
+    what: str,
+) -> Iterator[np.ndarray]:
+    """Apply a function on the CPU to every map, in threads: the libraries release the interpreter lock.
+
+    Args:
+        compute: of an image ``uint8 (S, S, 3)``, a map ``float32 (S, S)`` and a third argument to a map.
+        scores: the maps. further: the third arguments, by image for each of its maps.
+        runtime: number of threads, progress bar. what: its text.
+
+    Yields:
+        ``(1, S, S)``, map by map in order.
+    """
+    with ThreadPoolExecutor(runtime.worker_count) as pool:
+        for positions in runtime.bar([*scores.batches()], what):
+            maps, image, _ = scores.per_class(positions)
+            images = scores.data.images[scores.rows[positions[image]]]
+            for found in pool.map(compute, images, maps, [one for i in positions for one in further[i]]):
+                yield found[None]

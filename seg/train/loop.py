@@ -161,13 +161,13 @@ class Loop:
             raise SegError(f"{self.name}: the loss of epoch {epoch} is {row['loss']}; lower lr (now {stage.lr:g})")
         return row
 
-    def _step(self, own: Any, whole: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """One step of the optimizer on this process's share of a batch of ``whole`` images."""
+    def _step(self, own: Any, images: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """One step of the optimizer on this process's share of a batch of so many images."""
         batch = self.fabric.to_device(self.stage.batch(own, generator, self.store))
         loss, metrics = self.stage.loss(self.wrapped, batch)
         self.optimizer.zero_grad(set_to_none=True)
         # Gradients are averaged over the processes, whose shares may differ by an image.
-        self.fabric.backward(loss * (len(own) * self.world / whole) if self.world > 1 else loss)
+        self.fabric.backward(loss * (len(own) * self.world / images) if self.world > 1 else loss)
         self.optimizer.step()
         return {"loss": loss, **metrics}
 

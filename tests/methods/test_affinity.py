@@ -88,19 +88,6 @@ def test_frozen_backbone_gets_no_gradient_and_keeps_its_statistics() -> None:
     assert grads(AffinityNet(backbone(), train_backbone=True), images, seeds) == {"blocks", "reduce", "mix"}
 
 
-def test_training_pairs_reach_farther_than_the_walks() -> None:
-    net = AffinityNet(backbone(), train_radius=12)
-    assert set(net.offsets) < set(net.train_offsets)
-    drawn = net.draw_offsets(6, torch.Generator().manual_seed(0))
-    assert len(set(drawn)) == 6
-    assert set(drawn) <= set(net.train_offsets)
-    assert drawn != net.draw_offsets(6, torch.Generator().manual_seed(1))
-    net.eval()
-    images = torch.rand(1, 3, 64, 64)
-    here = net.offsets.index((2, -1))
-    assert torch.allclose(net(images, [(2, -1)])[:, 0], net(images)[:, here])
-
-
 def test_frozen_affinities_are_the_mean_of_the_levels_cosines() -> None:
     net = FrozenAffinityNet(backbone(), (4, 8), 3.0)
     images = torch.rand(2, 3, 64, 64)

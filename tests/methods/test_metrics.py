@@ -143,18 +143,6 @@ def test_wrong_arrays_and_thresholds_are_refused():
             HistogramEvaluator().metrics(threshold)
 
 
-def test_border_modes_are_checked_and_not_mixed():
-    for call in (lambda: metrics_of(u8([0]), u8([0]), "pet"), lambda: HistogramEvaluator().metrics(0.5, "pet")):
-        with pytest.raises(ValueError, match="one of ignore, foreground, background"):
-            call()
-    confusion = Confusion()
-    confusion.add(u8([0]), u8([0]), "ignore")
-    with pytest.raises(ValueError, match="one matrix, one border"):
-        confusion.add(u8([0]), u8([0]), "foreground")
-    with pytest.raises(SegError, match="of several classes, a border is of none"):
-        metrics_of(u8([1]), u8([254]), "foreground", classes=5)
-
-
 @pytest.mark.parametrize(
     ("classes", "border"), [*((1, border) for border in BORDERS), (5, "ignore"), (5, "background")]
 )
@@ -197,3 +185,14 @@ def test_what_is_no_histogram_is_refused():
     for broken in ({}, good | {"counts": np.zeros((0, 5), np.int32)}, far):
         with pytest.raises(SegError, match=r"these are no counts of scores: evaluate again"):
             HistogramEvaluator.from_arrays(broken)
+
+
+def test_border_modes_are_checked_and_not_mixed():
+    with pytest.raises(ValueError, match="one of ignore, foreground, background"):
+        HistogramEvaluator().metrics(0.5, "pet")
+    confusion = Confusion()
+    confusion.add(u8([0]), u8([0]), "ignore")
+    with pytest.raises(ValueError, match="one matrix, one border"):
+        confusion.add(u8([0]), u8([0]), "foreground")
+    with pytest.raises(SegError, match="of several classes, a border is of none"):
+        metrics_of(u8([1]), u8([254]), "foreground", classes=5)

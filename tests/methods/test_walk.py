@@ -89,13 +89,6 @@ def test_constants_and_range_are_kept() -> None:
     assert (walked.amin((2, 3)) >= scores.amin((2, 3))).all()
 
 
-def test_batch_is_the_same_as_one_by_one() -> None:
-    affinity, scores = random_case(60, 60, batch=9)  # more than one chunk
-    batched = random_walk(affinity, scores, offsets=OFFSETS, steps=32)
-    single = [random_walk(affinity[i : i + 1], scores[i : i + 1], offsets=OFFSETS, steps=32) for i in range(9)]
-    assert torch.allclose(batched, torch.cat(single), atol=1e-6)
-
-
 def test_what_lies_outside_the_grid_is_ignored() -> None:
     affinity, scores = random_case(7, 7)
     walked = random_walk(affinity, scores, offsets=OFFSETS)

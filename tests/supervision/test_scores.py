@@ -104,11 +104,3 @@ def test_one_map_an_image_is_of_its_class(tmp_path: Path, classes: PreparedData)
             saved(tmp_path, classes, [row], random_maps(1, 4, 4))
     with pytest.raises(SegError, match="1 score maps for 3 classes of 3 images"):
         saved(tmp_path, classes, [0, 1, 5], random_maps(1, 4, 4), [[1, 2], [], [3]])
-
-
-def test_the_known_wins_over_the_unknown(classes: PreparedData) -> None:
-    values = np.asarray([[[np.nan, 0.2, np.nan]], [[0.1, np.nan, np.nan]]], np.float16)
-    scores = ScoreMaps(classes, np.asarray([0]), values, np.asarray([0, 2]), np.asarray([1, 2], np.uint8))
-    best, class_ids = scores.argmax(np.asarray([0]), (1, 3))
-    np.testing.assert_allclose(best[0, 0], [0.1, 0.2, np.nan], atol=1e-3)
-    assert class_ids[0, 0, :2].tolist() == [2, 1]
