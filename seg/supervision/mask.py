@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
-from seg.data.dataset import BORDER, UNKNOWN
+from seg.data.dataset import BORDER
 from seg.data.prepared import Pool, PoolRows, PreparedData
 from seg.errors import SegError
 from seg.nets.resize import nearest
@@ -24,39 +24,31 @@ class TargetValues:
     data: PreparedData
     rows: np.ndarray
     class_ids: np.ndarray
-    border: float
 
     def __getitem__(self, maps: np.ndarray) -> np.ndarray:
         target = self.data.target(self.rows[maps])
         values = (target == self.class_ids[maps][:, None, None]).astype(np.float32)
-        values[target == BORDER], values[target == UNKNOWN] = self.border, np.nan
+        values[target >= BORDER] = np.nan
         return values
 
 
-def target_maps(data: PreparedData, rows: np.ndarray, border: str) -> ScoreMaps:
+def target_maps(data: PreparedData, rows: np.ndarray) -> ScoreMaps:
     """The ground truth of some rows as score maps: of the classes that it shows, or else of the image's first."""
     shown = [np.unique(data.target(rows[i : i + 1])) for i in range(len(rows))]
     own = np.maximum(data.labels[rows], 0) + 1
     ids = [[c for c in codes if 0 < c <= data.count] or [code] for codes, code in zip(shown, own, strict=True)]
     first, class_ids = np.cumsum([0, *map(len, ids)]), np.concatenate(ids).astype(np.uint8)
-    value = {"ignore": np.nan, "foreground": 1.0, "background": 0.0}[border]
-    values = TargetValues(data, np.repeat(rows, np.diff(first)), class_ids, value)
+    values = TargetValues(data, np.repeat(rows, np.diff(first)), class_ids)
     return ScoreMaps(data, rows, values, first, class_ids, nearest)
 
 
 class Target(ScoreStage):
-    """Base: the ground truth of trainval images that have one.
-
-    Attributes:
-        pool: the images.
-        border: what border pixels teach: nothing (``ignore``), or a side.
-    """
+    """Base: the ground truth of the pool's trainval images that have one."""
 
     stored: ClassVar[bool] = False
     what: ClassVar[str] = "ground truth"
 
     pool: Pool
-    border: Literal["ignore", "foreground", "background"] = param(default="ignore")
 
     def check(self, store: Products) -> None:
         dataset = self.pool.data.source.seen(store)
@@ -69,7 +61,7 @@ class Target(ScoreStage):
         rows = pool.rows[pool.data.has_target[pool.rows] & ~pool.data.is_test[pool.rows]]
         if len(rows) == 0:
             raise SegError(_WITHOUT_TARGET)
-        return target_maps(pool.data, rows, self.border)
+        return target_maps(pool.data, rows)
 
 
 class TargetScores(Target):
@@ -140,7 +132,7 @@ class LabelledSubset(Target):
             rows = drawn(data, maps.rows, self.seed)[: self.count]
         else:
             rows = np.asarray([data.row_of[name] for name in self.listed()], np.int64)
-        return target_maps(data, np.sort(rows), self.border)
+        return target_maps(data, np.sort(rows))
 
     def _check_known(self, known: set[str]) -> None:
         """Refuse what is not among the ids of the images that have ground truth."""

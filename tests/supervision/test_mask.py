@@ -13,11 +13,10 @@ from seg.store import Store
 from seg.supervision.mask import LabelledSubset, TargetScores, read_ids
 
 
-@pytest.mark.parametrize(("border", "score"), [("ignore", np.nan), ("foreground", 1), ("background", 0)])
-def test_the_target_is_the_score(store: Store, data: PreparedData, pool: Pool, border: str, score: float) -> None:
-    scores = store.get(TargetScores(pool=pool, border=border))  # type: ignore[arg-type]
+def test_the_target_is_the_score_and_its_border_is_unknown(store: Store, data: PreparedData, pool: Pool) -> None:
+    scores = store.get(TargetScores(pool=pool))
     target = data.target(scores.rows[:3])
-    expected = np.select([target == 0, target == 1, target == 254], [0.0, 1.0, score], np.nan)
+    expected = np.select([target == 0, target == 1], [0.0, 1.0], np.nan)
     np.testing.assert_array_equal(scores.argmax(np.arange(3))[0], expected)
     assert (target == 254).any()
 
