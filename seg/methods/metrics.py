@@ -86,7 +86,7 @@ class Confusion:
     """A confusion matrix over all pixels, gathered image by image.
 
     Args:
-        classes: how many kinds of object the masks tell apart.
+        classes: how many classes the masks have.
 
     Example:
         >>> confusion = Confusion()
@@ -156,7 +156,7 @@ class HistogramEvaluator:
     background, to a `Confusion`.
 
     Args:
-        classes: how many kinds of object the masks tell apart.
+        classes: how many classes the masks have.
 
     Example:
         >>> histogram = HistogramEvaluator()

@@ -80,7 +80,7 @@ class Affinity(OnBackbone, Training):
     Attributes:
         seeds: confident foreground and background, the rest ignored.
         channels: width of each level's 1 x 1 convolution and of the embedding.
-        train_radius: reach of the pairs learnt from; wider, for confident seeds of different kinds lie apart.
+        train_radius: reach of the pairs learnt from; it has to span the gap between seeds of both kinds.
         pairs: so many of these pairs' offsets are drawn for every step.
         train_backbone: whether the backbone learns too.
     """

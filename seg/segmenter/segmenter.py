@@ -24,7 +24,7 @@ S = TypeVar("S", bound=Stage)
 class Segmenter(Training):
     """A segmentation network, trained on the masks of trainval's images.
 
-    Where these tell classes apart it has an output for the background and for each class, else one.
+    With several classes it has an output for the background and for each class, else one.
 
     Attributes:
         masks: what is learnt: seeds, refined masks, ground truth, or pseudo masks mixed with ground truth.
@@ -55,7 +55,7 @@ class Segmenter(Training):
         return super().upstream() | self.needs()
 
     def needs(self) -> dict[str, Stage]:
-        """The images, whose classes are what the network tells apart."""
+        """The images, for their classes."""
         return {"pool": self.pool}
 
     def class_names(self, store: Products) -> Sequence[str] | None:

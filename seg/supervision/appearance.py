@@ -25,7 +25,7 @@ class Appearance(ScoreStage):
         start: where the prior is at least this, it is foreground at first.
         rounds: of regression.
         features: random ones. points: pixels of a class at most that are learnt from. ridge: the penalty.
-        least: a class of fewer trainval images is told by what was learnt from all images together.
+        least: a class of fewer trainval images uses the model of all images together.
         gain: slope of the regression's part in the logistic. prior: slope of the prior's, which is 0 at 1/2 and held
             to 3 on either side.
         smooth: standard deviation, in pixels, of the Gaussian that the regression's answers are smoothed with.

@@ -109,9 +109,11 @@ class Colocalised(ScoreStage):
                 "colocalise.weights=null: random features have nothing in common; give ImageNet's, or a file"
             )
         try:
-            return Levels(make_classifier(self.backbone, 2, self.weights), levels)
+            backbone = make_classifier(self.backbone, 2, self.weights)
         except SegError as error:
-            raise SegError(f"colocalise: {error}; colocalise=none does without") from error
+            text = str(error).replace(", or weights=null for none", "").replace("weights=", "colocalise.weights=")
+            raise SegError(f"{text}; colocalise=none does without") from error
+        return Levels(backbone, levels)
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
         """Three passes: moments of the features, their projections, the maps. Memory does not grow with the images."""

@@ -62,7 +62,7 @@ class FeatureCache:
             offset, shape = self._places[key]
             rows = torch.empty(shape, dtype=images.dtype)
             self._file.seek(offset)
-            self._file.readinto(_bytes(rows).data)  # type: ignore[attr-defined]
+            self._file.readinto(_bytes(rows).data)
             return rows.permute(0, 3, 1, 2)
         features = compute(images).contiguous(memory_format=torch.channels_last)
         if self.is_used and self.networks > 1:

@@ -90,10 +90,8 @@ def drawn(data: PreparedData, rows: np.ndarray, seed: int) -> np.ndarray:
 class LabelledSubset(Target):
     """The ground truth of a few of them: the first of a random order, or of a list.
 
-    Ten of a seed are among thirty of the same seed.
-
     Attributes:
-        count: how many; 0 for the whole list, and without one for none.
+        count: how many; 0 for all of the list, and without one for none.
         file: the list, as for :func:`read_ids`.
         seed: of the order, where there is no list.
     """
