@@ -89,11 +89,7 @@ def _torchvision_has(name: str) -> str:
 
 
 def read_weights(name: str, weights: str) -> dict[str, Tensor]:
-    """The state dict that ``weights`` names (see :func:`make_classifier`), as ``float32``.
-
-    Raises:
-        SegError: when it can't be had, saying why and what to do.
-    """
+    """The state dict that ``weights`` names (see :func:`make_classifier`), as ``float32``."""
     members = _members(name)
     if weights in members and not Path(weights).is_file():
         try:
@@ -165,14 +161,11 @@ def split_at_pooling(model: nn.Module, name: str) -> tuple[fx.GraphModule, str]:
 def set_output_stride(model: nn.Module, stride: int) -> None:
     """Undo the last halvings of a network and dilate what follows, so that its feature map is finer.
 
-    The weights fit as they are (DeepLab's "atrous" trick, Chen et al., ICLR 2015).
+    The weights fit as they are (Chen et al., ICLR 2015).
 
     Args:
-        model: a convolutional network that halves its input five times; changed in place.
+        model: a convolutional network that halves its input five times by strided convolutions; changed in place.
         stride: 32 (nothing to do), 16 or 8.
-
-    Raises:
-        SegError: when the network does not halve by strided convolutions alone.
     """
     side = 64
     inputs: dict[nn.Conv2d, int] = {}
@@ -232,16 +225,10 @@ def levels_by_stride(blocks: nn.ModuleList) -> tuple[dict[int, int], dict[int, i
 
 @cache
 def blocks_of_stages(name: str, stages: int, first: int, what: str) -> int:
-    """How many blocks the stem and the first stages of a classifier have.
+    """How many blocks the stem and the ``first`` stages of a classifier have.
 
-    The first stage ends where the stride is 4 for the last time, the second at 8, and so on.
-
-    Args:
-        name, stages: as for :func:`make_classifier`. first: so many of its stages, at least 1.
-        what: the config's key, for the error.
-
-    Raises:
-        SegError: it has fewer, or is no chain of blocks.
+    The first stage ends where the stride is 4 for the last time, the second at 8, and so on. ``what`` is the config's
+    key, for the error.
     """
     try:
         # A network of its own: no stride of it is undone, and what is drawn for it is drawn from nobody's numbers.

@@ -144,8 +144,7 @@ class ScoreStage(Stage):
 
         Args:
             out: the product's folder. data: the prepared images. rows: ``int64 (n,)``, theirs.
-            values: ``float (m, h, w)`` in [0, 1], a map for each of ``class_ids``, image by image; or its parts, one
-                after the other.
+            values: ``float (m, h, w)`` in [0, 1], a map for each of ``class_ids``, image by image; or its parts.
             class_ids: of each image the masks' codes of the classes that it has a map of, read after the last part;
                 None: one map an image, of its one class.
 

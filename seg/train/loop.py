@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from seg.errors import SegError
-from seg.files import atomic_path, sync
+from seg.files import atomic_path, sync, sync_folder
 from seg.store import Products
 from seg.store.manifest import HISTORY, epoch_of, forget, misfit, read_manifest, write_history
 
@@ -223,6 +223,7 @@ class Loop:
         self.history.append(row)
         write_history(folder / HISTORY, self.history)
         sync([folder / _weights(epoch), folder / _state(epoch), folder / HISTORY])
+        sync_folder(folder)
         # The epoch before stays, to go back to.
         old = [_state(epoch - 2), *([_weights(epoch - 2)] if self.stage.keep == "last" else [])]
         extra = {"epochs_done": epoch, "history": self.history}

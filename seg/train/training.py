@@ -81,7 +81,7 @@ class Training(NetworkStage):
             part of the key.
         ema: decay per step of a moving average of the weights and batch-norm statistics, which is then the product
             (Tarvainen and Valpola, NIPS 2017); null for the weights themselves.
-        keep: ``all`` keeps every epoch's weights, ``last`` the newest and those before, to go back to if it is damaged.
+        keep: ``all`` keeps every epoch's weights, ``last`` the newest two.
     """
 
     in_place: ClassVar[bool] = True
@@ -201,7 +201,7 @@ class Training(NetworkStage):
     def augmented(
         self, images: "np.ndarray", masks: "np.ndarray | None", generator: "torch.Generator"
     ) -> "tuple[Tensor, Any]":
-        """A batch's images and masks for :func:`seg.nets.augment.augment`, varied as the parameters say."""
+        """A batch's images and masks, augmented as the parameters say."""
         import torch
 
         from seg.nets.augment import augment, normalise

@@ -89,16 +89,6 @@ def test_constants_and_range_are_kept() -> None:
     assert (walked.amin((2, 3)) >= scores.amin((2, 3))).all()
 
 
-def test_what_lies_outside_the_grid_is_ignored() -> None:
-    affinity, scores = random_case(7, 7)
-    walked = random_walk(affinity, scores, offsets=OFFSETS)
-    for p, (dy, dx) in enumerate(OFFSETS):
-        affinity[:, p, 7 - dy :] = 0.9
-        affinity[:, p, :, : max(0, -dx)] = 0.9
-        affinity[:, p, :, 7 - max(0, dx) :] = 0.9
-    assert torch.equal(random_walk(affinity, scores, offsets=OFFSETS), walked)
-
-
 def test_bad_input_is_refused() -> None:
     affinity, scores = random_case(8, 8)
     with pytest.raises(SegError, match="radius=1"):

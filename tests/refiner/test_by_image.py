@@ -17,20 +17,6 @@ from seg.supervision.scores import ScoreMaps
 needs_opencv = pytest.mark.skipif(importlib.util.find_spec("cv2") is None, reason="OpenCV is not installed")
 
 
-class Remembered(ByImage):
-    """Answers with the mean of the image, less the score."""
-
-    def refine(self, image: np.ndarray, scores: np.ndarray, spacing: tuple[float, float]) -> np.ndarray:
-        assert spacing[0] * spacing[1] == pytest.approx(1)
-        return np.full(scores.shape, image.mean() / 255)
-
-
-def test_every_image_has_its_answer(store: Store, pool: Pool) -> None:
-    scores = store.get(Remembered(scores=TargetScores(pool=pool)))
-    expected = scores.data.images[scores.rows].mean((1, 2, 3)) / 255
-    np.testing.assert_allclose(scores.values[:, 0, 0], expected, atol=1e-3)
-
-
 @pytest.mark.parametrize("kind", [Superpixels, RandomWalker, pytest.param(GrabCut, marks=needs_opencv)])
 def test_the_number_of_threads_changes_nothing(
     store: Store, runtime: Runtime, pool: Pool, tmp_path: Path, kind: type[ByImage]
@@ -53,7 +39,7 @@ def test_the_spacing_is_that_of_the_squashed_image(data: PreparedData, store: St
     scores: ScoreMaps = ScoreMaps.of_foreground(replace(data, sizes=sizes), rows, np.zeros((2, 8, 8), np.float16))
     seen: list[tuple[float, float]] = []
 
-    class Spy(Remembered):
+    class Spy(ByImage):
         def refine(self, image: np.ndarray, scores: np.ndarray, spacing: tuple[float, float]) -> np.ndarray:
             seen.append(spacing)
             return scores

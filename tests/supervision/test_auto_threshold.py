@@ -12,8 +12,7 @@ from skimage.filters import threshold_otsu
 from seg.data.prepared import Pool, PreparedData
 from seg.evaluation.stages import Evaluated
 from seg.masks import Threshold
-from seg.methods.metrics import HistogramEvaluator
-from seg.methods.thresholds import STEPS, ScoreStats, bin_scores, count_scores, otsu, valley
+from seg.methods.thresholds import STEPS, ScoreStats, count_scores, otsu, valley
 from seg.store import Products, Store, param
 from seg.supervision.auto_threshold import AutoThreshold, Choice, ScoreHistogram
 from seg.supervision.scores import ScoreStage
@@ -45,16 +44,6 @@ def hills(*parts: tuple[float, float, int]) -> np.ndarray:
     rng = np.random.default_rng(0)
     values = np.concatenate([rng.normal(m, s, n) for m, s, n in parts])
     return values.clip(0, 1).astype(np.float32)
-
-
-def test_a_score_of_a_thousandth_falls_in_its_own_bin_here_and_in_the_evaluation() -> None:
-    scores = (np.arange(STEPS + 1) / STEPS).astype(np.float32)
-    np.testing.assert_array_equal(bin_scores(scores), np.arange(STEPS + 1))
-    np.testing.assert_array_equal(count_scores(scores), [*[1] * (STEPS - 1), 2])
-    histogram = HistogramEvaluator()
-    histogram.add(scores[None], np.ones((1, STEPS + 1), np.uint8))
-    for k in (0, 251, 253, 502, 506, 511, 1000):
-        assert histogram.metrics(k / STEPS).pixel_accuracy == (STEPS + 1 - k) / (STEPS + 1)
 
 
 def test_otsu_as_scikit_image_says() -> None:
