@@ -145,7 +145,8 @@ class Confusion:
 
     @property
     def _stacked(self) -> Counts:
-        return _stack(self._tables, (self._classes + 1, self._classes + 2))
+        empty = np.zeros((0, self._classes + 1, self._classes + 2), np.int64)
+        return np.stack(self._tables) if self._tables else empty
 
 
 class HistogramEvaluator:
@@ -310,10 +311,6 @@ def _metrics(tables: Counts) -> Metrics:
         coverage=counted / evaluated if evaluated else float("nan"),
         matrix=matrix.tolist(),
     )
-
-
-def _stack(tables: Sequence[NDArray[Any]], shape: tuple[int, int]) -> NDArray[Any]:
-    return np.stack(tables) if tables else np.zeros((0, *shape), np.int64)
 
 
 def _batch(name: str, array: NDArray, dtype: type[np.generic], target: NDArray) -> tuple[NDArray, NDArray]:
