@@ -232,7 +232,7 @@ def test_masks_stay_within_their_folder(
     assert status == 1 and "3 of 4 images" in said and "rename it" in wrong
 
 
-def test_a_network_that_answers_with_nan(model: Model, photos: Path, store: Store, product: Threshold) -> None:
+def test_a_network_that_answers_with_nan(model: Model, photos: Path) -> None:
     broken = copy.deepcopy(model.network)
     with torch.no_grad():
         next(p for p in broken.parameters()).fill_(torch.inf)
@@ -240,8 +240,6 @@ def test_a_network_that_answers_with_nan(model: Model, photos: Path, store: Stor
     assert all(isinstance(r, SegError) and "the network answers with NaN" in str(r) for r in results)
     with pytest.raises(SegError, match=r"a\.jpg: the network answers with NaN"):
         predict(dataclasses.replace(model, network=broken), photos / "a.jpg")
-    with pytest.raises(SegError, match="PlainUNet: answers with NaN; its training has diverged"):
-        product.scores._numbers(np.full((1, 2, 2), np.nan))  # type: ignore[attr-defined]
 
 
 def test_classes_from_the_command_line(

@@ -71,9 +71,8 @@ class AffinityNet(Pyramid):
     Args:
         backbone, strides, radius, train_backbone: see :class:`Pyramid`.
         channels: width of each level's 1x1 convolution and of the embedding.
-        train_radius: reach of the pairs that are drawn for training. The paper trains on those of the walk; but
-            confident seeds of a smooth score map leave an ignored band wider than that between foreground and
-            background, so that not one pair would be of different kinds, and all affinities would go to 1.
+        train_radius: reach of the pairs that are drawn for training; it has to span the ignored band between confident
+            seeds of both kinds. (The paper trains on the walk's pairs.)
 
     Example:
         >>> from torchvision.models import resnet18

@@ -1,7 +1,6 @@
 """One confusion matrix over all pixels of all images, and its figures: of masks, or of scores at every threshold.
 
-Both accumulators reduce every image to the same small table of integer counts, and one function
-turns counts into figures, so a histogram of scores gives to the last digit what thresholding gives.
+A histogram of scores gives to the last digit what thresholding gives.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,30 +22,16 @@ _BINS = STEPS + 2  # one for every edge that a score may have reached, and the l
 _UNKNOWN = _BINS - 1
 
 
-class _Codes:
-    """The codes of masks of so many classes, by the rows and columns of the counting tables.
+@cache
+def _places(classes: int, *beyond: int) -> Counts:
+    """``int64 (256,)``: row or column of each code in a counting table.
 
-    Rows, of the target: background and classes, border, none, what does not exist. Columns, of the prediction:
-    background and classes, no decision, what does not exist.
+    Background and classes, then the codes ``beyond``, and last what does not exist.
     """
-
-    def __init__(self, classes: int) -> None:
-        known = {code: str(code) for code in range(classes + 1)}
-        self.target_said = known | {BORDER: "254 (border)", UNKNOWN: "255 (no ground truth)"}
-        self.pred_said = known | {UNKNOWN: "255 (no decision)"}
-        self.rows, self.columns = classes + 4, classes + 3
-        self.target, self.pred = (
-            _places(said, count - 1) for said, count in ((self.target_said, self.rows), (self.pred_said, self.columns))
-        )
-
-
-def _places(said: Mapping[int, str], other: int) -> Counts:
-    out = np.full(256, other, np.int64)
-    out[list(said)] = range(len(said))
+    known = [*range(classes + 1), *beyond]
+    out = np.full(256, len(known), np.int64)
+    out[known] = range(len(known))
     return out
-
-
-_codes = cache(_Codes)
 
 
 @dataclass(frozen=True)
@@ -101,7 +86,7 @@ class Confusion:
     """A confusion matrix over all pixels, gathered image by image.
 
     Args:
-        classes: how many kinds of object the masks tell apart.
+        classes: how many classes the masks have.
 
     Example:
         >>> confusion = Confusion()
@@ -126,20 +111,20 @@ class Confusion:
 
         Raises:
             ValueError: on another dtype, shape or border mode.
-            SegError: on a code that is none of the above, or a border that is no class's. Nothing of the batch is
-                counted then.
+            SegError: on another code, or a border that is no class's. Nothing of the batch is counted then.
         """
         pred, target = _batch("prediction", pred, np.uint8, target)
         _check_border(border)
         if self._border not in (None, border):
             raise ValueError(f"border '{border}' follows '{self._border}': one matrix, one border")
-        codes = _codes(self._classes)
+        rows, columns = _places(self._classes, BORDER, UNKNOWN), _places(self._classes, UNKNOWN)
+        shape = (self._classes + 4, self._classes + 3)
         tables = []
         for one_pred, one_target in zip(pred, target, strict=True):
-            index = codes.target[one_target.ravel()] * codes.columns + codes.pred[one_pred.ravel()]
-            table = np.bincount(index, minlength=codes.rows * codes.columns).reshape(codes.rows, codes.columns)
-            _check_codes("target", table[-1], one_target, codes.target_said)
-            _check_codes("prediction", table[:, -1], one_pred, codes.pred_said)
+            index = rows[one_target.ravel()] * shape[1] + columns[one_pred.ravel()]
+            table = np.bincount(index, minlength=shape[0] * shape[1]).reshape(shape)
+            _check_codes("target", table[-1], one_target, rows)
+            _check_codes("prediction", table[:, -1], one_pred, columns)
             tables.append(_resolve(table[:-2, :-1], border))
         self._tables += tables
         self._border = border
@@ -160,7 +145,8 @@ class Confusion:
 
     @property
     def _stacked(self) -> Counts:
-        return _stack(self._tables, (self._classes + 1, self._classes + 2))
+        empty = np.zeros((0, self._classes + 1, self._classes + 2), np.int64)
+        return np.stack(self._tables) if self._tables else empty
 
 
 class HistogramEvaluator:
@@ -171,7 +157,7 @@ class HistogramEvaluator:
     background, to a `Confusion`.
 
     Args:
-        classes: how many kinds of object the masks tell apart.
+        classes: how many classes the masks have.
 
     Example:
         >>> histogram = HistogramEvaluator()
@@ -199,23 +185,22 @@ class HistogramEvaluator:
 
         Raises:
             ValueError: on another dtype or shape.
-            SegError: on a score outside [0, 1] or an unknown target code. Nothing of the batch is
-                counted then.
+            SegError: on a score outside [0, 1] or an unknown target code. Nothing of the batch is counted then.
         """
         scores, target = _batch("scores", scores, np.float32, target)
         ids = np.broadcast_to(np.uint8(1) if class_ids is None else class_ids, scores.shape)
-        codes = _codes(self._classes)
+        rows, last = _places(self._classes, BORDER, UNKNOWN), self._classes + 3
         places, counts = [], []
         for number, (one_scores, one_target, own) in enumerate(zip(scores, target, ids, strict=True), self._images):
-            pair = codes.target[one_target.ravel()] * 256 + own.ravel()
+            pair = rows[one_target.ravel()] * 256 + own.ravel()
             # A row of counts for each pair of a code and a class that there is: for all of them most would be empty.
-            kinds = np.flatnonzero(np.bincount(pair, minlength=codes.rows * 256))
-            row_of = np.zeros(codes.rows * 256, np.int64)
+            kinds = np.flatnonzero(np.bincount(pair, minlength=(last + 1) * 256))
+            row_of = np.zeros((last + 1) * 256, np.int64)
             row_of[kinds] = np.arange(len(kinds))
             index = row_of[pair] * _BINS + bin_scores(one_scores.ravel())
             table = np.bincount(index, minlength=len(kinds) * _BINS).reshape(-1, _BINS)
-            _check_codes("target", table[kinds // 256 == codes.rows - 1], one_target, codes.target_said)
-            kept = kinds // 256 < codes.rows - 2
+            _check_codes("target", table[kinds // 256 == last], one_target, rows)
+            kept = kinds // 256 < last - 1
             counts.append(table[kept].astype(np.int32))
             places.append(np.stack([np.full(len(kinds), number), kinds // 256, kinds % 256], 1)[kept])
         self._places += places
@@ -252,30 +237,21 @@ class HistogramEvaluator:
         return np.concatenate(parts) if parts else np.zeros((0, width), np.int64)
 
     def to_arrays(self) -> dict[str, NDArray[np.int32]]:
-        """The counts as they are stored.
-
-        ``counts`` int32 (R, 1002), intervals (the last: NaN); ``places`` int32 (R, 3), the image, target code and class
-        of each row; ``shape`` int32 (2,), the number of images and of classes.
-        """
+        """``counts`` int32 (R, 1002); ``places`` int32 (R, 3): image, target, class; ``shape``: images, classes."""
         counts, places = self._joined(self._counts, _BINS), self._joined(self._places, 3)
         shape = np.asarray([self._images, self._classes], np.int32)
         return {"counts": counts.astype(np.int32), "places": places.astype(np.int32), "shape": shape}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[np.int32]]) -> Self:
-        """The histogram that `to_arrays` wrote.
-
-        Raises:
-            SegError: if something is missing, or of another shape or dtype.
-        """
+        """The histogram that `to_arrays` wrote; anything else is a SegError."""
         try:
             counts, places, (images, classes) = arrays["counts"], arrays["places"], arrays["shape"].tolist()
-            fits = counts.dtype == np.int32 and counts.shape == (len(places), _BINS) and places.shape[1:] == (3,)
-            fits = fits and bool((places >= 0).all() and (places < [images, classes + 2, classes + 1]).all())
-        except (KeyError, TypeError, ValueError) as error:
-            raise SegError(f"these are no counts of scores ({error}): evaluate again") from error
+            fits = counts.shape == (len(places), _BINS) and bool((places < [images, classes + 2, classes + 1]).all())
+        except (KeyError, ValueError):
+            fits = False
         if not fits:
-            raise SegError("these are no counts of scores ('places' does not fit 'counts'): evaluate again")
+            raise SegError("these are no counts of scores: evaluate again")
         made = cls(classes)
         made._images, made._counts, made._places = images, [counts], [places]
         return made
@@ -337,15 +313,12 @@ def _metrics(tables: Counts) -> Metrics:
     )
 
 
-def _stack(tables: Sequence[NDArray[Any]], shape: tuple[int, int]) -> NDArray[Any]:
-    return np.stack(tables) if tables else np.zeros((0, *shape), np.int64)
-
-
 def _batch(name: str, array: NDArray, dtype: type[np.generic], target: NDArray) -> tuple[NDArray, NDArray]:
     for what, one, wanted in ((name, array, dtype), ("target", target, np.uint8)):
         if one.dtype != wanted or one.ndim not in (2, 3):
-            said = np.dtype(wanted).name
-            raise ValueError(f"{what} has to be {said} (H, W) or (B, H, W), not {one.dtype} {one.shape}")
+            raise ValueError(
+                f"{what} has to be {np.dtype(wanted).name} (H, W) or (B, H, W), not {one.dtype} {one.shape}"
+            )
     array, target = (one if one.ndim == 3 else one[None] for one in (array, target))
     if array.shape != target.shape:
         raise ValueError(f"{name} {array.shape} and target {target.shape} differ in shape: resize one first")
@@ -357,8 +330,8 @@ def _check_border(border: str) -> None:
         raise ValueError(f"border is '{border}': it has to be one of {', '.join(get_args(Border))}")
 
 
-def _check_codes(name: str, invalid: Counts, values: NDArray[np.uint8], known: Mapping[int, str]) -> None:
+def _check_codes(name: str, invalid: Counts, values: NDArray[np.uint8], places: Counts) -> None:
     if invalid.any():
-        *most, last = known.values()
-        bad = sorted(set(np.unique(values).tolist()) - known.keys())
-        raise SegError(f"{name} holds the codes {bad}: only {', '.join(most)} and {last} are known")
+        *most, last = np.flatnonzero(places < places.max()).tolist()
+        bad = sorted({*np.unique(values).tolist()} - {*most, last})
+        raise SegError(f"{name} holds the codes {bad}: only {', '.join(map(str, most))} and {last} are known")

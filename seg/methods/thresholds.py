@@ -82,11 +82,7 @@ class ScoreStats:
         return low, high
 
     def separability(self, threshold: float) -> float:
-        """Otsu's eta in [0, 1]: between-class variance over total variance; 0 for scores that are all the same.
-
-        Over the thresholds of one set of score maps it is highest at Otsu's; of several sets, those whose scores
-        fall into two groups have more of it.
-        """
+        """Otsu's eta in [0, 1]: between-class variance over total variance; 0 for scores that are all the same."""
         middles, total = _middles(), max(self.counts.sum(), 1)
         mean = float(self.counts @ middles) / total
         variance = float(self.counts @ (middles - mean) ** 2) / total
@@ -118,9 +114,8 @@ def valley(counts: Counts) -> float:
     """Where masks change least as the threshold moves: the valley between two hills, else Otsu's threshold.
 
     The share of scores within 0.05 of a threshold is the mask's change in area; it is least where masks are stable
-    (as of J. Matas et al., Maximally Stable Extremal Regions, BMVC 2002). Looked for between the mean scores of the two
-    sides of Otsu's threshold. A valley is at neither end of that range, and there are twice as many scores on a hill on
-    either side of it. Scores of one hill, such as most CAMs and Gaussians, have none: then it is Otsu's.
+    (as of J. Matas et al., Maximally Stable Extremal Regions, BMVC 2002). A valley lies between the mean scores of the
+    two sides of Otsu's threshold, and on either side of it is a hill of twice as many scores.
 
     Args:
         counts: ``int64 (1000,)``, as of :func:`count_scores`.

@@ -1,6 +1,7 @@
 """torchvision classifiers by name: weights from anywhere, the cut at the global pooling, dilation."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import copy
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from itertools import takewhile
 from pathlib import Path
@@ -56,11 +57,7 @@ def make_classifier(name: str, classes: int, weights: str | None, stages: int = 
 
 
 def weights_of(field: str) -> Callable[[Any, str], str]:
-    """For a parameter that names weights of the backbone in ``field``: what stands in a key for them.
-
-    A file is its bytes, wherever it lies; ``DEFAULT`` is the member of torchvision's enum that it stands for;
-    what is neither is refused, and so is a backbone that torchvision does not have.
-    """
+    """What stands in a key for the weights of the backbone in ``field``: a file's bytes, or torchvision's name."""
 
     def content(stage: Any, weights: str) -> str:
         members = _members(name := getattr(stage, field))
@@ -74,7 +71,7 @@ def weights_of(field: str) -> Callable[[Any, str], str]:
 
 
 def _members(name: str) -> Mapping[str, Any]:
-    """torchvision's weights of a classifier by their names; refuses what is none of its classifiers."""
+    """torchvision's weights of a classifier by their names; refuses other names of classifiers."""
     from torchvision import models
 
     if name not in (names := models.list_models(module=models)):
@@ -92,11 +89,7 @@ def _torchvision_has(name: str) -> str:
 
 
 def read_weights(name: str, weights: str) -> dict[str, Tensor]:
-    """The state dict that ``weights`` names (see :func:`make_classifier`), as ``float32``.
-
-    Raises:
-        SegError: when it can't be had, saying why and what to do.
-    """
+    """The state dict that ``weights`` names (see :func:`make_classifier`), as ``float32``."""
     members = _members(name)
     if weights in members and not Path(weights).is_file():
         try:
@@ -110,33 +103,24 @@ def read_weights(name: str, weights: str) -> dict[str, Tensor]:
 
 
 def fold_batch_norm(features: nn.Module) -> nn.Module:
-    """A network for inference alone, each batch norm folded into the convolution before it.
+    """A copy for inference alone, in ``eval`` mode, each batch norm folded into the convolution before it.
 
-    The convolution's weights are scaled instead of its output: the same function but for rounding (2e-6 of the
-    largest value for ResNet-18), and 6 to 12 percent less time for ResNet-18 on a CPU.
-
-    Args:
-        features: what :func:`split_at_pooling` returned; its modules stay as they are.
-
-    Returns:
-        A copy, in ``eval`` mode.
+    The same function but for rounding, and 6 to 12 percent less time for ResNet-18 on a CPU.
     """
     from torch.fx.experimental.optimization import fuse
 
     return fuse(features.eval())
 
 
-def split_at_pooling(model: nn.Module, name: str, whole: Iterable[nn.Module] = ()) -> tuple[fx.GraphModule, str]:
+def split_at_pooling(model: nn.Module, name: str) -> tuple[fx.GraphModule, str]:
     """Cut a classifier before its global pooling.
 
-    The traced graph is followed back from the logits: one linear layer, then nothing but dropout and
-    flattening, then the global average pooling, whose input is the last feature map. That is the form for
-    which the CAM has its closed form (Zhou et al., CVPR 2016, eq. 2).
+    Between pooling and logits there may be one linear layer, dropout and flattening: the form for which the CAM has its
+    closed form (Zhou et al., CVPR 2016, eq. 2).
 
     Args:
         model: a torchvision classifier.
         name: its name, for the error.
-        whole: modules of it that stay one call of the graph each.
 
     Returns:
         The network up to the pooling, ``(B, 3, H, W) -> (B, C, h, w)``, sharing the modules of ``model``;
@@ -150,11 +134,12 @@ def split_at_pooling(model: nn.Module, name: str, whole: Iterable[nn.Module] = (
         "mobilenet_v2, densenet121, efficientnet_b0, shufflenet_v2_x1_0 and regnet_y_400mf have"
     )
     try:
-        graph = _Tracer(whole).trace(model)
+        graph = fx.symbolic_trace(model).graph
     except Exception:  # control flow that can't be traced (inception's auxiliary heads)
         raise refusal from None
     modules = dict(model.named_modules())
-    node = next(n for n in graph.nodes if n.op == "output").args[0]
+    output = next(reversed(graph.nodes))
+    node: Any = output.args[0]
     if not isinstance(node, fx.Node) or not isinstance(modules.get(str(node.target)), nn.Linear):
         raise refusal
     head = str(node.target)
@@ -165,48 +150,25 @@ def split_at_pooling(model: nn.Module, name: str, whole: Iterable[nn.Module] = (
             raise refusal
         module = modules.get(str(node.target)) if node.op == "call_module" else None
         pooled = isinstance(module, nn.AdaptiveAvgPool2d) or node.target in (F.adaptive_avg_pool2d, "mean")
-        if not (pooled or isinstance(module, _PASSES) or node.target in _PASSING_CALLS):
+        passes = isinstance(module, nn.Dropout | nn.Flatten)
+        if not (pooled or passes or node.target in (torch.flatten, F.dropout, "flatten", "view")):
             raise refusal
-    last = node.args[0]
-    assert isinstance(last, fx.Node)
-    for later in reversed(list(graph.nodes)):
-        if later is last:
-            break
-        graph.erase_node(later)
-    graph.output(last)
+    output.args = (node.args[0],)
+    graph.eliminate_dead_code()
     return fx.GraphModule(model, graph), head
-
-
-class _Tracer(fx.Tracer):
-    """Does not look into some modules."""
-
-    def __init__(self, whole: Iterable[nn.Module]) -> None:
-        super().__init__()
-        self.whole = set(whole)
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return m in self.whole or super().is_leaf_module(m, module_qualified_name)
-
-
-#: What may stand between the pooling and the linear layer.
-_PASSES = (nn.Dropout, nn.Flatten)
-_PASSING_CALLS = (torch.flatten, F.dropout, "flatten", "view")
 
 
 def set_output_stride(model: nn.Module, stride: int) -> None:
     """Undo the last halvings of a network and dilate what follows, so that its feature map is finer.
 
-    The weights fit as they are (DeepLab's "atrous" trick, Chen et al., ICLR 2015).
+    The weights fit as they are (Chen et al., ICLR 2015).
 
     Args:
-        model: a convolutional network that halves its input five times; changed in place.
+        model: a convolutional network that halves its input five times by strided convolutions; changed in place.
         stride: 32 (nothing to do), 16 or 8.
-
-    Raises:
-        SegError: when the network does not halve by strided convolutions alone.
     """
     side = 64
-    inputs: dict[nn.Module, int] = {}
+    inputs: dict[nn.Conv2d, int] = {}
     hooks = [
         m.register_forward_pre_hook(lambda m, args: inputs.__setitem__(m, args[0].shape[-1]))
         for m in model.modules()
@@ -215,23 +177,19 @@ def set_output_stride(model: nn.Module, stride: int) -> None:
     training = model.training
     with torch.no_grad():
         model.eval()(torch.zeros(1, 3, side, side))
-        model.train(training)
-    for hook in hooks:
-        hook.remove()
-    for conv, width in inputs.items():
-        assert isinstance(conv, nn.Conv2d)
-        # How often the original network had halved before this layer beyond what is wanted now.
-        dilation = max(1, stride and (side // width) // stride)
-        if dilation > 1 and conv.kernel_size[0] > 1:
-            conv.dilation = (dilation, dilation)
-            conv.padding = tuple(dilation * (k - 1) // 2 for k in conv.kernel_size)
-        if conv.stride[0] == 2 and side // width >= stride:
-            conv.stride = (1, 1)
-    with torch.no_grad():
-        model.eval()
+        for hook in hooks:
+            hook.remove()
+        for conv, width in inputs.items():
+            # How often the original network had halved before this layer beyond what is wanted now.
+            dilation = max(1, (side // width) // stride)
+            if dilation > 1 and conv.kernel_size[0] > 1:
+                conv.dilation = (dilation, dilation)
+                conv.padding = tuple(dilation * (k - 1) // 2 for k in conv.kernel_size)
+            if conv.stride[0] == 2 and side // width >= stride:
+                conv.stride = (1, 1)
         features, _ = split_at_pooling(model, type(model).__name__)
         got = side // features(torch.zeros(1, 3, side, side)).shape[-1]
-        model.train(training)
+    model.train(training)
     if got != stride:
         raise SegError(
             f"output_stride={stride}: {type(model).__name__} keeps a stride of {got}, for it halves by pooling; "
@@ -242,8 +200,7 @@ def set_output_stride(model: nn.Module, stride: int) -> None:
 def backbone_blocks(model: nn.Module) -> nn.ModuleList:
     """The blocks of a torchvision classifier up to its global pooling, in the order in which they run.
 
-    Sequential containers are taken apart; the blocks are shared with ``model``. Works for the models that are
-    a plain chain: ResNet and its relatives, MobileNet, EfficientNet, ConvNeXt, RegNet, VGG.
+    Shared with ``model``; for models that are a plain chain: ResNet, MobileNet, EfficientNet, ConvNeXt, RegNet, VGG.
     """
 
     def chain(module: nn.Module) -> Iterator[nn.Module]:
@@ -268,17 +225,10 @@ def levels_by_stride(blocks: nn.ModuleList) -> tuple[dict[int, int], dict[int, i
 
 @cache
 def blocks_of_stages(name: str, stages: int, first: int, what: str) -> int:
-    """How many blocks the stem and the first stages of a classifier have.
+    """How many blocks the stem and the ``first`` stages of a classifier have.
 
-    The first stage ends where the stride is 4 for the last time, the second at 8, and so on: in a ResNet after
-    ``layer1``, ``layer2``, in MobileNetV2 after ``features.3``, ``features.6``.
-
-    Args:
-        name, stages: as for :func:`make_classifier`. first: so many of its stages, at least 1.
-        what: the config's key, for the error.
-
-    Raises:
-        SegError: it has fewer, or is no chain of blocks.
+    The first stage ends where the stride is 4 for the last time, the second at 8, and so on. ``what`` is the config's
+    key, for the error.
     """
     try:
         # A network of its own: no stride of it is undone, and what is drawn for it is drawn from nobody's numbers.
@@ -297,27 +247,16 @@ def blocks_of_stages(name: str, stages: int, first: int, what: str) -> int:
 
 
 def split_after(model: nn.Module, name: str, count: int) -> tuple[nn.Module, nn.Module]:
-    """Cut the network up to the pooling once more, after its first blocks.
-
-    Args:
-        model: a torchvision classifier. name: its name, for the error. count: of the blocks before the cut, at least 1.
+    """Cut the network up to the pooling once more, after the first ``count`` blocks of :func:`backbone_blocks`.
 
     Returns:
-        Two networks that share the modules of ``model``, and one after the other are what :func:`split_at_pooling`
-        returns: the same operators, and so the same numbers.
-
-    Raises:
-        SegError: the blocks are not a chain, in which each sees the one before alone.
+        The blocks, which are shared with ``model``, and a copy of the rest. One after the other they are what
+        :func:`split_at_pooling` returns.
     """
     blocks = backbone_blocks(model)[:count]
-    rest, _ = split_at_pooling(model, name, whole=blocks)
-    modules = dict(rest.named_modules())
-    image, *calls = list(rest.graph.nodes)[: count + 1]
-    for before, call, block in zip([image, *calls], calls, blocks, strict=False):
-        called = modules.get(str(call.target)) if call.op == "call_module" else None
-        if called is not block or call.args != (before,) or len(before.users) > 1:
-            raise SegError(f"backbone={name}: cannot be cut after its first {count} blocks, which are not a chain")
-    calls[-1].replace_all_uses_with(image)
-    for call in reversed(calls):
-        rest.graph.erase_node(call)
-    return nn.Sequential(*blocks), fx.GraphModule(rest, rest.graph)
+    names = {module: path for path, module in model.named_modules()}
+    rest = copy.deepcopy(model)
+    for block in blocks:
+        parent, _, leaf = names[block].rpartition(".")
+        setattr(rest.get_submodule(parent), leaf, nn.Identity())
+    return nn.Sequential(*blocks), split_at_pooling(rest, name)[0]

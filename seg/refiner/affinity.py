@@ -19,12 +19,10 @@ from seg.train import NetworkStage, Training
 
 
 class OnBackbone(Stage):
-    """Base: a network over levels of a backbone, which starts from weights or else from the classifier.
+    """Base: a network over levels of a backbone.
 
     Attributes:
-        backbone: torchvision's name.
-        weights: of the backbone; null starts it from the trained classifier instead.
-        classifier: where the backbone starts when there are no weights.
+        backbone: torchvision's name. weights: its weights; null starts it from the trained ``classifier`` instead.
         strides: the backbone's levels that are used.
         radius: reach of the walk's pairs, in cells of the grid (a quarter of the working resolution).
     """
@@ -36,13 +34,9 @@ class OnBackbone(Stage):
     radius: float = param(default=5.0, above=1)
 
     def validate(self) -> None:
-        """Backbones halve: which of these levels this one has, :meth:`check` looks at."""
         super().validate()
         if not self.strides or set(self.strides) - {1, 2, 4, 8, 16, 32}:
-            raise SegError(
-                f"data.refine.levels={list(self.strides)}: must be levels of a backbone by their strides, some of "
-                "1, 2, 4, 8, 16, 32; [4, 8, 16], say"
-            )
+            raise SegError(f"data.refine.levels={list(self.strides)}: must be levels of a backbone: 1, 2, 4, 8, 16, 32")
 
     def upstream(self) -> dict[str, Stage]:
         """The classifier only if its weights are used."""
@@ -86,7 +80,7 @@ class Affinity(OnBackbone, Training):
     Attributes:
         seeds: confident foreground and background, the rest ignored.
         channels: width of each level's 1 x 1 convolution and of the embedding.
-        train_radius: reach of the pairs learnt from; wider, for confident seeds of different kinds lie apart.
+        train_radius: reach of the pairs learnt from; it has to span the gap between seeds of both kinds.
         pairs: so many of these pairs' offsets are drawn for every step.
         train_backbone: whether the backbone learns too.
     """
@@ -102,11 +96,9 @@ class Affinity(OnBackbone, Training):
     train_backbone: bool = param(default=False)
 
     def shape(self) -> dict[str, Any]:
-        """What decides how given weights are used."""
         return {name: getattr(self, name) for name in ("backbone", "strides", "channels", "radius")}
 
     def empty(self, store: Products) -> nn.Module:
-        """AffinityNet with random weights."""
         # A classifier's missing last stage is no level of AffinityNet's, so nothing of it has to be known.
         return self._net(make_classifier(self.backbone, 2, None))
 
@@ -117,14 +109,8 @@ class Affinity(OnBackbone, Training):
         return self._net(backbone)
 
     def _net(self, backbone: nn.Module) -> AffinityNet:
-        return AffinityNet(
-            backbone,
-            strides=self.strides,
-            channels=self.channels,
-            radius=self.radius,
-            train_radius=self.train_radius,
-            train_backbone=self.train_backbone,
-        )
+        names = ("strides", "channels", "radius", "train_radius", "train_backbone")
+        return AffinityNet(backbone, **{name: getattr(self, name) for name in names})
 
     def samples(self, store: Products) -> np.ndarray:
         """Positions in the seeds of trainval's images."""
@@ -138,7 +124,6 @@ class Affinity(OnBackbone, Training):
         return images, to_grid(masks)
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The balanced loss over pairs of confident positions."""
         images, seeds = batch
         net: Any = getattr(model, "module", model)
         offsets = net.draw_offsets(self.pairs)
@@ -152,7 +137,6 @@ class FrozenAffinity(OnBackbone):
     what: ClassVar[str] = "frozen features"
 
     def load(self, path: Path, store: Products) -> Pyramid:
-        """The network, on the device of inference."""
         return self._net(self._started(store)).to(store.runtime.device).eval()
 
 

@@ -3,7 +3,6 @@
 import importlib.util
 from abc import abstractmethod
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,7 +11,7 @@ import numpy as np
 from seg.errors import SegError
 from seg.methods.refine import grabcut, random_walker, superpixel_means
 from seg.store import Products, param
-from seg.supervision.scores import ScoreMaps, ScoreStage
+from seg.supervision.scores import ScoreMaps, ScoreStage, per_map
 
 
 class ByImage(ScoreStage):
@@ -26,7 +25,7 @@ class ByImage(ScoreStage):
 
     @abstractmethod
     def refine(self, image: np.ndarray, scores: np.ndarray, spacing: tuple[float, float]) -> np.ndarray:
-        """The answer for one image, whatever thread asks.
+        """The answer for one image, from any thread.
 
         Args:
             image: ``uint8 (S, S, 3)`` RGB. scores: ``float32 (S, S)`` in [0, 1]; NaN where nothing is known.
@@ -37,22 +36,14 @@ class ByImage(ScoreStage):
         """
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
-        """One call per image. (Threads: the libraries let go of the interpreter lock where it takes long.)"""
+        """One call for each map: with several classes in an image each is told from all else."""
         scores: ScoreMaps = store.get(self.scores)
         return self.save(out, scores.data, scores.rows, self._refined(scores, store), scores.ids)
 
     def _refined(self, scores: ScoreMaps, store: Products) -> Iterator[np.ndarray]:
-        """Map by map: with several classes in an image each is told from all else."""
-        data = scores.data
-        with ThreadPoolExecutor(store.runtime.worker_count) as pool:
-            for positions in store.runtime.bar([*scores.batches()], self.what):
-                rows = scores.rows[positions]
-                squash = np.sqrt(data.sizes[rows, 0] / data.sizes[rows, 1])
-                spacings = [(float(s), float(1 / s)) for s in squash]
-                maps, image, _ = scores.per_class(positions)
-                images = data.images[rows[image]]
-                for refined in pool.map(self.refine, images, maps, [spacings[i] for i in image]):
-                    yield refined[None]
+        squash = np.sqrt(np.divide(*scores.data.sizes[scores.rows].T)).tolist()
+        spacings = [[(s, 1 / s)] * len(own) for s, own in zip(squash, scores.ids, strict=True)]
+        return per_map(self.refine, scores, spacings, store.runtime, self.what)
 
 
 class Superpixels(ByImage):
@@ -90,7 +81,6 @@ class Seeded(ByImage):
     foreground_from: float = param(default=0.75, low=0, high=1)
 
     def validate(self) -> None:
-        """The right way round."""
         low, high = self.background_below, self.foreground_from
         if low > high:
             raise SegError(
@@ -100,8 +90,6 @@ class Seeded(ByImage):
 
 class RandomWalker(Seeded):
     """Grady's random walker (:func:`seg.methods.refine.random_walker`), from confident seeds to what is between them.
-
-    (Not to be confused with AffinityNet's walk, :class:`seg.refiner.walk.Walk`, which spreads scores and has no seeds.)
 
     Attributes:
         scores: any score maps.
@@ -114,16 +102,12 @@ class RandomWalker(Seeded):
     tolerance: float = param(default=1e-3, above=0)
 
     def refine(self, image: np.ndarray, scores: np.ndarray, spacing: tuple[float, float]) -> np.ndarray:
-        """The chance of the foreground."""
         low, high = self.background_below, self.foreground_from
         return random_walker(image, scores, low, high, self.beta, self.tolerance, spacing)
 
 
 class GrabCut(Seeded):
-    """GrabCut (:func:`seg.methods.refine.grabcut`), as scores that know their doubts.
-
-    The score is the mean of the cut, 0 or 1, and of what it was made from: from 1/2 on where the cut says foreground,
-    near to 1/2 where the two disagree.
+    """GrabCut (:func:`seg.methods.refine.grabcut`): the mean of the cut, 0 or 1, and of the scores it was made from.
 
     Attributes:
         scores: any score maps.
@@ -136,7 +120,6 @@ class GrabCut(Seeded):
     iterations: int = param(default=5, low=1)
 
     def check(self, store: Products) -> None:
-        """Refuse to begin without OpenCV."""
         if importlib.util.find_spec("cv2") is None:
             raise SegError("refiner=grabcut: needs OpenCV, which is not installed: pip install 'weakseg[grabcut]'")
 

@@ -30,12 +30,10 @@ class PAMR(ScoreStage):
     iterations: int = param(default=10, low=1)
 
     def validate(self) -> None:
-        """There are neighbours, and none is the pixel itself."""
         if not self.dilations or min(self.dilations) < 1:
             raise SegError(f"PAMR.dilations={list(self.dilations)}: give distances from 1 on, such as [1, 2, 4]")
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
-        """Batch by batch, on the device of inference."""
         scores: ScoreMaps = store.get(self.scores)
 
         def refined(images: Tensor, part: np.ndarray) -> Tensor:

@@ -21,14 +21,7 @@ class Architecture(Parameters):
         return 32
 
     def make(self, outputs: int = 1) -> nn.Module:
-        """A fresh network.
-
-        Args:
-            outputs: 1, the foreground's logit; or one of the background and of each class.
-
-        Raises:
-            SegError: weights that it starts from can't be had.
-        """
+        """A fresh network; ``outputs`` is 1, the foreground's logit, or one of the background and of each class."""
         raise TypeError(f"{type(self).__name__} has no make()")
 
     def bare(self) -> "Architecture":
@@ -45,11 +38,9 @@ class PlainUNet(Architecture):
 
     @property
     def smallest(self) -> int:
-        """Every level but the first halves."""
         return int(2**self.depth)
 
     def make(self, outputs: int = 1) -> nn.Module:
-        """A fresh U-Net."""
         return UNet(self.width, self.depth, outputs)
 
 
@@ -66,18 +57,7 @@ class BackboneUNet(Architecture):
     width: int = param(default=32, low=1)
 
     def make(self, outputs: int = 1) -> nn.Module:
-        """A fresh U-Net whose encoder has its weights."""
         return EncoderUNet(make_classifier(self.encoder, 2, self.weights), self.width, outputs)
-
-
-def _member(stage: "TorchvisionNetwork", weights: str) -> str:
-    """The member of the enum of the backbone's weights that a name stands for; any other name as it is."""
-    from torchvision.models import get_model_weights
-
-    try:  # deeplabv3_resnet50 has the backbone resnet50
-        return str(get_model_weights(stage.name.partition("_")[2])[weights.rpartition(".")[2]].name)
-    except (ValueError, KeyError):
-        return weights
 
 
 class TorchvisionNetwork(Architecture):
@@ -90,10 +70,9 @@ class TorchvisionNetwork(Architecture):
     """
 
     name: str = param(default="deeplabv3_mobilenet_v3_large")
-    weights_backbone: str | None = param(default=None, content=_member)
+    weights_backbone: str | None = param(default=None)
 
     def make(self, outputs: int = 1) -> nn.Module:
-        """A fresh model that returns its main output only."""
         from torchvision.models import get_model, list_models, segmentation
 
         names = list_models(module=segmentation)

@@ -75,7 +75,6 @@ class MixedMasks(Stage):
         return {k: v for k, v in super().upstream().items() if self.share < 1 or k != "pseudo"}
 
     def load(self, path: Path, store: Products) -> MixedMaskSet:
-        """Masks that are made when they are asked for."""
         target = MaskSet(store.get(self.target), 0.5, 0.5)
         is_test = target.data.is_test
         if self.share == 1:

@@ -1,7 +1,6 @@
 """The predictions of a trained segmenter, as score maps."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,21 +21,18 @@ def logits(model: nn.Module, images: Tensor, side: int, scales: Sequence[float] 
     """A segmenter's logits, their mean over scales and directions: ``float (B, K, side, side)``.
 
     Args:
-        model: in ``eval`` mode. images: ``float32 (B, 3, S, S)``, normalised, on its device. side: in pixels, of what
-            the network sees. scales: multiples of ``side``, rounded to 32. flip: mirrored too.
+        model: in ``eval`` mode. images: ``float32 (B, 3, S, S)``, normalised. side: of the network's input, in pixels.
+        scales: multiples of ``side``, rounded to 32. flip: mirrored too.
     """
-    total: Tensor | None = None
+    parts = []
     for scale in scales:
         s = side if scale == 1 else max(32, round(side * scale / 32) * 32)
-        seen = images if s == images.shape[-1] else F.interpolate(images, (s, s), mode="bilinear", antialias=True)
-        found = model(seen)
+        resized = images if s == images.shape[-1] else F.interpolate(images, (s, s), mode="bilinear", antialias=True)
+        found = model(resized)
         if flip:
-            found = (found + model(seen.flip(3)).flip(3)) / 2
-        if s != side:
-            found = F.interpolate(found, (side, side), mode="bilinear")
-        total = found if total is None else total + found
-    assert total is not None
-    return total / len(scales) if len(scales) > 1 else total
+            found = (found + model(resized.flip(3)).flip(3)) / 2
+        parts.append(found if s == side else F.interpolate(found, (side, side), mode="bilinear"))
+    return sum(parts[1:], start=parts[0]) / len(parts)
 
 
 def class_maps(logits: Tensor, least: float = 0.1) -> tuple[Tensor, list[int]]:
@@ -78,18 +74,15 @@ class Predicted(ScoreStage):
 
     @property
     def design(self) -> Segmenter:
-        """What the segmenter is, trained or given."""
         return self.segmenter.designed_as(Segmenter, "segmenter")
 
     def validate(self) -> None:
-        """Only a segmenter predicts masks, and no mask at no scale."""
         if not self.scales:
             raise SegError("chain.predicted.masks.scores.scales=[]: must not be empty; [1.0] is the input's size alone")
         _ = self.design
 
     @property
     def title(self) -> str:
-        """Which network predicts."""
         return f"{type(self.design.net).__name__} prediction"
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
@@ -97,22 +90,17 @@ class Predicted(ScoreStage):
         pool: PoolRows = store.get(self.pool)
         model: nn.Module = store.get(self.segmenter).to(memory_format=torch.channels_last)
         side = self.design.input_size or pool.data.side
-        see = partial(logits, model, side=side, scales=self.scales, flip=self.flip)
         class_ids: list[list[int]] = []
 
         def maps(images: Tensor, _: np.ndarray) -> Tensor:
-            made, ids = zip(*map(class_maps, see(images)), strict=True)
+            made, ids = zip(*map(class_maps, logits(model, images, side, self.scales, self.flip)), strict=True)
             class_ids.extend(ids)
-            return torch.cat(made)
+            if (found := torch.cat(made)).isnan().any():  # as scores these would be unknown
+                raise SegError(
+                    f"{self.segmenter.what} of {type(self.design.net).__name__}: answers with NaN; its training has "
+                    "diverged: lower segmenter.lr, take an earlier segmenter.epoch, or give other weights"
+                )
+            return found
 
-        parts = infer(maps, pool.data, pool.rows, store.runtime, "predicting")
-        return self.save(out, pool.data, pool.rows, map(self._numbers, parts), class_ids)
-
-    def _numbers(self, scores: np.ndarray) -> np.ndarray:
-        """What a network has answered, refused where it is NaN: as scores these would be unknown, in silence."""
-        if np.isnan(scores).any():
-            raise SegError(
-                f"{self.segmenter.what} of {type(self.design.net).__name__}: answers with NaN; its training has "
-                "diverged: lower segmenter.lr, take an earlier segmenter.epoch, or give other weights"
-            )
-        return scores
+        parts = infer(maps, pool.data, pool.rows, store.runtime, self.what)
+        return self.save(out, pool.data, pool.rows, parts, class_ids)

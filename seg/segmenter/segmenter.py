@@ -24,11 +24,10 @@ S = TypeVar("S", bound=Stage)
 class Segmenter(Training):
     """A segmentation network, trained on the masks of trainval's images.
 
-    Where these tell classes apart it has an output for the background and for each class, else one.
+    With several classes it has an output for the background and for each class, else one.
 
     Attributes:
-        masks: the stage whose product (:class:`seg.masks.MaskSet`, or the like) is learnt: seeds, refined masks, ground
-            ground truth, or pseudo masks mixed with ground truth.
+        masks: what is learnt: seeds, refined masks, ground truth, or pseudo masks mixed with ground truth.
         net: what is trained.
         gamma: of the focal loss.
         input_size: side in pixels of what the network sees, null for the working resolution.
@@ -53,11 +52,10 @@ class Segmenter(Training):
         return found
 
     def upstream(self) -> dict[str, Stage]:
-        """The images too, where their classes are what the network tells apart."""
         return super().upstream() | self.needs()
 
     def needs(self) -> dict[str, Stage]:
-        """The images, whose classes are what the network tells apart."""
+        """The images, for their classes."""
         return {"pool": self.pool}
 
     def class_names(self, store: Products) -> Sequence[str] | None:
@@ -89,11 +87,9 @@ class Segmenter(Training):
         return {"input_size": self.input_size, "net": {"class": type(net).__name__, **net.params()}}
 
     def empty(self, store: Products) -> nn.Module:
-        """A network with random weights."""
         return self.net.bare().make(self.outputs(store))
 
     def network(self, store: Products) -> nn.Module:
-        """A fresh network."""
         return self.net.make(self.outputs(store))
 
     def samples(self, store: Products) -> np.ndarray:

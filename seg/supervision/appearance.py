@@ -1,38 +1,31 @@
 """Appearance: which colours and textures do the images of a class share where a prior points?"""
 
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 
 from seg.methods.appearance import FourierFeatures, appearance_scores, describe, fit_appearance
 from seg.store import Products, param
 from seg.store.parameters import MOST_SEED
-from seg.supervision.scores import ScoreMaps, ScoreStage
+from seg.supervision.scores import ScoreMaps, ScoreStage, per_map
 
-
-class Points(NamedTuple):
-    """Pixels: ``float32 (n, 13)`` descriptions and the prior's scores ``float32 (n,)``."""
-
-    described: np.ndarray
-    prior: np.ndarray
+#: Descriptions of pixels, ``float32 (n, 13)``, and the prior's scores, ``float32 (n,)``.
+Points = tuple[np.ndarray, np.ndarray]
 
 
 class Appearance(ScoreStage):
     """Score maps of what a class's images share in colour and texture where a prior points; no network at all.
 
-    Learns class by class from trainval's pixels (:mod:`seg.methods.appearance`). For pictures whose objects have
-    colours of their own, and for which no features were trained.
+    Learns class by class from trainval's pixels (:mod:`seg.methods.appearance`).
 
     Attributes:
         scores: the prior: CAM, Gaussians on boxes, or any other.
         start: where the prior is at least this, it is foreground at first.
         rounds: of regression.
         features: random ones. points: pixels of a class at most that are learnt from. ridge: the penalty.
-        least: a class of fewer trainval images is told by what was learnt from all images together.
+        least: a class of fewer trainval images uses the model of all images together.
         gain: slope of the regression's part in the logistic. prior: slope of the prior's, which is 0 at 1/2 and held
             to 3 on either side.
         smooth: standard deviation, in pixels, of the Gaussian that the regression's answers are smoothed with.
@@ -56,30 +49,21 @@ class Appearance(ScoreStage):
     def build(self, out: Path, store: Products) -> dict[str, Any]:
         """Two passes: pixels to learn from, and the maps. Memory grows with the classes, not with the images."""
         scores: ScoreMaps = store.get(self.scores)
-        data, rng = scores.data, np.random.default_rng(self.seed)
+        rng = np.random.default_rng(self.seed)
         groups, learnt = self._groups(scores)
-        seen = self._points(scores, groups, learnt, rng)
-        everything = np.concatenate([points.described for points in seen.values()])
-        fourier = FourierFeatures(everything, self.features, rng)
+        points = self._points(scores, groups, learnt, rng)
+        fourier = FourierFeatures(np.concatenate([described for described, _ in points.values()]), self.features, rng)
         slopes = (self.gain, self.prior)
         weights = {
-            group: fit_appearance(fourier(points.described), points.prior, self.start, self.rounds, self.ridge, *slopes)
-            for group, points in seen.items()
+            group: fit_appearance(fourier(described), prior, self.start, self.rounds, self.ridge, *slopes)
+            for group, (described, prior) in points.items()
         }
 
-        def answer(image: np.ndarray, prior: np.ndarray, group: int) -> np.ndarray:
+        def compute(image: np.ndarray, prior: np.ndarray, group: int) -> np.ndarray:
             return appearance_scores(image, prior, fourier, weights[group], *slopes, self.smooth)
 
-        def maps() -> Iterator[np.ndarray]:
-            with ThreadPoolExecutor(store.runtime.worker_count) as pool:
-                for positions in store.runtime.bar([*scores.batches()], self.what):
-                    images = data.images[scores.rows[positions]]
-                    own, image, _ = scores.per_class(positions)
-                    which = [group for position in positions for group in groups[position]]
-                    for values in pool.map(answer, images[image], own, which):
-                        yield values[None]
-
-        return self.save(out, data, scores.rows, maps(), scores.ids)
+        maps = per_map(compute, scores, groups, store.runtime, self.what)
+        return self.save(out, scores.data, scores.rows, maps, scores.ids)
 
     def _groups(self, scores: ScoreMaps) -> tuple[list[list[int]], np.ndarray]:
         """Of each image which group each of its maps is of, -1 that of all images; and which images are learnt from."""
@@ -110,5 +94,8 @@ class Appearance(ScoreStage):
                     chosen = rng.choice(
                         prior.size, min(prior.size, max(1, self.points // counts[group])), replace=False
                     )
-                    found[group].append(Points(described[chosen], prior.reshape(-1)[chosen]))
-        return {group: Points(*map(np.concatenate, zip(*parts, strict=True))) for group, parts in found.items()}
+                    found[group].append((described[chosen], prior.reshape(-1)[chosen]))
+        return {
+            group: (np.concatenate([d for d, _ in parts]), np.concatenate([p for _, p in parts]))
+            for group, parts in found.items()
+        }

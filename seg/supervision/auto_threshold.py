@@ -16,20 +16,11 @@ from seg.supervision.scores import ScoreMaps, ScoreStage
 log = logging.getLogger(__name__)
 
 Criterion = Literal["otsu", "valley"]
-
-#: The criteria by name.
 CRITERIA: dict[str, Callable[[Counts], float]] = {"otsu": otsu, "valley": valley}
 
 
 class ScoreHistogram(Stage):
-    """The scores of trainval's images that have a map, counted: memory does not grow with the images.
-
-    Test images are left out, and so is what is unknown. The scores are looked at on a quarter of the working
-    resolution, a sixteenth of the time.
-
-    Attributes:
-        scores: any.
-    """
+    """A histogram of the known scores of trainval's images that have a map, at a quarter of the working resolution."""
 
     what: ClassVar[str] = "spread of the scores"
     log_level: ClassVar[int] = logging.DEBUG
@@ -37,7 +28,6 @@ class ScoreHistogram(Stage):
     scores: ScoreStage
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
-        """Count them."""
         scores: ScoreMaps = store.get(self.scores)
         chosen = self._chosen(scores)
         grid = (-(-scores.data.side // 4),) * 2
@@ -52,7 +42,6 @@ class ScoreHistogram(Stage):
         return np.flatnonzero(~scores.data.is_test[scores.rows] & scores.has_map)
 
     def load(self, path: Path, store: Products) -> ScoreStats:
-        """The counts."""
         return ScoreStats(np.load(path / "counts.npy"), len(self._chosen(store.get(self.scores))))
 
 
@@ -73,11 +62,7 @@ class Choice:
 
 
 class AutoThreshold(Stage):
-    """A threshold, and the ends of a band around it, by a criterion that looks at no mask.
-
-    Attributes:
-        histogram: of the scores. criterion: one of :data:`CRITERIA`.
-    """
+    """A threshold, and the ends of a band around it, by a criterion that looks at no mask."""
 
     stored: ClassVar[bool] = False
     what: ClassVar[str] = "threshold without masks"
@@ -86,11 +71,7 @@ class AutoThreshold(Stage):
     criterion: Criterion = param()
 
     def load(self, path: Path, store: Products) -> Choice:
-        """The choice; one value in the middle where all scores are the same, and a warning.
-
-        Raises:
-            SegError: there is no score of a trainval image.
-        """
+        """The choice; 0.5 and a warning where all scores are the same. Refuses no scores at all."""
         stats: ScoreStats = store.get(self.histogram)
         what = self.histogram.scores.title
         if not stats.counts.any():

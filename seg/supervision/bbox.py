@@ -20,8 +20,7 @@ log = logging.getLogger(__name__)
 class BoxScores(ScoreStage):
     """A Gaussian on every box, the maximum where boxes overlap.
 
-    The boxes of Oxford-IIIT Pet are of the animal's HEAD and exist for trainval only; what they say of the
-    body is little. Those of ``data=image_folder`` are what their owner drew. ``box_source=trimap`` takes the
+    The boxes of Oxford-IIIT Pet are of the animal's HEAD and exist for trainval only. ``box_source=trimap`` takes the
     body's box from the ground truth instead: an oracle, and marked as one in every table that it enters.
 
     Attributes:
@@ -46,7 +45,6 @@ class BoxScores(ScoreStage):
 
     @property
     def title(self) -> str:
-        """Whose boxes they are."""
         source = self.pool.data.source
         return f"Gaussian on {source.boxes_of if self.box_source == 'xml' else 'body boxes'}"
 
@@ -56,7 +54,6 @@ class BoxScores(ScoreStage):
         return self.box_source == "trimap"
 
     def check(self, store: Products) -> None:
-        """Refuse data without any box, if that is known before they are decoded."""
         dataset = self.pool.data.source.seen(store)
         trainval = [r for r in dataset.records if r.split == "trainval"] if dataset else []
         if dataset and not any(r.boxes if self.box_source == "xml" else r.has_target for r in trainval):
@@ -84,19 +81,13 @@ class BoxScores(ScoreStage):
             log.info("boxes: %d %simages have none and are left out", missing, "" if test_too else "trainval ")
         listed = [(data.ids[r], box) for r, several in boxes.items() for box in several]
         write_bbox_list(out / "trimaps_bbox.txt", listed)
-        shape = (self.resolution, self.resolution)
-        how: Any = {"divisor": self.divisor, "scale": self.scale, "clip": self.clip}
         class_ids = {r: sorted(set(own)) for r, own in classes.items()}
-        values = [
-            gaussian_score(
-                [b for b, own in zip(boxes[r], classes[r], strict=True) if own == code],
-                tuple(data.sizes[r].tolist()),
-                shape,
-                **how,
-            )
-            for r in boxes
-            for code in class_ids[r]
-        ]
+        options: Any = {"divisor": self.divisor, "scale": self.scale, "clip": self.clip}
+        values = []
+        for r, code in ((r, code) for r, own in class_ids.items() for code in own):
+            of_class = [box for box, own in zip(boxes[r], classes[r], strict=True) if own == code]
+            size, shape = tuple(data.sizes[r].tolist()), (self.resolution, self.resolution)
+            values.append(gaussian_score(of_class, size, shape, **options))
         return self.save(out, data, np.asarray(list(boxes)), np.stack(values), list(class_ids.values()))
 
     def _classes(self, data: PreparedData, row: int, count: int) -> list[int]:
@@ -109,11 +100,9 @@ class BoxScores(ScoreStage):
         return [label + 1 for label in data.box_labels[row]]
 
     def _boxes(self, data: PreparedData, row: int) -> list[Any]:
-        if not data.label_sets[row]:
-            return []
-        if self.box_source == "xml":
+        if self.box_source == "xml" and data.label_sets[row]:
             return data.boxes[row]
-        if not data.has_target[row]:
+        if not data.label_sets[row] or not data.has_target[row]:
             return []
         target = data.original_target(row)
         if len(data.label_sets[row]) == 1:

@@ -15,7 +15,7 @@ from seg.methods.cam import foreground_maps, multi_scale_cam, predicted_classes
 from seg.nets.backbones import fold_batch_norm
 from seg.store import Products, param
 from seg.supervision.classifier import Classifier
-from seg.supervision.feature_cache import SharedFeatures
+from seg.supervision.feature_cache import FeatureCache
 from seg.supervision.scores import ScoreStage, infer
 from seg.train import NetworkStage
 
@@ -52,18 +52,15 @@ class CAM(ScoreStage):
 
     @property
     def design(self) -> Classifier:
-        """What the classifier is, trained or given."""
         return self.classifier.designed_as(Classifier, "supervision.classifier")
 
     def validate(self) -> None:
-        """Only a classifier has classes to map, and no map is made at no scale."""
         if not self.scales:
             raise SegError("supervision.scales=[]: must not be empty; [1.0] is the working resolution alone")
         _ = self.design
 
     @property
     def title(self) -> str:
-        """The class that is asked for matters."""
         return f"CAM ({self.target})"
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
@@ -100,13 +97,13 @@ class CAM(ScoreStage):
 
     def _network(
         self, model: nn.Module, pool: PoolRows, out: Path, store: Products
-    ) -> tuple[Callable[[Tensor], Tensor], SharedFeatures | None]:
+    ) -> tuple[Callable[[Tensor], Tensor], FeatureCache | None]:
         """The classifier before its pooling, ready to infer, and the features that it shares with other epochs'."""
         dtype = torch.bfloat16 if self.precision == "bf16-true" else torch.float32
         halves, shared = self.design.halves(model), None
         if halves is not None:
             what = f"{self.pool.id} {self.target} {self.scales} {self.flip} {dtype} {self.design.shape()}"
-            shared = SharedFeatures.of(halves[0], what, len(pool.rows), out.parent, store.runtime)
+            shared = FeatureCache.of(halves[0], what, out.parent, store.runtime)
         frozen, rest = (
             fold_batch_norm(part).to(dtype=dtype).to(memory_format=torch.channels_last)
             for part in halves or (nn.Identity(), self.design.parts(model)[0])

@@ -1,6 +1,6 @@
 """The image classifier that CAM looks into."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -21,7 +21,6 @@ from seg.nets.backbones import (
     weights_of,
 )
 from seg.store import Products, Stage, param
-from seg.supervision.feature_cache import SharedFeatures
 from seg.supervision.scores import infer
 from seg.train import NetworkStage, Training
 
@@ -32,17 +31,15 @@ class Classifier(Training):
     Attributes:
         data: the prepared images; all of trainval is used, whatever the pool of the masks is.
         backbone: torchvision's name.
-        weights: null, a member of torchvision's enum, or a file (see :func:`seg.nets.backbones.make_classifier`).
+        weights: as for :func:`seg.nets.backbones.make_classifier`.
         output_stride: pixels per cell of the last feature map; below 32 the last stages are dilated.
         stages: 3 leaves a ResNet's last stage out; its stride is then 16 at most.
-        frozen_stages: the stem and so many stages of the backbone keep their weights and batch-norm statistics. There
-            is no backward pass through them, and the CAMs of several epochs share their features.
+        frozen_stages: the stem and so many stages of the backbone keep their weights and batch-norm statistics. The
+            CAMs of several epochs share their features.
         recalibrate: so many images of trainval are used to estimate the batch-norm statistics anew at the end
             of an epoch; running averages lag behind fast-moving weights (0: keep the running averages).
-        train_size: side of the training's input in pixels, null for the working resolution. A smaller one is
-            cheaper, and tests at a somewhat larger size do no worse (Touvron et al., NeurIPS 2019).
-        hold_out: share of trainval, drawn by class, that is not trained on: its accuracy is logged at every
-            epoch, so that an epoch can be chosen without masks and without the test split.
+        train_size: side of the training's input in pixels, null for the working resolution.
+        hold_out: share of trainval, drawn by class, that is not trained on: its accuracy is logged at every epoch.
         kind: ``softmax``, one class an image, by the cross-entropy; ``logistic``, any number of them, by one logistic
             loss a class; ``auto``, what the labels are.
     """
@@ -65,23 +62,15 @@ class Classifier(Training):
     def from_config(
         cls, checkpoint: str | None = None, frozen_stages: int | None = 0, weights: str | None = None, **values: Any
     ) -> NetworkStage:
-        """What a config node with this class describes.
-
-        Args:
-            checkpoint: weights to use instead of training, as for every training.
-            frozen_stages: None is 2 from given weights and 0 from random ones, which nobody should keep.
-            weights, values: the parameters.
-        """
+        """As for every training; ``frozen_stages=None`` is 2 of given weights and 0 of random ones."""
         if frozen_stages is None:
             frozen_stages = 0 if weights is None else 2
         return super().from_config(checkpoint, frozen_stages=frozen_stages, weights=weights, **values)
 
     def shape(self) -> dict[str, Any]:
-        """What decides how given weights are used."""
         return {"backbone": self.backbone, "stages": self.stages, "output_stride": self.output_stride}
 
     def needs(self) -> dict[str, Stage]:
-        """The data, for their classes."""
         return {"data": self.data}
 
     def check(self, store: Products) -> None:
@@ -90,8 +79,7 @@ class Classifier(Training):
         if dataset is not None and len(dataset.classes) < 2 and all(r.labels for r in dataset.records):
             raise SegError(
                 f"one class only, {dataset.classes[0]!r}: a classifier, and so supervision=cam, needs a contrast; "
-                "supervision=bbox works (with boxes, and with weights= for refiner=affinity); for cam add a "
-                "second class, such as a folder of like photos without the object"
+                "supervision=bbox works; for cam add a second class, such as a folder of like photos without the object"
             )
         self._make(2, self.weights)
 
@@ -112,7 +100,6 @@ class Classifier(Training):
         return model
 
     def network(self, store: Products) -> nn.Module:
-        """The classifier with its initial weights."""
         data: PreparedData = store.get(self.data)
         return self._make(len(data.classes), self.weights)
 
@@ -120,7 +107,7 @@ class Classifier(Training):
         model = make_classifier(self.backbone, classes, weights, self.stages)
         if self.output_stride < (32 if self.stages == 4 else 16):
             set_output_stride(model, self.output_stride)
-        self.halves(model)  # refuses what cannot be
+        _ = self._frozen_blocks  # refuses what cannot be
         return model
 
     @property
@@ -130,7 +117,6 @@ class Classifier(Training):
         return blocks_of_stages(self.backbone, self.stages, self.frozen_stages, "classifier.frozen_stages")
 
     def frozen(self, model: nn.Module) -> Sequence[nn.Module]:
-        """The blocks of the stem and the first stages."""
         return list(backbone_blocks(model)[: self._frozen_blocks])
 
     def is_logistic(self, data: PreparedData) -> bool:
@@ -173,7 +159,6 @@ class Classifier(Training):
         return F.cross_entropy(logits, labels), {"accuracy": (logits.argmax(1) == labels).float().mean()}
 
     def after_epoch(self, model: nn.Module, store: Products) -> None:
-        """Estimate the batch-norm statistics anew."""
         if self.recalibrate == 0:
             return
         data: PreparedData = store.get(self.data)
@@ -198,38 +183,20 @@ class Classifier(Training):
             norm.momentum = momentum
 
     def held_out(self, model: nn.Module, store: Products) -> dict[str, float]:
-        """Accuracy on the share of trainval that was held out."""
         rows = self._rows(store)[1]
         if len(rows) == 0:
             return {}
         data: PreparedData = store.get(self.data)
         like = next(model.parameters())
         logistic = self.is_logistic(data)
-        logits = self._logits(model, rows, store)
 
-        def answer(images: Tensor, part: np.ndarray) -> Tensor:
-            found = logits(images.to(like), part)
-            return found > 0 if logistic else found.argmax(1)
+        def answer(images: Tensor, _: np.ndarray) -> Tensor:
+            logits = model(images.to(like))
+            return logits > 0 if logistic else logits.argmax(1)
 
         answers = np.concatenate(list(infer(answer, data, rows, store.runtime, "held-out images")))
         right = (answers == data.is_labelled[rows]).all(1) if logistic else answers == data.labels[rows]
         return {"held_out_accuracy": int(right.sum()) / len(rows)}
-
-    def _logits(self, model: nn.Module, rows: np.ndarray, store: Products) -> Callable[[Tensor, np.ndarray], Tensor]:
-        """Of images and their positions in ``rows``; what is frozen sees them twice in a training, not every epoch."""
-        halves = self.halves(model)
-        if halves is None:
-            return lambda images, _: model(images)
-        frozen, rest = halves
-        _, weight, bias = self.parts(model)
-        what = f"{self.data.id} {rows.tolist()} {self.precision}"
-        shared = SharedFeatures.of(frozen, what, len(rows), store.folder(self.data), store.runtime)
-
-        def logits(images: Tensor, part: np.ndarray) -> Tensor:
-            shared.begin(part)
-            return rest(shared(frozen, images)).mean((2, 3)) @ weight.T + bias
-
-        return logits
 
     def parts(self, model: nn.Module) -> tuple[nn.Module, Tensor, Tensor]:
         """Network up to the pooling, class weights ``(classes, channels)`` and biases ``(classes,)``."""

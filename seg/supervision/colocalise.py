@@ -19,8 +19,7 @@ from seg.supervision.scores import ScoreMaps, ScoreStage, infer
 
 log = logging.getLogger(__name__)
 
-#: By the beginning of a backbone's name: the modules whose outputs tell an object from what is behind it. Expanded
-#: features of an inverted residual say more than its narrow output; the last stage of a ResNet says less.
+#: By the beginning of a backbone's name: the modules whose outputs tell an object from what is behind it.
 LEVELS = {
     "mobilenet_v2": ("features.13.conv.0", "features.14.conv.0", "features.15.conv.0"),
     "resnet": ("layer3",),
@@ -28,13 +27,10 @@ LEVELS = {
 
 
 class Levels(nn.Module):
-    """Several levels of a backbone on one grid: ``float (B, 3, S, S)`` to ``float (B, C, g, g)``, that of the finest.
+    """Several levels of a backbone on the finest one's grid: ``float (B, 3, S, S)`` to ``float (B, C, g, g)``.
 
     Args:
         backbone: a torchvision classifier with its weights. modules: names of those whose outputs are wanted.
-
-    Raises:
-        SegError: the backbone has no module of such a name, or it is no map.
     """
 
     def __init__(self, backbone: nn.Module, modules: Sequence[str]) -> None:
@@ -54,7 +50,6 @@ class Levels(nn.Module):
         self.slices = [slice(int(end - width), int(end)) for end, width in zip(ends, widths, strict=True)]
 
     def forward(self, images: Tensor) -> Tensor:
-        """See the class."""
         levels = list(self.extractor(images).values())
         grid = max((level.shape[2:] for level in levels), key=max)
         return torch.cat([F.interpolate(x.float(), grid, mode="bilinear", align_corners=False) for x in levels], 1)
@@ -67,8 +62,7 @@ class Colocalised(ScoreStage):
 
     Attributes:
         scores: the prior: CAM, Gaussians on boxes, or any other.
-        backbone: torchvision's name. weights: as for :func:`seg.nets.backbones.make_classifier`. They need not be those
-            of the prior: features that were tuned to tell breeds apart have learnt to look at heads.
+        backbone: torchvision's name. weights: as for :func:`seg.nets.backbones.make_classifier`.
         levels: modules whose outputs are the features; null for those that are known to suit the backbone.
         size: side in pixels at which images are seen.
         components: so many of each level's first principal components are looked at.
@@ -97,7 +91,6 @@ class Colocalised(ScoreStage):
 
     @property
     def title(self) -> str:
-        """The prior is part of it."""
         return f"co-loc. {self.scores.title}"
 
     def check(self, store: Products) -> None:
@@ -118,14 +111,14 @@ class Colocalised(ScoreStage):
         try:
             backbone = make_classifier(self.backbone, 2, self.weights)
         except SegError as error:
-            said = str(error).replace(", or weights=null for none", "").replace("weights=", "colocalise.weights=")
-            raise SegError(f"{said}; colocalise=none does without") from error
+            text = str(error).replace(", or weights=null for none", "").replace("weights=", "colocalise.weights=")
+            raise SegError(f"{text}; colocalise=none does without") from error
         return Levels(backbone, levels)
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
         """Three passes: moments of the features, their projections, the maps. Memory does not grow with the images."""
         prior: ScoreMaps = store.get(self.scores)
-        cells = _Cells(self._net(), self.size, store.runtime)
+        cells = _Cells(self._net(), self.size, prior, store.runtime)
         chosen = np.linspace(0, len(prior) - 1, min(self.fit_images, len(prior))).round().astype(int)
         project, above, boundary, bias = self._learn(prior, chosen, cells)
 
@@ -142,7 +135,7 @@ class Colocalised(ScoreStage):
                     several.append(value[None])
             return torch.cat(several)
 
-        notes = self.save(out, prior.data, prior.rows, cells.over(prior, None, maps, "maps"), prior.ids)
+        notes = self.save(out, prior.data, prior.rows, cells.over(np.arange(len(prior)), maps, "maps"), prior.ids)
         share = float(above.float().mean())
         log.info("co-localisation: %.0f %% of the cells are foreground", 100 * share)
         return notes | {"foreground": round(share, 3)}
@@ -159,27 +152,27 @@ class Colocalised(ScoreStage):
             moments.add(features, own.to(features.device))
             return own
 
-        pointed = unit(torch.from_numpy(np.concatenate(list(cells.over(prior, chosen, count, "moments")))))
+        pointed = unit(torch.from_numpy(np.concatenate(list(cells.over(chosen, count, "moments")))))
         foreground = Foreground.of(moments, cells.net.slices, self.components, self.dims)
         project = partial(foreground.project, device=cells.runtime.device)
         onto = project(torch.cat([foreground.basis, foreground.first[:, None]], 1))
         points, end = torch.empty(len(pointed), foreground.basis.shape[1] + 1), 0
-        for part in cells.over(prior, chosen, lambda images, _: onto(cells(images)), "projections"):
+        for part in cells.over(chosen, lambda images, _: onto(cells(images)), "projections"):
             points[end : (end := end + len(part))] = torch.from_numpy(part)
         first, points = unit(unit(points[:, -1]) + self.prior * pointed), points[:, :-1]
         may = torch.from_numpy(np.repeat(prior.has_map[chosen], cells.grid[0] * cells.grid[1]))
         weights, boundary, above = foreground.fit(points, first, may, self.rounds, self.ridge)
-        tell, bias = points[:0].T, points[:0, 0]
+        towards, bias = points[:0].T, points[:0, 0]
         if max(map(len, prior.ids), default=0) > 1:
-            tell, bias = class_discriminants(points[above], *_named(prior, chosen, cells.grid, above))
-        return project(torch.cat([weights[:, None], foreground.basis @ tell.double()], 1)), above, boundary, bias
+            towards, bias = class_discriminants(points[above], *_named(prior, chosen, cells.grid, above))
+        return project(torch.cat([weights[:, None], foreground.basis @ towards.double()], 1)), above, boundary, bias
 
 
 class _Cells:
-    """Features of the cells of images, ``float (n, C)``; ``grid`` is that of an image, once some were seen."""
+    """Features of the cells of the prior's images, ``float (n, C)``; ``grid`` is known after a batch."""
 
-    def __init__(self, net: Levels, size: int, runtime: Runtime) -> None:
-        self.net, self.size, self.runtime = net.to(runtime.device), size, runtime
+    def __init__(self, net: Levels, size: int, prior: ScoreMaps, runtime: Runtime) -> None:
+        self.net, self.size, self.prior, self.runtime = net.to(runtime.device), size, prior, runtime
         self.grid = (0, 0)
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -188,15 +181,10 @@ class _Cells:
         return maps.permute(0, 2, 3, 1).flatten(0, 2)
 
     def over(
-        self,
-        scores: ScoreMaps,
-        positions: np.ndarray | None,
-        compute: Callable[[Tensor, np.ndarray], Tensor],
-        what: str,
+        self, positions: np.ndarray, compute: Callable[[Tensor, np.ndarray], Tensor], what: str
     ) -> Iterator[np.ndarray]:
-        """``compute`` of some images (None: all), batch by batch."""
-        rows = scores.rows if positions is None else scores.rows[positions]
-        return infer(compute, scores.data, rows, self.runtime, f"co-localisation, {what}", most=16)
+        rows = self.prior.rows[positions]
+        return infer(compute, self.prior.data, rows, self.runtime, f"co-localisation, {what}", most=16)
 
 
 def _named(prior: ScoreMaps, chosen: np.ndarray, grid: tuple[int, int], above: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,14 +1,13 @@
 """The ground truth itself as supervision: of all images, or of a few."""
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
-from seg.data.dataset import BORDER, UNKNOWN
+from seg.data.dataset import BORDER
 from seg.data.prepared import Pool, PoolRows, PreparedData
 from seg.errors import SegError
 from seg.nets.resize import nearest
@@ -20,52 +19,38 @@ _WITHOUT_TARGET = "supervision=mask: no trainval image has ground truth; use sup
 
 @dataclass(frozen=True)
 class TargetValues:
-    """The ground truth as score maps, made when they are asked for: 1 of the class, 0 of another, NaN unknown.
-
-    Attributes:
-        data: the prepared images. rows: ``int64 (m,)``, of each map. class_ids: ``uint8 (m,)``, its class.
-        border: the score of border pixels.
-    """
+    """The ground truth as score maps, made when they are asked for: 1 of the class, 0 of another, NaN unknown."""
 
     data: PreparedData
     rows: np.ndarray
     class_ids: np.ndarray
-    border: float
 
     def __getitem__(self, maps: np.ndarray) -> np.ndarray:
         target = self.data.target(self.rows[maps])
         values = (target == self.class_ids[maps][:, None, None]).astype(np.float32)
-        values[target == BORDER], values[target == UNKNOWN] = self.border, np.nan
+        values[target >= BORDER] = np.nan
         return values
 
 
-def target_maps(data: PreparedData, rows: np.ndarray, border: str) -> ScoreMaps:
+def target_maps(data: PreparedData, rows: np.ndarray) -> ScoreMaps:
     """The ground truth of some rows as score maps: of the classes that it shows, or else of the image's first."""
     shown = [np.unique(data.target(rows[i : i + 1])) for i in range(len(rows))]
     own = np.maximum(data.labels[rows], 0) + 1
     ids = [[c for c in codes if 0 < c <= data.count] or [code] for codes, code in zip(shown, own, strict=True)]
     first, class_ids = np.cumsum([0, *map(len, ids)]), np.concatenate(ids).astype(np.uint8)
-    value = {"ignore": np.nan, "foreground": 1.0, "background": 0.0}[border]
-    values = TargetValues(data, np.repeat(rows, np.diff(first)), class_ids, value)
+    values = TargetValues(data, np.repeat(rows, np.diff(first)), class_ids)
     return ScoreMaps(data, rows, values, first, class_ids, nearest)
 
 
 class Target(ScoreStage):
-    """Base: the ground truth of trainval images that have one.
-
-    Attributes:
-        pool: the images.
-        border: what border pixels teach: nothing (``ignore``), or a side.
-    """
+    """Base: the ground truth of the pool's trainval images that have one."""
 
     stored: ClassVar[bool] = False
     what: ClassVar[str] = "ground truth"
 
     pool: Pool
-    border: Literal["ignore", "foreground", "background"] = param(default="ignore")
 
     def check(self, store: Products) -> None:
-        """Refuse data without ground truth, if that is known before they are decoded."""
         dataset = self.pool.data.source.seen(store)
         if dataset is not None and not any(r.has_target and r.split == "trainval" for r in dataset.records):
             raise SegError(_WITHOUT_TARGET)
@@ -76,7 +61,7 @@ class Target(ScoreStage):
         rows = pool.rows[pool.data.has_target[pool.rows] & ~pool.data.is_test[pool.rows]]
         if len(rows) == 0:
             raise SegError(_WITHOUT_TARGET)
-        return target_maps(pool.data, rows, self.border)
+        return target_maps(pool.data, rows)
 
 
 class TargetScores(Target):
@@ -84,20 +69,14 @@ class TargetScores(Target):
 
 
 def read_ids(path: Path) -> list[str]:
-    """The image ids of a list: one per line, each once; what follows a tab, and lines that begin with #, are notes.
-
-    Raises:
-        SegError: there is no such file, it is no text, or it names nothing.
-    """
+    """The image ids of a list: one per line, each once; what follows a tab, and lines that begin with #, are notes."""
     try:
-        if path.exists() and not path.is_file():
-            raise OSError("no file")
         lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise SegError(f"labelled.list={path}: cannot be read; give a text file with an image id per line") from error
+    except (OSError, ValueError):
+        lines = []
     ids = [line.partition("\t")[0].strip() for line in lines if not line.startswith("#")]
     if not any(ids):
-        raise SegError(f"labelled.list={path}: names no image; give a text file with an image id per line")
+        raise SegError(f"labelled.list={path}: not read; give a text file with an image id per line")
     return [*dict.fromkeys(filter(None, ids))]
 
 
@@ -111,10 +90,8 @@ def drawn(data: PreparedData, rows: np.ndarray, seed: int) -> np.ndarray:
 class LabelledSubset(Target):
     """The ground truth of a few of them: the first of a random order, or of a list.
 
-    Ten of a seed are among thirty of the same seed.
-
     Attributes:
-        count: how many; 0 for the whole list, and without one for none.
+        count: how many; 0 for all of the list, and without one for none.
         file: the list, as for :func:`read_ids`.
         seed: of the order, where there is no list.
     """
@@ -127,7 +104,7 @@ class LabelledSubset(Target):
     seed: int = param(default=0, low=0)
 
     def params(self) -> dict[str, Any]:
-        """The images that a list means, wherever it lies and whatever it goes on with; nothing is drawn from it."""
+        """A list counts by the ids that are taken from it."""
         return super().params() | ({} if self.file is None else {"file": self.listed(), "seed": None})
 
     def listed(self) -> list[str]:
@@ -138,37 +115,32 @@ class LabelledSubset(Target):
         return ids[: self.count or None]
 
     def check(self, store: Products) -> None:
-        """Refuse ids that no trainval image has, and more masks than there are, if that is known already."""
         super().check(store)
         dataset = self.pool.data.source.seen(store)
         if dataset is not None:
-            self._refuse([r.id for r in dataset.records if r.has_target and r.split == "trainval"])
+            self._check_known({r.id for r in dataset.records if r.has_target and r.split == "trainval"})
         elif self.file is not None:
             self.listed()
 
     def load(self, path: Path, store: Products) -> ScoreMaps:
-        """A view of the ground truth of the chosen images."""
         maps = super().load(path, store)
         data = maps.data
-        self._refuse([data.ids[row] for row in maps.rows])
+        self._check_known({data.ids[row] for row in maps.rows})
         if self.file is None:
             rows = drawn(data, maps.rows, self.seed)[: self.count]
         else:
             rows = np.asarray([data.row_of[name] for name in self.listed()], np.int64)
-        return target_maps(data, np.sort(rows), self.border)
+        return target_maps(data, np.sort(rows))
 
-    def _refuse(self, known: Collection[str]) -> None:
+    def _check_known(self, known: set[str]) -> None:
         """Refuse what is not among the ids of the images that have ground truth."""
         if self.file is None and self.count > len(known):
             raise SegError(
                 f"labelled.count={self.count}: only {len(known)} trainval images that get a mask "
                 "have ground truth; lower it"
             )
-        among = set(known)
-        unknown = [] if self.file is None else [name for name in self.listed() if name not in among]
-        if unknown:
-            some = ", ".join(unknown[:3]) + (", ..." if len(unknown) > 3 else "")
+        if self.file is not None and (unknown := set(self.listed()) - known):
             raise SegError(
                 f"labelled.list={self.file}: {len(unknown)} of its ids are of no trainval image that gets a mask and "
-                f"has ground truth ({some}); take them out, or give these images a mask"
+                f"has ground truth ({', '.join(sorted(unknown)[:3])}); take them out, or give these images a mask"
             )

@@ -1,6 +1,7 @@
 """Score maps: what every supervision hands on."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from seg.store import Products, Runtime, Stage
 
 
 class ClassMaps(NamedTuple):
-    """Score maps of some images, one for every class that is asked for in an image.
+    """Score maps of some images, one for every class of an image.
 
     Attributes:
         values: ``float32 (m, H, W)`` in [0, 1], NaN where nothing is known; those of an image side by side.
@@ -143,26 +144,24 @@ class ScoreStage(Stage):
 
         Args:
             out: the product's folder. data: the prepared images. rows: ``int64 (n,)``, theirs.
-            values: ``float (m, h, w)`` in [0, 1], a map for each of ``class_ids``, image by image; or its parts, one
-                after the other.
-            class_ids: of each image the masks' codes of the classes that it has a map of, looked at once all parts are
-                there; None: one map an image, of its class. That of an image without a label is left out.
+            values: ``float (m, h, w)`` in [0, 1], a map for each of ``class_ids``, image by image; or its parts.
+            class_ids: of each image the masks' codes of the classes that it has a map of, read after the last part;
+                None: one map an image, of its one class.
 
         Returns:
             The manifest's notes.
 
         Raises:
-            SegError: another number of maps; or images of several classes, and no ``class_ids``.
+            SegError: another number of maps; or images of several classes or none, and no ``class_ids``.
         """
         parts: Iterable[np.ndarray] = [values] if isinstance(values, np.ndarray) else values
         if class_ids is None:
             class_ids = [image_class_ids(data, row) for row in rows]
-            if any(len(own) > 1 for own in class_ids):
+            if any(len(own) != 1 for own in class_ids):
                 raise SegError(
-                    f"{type(self).__name__}: images of several classes need a map for each; give save() their "
-                    "class_ids (docs/extending.md)"
+                    f"{type(self).__name__}: images of several classes need a map for each, of none none; give save() "
+                    "their class_ids (docs/extending.md)"
                 )
-            parts = self._of_labelled(parts, np.asarray([len(own) > 0 for own in class_ids]))
         with rows_file(out / "scores.npy", np.float16) as file:
             count = 0
             for part in parts:
@@ -170,26 +169,15 @@ class ScoreStage(Stage):
                 count += len(part)
         first = np.cumsum([0, *map(len, class_ids)])
         if first[-1] != count or len(class_ids) != len(rows):
-            raise self._miscounted(count, first[-1], len(rows))
+            raise SegError(
+                f"{type(self).__name__}: {count} score maps for {first[-1]} classes of {len(rows)} images; save one "
+                "for each (docs/extending.md)"
+            )
         np.save(out / "first.npy", first)
         np.save(out / "class_ids.npy", np.asarray([one for own in class_ids for one in own], np.uint8))
         np.save(out / "rows.npy", rows.astype(np.int64))
         (out / "ids.txt").write_text("\n".join(data.ids[r] for r in rows) + "\n", encoding="utf-8")
         return {"images": len(rows), "resolution": list(file.shape)}
-
-    def _of_labelled(self, parts: Iterable[np.ndarray], labelled: np.ndarray) -> Iterator[np.ndarray]:
-        end = 0
-        for part in parts:
-            start, end = end, end + len(part)
-            if end > len(labelled):
-                raise self._miscounted(end, len(labelled), len(labelled))
-            yield part[labelled[start:end]]
-
-    def _miscounted(self, found: int, expected: int, images: int) -> SegError:
-        return SegError(
-            f"{type(self).__name__}: {found} score maps for {expected} classes of {images} images; save one for each "
-            "(docs/extending.md)"
-        )
 
     def load(self, path: Path, store: Products) -> ScoreMaps:
         """What :meth:`save` wrote, memory-mapped; of the images of the stage's field ``pool`` or ``scores``."""
@@ -208,14 +196,12 @@ def infer(
     what: str,
     most: int | None = None,
 ) -> Iterator[np.ndarray]:
-    """Apply a network to images, batch by batch: the one loop of inference.
+    """Apply a network to images, batch by batch.
 
     Args:
-        compute: of normalised images ``float32 (b, 3, S, S)`` on the device, and of their positions ``int (b,)``
-            among ``rows``.
+        compute: of normalised images ``float32 (b, 3, S, S)`` on the device, and their positions in ``rows``.
         data: the prepared images. rows: ``int64 (n,)``, those wanted.
-        runtime: the device, the size of a batch, the progress bar. what: that it says.
-        most: images in a batch at most.
+        runtime: device, batch size, progress bar. what: its text. most: images in a batch at most.
 
     Yields:
         What ``compute`` gave, on the CPU.
@@ -225,3 +211,28 @@ def infer(
         part = np.arange(start, min(start + size, len(rows)))
         images = normalise(torch.from_numpy(data.images[rows[part]]).to(runtime.device))
         yield compute(images, part).cpu().numpy()
+
+
+def per_map(
+    compute: Callable[[np.ndarray, np.ndarray, Any], np.ndarray],
+    scores: ScoreMaps,
+    further: Sequence[Sequence[Any]],
+    runtime: Runtime,
+    what: str,
+) -> Iterator[np.ndarray]:
+    """Apply a function on the CPU to every map, in threads: the libraries release the interpreter lock.
+
+    Args:
+        compute: of an image ``uint8 (S, S, 3)``, a map ``float32 (S, S)`` and a third argument to a map.
+        scores: the maps. further: the third arguments, by image for each of its maps.
+        runtime: number of threads, progress bar. what: its text.
+
+    Yields:
+        ``(1, S, S)``, map by map in order.
+    """
+    with ThreadPoolExecutor(runtime.worker_count) as pool:
+        for positions in runtime.bar([*scores.batches()], what):
+            maps, image, _ = scores.per_class(positions)
+            images = scores.data.images[scores.rows[positions[image]]]
+            for found in pool.map(compute, images, maps, [one for i in positions for one in further[i]]):
+                yield found[None]

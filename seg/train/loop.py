@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 from seg.errors import SegError
 from seg.files import atomic_path, sync, sync_folder
 from seg.store import Products
-from seg.store.manifest import HISTORY, NAME, epoch_of, forget, misfit, read_manifest, write_history
+from seg.store.manifest import HISTORY, epoch_of, forget, misfit, read_manifest, write_history
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +32,7 @@ def schedule_factor(schedule: str, step: int, total: int) -> float:
 def moving_average(model: nn.Module, decay: float) -> AveragedModel:
     """Exponential moving average of a network's parameters and buffers, in 32 bit and ``eval`` mode.
 
-    ``average += (1 - d) (model - average)`` with ``d = min(decay, 1 - 1 / n)`` at update ``n``: the first updates are a
-    plain mean, for the weights that the training began with count for nothing (Tarvainen and Valpola, NIPS 2017).
+    ``average += (1 - d) (model - average)`` with ``d = min(decay, 1 - 1 / n)`` at update ``n``: a plain mean at first.
     """
 
     def update(average: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
@@ -60,22 +59,11 @@ def epoch_batches(rows: Any, batch_size: int, seed: int, epoch: int, processes: 
 class Loop:
     """Trains a stage in its folder up to the epoch that is wanted.
 
-    The weights and the optimizer's state are saved at every epoch, so that a killed training loses at most
-    one. Each epoch's order and augmentation come from ``(seed, epoch)`` alone, so a resumed training gives
-    the weights that an uninterrupted one gives.
+    Weights and optimizer are saved at every epoch, so a killed training loses at most one. The order and augmentation
+    of an epoch come from ``(seed, epoch)`` alone, so a resumed training gives the weights of an uninterrupted one.
 
-    Where several processes train together, each takes its share of every batch of ``batch_size`` images, and the
-    gradient is that of the mean over the whole batch; only batch norm sees each share alone, unless on GPUs, where
-    its statistics are those of the whole batch too.
-
+    Several processes share every batch; the gradient is that of the whole batch. On CPUs batch norm sees a share alone.
     With ``ema`` the product is :func:`moving_average`, and the network itself is in the state.
-
-    Args:
-        stage: the :class:`seg.train.Training`, which calls this. folder: where its product grows.
-        store: of what it needs.
-
-    Raises:
-        SegError: no image to train on, or too few for the processes.
     """
 
     def __init__(self, stage: Any, folder: Path, store: Products) -> None:
@@ -173,72 +161,55 @@ class Loop:
             raise SegError(f"{self.name}: the loss of epoch {epoch} is {row['loss']}; lower lr (now {stage.lr:g})")
         return row
 
-    def _step(self, own: Any, whole: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """One step of the optimizer on this process's share of a batch of ``whole`` images."""
+    def _step(self, own: Any, images: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """One step of the optimizer on this process's share of a batch of so many images."""
         batch = self.fabric.to_device(self.stage.batch(own, generator, self.store))
         loss, metrics = self.stage.loss(self.wrapped, batch)
         self.optimizer.zero_grad(set_to_none=True)
         # Gradients are averaged over the processes, whose shares may differ by an image.
-        self.fabric.backward(loss * (len(own) * self.world / whole) if self.world > 1 else loss)
+        self.fabric.backward(loss * (len(own) * self.world / images) if self.world > 1 else loss)
         self.optimizer.step()
         return {"loss": loss, **metrics}
 
     # -- what is kept ----------------------------------------------------------------------------------
 
     def _resume(self) -> tuple[int, list[dict[str, Any]], dict[str, Any]]:
-        """The newest epoch to go on from: its number, the history's rows, its state and the weights ``saved`` then.
-
-        An epoch counts once the manifest tells of it, which is written last. Of what it tells, the newest two epochs
-        have a state: if the newest is damaged, one epoch is trained again.
-        """
+        """The newest epoch whose weights and state are as they were written, the history up to it, and its state."""
         from safetensors.torch import load_file
 
         folder = self.folder
-        manifest = read_manifest(folder) or {}
+        manifest = read_manifest(folder) or {"files": []}
+        entries = {entry["name"]: entry for entry in manifest["files"]}
+        newest = min(manifest.get("epochs_done", 0), self.stage.wanted - 1)
+
+        def is_sound(epoch: int) -> bool:
+            pair = (_weights(epoch), _state(epoch))
+            return all(name in entries and misfit(folder, entries[name], read=True) is None for name in pair)
+
         # What the first of several processes finds holds for all; what it removes, no other reads.
-        done = self.fabric.broadcast(self._newest(manifest))
+        done = self.fabric.broadcast(next(filter(is_sound, range(newest, 0, -1)), 0))
+        if done < newest:
+            log.warning("%s: epoch %d is damaged or has no state; going back to epoch %d", self.name, newest, done)
         if self.rank == 0:
-            self._clear(manifest, done)
+            # A manifest must not list files that are written anew.
+            if later := {name for name in entries if epoch_of(name) > done}:
+                forget(folder, manifest, later)
+            for path in folder.glob("*"):
+                if path.suffix == ".tmp" or epoch_of(path.name) > done:
+                    path.unlink(missing_ok=True)
         if not done:
             return 0, [], {}
         log.info("%s: going on after epoch %d", self.name, done)
-        rows = [row for row in manifest.get("history", []) if row["epoch"] <= done]
         state = torch.load(folder / _state(done), weights_only=True, map_location="cpu")
-        return done, rows, {**state, "saved": load_file(folder / _weights(done))}
-
-    def _newest(self, manifest: Mapping[str, Any]) -> int:
-        """The newest epoch before the wanted one whose weights and state are as they were written, else 0."""
-        files = {entry["name"]: entry for entry in manifest.get("files", [])}
-        done = manifest.get("epochs_done", 0)
-        for epoch in range(min(done, self.stage.wanted - 1), 0, -1):
-            pair = [files.get(name) for name in (_weights(epoch), _state(epoch))]
-            if all(entry is not None and misfit(self.folder, entry, read=True) is None for entry in pair):
-                if epoch < min(done, self.stage.wanted - 1):
-                    log.warning("%s: epoch %d cannot be gone on from; going back to epoch %d", self.name, done, epoch)
-                return epoch
-        if done:
-            log.warning("%s: %s has no sound state to go on from; training anew", self.name, self.folder)
-        return 0
-
-    def _clear(self, manifest: Mapping[str, Any], done: int) -> None:
-        """Take away what is of later epochs: nothing may tell of files that are written anew; and what a kill left."""
-        known = {entry["name"] for entry in manifest.get("files", [])}
-        gone = {name for name in known if epoch_of(name) > done}
-        if not done:
-            (self.folder / NAME).unlink(missing_ok=True)
-        elif gone:
-            forget(self.folder, manifest, gone)
-        for path in self.folder.iterdir() if self.folder.is_dir() else ():
-            if path.suffix == ".tmp" or (epoch_of(path.name) and path.name not in known - gone):
-                path.unlink(missing_ok=True)
+        history = [row for row in manifest["history"] if row["epoch"] <= done]
+        return done, history, {**state, "saved": load_file(folder / _weights(done))}
 
     def _save(self, row: dict[str, Any]) -> None:
-        """Write an epoch: weights, state, history, all of it to the disk; last the manifest that makes them count."""
+        """Write an epoch: weights, state, history; last the manifest, which makes them count."""
         from safetensors.torch import save
 
         epoch, folder = int(row["epoch"]), self.folder
-        weights = folder / _weights(epoch)
-        with atomic_path(weights) as tmp:
+        with atomic_path(folder / _weights(epoch)) as tmp:
             # One item: several would be written in any order, and equal weights would be unequal files.
             tmp.write_bytes(save(_on_cpu(self.product), {"epoch": f"{self.name} {epoch}"}))
         state = {"epoch": epoch, "optimizer": self.optimizer.state_dict()}
@@ -251,9 +222,9 @@ class Loop:
             torch.save(state, file)
         self.history.append(row)
         write_history(folder / HISTORY, self.history)
-        sync([weights, folder / _state(epoch), folder / HISTORY])
+        sync([folder / _weights(epoch), folder / _state(epoch), folder / HISTORY])
         sync_folder(folder)
-        # The epoch before is what there is to go back to.
+        # The epoch before stays, to go back to.
         old = [_state(epoch - 2), *([_weights(epoch - 2)] if self.stage.keep == "last" else [])]
         extra = {"epochs_done": epoch, "history": self.history}
         self.store.write_manifest(self.stage, folder, sum(x["seconds"] for x in self.history), extra, without=old)

@@ -1,9 +1,8 @@
 """Networks as stages: trained here, or pretrained.
 
-With a constant learning rate the network at epoch 12 is a prefix of the one at epoch 20, so a training is
-one growing folder: ``epoch_001.safetensors`` and so on, ``history.csv``, and the optimizer's state after the newest two
-epochs, ``state_001.pt``. Asking for a later epoch trains only what is missing. A schedule that depends on the total
-number of epochs makes that number part of the identity.
+A training is one growing folder: ``epoch_001.safetensors`` and so on, ``history.csv``, and the optimizer's state after
+the newest two epochs, ``state_001.pt``. Asking for a later epoch trains only what is missing. A schedule that depends
+on the number of epochs makes that number part of the key.
 """
 
 import dataclasses
@@ -34,7 +33,6 @@ class NetworkStage(Stage):
 
     Attributes:
         role: what ``checkpoints.*`` and the run's folder call the network.
-        design: the training that describes the network and its use, whether or not it was trained by it.
     """
 
     role: ClassVar[str] = ""
@@ -83,7 +81,7 @@ class Training(NetworkStage):
             part of the key.
         ema: decay per step of a moving average of the weights and batch-norm statistics, which is then the product
             (Tarvainen and Valpola, NIPS 2017); null for the weights themselves.
-        keep: ``all`` keeps every epoch's weights, ``last`` the newest and those before, to go back to if it is damaged.
+        keep: ``all`` keeps every epoch's weights, ``last`` the newest two.
     """
 
     in_place: ClassVar[bool] = True
@@ -104,12 +102,7 @@ class Training(NetworkStage):
 
     @classmethod
     def from_config(cls, checkpoint: str | None = None, **values: Any) -> NetworkStage:
-        """What a config node with this class describes: the training, or what takes its place.
-
-        Args:
-            checkpoint: a state dict, a folder of one per epoch (``...epoch7.pth``), or a run's folder, to use instead
-                of training; what the training would have needed is then not needed. values: the parameters.
-        """
+        """The training; or with a ``checkpoint`` (see :class:`Pretrained`) that network, and nothing is trained."""
         design = cls(**values)
         return design if checkpoint is None else Pretrained(design=design, file=checkpoint)
 
@@ -134,11 +127,9 @@ class Training(NetworkStage):
     @property
     def unused_parameters(self) -> dict[str, str]:
         """Why a parameter changes nothing beside the others, by its name."""
-        if self.schedule == "constant" and self.epoch is not None:
-            return {
-                "epochs": f"is used with a schedule alone, and this one is constant; what counts is epoch={self.epoch}"
-            }
-        return {}
+        if self.schedule != "constant" or self.epoch is None:
+            return {}
+        return {"epochs": f"is used with a schedule alone; this one is constant, and epoch={self.epoch} counts"}
 
     @property
     def id(self) -> str:
@@ -164,11 +155,7 @@ class Training(NetworkStage):
         return [entry for entry in manifest.get("files", []) if entry["name"] == self.file_name] or None
 
     def check_runtime(self, runtime: Runtime) -> None:
-        """Refuse what cannot be trained on these devices; known from the config alone.
-
-        Raises:
-            SegError: naming the parameter.
-        """
+        """Refuse what cannot be trained on these devices."""
         if self.precision == "16-true" and runtime.device.type == "cpu":
             raise SegError(f"precision={self.precision}: a CPU does not train in it; take bf16-mixed or 32-true")
         if self.batch_size < 2 * runtime.processes:
@@ -177,7 +164,7 @@ class Training(NetworkStage):
                 f"two images each; take at least {2 * runtime.processes}, or fewer devices"
             )
 
-    # -- what a subclass says --------------------------------------------------------------------------
+    # -- what a subclass defines -----------------------------------------------------------------------
 
     def shape(self) -> dict[str, Any]:
         """The parameters that a checkpoint needs: those of the network and of its use."""
@@ -214,7 +201,7 @@ class Training(NetworkStage):
     def augmented(
         self, images: "np.ndarray", masks: "np.ndarray | None", generator: "torch.Generator"
     ) -> "tuple[Tensor, Any]":
-        """A batch's images and masks for :func:`seg.nets.augment.augment`, varied as the parameters say."""
+        """A batch's images and masks, augmented as the parameters say."""
         import torch
 
         from seg.nets.augment import augment, normalise
@@ -257,11 +244,9 @@ class Training(NetworkStage):
 class Pretrained(NetworkStage):
     """A network from a checkpoint: used as it is, nothing is trained.
 
-    Its key is the content of the file and what decides how the network is used.
-
     Attributes:
         design: the training that describes the network.
-        file: a state dict, a folder of one per epoch, or a run's folder.
+        file: a state dict, a folder of one per epoch (``...epoch7.pth``), or a run's folder.
     """
 
     what: ClassVar[str] = "pretrained weights"
@@ -272,12 +257,10 @@ class Pretrained(NetworkStage):
 
     @property
     def role(self) -> str:  # type: ignore[override]
-        """That of its design."""
         return self.design.role
 
     @property
     def unused_parameters(self) -> dict[str, str]:
-        """Whatever says how one would have trained."""
         used = {*self.design.shape(), *self.design.needs(), "epoch", *(["epochs"] if self.design.epoch is None else [])}
         why = f"nothing uses it, for the {self.role} is given by checkpoints.{self.role}"
         return {f.name: why for f in dataclasses.fields(self.design) if f.name not in used}
@@ -293,24 +276,17 @@ class Pretrained(NetworkStage):
         return {"weights": weights, "design": type(self.design).__name__, **self.design.shape()}
 
     def upstream(self) -> dict[str, Stage]:
-        """What its use needs; a training needs more."""
         return self.design.needs()
 
     @cached_property
     def is_oracle(self) -> bool:
-        """What is written of the weights."""
         return bool(description(self.path).get("oracle"))
 
     def check(self, store: Products) -> None:
-        """Load the weights once, before anything long."""
         self.read(store)
 
     def read(self, store: Products) -> "nn.Module":
-        """The network with the weights, on the CPU.
-
-        Raises:
-            SegError: for a file that is missing, broken, of another network, or of other classes than the data.
-        """
+        """The network with the weights, on the CPU; refuses another network's, and other classes than the data's."""
         from seg.nets.state_dicts import read_state_dict
 
         path, file = self.path, f"checkpoints.{self.role}={self.path}"
@@ -327,7 +303,6 @@ class Pretrained(NetworkStage):
         return model
 
     def build(self, out: Path, store: Products) -> None:
-        """A copy of the weights."""
         from safetensors.torch import save
 
         weights = {k: v.contiguous() for k, v in self.read(store).state_dict().items()}

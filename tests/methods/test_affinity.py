@@ -23,8 +23,6 @@ def backbone(name: str = "resnet18") -> nn.Module:
     ("name", "widths"),
     [
         ("resnet18", [64, 128, 256, 512]),
-        ("resnet34", [64, 128, 256, 512]),
-        ("resnet50", [256, 512, 1024, 2048]),
         ("mobilenet_v2", [24, 32, 96, 1280]),
     ],
 )
@@ -34,13 +32,6 @@ def test_levels_of_torchvision_backbones(name: str, widths: list[int]) -> None:
     assert [level.shape[1] for level in levels] == widths
     assert [level.shape[2] for level in levels] == [16, 8, 4, 2]
     assert net(torch.rand(2, 3, 72, 104)).shape == (2, 34, 18, 26)
-
-
-def test_last_level_is_the_backbones_own_last_map() -> None:
-    model = backbone().eval()
-    images = torch.rand(1, 3, 64, 64)
-    last = AffinityNet(model, strides=(32,)).levels(images)[-1]
-    assert torch.allclose(model.fc(last.mean((2, 3))), model(images), atol=1e-5)
 
 
 def test_affinity_is_exp_of_the_mean_distance() -> None:
@@ -67,9 +58,7 @@ def test_labels_of_a_small_grid() -> None:
         ((0, 1), (1, 1)),
     }
     foreground, background, mixed = pair_labels(torch.tensor([[[1, 2, 2, 0, 0]]]), [(0, 1)])  # two classes
-    assert foreground[0, 0, 0].tolist() == [False, True, False, False, False]
-    assert background[0, 0, 0].tolist() == [False, False, False, True, False]
-    assert mixed[0, 0, 0].tolist() == [True, False, True, False, False]
+    assert [x[0, 0, 0].nonzero().flatten().tolist() for x in (foreground, background, mixed)] == [[1], [3], [0, 2]]
 
 
 def test_loss_balances_the_three_kinds() -> None:
@@ -97,49 +86,6 @@ def test_frozen_backbone_gets_no_gradient_and_keeps_its_statistics() -> None:
     assert grads(net, images, seeds) == {"reduce", "mix"}
     assert all(torch.equal(v, before[k]) for k, v in net.blocks.state_dict().items())
     assert grads(AffinityNet(backbone(), train_backbone=True), images, seeds) == {"blocks", "reduce", "mix"}
-
-
-def test_training_learns_the_seeds() -> None:
-    torch.manual_seed(0)
-    images = torch.randn(4, 3, 64, 64) * 0.1
-    images[:, 0, :, :32] += 2  # the left half is another colour
-    seeds = torch.zeros(4, 16, 16, dtype=torch.uint8)
-    seeds[:, :, :8] = 1
-    stem = nn.Sequential(nn.Conv2d(3, 8, 4, stride=4), nn.ReLU())
-    net = AffinityNet(stem, strides=(4,), channels=8)
-    optimizer = torch.optim.Adam([p for p in net.parameters() if p.requires_grad], 1e-2)
-    losses = []
-    for _ in range(30):
-        loss = affinity_loss(net(images), seeds, net.offsets)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.5 * losses[0]
-
-
-def test_training_pairs_reach_farther_than_the_walks() -> None:
-    net = AffinityNet(backbone(), train_radius=12)
-    assert set(net.offsets) < set(net.train_offsets)
-    drawn = net.draw_offsets(6, torch.Generator().manual_seed(0))
-    assert len(set(drawn)) == 6
-    assert set(drawn) <= set(net.train_offsets)
-    assert drawn != net.draw_offsets(6, torch.Generator().manual_seed(1))
-    net.eval()
-    images = torch.rand(1, 3, 64, 64)
-    here = net.offsets.index((2, -1))
-    assert torch.allclose(net(images, [(2, -1)])[:, 0], net(images)[:, here])
-
-
-def test_half_precision_leaves_the_loss_finite() -> None:
-    net = AffinityNet(backbone(), channels=8)
-    images = torch.full((1, 3, 64, 64), 0.5)  # all positions inside are alike: affinities of 1
-    with torch.autocast("cpu", torch.bfloat16):
-        affinity = net(images)
-    seeds = torch.zeros(1, 16, 16, dtype=torch.uint8)
-    seeds[:, :, 8:] = 1
-    assert affinity.dtype == torch.float32
-    assert torch.isfinite(affinity_loss(affinity, seeds, net.offsets))
 
 
 def test_frozen_affinities_are_the_mean_of_the_levels_cosines() -> None:

@@ -21,31 +21,6 @@ def test_gaussian_is_the_formula() -> None:
     assert score.shape == (h, w)
 
 
-@pytest.mark.parametrize(("scale", "divisor"), [(2.0, 3.5), (1.0, 1.75)])
-def test_scale_and_divisor_widen(scale: float, divisor: float) -> None:
-    box = [(10, 10, 30, 20)]
-    wide = gaussian_score(box, (40, 40), (40, 40), scale=scale, divisor=divisor)
-    plain = gaussian_score(box, (40, 40), (40, 40))
-    # Twice the sigma is the fourth root.
-    np.testing.assert_allclose(wide, plain**0.25, rtol=1e-5)
-
-
-def test_several_boxes_take_the_maximum() -> None:
-    boxes = [(0, 0, 10, 10), (25, 20, 40, 30)]
-    both = gaussian_score(boxes, (30, 40), (15, 20))
-    each = [gaussian_score([box], (30, 40), (15, 20)) for box in boxes]
-    np.testing.assert_array_equal(both, np.maximum(*each))
-    np.testing.assert_array_equal(both, gaussian_score(boxes[::-1], (30, 40), (15, 20)))
-
-
-def test_clip_is_zero_outside_of_the_box_and_unchanged_inside() -> None:
-    plain = gaussian_score([(10, 5, 30, 15)], (40, 40), (40, 40))
-    clipped = gaussian_score([(10, 5, 30, 15)], (40, 40), (40, 40), clip=True)
-    inside = np.zeros((40, 40), bool)
-    inside[5:15, 10:30] = True
-    np.testing.assert_array_equal(clipped, np.where(inside, plain, 0))
-
-
 def test_clip_keeps_a_box_smaller_than_a_cell() -> None:
     score = gaussian_score([(33, 41, 35, 43)], (100, 100), (10, 10), clip=True)
     assert np.argwhere(score > 0).tolist() == [[4, 3]]

@@ -5,15 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from seg.methods.cam import class_activation_maps, foreground_maps, multi_scale_cam, normalise_maps, predicted_classes
-
-
-def test_the_map_is_the_weighted_sum_of_the_channels() -> None:
-    features = torch.arange(2 * 3 * 2 * 2).reshape(2, 3, 2, 2).float()
-    weight = torch.tensor([[1.0, 0, 0], [0, 2, -1]])
-    cam = class_activation_maps(features, weight, torch.tensor([1, 0]))
-    assert torch.equal(cam[0], 2 * features[0, 1] - features[0, 2])
-    assert torch.equal(cam[1], features[1, 0])
+from seg.methods.cam import foreground_maps, multi_scale_cam, normalise_maps
 
 
 def test_normalisation() -> None:
@@ -58,9 +50,3 @@ def test_several_classes_of_an_image_and_none(case: tuple) -> None:
     none = torch.zeros(0, dtype=torch.int64)
     empty = multi_scale_cam(network, weight, images, none, none, scales=(1, 0.5), flip=True)
     assert empty.shape == foreground_maps(empty, none).shape == (0, 4, 4)
-
-
-def test_predicted_classes() -> None:
-    logits = torch.tensor([[1.0, -1, 2], [-1, -2, -3]])
-    assert predicted_classes(logits) == [[2], [0]]
-    assert predicted_classes(logits, logistic=True) == [[0, 2], []]

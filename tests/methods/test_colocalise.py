@@ -55,11 +55,3 @@ def test_what_one_image_shows_alone_tells_apart_what_two_show_together() -> None
     assert torch.isneginf(bias[0]) and (likely[600:].argmax(1).numpy() == target[600:] + 1).mean() > 0.95
     library = LinearDiscriminantAnalysis(solver="lsqr", priors=[1 / 3] * 3).fit(points, likely.argmax(1))
     np.testing.assert_array_equal(library.predict(points), likely.argmax(1))
-
-
-def test_classes_without_a_cell_and_cells_without_a_class() -> None:
-    points, may = torch.ones(3, 2), torch.zeros(3, 4, dtype=torch.bool)
-    weights, bias = class_discriminants(points, torch.tensor([1, 2, 3]), may)
-    assert weights.shape == (2, 4) and bool(torch.isneginf(bias).all())
-    may[0, 2] = True
-    assert int((points @ class_discriminants(points, torch.tensor([1, 2, 3]), may)[0]).isnan().sum()) == 0

@@ -22,12 +22,6 @@ def test_threshold_and_band() -> None:
     assert threshold_scores(scores, 1.0, 1.0).tolist() == [0, 0, 0, 0, 0, 1, 255]
 
 
-def test_fill_holes() -> None:
-    mask = picture("#####.", "#..?#.", "#..##.", "#####.", "......")
-    clean_mask(mask, "fill_holes")
-    assert mask.tolist() == picture("#####.", "###?#.", "#####.", "#####.", "......").tolist()
-
-
 def test_largest_component() -> None:
     mask = picture("##..#", "##..#", "..#..", "?...#")  # corners do not connect
     clean_mask(mask, "largest_component")

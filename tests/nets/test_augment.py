@@ -53,26 +53,9 @@ def test_a_crop_takes_the_mask_along_and_blends_no_label() -> None:
     assert same.float().mean() > 0.85
 
 
-def test_a_crop_is_no_smaller_than_asked() -> None:
-    """A ramp from -1 to 1 shows at its ends which part of the image the crop is."""
-    ramp = torch.linspace(-1, 1, 64).expand(64, 3, 64, 64)
-    made, _ = augment(ramp, None, generator(), flip=False, zoom=0.6)
-    share = (made[:, 0, 0, -1] - made[:, 0, 0, 0]) / 2
-    assert share.min() > 0.57 and share.max() <= 1.001 and share.std() > 0.05
-    assert made.min() >= -1.001 and made.max() <= 1.001  # never beyond the image
-
-
 def test_jitter_moves_within_its_range() -> None:
     ones = torch.ones(200, 3, 4, 4)
     made, _ = augment(ones, None, generator(), flip=False, jitter=0.2)
     assert (made.amax((2, 3)) == made.amin((2, 3))).all()  # an image's channel moves as a whole
     assert made.min() >= 0.8 * 0.9 - 0.2 and made.max() <= 1.2 * 1.1 + 0.2
     assert made[:, 0, 0, 0].std() > 0.05 and (made[:, 0] != made[:, 1]).any()
-
-
-def test_the_generator_alone_decides() -> None:
-    images, masks = some()
-    options = {"zoom": 0.7, "jitter": 0.2}
-    one, two = (augment(images, masks, generator(5), **options)[0] for _ in range(2))  # type: ignore[arg-type]
-    assert torch.equal(one, two)
-    assert not torch.equal(one, augment(images, masks, generator(6), **options)[0])  # type: ignore[arg-type]

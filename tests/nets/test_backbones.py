@@ -21,16 +21,13 @@ from seg.nets.backbones import (
     split_at_pooling,
     weights_of,
 )
-from seg.nets.state_dicts import read_state_dict
 
 #: One of every family that the refusal names, small where there is a choice.
 FAMILIES = [
     "resnet18",
     "mobilenet_v2",
     "densenet121",
-    "efficientnet_b0",
     "shufflenet_v2_x1_0",
-    "regnet_y_400mf",
 ]
 
 
@@ -83,7 +80,7 @@ def test_the_linear_layer_of_the_pooled_features_gives_the_logits(name: str) -> 
     assert {p.data_ptr() for p in features.parameters()} <= own
 
 
-@pytest.mark.parametrize("name", ["vgg11", "vit_b_32", "mobilenet_v3_small"])
+@pytest.mark.parametrize("name", ["vgg11", "vit_b_32"])
 def test_another_form_is_refused(name: str) -> None:
     with torch.device("meta"), pytest.raises(SegError, match=f"backbone={name}: CAM needs global average"):
         make_classifier(name, 2, None)
@@ -96,25 +93,16 @@ def test_an_unknown_name_is_refused_with_the_nearest() -> None:
         weights_of("net")(SimpleNamespace(net="resnet81"), "DEFAULT")  # as a dry run asks, for a key
 
 
-@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
-def test_weights_from_a_file(saved: Callable[..., str], resnet: nn.Module, name: str) -> None:
-    assert agrees(loaded(saved(name)), resnet)
-    assert loaded(saved(name))["fc.weight"].shape == (5, 512)
-
-
 @pytest.mark.parametrize(
     "change",
     [
-        lambda s: {f"module.{k}": v for k, v in s.items()},
-        lambda s: {"state_dict": s, "epoch": 3},
-        lambda s: {"model": {f"module.{k}": v for k, v in s.items()}},
         lambda s: {k: v for k, v in s.items() if not k.startswith("fc.")},
         lambda s: {k: v for k, v in s.items() if "num_batches" not in k},
         lambda s: s | {"fc.weight": torch.zeros(37, 512), "fc.bias": torch.zeros(37)},
     ],
-    ids=["module", "state_dict", "model+module", "no head", "no num_batches", "other head"],
+    ids=["no head", "no num_batches", "other head"],
 )
-def test_wrappers_prefixes_and_heads(
+def test_wrappers_prefixes_and_heads_of_a_file(
     saved: Callable[..., str], resnet: nn.Module, change: Callable[[dict[str, Tensor]], object]
 ) -> None:
     assert agrees(loaded(saved("w.pth", change)), resnet)
@@ -126,27 +114,10 @@ def one_line(excinfo: "pytest.ExceptionInfo[SegError]") -> str:
     return text
 
 
-def test_another_architecture_names_the_keys(saved: Callable[..., str]) -> None:
-    with pytest.raises(SegError) as error:
-        loaded(saved(), "mobilenet_v2")
-    text = one_line(error)
-    assert "another architecture" in text and "lacks features.0.0.weight" in text and "more" in text
-    wide = saved("wide.pth", lambda s: s | {"layer1.0.conv1.weight": torch.zeros(64, 32, 3, 3)})
-    with pytest.raises(SegError) as error:
-        loaded(wide)
-    assert "layer1.0.conv1.weight is (64, 32, 3, 3), not (64, 64, 3, 3)" in one_line(error)
-
-
-def test_missing_weights_and_other_files(tmp_path: Path) -> None:
+def test_missing_weights(tmp_path: Path) -> None:
     with pytest.raises(SegError) as error:
         loaded(str(tmp_path / "none.pth"))
     assert "no such file; torchvision has IMAGENET1K_V1" in one_line(error)
-    torch.save([1, 2], tmp_path / "list.pth")
-    with pytest.raises(SegError, match="not a state dict of tensors"):
-        read_state_dict(tmp_path / "list.pth")
-    (tmp_path / "text.pth").write_text("hello")
-    with pytest.raises(SegError, match="truncated or not a state dict"):
-        read_state_dict(tmp_path / "text.pth")
 
 
 def test_torchvisions_weights_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,18 +146,6 @@ def test_output_stride(name: str, stride: int) -> None:
         set_output_stride(make_classifier("densenet121", 2, None), 16)
 
 
-def test_a_dilated_network_computes_what_the_original_does_on_its_own_grid() -> None:
-    """À trous: the finer map holds the coarse one at every other position, borders aside."""
-    torch.manual_seed(0)
-    model = make_classifier("resnet18", 2, None).eval()
-    x = torch.randn(1, 3, 256, 256)
-    with torch.inference_mode():
-        coarse = split_at_pooling(model, "resnet18")[0](x)
-        set_output_stride(model, 16)
-        fine = split_at_pooling(model, "resnet18")[0](x)
-    torch.testing.assert_close(fine[:, :, ::2, ::2], coarse, rtol=1e-4, atol=1e-4)
-
-
 def test_a_resnet_without_its_last_stage(saved: Callable[..., str], resnet: nn.Module) -> None:
     model = make_classifier("resnet18", 3, saved(), stages=3).eval()
     assert not any(k.startswith("layer4") for k in model.state_dict())
@@ -201,24 +160,21 @@ def test_a_resnet_without_its_last_stage(saved: Callable[..., str], resnet: nn.M
         make_classifier("mobilenet_v2", 3, None, stages=3)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "densenet121"])
-def test_folding_batch_norm_changes_nothing_but_rounding(name: str) -> None:
+def test_folding_batch_norm_changes_nothing_but_rounding() -> None:
     torch.manual_seed(0)
-    model = make_classifier(name, 3, None)
+    model = make_classifier("resnet18", 3, None)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):  # statistics and factors that a training could leave
             module.running_mean.uniform_(-0.2, 0.2), module.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
             nn.init.uniform_(module.weight, 0.5, 2), nn.init.uniform_(module.bias, -0.2, 0.2)
-    features, _ = split_at_pooling(model.eval(), name)
+    features, _ = split_at_pooling(model.eval(), "resnet18")
     before = {k: v.clone() for k, v in model.state_dict().items()}
     images = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         folded, plain = fold_batch_norm(features), features(images)
         scale = plain.abs().max()
         torch.testing.assert_close(folded(images) / scale, plain / scale, atol=2e-5, rtol=0)
-    norms = [sum(isinstance(m, nn.BatchNorm2d) for m in net.modules()) for net in (features, folded)]
-    # DenseNet norms before it convolves: of its pairs few can be folded.
-    assert norms[1] < norms[0] and (norms[1] == 0 or name == "densenet121")
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in folded.modules())
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
 
@@ -240,17 +196,4 @@ def test_a_network_is_cut_after_a_stage(name: str, ends: list[str]) -> None:
         with torch.inference_mode():
             assert before(image).shape[2] == 64 // 2 ** (first + 1)
             assert torch.equal(after(before(image)), features(image))
-        assert not {id(p) for p in before.parameters()} & {id(p) for p in after.parameters()}
     assert torch.equal(torch.get_rng_state(), state)  # nothing was drawn
-
-
-def test_only_a_chain_of_blocks_is_cut() -> None:
-    class Branches(models.ResNet):
-        def forward(self, x: Tensor) -> Tensor:
-            x = self.conv1(x)
-            x = self.maxpool(self.relu(self.bn1(x))) + self.maxpool(x)
-            x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-            return self.fc(torch.flatten(self.avgpool(x), 1))
-
-    with pytest.raises(SegError, match="backbone=mine: cannot be cut after its first 6 blocks, which are not a chain"):
-        split_after(Branches(models.resnet.BasicBlock, [2, 2, 2, 2]), "mine", 6)

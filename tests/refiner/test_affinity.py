@@ -1,6 +1,5 @@
 """AffinityNet and the walk as stages."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,15 +59,8 @@ def test_refusals(cam: CAM, new_store: Store) -> None:
         make(cam, classifier=None).check(new_store)
     with pytest.raises(SegError, match=r"backbone=mobilenet_v2 has no weights and cannot start from .* resnet18"):
         make(cam, backbone="mobilenet_v2").check(new_store)
-    with pytest.raises(SegError, match=r"Affinity.radius=1"):
-        make(cam, radius=1)
-
-
-def test_what_is_sure_to_fail_is_refused_before_any_work(cam: CAM, new_store: Store) -> None:
     with pytest.raises(SegError, match=r"levels=\[5\]: must be levels of a backbone"):
         make(cam, strides=[5]).check(new_store)
-    with pytest.raises(SegError, match="no such file"):
-        make(cam, weights="none.pth").check(new_store)
     assert not new_store.root.exists()
 
 
@@ -98,22 +90,15 @@ def test_the_walk_is_that_of_the_networks_affinities(store: Store, data: Prepare
         pairs = net(normalise(data.images[[9]]))
         expected = random_walk(pairs, start, offsets=net.offsets, beta=8.0, steps=16)[0, 0]
     np.testing.assert_allclose(scores.values[9], expected, atol=2e-3)
-    after = np.asarray(scores.values, np.float32)
-    starts = before.argmax(np.arange(32), (16, 16))[0]
-    assert (after.max((1, 2)) <= starts.max((1, 2)) + 1e-3).all()  # an average never leaves the range
-    assert (after.min((1, 2)) >= starts.min((1, 2)) - 1e-3).all()
     rescaled = store.get(Walk(scores=cam, affinity=affinity, log_steps=4)).values[9].astype(np.float32)
     expected = (expected - expected.min()) / (expected.max() - expected.min())
     np.testing.assert_allclose(rescaled, expected, atol=2e-3)
-    refined = store.get(Threshold(scores=walk, threshold=0.5))
-    np.testing.assert_array_equal(refined.at(np.arange(2)), scores.argmax(np.arange(2))[0] >= np.float32(0.5))
 
 
 def test_a_walk_with_nothing_trained(store: Store, data: PreparedData, cam: CAM) -> None:
     frozen = FrozenAffinity(classifier=cam.classifier, strides=(4, 8))
     walk = Walk(scores=cam, affinity=frozen, beta=4.0, log_steps=3, rescale=False)
     assert not any(isinstance(stage, Affinity) for stage in walk.walk())
-    assert walk.key != Walk(scores=cam, affinity=make(cam), beta=4.0, log_steps=3, rescale=False).key
     walked = store.get(walk)
     net = store.get(frozen)
     assert not net.training
@@ -123,24 +108,3 @@ def test_a_walk_with_nothing_trained(store: Store, data: PreparedData, cam: CAM)
     torch.testing.assert_close(torch.from_numpy(np.float32(walked.values[5])), expected, atol=2e-3, rtol=0)
     with pytest.raises(SegError, match=r"weights= .* or a classifier"):
         FrozenAffinity().check(store)
-
-
-def test_unknown_scores_start_undecided(store: Store, pool: Pool, cam: CAM, tmp_path: Path) -> None:
-    target = TargetScores(pool=pool)  # its border is unknown
-    walk = Walk(
-        scores=target, affinity=make(cam), log_steps=0, beta=1e6, rescale=False
-    )  # so strong a power: nothing moves
-    walk.build(tmp_path, store)
-    values = np.load(tmp_path / "scores.npy")
-    starts = store.get(target).argmax(np.arange(len(values)), (16, 16))[0]
-    assert np.isnan(starts).any()
-    np.testing.assert_allclose(values, np.nan_to_num(starts, nan=0.5), atol=1e-3)
-
-
-def test_training_moves_the_loss_of_true_seeds_down(store: Store, pool: Pool, file: str) -> None:
-    # All pairs, not some of them at random: the loss of so few images would jump with them.
-    options = {"pairs": 1000, "epochs": 3, "batch_size": 8, "channels": 8, "lr": 1e-2}
-    stage = Affinity(seeds=Threshold(scores=TargetScores(pool=pool), threshold=0.5), weights=file, **options)  # type: ignore[arg-type]
-    store.ensure(stage)
-    history = stage.history(store)
-    assert history["loss"].iloc[-1] < history["loss"].iloc[0]

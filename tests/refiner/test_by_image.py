@@ -1,5 +1,6 @@
 """What the refiners of single images share: every image once, in order, whatever number of threads; seeds."""
 
+import importlib.util
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,37 +9,15 @@ import pytest
 
 from seg.data.prepared import Pool, PreparedData
 from seg.errors import SegError
-from seg.refiner.by_image import ByImage, RandomWalker, Superpixels
+from seg.refiner.by_image import ByImage, GrabCut, RandomWalker, Superpixels
 from seg.store import Runtime, Store
 from seg.supervision.mask import TargetScores
 from seg.supervision.scores import ScoreMaps
 
-
-def image_of(data: PreparedData, side: int | None = None) -> np.ndarray:
-    """The first image of the data; or a part of it."""
-    return np.asarray(data.images[0][:side, :side])
+needs_opencv = pytest.mark.skipif(importlib.util.find_spec("cv2") is None, reason="OpenCV is not installed")
 
 
-def ramp(side: int) -> np.ndarray:
-    """Scores from 0 to 1, from left to right."""
-    return np.linspace(0, 1, side, dtype=np.float32)[None].repeat(side, 0)
-
-
-class Remembered(ByImage):
-    """Answers with the mean of the image, less the score."""
-
-    def refine(self, image: np.ndarray, scores: np.ndarray, spacing: tuple[float, float]) -> np.ndarray:
-        assert spacing[0] * spacing[1] == pytest.approx(1)
-        return np.full(scores.shape, image.mean() / 255)
-
-
-def test_every_image_has_its_answer(store: Store, pool: Pool) -> None:
-    scores = store.get(Remembered(scores=TargetScores(pool=pool)))
-    expected = scores.data.images[scores.rows].mean((1, 2, 3)) / 255
-    np.testing.assert_allclose(scores.values[:, 0, 0], expected, atol=1e-3)
-
-
-@pytest.mark.parametrize("kind", [Superpixels, RandomWalker])
+@pytest.mark.parametrize("kind", [Superpixels, RandomWalker, pytest.param(GrabCut, marks=needs_opencv)])
 def test_the_number_of_threads_changes_nothing(
     store: Store, runtime: Runtime, pool: Pool, tmp_path: Path, kind: type[ByImage]
 ) -> None:
@@ -60,7 +39,7 @@ def test_the_spacing_is_that_of_the_squashed_image(data: PreparedData, store: St
     scores: ScoreMaps = ScoreMaps.of_foreground(replace(data, sizes=sizes), rows, np.zeros((2, 8, 8), np.float16))
     seen: list[tuple[float, float]] = []
 
-    class Spy(Remembered):
+    class Spy(ByImage):
         def refine(self, image: np.ndarray, scores: np.ndarray, spacing: tuple[float, float]) -> np.ndarray:
             seen.append(spacing)
             return scores

@@ -1,7 +1,5 @@
 """PAMR as a stage."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -30,13 +28,6 @@ def test_the_stage_is_the_function_and_takes_any_scores(store: Store, pool: Pool
     np.testing.assert_allclose(refined.argmax(np.asarray([7]))[0], expected[:, 0], atol=1e-3)
     masks = store.get(Threshold(scores=stage, threshold=0.5)).at(np.arange(2))
     assert set(np.unique(masks)) == {0, 1}
-
-
-def test_unknown_scores_start_undecided(store: Store, pool: Pool, tmp_path: Path) -> None:
-    target = TargetScores(pool=pool)
-    assert np.isnan(store.get(target).argmax(np.arange(22))[0]).any()
-    PAMR(scores=target, dilations=(1,), iterations=1).build(tmp_path, store)
-    assert not np.isnan(np.load(tmp_path / "scores.npy")).any()
 
 
 @pytest.mark.parametrize("dilations", [[], [0, 1]])

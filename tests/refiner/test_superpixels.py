@@ -36,18 +36,3 @@ def test_unknown_pixels_do_not_vote() -> None:
     scores = np.asarray([[0.2, np.nan, np.nan], [0.6, 0.0, 1.0]], np.float32)
     expected = np.asarray([[0.4, 0.4, np.nan], [0.4, 0.5, 0.5]])
     np.testing.assert_allclose(superpixel_means(scores, of), expected, atol=1e-6)
-
-
-def test_superpixels_are_round_in_the_original_image(pool: Pool) -> None:
-    """Where an image was squashed to half its width, they are higher than wide."""
-    stage = Superpixels(scores=TargetScores(pool=pool), segments=64, compactness=100, sigma=0)
-    noise = np.random.default_rng(0).integers(100, 140, (64, 64, 3)).astype(np.uint8)
-    scores = np.random.default_rng(1).random((64, 64)).astype(np.float32)
-
-    def shape(spacing: tuple[float, float]) -> float:
-        """Their height by their width: how many borders a row meets for one that a column meets."""
-        answer = stage.refine(noise, scores, spacing)
-        return float((np.diff(answer, axis=1) != 0).sum() / (np.diff(answer, axis=0) != 0).sum())
-
-    assert 0.9 < shape((1.0, 1.0)) < 1.1
-    assert shape((2**-0.5, 2**0.5)) > 1.15 and shape((2**0.5, 2**-0.5)) < 0.87

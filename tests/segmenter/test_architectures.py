@@ -16,10 +16,9 @@ from seg.store import Store
     [
         PlainUNet(width=4, depth=2),
         BackboneUNet(weights=None, width=8),
-        TorchvisionNetwork(),
         TorchvisionNetwork(name="lraspp_mobilenet_v3_large"),
     ],
-    ids=["unet", "resnet18", "deeplabv3", "lraspp"],
+    ids=["unet", "resnet18", "lraspp"],
 )
 def test_images_to_one_logit_per_pixel(network: PlainUNet, new_store: Store) -> None:
     model = network.make().eval()
@@ -52,14 +51,3 @@ def test_refusals_before_any_work(new_store: Store, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("torch.hub.urlopen", fails)
     with pytest.raises(SegError, match=r"weights_backbone=DEFAULT.*no route to host.*weights_backbone=null"):
         TorchvisionNetwork(weights_backbone="DEFAULT").make()
-
-
-def test_default_weights_are_known_by_the_member_that_they_stand_for() -> None:
-    def params(**changed: str) -> dict[str, object]:
-        return TorchvisionNetwork(name="deeplabv3_resnet50", **changed).params()
-
-    default, second, first = (params(weights_backbone=w) for w in ("DEFAULT", "IMAGENET1K_V2", "IMAGENET1K_V1"))
-    assert default == second != first
-    assert params(weights_backbone="ResNet50_Weights.IMAGENET1K_V1") == first
-    assert params(weights_backbone="NONE")["weights_backbone"] == "NONE"  # refused when it is made
-    assert BackboneUNet().params() == BackboneUNet(weights="IMAGENET1K_V1").params()

@@ -25,18 +25,6 @@ def make(pool: Pool, **changed: Any) -> Segmenter:
     return Segmenter(masks=Threshold(scores=TargetScores(pool=pool), threshold=0.5), **options)
 
 
-def test_only_trainval_is_trained_on(store: Store, data: PreparedData, pool: Pool) -> None:
-    from seg.supervision.cam import CAM
-    from seg.supervision.classifier import Classifier
-
-    classifier = Classifier(data=pool.data, epochs=2, batch_size=8, stages=3, output_stride=16)
-    everywhere = Threshold(scores=CAM(pool=pool, classifier=classifier), threshold=0.5)
-    stage = Segmenter(masks=everywhere, net=PlainUNet())
-    masks = store.get(everywhere)
-    assert data.is_test[masks.rows].any()  # the masks cover test, what is learnt does not
-    assert masks.rows[stage.samples(store)].tolist() == np.flatnonzero(~data.is_test).tolist()
-
-
 def test_a_batch(store: Store, data: PreparedData, pool: Pool) -> None:
     stage = make(pool, flip=False, zoom=1.0, jitter=0.0)
     positions = np.asarray([2, 0])
@@ -50,20 +38,13 @@ def test_a_batch(store: Store, data: PreparedData, pool: Pool) -> None:
     assert masks.dtype == torch.uint8 and set(masks.unique().tolist()) <= {0, 1, 255}
 
 
-@pytest.mark.parametrize(
-    ("depth", "input_size", "small"), [(6, 32, True), (6, 63, True), (5, 32, False), (6, None, False)]
-)
-def test_a_network_too_deep_for_its_images_is_refused_before_the_work(
-    store: Store, pool: Pool, depth: int, input_size: int | None, small: bool
-) -> None:
-    stage = make(pool, net=PlainUNet(width=2, depth=depth), input_size=input_size)
-    side = input_size or 64  # of the pool's images
-    if small:
-        with pytest.raises(SegError, match=rf"net\.depth=6: takes images from 64 pixels on, .* see {side}; raise segm"):
-            stage.check(store)
-    else:
-        stage.check(store)
-        assert stage.network(store)(torch.zeros(2, 3, side, side)).shape == (2, 1, side, side)
+def test_a_network_too_deep_for_its_images_is_refused_before_the_work(store: Store, pool: Pool) -> None:
+    deep = PlainUNet(width=2, depth=6)
+    with pytest.raises(SegError, match=r"net\.depth=6: takes images from 64 pixels on, .* see 63; raise segm"):
+        make(pool, net=deep, input_size=63).check(store)
+    stage = make(pool, net=deep)  # of the pool's 64 pixels
+    stage.check(store)
+    assert stage.network(store)(torch.zeros(2, 3, 64, 64)).shape == (2, 1, 64, 64)
 
 
 def test_training_and_prediction(store: Store, data: PreparedData, pool: Pool) -> None:
@@ -79,12 +60,15 @@ def test_training_and_prediction(store: Store, data: PreparedData, pool: Pool) -
     assert history["loss"].iloc[-1] < history["loss"].iloc[0] and 0 < history["pixel_accuracy"].iloc[-1] <= 1
 
 
-def test_the_network_enters_the_key(pool: Pool) -> None:
-    keys = {
-        make(pool, **changed).key
-        for changed in ({}, {"net": PlainUNet(width=5, depth=2)}, {"gamma": 1.0}, {"input_size": 32}, {"ema": 0.9})
-    }
-    assert len(keys) == 5
+def test_a_network_that_answers_with_nan_is_refused(
+    store: Store, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = make(pool, epochs=1)
+    monkeypatch.setattr(
+        "seg.segmenter.predicted.logits", lambda model, images, *_: torch.full((len(images), 1, 2, 2), np.nan)
+    )
+    with pytest.raises(SegError, match="PlainUNet: answers with NaN; its training has diverged"):
+        Predicted(pool=pool, segmenter=stage).build(tmp_path, store)
 
 
 @pytest.mark.parametrize("task", ["foreground", "classes"])
@@ -103,7 +87,7 @@ def test_a_checkpoint_has_the_outputs_and_classes_of_the_data(
     torch.save(net.make(3 if task == "classes" else 1).state_dict(), file)
     given.check(store)
     own = ["background", *data.classes]
-    for classes in ([own[0], *own[:0:-1]], own[:2], "cat", {"a": 1}):
+    for classes in ([own[0], *own[:0:-1]], "cat"):
         file.with_suffix(".json").write_text(json.dumps({"task": task, "classes": classes}))
         if task == "classes":
             with pytest.raises(SegError, match=r"its classes are .*, but those of the data are \['background', "):

@@ -1,12 +1,9 @@
 """Appearance: a planted object, whose pixels are learnt from."""
 
-import dataclasses
-from pathlib import Path
-
 import numpy as np
 
 from seg.data.prepared import Pool
-from seg.store import Runtime, Store
+from seg.store import Store
 from seg.supervision.appearance import Appearance
 from seg.supervision.bbox import BoxScores
 
@@ -30,12 +27,6 @@ def test_the_rest_of_the_object_is_found_from_a_part(planted: Pool, new_store: S
     scores, rough = maps.argmax(positions)[0], before.argmax(positions)[0]
     assert iou(scores, target) > max(0.6, iou(rough, target) + 0.3)
     assert scores.min() >= 0 and scores.max() <= 1
-
-
-def test_the_maps_are_the_same_however_many_do_it(planted: Pool, tmp_path: Path, runtime: Runtime) -> None:
-    stage = Appearance(scores=BoxScores(pool=planted), features=32, points=500)
-    one, three = (maps_of(Store(tmp_path / str(n), dataclasses.replace(runtime, workers=n)), stage) for n in (1, 3))
-    np.testing.assert_array_equal(one, three)
 
 
 def test_a_class_of_few_images_is_told_by_all_of_them(planted: Pool, new_store: Store) -> None:

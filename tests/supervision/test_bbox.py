@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from seg.data.image_folder import ImageFolder
-from seg.data.pets import OxfordPet
 from seg.data.prepared import Pool, Prepared, PreparedData
 from seg.errors import SegError
 from seg.masks import Threshold
@@ -26,11 +25,6 @@ def test_trainvals_boxes_become_gaussians(store: Store, data: PreparedData, pool
         height, width = map(int, data.sizes[row])
         expected = gaussian_score(np.asarray(data.boxes[row]), (height, width), (16, 16))
         np.testing.assert_allclose(scores.values[position], expected, atol=1e-3)
-        # The peak is the box's centre.
-        y, x = np.unravel_index(np.argmax(scores.values[position]), (16, 16))
-        left, top, right, bottom = data.boxes[row][0]
-        assert abs((x + 0.5) * width / 16 - (left + right) / 2) <= width / 16 + 1
-        assert abs((y + 0.5) * height / 16 - (top + bottom) / 2) <= height / 16 + 1
 
 
 def test_body_boxes_are_the_targets_and_marked_as_an_oracle(store: Store, data: PreparedData, pool: Pool) -> None:
@@ -68,21 +62,3 @@ def test_without_any_box_it_is_refused_before_the_images_are_decoded(
     with pytest.raises(SegError, match=r"no trainval image .* has a box; give data.boxes_from=FILE"):
         BoxScores(pool=pool).check(new_store)
     assert not new_store.has(pool.data)
-
-
-def test_several_boxes_and_none(new_store: Store, official: Callable[..., Path]) -> None:
-    root = official()
-    xmls = root / "oxford-iiit-pet/annotations/xmls"
-    several = (xmls / "beagle_1.xml").read_text()
-    second = "<object><bndbox><xmin>40</xmin><ymin>30</ymin><xmax>50</xmax><ymax>38</ymax></bndbox></object>"
-    (xmls / "beagle_1.xml").write_text(several.replace("</annotation>", f"{second}</annotation>"))
-    (xmls / "beagle_2.xml").unlink()
-    pool = Pool(data=Prepared(source=OxfordPet(root=str(root)), size=32))
-    scores = new_store.get(BoxScores(pool=pool, resolution=41))
-    data = scores.data
-    assert data.row_of["beagle_2"] not in scores.rows and len(scores) == 5
-    position = int(np.searchsorted(scores.rows, data.row_of["beagle_1"]))
-    values = np.asarray(scores.values[position], np.float32)
-    height, width = data.sizes[data.row_of["beagle_1"]]
-    for x, y in ((19, 15.5), (45, 34)):  # both centres are peaks
-        assert values[int(y * 41 / height), int(x * 41 / width)] > 0.9

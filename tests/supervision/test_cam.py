@@ -10,26 +10,13 @@ import pytest
 import torch
 
 from seg.data.prepared import Pool, PreparedData
-from seg.methods.cam import class_activation_maps, multi_scale_cam
+from seg.methods.cam import multi_scale_cam
 from seg.nets.augment import normalise
 from seg.store import Runtime, Store
 from seg.supervision.cam import CAM
 from seg.supervision.classifier import Classifier
-from seg.supervision.feature_cache import SharedFeatures
+from seg.supervision.feature_cache import FeatureCache
 from seg.train import Pretrained
-
-
-def test_the_mean_of_the_map_is_the_logit_less_its_bias(
-    store: Store, data: PreparedData, classifier: Classifier
-) -> None:
-    model = store.get(classifier)
-    features, weight, bias = classifier.parts(model)
-    images = normalise(data.images[np.arange(6)])
-    with torch.inference_mode():
-        logits, maps = model(images), features(images)
-    for label in range(len(data.classes)):
-        cam = class_activation_maps(maps, weight, torch.full((6,), label))
-        torch.testing.assert_close(cam.mean((1, 2)) + bias[label], logits[:, label], rtol=1e-4, atol=1e-5)
 
 
 def make(pool: Pool, classifier: Classifier, **changed: Any) -> CAM:
@@ -75,28 +62,19 @@ def test_the_predicted_class_is_the_classifiers(
     assert not torch.allclose(found, other, atol=1e-3)
 
 
-def test_half_precision_is_close_and_has_a_key_of_its_own(
-    store: Store, tmp_path: Path, pool: Pool, classifier: Classifier
-) -> None:
-    plain, half = make(pool, classifier), make(pool, classifier, precision="bf16-true")
-    assert plain.key != half.key
-    one, other = (np.asarray(store.get(cam).values, np.float32) for cam in (plain, half))
-    assert 0 < np.abs(one - other).max() < 0.1 and np.abs(one - other).mean() < 0.01
-
-
 @pytest.mark.parametrize(
     "changed",
-    [{}, {"scales": [1, 0.5], "flip": True, "target": "predicted"}, {"precision": "bf16-true"}],
-    ids=["one pass", "several passes", "half precision"],
+    [{"scales": [1, 0.5], "flip": True, "target": "predicted"}, {"precision": "bf16-true"}],
+    ids=["several passes", "half precision"],
 )
 def test_epochs_share_what_is_frozen_and_have_the_maps_of_each_alone(
     store: Store, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any]
 ) -> None:
     store.ensure(frozen(pool, 4))  # whose held-out images share features, too
     computed = []
-    write = SharedFeatures.__call__
+    write = FeatureCache.__call__
     monkeypatch.setattr(
-        SharedFeatures,
+        FeatureCache,
         "__call__",
         lambda self, compute, images: write(self, lambda x: (computed.append(len(x)), compute(x))[1], images),
     )
@@ -138,11 +116,11 @@ def frozen(pool: Pool, epoch: int) -> Classifier:
 def test_features_are_not_kept_where_there_is_no_room(
     store: Store, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shared = SharedFeatures(4, tmp_path)
+    shared = FeatureCache(tmp_path, True)
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
     passes = []
     for _ in range(3):
         shared.networks += 1
         shared.begin(np.arange(4))
         shared(lambda x: (passes.append(1), 2 * x)[1], torch.ones(4, 3, 8, 8))
-    assert len(passes) == 3 and not shared.keeps
+    assert len(passes) == 3 and not shared.is_used

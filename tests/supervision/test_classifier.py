@@ -14,11 +14,9 @@ from seg.data.image_folder import ImageFolder
 from seg.data.prepared import Prepared, PreparedData
 from seg.data.toys import ToyPets
 from seg.errors import SegError
-from seg.nets.augment import normalise
-from seg.store import Runtime, Store
+from seg.store import Store
 from seg.supervision.classifier import Classifier
 from seg.train import Pretrained
-from seg.train.loop import Loop
 
 
 def test_nothing_of_test_and_nothing_held_out_is_trained_on(
@@ -50,42 +48,6 @@ def test_held_out_accuracy(store: Store, data: PreparedData, prepared: Prepared)
     assert stage.held_out(Always(), store) == {"held_out_accuracy": pytest.approx(expected)}
 
 
-def test_what_is_frozen_sees_held_out_images_twice(store: Store, data: PreparedData, prepared: Prepared) -> None:
-    stage = Classifier(data=prepared, hold_out=0.3, frozen_stages=2, stages=3, output_stride=16)
-    torch.manual_seed(0)
-    model = stage.network(store).eval()
-    passes: list[int] = []
-
-    def count(block: torch.nn.Module, given: Any, features: Any) -> None:
-        if isinstance(features, torch.Tensor):  # and not while the network is taken apart
-            passes.append(len(features))
-
-    model.layer2[-1].register_forward_hook(count)  # type: ignore[index]
-    rows = stage._rows(store)[1]
-    runtime = Runtime(accelerator="cpu", progress=False, batch_size=len(rows))
-    found = set()
-    for _ in range(4):
-        with torch.no_grad():  # other weights behind what is frozen, as after an epoch, that tell the images apart
-            model.fc.weight.copy_(torch.randn_like(model.fc.weight))  # type: ignore[union-attr,operator,arg-type]
-            model.fc.bias.sub_(model(normalise(data.images[rows])).mean(0))  # type: ignore[union-attr,operator,arg-type]
-            answers = model(normalise(data.images[rows])).argmax(1).numpy()
-            del passes[-2:]
-            accuracy = stage.held_out(model, Store(store.root, runtime))["held_out_accuracy"]
-        assert accuracy == np.mean(answers == data.labels[rows])
-        found.add(accuracy)
-    assert len(passes) == 2 and len(found) > 1
-
-
-def test_a_batch(store: Store, data: PreparedData, prepared: Prepared) -> None:
-    rows = np.asarray([3, 1])
-    plain = Classifier(data=prepared, flip=False)
-    images, labels = plain.batch(rows, torch.Generator(), store)
-    assert torch.equal(images, normalise(data.images[rows]))
-    assert labels.tolist() == data.labels[rows].tolist()
-    small = Classifier(data=prepared, flip=False, train_size=32)
-    assert small.batch(rows, torch.Generator(), store)[0].shape == (2, 3, 32, 32)
-
-
 @pytest.mark.parametrize("several", [False, True], ids=["alone", "SyncBatchNorm"])
 def test_batch_norm_is_estimated_anew(store: Store, data: PreparedData, prepared: Prepared, several: bool) -> None:
     stage = Classifier(data=prepared, stages=3, output_stride=16, recalibrate=10, hold_out=0)
@@ -106,7 +68,7 @@ def test_batch_norm_is_estimated_anew(store: Store, data: PreparedData, prepared
     assert norm.momentum == 0.1
 
 
-@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true", "64-true"])
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
 def test_every_precision_is_held_out_and_recalibrated_in(new_store: Store, precision: str) -> None:
     few = Prepared(source=ToyPets(images=20, breeds=2, size=48), size=32)
     options: dict[str, Any] = {"precision": precision, "recalibrate": 4, "batch_size": 8, "epochs": 1}
@@ -115,29 +77,12 @@ def test_every_precision_is_held_out_and_recalibrated_in(new_store: Store, preci
     assert stage.history(new_store)["held_out_accuracy"].between(0, 1).all()
 
 
-def test_the_cut_gives_the_linear_layers_weights(store: Store, classifier: Classifier) -> None:
-    model = store.get(classifier)
-    features, weight, bias = classifier.parts(model)
-    assert weight.shape == (2, 256) and bias.shape == (2,)
-    assert torch.equal(weight, model.fc.weight) and not weight.requires_grad
-    with torch.inference_mode():
-        assert features(torch.zeros(1, 3, 64, 64)).shape == (1, 256, 4, 4)
-
-
 def test_output_stride_makes_the_map_finer(store: Store, prepared: Prepared) -> None:
-    for stages, stride, side in ((4, 32, 2), (4, 16, 4), (4, 8, 8), (3, 16, 4), (3, 8, 8)):
+    for stages, stride, side in ((4, 8, 8), (3, 16, 4)):
         stage = Classifier(data=prepared, stages=stages, output_stride=stride)
         features = stage.parts(stage.network(store).eval())[0]
         with torch.inference_mode():
             assert features(torch.zeros(1, 3, 64, 64)).shape[2:] == (side, side)
-
-
-def test_bad_weights_are_refused_before_any_work(new_store: Store, prepared: Prepared) -> None:
-    with pytest.raises(SegError, match=r"weights=none\.pth: no such file"):
-        Classifier(data=prepared, weights="none.pth").check(new_store)
-    with pytest.raises(SegError, match="CAM needs global average pooling"):
-        Classifier(data=prepared, backbone="alexnet").check(new_store)
-    assert not new_store.root.exists()
 
 
 def test_one_class_has_no_contrast(new_store: Store, photos: Callable[..., Path]) -> None:
@@ -155,9 +100,8 @@ def weights_at(stage: Classifier, epoch: int, store: Store) -> dict[str, torch.T
     return dict(load_file(store.folder(stage) / f"epoch_{epoch:03d}.safetensors"))
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
-def test_what_is_frozen_keeps_weights_and_statistics(store: Store, prepared: Prepared, precision: str) -> None:
-    stage = Classifier(data=prepared, frozen_stages=2, precision=precision, **FROZEN)  # type: ignore[arg-type]
+def test_what_is_frozen_keeps_weights_and_statistics(store: Store, prepared: Prepared) -> None:
+    stage = Classifier(data=prepared, frozen_stages=2, **FROZEN)
     torch.manual_seed(stage.seed)
     before = stage.network(store).state_dict()
     store.ensure(stage)
@@ -166,34 +110,6 @@ def test_what_is_frozen_keeps_weights_and_statistics(store: Store, prepared: Pre
             still = name.startswith(("conv1", "bn1", "layer1", "layer2"))
             assert torch.equal(value, before[name]) == still, name
     assert stage.history(store)["loss"].is_monotonic_decreasing
-
-
-def test_there_is_no_backward_pass_through_what_is_frozen(store: Store, prepared: Prepared) -> None:
-    stage = Classifier(data=prepared, frozen_stages=1, **FROZEN)
-    loop = Loop(stage, Path("nowhere"), store)
-    saved = []
-    loop.model.layer1.register_forward_hook(lambda *args: saved.append(args[2].requires_grad))  # type: ignore[operator]
-    batch = stage.batch(np.arange(4), torch.Generator(), store)
-    stage.loss(loop.wrapped, batch)[0].backward()
-    assert saved == [False]
-    gradients = {name: p.grad is not None for name, p in loop.model.named_parameters()}
-    assert {name for name, found in gradients.items() if not found} == {
-        name for name in gradients if name.startswith(("conv1", "bn1", "layer1"))
-    }
-
-
-def test_averaged_weights_are_another_product(new_store: Store, prepared: Prepared) -> None:
-    plain = Classifier(data=prepared, **FROZEN)
-    mean = Classifier(data=prepared, ema=0.5, **FROZEN)
-    assert plain.key != mean.key
-    # The same is trained, and the product follows it.
-    for stage in (plain, mean):
-        new_store.ensure(stage)
-    first, trained, followed = (weights_at(*x, new_store) for x in ((plain, 1), (plain, 2), (mean, 2)))
-    model = torch.load(new_store.folder(mean) / "state_002.pt", weights_only=True)["model"]
-    assert torch.equal(model["fc.weight"], trained["fc.weight"])
-    gap = [(x["fc.weight"] - trained["fc.weight"]).abs().mean() for x in (first, followed)]
-    assert 0 < gap[1] < gap[0]
 
 
 @pytest.mark.parametrize(("weights", "expected"), [(None, [0, 0, 1]), ("DEFAULT", [2, 0, 1])])
@@ -206,17 +122,6 @@ def test_the_recipe_freezes_given_weights_and_never_random_ones(
     assert isinstance(given, Pretrained) and given.design.frozen_stages == expected[0]
 
 
-@pytest.mark.parametrize(
-    ("backbone", "stages", "frozen", "said"),
-    [
-        ("resnet18", 4, 5, "frozen_stages=5: resnet18 has 4 stages before its pooling; use 0 to 4"),
-        ("resnet18", 3, 4, "frozen_stages=4: resnet18 has 3 stages before its pooling; use 0 to 3"),
-        ("mobilenet_v2", 4, 9, "frozen_stages=9: mobilenet_v2 has 4 stages"),
-    ],
-)
-def test_more_frozen_stages_than_there_are(
-    new_store: Store, prepared: Prepared, backbone: str, stages: Any, frozen: int, said: str
-) -> None:
-    with pytest.raises(SegError, match=said) as error:
-        Classifier(data=prepared, backbone=backbone, stages=stages, frozen_stages=frozen).check(new_store)
-    assert "\n" not in str(error.value)
+def test_more_frozen_stages_than_there_are(new_store: Store, prepared: Prepared) -> None:
+    with pytest.raises(SegError, match="frozen_stages=4: resnet18 has 3 stages before its pooling; use 0 to 3"):
+        Classifier(data=prepared, stages=3, frozen_stages=4).check(new_store)

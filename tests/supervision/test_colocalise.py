@@ -14,20 +14,6 @@ from seg.supervision.bbox import BoxScores
 from seg.supervision.colocalise import Colocalised, Levels
 
 
-def test_levels_come_on_the_finest_grid() -> None:
-    from torchvision.models import resnet18
-
-    model = resnet18(weights=None).eval()
-    levels = Levels(model, ["layer2", "layer3"])
-    images = torch.randn(2, 3, 64, 96)
-    with torch.no_grad():
-        out = levels(images)
-        x = model.maxpool(model.relu(model.bn1(model.conv1(images))))
-        expected = model.layer2(model.layer1(x))
-    assert out.shape == (2, 384, 8, 12) and levels.slices == [slice(0, 128), slice(128, 384)]
-    assert torch.allclose(out[:, :128], expected, atol=1e-5)
-
-
 @pytest.mark.parametrize("modules", [["layer9"], ["fc"]])
 def test_a_level_that_is_none_is_refused(modules: list[str]) -> None:
     from torchvision.models import resnet18

@@ -21,9 +21,9 @@ from torch import nn
 
 from seg.errors import SegError
 from seg.store import Products, Runtime, Store
-from seg.store.inventory import find, problems, repair
+from seg.store.inventory import find, problems
 from seg.train import Training
-from seg.train.loop import epoch_batches, moving_average, schedule_factor
+from seg.train.loop import epoch_batches, moving_average
 
 
 @pytest.fixture(autouse=True)
@@ -55,30 +55,17 @@ def test_a_later_epoch_trains_only_what_is_missing(new_store: Store, tmp_path: P
     assert same(extended, weights(Store(tmp_path / "other", new_store.runtime), make(epochs=3)))
 
 
-def test_the_network_learns_and_loads_in_eval_mode(new_store: Store) -> None:
-    stage = make(epochs=12, batch_size=5, lr=0.1, keep="last")
-
-    model = new_store.get(stage)
-    assert not model.training
+def test_keep_last_keeps_the_last_epoch_and_the_one_before(new_store: Store) -> None:
+    stage = make(keep="last", epochs=12, batch_size=5, lr=0.1)
+    assert not new_store.get(stage).training
     history = stage.history(new_store)
     assert history["loss"].iloc[-1] < history["loss"].iloc[0] / 2
-
-
-def test_keep_last_keeps_the_last_epoch_and_the_one_before(new_store: Store) -> None:
-    stage = make(keep="last")
-    kept = weights(new_store, stage)
     found = sorted(p.name for p in new_store.folder(stage).glob("*.safetensors"))
-    assert found == ["epoch_002.safetensors", "epoch_003.safetensors"]
+    assert found == ["epoch_011.safetensors", "epoch_012.safetensors"]
     assert problems(find(new_store.root, stage.key)) == {}
-    assert stage.key != make().key
-    assert same(kept, weights(new_store, make()))
-
-
-def test_schedule_factors() -> None:
-    assert [schedule_factor("constant", s, 10) for s in (0, 10)] == [1, 1]
-    assert schedule_factor("poly", 5, 10) == pytest.approx(0.5**0.9)
-    assert schedule_factor("poly", 10, 10) == 0
-    assert [schedule_factor("cosine", s, 10) for s in (0, 5, 10)] == pytest.approx([1, 0.5, 0])
+    everything = make(epochs=12, batch_size=5, lr=0.1)
+    assert stage.key != everything.key
+    assert same(weights(new_store, stage), weights(new_store, everything))
 
 
 def test_epoch_batches_are_shuffled_anew_and_whole() -> None:
@@ -102,9 +89,6 @@ def test_a_loss_that_is_not_finite_is_an_error_and_no_epoch(new_store: Store, mo
         new_store.ensure(stage)
     assert not (new_store.folder(stage) / "epoch_002.safetensors").exists()
     assert new_store.has(make(epochs=1)) and not new_store.has(stage)
-
-
-def test_without_images_there_is_nothing_to_train_on(new_store: Store) -> None:
     with pytest.raises(SegError, match="no trainval image to train on"):
         new_store.ensure(make(images=0))
 
@@ -118,29 +102,21 @@ def flip(path: Path) -> None:
 DAMAGE: dict[str, Callable[[Path], Any]] = {
     "flipped": flip,
     "half": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
-    "empty": lambda path: path.write_bytes(b""),
     "gone": Path.unlink,
 }
 
 
 @pytest.mark.parametrize(
-    ("how", "names", "repeated", "said"),
+    ("how", "names", "repeated"),
     [
-        ("flipped", ["state_002.pt"], 2, "epoch 2 cannot be gone on from; going back to epoch 1"),
-        ("half", ["epoch_002.safetensors"], 2, "epoch 2 cannot be gone on from; going back to epoch 1"),
-        ("gone", ["state_001.pt"], 1, None),
-        ("empty", ["state_001.pt", "state_002.pt"], 3, "has no sound state to go on from; training anew"),
-        ("half", ["history.csv"], 1, None),
+        ("flipped", ["state_002.pt"], 2),
+        ("half", ["epoch_002.safetensors"], 2),
+        ("gone", ["state_001.pt"], 1),
+        ("half", ["state_001.pt", "state_002.pt"], 3),
     ],
 )
 def test_a_training_goes_on_from_its_newest_good_epoch(
-    new_store: Store,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    how: str,
-    names: list[str],
-    repeated: int,
-    said: str | None,
+    new_store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str, names: list[str], repeated: int
 ) -> None:
     stage = make()
     new_store.ensure(make(epochs=2))
@@ -150,8 +126,9 @@ def test_a_training_goes_on_from_its_newest_good_epoch(
     with caplog.at_level(logging.WARNING):
         again = weights(Store(new_store.root, new_store.runtime), stage)
     assert sorted(Line.trained) == sorted(repeated * list(range(100, 110)))
-    warned = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert len(warned) == (said is not None) and all("Line" in text and str(said) in text for text in warned)
+    assert (f"Line: epoch 2 is damaged or has no state; going back to epoch {3 - repeated}" in caplog.text) == (
+        repeated > 1
+    )
     assert same(again, weights(Store(tmp_path / "other", new_store.runtime), stage))
     assert stage.history(new_store)["epoch"].tolist() == [1, 2, 3]
     assert problems(find(new_store.root, stage.key)) == {}
@@ -159,49 +136,16 @@ def test_a_training_goes_on_from_its_newest_good_epoch(
 
 @pytest.mark.parametrize(("how", "epoch", "repeated"), [("flipped", 3, 1), ("half", 2, 2), ("gone", 1, 1)])
 def test_damaged_weights_are_trained_anew(
-    new_store: Store,
-    tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
-    how: str,
-    epoch: int,
-    repeated: int,
+    new_store: Store, tmp_path: Path, how: str, epoch: int, repeated: int
 ) -> None:
     new_store.ensure(make())
     DAMAGE[how](new_store.folder(make()) / f"epoch_{epoch:03d}.safetensors")
     Line.trained.clear()
     stage = make(epoch=epoch)
     found = Store(new_store.root, new_store.runtime).get(stage).state_dict()
-    assert len([m for m in caplog.messages if f"{stage.id}: epoch_{epoch:03d}.safetensors " in m]) == 1
     assert sorted(Line.trained) == sorted(repeated * list(range(100, 110)))
     assert same(found, weights(Store(tmp_path / "other", new_store.runtime), make(epochs=epoch)))
     assert problems(find(new_store.root, stage.key)) == {}
-
-
-def test_a_flipped_figure_of_the_history_is_no_figure(new_store: Store) -> None:
-    stage = make(epochs=1)
-    new_store.ensure(stage)
-    expected = stage.history(new_store)
-    folder = new_store.folder(stage)
-    (folder / "history.csv").write_text((folder / "history.csv").read_text().replace("1.0", "0.0"))
-    pd.testing.assert_frame_equal(stage.history(new_store), expected)
-    assert repair(find(new_store.root, stage.key)) is not None and problems(find(new_store.root, stage.key)) == {}
-    assert pd.read_csv(folder / "history.csv")["held_out"].tolist() == [1.0] and new_store.has(stage)
-    path = folder / "manifest.json"
-    path.write_text(path.read_text().replace('"held_out": 1.0', '"held_out": 0.0'))
-    assert stage.history(new_store).empty and not new_store.has(stage)
-
-
-def test_repair_takes_what_is_damaged_of_a_training_and_leaves_the_rest(new_store: Store) -> None:
-    new_store.ensure(make())
-    folder = new_store.folder(make())
-    for name in ("epoch_001.safetensors", "state_003.pt"):
-        flip(folder / name)
-    product = find(new_store.root, make().key)
-    assert len(problems(product)) == 2 and repair(product) is not None
-    assert problems(find(new_store.root, make().key)) == {}
-    assert {path.name for path in folder.with_suffix(".damaged").iterdir()} == {"epoch_001.safetensors", "state_003.pt"}
-    assert [new_store.has(make(epoch=e)) for e in (1, 2, 3)] == [False, True, True]
-    assert repair(find(new_store.root, make().key)) is None
 
 
 class Scaled(Runtime):
@@ -291,9 +235,7 @@ def train_together(folder: Path, rank: int, port: int) -> None:
             store.ensure(Plain(epochs=epochs, batch_size=13, lr=1e-2, ema=ema))
 
 
-def test_two_processes_have_the_gradient_of_one(
-    new_store: Store, tmp_path: Path, manifest: Callable[[Path], dict[str, Any]]
-) -> None:
+def test_two_processes_have_the_gradient_of_one(new_store: Store, tmp_path: Path) -> None:
     # 13 images in one batch: one process takes 7, the other 6.
     folder, started = tmp_path / "two", []
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -306,24 +248,13 @@ def test_two_processes_have_the_gradient_of_one(
         process.join(120)
     assert [process.exitcode for process in started] == [0, 0]
     two = Store(folder, new_store.runtime)
-    for epochs in (1, 3):
-        for ema in (0.8, None):
-            stage = Plain(epochs=epochs, batch_size=13, lr=1e-2, ema=ema)
-            new_store.ensure(stage)
-            assert stage.is_complete(two.folder(stage))
-            ours, theirs = (load_file(s.folder(stage) / stage.file_name) for s in (new_store, two))
-            for name, value in ours.items():
-                torch.testing.assert_close(theirs[name], value, rtol=1e-5, atol=1e-6)
-            torch.manual_seed(stage.seed)
-            start = stage.network(new_store).state_dict()
-            for state in (ours, theirs):  # the first layer is frozen
-                assert [name for name in start if torch.equal(state[name], start[name])] == ["0.weight", "0.bias"]
+    for epochs, ema in ((1, 0.8), (3, 0.8), (1, None), (3, None)):
+        stage = Plain(epochs=epochs, batch_size=13, lr=1e-2, ema=ema)
+        new_store.ensure(stage)
+        ours, theirs = (load_file(s.folder(stage) / stage.file_name) for s in (new_store, two))
+        for name, value in ours.items():
+            torch.testing.assert_close(theirs[name], value, rtol=1e-5, atol=1e-6)
+        torch.manual_seed(stage.seed)
+        start = stage.network(new_store).state_dict()
+        assert [name for name in start if torch.equal(theirs[name], start[name])] == ["0.weight", "0.bias"]  # frozen
     pd.testing.assert_series_equal(stage.history(two)["loss"], stage.history(new_store)["loss"], rtol=1e-5)
-    states = [torch.load(s.folder(stage) / "state_003.pt", weights_only=True) for s in (new_store, two)]
-    # Adam's running mean of the gradient itself.
-    means = [[value["exp_avg"] for value in state["optimizer"]["state"].values()] for state in states]
-    assert len(means[0]) == 4 and all(mean.abs().max() > 0 for mean in means[0])
-    for ours, theirs in zip(*means, strict=True):
-        torch.testing.assert_close(theirs, ours, rtol=1e-5, atol=1e-6)
-    # The last digits may differ with their number, which is no part of the key, but is told.
-    assert [manifest(s.folder(stage))["made_with"]["processes"] for s in (new_store, two)] == [1, 2]

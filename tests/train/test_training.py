@@ -2,21 +2,14 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from line import make
 from safetensors.torch import save_file
 
-import seg.store.manifest
-from seg.config import schema
-from seg.config.paths import CONF
-from seg.config.tree import make_objects
 from seg.data.prepared import Pool, Prepared
 from seg.errors import SegError
 from seg.masks import Threshold
@@ -24,40 +17,10 @@ from seg.refiner.affinity import Affinity
 from seg.segmenter.architectures import PlainUNet
 from seg.segmenter.predicted import Predicted
 from seg.segmenter.segmenter import Segmenter
-from seg.store import Store
 from seg.supervision.cam import CAM
 from seg.supervision.classifier import Classifier
 from seg.supervision.mask import TargetScores
-from seg.train import NetworkStage, Pretrained
-
-
-def test_history_and_manifest(
-    new_store: Store, manifest: Callable[[Path], dict[str, Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read: list[str] = []
-    crc32 = seg.store.manifest.file_crc32
-    monkeypatch.setattr("seg.store.manifest.file_crc32", lambda path: read.append(path.name) or crc32(path))
-    stage = make(epochs=3)
-    new_store.ensure(stage)
-    # Each is read once, but for the history, which grows.
-    assert sorted(read) == sorted(
-        [
-            *(f"epoch_{e:03d}.safetensors" for e in (1, 2, 3)),
-            *3 * ["history.csv"],
-            *(f"state_{e:03d}.pt" for e in (1, 2, 3)),
-        ]
-    )
-    history = stage.history(new_store)
-    assert history["epoch"].tolist() == [1, 2, 3]
-    assert {"loss", "mean_error", "held_out", "seconds"} <= set(history.columns)
-    assert make(epochs=3, epoch=2).history(new_store)["epoch"].tolist() == [1, 2]
-    found = manifest(new_store.folder(stage))
-    assert found["epochs_done"] == 3
-    kept = [*(f"epoch_{e:03d}.safetensors" for e in (1, 2, 3)), "history.csv", "state_002.pt", "state_003.pt"]
-    assert [f["name"] for f in found["files"]] == kept
-    assert {path.name for path in new_store.folder(stage).iterdir()} == {*kept, "manifest.json"}
-    written = pd.read_csv(new_store.folder(stage) / "history.csv")
-    pd.testing.assert_frame_equal(written, history)
+from seg.train import NetworkStage
 
 
 def test_what_enters_the_key() -> None:
@@ -95,14 +58,6 @@ def segmenter(pool: Pool, file: Path, **changed: Any) -> NetworkStage:
 def unet(tmp_path: Path) -> Path:
     torch.manual_seed(1)
     return save(tmp_path / "unet.safetensors", PlainUNet(width=2, depth=1).make())
-
-
-def test_the_config_chooses_between_a_training_and_what_is_given(pool: Pool, unet: Path) -> None:
-    given = segmenter(pool, unet)
-    assert isinstance(given, Pretrained) and given.role == "segmenter"
-    trained = Segmenter.from_config(None, masks=given.design.masks, net=given.design.net)  # type: ignore[attr-defined]
-    assert type(trained) is Segmenter and trained.design is trained
-    assert given.id == f"Pretrained/{given.key}" != trained.id
 
 
 def test_given_weights_are_known_by_their_content_wherever_they_lie(
@@ -146,27 +101,6 @@ def test_the_json_beside_the_weights_says_that_they_are_an_oracles(pool: Pool, u
     unet.with_suffix(".json").write_text("[")
     with pytest.raises(SegError, match=r"unet\.json: does not describe a model"):
         _ = segmenter(pool, unet).is_oracle
-
-
-def test_given_weights_are_checked_before_the_work(new_store: Store, pool: Pool, unet: Path) -> None:
-
-    missing = segmenter(pool, unet.with_name("none.pth"))
-    for refused in (lambda: missing.key, lambda: missing.check(new_store)):
-        with pytest.raises(SegError, match=r"checkpoints\.segmenter=.*none\.pth: no such file or folder"):
-            refused()
-    segmenter(pool, unet).check(new_store)
-    assert not new_store.root.exists()  # of one foreground nothing has to be read
-
-
-def test_the_epoch_of_a_run_chooses_the_file_of_a_folder(tmp_path: Path) -> None:
-    for epoch in (1, 2):
-        (tmp_path / f"epoch_{epoch}.pth").write_bytes(bytes([epoch]))
-    schema.register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        jobs = [compose("config", [f"epoch={e}", f"checkpoints.classifier={tmp_path}"]) for e in (1, 2)]
-    networks = [make_objects(cfg, "supervision.classifier") for cfg in jobs]
-    assert [network.path.name for network in networks] == ["epoch_1.pth", "epoch_2.pth"]
-    assert networks[0].params()["weights"] != networks[1].params()["weights"]
 
 
 def test_a_network_of_another_kind_is_refused_where_it_stands(pool: Pool, unet: Path) -> None:
