@@ -97,7 +97,7 @@ def test_every_choice_composes_and_instantiates(
     overrides = [override, f"data.root={roots[choice]()}"] if group == "data" and choice in roots else [override]
     if group == "experiment":
         overrides = [f"+{override}", f"data.root={(voc if choice.startswith('msrc') else official)()}"]
-    if group == "recipe":  # it is found by what it is for
+    if group == "defaults_for":  # it is found by what it is for
         names = ("toy_pets", "toy_scenes", *roots, "colocalise")
         data = next(name for name in names if choice.startswith(name))
         write = roots.get(data)
@@ -107,8 +107,8 @@ def test_every_choice_composes_and_instantiates(
         overrides += [f"data.root={write()}"] if write else []
         cfg = compose("config", overrides, return_hydra_config=True)
         choices = cfg.hydra.runtime.choices
-        assert choice in (choices.recipe, choices["recipe@_global_"])
-        written = yaml.safe_load((CONF / f"recipe/{choice}.yaml").read_text())
+        assert choice in (choices.defaults_for, choices["defaults_for@_global_"])
+        written = yaml.safe_load((CONF / f"defaults_for/{choice}.yaml").read_text())
         written.pop("defaults", None)
         assert OmegaConf.merge(cfg, written) == cfg  # nothing wins over it but the command line
         override = overrides[0]
