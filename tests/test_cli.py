@@ -69,7 +69,7 @@ def test_a_sweep_is_expanded() -> None:
         "--config-dir nowhere": "Additional config directory ",
         "--config-name foo": "Cannot find primary config 'foo'.",
         "epoch": "Error parsing override 'epoch' missing EQUAL",
-        "-m epoch=1..2 hydra.sweep.subdir=${hydra.job.num}": "hydra.sweep.subdir=${hydra.job.num}: a job's folder is ",
+        "-m epoch=1..2 hydra.sweep.subdir=mine": "hydra.sweep.subdir=mine: a job's folder is ",
         # Ours, for what Hydra would take.
         "segmenter=null": "segmenter=null: no such choice; there are deeplabv3, none, ",
         "data.root=": "data.root=: must not be empty",
@@ -80,7 +80,7 @@ def test_a_sweep_is_expanded() -> None:
         "-m supervision=cam,bx": "In 'config': Could not find 'supervision/bx'",
         "-m epoch=1..3 hydra.sweep.dir=/proc/x": "/proc/x: cannot be written to; choose another with hydra.sweep.dir=",
         "-m epoch=interval(1,3)": "epoch=interval(1,3): has no single values",
-        "-m epoch=1..9000 seed=1..9000": "a sweep of 81000000 jobs (9000 of epoch x 9000 of seed), more than ",
+        "-m epoch=1..9000 seed=1..9000": "a sweep of 81000000 jobs (9000 of epoch x 9000 of seed): more than ",
         "-m epoch=range(1,100000000)": "epoch=range(1,100000000): more than 10000 values",
         "seed=" + "9" * 5000: "seed=9999",
         "data.root=" + "[" * 3000: "data.root=[[[",

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
@@ -24,9 +23,8 @@ from within import call as sweep
 from seg.config.paths import CONF
 from seg.evaluation.table import headline
 from seg.experiment import Experiment
-from seg.masks import MaskSet, Threshold
+from seg.masks import MaskSet
 from seg.methods.metrics import Confusion, Metrics
-from seg.nets.backbones import make_classifier
 from seg.store.code_hash import code_hash
 from seg.sweep.plan import Job, make_plan
 from seg.sweep.run import parallel_jobs, shared_threads, spread
