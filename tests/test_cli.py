@@ -44,11 +44,6 @@ def test_a_run_and_a_question_are_left_alone():
         assert prepare_arguments(arguments) == arguments
 
 
-def test_the_shells_completion_is_hydras_own(tmp_path):
-    status, said = call(tmp_path, "--shell-completion", "install=bash")
-    assert status == 0 and "COMP_LINE" in said
-
-
 def test_a_sweep_is_expanded() -> None:
     for arguments in (["-m", "epoch=1..3", "seed=0"], ["epoch=1..3", "-m", "seed=0"]):
         assert prepare_arguments(arguments) == ["-m", "epoch=1,2,3", "seed=0", *QUIET]

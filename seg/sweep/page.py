@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -11,9 +11,6 @@ from seg.config.process import command, without_folders
 from seg.config.spans import collapse
 from seg.report.page import NAME, embedded, write_page
 from seg.sweep.results import Row, Sweep, number
-
-#: Rows of the table at most; the CSV has them all.
-MOST_ROWS = 5000
 
 
 def write_sweep_page(
@@ -24,29 +21,19 @@ def write_sweep_page(
     typed: Sequence[str],
     picture: Path | None,
 ) -> Path:
-    """Write the page of a sweep.
+    """Write the page of a sweep; its links to the runs are relative, so the folder can be moved.
 
     Args:
-        sweep: of it. rows: of its table.
-        best: the choice to mark, of one row or, averaged over seeds, of several.
+        sweep: of it. rows: of its table. best: the choice to mark, of one row or, averaged over seeds, of several.
         lines: the summary that the terminal gets. typed: the overrides of the command.
         picture: mIoU over what was swept, if it was drawn.
-
-    Returns:
-        The path of the page, whose links to the runs are relative: the folder can be moved.
-
-    Raises:
-        SegError: if it cannot be written.
     """
     marks = {key: best[key] for key in sweep.swept if key in best} if best else {}
-    is_best = [bool(marks) and all(row[key] == value for key, value in marks.items()) for row in rows]
-    shown = sorted(zip(rows, is_best, strict=True), key=lambda pair: not pair[1] and len(rows) > MOST_ROWS)[:MOST_ROWS]
     values: dict[str, Any] = {
         "title": sweep.folder.name,
         "written": time.strftime("%Y-%m-%d %H:%M:%S"),
         "swept": list(sweep.swept),
-        "rows": [_row(sweep.folder, row, sweep.swept, chosen) for row, chosen in shown],
-        "total": len(rows),
+        "rows": [_row(sweep, row, bool(marks) and all(row[k] == v for k, v in marks.items())) for row in rows],
         "lines": [without_folders(line) for line in lines],
         "command": command(["-m", *map(_short, typed)], folders=False),
         "picture": embedded(picture),
@@ -55,10 +42,10 @@ def write_sweep_page(
     return write_page(sweep.folder / NAME, "sweep.html", values)
 
 
-def _row(folder: Path, row: Mapping[str, Any], swept: Sequence[str], best: bool) -> dict[str, Any]:
-    target = next((x for x in (NAME, "metrics.csv", "error.txt") if (folder / row["folder"] / x).is_file()), "")
+def _row(sweep: Sweep, row: Row, best: bool) -> dict[str, Any]:
+    target = next((x for x in (NAME, "metrics.csv", "error.txt") if (sweep.folder / row["folder"] / x).is_file()), "")
     return {
-        "cell": [row[key] for key in swept],
+        "cell": [row[key] for key in sweep.swept],
         "figures": [_figure(row[key]) for key in ("miou", "iou_background", "iou_foreground")],
         "accuracy": _figure(row["held_out_accuracy"]),
         "seconds": _figure(row["seconds"]),

@@ -13,6 +13,7 @@ import pandas as pd
 from filelock import FileLock
 
 from seg.files import atomic_path
+from seg.format import duration
 
 Row = dict[str, Any]
 
@@ -70,25 +71,25 @@ class Sweep:
         return rows
 
     def progress(self, rows: Sequence[Mapping[str, Any]]) -> str:
-        """``12/180  1 failed  0:34 left``."""
+        """``12/180  1 failed  34 s left``."""
         done, failed = len(rows), sum(row["status"] != "ok" for row in rows)
         text = f"{done}/{self.total}" + (f"  {failed} failed" if failed else "")
         here = done - self.skipped
         if here > 0 and done < self.total:
-            minutes, seconds = divmod(round((time.time() - self.started) / here * (self.total - done)), 60)
-            hours, minutes = divmod(minutes, 60)
-            text += f"  {hours}:{minutes:02d}:{seconds:02d} left" if hours else f"  {minutes}:{seconds:02d} left"
+            text += f"  {duration((time.time() - self.started) / here * (self.total - done))} left"
         return text
 
     def show(self, row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
-        """Print a finished job; on a terminal the next one is written over it, unless it failed."""
-        ok, miou, test = row["status"] == "ok", number(row.get("miou")), number(row.get("miou_test"))
-        what = "no ground truth to measure with" if math.isnan(test) else f"test mIoU {test:.4f}"
-        what = what if math.isnan(miou) else f"mIoU {miou:.4f}"
-        what = what if ok else f"failed: {_text(row['error'])}"
-        line = f"[{self.progress(rows)}]  {' '.join(f'{key}={row[key]}' for key in self.swept)}  {what}"
-        over = sys.stderr.isatty()
-        print(f"\r\x1b[2K{line}" if over else line, end="" if over and ok else "\n", file=sys.stderr, flush=True)
+        """Print a finished job."""
+        what = "no ground truth to measure with"
+        if row["status"] != "ok":
+            what = f"failed: {_text(row['error'])}"
+        elif not math.isnan(miou := number(row.get("miou"))):
+            what = f"mIoU {miou:.4f}"
+        elif not math.isnan(test := number(row.get("miou_test"))):
+            what = f"test mIoU {test:.4f}"
+        cell = " ".join(f"{key}={row[key]}" for key in self.swept)
+        print(f"[{self.progress(rows)}]  {cell}  {what}", file=sys.stderr, flush=True)
 
 
 def average_seeds(rows: Sequence[Row], swept: Sequence[str]) -> tuple[list[str], list[Row]]:

@@ -56,13 +56,17 @@ def run_sweep(
     jobs, workers = plan.jobs, min(parallel_jobs(config), len(plan.jobs))
     if workers > 1:
         jobs = spread(jobs)
-    extra = [*shared_threads(plan, workers), f"hydra.sweep.dir='{folder.as_posix()}'", "hydra.output_subdir=null"]
+    threads = str(max(1, available_cores() // workers))  # each of several jobs has its share of the cores
+    shares = [
+        f"{key}={threads}" for key in ("runtime.threads", "runtime.workers") if key not in (*plan.fixed, *plan.swept)
+    ]
+    extra = [f"hydra.sweep.dir='{folder.as_posix()}'", "hydra.output_subdir=null", *(shares if workers > 1 else [])]
     commands = {job.folder: [*job.overrides, *extra, f"hydra.sweep.subdir='{job.folder}'"] for job in jobs}
 
     def experiment(job: Job) -> Experiment:
         return shared.experiment(loader.load_sweep_config(config, commands[job.folder]))
 
-    rows = look_at_jobs(plan, experiment, folder, list(config.hydra.overrides.task), config.hydra.runtime.choices)
+    rows = done_before(plan, experiment, folder, list(config.hydra.overrides.task), choices)
     done = {row["folder"] for row in rows}
     pending = [job for job in jobs if job.folder not in done]
     if config.dry_run:
@@ -75,9 +79,6 @@ def run_sweep(
     sweep.write(rows)
     OmegaConf.save(config, folder / "multirun.yaml")
     print(f"sweep: {len(jobs)} jobs, {len(done)} done before; {folder}", file=sys.stderr, flush=True)
-    schedule = config.classifier.get("schedule", "constant")
-    if "epoch" in plan.swept and schedule != "constant":
-        print(f"classifier.schedule={schedule} depends on the total: every epoch is a training of its own", flush=True)
     task = SweepTask(sweep, shared)
     launcher = make_launcher(HydraContext(config_loader=loader, callbacks=context.callbacks), task)
     batch = config.hydra.sweeper.max_batch_size or (workers if _starts_all_at_once(config) else len(jobs))
@@ -89,15 +90,13 @@ def run_sweep(
                 raise refusal from error
             # A process that was killed, say. Its job has no row; the summary counts it as missing.
             print(f"error: {type(error).__name__}: {first_line(error)}", file=sys.stderr)
-    if sys.stderr.isatty() and pending:
-        print(file=sys.stderr)
     typed = [str(text) for text in config.hydra.overrides.task]
     fixed = [text for text in typed if text.partition("=")[0].lstrip("+") not in (*plan.swept, "sweep")]
     typed += [text for text in config.hydra.overrides.hydra if text.startswith("hydra.sweep.dir=")]
     return summarise(sweep, typed, fixed, figures=config.figures is not False)
 
 
-def look_at_jobs(
+def done_before(
     plan: Plan, experiment: Callable[[Job], Experiment], folder: Path, typed: Sequence[str], groups: Iterable[str]
 ) -> list[Row]:
     """The rows of the jobs that were done before and would give the same again.
@@ -184,12 +183,3 @@ def parallel_jobs(config: Any) -> int:
 
 def _starts_all_at_once(config: Any) -> bool:
     return str(config.hydra.launcher._target_).endswith("submitit_launcher.LocalLauncher")
-
-
-def shared_threads(plan: Plan, workers: int) -> list[str]:
-    """Overrides that give each of several jobs its share of the cores, unless they were given."""
-    if workers == 1:
-        return []
-    share = max(1, available_cores() // workers)
-    keys = ("runtime.threads", "runtime.workers")
-    return [f"{key}={share}" for key in keys if key not in plan.fixed and key not in plan.swept]

@@ -17,9 +17,6 @@ from seg.sweep.figure import draw_sweep
 from seg.sweep.page import write_sweep_page
 from seg.sweep.results import CSV, Row, Sweep, average_seeds, number
 
-#: Failed jobs that the summary lists; the CSV has them all.
-MOST_FAILURES = 20
-
 #: Swept keys that a classifier's accuracy can tell something about.
 _OF_CLASSIFIER = ("epoch", "backbone", "weights", "data.size")
 
@@ -64,7 +61,7 @@ def summarise(sweep: Sweep, typed: Sequence[str], fixed: Sequence[str], figures:
             f"job is the best; compare the jobs' pictures in {folder} (figures=true draws them)"
         )
     lines += [f"failed: {len(failed)}; the same command tries them again"] if failed else []
-    for row in failed[:MOST_FAILURES]:
+    for row in failed[:20]:  # the table has them all
         cell = " ".join(f"{key}={row[key]}" for key in sweep.swept)
         lines.append("  " + textwrap.shorten(f"{cell}: {row['error']}", 200, placeholder=" ..."))
     if figures and rows:

@@ -72,5 +72,5 @@ def test_the_time_left_counts_this_run_only(monkeypatch):
     session = Sweep(Path(), ["epoch"], total=180, skipped=100, started=1000.0)
     monkeypatch.setattr(time, "time", lambda: 1100.0)
     rows = [{"status": "ok"}] * 109 + [{"status": "failed"}]
-    assert session.progress(rows) == "110/180  1 failed  11:40 left"
+    assert session.progress(rows) == "110/180  1 failed  11 min 40 s left"
     assert session.progress(rows[:100]) == "100/180"
