@@ -24,7 +24,7 @@ def draw_sweep(path: Path, rows: Sequence[Row], swept: Sequence[str], best: Row)
     from matplotlib.figure import Figure
     from matplotlib.patches import Rectangle
 
-    keys = choose_axes(rows, swept)
+    keys = list(swept[:2])  # epoch and threshold, if these are swept
     frame = pd.DataFrame(rows).assign(miou=[number(row["miou"]) for row in rows])
     values = [sorted(frame[key].unique(), key=sortable) for key in keys]
     table = frame.groupby(keys)["miou"].max()
@@ -58,10 +58,3 @@ def draw_sweep(path: Path, rows: Sequence[Row], swept: Sequence[str], best: Row)
     with atomic_path(path) as tmp:
         figure.savefig(tmp, format="png")
     return path
-
-
-def choose_axes(rows: Sequence[Row], swept: Sequence[str]) -> list[str]:
-    """One or two keys: epoch and threshold where they are swept, else those with most values."""
-    count = {key: len({row[key] for row in rows}) for key in swept}
-    ranked = sorted(swept, key=lambda key: (key not in ("epoch", "threshold"), -count[key]))[:2]
-    return [key for key in swept if key in ranked]

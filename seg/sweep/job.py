@@ -110,13 +110,11 @@ def headlines(rows: Sequence[Row]) -> Row:
     trainval, test = ([row for row in rows if row["split"] == split] for split in ("trainval", "test"))
     found: Row = {"miou": None, **(headline(trainval) if trainval else {})}
     same = [row for row in test if row["stage"] == found.get("stage", row["stage"])]
-    if same:
-        keys = ("miou", "iou_background", "iou_foreground", "images")
-        measured = headline(same)
-        found = {**measured, **dict.fromkeys((*keys, "split")), **found} | {
-            f"{key}_test": measured[key] for key in keys
-        }
-    return found
+    if not same:
+        return found
+    keys, measured = ("miou", "iou_background", "iou_foreground", "images"), headline(same)
+    of_test = {f"{key}_test": measured[key] for key in keys}
+    return {**measured, **dict.fromkeys((*keys, "split")), **found, **of_test}
 
 
 def read_record(folder: Path) -> dict[str, Any]:

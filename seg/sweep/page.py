@@ -8,7 +8,6 @@ from typing import Any
 from urllib.parse import quote
 
 from seg.config.process import command, without_folders
-from seg.config.spans import collapse
 from seg.report.page import NAME, embedded, write_page
 from seg.sweep.results import Row, Sweep, number
 
@@ -35,7 +34,7 @@ def write_sweep_page(
         "swept": list(sweep.swept),
         "rows": [_row(sweep, row, bool(marks) and all(row[k] == v for k, v in marks.items())) for row in rows],
         "lines": [without_folders(line) for line in lines],
-        "command": command(["-m", *map(_short, typed)], folders=False),
+        "command": command(["-m", *typed], folders=False),
         "picture": embedded(picture),
         "drawn": picture.name if picture is not None else None,
     }
@@ -61,9 +60,3 @@ def _row(sweep: Sweep, row: Row, best: bool) -> dict[str, Any]:
 def _figure(cell: Any) -> float | None:
     value = number(cell)
     return None if value != value else value
-
-
-def _short(override: str) -> str:
-    key, _, value = override.partition("=")
-    text = collapse(value.split(","))
-    return f"{key}={text}" if ".." in text else override

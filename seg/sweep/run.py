@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, read_write
 
 from seg.errors import SegError, first_line, run_checks
 from seg.experiment import Experiment
@@ -44,13 +44,16 @@ def run_sweep(
         raise SegError("runtime.devices, runtime.num_nodes: each job of a sweep has one device; leave them at 1")
     if given := [text for text in config.hydra.overrides.hydra if text.startswith("hydra.sweep.subdir=")]:
         raise SegError(f"{given[0]}: a job's folder is named by its swept values; leave it out")
-    loader, shared = SharedConfigs(context.config_loader), Shared()
+    loader: Any = SharedConfigs(context.config_loader)
+    shared = Shared()
     plan = make_plan(config.hydra.sweeper.params or {}, arguments, loader)
     if "tracker" in plan.swept:
         several = ",".join(plan.swept["tracker"])
         raise SegError(f"tracker={several}: would run every job once for each; all at once is tracker=[{several}]")
     choices = config.hydra.runtime.choices
     folder = plan.folder(choices.pipeline) if config.hydra.sweep.dir == "auto" else Path(config.hydra.sweep.dir)
+    with read_write(config.hydra):
+        config.hydra.sweep.dir = folder.as_posix()  # for the launcher
     if not writable(folder):
         raise SegError(f"{folder}: cannot be written to; choose another with hydra.sweep.dir=")
     jobs, workers = plan.jobs, min(parallel_jobs(config), len(plan.jobs))

@@ -42,6 +42,6 @@ def test_a_sweep_sorts_and_links(tmp_path: Path) -> None:
         assert page.js("document.querySelectorAll('tr.best').length") == 1
         assert page.js("document.images[0].naturalWidth") > 300
         command = page.js("document.querySelectorAll('pre')[1].textContent")
-        assert command.startswith("python -m seg.run -m ") and " threshold=0.2..0.6:0.2" in command
+        assert command.startswith("python -m seg.run -m ") and " threshold=0.2,0.4,0.6" in command
     finally:
         page.close()

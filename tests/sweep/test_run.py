@@ -67,7 +67,8 @@ def swept(tmp_path_factory):
 
 
 def test_the_table_and_the_folder(swept):
-    _, folder, printed = swept
+    here, folder, printed = swept
+    assert [path.name for path in here.iterdir()] == ["outputs"]
     rows = rows_of(folder)
     assert cells(rows) == ALL
     for row in rows:
