@@ -24,7 +24,6 @@ from seg.masks import MaskSet, Threshold
 from seg.methods.metrics import Metrics
 from seg.models.mask_files import check_format
 from seg.models.onnx import check_onnx
-from seg.nets.checkpoints import description
 from seg.store import Parameters, Runtime, Stage, Store, param
 from seg.supervision.auto_threshold import ScoreHistogram
 from seg.supervision.mask import LabelledSubset
@@ -127,8 +126,6 @@ class Experiment:
             experiment.evaluated(step, "test")  # its parameters are checked now, not after the work
         return experiment
 
-    # -- before ----------------------------------------------------------------------------------------
-
     @property
     def source(self) -> Source:
         """Where the images come from."""
@@ -185,19 +182,13 @@ class Experiment:
         return next((s for s in self.stages() if isinstance(s, LabelledSubset)), None)
 
     def unused(self, typed: Iterable[str], groups: Iterable[str]) -> dict[str, str]:
-        """A refusal for each override that changes nothing in this run; see :func:`seg.config.used.unused`."""
+        """A refusal for each override that changes nothing in this run."""
         return unused(self.cfg, self.made, typed, groups)
 
     def given(self) -> list[str]:
         """A line for each of ``checkpoints.*`` that is given."""
-        lines = []
-        for stage in (s for s in self.stages() if isinstance(s, Pretrained)):
-            lines.append(f"checkpoints.{stage.role}={stage.file}: given, not trained")
-            size = getattr(stage.design, "input_size", None) or self.pool.data.size
-            was = description(stage.path).get("input_size", size)
-            if stage.role == "segmenter" and was != size:
-                lines[-1] += f"; at {was} pixels, and here it sees {size}: segmenter.input_size={was} is as it was"
-        return list(dict.fromkeys(lines))
+        given = (s for s in self.stages() if isinstance(s, Pretrained))
+        return list(dict.fromkeys(f"checkpoints.{s.role}={s.file}: given, not trained" for s in given))
 
     def stages(self) -> list[Stage]:
         """Every stage of the run, upstream first; by object, for a key needs the data, which may be what is missing."""
@@ -231,8 +222,6 @@ class Experiment:
         root = getattr(self.source, "root", None)
         return f"data: {self.source.title}" + (f" ({root})" if root else "") + self.source.detail(self.store)
 
-    # -- the work --------------------------------------------------------------------------------------
-
     def build(self) -> None:
         """Build every step, in order."""
         data: PreparedData = self.store.get(self.pool.data)
@@ -254,8 +243,8 @@ class Experiment:
             self.store.ensure(step.masks)
             if step.masks.criteria and self.store.runtime.leads:
                 low, high = step.masks.bounds_in(self.store.alone())
-                said = f"{low:g}" if step.masks.is_cut else f"{low:g} to {high:g}"
-                log.info("threshold of %s: %s (%s)", name, said, ", ".join(step.masks.criteria))
+                found = f"{low:g}" if step.masks.is_cut else f"{low:g} to {high:g}"
+                log.info("threshold of %s: %s (%s)", name, found, ", ".join(step.masks.criteria))
 
     def measure(self) -> None:
         """Evaluate every step on the splits where it has images with ground truth."""
@@ -264,9 +253,9 @@ class Experiment:
                 metrics: Metrics = self.store.get(self.evaluated(step, split))
                 if metrics.images == 0:
                     continue
-                said = {"oracle": step.masks.is_oracle, "masks_used": self.masks_used.get(name)}
+                known = {"oracle": step.masks.is_oracle, "masks_used": self.masks_used.get(name)}
                 bounds = dict(zip(("low", "high"), step.masks.bounds_in(self.store), strict=True))
-                row = {"stage": name, "split": split, **said, **bounds, **metrics.as_dict()}
+                row = {"stage": name, "split": split, **known, **bounds, **metrics.as_dict()}
                 if len(classes := self.store.get(self.pool).data.classes) > 1:
                     row["iou_by_class"] = dict(zip(classes, metrics.ious[1:].tolist(), strict=True))
                 self.rows.append(row)

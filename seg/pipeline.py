@@ -48,7 +48,7 @@ def run(
     if refused := experiment.unused(typed, choices()):
         raise SegError("; ".join(refused.values()))
     runtime = experiment.store.runtime
-    _refuse_loners(runtime.processes)
+    _refuse_uncoordinated(runtime.processes)
     experiment.acquire()
     if cfg.dry_run or folder is None:
         print(experiment.plan())
@@ -73,7 +73,7 @@ def run(
     return done
 
 
-def _refuse_loners(processes: int) -> None:
+def _refuse_uncoordinated(processes: int) -> None:
     """Refuse processes that were started together without being told of each other: each would do all the work."""
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if processes == 1 < started:

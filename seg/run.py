@@ -3,16 +3,14 @@
 Compose the config, make the stages, refuse what can't work, build, evaluate, draw.
 """
 
-import errno
 import logging
 import os
 import sys
 import traceback
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
-from seg.errors import SegError, first_line, interruptible, interruptible_imports
+from seg.errors import SegError, interruptible, interruptible_imports
 
 if __name__ == "__main__":
     interruptible_imports()
@@ -25,10 +23,9 @@ from omegaconf.errors import OmegaConfBaseException
 from seg.cli import one_line, prepare_arguments
 from seg.config import schema
 from seg.config.paths import CONF
-from seg.config.process import given_overrides, in_sweep, run_folder
+from seg.config.process import given_overrides, run_folder
 from seg.console import flush, handle_broken_pipe
-from seg.files import io_error, writable
-from seg.sweep import plan  # noqa: F401  the resolver of hydra.sweep.dir
+from seg.files import io_error
 
 log = logging.getLogger("seg")
 
@@ -37,10 +34,6 @@ schema.register()
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def _hydra_main(cfg: DictConfig) -> Any:
-    if in_sweep():
-        from seg.sweep.job import SweepTask
-
-        return SweepTask()(cfg)  # of another sweeper than ours, which brings a task of its own
     folder = None if cfg.dry_run else run_folder()
     try:
         from seg.pipeline import run
@@ -48,20 +41,12 @@ def _hydra_main(cfg: DictConfig) -> Any:
         run(cfg, folder, figures=cfg.figures is not False, typed=given_overrides())
     except Exception as error:
         refusal: object = error if isinstance(error, SegError) else io_error(error, "run", folder, "hydra.run.dir")
-        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-            refusal = f"{str(error.filename)[:150]}: a name that is too long for this file system; choose a shorter one"
-        if refusal is None and isinstance(error, RuntimeError) and cfg.runtime.devices * cfg.runtime.num_nodes > 1:
-            log.debug("traceback", exc_info=True)
-            refusal = (
-                f"runtime.devices, runtime.num_nodes: one of several processes failed ({first_line(error)[:160]}); "
-                "see the messages above; the same command goes on where it was, perhaps with fewer devices"
-            )
         if isinstance(error, OmegaConfBaseException):
             refusal = one_line(error)
         if refusal is None:
             raise
         # Hydra would print a traceback for it; here the message is all there is to say.
-        _tell(f"error: {refusal}")
+        _print_error(f"error: {refusal}")
         sys.exit(1)
     if cfg.runtime.devices * cfg.runtime.num_nodes > 1:
         import torch.distributed
@@ -72,9 +57,9 @@ def _hydra_main(cfg: DictConfig) -> Any:
     return None
 
 
-def _tell(line: str) -> None:
+def _print_error(line: str) -> None:
     """An error's line: on standard error, and in the log of the run's folder."""
-    if not log.isEnabledFor(logging.ERROR):  # of processes that were started together only the first speaks
+    if not log.isEnabledFor(logging.ERROR):  # of processes that were started together only the first prints
         return
     print(line, file=sys.stderr, flush=True)
     record = logging.LogRecord("seg", logging.ERROR, __file__, 0, line, None, None)
@@ -84,19 +69,8 @@ def _tell(line: str) -> None:
                 handler.handle(record)
 
 
-def _check_folders(arguments: list[str]) -> None:
-    """Hydra makes the run's folder itself, before the job could object in one line."""
-    given = dict(a.split("=", 1) for a in arguments if a.startswith(("hydra.run.dir=", "hydra.sweep.dir=")))
-    for key, value in (given or {"hydra.run.dir": "outputs"}).items():
-        place = Path(value.strip("'\"").partition("${")[0])
-        if key == "hydra.run.dir" and value == ".":  # the current folder, of a dry run or a follower
-            continue
-        if not writable(place):
-            raise SegError(f"{place}: cannot be written to; choose another with {key}=")
-
-
 def _follow(arguments: list[str]) -> list[str]:
-    """Of processes that were started together only the first has a run's folder and speaks.
+    """Of processes that were started together only the first has a run's folder and prints.
 
     Returns:
         The arguments of this process.
@@ -111,17 +85,6 @@ def _follow(arguments: list[str]) -> list[str]:
     return [*rest, "hydra.run.dir=.", "hydra.output_subdir=null"]
 
 
-def _uncomposed(typed: list[str], error: Exception) -> str:
-    """Of an error that Hydra does not expect: mostly a key below a group whose choice is ``none``."""
-    for argument in typed:
-        group, dot, _ = argument.partition("=")[0].partition(".")
-        if dot and (CONF / group / "none.yaml").is_file():
-            return (
-                f"{argument}: this run has {group}=none, and nothing uses it; choose another {group}, or leave it out"
-            )
-    return f"{' '.join(typed)[:150]}: cannot be composed ({one_line(error)})"
-
-
 @interruptible()
 def main(arguments: list[str] | None = None) -> Any:
     """Console entrypoint; ``arguments`` default to the command line's."""
@@ -129,7 +92,6 @@ def main(arguments: list[str] | None = None) -> Any:
     typed = sys.argv[1:] if arguments is None else arguments
     try:
         sys.argv[1:] = _follow(prepare_arguments(typed))
-        _check_folders(sys.argv[1:])
     except SegError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -139,11 +101,13 @@ def main(arguments: list[str] | None = None) -> Any:
         return _hydra_main()
     except Exception as error:
         known = isinstance(error, HydraException | OmegaConfBaseException)
-        # Before a job any error is one of the config: Hydra asserts what it takes for granted.
+        # Before a job any error is one of the config: Hydra asserts what it takes for granted, such as that a group
+        # whose choice is ``none`` has no keys.
         begun = any(f.f_code.co_name in ("run_job", "sweep") for f, _ in traceback.walk_tb(error.__traceback__))
         if debug or (begun and not known):
             raise
-        print(f"error: {one_line(error) if known else _uncomposed(typed, error)}", file=sys.stderr)
+        what = "" if known else f"{' '.join(typed)[:150]}: does not fit together, as keys of a group that is none: "
+        print(f"error: {what}{one_line(error)}", file=sys.stderr)
         sys.exit(1)
     finally:
         os.environ.pop("HYDRA_FULL_ERROR") if debug is None else os.environ.update(HYDRA_FULL_ERROR=debug)

@@ -22,7 +22,7 @@ from seg.refiner.by_image import GrabCut, RandomWalker, Superpixels
 from seg.refiner.pamr import PAMR
 from seg.refiner.walk import Walk
 from seg.segmenter.architectures import PlainUNet
-from seg.segmenter.predicted import Predicted, class_maps
+from seg.segmenter.predicted import Predicted
 from seg.segmenter.segmenter import Segmenter
 from seg.store import Products, Store
 from seg.supervision.appearance import Appearance
@@ -174,13 +174,6 @@ def test_every_class_walks_by_the_same_affinities(store: Store, squares: Pool, c
         torch.testing.assert_close(found, torch.stack(one), atol=2e-3, rtol=0)
 
 
-def test_a_refiner_of_images_refines_each_class(store: Store, squares: Pool) -> None:
-    refined = store.get(Superpixels(scores=boxes(squares).scores))
-    assert refined.ids[:3] == [[1], [2], [1, 2]]
-    which = refined.argmax(np.asarray([2]))[1][0]
-    assert which[16, 18] == 1 and which[40, 44] == 2
-
-
 def test_the_segmenter_tells_them_apart(store: Store, squares: Pool) -> None:
     target = Threshold(scores=TargetScores(pool=squares), threshold=0.5)
     segmenter = Segmenter(
@@ -201,18 +194,6 @@ def test_the_segmenter_tells_them_apart(store: Store, squares: Pool) -> None:
     with torch.inference_mode():
         logits = store.get(segmenter)(normalise(masks.data.images[:4]))
     np.testing.assert_array_equal(masks.at(np.arange(4)), logits.argmax(1).numpy())
-
-
-def test_the_largest_score_is_that_of_the_likeliest_class() -> None:
-    logits = torch.randn(4, 5, 6, generator=torch.Generator().manual_seed(0))
-    maps, class_ids = class_maps(logits, least=0)
-    score, best = maps.float().max(0)
-    np.testing.assert_array_equal(torch.where(score >= 0.5, torch.tensor(class_ids)[best], 0), logits.argmax(0))
-    shares = logits.softmax(0)
-    likeliest = shares[1:].amax(0)
-    torch.testing.assert_close(score, likeliest / (likeliest + shares[0]), atol=1e-3, rtol=0)
-    one, class_ids = class_maps(logits[:1])
-    assert class_ids == [1] and torch.equal(one, logits[:1].sigmoid().half())
 
 
 def test_a_border_of_classes_is_no_classs(store: Store, squares: Pool) -> None:
@@ -255,20 +236,3 @@ def test_an_image_without_a_label_is_background_alone(store: Store, images: Prep
         assert set(np.unique(mask).tolist()) <= {0, *codes}
         assert codes or not mask.any()
     assert made.any()
-
-
-@pytest.mark.parametrize("task", get_args(Task))
-def test_one_class_is_the_case_of_several(store: Store, tmp_path: Path, task: Task) -> None:
-    class Red(Squares):
-        def load(self, path: Path, store: Products) -> Dataset:
-            every = super().load(path, store).records
-            return Dataset(("red",), tuple(r for r in every if r.labels in ((0,), ())))
-
-    pool = Pool(data=Prepared(source=Red(folder=str(tmp_path)), size=SIDE), task=task)
-    target = Threshold(scores=TargetScores(pool=pool), threshold=0.5)
-    segmenter = Segmenter(masks=target, net=PlainUNet(width=2, depth=2), epochs=1, batch_size=4)
-    predicted = Threshold(scores=Predicted(pool=pool, segmenter=segmenter), threshold=0.5)
-    assert segmenter.outputs(store) == 1
-    figures = [store.get(Evaluated(masks=masks, split="trainval")) for masks in (boxes(pool), target, predicted)]
-    assert figures[0].miou > 0.7 and figures[1].miou == 1
-    assert all(np.shape(one.matrix) == (2, 2) and one.ious[1] == one.iou_foreground for one in figures)

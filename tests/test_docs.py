@@ -312,7 +312,7 @@ def test_pamr_after_the_walk(call: Callable[..., tuple[int, str]]) -> None:
     assert re.search(r"Segmenter \w+@\d+ .*\n\. +Threshold .*\n.* +Superpixels .*\n", said), said
 
 
-def test_a_recipe_of_ones_own_is_found(call: Callable[..., tuple[int, str]]) -> None:
+def test_defaults_of_ones_own_are_found(call: Callable[..., tuple[int, str]]) -> None:
     photos(Path("photos"))
     options = ["data=flat", "data.root=photos"]
     contrast, cam = (call(*options, f"supervision={name}", "--cfg", "job")[1] for name in ("contrast", "cam"))
@@ -379,12 +379,6 @@ def test_every_command_is_understood(
 ) -> None:
     schema.register()
     GlobalHydra.instance().clear()
-    for argument in arguments:
-        if argument.startswith("select="):
-            folder = Path(argument.partition("=")[2])
-            folder.mkdir(parents=True)
-            choice = "{rule: x, overrides: [epoch=2]}"
-            (folder / "best.yaml").write_text(f"miou: {choice}\nheld_out_accuracy: {choice}\n")
     if module == "seg.run":
         for argument in prepare_arguments(arguments):
             group, _, choice = argument.lstrip("+").partition("=")

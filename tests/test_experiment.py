@@ -67,17 +67,6 @@ def test_the_chain_is_in_the_datas_order_and_null_leaves_a_step_out(make: Make) 
     assert list(make().steps) == ["CAM (label) >= 0.6", "seeds"]
 
 
-def test_what_a_step_refers_to_is_one_object(make: Make) -> None:
-    for choice, last in (("none", "seeds"), ("affinity", "refined masks")):
-        steps = make("segmenter=unet", f"refiner={choice}").steps
-        segmenter = steps["PlainUNet prediction"].masks.scores.segmenter  # type: ignore[attr-defined]
-        assert segmenter.masks is steps[last].masks
-    steps = make("segmenter=unet", another("refined", "chain.predicted.masks", title="again")).steps
-    assert list(steps)[-1] == "again"
-    assert steps["again"].masks is steps["PlainUNet prediction"].masks
-    assert steps["again"].masks.id == steps["PlainUNet prediction"].masks.id
-
-
 def test_a_few_true_masks_are_in_the_segmenters_masks_and_out_of_trainvals_figures(make: Make) -> None:
     chain = ["refiner=affinity", "segmenter=unet"]
     plain, some, alone = (
@@ -113,11 +102,6 @@ def test_two_steps_of_one_name_are_refused(make: Make) -> None:
 def test_what_is_no_step_is_refused(make: Make, other: str) -> None:
     with pytest.raises(SegError, match=r"chain: .* is no step; give _target_: seg\.experiment\.Step"):
         make(other)
-
-
-def test_a_segmenter_learns_masks_not_scores(make: Make) -> None:
-    with pytest.raises(SegError, match=r"segmenter: Segmenter\.masks=.*: must be of type Threshold"):
-        make("segmenter=unet", "segmenter.masks=${supervision}")
 
 
 def test_figures_are_what_the_table_depends_on(make: Make) -> None:

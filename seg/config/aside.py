@@ -4,7 +4,7 @@ import re
 
 #: What tells where and how to compute, show or keep, and so is no part of what a sweep is about.
 _ASIDE = re.compile(
-    r"(store|figures|dry_run|select|select_by|chosen_by_masks(\..*)?|sweep|export\..*|evaluation\.panel|tracker(\..*)?|runtime\..*|hydra[./].*)"
+    r"(store|figures|dry_run|chosen_by_masks(\..*)?|sweep|export\..*|evaluation\.panel|tracker(\..*)?|runtime\..*|hydra[./].*)"
 )
 
 

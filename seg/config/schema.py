@@ -72,8 +72,6 @@ class Config:
     store: str = "outputs/store"
     dry_run: bool = False
     figures: bool | None = None
-    select: str | None = None
-    select_by: str = "miou"
     task: str = "foreground"
     chosen_by_masks: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)

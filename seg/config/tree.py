@@ -37,7 +37,7 @@ def make_objects(
     maker = _Maker(cfg, {} if made is None else made, {} if objects is None else objects)
     value = maker.reference(key)
     if maker.problems or maker.refused:
-        refused = [f"{path}: {said}" for said, path in maker.refused.items()]
+        refused = [f"{path}: {message}" for message, path in maker.refused.items()]
         raise SegError("; ".join(sorted({*maker.problems, *refused})))
     return value
 
@@ -48,7 +48,7 @@ class _Maker:
         self.made = made
         self.objects = objects
         self.problems: list[str] = []
-        self.refused: dict[str, str] = {}  # by what is said: one value can be refused at several places; the shortest
+        self.refused: dict[str, str] = {}  # path by message: of several places the shortest
 
     def reference(self, key: str, at: str = "") -> Any:
         if key not in self.made:
@@ -119,16 +119,11 @@ class _Maker:
         place, _, name = target.rpartition(".")
         try:
             return getattr(importlib.import_module(place), name)
-        except AttributeError as error:
-            said = f"no such class; {error}"
-        except ValueError:
-            said = "no such class; give its whole dotted name"
-        except ModuleNotFoundError as error:
-            where = "Python looks in the folder of python -m seg.run, and in those of PYTHONPATH"
-            said = f"no such class; {error} ({where})"
         except Exception as error:
-            said = f"{place} cannot be imported ({type(error).__name__}: {error})"
-        self.problems.append(f"{path}._target_={target}: {said}")
+            self.problems.append(
+                f"{path}._target_={target}: no such class ({type(error).__name__}: {error}); give a whole dotted name "
+                "that Python finds from this folder or by PYTHONPATH"
+            )
         return None
 
 
@@ -140,7 +135,7 @@ def _field_names(cls: type) -> frozenset[str]:
 
 
 def _frozen(value: Any) -> Any:
-    """Hashable and equal where the arguments are; a stage is told by its identity, since equal ones are one object."""
+    """Hashable and equal where the arguments are; equal stages are one object."""
     if isinstance(value, dict):
         return tuple((k, _frozen(v)) for k, v in sorted(value.items()))
     if isinstance(value, list):

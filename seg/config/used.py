@@ -14,13 +14,13 @@ _REFERENCE = re.compile(r"\$\{([A-Za-z_]\w*(?:\.\w+)*)\}")
 FACTS = "chosen_by_masks"  #: the key under which a config says how many masks chose each of its values
 
 #: Top-level keys that the program reads itself, beside those of the stages.
-_OF_THE_RUN = ("store", "dry_run", "figures", "select", "evaluation", "export", "runtime")
+_OF_THE_RUN = ("store", "dry_run", "figures", "evaluation", "export", "runtime")
 
 
 def masks_used(cfg: DictConfig, keys: Sequence[str], typed: Sequence[str] = ()) -> dict[str, int]:
     """The most masks that any value behind each node was chosen with, as ``chosen_by_masks`` says it.
 
-    A value that is typed counts 0, unless ``chosen_by_masks`` is typed for it too, as ``select=`` does.
+    A value that is typed counts 0, unless ``chosen_by_masks`` is typed for it too.
 
     Args:
         cfg: the composed config. keys: of the nodes, with dots. typed: the overrides of the command line.
@@ -65,7 +65,7 @@ def unused(cfg: DictConfig, made: Mapping[str, Any], typed: Iterable[str], group
         skipped |= {f"{path}.{key}": why for key, why in (reasons or {}).items()}
     schema: Any = OmegaConf.to_container(OmegaConf.structured(Config))
     own = [key for key, _ in _leaves(schema)]
-    own = [key for key in own if key.partition(".")[0] in _OF_THE_RUN] + ["select_by"] * (cfg.select is not None)
+    own = [key for key in own if key.partition(".")[0] in _OF_THE_RUN]
     used = _behind(tree, ["chain", "data.pool", "tracker", FACTS, *own], skipped)
     used |= {key.rpartition(".")[0] for key in own}
     out = {}

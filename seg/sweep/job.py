@@ -2,6 +2,7 @@
 
 import math
 import os
+import sys
 import time
 import traceback
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from seg.config.process import given_overrides, run_folder, sweep_folder
+from seg.config.process import given_overrides, run_folder
 from seg.errors import SegError
 from seg.evaluation.table import headline
 from seg.experiment import Experiment
@@ -22,10 +23,7 @@ from seg.pipeline import run
 from seg.store import Runtime, Store
 from seg.store.run_folders import RECORD
 from seg.supervision.auto_threshold import ScoreHistogram
-from seg.sweep.results import Results, Row, Session, show
-
-#: Of what a job returns that was not tried, or broke off.
-STOPPED = "stopped"
+from seg.sweep.results import Row, Sweep
 
 
 @dataclass
@@ -33,13 +31,11 @@ class Shared:
     """What the jobs of one process share: what one has made or opened, the next one finds.
 
     Attributes:
-        stores: by their settings. objects: stages, by what they are made of; so each folder of data is looked at once.
-        stopped: why no further job of this process is tried: on a full disk each would work in vain.
+        stores: by their settings. objects: stages, by what they are made of; so each folder of data is read once.
     """
 
     stores: dict[str, Store] = field(default_factory=dict)
     objects: dict[Any, Any] = field(default_factory=dict)
-    stopped: str = ""
 
     def store(self, cfg: DictConfig) -> Store:
         """The store that a job's config names."""
@@ -62,64 +58,47 @@ def of_worker() -> Shared:
 class SweepTask:
     """What Hydra's launchers call for every job; in other processes it finds what the jobs there share."""
 
-    def __init__(self, shared: Shared | None = None) -> None:
-        self.shared = shared or of_worker()
+    def __init__(self, sweep: Sweep, shared: Shared | None = None) -> None:
+        self.sweep, self.shared = sweep, shared or of_worker()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return SweepTask, ()
+        return SweepTask, (self.sweep,)
 
-    def __call__(self, cfg: DictConfig) -> Row:
-        """Run one job, write its record and its row, show the progress.
+    def __call__(self, cfg: DictConfig) -> None:
+        """Run one job, write its record and its row, show the progress. A full disk ends the sweep."""
+        try:
+            self._run(cfg)
+        except Exception as error:
+            refusal = io_error(error, "sweep", self.sweep.folder, "hydra.sweep.dir") or error
+            if not is_disk_error(refusal):
+                raise
+            sys.exit(f"error: {refusal}; the same command continues the sweep")
 
-        Returns:
-            The row: the swept keys, and the columns of :data:`seg.sweep.results.COLUMNS`; after a full disk only
-            :data:`STOPPED`, and why.
-        """
-        if not self.shared.stopped:
-            try:
-                row = self._row(cfg)
-            except OSError as error:  # of the job's own folder, or the sweep's
-                if not (refusal := io_error(error, "sweep", sweep_folder(), "hydra.sweep.dir")):
-                    raise
-                self.shared.stopped = str(refusal)
-        return {STOPPED: self.shared.stopped} if self.shared.stopped else row
-
-    def _row(self, cfg: DictConfig) -> Row:
-        sweep, folder, overrides = sweep_folder(), run_folder(), given_overrides()
-        assert sweep is not None  # this is a job of one
+    def _run(self, cfg: DictConfig) -> None:
+        folder, overrides = run_folder(), given_overrides()
         given = dict(text.partition("=")[::2] for text in overrides)
-        session = Session.read(sweep)
-        swept = session.swept if session else sorted(given)
-        inside = folder.is_relative_to(sweep.absolute())
-        name = folder.relative_to(sweep.absolute()).as_posix() if inside else str(folder)
-        row: Row = {key: given.get(key, "") for key in swept} | {"folder": name}
+        row: Row = {key: given.get(key, "") for key in self.sweep.swept} | {"folder": folder.name}
         started = time.perf_counter()
         record: dict[str, Any] = {"overrides": overrides}
         try:
-            experiment = self._run(cfg, folder)
+            _take_device(self.sweep.workers)
+            store = self.shared.store(cfg)
+            experiment = run(cfg, folder, store, figures=bool(cfg.figures), objects=self.shared.objects)
             row |= {"status": "ok", **headlines(experiment.rows)}
             row["held_out_accuracy"] = held_out_accuracy(experiment)
             row["separability"] = separability(experiment)
             record["figures"] = experiment.figures()
         except Exception as error:  # a KeyboardInterrupt still ends the sweep
-            error = io_error(error, "sweep", sweep, "hydra.sweep.dir") or error
+            error = io_error(error, "sweep", self.sweep.folder, "hydra.sweep.dir") or error
             if is_disk_error(error):
-                self.shared.stopped = str(error)
-                return row
+                raise
             row |= {"status": "failed", "error": str(error) if isinstance(error, SegError) else _describe(error)}
-            folder.mkdir(parents=True, exist_ok=True)
             (folder / "error.txt").write_text(traceback.format_exc())
         else:
             (folder / "error.txt").unlink(missing_ok=True)
         row["seconds"] = round(time.perf_counter() - started, 3)
         write_json(folder / RECORD, seal({**record, "row": row}), synced=True)
-        rows = Results(sweep, swept).add(row)
-        show(row, swept, session.progress(rows) if session else str(len(rows)))
-        return row
-
-    def _run(self, cfg: DictConfig, folder: Path) -> Experiment:
-        _take_device()
-        return run(cfg, folder, self.shared.store(cfg), figures=bool(cfg.figures), objects=self.shared.objects)
+        self.sweep.show(row, self.sweep.add(row))
 
 
 def headlines(rows: Sequence[Row]) -> Row:
@@ -131,22 +110,20 @@ def headlines(rows: Sequence[Row]) -> Row:
     trainval, test = ([row for row in rows if row["split"] == split] for split in ("trainval", "test"))
     found: Row = {"miou": None, **(headline(trainval) if trainval else {})}
     same = [row for row in test if row["stage"] == found.get("stage", row["stage"])]
-    if same:
-        keys = ("miou", "iou_background", "iou_foreground", "images")
-        measured = headline(same)
-        found = {**measured, **dict.fromkeys((*keys, "split")), **found} | {
-            f"{key}_test": measured[key] for key in keys
-        }
-    return found
+    if not same:
+        return found
+    keys, measured = ("miou", "iou_background", "iou_foreground", "images"), headline(same)
+    of_test = {f"{key}_test": measured[key] for key in keys}
+    return {**measured, **dict.fromkeys((*keys, "split")), **found, **of_test}
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """What is written in a job's folder of its last run, and its ``row`` in any case; a damaged record says nothing."""
+    """What a job's folder says of its last run, with a ``row``; nothing of a damaged record."""
     try:
         record = unseal(read_json(folder / RECORD)) or {}
     except (OSError, ValueError, RecursionError):
         record = {}
-    return record | {"row": row if isinstance(row := record.get("row"), dict) else {}}
+    return {"row": {}} | record
 
 
 def held_out_accuracy(experiment: Experiment) -> float | None:
@@ -161,7 +138,7 @@ def held_out_accuracy(experiment: Experiment) -> float | None:
 
 
 def separability(experiment: Experiment) -> float | None:
-    """How far the job's threshold parts the scores of trainval's images into two groups, in [0, 1]; no mask is used.
+    """How far the job's threshold separates the scores of trainval's images into two groups, in [0, 1], without masks.
 
     Of the last step that decides every pixel, as the mIoU is; None where there is none, or no image of trainval.
     """
@@ -173,10 +150,9 @@ def separability(experiment: Experiment) -> float | None:
     return stats.separability(threshold) if stats.counts.any() else None
 
 
-def _take_device() -> None:
+def _take_device(workers: int) -> None:
     """Spread the processes of a parallel sweep over the GPUs, each staying with the one it took first."""
-    place = os.environ.get("WEAKSEG_SWEEP_WORKERS", "1")
-    if int(place) > 1 and "CUDA_VISIBLE_DEVICES" not in os.environ:
+    if workers > 1 and "CUDA_VISIBLE_DEVICES" not in os.environ:
         import torch
 
         count = torch.cuda.device_count()

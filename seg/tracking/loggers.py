@@ -19,7 +19,7 @@ Status = Literal["finished", "failed", "killed"]
 
 @dataclass(frozen=True)
 class Facts:
-    """What a run, or a sweep, is.
+    """What a run is.
 
     Attributes:
         name: of the run among others. pipeline: its name. folder: its folder.
@@ -72,12 +72,6 @@ class Tracker:
 
     def end(self, status: Status) -> None:
         """The run is over."""
-
-    def begin_sweep(self, facts: Facts) -> None:
-        """A sweep begins or goes on."""
-
-    def end_sweep(self, folder: Path, figures: Mapping[str, float], best: str, paths: Sequence[Path], ok: bool) -> None:
-        """A sweep is over: the figures of its best choice and that in words, files to copy, whether every job ran."""
 
 
 def installed(package: str) -> bool:
@@ -157,12 +151,13 @@ def _clear(folder: Path, pattern: str) -> None:
 
 @dataclass
 class MLflow(Tracker):
-    """A run of MLflow per run folder; the jobs of a sweep are runs below the sweep's own.
+    """A run of MLflow per run folder; the jobs of a sweep are in an experiment of their own.
 
     A folder that is used again gets a new run, and the one before is deleted. ``mlflow.json`` in it has the run's id.
 
     Args:
-        uri: a folder, or a tracking server. experiment: its name; None for the sweep's, or the pipeline's.
+        uri: a folder, or a tracking server.
+        experiment: its name; None for the name of the sweep's folder, or the pipeline's.
     """
 
     uri: str = "outputs/mlruns"
@@ -201,7 +196,7 @@ class MLflow(Tracker):
         logging.getLogger("urllib3").setLevel(logging.ERROR)  # a line for every attempt says nothing more
         return MlflowClient(self.uri if self._folder is None else self._folder.absolute().as_uri())
 
-    def _create(self, facts: Facts, name: str, parent: str | None) -> None:
+    def _create(self, facts: Facts, name: str) -> None:
         """Make a run in the experiment of that name, and note it in the folder."""
         from mlflow.entities import Param
 
@@ -211,7 +206,6 @@ class MLflow(Tracker):
             "mlflow.note.content": f"{facts.data}\n\n    {facts.command}",
             "mlflow.source.name": "seg.run",
             "mlflow.source.git.commit": facts.revision,
-            "mlflow.parentRunId": parent,
             "weakseg.command": facts.command,
             "weakseg.folder": str(facts.folder),
         }
@@ -236,10 +230,9 @@ class MLflow(Tracker):
 
     def start(self, facts: Facts) -> None:
         """Make the run, in place of the folder's former one."""
-        sweep = self._noted(facts.sweep) if facts.sweep else {}
         if former := self._noted(facts.folder):
             self._client.delete_run(former["run"])
-        self._create(facts, sweep.get("experiment") or self.experiment or facts.pipeline, sweep.get("run"))
+        self._create(facts, self.experiment or (facts.sweep.name if facts.sweep else facts.pipeline))
 
     def scalars(self, training: str, epoch: int, values: Mapping[str, float]) -> None:
         """Add points to the metrics ``<training>/<name>``."""
@@ -257,26 +250,3 @@ class MLflow(Tracker):
     def end(self, status: Status) -> None:
         """Close the run."""
         self._client.set_terminated(self._run, status.upper())
-
-    def begin_sweep(self, facts: Facts) -> None:
-        """Make the run that the jobs' runs lie below, or go on with it.
-
-        Raises:
-            SegError: if that fails; nothing was computed yet.
-        """
-        note = self._noted(facts.folder)
-        try:
-            if note and self.experiment in (None, note["experiment"]):
-                self._client.update_run(note["run"], status="RUNNING")
-            else:
-                self._create(facts, self.experiment or facts.name, None)
-        except Exception as error:
-            raise SegError(f"tracker.mlflow.uri={self.uri}: {first_line(error)}") from error
-
-    def end_sweep(self, folder: Path, figures: Mapping[str, float], best: str, paths: Sequence[Path], ok: bool) -> None:
-        """Add the best to the sweep's run, and close it."""
-        self._run = self._noted(folder)["run"]
-        self._client.set_tag(self._run, "best", best)
-        self._log(figures, 0)
-        self.artifacts(paths)
-        self.end("finished" if ok else "failed")

@@ -87,10 +87,8 @@ def test_keys_of_any_kind_may_be_swept():
         ("1..5:", "the step '' is no number"),
         ("1..5:x", "the step 'x' is no number"),
         ("0..1000000", "more than 10000 values; give a larger step"),
-        ("0..1:1e-9", "more than 10000 values; .*raise the limit: hydra.sweeper.max_jobs="),
-        ("0..1e999999", "a number of more than 100 digits"),
-        ("0..1:1e-999999999", "a number of more than 100 digits"),
-        (f"0..{'9' * 5000}", "a number of more than 100 digits"),
+        ("0..1:1e-9", "more than 10000 values"),
+        ("0..1:1e-999", "is no number"),
     ],
 )
 def test_wrong_spans_are_one_clear_error(typed, message):

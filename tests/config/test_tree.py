@@ -62,9 +62,9 @@ def test_what_has_no_target_stays_plain() -> None:
     [
         ({"leaf": {"_target_": f"{HERE}.Part", "colour": 1}}, "leaf.colour: Part has no such parameter"),
         ({"leaf": {"_target_": f"{HERE}.Part", "size": 0}}, r"leaf: Part.size=0: must lie in \[1, inf\)"),
-        ({"leaf": {"_target_": f"{HERE}.Twig"}}, rf"leaf._target_={HERE}.Twig: no such class; .*'Twig'"),
-        ({"leaf": {"_target_": "no.such.Thing"}}, "leaf._target_=no.such.Thing: no such class; No module named 'no'"),
-        ({"leaf": {"_target_": "Part"}}, "leaf._target_=Part: no such class; give its whole dotted name"),
+        ({"leaf": {"_target_": f"{HERE}.Twig"}}, rf"leaf._target_={HERE}.Twig: no such class .*'Twig'"),
+        ({"leaf": {"_target_": "no.such.Thing"}}, "leaf._target_=no.such.Thing: no such class .*No module named 'no'"),
+        ({"leaf": {"_target_": "Part"}}, "leaf._target_=Part: no such class .*give a whole dotted name"),
         ({"pair": {"_target_": f"{HERE}.Pair", "left": "${leaf}"}}, "pair: .*missing 1 required .*'right'"),
         ({"leaf": {"_target_": f"{HERE}.Part", "size": "???"}}, "leaf: Missing mandatory value: size"),
         ({"leaf": "${twig}"}, "leaf: Interpolation key 'twig' not found"),
@@ -85,7 +85,7 @@ def test_refusals_name_the_key_where_it_is_written(changed: dict[str, Any], mess
     assert "\n" not in str(error.value)
 
 
-def test_all_that_is_wrong_is_said_together() -> None:
+def test_all_problems_are_in_one_error() -> None:
     wrong = {"_target_": f"{HERE}.Pair", "left": {"_target_": f"{HERE}.Part", "size": 0}, "right": "${leaf}", "up": 1}
     with pytest.raises(SegError) as error:
         make_objects(config(pair=wrong), "pair")

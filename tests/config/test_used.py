@@ -42,9 +42,3 @@ def test_an_epoch_that_a_sweep_chose_by_masks_counts_everywhere() -> None:
     cfg = OmegaConf.merge(OmegaConf.create(CONFIG), {"chosen_by_masks": {"epoch": 150}})
     typed = ["epoch=7", "++chosen_by_masks.epoch=150"]
     assert list(masks_used(cfg, STEPS, typed).values()) == [150, 150, 300, 300]  # type: ignore[arg-type]
-
-
-def test_a_config_that_says_nothing_used_none() -> None:
-    cfg = OmegaConf.create(CONFIG)
-    del cfg["chosen_by_masks"]
-    assert set(masks_used(cfg, STEPS).values()) == {0}

@@ -1,9 +1,13 @@
 """Which jobs a sweep has."""
 
+import re
+from pathlib import Path
+
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
 from seg.config.paths import CONF
+from seg.config.spans import expand_arguments
 from seg.sweep.plan import make_plan
 
 
@@ -26,3 +30,23 @@ def test_the_plan():
         globbed = make_plan({}, ["supervision=glob(*)"], loader).swept["supervision"]
         assert set(globbed) == {"bbox", "body_bbox", "cam", "mask"}
         assert make_plan({}, ["epoch=choice(2,4)"], loader).swept["epoch"] == ["2", "4"]
+
+
+def folder_of(*arguments):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        return make_plan({}, expand_arguments(list(arguments)), loader).folder("cam").as_posix()
+
+
+def test_the_name_comes_from_what_can_change_a_figure():
+    plain = folder_of("threshold=0.1..0.3", "epoch=1..3")
+    assert plain == "outputs/sweeps/cam/epoch=1..3,threshold=0.1..0.3"
+    for aside in ("store=x", "runtime.threads=1", "figures=true", "export.masks=true", "hydra/launcher=basic"):
+        assert folder_of("epoch=1..3", "threshold=0.1..0.3", aside) == plain
+    for other in ("seed=1", "data.size=64", "seeds.clean_up=[fill_holes]", "precision=bf16-mixed"):
+        assert folder_of("epoch=1..3", "threshold=0.1..0.3", other) != plain
+    assert folder_of("pipeline=cam,bbox") == "outputs/sweeps/several/pipeline=cam+bbox"
+    slashes = folder_of("epoch=1..3", "weights=a/b@c.pt")
+    assert re.fullmatch(r"outputs/sweeps/cam/epoch=1\.\.3,weights=a-b-c\.pt-[0-9a-f]{8}", slashes)
+    assert slashes != folder_of("epoch=1..3", "weights=a-b/c.pt")
+    assert len(Path(folder_of("epoch=1..3", f"weights={'w' * 300}")).name) < 150

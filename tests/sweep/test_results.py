@@ -1,13 +1,13 @@
 """The table of a sweep, and what is chosen from it."""
 
 import time
+from pathlib import Path
 
 import pytest
-import yaml
 
 from seg.sweep.job import headlines
-from seg.sweep.results import COLUMNS, Results, Session, average_seeds
-from seg.sweep.summary import best_row, describe_best, without_masks, write_best
+from seg.sweep.results import COLUMNS, Sweep, average_seeds
+from seg.sweep.summary import best_choices, best_row, describe_best, without_masks
 
 
 def steps(*values):
@@ -30,7 +30,7 @@ def test_the_headline_is_of_trainval_and_of_a_step_that_decides_every_pixel():
 
 
 def test_rows_are_replaced_and_sorted_by_value(tmp_path):
-    results = Results(tmp_path, ["epoch"])
+    results = Sweep(tmp_path, ["epoch"])
     for epoch, miou in (("10", 0.5), ("9", 0.3), ("10", 0.7)):
         results.add({"epoch": epoch, "folder": f"epoch={epoch}", "status": "ok", "miou": miou, "images": 3})
     results.add({"epoch": "2", "folder": "epoch=2", "status": "failed", "error": "two\nlines", "miou": float("nan")})
@@ -48,7 +48,7 @@ def test_rows_are_replaced_and_sorted_by_value(tmp_path):
 
 
 def test_seeds_are_averaged_and_never_chosen(tmp_path):
-    results = Results(tmp_path, ["epoch", "data.source.seed"])
+    results = Sweep(tmp_path, ["epoch", "data.source.seed"])
     figures = {"1": (0.2, 0.4, 0.6), "2": (0.5, 0.5, None), "3": (0.3, 0.4, 0.2)}
     for epoch, values in figures.items():
         for seed, miou in enumerate(values):
@@ -61,17 +61,16 @@ def test_seeds_are_averaged_and_never_chosen(tmp_path):
     assert [row["miou_std"] for row in rows] == pytest.approx([0.2, 0.0, 0.1])
     best = best_row(rows)
     assert best is not None and best["epoch"] == "1"  # of those whose every seed ended well
-    assert "epoch=1  mIoU 0.4000 +- 0.2000 over 3 seeds" in describe_best(keys, rows, best)[0]
-    write_best(tmp_path, keys, rows, best)
-    chosen = yaml.safe_load((tmp_path / "best.yaml").read_text())
+    chosen = best_choices(keys, rows, best)
+    assert "epoch=1  mIoU 0.4000 +- 0.2000 over 3 seeds" in describe_best(keys, best, chosen)[0]
     assert chosen["miou"]["overrides"] == chosen["held_out_accuracy"]["overrides"] == ["epoch=1"]
     assert chosen["miou"]["seeds"] == 3 and chosen["miou"]["images"] == 3
     assert average_seeds(results.read(), ["seed"]) == ([], [])
 
 
 def test_the_time_left_counts_this_run_only(monkeypatch):
-    session = Session(["epoch"], total=180, skipped=100, started=1000.0)
+    session = Sweep(Path(), ["epoch"], total=180, skipped=100, started=1000.0)
     monkeypatch.setattr(time, "time", lambda: 1100.0)
     rows = [{"status": "ok"}] * 109 + [{"status": "failed"}]
-    assert session.progress(rows) == "110/180  1 failed  11:40 left"
+    assert session.progress(rows) == "110/180  1 failed  11 min 40 s left"
     assert session.progress(rows[:100]) == "100/180"

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,9 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from PIL import Image
 from within import call as sweep
@@ -23,12 +22,9 @@ from within import call as sweep
 from seg.config.paths import CONF
 from seg.evaluation.table import headline
 from seg.experiment import Experiment
-from seg.masks import MaskSet, Threshold
+from seg.masks import MaskSet
 from seg.methods.metrics import Confusion, Metrics
-from seg.nets.backbones import make_classifier
 from seg.store.code_hash import code_hash
-from seg.sweep.plan import Job, make_plan
-from seg.sweep.run import parallel_jobs, shared_threads, spread
 
 ROOT = Path(__file__).parents[2]
 TINY = [
@@ -71,7 +67,8 @@ def swept(tmp_path_factory):
 
 
 def test_the_table_and_the_folder(swept):
-    _, folder, printed = swept
+    here, folder, printed = swept
+    assert [path.name for path in here.iterdir()] == ["outputs"]
     rows = rows_of(folder)
     assert cells(rows) == ALL
     for row in rows:
@@ -81,7 +78,7 @@ def test_the_table_and_the_folder(swept):
         assert {"trainval": float(row["miou"]), "test": float(row["miou_test"])} == of
     assert folder.name.startswith("epoch=1..2,threshold=0.1..0.9,classifier.batch_size=8,") and len(folder.name) < 150
     assert re.search(r"^\[18/18\]  epoch=2 threshold=0\.9  mIoU 0\.\d{4}$", printed, re.MULTILINE)
-    assert re.search(r"^\[5/18  \d+:\d\d left\]", printed, re.MULTILINE)
+    assert re.search(r"^\[5/18  [\d.]+ s left\]", printed, re.MULTILINE)
     (classifier,) = (p for p in (swept[0] / "outputs/store/Classifier").iterdir() if p.is_dir())
     assert len(list(classifier.glob("epoch_*.safetensors"))) == 2  # one training
     made = {x: len([p for p in (swept[0] / "outputs/store" / x).iterdir() if p.is_dir()]) for x in ("CAM", "Histogram")}
@@ -102,9 +99,11 @@ def test_the_best_cell_and_a_run_with_it(swept):
     assert {row["masks_used"] for row in rows_of(folder)} == {"0"}  # by each job; the best of them is chosen by masks
     with Image.open(folder / "miou.png") as picture:
         assert picture.format == "PNG" and picture.width > 300
-    status, printed = sweep(here, *TINY, f"select='{folder}'", "hydra.run.dir=one", "evaluation.panel=0")
+    (command,) = re.findall(r"^next: python -m seg.run pipeline=cam_affinity (.*)$", printed, re.MULTILINE)
+    given = [*shlex.split(command), "hydra.run.dir=one", "evaluation.panel=0"]
+    assert set(chosen.miou.overrides) <= set(given)
+    status, printed = sweep(here, *given)
     assert status == 0, printed
-    assert set(chosen.miou.overrides) <= set(OmegaConf.load(here / "one/.hydra/overrides.yaml"))
     table = json.loads((here / "one/metrics.json").read_text())["rows"]
     assert {row["masks_used"] for row in table} == {chosen.miou.images} and chosen.miou.images > 0
     assert chosen.miou.miou == headline(table)["miou"]
@@ -123,29 +122,13 @@ def compared(masks: MaskSet) -> Metrics:
     return confusion.compute()
 
 
-def test_the_figures_are_those_of_comparing_every_mask(swept):
-    here, folder, _ = swept
-    made = {epoch: experiment(here, f"epoch={epoch}", "threshold=0.5") for epoch in "12"}
-    for row in rows_of(folder):
-        seeds = made[row["epoch"]].steps["seeds"].masks
-        direct = compared(
-            made[row["epoch"]].store.get(Threshold(scores=seeds.scores, threshold=float(row["threshold"])))
-        )
-        assert [float(row[k]) for k in ("miou", "iou_background", "iou_foreground")] == [
-            direct.miou,
-            direct.iou_background,
-            direct.iou_foreground,
-        ]
-
-
 def test_the_same_command_again_runs_nothing(swept):
     here, folder, _ = swept
-    before, drawn = times_of(folder), (folder / "miou.png").stat().st_mtime_ns
+    before = times_of(folder)
     started = time.perf_counter()
     status, printed = sweep(here, *TINY, "threshold=0.1..0.9", "epoch=1..2", "-m", "figures=false")
     assert status == 0 and "18 jobs, 18 done before" in printed
     assert times_of(folder) == before and cells(rows_of(folder)) == ALL
-    assert (folder / "miou.png").stat().st_mtime_ns == drawn  # of the same table there is a picture
     assert time.perf_counter() - started < 20
 
 
@@ -164,29 +147,10 @@ def test_a_change_of_code_or_data_looks_at_every_job_again(swept, monkeypatch):
     assert "2 jobs, 0 done before" in sweep(here, *command)[1]
     assert "2 jobs, 2 done before" in sweep(here, *command)[1]
     assert "2 jobs, 2 done" in sweep(here, *command, "dry_run=true", "runtime.batch_size=8", "figures=false")[1]
-    # The folder that was given belongs to the command that goes on with it.
+    # The folder that was given belongs to the command that continues it.
     assert "hydra.sweep.dir=code" in (here / "code/report.html").read_text()
     assert "2 jobs, 0 done" in sweep(here, *command, "dry_run=true", "data.prepared.source.seed=1")[1]
     monkeypatch.setattr("seg.store.stage.code_hash", lambda c: code_hash(c) + "x" * (c.__name__ == "CAM"))
-    assert "2 jobs, 0 done, 2 to run" in sweep(here, *command, "dry_run=true")[1]
-
-
-def test_a_file_of_weights_that_changed_runs_its_jobs_again(swept):
-    here, _, _ = swept
-
-    def write(seed: int) -> None:
-        torch.manual_seed(seed)
-        torch.save(make_classifier("resnet18", 2, None).state_dict(), here / "start.pth")
-
-    write(0)
-    command = ["-m", *TINY, "weights=start.pth", "epoch=1", "threshold=0.4,0.6", "hydra.sweep.dir=of_file"]
-    status, printed = sweep(here, *command)
-    assert status == 0 and "2 jobs, 0 done before" in printed, printed
-    assert "2 jobs, 2 done, 0 to run" in sweep(here, *command, "dry_run=true")[1]
-    (here / "start.pth").rename(here / "moved.pth")  # the content counts, not the place
-    moved = ["weights=moved.pth" if x == "weights=start.pth" else x for x in command]
-    assert "2 jobs, 2 done, 0 to run" in sweep(here, *moved, "dry_run=true")[1]
-    write(1)
     assert "2 jobs, 0 done, 2 to run" in sweep(here, *command, "dry_run=true")[1]
 
 
@@ -317,8 +281,6 @@ def test_jobs_in_several_processes_share_a_store(swept, tmp_path, launcher, monk
     assert all(n == 1 for stage, n in counts.items() if not stage.startswith("Classifier")), counts
     histories = list((tmp_path / "outputs/store/Classifier").glob("*/history.csv"))
     assert [len(path.read_text().splitlines()) for path in histories] == [3]
-    if "submitit" in name:  # what workers of joblib print is theirs
-        assert "[4/4]" in printed
     jobs = [json.loads(path.read_text())["overrides"] for path in (tmp_path / "several").glob("*/job.json")]
     assert all("runtime.threads=1" in overrides for overrides in jobs)
 
@@ -332,50 +294,15 @@ def test_a_sweep_without_a_target_leaves_the_pictures(tmp_path, photos):
     assert status == 0, printed
     (folder,) = (tmp_path / "outputs/sweeps/bbox").iterdir()
     assert [(row["status"], row["miou"], row["error"]) for row in rows_of(folder)] == [("ok", "", "")] * 2
-    assert "nothing was measured" in printed and "figures=true" in printed
+    assert "nothing was measured" in printed
     assert "[2/2]  threshold=0.5  no ground truth to measure with" in printed
     assert not (folder / "best.yaml").exists() and not list(folder.glob("*/panel.png"))
     # Done jobs are not taken for done where the pictures that they could still give are asked for.
     status, printed = sweep(tmp_path, *blind, "figures=true")
-    assert status == 0 and len(list(folder.glob("*/panel.png"))) == 2 and "draws them" not in printed
+    assert status == 0 and len(list(folder.glob("*/panel.png"))) == 2
     page = (folder / "report.html").read_text()
     assert "The best is marked" not in page and "hydra.sweep.dir" not in page
     assert "2 jobs, 2 done before" in sweep(tmp_path, *blind, "figures=true")[1]
-
-
-def test_jobs_at_the_same_time_need_different_products():
-    cells = [(e, t) for e in ("1", "2", "3") for t in ("0.1", "0.2")]
-    jobs = [Job({}, (f"epoch={e}", f"threshold={t}", "seed=1"), f"{e},{t}") for e, t in cells]
-    assert [job.folder for job in spread(jobs)] == ["1,0.1", "2,0.1", "3,0.1", "1,0.2", "2,0.2", "3,0.2"]
-
-
-@pytest.mark.filterwarnings(r"ignore:\s*'hydra/launcher/")
-def test_cores_are_shared_among_local_jobs(monkeypatch):
-    monkeypatch.setattr("seg.sweep.run.available_cores", lambda: 8)
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-
-        def workers(launcher, *overrides, pending=100, batch=None):
-            config = compose("config", [f"hydra/launcher={launcher}", *overrides], return_hydra_config=True)
-            return parallel_jobs(config, pending, batch)
-
-        plan = make_plan({}, ["epoch=1,2"], GlobalHydra.instance().config_loader())
-        assert workers("basic") == 1 and shared_threads(plan, 1) == []
-        assert workers("joblib", "hydra.launcher.n_jobs=2") == 2
-        assert workers("joblib", "hydra.launcher.n_jobs=-1") == 8
-        assert workers("joblib", "hydra.launcher.n_jobs=4", pending=3) == 3
-        assert workers("submitit_local") == 8 and workers("submitit_local", batch=2) == 2
-        assert workers("submitit_slurm") == 1
-        assert workers("ray", "hydra.launcher.ray.remote.num_cpus=2") == 4
-        assert shared_threads(plan, 4) == ["runtime.threads=2", "runtime.workers=2"]
-        given = make_plan({}, ["epoch=1,2", "runtime.threads=3"], GlobalHydra.instance().config_loader())
-        assert shared_threads(given, 4) == ["runtime.workers=2"]
-
-
-def test_the_jobs_of_another_sweeper_lie_in_one_folder(tmp_path: Path) -> None:
-    status, printed = sweep(tmp_path, "hydra/sweeper=basic", "-m", *TINY, "epoch=1,2", "dry_run=true")
-    assert status == 0, printed
-    (folder,) = (tmp_path / "outputs/sweeps/cam").iterdir()
-    assert [row["epoch"] for row in rows_of(folder)] == ["1", "2"]
 
 
 @pytest.mark.parametrize(
@@ -396,15 +323,8 @@ def test_a_sweep_over_seeds_alone_has_a_mean_and_no_best(swept):
     status, printed = sweep(here, "-m", *TINY, "epoch=1", "threshold=0.4", "seed=0,1", "hydra.sweep.dir=seeds")
     assert status == 0, printed
     mean, std = (lambda x: (x.mean(), x.std(ddof=1)))(np.array([float(row["miou"]) for row in rows_of(here / "seeds")]))
-    assert f"  seeds, trainval: mIoU {mean:.4f} +- {std:.4f} (n = 2)" in printed
-    assert "best" not in printed and "select" not in printed and not (here / "seeds/best.yaml").exists()
+    assert f"trainval: mIoU {mean:.4f} +- {std:.4f} (n = 2)" in printed
+    assert "best" not in printed and not (here / "seeds/best.yaml").exists()
     test = [json.loads((here / f"seeds/seed={i}/metrics.json").read_text())["rows"][-1] for i in (0, 1)]
     assert [row["split"] for row in test] == ["test", "test"]
     assert [float(row["miou_test"]) for row in rows_of(here / "seeds")] == [row["miou"] for row in test]
-
-
-@pytest.mark.parametrize("key", ["sweep.subdir=mine", "sweep.subdir=${hydra.job.num}", "job.name=${hydra.job.num}"])
-def test_a_key_that_is_known_only_per_job_is_refused(tmp_path, key):
-    status, printed = sweep(tmp_path, "-m", *TINY, "epoch=1,2", f"hydra.{key}")
-    assert status == 1 and printed.startswith(f"error: hydra.{key}: ") and len(printed.splitlines()) == 1, printed
-    assert list(tmp_path.iterdir()) == []

@@ -160,7 +160,7 @@ def test_trackers_are_no_part_of_what_is_computed() -> None:
         assert experiments[0].figures() == experiments[1].figures()
         assert experiments[0].stored() == experiments[1].stored()
         loader = GlobalHydra.instance().config_loader()
-        names = {make_plan({}, ["epoch=1,2", *more], loader).name() for more in ([], several)}
+        names = {make_plan({}, ["epoch=1,2", *more], loader).folder("cam") for more in ([], several)}
     assert len(names) == 1
 
 
@@ -227,30 +227,20 @@ def test_mlflow_has_one_run_of_a_folder(
     assert run.data.tags["weakseg.command"].startswith("python -m seg.run data.prepared")
 
 
-def family(found: list[Any]) -> tuple[Any, list[Any]]:
-    """The run of a sweep and those of its jobs."""
-    (parent,) = (run for run in found if "mlflow.parentRunId" not in run.data.tags)
-    return parent, [run for run in found if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
-
-
 def test_mlflow_groups_a_sweep(here: Path, runs: Callable[..., list[Any]]) -> None:
     status, printed = call(here, *GRID, "tracker=mlflow")
     assert status == 0, printed
     (folder,) = (here / "outputs/sweeps/cam").iterdir()
-    parent, jobs = family(runs(here, f"cam/{folder.name}"))
+    jobs = runs(here, folder.name)
     names = sorted(run.info.run_name for run in jobs)
     assert names == [f"epoch={e},threshold={t}" for e in "12" for t in ("0.4", "0.5")]
-    assert {run.info.status for run in [parent, *jobs]} == {"FINISHED"}
+    assert {run.info.status for run in jobs} == {"FINISHED"}
     for run in jobs:
         assert len(run.points["classifier/loss"]) == int(run.data.params["epoch"])
-    assert parent.data.metrics["miou"] == max(run.data.metrics["miou"] for run in jobs)
-    assert parent.data.params["epoch"] == "1..2" and {"miou.png", "best.yaml"} <= parent.files
-    # A job that is run again takes the place of its run, below the same run of the sweep.
+    # A job that is run again takes the place of its run.
     (folder / "epoch=1,threshold=0.4/job.json").unlink()
     assert "4 jobs, 3 done before" in call(here, *GRID, "tracker=mlflow")[1]
-    again, more = family(runs(here, f"cam/{folder.name}"))
-    assert again.info.run_id == parent.info.run_id and again.info.status == "FINISHED"
-    assert sorted(run.info.run_name for run in more) == names
+    assert sorted(run.info.run_name for run in runs(here, folder.name)) == names
 
 
 @pytest.mark.slow
@@ -262,8 +252,8 @@ def test_mlflow_groups_jobs_of_several_processes(
     several = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "hydra.sweep.dir=grid"]
     status, printed = call(tmp_path, *GRID, *several, "tracker=[mlflow,csv]")
     assert status == 0, printed
-    parent, jobs = family(runs(tmp_path, "grid"))
-    assert len(jobs) == 4 and {run.info.status for run in [parent, *jobs]} == {"FINISHED"}
+    jobs = runs(tmp_path, "grid")
+    assert len(jobs) == 4 and {run.info.status for run in jobs} == {"FINISHED"}
     for run in jobs:
         assert [p.step for p in run.points["classifier/loss"]] == list(range(1, int(run.data.params["epoch"]) + 1))
         assert (tmp_path / "grid" / run.info.run_name / "csv/classifier/metrics.csv").is_file()
