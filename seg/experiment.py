@@ -8,6 +8,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
 from omegaconf import DictConfig
 
 from seg.config.process import given_overrides, in_sweep
@@ -18,10 +19,13 @@ from seg.data.prepared import Pool, Prepared, PreparedData, split_counts
 from seg.data.read_report import ReadReport
 from seg.data.sources import Source
 from seg.errors import SegError, run_checks
+from seg.evaluation.auto import witness_for
+from seg.evaluation.quality import Estimated
 from seg.evaluation.stages import Evaluated, Histogram
 from seg.files import writable
 from seg.masks import MaskSet, Threshold
 from seg.methods.metrics import Metrics
+from seg.methods.quality import Quality
 from seg.models.mask_files import check_format
 from seg.models.onnx import check_onnx
 from seg.store import Parameters, Runtime, Stage, Store, param
@@ -30,6 +34,9 @@ from seg.supervision.mask import LabelledSubset
 from seg.train import NetworkStage, Pretrained, Training
 
 log = logging.getLogger("seg")
+
+#: A smaller loss of estimated quality between two steps says nothing.
+NOTICED = 0.02
 
 Kind = Literal["scores", "seeds", "refined", "prediction"]
 
@@ -70,6 +77,7 @@ class Experiment:
         pool: the images that get masks.
         steps: the chain, by the names that the table gives its steps, in the order of the data's way.
         rows: the stage table, filled by :meth:`measure`.
+        qualities: by step and split the estimated quality, filled by :meth:`measure`.
         masks_used: by step, how many masks were looked at to choose what it is made with.
         made: the objects that were made of the config, by key.
     """
@@ -79,6 +87,7 @@ class Experiment:
     pool: Pool
     steps: dict[str, Step]
     rows: list[dict[str, Any]] = field(default_factory=list)
+    qualities: dict[str, dict[str, Quality]] = field(default_factory=dict)
     masks_used: dict[str, int] = field(default_factory=dict)
     made: dict[str, Any] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
@@ -247,8 +256,10 @@ class Experiment:
                 log.info("threshold of %s: %s (%s)", name, found, ", ".join(step.masks.criteria))
 
     def measure(self) -> None:
-        """Evaluate every step on the splits where it has images with ground truth."""
+        """Evaluate every step on the splits where it has images with ground truth; estimate its quality on both."""
         for name, step in self.steps.items():
+            estimated = self._estimated(step)
+            self.qualities[name] = {split: self.store.get(stage)[0] for split, stage in estimated.items()}
             for split in get_args(Split):
                 metrics: Metrics = self.store.get(self.evaluated(step, split))
                 if metrics.images == 0:
@@ -256,6 +267,8 @@ class Experiment:
                 known = {"oracle": step.masks.is_oracle, "masks_used": self.masks_used.get(name)}
                 bounds = dict(zip(("low", "high"), step.masks.bounds_in(self.store), strict=True))
                 row = {"stage": name, "split": split, **known, **bounds, **metrics.as_dict()}
+                if split in self.qualities[name]:
+                    row["estimated_quality"] = self.qualities[name][split].quality
                 if len(classes := self.store.get(self.pool).data.classes) > 1:
                     row["iou_by_class"] = dict(zip(classes, metrics.ious[1:].tolist(), strict=True))
                 self.rows.append(row)
@@ -269,6 +282,25 @@ class Experiment:
         border, resolution = self.cfg.evaluation.border, self.cfg.evaluation.resolution
         exclude = self.excluded(split)
         return Evaluated(masks=step.masks, split=split, border=border, resolution=resolution, exclude=exclude)
+
+    def _estimated(self, step: Step) -> dict[Split, Estimated]:
+        """The stages that estimate one step's quality; none where that is not wanted."""
+        wanted = self.cfg.evaluation.quality
+        splits = get_args(Split) if (not in_sweep() if wanted is None else wanted) else ()
+        return {s: Estimated(masks=step.masks, witness=witness_for(self.stages(), self.pool, s)) for s in splits}
+
+    def worse(self) -> list[str]:
+        """A line for each step that has a lower estimated quality than the one before."""
+        lines, before = [], ("", float("nan"))
+        for name, found in self.qualities.items():
+            quality = found["trainval"].quality if "trainval" in found else float("nan")
+            if quality < before[1] - NOTICED:
+                lines.append(
+                    f"{name} may be worse than {before[0]}: estimated quality {quality:.2f} after "
+                    f"{before[1]:.2f}; look at the report before you use them (docs/quality.md)"
+                )
+            before = (name, quality) if not np.isnan(quality) else before
+        return lines
 
     def excluded(self, split: Split) -> LabelledSubset | None:
         """What the figures of a split leave out, of every step, so that all of a table are of the same images."""
@@ -293,6 +325,7 @@ class Experiment:
             for split in get_args(Split):
                 counted = Histogram(scores=step.masks.scores, split=split, exclude=self.excluded(split))
                 tops += [self.evaluated(step, split), counted]
+            tops += self._estimated(step).values()
         return tops
 
 

@@ -32,6 +32,7 @@ class Evaluation:
     border: str = "ignore"
     resolution: str = "working"
     panel: int = 6
+    quality: bool | None = None
 
 
 @dataclass
@@ -79,7 +80,9 @@ class Config:
     supervision: dict[str, Any] = field(default_factory=dict)
     colocalise: Any = None
     seeds: dict[str, Any] = field(default_factory=dict)
+    best_scores: Any = None
     refiner: Any = None
+    best_masks: Any = None
     segmenter: dict[str, Any] | None = None
     chain: dict[str, Any] = field(default_factory=dict)
     labelled: Labelled = field(default_factory=Labelled)

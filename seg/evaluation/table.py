@@ -37,9 +37,9 @@ _COLUMNS: tuple[tuple[str, tuple[str, str], Callable[[Any], str]], ...] = (
     ("miou", ("", "mIoU"), _figure),
     ("iou_background", ("IoU", "bg"), _figure),
     ("iou_foreground", ("IoU", "fg"), _figure),
-    ("pixel_accuracy", ("pixel", "acc."), _figure),
     ("per_image_miou", ("per-image", "mean"), _figure),
     ("coverage", ("", "coverage"), _figure),
+    ("estimated_quality", ("est.", "quality"), _figure),
 )
 
 
@@ -48,7 +48,7 @@ def format_table(rows: Sequence[Row]) -> str:
 
     Args:
         rows: each with ``stage`` and ``split``, and the fields of `seg.methods.metrics.Metrics`; what a row
-            lacks, or what is nan, is "-". Coverage is a column only if some row's is below 1. A true
+            lacks, or what is nan, is "-". Coverage is a column only if some row's is below 1, the estimate if some row has it. A true
             ``oracle`` marks the stage, and a note under the table says what that means; another one tells their
             ``masks_used``. With an ``iou_by_class`` in some row ``iou_foreground`` is headed as the classes' mean.
 
@@ -58,7 +58,8 @@ def format_table(rows: Sequence[Row]) -> str:
     if not rows:
         return "no stage was evaluated"
     partial = any(row.get("coverage") is not None and row["coverage"] < 1 for row in rows)
-    columns = [column for column in _COLUMNS if partial or column[0] != "coverage"]
+    told = {"coverage": partial, "estimated_quality": any("estimated_quality" in row for row in rows)}
+    columns = [column for column in _COLUMNS if told.get(column[0], True)]
     if several := any("iou_by_class" in row for row in rows):
         at = [key for key, *_ in columns].index("iou_foreground")
         columns[at] = ("iou_foreground", ("IoU", "classes"), _figure)
@@ -161,15 +162,18 @@ def format_classes(rows: Sequence[Row]) -> str:
     return "\n".join([*lines, *(gap.join(cells[i::height]) for i in range(height))])
 
 
-def without_figures(masks_of: Mapping[str, Sized], picture: Path | None) -> str:
+def without_figures(masks_of: Mapping[str, Sized], qualities: Mapping[str, float], picture: Path | None) -> str:
     """What stands in the table's place where no image has ground truth: how many masks there are, and where to look.
 
     Args:
-        masks_of: by step. picture: the panel, if one was drawn.
+        masks_of: by step. qualities: by step the estimated quality of trainval's, as far as it is known.
+        picture: the panel, if one was drawn.
     """
     width = max(map(len, masks_of), default=0)
-    lines = [f"{'stage':{width}}  masks", "-" * (width + 7)]
-    lines += [f"{name:{width}}  {len(masks):5d}" for name, masks in masks_of.items()]
+    lines = [f"{'stage':{width}}  masks  est. quality", "-" * (width + 21)]
+    lines += [
+        f"{name:{width}}  {len(masks):5d}  {_figure(qualities.get(name)):>12}" for name, masks in masks_of.items()
+    ]
     look = f"look at {picture}" if picture else "draw pictures with figures=true evaluation.panel=6"
     lines.append(f"nothing was measured: no image that gets a mask has ground truth; {look}")
     return "\n".join(lines)

@@ -1,12 +1,14 @@
 """All that a run leaves in its folder: the table, pictures, the page, networks, masks."""
 
 import logging
+import math
 import time
 from pathlib import Path
 
 from seg.evaluation.table import format_classes, format_table, without_figures, write_metrics
 from seg.experiment import Experiment, wants_models
 from seg.files import write_lines
+from seg.methods.quality import Quality
 from seg.models.load import load_model
 from seg.models.mask_files import export_masks
 from seg.models.save import save_models
@@ -27,6 +29,9 @@ def write_report(experiment: Experiment, folder: Path, figures: bool = True) -> 
         "resolution": cfg.evaluation.resolution,
         "seconds": round(time.perf_counter() - experiment.started, 2),
         "stages": {name: step.masks.id for name, step in experiment.steps.items()},
+        "estimated_quality": {
+            name: {split: _known(one) for split, one in found.items()} for name, found in experiment.qualities.items()
+        },
         "kinds": {name: step.kind for name, step in experiment.steps.items()},
     }
     if experiment.target is not None:
@@ -52,12 +57,21 @@ def write_report(experiment: Experiment, folder: Path, figures: bool = True) -> 
         count = export_masks(folder / "masks", masks, store, cfg.export.format, names)
         log.info("masks: %s (%d files)", folder / "masks", count)
     rows = experiment.rows
-    log.info("\n%s\n", format_table(rows) if rows or not masks else without_figures(masks, picture))
+    qualities = {name: found["trainval"].quality for name, found in experiment.qualities.items() if "trainval" in found}
+    log.info("\n%s\n", format_table(rows) if rows or not masks else without_figures(masks, qualities, picture))
     if by_class := format_classes(rows):
         log.info("%s\n", by_class)
+    for line in experiment.worse():
+        log.warning(line)
     for path in (picture, curves, page, folder / "metrics.csv" if rows else None):
         if path is not None:
             log.info("%s", path)
+
+
+def _known(found: Quality) -> dict[str, float | None]:
+    """The figures of an estimate for JSON; None for what is not known."""
+    figures = {name: value for name, value in found._asdict().items() if name != "per_image"}
+    return {name: None if math.isnan(value) else value for name, value in figures.items()}
 
 
 def _save_models(experiment: Experiment, folder: Path) -> None:

@@ -1,0 +1,99 @@
+"""A choice between score maps by their estimated quality: ``colocalise=auto`` and ``refiner=auto``."""
+
+import logging
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from seg.data.dataset import Split
+from seg.data.prepared import Pool
+from seg.errors import SegError
+from seg.evaluation.quality import Estimated, Witness
+from seg.files import write_json
+from seg.masks import Threshold
+from seg.store import Products, Stage
+from seg.supervision.classifier import Classifier
+from seg.supervision.colocalise import LEVELS, Colocalised
+from seg.supervision.scores import ScoreMaps, ScoreStage
+
+log = logging.getLogger(__name__)
+
+
+def witness_for(stages: Iterable[Stage], pool: Pool, split: Split) -> Witness:
+    """The features that masks are judged by: co-localisation's, else a pretrained classifier's, else colours.
+
+    Args:
+        stages: of the run, or upstream of what is judged. pool, split: of the images.
+    """
+    stages = list(stages)
+    for stage in stages:
+        if isinstance(stage, Colocalised):
+            return Witness(pool=pool, split=split, backbone=stage.backbone, weights=stage.weights, levels=stage.levels)
+    for stage in stages:
+        if isinstance(stage, Classifier) and stage.weights and stage.backbone.startswith(tuple(LEVELS)):
+            return Witness(pool=pool, split=split, backbone=stage.backbone, weights=stage.weights)
+    return Witness(pool=pool, split=split)
+
+
+class Best(ScoreStage):
+    """Of two candidates the score maps whose masks have the best estimated quality; the first where it cannot be told.
+
+    The maps are brought to a threshold of 0.5.
+
+    Attributes:
+        first, second: scores with their thresholds.
+    """
+
+    what: ClassVar[str] = "best by estimated quality"
+
+    first: Threshold
+    second: Threshold
+
+    @property
+    def title(self) -> str:
+        """Both, for which it is may differ from run to run."""
+        return f"best of {self.first.scores.title} and {self.second.scores.title}"
+
+    @cached_property
+    def pool(self) -> Pool:
+        """The images of the candidates."""
+        found = next((s for s in self.first.walk() if isinstance(s, Pool)), None)
+        if found is None:
+            raise SegError("auto: the candidates have no pool of images")
+        return found
+
+    @cached_property
+    def estimates(self) -> tuple[Estimated, Estimated]:
+        """Of both, by the same features."""
+        stages = {s.id: s for masks in (self.second, self.first) for s in masks.walk()}
+        witness = witness_for(stages.values(), self.pool, "trainval")
+        return Estimated(masks=self.first, witness=witness), Estimated(masks=self.second, witness=witness)
+
+    def upstream(self) -> dict[str, Stage]:
+        """The candidates and their estimates."""
+        first, second = self.estimates
+        return {**super().upstream(), "pool": self.pool, "estimate of first": first, "estimate of second": second}
+
+    def build(self, out: Path, store: Products) -> dict[str, Any]:
+        """Judge both, and keep one."""
+        qualities = [store.get(estimate)[0].quality for estimate in self.estimates]
+        best = int(np.nan_to_num(qualities[1], nan=-1) > np.nan_to_num(qualities[0], nan=-1))
+        chosen = (self.first, self.second)[best]
+        scores: ScoreMaps = store.get(chosen.scores)
+        threshold = min(max(chosen.bounds_in(store)[1], 1e-3), 1 - 1e-3)
+        said = {
+            m.scores.title: None if np.isnan(q) else round(q, 4)
+            for m, q in zip((self.first, self.second), qualities, strict=True)
+        }
+        log.info("auto: %s, of %s", chosen.scores.title, ", ".join(f"{name} ({value})" for name, value in said.items()))
+        write_json(out / "choice.json", {"chosen": chosen.scores.title, "estimated_quality": said})
+
+        def values() -> Iterator[np.ndarray]:
+            for start in range(0, len(scores.class_ids), 256):
+                part = np.asarray(scores.values[start : start + 256], np.float32)
+                yield np.interp(part, [0, threshold, 1], [0, 0.5, 1]).astype(np.float16)
+
+        return self.save(out, scores.data, scores.rows, values(), scores.ids) | {"chosen": chosen.scores.title}

@@ -1,0 +1,137 @@
+"""Estimated quality as stages: what :func:`seg.methods.quality.estimate_quality` says of a step's masks."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from seg.data.dataset import Split
+from seg.data.prepared import Pool, PreparedData
+from seg.errors import SegError
+from seg.files import write_json
+from seg.masks import MaskSet, Threshold
+from seg.methods.appearance import FourierFeatures, describe
+from seg.methods.quality import Quality, estimate_quality, whiten
+from seg.nets.backbones import make_classifier, weights_of
+from seg.store import Products, Stage, param
+from seg.supervision.colocalise import LEVELS, Levels
+from seg.supervision.scores import infer
+
+log = logging.getLogger(__name__)
+
+#: Below so many images, half of them has too little to learn from.
+LEAST = 20
+
+
+class Witness(Stage):
+    """Features of some images of a split, by which masks are judged: of a frozen network, or colours and textures.
+
+    Attributes:
+        pool: the images. split: ``trainval`` or ``test``. images: at most so many of them, spread evenly.
+        backbone: torchvision's name; None for colours and textures (:func:`seg.methods.describe`). weights: its own.
+        levels: modules whose outputs are the features; None for those that are known to suit the backbone.
+        size: side in pixels at which the network sees images. grid: cells a side. dims: components that are kept.
+    """
+
+    what: ClassVar[str] = "features for the estimated quality"
+    log_level: ClassVar[int] = logging.DEBUG
+
+    pool: Pool
+    split: Split
+    images: int = param(default=300, low=LEAST)
+    backbone: str | None = param(default=None)
+    weights: str | None = param(default=None, content=weights_of("backbone"))
+    levels: tuple[str, ...] | None = param(default=None)
+    size: int = param(default=320, low=64)
+    grid: int = param(default=40, low=8)
+    dims: int = param(default=128, low=1)
+
+    def build(self, out: Path, store: Products) -> dict[str, Any]:
+        """One pass over the images."""
+        data: PreparedData = store.get(self.pool).data
+        rows = store.get(self.pool).rows
+        rows = rows[data.is_test[rows] == (self.split == "test")]
+        rows = rows[np.linspace(0, len(rows) - 1, min(self.images, len(rows))).round().astype(int)]
+        np.save(out / "rows.npy", rows)
+        white = whiten(self._seen(data, rows, store), self.dims) if len(rows) else np.zeros((0, 1, 1, 1), np.float32)
+        maps = torch.from_numpy(white).permute(0, 3, 1, 2)
+        if maps.shape[-1] < self.grid:
+            maps = F.interpolate(maps, (self.grid,) * 2, mode="bilinear", align_corners=False)
+        np.save(out / "features.npy", maps.permute(0, 2, 3, 1).half().numpy())
+        return {"images": len(rows)}
+
+    def _seen(self, data: PreparedData, rows: np.ndarray, store: Products) -> np.ndarray:
+        """``float (n, h, w, d)``, at most ``grid`` cells a side."""
+        if self.backbone is None:
+            described = torch.from_numpy(
+                np.stack([self._pooled(torch.from_numpy(describe(data.images[r]))) for r in rows])
+            )
+            flat = described.flatten(0, 2).numpy()
+            waves = FourierFeatures(flat, 2 * self.dims, np.random.default_rng(0))(flat)
+            return waves[:, :-1].reshape(*described.shape[:3], -1)
+        levels = self.levels or next((v for k, v in LEVELS.items() if self.backbone.startswith(k)), None)
+        if levels is None:
+            raise SegError(f"{self.backbone}: no levels are known for the estimated quality")
+        net = Levels(make_classifier(self.backbone, 2, self.weights), levels).to(store.runtime.device)
+
+        def compute(images: torch.Tensor, _: np.ndarray) -> torch.Tensor:
+            maps = net(F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True))
+            return torch.from_numpy(self._pooled(maps.permute(0, 2, 3, 1).cpu())).half()
+
+        return np.concatenate(list(infer(compute, data, rows, store.runtime, self.what, most=16)))
+
+    def _pooled(self, maps: torch.Tensor) -> np.ndarray:
+        """``(..., h, w, d)``, of what is finer than the grid the means of its cells."""
+        if maps.shape[-2] <= self.grid:
+            return maps.numpy()
+        pooled: np.ndarray = F.adaptive_avg_pool2d(maps.movedim(-1, -3), self.grid).movedim(-3, -1).numpy()
+        return pooled
+
+    def load(self, path: Path, store: Products) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of the prepared data, ``int64 (n,)``; and ``float16 (n, g, g, d)``."""
+        return np.load(path / "rows.npy"), np.load(path / "features.npy", mmap_mode="r")
+
+
+class Estimated(Stage):
+    """The estimated quality of the masks of a split; see :mod:`seg.methods.quality`.
+
+    Attributes:
+        masks: what is judged. witness: the features by which, and the images.
+    """
+
+    what: ClassVar[str] = "estimated quality"
+    log_level: ClassVar[int] = logging.DEBUG
+
+    masks: Threshold
+    witness: Witness
+
+    def build(self, out: Path, store: Products) -> dict[str, Any]:
+        """Compare the masks with what is predicted of them."""
+        masks: MaskSet = store.get(self.masks)
+        rows, features = store.get(self.witness)
+        position = {int(row): i for i, row in enumerate(masks.rows)}
+        there = np.asarray([i for i, row in enumerate(rows) if int(row) in position], int)
+        data, side = masks.data, (masks.data.side,) * 2
+        none = float("nan")
+        found = Quality(none, none, none, none, np.full(len(there), np.nan))
+        if len(there) >= LEAST:
+            at = np.asarray([position[int(row)] for row in rows[there]])
+            codes = np.concatenate([masks.at(at[i : i + 32], side) for i in range(0, len(at), 32)])
+            labelled = np.asarray([len(data.label_sets[row]) > 0 for row in rows[there]])
+            found = estimate_quality(features[there], data.images[rows[there]], codes, labelled)
+        np.save(out / "per_image.npy", found.per_image)
+        np.save(out / "rows.npy", rows[there])
+        figures = {k: None if np.isnan(v) else float(v) for k, v in found._asdict().items() if k != "per_image"}
+        write_json(out / "quality.json", figures)
+        return {"images": len(there)}
+
+    def load(self, path: Path, store: Products) -> tuple[Quality, np.ndarray]:
+        """The estimate, and the rows of the prepared data that it is of."""
+        figures = {
+            k: float("nan") if v is None else v for k, v in json.loads((path / "quality.json").read_text()).items()
+        }
+        return Quality(**figures, per_image=np.load(path / "per_image.npy")), np.load(path / "rows.npy")
