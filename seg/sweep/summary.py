@@ -136,7 +136,9 @@ def _next(choice: dict[str, Any], fixed: Sequence[str]) -> str:
     pipeline = {"cam": "cam_affinity", "bbox": "bbox_affinity"}.get(pipeline, pipeline)
     facts = [f"++{FACTS}.{text.partition('=')[0]}={choice['images']}" for text in choice["overrides"]]
     rest = [text for text in fixed if not text.startswith("pipeline=")]
-    return shlex.join(["python", "-m", "seg.run", f"pipeline={pipeline}", *rest, *choice["overrides"], *facts])
+    is_swept = any(text.startswith("pipeline=") for text in choice["overrides"])
+    first = [] if is_swept else [f"pipeline={pipeline}"]
+    return shlex.join(["python", "-m", "seg.run", *first, *rest, *choice["overrides"], *facts])
 
 
 def _spread(std: float) -> str:
