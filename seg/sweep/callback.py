@@ -61,12 +61,7 @@ class SweepCallback(Callback):
         """How many jobs failed or are missing."""
         from seg.sweep.summary import summarise
 
-        undone = summarise(folder, figures=config.figures is not False)
-        if config.tracker:
-            from seg.sweep.tracking import end_sweep
-
-            end_sweep(config, folder, ok=undone == 0)
-        return undone
+        return summarise(folder, figures=config.figures is not False)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from seg.store.runtime import available_cores
 from seg.sweep.job import STOPPED, Shared, read_record
 from seg.sweep.plan import Job, Plan, make_plan
 from seg.sweep.results import Results, Row, Session, watching
-from seg.sweep.tracking import check_trackers, sweep_facts
+from seg.sweep.tracking import check_trackers
 
 
 def run_sweep(sweeper: Any, arguments: Sequence[str]) -> list[Any]:
@@ -40,7 +40,7 @@ def run_sweep(sweeper: Any, arguments: Sequence[str]) -> list[Any]:
     if not writable(folder):
         raise SegError(f"{folder}: cannot be written to; choose another with hydra.sweep.dir=")
     plan = make_plan(sweeper.params, arguments, sweeper.hydra_context.config_loader)
-    trackers = check_trackers(config, plan)
+    check_trackers(config, plan)
     jobs = plan.jobs
     workers = parallel_jobs(config, len(jobs), sweeper.max_batch_size)
     if workers > 1:
@@ -62,8 +62,6 @@ def run_sweep(sweeper: Any, arguments: Sequence[str]) -> list[Any]:
         refuse_hopeless([config_of(pending[0]), config_of(pending[-1])], folder, sweeper.shared)
     session = Session(list(plan.swept), len(jobs), len(done), time.time())
     session.write(folder)
-    for tracker in trackers if pending else []:
-        tracker.begin_sweep(sweep_facts(config, plan, folder))
     OmegaConf.save(config, folder / "multirun.yaml")
     Results(folder, list(plan.swept)).write(list(done.values()))
     print(f"sweep: {len(jobs)} jobs, {len(done)} done before; {folder}", file=sys.stderr, flush=True)
