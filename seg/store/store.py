@@ -2,7 +2,6 @@
 
 import copy
 import logging
-import os
 import shutil
 import time
 from collections import OrderedDict
@@ -17,7 +16,7 @@ from typing import Any
 from seg.errors import SegError
 from seg.files import io_error, sync_folder, sync_tree
 from seg.store.inventory import locked
-from seg.store.manifest import NAME, entry_of, misfit, quarantine, read_manifest, write_manifest
+from seg.store.manifest import NAME, entry_of, misfit, read_manifest, remove_damaged, write_manifest
 from seg.store.runtime import Runtime
 from seg.store.stage import Stage
 from seg.version import __version__
@@ -30,9 +29,6 @@ _OPEN_PRODUCTS = 4
 
 #: A product that is damaged again as soon as it was built: the disk is.
 _BUILT_ANEW = 2
-
-#: Seconds between two marks that a product was used.
-_USED_EVERY = 3600
 
 
 @dataclass(frozen=True)
@@ -104,8 +100,6 @@ class Store:
         products = self._open.setdefault(type(stage).__name__, OrderedDict())
         if stage.id not in products:
             products[stage.id] = stage.load(self.opened(stage), self)
-            if stage.stored:
-                self._mark_used(stage)
             while len(products) > _OPEN_PRODUCTS:
                 products.popitem(last=False)
         products.move_to_end(stage.id)
@@ -126,7 +120,7 @@ class Store:
             if not stage.stored or self._together or not self._misfits(stage, folder):
                 return folder
             with locked(folder, wait=True):
-                self._quarantine(stage, folder)
+                self._remove_damaged(stage, folder)
         raise SegError(f"{folder}: is damaged as soon as it is written; look after the disk, or choose another store=")
 
     def ensure(self, stage: Stage) -> None:
@@ -175,7 +169,7 @@ class Store:
         team = self.runtime.team
         if self.runtime.leads and self._misfits(stage, folder):
             with locked(folder, wait=True):
-                self._quarantine(stage, folder)
+                self._remove_damaged(stage, folder)
         if not team.broadcast(stage.is_complete(folder)):
             for up in stage.upstream().values():
                 self.ensure(up)
@@ -225,29 +219,27 @@ class Store:
         if manifest is None:
             return {NAME: "is damaged"} if (folder / NAME).exists() else {}
         wrong = {}
-        limit = self.runtime.checksum_limit
         for entry in stage.opened(manifest) or ():
             known = (folder, entry["name"])
-            read = known not in self._read and (limit is None or entry["size"] <= limit * 1e6)
-            if (said := misfit(folder, entry, read)) is not None:
-                wrong[entry["name"]] = said
+            if (problem := misfit(folder, entry, read=known not in self._read)) is not None:
+                wrong[entry["name"]] = problem
             else:
                 self._read.add(known)
         return wrong
 
-    def _quarantine(self, stage: Stage, folder: Path) -> None:
-        """Take a damaged product out of the way, and say so; under its lock. Nothing, if another process did."""
+    def _remove_damaged(self, stage: Stage, folder: Path) -> None:
+        """Remove a damaged product with a warning; under its lock. Nothing, if another process did."""
         if wrong := self._misfits(stage, folder):
-            aside = quarantine(folder, wrong, read_manifest(folder))
+            remove_damaged(folder, wrong)
             self._complete.discard(folder)
             self._read -= {known for known in self._read if known[0] == folder}
-            first, said = next(iter(wrong.items()))
+            name, problem = next(iter(wrong.items()))
             more = f", and {len(wrong) - 1} more files" if len(wrong) > 1 else ""
-            log.warning("%s: %s %s%s; moved to %s, and built anew", stage.id, first, said, more, aside.name)
+            log.warning("%s: %s %s%s; removed, and built anew", stage.id, name, problem, more)
 
     def _build(self, stage: Stage, folder: Path) -> None:
         if not self._together:  # the first of several has done it
-            self._quarantine(stage, folder)
+            self._remove_damaged(stage, folder)
         log.log(stage.log_level, "%s %s: building", type(stage).__name__, stage.key)
         self.builds.append(stage.id)
         started = time.perf_counter()
@@ -284,13 +276,6 @@ class Store:
             self._allowed.pop()
         seconds = time.perf_counter() - started
         log.log(stage.log_level, "%s %s: done in %.1f s", type(stage).__name__, stage.key, seconds)
-
-    def _mark_used(self, stage: Stage) -> None:
-        """As the time of the manifest, for ``seg.store ls``; not in a store to read only."""
-        path = self.folder(stage) / NAME
-        with suppress(OSError):
-            if time.time() - path.stat().st_mtime > _USED_EVERY:
-                os.utime(path)
 
     def write_manifest(
         self, stage: Stage, folder: Path, seconds: float, extra: Mapping[str, Any], without: Collection[str] = ()

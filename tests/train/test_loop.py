@@ -15,13 +15,12 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
-from line import Line, make, same, weights
+from line import Line, damaged_files, make, same, weights
 from safetensors.torch import load_file
 from torch import nn
 
 from seg.errors import SegError
 from seg.store import Products, Runtime, Store
-from seg.store.inventory import find, problems, repair
 from seg.train import Training
 from seg.train.loop import epoch_batches, moving_average, schedule_factor
 
@@ -69,7 +68,7 @@ def test_keep_last_keeps_the_last_epoch_and_the_one_before(new_store: Store) -> 
     kept = weights(new_store, stage)
     found = sorted(p.name for p in new_store.folder(stage).glob("*.safetensors"))
     assert found == ["epoch_002.safetensors", "epoch_003.safetensors"]
-    assert problems(find(new_store.root, stage.key)) == {}
+    assert not damaged_files(new_store.folder(stage))
     assert stage.key != make().key
     assert same(kept, weights(new_store, make()))
 
@@ -154,7 +153,7 @@ def test_a_training_goes_on_from_its_newest_good_epoch(
     assert len(warned) == (said is not None) and all("Line" in text and str(said) in text for text in warned)
     assert same(again, weights(Store(tmp_path / "other", new_store.runtime), stage))
     assert stage.history(new_store)["epoch"].tolist() == [1, 2, 3]
-    assert problems(find(new_store.root, stage.key)) == {}
+    assert not damaged_files(new_store.folder(stage))
 
 
 @pytest.mark.parametrize(("how", "epoch", "repeated"), [("flipped", 3, 1), ("half", 2, 2), ("gone", 1, 1)])
@@ -174,7 +173,7 @@ def test_damaged_weights_are_trained_anew(
     assert len([m for m in caplog.messages if f"{stage.id}: epoch_{epoch:03d}.safetensors " in m]) == 1
     assert sorted(Line.trained) == sorted(repeated * list(range(100, 110)))
     assert same(found, weights(Store(tmp_path / "other", new_store.runtime), make(epochs=epoch)))
-    assert problems(find(new_store.root, stage.key)) == {}
+    assert not damaged_files(new_store.folder(stage))
 
 
 def test_a_flipped_figure_of_the_history_is_no_figure(new_store: Store) -> None:
@@ -184,24 +183,10 @@ def test_a_flipped_figure_of_the_history_is_no_figure(new_store: Store) -> None:
     folder = new_store.folder(stage)
     (folder / "history.csv").write_text((folder / "history.csv").read_text().replace("1.0", "0.0"))
     pd.testing.assert_frame_equal(stage.history(new_store), expected)
-    assert repair(find(new_store.root, stage.key)) is not None and problems(find(new_store.root, stage.key)) == {}
-    assert pd.read_csv(folder / "history.csv")["held_out"].tolist() == [1.0] and new_store.has(stage)
+    assert new_store.has(stage)
     path = folder / "manifest.json"
     path.write_text(path.read_text().replace('"held_out": 1.0', '"held_out": 0.0'))
     assert stage.history(new_store).empty and not new_store.has(stage)
-
-
-def test_repair_takes_what_is_damaged_of_a_training_and_leaves_the_rest(new_store: Store) -> None:
-    new_store.ensure(make())
-    folder = new_store.folder(make())
-    for name in ("epoch_001.safetensors", "state_003.pt"):
-        flip(folder / name)
-    product = find(new_store.root, make().key)
-    assert len(problems(product)) == 2 and repair(product) is not None
-    assert problems(find(new_store.root, make().key)) == {}
-    assert {path.name for path in folder.with_suffix(".damaged").iterdir()} == {"epoch_001.safetensors", "state_003.pt"}
-    assert [new_store.has(make(epoch=e)) for e in (1, 2, 3)] == [False, True, True]
-    assert repair(find(new_store.root, make().key)) is None
 
 
 class Scaled(Runtime):
