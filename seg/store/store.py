@@ -8,7 +8,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -99,13 +98,13 @@ class Store:
         self._check_upstream(stage)
         products = self._open.setdefault(type(stage).__name__, OrderedDict())
         if stage.id not in products:
-            products[stage.id] = stage.load(self.opened(stage), self)
+            products[stage.id] = stage.load(self.checked_folder(stage), self)
             while len(products) > _OPEN_PRODUCTS:
                 products.popitem(last=False)
         products.move_to_end(stage.id)
         return products[stage.id]
 
-    def opened(self, stage: Stage) -> Path:
+    def checked_folder(self, stage: Stage) -> Path:
         """The folder of a product for one who reads its files: built if it is not there, and anew if it is damaged.
 
         The sizes of the files are compared each time, their checksums at the first time in a process.
@@ -219,7 +218,7 @@ class Store:
         if manifest is None:
             return {NAME: "is damaged"} if (folder / NAME).exists() else {}
         wrong = {}
-        for entry in stage.opened(manifest) or ():
+        for entry in stage.files_to_load(manifest) or ():
             known = (folder, entry["name"])
             if (problem := misfit(folder, entry, read=known not in self._read)) is not None:
                 wrong[entry["name"]] = problem
@@ -302,31 +301,14 @@ class Store:
             "params": stage.params(),
             "upstream": {name: up.id for name, up in stage.upstream().items()},
             "weakseg": __version__,
-            "made_with": self._made_with(),
+            # What may change the last digits of a product, and is no part of its key.
+            "made_with": {
+                "torch": metadata.version("torch"),
+                "device": self.runtime.device.type,
+                "processes": self.runtime.processes if self._together else 1,
+            },
             "seconds": round(seconds, 3),
             "files": files,
             **extra,
         }
         write_manifest(folder, manifest)
-
-    def _made_with(self) -> dict[str, Any]:
-        """What may change the last digits of a product, and is no part of its key."""
-        import torch
-
-        return packages() | {
-            "device": self.runtime.device.type,
-            "threads": torch.get_num_threads(),
-            "processes": self.runtime.processes if self._together else 1,
-        }
-
-
-@cache
-def packages() -> dict[str, str]:
-    """The versions here of the packages that compute, without importing them; of OpenCV's where it is installed."""
-    out = {
-        name: metadata.version(name) for name in ("torch", "torchvision", "pillow", "numpy", "scipy", "scikit-image")
-    }
-    for name in ("opencv-python-headless", "opencv-python"):
-        with suppress(metadata.PackageNotFoundError):
-            out[name] = metadata.version(name)
-    return out

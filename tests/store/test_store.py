@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import pytest
+import torch
 
 import seg
 import seg.store.manifest
@@ -98,7 +98,7 @@ def test_the_manifest(new_store: Store, manifest: Callable[[Path], dict[str, Any
     assert files["number.txt"]["crc32"] == f"{zlib.crc32(b'4'):08x}"
     assert files["sub/half.txt"]["size"] == 4
     assert manifest(new_store.folder(double))["upstream"] == {"of": f"Number/{double.of.key}"}
-    assert found["made_with"]["numpy"] == np.__version__
+    assert found["made_with"]["torch"] == torch.__version__.partition("+")[0]
     assert (found["made_with"]["device"], found["made_with"]["processes"]) == ("cpu", 1)
 
 
@@ -260,16 +260,13 @@ def test_an_unwritable_store_is_one_clear_line(tmp_path: Path) -> None:
         Store(tmp_path / "file" / "store").get(Number())
 
 
-def test_no_flipped_bit_of_a_manifest_says_something_else(new_store: Store) -> None:
+def test_a_flipped_bit_of_a_manifest_is_noticed(new_store: Store) -> None:
     number = Number(number=5)
     new_store.ensure(number)
     path = new_store.folder(number) / "manifest.json"
-    whole, expected = path.read_bytes(), new_store.manifest(number)
-    assert expected is not None
-    path.write_bytes(whole[: len(whole) // 2])
-    assert new_store.manifest(number) is None
-    for place in range(0, len(whole), 7):
-        flipped = bytearray(whole)
+    written, expected = path.read_bytes(), new_store.manifest(number)
+    for place in range(0, len(written), 7):
+        flipped = bytearray(written)
         flipped[place] ^= 1 << place % 7
         path.write_bytes(flipped)
         assert new_store.manifest(number) in (None, expected), bytes(flipped[place - 20 : place + 20])
