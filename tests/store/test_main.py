@@ -1,5 +1,7 @@
 """Looking after a store: what is in it, and what no run refers to."""
 
+import errno
+import os
 import shutil
 import subprocess
 import sys
@@ -148,6 +150,15 @@ def test_a_run_counts_as_long_as_its_folder_is_there(filled: Store) -> None:
     assert main(["gc"]) == 0
     assert names(filled) == {doubled(3).id, Count(number=3).id}
     assert len(list((filled.root / "runs").glob("*.json"))) == 1
+
+
+def test_a_store_on_a_read_only_disk_keeps_no_records(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("seg.store.run_folders.write_json", read_only)
+    refer(doubled(3))
+    assert not list(remembered_runs(filled.root))
 
 
 def test_a_run_refers_to_all_that_it_finds_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
