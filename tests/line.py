@@ -1,6 +1,7 @@
 """A small training for the tests of seg/train: a network that learns a line."""
 
 import time
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,6 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from seg.store import Products, Store, param
+from seg.store.manifest import misfit, read_manifest
 from seg.train import Training
 
 
@@ -51,3 +53,10 @@ def weights(store: Store, stage: Line) -> dict[str, torch.Tensor]:
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def damaged_files(folder: Path) -> list[str]:
+    """The files of a product that are not what its manifest says."""
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    return [entry["name"] for entry in manifest["files"] if misfit(folder, entry, read=True)]

@@ -36,7 +36,7 @@ def test_gc_instantiates_nothing(
     for products in (["../../../x/y"], [node], node):
         remember_run(tmp_path / "outputs/store", run, products)
         store_main(["gc", "--dry-run"])
-        store_main(["gc", "--yes"])
+        store_main(["gc"])
     assert "Traceback" not in "".join(capsys.readouterr())
     assert not (tmp_path / "was_run").exists() and run.is_dir()
 
@@ -90,7 +90,6 @@ def test_no_other_door() -> None:
         ("seg/nets/state_dicts.py", "torch.load"),  # weights_only
         ("seg/train/loop.py", "torch.load"),  # weights_only
         ("seg/sweep/shared_config.py", "pickle.loads"),  # of this process
-        ("seg/tracking/run.py", "subprocess.run"),  # git, for the commit
     }
     assert found <= known
     for path, _ in {x for x in known if x[1] == "torch.load"}:

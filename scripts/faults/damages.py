@@ -112,12 +112,6 @@ def _one(
         else:
             path.write_bytes(data)
         out.trials += 1
-        if name.startswith("store/") and name.count("/") > 2 and then == "same":
-            verified = place.run(place.command(folder, ["verify", "--store", "store"], "seg.store.__main__"))
-            if verified.traceback:
-                out.found(f"verify: traceback: {kind}, {damage}", said)
-            elif verified.status == 0:
-                out.found(f"verify finds nothing: {kind}, {damage}", said)
         started = _again(place, folder, name, then)
         if started.traceback or started.status < 0 or started.status == 70:
             out.tracebacks += 1

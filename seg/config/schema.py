@@ -56,7 +56,6 @@ class Runtime:
     workers: int | None = None
     threads: int | None = None
     batch_size: int = 64
-    checksum_limit: int | None = 1024
     progress: bool = True
 
 

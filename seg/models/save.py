@@ -72,7 +72,7 @@ def _write_weights(stage: NetworkStage, path: Path, about: Mapping[str, Any], st
     """A file of its own, no link: what is edited in a run's folder must not change the store."""
     from safetensors.torch import load_file, save
 
-    state = load_file(store.opened(stage) / stage.file_name)
+    state = load_file(store.checked_folder(stage) / stage.file_name)
     if all(name.startswith("model.") for name in state):  # perhaps by a wrapper, which the network itself knows
         state = to_plain(store.get(stage))
     with atomic_path(path, synced=True) as tmp:

@@ -1,10 +1,8 @@
 """The code of a stage as a hash, which is part of its key: an edit rebuilds what it touches."""
 
 import ast
-import atexit
 import hashlib
 import inspect
-import json
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -13,7 +11,6 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from seg.files import write_json
 from seg.store.parameters import Parameters
 
 #: Where this package computes. The rest of it (store, files, config, reports) changes no product.
@@ -21,21 +18,16 @@ COMPUTING = ("data", "evaluation", "masks", "methods", "nets", "refiner", "segme
 
 _ROOT = Path(__file__).parents[2]
 
-#: What is known of this package's modules: to parse them all takes some tenths of a second.
-_CACHE = Path(__file__).parent / "__pycache__" / f"code_hash.{sys.implementation.cache_tag}.json"
-
 
 class Module(NamedTuple):
     """What matters of a module.
 
     Attributes:
-        stamp: time and size of its file.
         digest: hash of its syntax tree without docstrings; comments are not in the tree.
         imports: ``(dots, module, name)`` of every import, those inside functions too.
         classes: the names of the bases of each class.
     """
 
-    stamp: list[int]
     digest: str
     imports: list[tuple[int, str, str]]
     classes: dict[str, list[str]]
@@ -124,27 +116,15 @@ def _is_stage(module: str, path: Path, name: str) -> bool:
     )
 
 
-_known: dict[str, Module] = {}
-
-
+@cache
 def _look(path: Path) -> Module:
-    if not _known:
-        with suppress(OSError, ValueError, TypeError):
-            _known.update({file: Module(*found) for file, found in json.loads(_CACHE.read_text("utf-8")).items()})
-    stat = path.stat()
-    stamp = [stat.st_mtime_ns, stat.st_size]
-    found = _known.get(str(path))
-    if found is None or found.stamp != stamp:
-        tree = ast.parse(path.read_bytes())
-        classes = {
-            node.name: [str(getattr(base, "id", getattr(base, "attr", ""))) for base in node.bases]
-            for node in tree.body
-            if isinstance(node, ast.ClassDef)
-        }
-        _known[str(path)] = found = Module(stamp, _digest(tree), list(_imports(tree)), classes)
-        atexit.unregister(_save)
-        atexit.register(_save)
-    return found
+    tree = ast.parse(path.read_bytes())
+    classes = {
+        node.name: [str(getattr(base, "id", getattr(base, "attr", ""))) for base in node.bases]
+        for node in tree.body
+        if isinstance(node, ast.ClassDef)
+    }
+    return Module(_digest(tree), list(_imports(tree)), classes)
 
 
 def _imports(tree: ast.AST) -> Iterator[tuple[int, str, str]]:
@@ -163,10 +143,3 @@ def _digest(tree: ast.Module) -> str:
         if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
-
-
-def _save() -> None:
-    own = {file: found for file, found in _known.items() if file.startswith(f"{_ROOT / 'seg'}/")}
-    if not sys.dont_write_bytecode and _CACHE.parent.is_dir():
-        with suppress(OSError):
-            write_json(_CACHE, own)

@@ -1,7 +1,6 @@
 """What is written about a product, and whether its files still are what was written."""
 
 import errno
-import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,9 +15,6 @@ NAME = "manifest.json"
 
 #: In a training's folder, the epochs for people to read.
 HISTORY = "history.csv"
-
-#: Suffix of the folder beside a product's that holds its damaged files.
-QUARANTINE = ".damaged"
 
 _EPOCH = re.compile(r"(?:epoch|state)_(\d+)\.(?:safetensors|pt)")
 
@@ -72,42 +68,28 @@ def misfit(folder: Path, entry: Mapping[str, Any], read: bool = False) -> str | 
     return None
 
 
-def quarantine(folder: Path, names: Iterable[str], manifest: Mapping[str, Any] | None) -> Path:
-    """Move what is damaged out of a product's folder, so that it is built anew. Under the product's lock.
-
-    Of a training only the damaged epochs are moved, and its manifest no longer lists them; any other product is moved
-    as a whole.
-
-    Args:
-        folder: the product's. names: of the damaged files. manifest: as it was read; None if it is damaged itself.
-
-    Returns:
-        The folder of the damaged files. The next damage of the same product replaces it; ``gc`` removes it.
-    """
-    aside = folder.with_suffix(QUARANTINE)
-    shutil.rmtree(aside, ignore_errors=True)
+def remove_damaged(folder: Path, names: Iterable[str]) -> None:
+    """Remove a product that has damaged files, but of a training only these files. Under the product's lock."""
+    manifest = read_manifest(folder)
     if manifest is None or "epochs_done" not in manifest:
-        with suppress(FileNotFoundError):
-            os.replace(folder, aside)
-        return aside
+        (folder / NAME).unlink(missing_ok=True)  # first: what is half removed must not look like a product
+        shutil.rmtree(folder, ignore_errors=True)
+        return
     # The manifest first: a kill in between leaves files that it does not list, which nothing reads.
     forget(folder, manifest, names)
-    aside.mkdir()
-    for name in names:
-        with suppress(FileNotFoundError):
-            os.replace(folder / name, aside / name)
-    return aside
+    for path in (folder / name for name in names):
+        if path.is_dir():
+            shutil.rmtree(path)
+        path.unlink(missing_ok=True)
 
 
-def forget(folder: Path, manifest: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+def forget(folder: Path, manifest: Mapping[str, Any], names: Iterable[str]) -> None:
     """Write a training's manifest without some of its files, as of the newest epoch whose weights are left."""
     gone = set(names)
     files = [entry for entry in manifest["files"] if entry["name"] not in gone]
     done = max((epoch_of(entry["name"]) for entry in files if entry["name"].startswith("epoch_")), default=0)
     history = [row for row in manifest.get("history", []) if row["epoch"] <= done]
-    changed = {**manifest, "files": files, "epochs_done": done, "history": history}
-    write_manifest(folder, changed)
-    return changed
+    write_manifest(folder, {**manifest, "files": files, "epochs_done": done, "history": history})
 
 
 def write_history(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

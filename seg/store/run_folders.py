@@ -1,5 +1,6 @@
 """Folders of runs: made without a clash, and recorded in the store with what each needs, for ``gc``."""
 
+import errno
 import hashlib
 import itertools
 import tempfile
@@ -51,13 +52,12 @@ def remember_run(root: Path, folder: Path, products: Iterable[str]) -> None:
     """
     place = str(folder.resolve())
     path = root / RUNS / f"{hashlib.sha256(place.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}.json"
-    record = seal({"folder": place, "products": sorted(products)})
-    with suppress(OSError, ValueError):
-        if read_json(path) == record:
-            return
-    with suppress(PermissionError):
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, record, synced=True)
+        write_json(path, seal({"folder": place, "products": sorted(products)}), synced=True)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
 
 
 def remembered_runs(root: Path) -> Iterator[tuple[Path, Path, set[str]]]:
@@ -73,3 +73,10 @@ def remembered_runs(root: Path) -> Iterator[tuple[Path, Path, set[str]]]:
         if record is None:
             raise SegError(f"{path}: is damaged; run that run again, or remove the file, then gc forgets what it needs")
         yield path, Path(record["folder"]), set(record["products"])
+
+
+def forget_gone_runs(root: Path) -> None:
+    """Remove the records of runs whose folders are gone."""
+    for path, folder, _ in list(remembered_runs(root)):
+        if not folder.is_dir():
+            path.unlink(missing_ok=True)

@@ -38,8 +38,6 @@ class Runtime(Parameters):
         workers: threads that decode images; null for one per core.
         threads: threads of PyTorch's CPU operators; null leaves PyTorch's choice.
         batch_size: images per batch of inference.
-        checksum_limit: files of the store up to this many MB are read and compared with their checksum at their first
-            use in a process; of larger ones the size alone is looked at. Null for no limit.
         progress: bars while a stage runs (on a terminal), else a line now and then.
     """
 
@@ -52,7 +50,6 @@ class Runtime(Parameters):
     workers: int | None = param(default=None, low=1)
     threads: int | None = param(default=None, low=1)
     batch_size: int = param(default=64, low=1)
-    checksum_limit: int | None = param(default=1024, low=0)
     progress: bool = param(default=True)
 
     def start(self) -> None:

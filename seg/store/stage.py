@@ -23,29 +23,16 @@ class Products(Protocol):
     """What a stage may ask of the store: see :class:`seg.store.Store`."""
 
     @property
-    def runtime(self) -> Runtime:
-        """Device, workers and progress."""
-
+    def runtime(self) -> Runtime: ...
     @property
-    def on_epoch(self) -> "Callable[[Any], None] | None":
-        """Called after each epoch of a training."""
-
-    def get(self, stage: "Stage") -> Any:
-        """The product of a stage, built if it is not there."""
-
-    def ensure(self, stage: "Stage") -> None:
-        """Build a stage, if its product is not there."""
-
-    def has(self, stage: "Stage") -> bool:
-        """Whether that would build nothing."""
-
-    def folder(self, stage: "Stage") -> Path:
-        """Where a product is."""
-
+    def on_epoch(self) -> "Callable[[Any], None] | None": ...
+    def get(self, stage: "Stage") -> Any: ...
+    def ensure(self, stage: "Stage") -> None: ...
+    def has(self, stage: "Stage") -> bool: ...
+    def folder(self, stage: "Stage") -> Path: ...
     def write_manifest(
         self, stage: "Stage", folder: Path, seconds: float, extra: Mapping[str, Any], without: Collection[str] = ()
-    ) -> None:
-        """Of a stage that grows in place, what makes its files count."""
+    ) -> None: ...
 
 
 class Stage(Parameters):
@@ -83,7 +70,7 @@ class Stage(Parameters):
         """Return the product; cheap, memory-mapping what it can. ``path`` is unused if not ``stored``."""
         raise TypeError(f"{type(self).__name__} has no load()")
 
-    def opened(self, manifest: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
+    def files_to_load(self, manifest: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
         """The manifest's entries of the files that :meth:`load` opens; None if what this stage asks for is missing."""
         files: list[Mapping[str, Any]] = manifest["files"]
         return files
@@ -91,7 +78,7 @@ class Stage(Parameters):
     def is_complete(self, folder: Path) -> bool:
         """Whether ``folder`` holds all that this stage asks for, in files as large as they were written."""
         manifest = read_manifest(folder)
-        files = self.opened(manifest) if manifest is not None else None
+        files = self.files_to_load(manifest) if manifest is not None else None
         return files is not None and not any(misfit(folder, entry) for entry in files)
 
     def upstream(self) -> dict[str, "Stage"]:

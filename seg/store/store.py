@@ -2,14 +2,12 @@
 
 import copy
 import logging
-import os
 import shutil
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from typing import Any
 from seg.errors import SegError
 from seg.files import io_error, sync_folder, sync_tree
 from seg.store.inventory import locked
-from seg.store.manifest import NAME, entry_of, misfit, quarantine, read_manifest, write_manifest
+from seg.store.manifest import NAME, entry_of, misfit, read_manifest, remove_damaged, write_manifest
 from seg.store.runtime import Runtime
 from seg.store.stage import Stage
 from seg.version import __version__
@@ -30,9 +28,6 @@ _OPEN_PRODUCTS = 4
 
 #: A product that is damaged again as soon as it was built: the disk is.
 _BUILT_ANEW = 2
-
-#: Seconds between two marks that a product was used.
-_USED_EVERY = 3600
 
 
 @dataclass(frozen=True)
@@ -103,15 +98,13 @@ class Store:
         self._check_upstream(stage)
         products = self._open.setdefault(type(stage).__name__, OrderedDict())
         if stage.id not in products:
-            products[stage.id] = stage.load(self.opened(stage), self)
-            if stage.stored:
-                self._mark_used(stage)
+            products[stage.id] = stage.load(self.checked_folder(stage), self)
             while len(products) > _OPEN_PRODUCTS:
                 products.popitem(last=False)
         products.move_to_end(stage.id)
         return products[stage.id]
 
-    def opened(self, stage: Stage) -> Path:
+    def checked_folder(self, stage: Stage) -> Path:
         """The folder of a product for one who reads its files: built if it is not there, and anew if it is damaged.
 
         The sizes of the files are compared each time, their checksums at the first time in a process.
@@ -126,7 +119,7 @@ class Store:
             if not stage.stored or self._together or not self._misfits(stage, folder):
                 return folder
             with locked(folder, wait=True):
-                self._quarantine(stage, folder)
+                self._remove_damaged(stage, folder)
         raise SegError(f"{folder}: is damaged as soon as it is written; look after the disk, or choose another store=")
 
     def ensure(self, stage: Stage) -> None:
@@ -175,7 +168,7 @@ class Store:
         team = self.runtime.team
         if self.runtime.leads and self._misfits(stage, folder):
             with locked(folder, wait=True):
-                self._quarantine(stage, folder)
+                self._remove_damaged(stage, folder)
         if not team.broadcast(stage.is_complete(folder)):
             for up in stage.upstream().values():
                 self.ensure(up)
@@ -225,29 +218,27 @@ class Store:
         if manifest is None:
             return {NAME: "is damaged"} if (folder / NAME).exists() else {}
         wrong = {}
-        limit = self.runtime.checksum_limit
-        for entry in stage.opened(manifest) or ():
+        for entry in stage.files_to_load(manifest) or ():
             known = (folder, entry["name"])
-            read = known not in self._read and (limit is None or entry["size"] <= limit * 1e6)
-            if (said := misfit(folder, entry, read)) is not None:
-                wrong[entry["name"]] = said
+            if (problem := misfit(folder, entry, read=known not in self._read)) is not None:
+                wrong[entry["name"]] = problem
             else:
                 self._read.add(known)
         return wrong
 
-    def _quarantine(self, stage: Stage, folder: Path) -> None:
-        """Take a damaged product out of the way, and say so; under its lock. Nothing, if another process did."""
+    def _remove_damaged(self, stage: Stage, folder: Path) -> None:
+        """Remove a damaged product with a warning; under its lock. Nothing, if another process did."""
         if wrong := self._misfits(stage, folder):
-            aside = quarantine(folder, wrong, read_manifest(folder))
+            remove_damaged(folder, wrong)
             self._complete.discard(folder)
             self._read -= {known for known in self._read if known[0] == folder}
-            first, said = next(iter(wrong.items()))
+            name, problem = next(iter(wrong.items()))
             more = f", and {len(wrong) - 1} more files" if len(wrong) > 1 else ""
-            log.warning("%s: %s %s%s; moved to %s, and built anew", stage.id, first, said, more, aside.name)
+            log.warning("%s: %s %s%s; removed, and built anew", stage.id, name, problem, more)
 
     def _build(self, stage: Stage, folder: Path) -> None:
         if not self._together:  # the first of several has done it
-            self._quarantine(stage, folder)
+            self._remove_damaged(stage, folder)
         log.log(stage.log_level, "%s %s: building", type(stage).__name__, stage.key)
         self.builds.append(stage.id)
         started = time.perf_counter()
@@ -285,13 +276,6 @@ class Store:
         seconds = time.perf_counter() - started
         log.log(stage.log_level, "%s %s: done in %.1f s", type(stage).__name__, stage.key, seconds)
 
-    def _mark_used(self, stage: Stage) -> None:
-        """As the time of the manifest, for ``seg.store ls``; not in a store to read only."""
-        path = self.folder(stage) / NAME
-        with suppress(OSError):
-            if time.time() - path.stat().st_mtime > _USED_EVERY:
-                os.utime(path)
-
     def write_manifest(
         self, stage: Stage, folder: Path, seconds: float, extra: Mapping[str, Any], without: Collection[str] = ()
     ) -> None:
@@ -317,31 +301,14 @@ class Store:
             "params": stage.params(),
             "upstream": {name: up.id for name, up in stage.upstream().items()},
             "weakseg": __version__,
-            "made_with": self._made_with(),
+            # What may change the last digits of a product, and is no part of its key.
+            "made_with": {
+                "torch": metadata.version("torch"),
+                "device": self.runtime.device.type,
+                "processes": self.runtime.processes if self._together else 1,
+            },
             "seconds": round(seconds, 3),
             "files": files,
             **extra,
         }
         write_manifest(folder, manifest)
-
-    def _made_with(self) -> dict[str, Any]:
-        """What may change the last digits of a product, and is no part of its key."""
-        import torch
-
-        return packages() | {
-            "device": self.runtime.device.type,
-            "threads": torch.get_num_threads(),
-            "processes": self.runtime.processes if self._together else 1,
-        }
-
-
-@cache
-def packages() -> dict[str, str]:
-    """The versions here of the packages that compute, without importing them; of OpenCV's where it is installed."""
-    out = {
-        name: metadata.version(name) for name in ("torch", "torchvision", "pillow", "numpy", "scipy", "scikit-image")
-    }
-    for name in ("opencv-python-headless", "opencv-python"):
-        with suppress(metadata.PackageNotFoundError):
-            out[name] = metadata.version(name)
-    return out

@@ -1,4 +1,1 @@
-"""What a run tells of itself to others while it goes on: TensorBoard, MLflow, CSV.
-
-Nothing here may change what is computed, or end it.
-"""
+"""Trackers: what a run logs to CSV, TensorBoard or MLflow. Nothing here changes what is computed."""

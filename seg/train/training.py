@@ -150,7 +150,7 @@ class Training(NetworkStage):
             out["epoch"] = self.wanted
         return out
 
-    def opened(self, manifest: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
+    def files_to_load(self, manifest: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
         """The wanted epoch's weights, if the manifest tells of them."""
         return [entry for entry in manifest.get("files", []) if entry["name"] == self.file_name] or None
 

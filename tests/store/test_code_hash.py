@@ -17,7 +17,7 @@ from seg.store import Stage, code_hash, parameters
 from seg.supervision.cam import CAM
 from seg.supervision.classifier import Classifier
 
-CACHES = (code_hash.code_hash, code_hash._followed, code_hash._find)
+CACHES = (code_hash.code_hash, code_hash._followed, code_hash._find, code_hash._look)
 
 
 #: Edits of this package: file, old text, new text, and stages whose keys change by it, and do not.

@@ -15,13 +15,12 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import MixedPrecision
-from line import Line, make, same, weights
+from line import Line, damaged_files, make, same, weights
 from safetensors.torch import load_file
 from torch import nn
 
 from seg.errors import SegError
 from seg.store import Products, Runtime, Store
-from seg.store.inventory import find, problems
 from seg.train import Training
 from seg.train.loop import epoch_batches, moving_average
 
@@ -62,7 +61,7 @@ def test_keep_last_keeps_the_last_epoch_and_the_one_before(new_store: Store) -> 
     assert history["loss"].iloc[-1] < history["loss"].iloc[0] / 2
     found = sorted(p.name for p in new_store.folder(stage).glob("*.safetensors"))
     assert found == ["epoch_011.safetensors", "epoch_012.safetensors"]
-    assert problems(find(new_store.root, stage.key)) == {}
+    assert not damaged_files(new_store.folder(stage))
     everything = make(epochs=12, batch_size=5, lr=0.1)
     assert stage.key != everything.key
     assert same(weights(new_store, stage), weights(new_store, everything))
@@ -131,7 +130,7 @@ def test_a_training_goes_on_from_its_newest_good_epoch(
     )
     assert same(again, weights(Store(tmp_path / "other", new_store.runtime), stage))
     assert stage.history(new_store)["epoch"].tolist() == [1, 2, 3]
-    assert problems(find(new_store.root, stage.key)) == {}
+    assert not damaged_files(new_store.folder(stage))
 
 
 @pytest.mark.parametrize(("how", "epoch", "repeated"), [("flipped", 3, 1), ("half", 2, 2), ("gone", 1, 1)])
@@ -145,7 +144,7 @@ def test_damaged_weights_are_trained_anew(
     found = Store(new_store.root, new_store.runtime).get(stage).state_dict()
     assert sorted(Line.trained) == sorted(repeated * list(range(100, 110)))
     assert same(found, weights(Store(tmp_path / "other", new_store.runtime), make(epochs=epoch)))
-    assert problems(find(new_store.root, stage.key)) == {}
+    assert not damaged_files(new_store.folder(stage))
 
 
 class Scaled(Runtime):
