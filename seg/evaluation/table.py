@@ -1,7 +1,5 @@
 """The stage table: on the terminal for people, as JSON and CSV for programs."""
 
-import csv
-import io
 import json
 import math
 import re
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from seg.errors import SegError
 from seg.files import atomic_path
@@ -167,9 +166,7 @@ def without_figures(masks_of: Mapping[str, Sized], picture: Path | None) -> str:
     Args:
         masks_of: by step. picture: the panel, if one was drawn.
     """
-    width = max(map(len, masks_of), default=0)
-    lines = [f"{'stage':{width}}  masks", "-" * (width + 7)]
-    lines += [f"{name:{width}}  {len(masks):5d}" for name, masks in masks_of.items()]
+    lines = [f"{name}: {len(masks)} masks" for name, masks in masks_of.items()]
     look = f"look at {picture}" if picture else "draw pictures with figures=true evaluation.panel=6"
     lines.append(f"nothing was measured: no image that gets a mask has ground truth; {look}")
     return "\n".join(lines)
@@ -218,11 +215,7 @@ def write_metrics(folder: Path, rows: Sequence[Row], header: Mapping[str, Any]) 
 
 
 def _sheet(rows: Sequence[Row]) -> str:
-    sheet = io.StringIO()
-    writer = csv.DictWriter(sheet, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return sheet.getvalue()
+    return str(pd.DataFrame(rows, dtype=object).to_csv(index=False, lineterminator="\n"))
 
 
 def plain(value: Any) -> Any:
@@ -239,7 +232,7 @@ def plain(value: Any) -> Any:
 
 
 def headline(rows: Sequence[Row]) -> Row:
-    """The figures that a sweep compares: of the last step that decides every pixel (`whole`), on trainval.
+    """The figures that a sweep compares: of the last step that decides every pixel, on trainval.
 
     Where no trainval image has ground truth that shows an object it is the test split.
 
