@@ -1,6 +1,7 @@
 """State dicts: read from files, brought to one set of names, compared with a network, loaded into it."""
 
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,9 @@ def read_state_dict(path: Path, also: str = "", key: str = "weights") -> dict[st
         else:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                state = torch.load(path, map_location="cpu", weights_only=True)
+                # Mapped, a storage that claims more bytes than the archive has is an error.
+                mapped = zipfile.is_zipfile(path)
+                state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # torch.load raises many kinds for a broken file
         reason = first_line(error)[:120]
         raise SegError(f"{key}={path}: cannot be read, truncated or not a state dict ({reason})") from error

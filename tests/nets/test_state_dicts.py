@@ -1,5 +1,6 @@
 """Checkpoints: what is read, what is refused, what is not trained."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,17 @@ def test_a_pickle_runs_nothing(tmp_path: Path) -> None:
     assert not marker.exists()
     torch.load(path, weights_only=False)
     assert marker.exists()  # it would have
+
+
+def test_a_storage_that_claims_more_than_its_record(tmp_path: Path) -> None:
+    path, large = tmp_path / "net.pth", tmp_path / "large.pth"
+    torch.save({"a": torch.zeros(70_000)}, large)
+    with zipfile.ZipFile(large) as there, zipfile.ZipFile(path, "w") as out:
+        for entry in there.infolist():
+            content = there.read(entry)
+            out.writestr(entry.filename, content[:64] if entry.filename.endswith("data/0") else content)
+    with pytest.raises(SegError, match="cannot be read"):
+        read_state_dict(path)
 
 
 @pytest.mark.parametrize(
