@@ -112,7 +112,7 @@ def load_model(
         )
     classes = info.get("task", "foreground") == "classes"
     mean, std, working_size = info.get("mean", MEAN), info.get("std", STD), info.get("working_size", size)
-    names = info.get("classes") if classes else ["background", "foreground"]
+    names: Any = info.get("classes") if classes else ["background", "foreground"]
     if not (_are_three(mean) and _are_three(std) and min(std) > 0 and _are_names(names)):
         raise SegError(f"model={file}: its description has no usable mean, std or classes; use the JSON of the run")
     if not all(type(side) is int and 1 <= side <= LARGEST_SIDE for side in (size, working_size)):
