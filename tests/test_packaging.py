@@ -143,23 +143,13 @@ def test_setup_installs_once_and_runs_where_it_was_called(checkout):
     assert setup(checkout)[1] == []
 
 
-def test_the_bench_needs_more_than_a_run_and_other_than_the_tests(checkout):
+def test_each_use_installs_its_extras_once_and_again_after_a_change(checkout):
     assert setup(checkout, "test")[1] == ["venv", INSTALL + "[test,dev,docs]"]
     assert setup(checkout, "bench")[1] == [INSTALL + "[bench]"]
     assert setup(checkout, "bench")[1] == setup(checkout, "test")[1] == setup(checkout)[1] == []
-    (checkout / ".venv" / ".installed-test").unlink()
-    assert setup(checkout)[1] == []
-    done, _ = setup(checkout, "bench", "--only", "walk", PYTHONPATH="/mine")
-    assert done.stdout == f"bench from {checkout.parent} with {checkout}/scripts:/mine: --only walk\n"
-
-
-def test_setup_installs_again_after_a_change(checkout):
-    setup(checkout, "test")
-    for name in ("pyproject.toml", "constraints.txt"):
-        with (checkout / name).open("a") as file:
-            file.write("# another line\n")
-        assert setup(checkout)[1] == [INSTALL]
-    assert setup(checkout, "test")[1] == [INSTALL + "[test,dev,docs]"]
+    with (checkout / "constraints.txt").open("a") as file:
+        file.write("# another line\n")
+    assert setup(checkout)[1] == [INSTALL]
 
 
 def test_a_failed_or_broken_install_is_done_again(checkout):

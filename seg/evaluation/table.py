@@ -1,7 +1,5 @@
 """The stage table: on the terminal for people, as JSON and CSV for programs."""
 
-import csv
-import io
 import json
 import math
 import re
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from seg.errors import SegError
 from seg.files import atomic_path
@@ -222,11 +221,7 @@ def write_metrics(folder: Path, rows: Sequence[Row], header: Mapping[str, Any]) 
 
 
 def _sheet(rows: Sequence[Row]) -> str:
-    sheet = io.StringIO()
-    writer = csv.DictWriter(sheet, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return sheet.getvalue()
+    return str(pd.DataFrame(rows, dtype=object).to_csv(index=False, lineterminator="\n"))
 
 
 def plain(value: Any) -> Any:
@@ -243,7 +238,7 @@ def plain(value: Any) -> Any:
 
 
 def headline(rows: Sequence[Row]) -> Row:
-    """The figures that a sweep compares: of the last step that decides every pixel (`whole`), on trainval.
+    """The figures that a sweep compares: of the last step that decides every pixel, on trainval.
 
     Where no trainval image has ground truth that shows an object it is the test split.
 

@@ -1,10 +1,8 @@
 """A trained segmenter from its files, ready to use."""
 
 import importlib
-import math
-import re
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,34 +103,25 @@ def load_model(
     file = find_model(Path(path))
     state, info = read_state_dict(file, key="model"), description(file)
 
-    def written(key: str, default: Any, is_good: Callable[[Any], bool], what: str) -> Any:
-        value = info.get(key)
-        if value is not None and not is_good(value):
-            raise SegError(f"model={file}: its {key} is {reprlib.repr(value)}: must be {what}")
-        return default if value is None else value
-
-    written("role", "segmenter", lambda x: x == "segmenter", "segmenter; it is not one")
-    side = f"a whole number from 1 to {LARGEST_SIDE}"
-    size = input_size or written("input_size", None, _is_side, side)
+    if info.get("role", "segmenter") != "segmenter":
+        raise SegError(f"model={file}: its role is {reprlib.repr(info['role'])}: must be segmenter")
+    size = input_size or info.get("input_size")
     if size is None:
         raise SegError(
             f"model={file}: neither it nor {file.stem}.json says at which size it works; add input_size=SIDE"
         )
-    task = written("task", "foreground", lambda x: x in ("foreground", "classes"), "foreground or classes")
-    names = ["background", "foreground"]
-    if task == "classes":
-        what = f"names of the background and of 1 to {MOST_CLASSES} classes"
-        names = written("classes", [], _are_names, what)
-        if not names:
-            raise SegError(f"model={file}: has no classes: must be {what}")
-    mean = written("mean", MEAN, _are_three, "three numbers, of red, green and blue")
-    std = written("std", STD, lambda x: _are_three(x) and min(x) > 0, "three numbers above 0, of red, green and blue")
-    working_size = written("working_size", size, _is_side, side)
+    classes = info.get("task", "foreground") == "classes"
+    mean, std, working_size = info.get("mean", MEAN), info.get("std", STD), info.get("working_size", size)
+    names: Any = info.get("classes") if classes else ["background", "foreground"]
+    if not (_are_three(mean) and _are_three(std) and min(std) > 0 and _are_names(names)):
+        raise SegError(f"model={file}: its description has no usable mean, std or classes; use the JSON of the run")
+    if not all(type(side) is int and 1 <= side <= LARGEST_SIDE for side in (size, working_size)):
+        raise SegError(f"model={file}: its input_size and working_size must be whole numbers from 1 to {LARGEST_SIDE}")
     net = _architecture(file, info, network)
     if not net.smallest <= size <= LARGEST_SIDE:
         raise SegError(f"model={file}: input_size={size}: must lie in [{net.smallest}, {LARGEST_SIDE}] for {net}")
     return Model(
-        network=_filled(net, 1 if task == "foreground" else len(names), state, file).to(runtime.device).eval(),
+        network=_filled(net, len(names) if classes else 1, state, file).to(runtime.device).eval(),
         device=runtime.device,
         working_size=working_size,
         input_size=size,
@@ -141,20 +130,12 @@ def load_model(
         info=info,
         path=file,
         sha256=file_sha256(file),
-        classes=tuple(names[1:]) if task == "classes" else (),
+        classes=tuple(names[1:]) if classes else (),
     )
-
-
-def _is_side(value: Any) -> bool:
-    return type(value) is int and 1 <= value <= LARGEST_SIDE
 
 
 def _are_three(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) == 3
-        and all(type(x) in (int, float) and abs(x) < 1e6 and math.isfinite(x) for x in value)
-    )
+    return isinstance(value, list | tuple) and len(value) == 3 and all(type(x) in (int, float) for x in value)
 
 
 def _are_names(value: Any) -> bool:
@@ -162,14 +143,7 @@ def _are_names(value: Any) -> bool:
 
 
 def _filled(net: Architecture, outputs: int, state: Mapping[str, Tensor], file: Path) -> nn.Module:
-    """The network with its weights; one of ours takes no memory before it fits what the file holds."""
-    if type(net) in KNOWN.values():
-        try:
-            with torch.device("meta"):
-                outline = net.make(outputs)
-        except Exception as error:  # of sizes that no memory has
-            raise SegError(f"model={file}: architecture: {first_line(error)[:120]}") from error
-        fitting(outline, state, f"model={file}", str(net))
+    """The network with its weights."""
     model = net.make(outputs)
     model.load_state_dict(fitting(model, state, f"model={file}", str(net)), strict=False)
     return model
@@ -187,10 +161,9 @@ def _architecture(file: Path, info: Mapping[str, Any], network: str | None) -> A
             f"network= one of {', '.join(KNOWN)} or my_module.MyNet"
         )
     if cls is None:
-        own = isinstance(name, str) and len(name) < 200 and re.fullmatch(r"\w+(\.\w+)+", name)
         raise SegError(
             f"model={file}: architecture: {reprlib.repr(name)} is no network of weakseg, and no module is imported "
-            f"because a file names it; if it is yours, add network={name if own else 'my_module.MyNet'}"
+            "because a file names it; if it is yours, add network=my_module.MyNet"
         )
     # Those to start from are of no use here, and they would be read or fetched.
     params = {k: v for k, v in described.items() if k not in ("class", "weights", "weights_backbone")}

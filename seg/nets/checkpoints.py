@@ -19,9 +19,6 @@ ROLES = ("classifier", "affinity", "segmenter")
 #: Side in pixels of what a network is shown, at most: for what a file says, and for what is typed.
 LARGEST_SIDE = 8192
 
-#: Bytes of a JSON that describes weights, at most; a run writes some thousand.
-_LARGEST_JSON = 4_000_000
-
 #: In the metadata of a ``.safetensors`` file that a run has written: what the network is, as JSON.
 METADATA = "weakseg"
 
@@ -79,9 +76,7 @@ def fitting(model: "nn.Module", state: "Mapping[str, Tensor]", file: str, networ
 
 
 def description(file: Path) -> dict[str, Any]:
-    """What is known of a file of weights: what the JSON beside it says, else its own metadata; empty without both.
-
-    It may be a stranger's: whoever uses a value has to check it first.
+    """What the JSON beside a file of weights says, else its own metadata; empty without both.
 
     Raises:
         SegError: there is a JSON, but it is broken or no description.
@@ -91,18 +86,11 @@ def description(file: Path) -> dict[str, Any]:
     beside = file.with_suffix(".json")
     if beside.exists() and beside != file:
         with contextlib.suppress(OSError, ValueError):
-            if (
-                beside.is_file()
-                and beside.stat().st_size <= _LARGEST_JSON
-                and isinstance(written := read_json(beside), dict)
-            ):
+            if isinstance(written := read_json(beside), dict):
                 return written
         raise SegError(f"{beside}: does not describe a model; repair it, or move it away")
     if file.suffix == ".safetensors":
-        with (
-            contextlib.suppress(OSError, ValueError, RecursionError, SafetensorError),
-            safe_open(file, "np") as weights,
-        ):
-            written = json.loads((weights.metadata() or {}).get(METADATA, "null"))
+        with contextlib.suppress(OSError, ValueError, SafetensorError), safe_open(file, "np") as weights:
+            written = json.loads((weights.metadata() or {}).get(METADATA, "{}"))
             return written if isinstance(written, dict) else {}
     return {}

@@ -35,7 +35,6 @@ class Card:
         pictures: by column a data URI, of those that there are.
         ious: by mask the IoU of the foreground with the ground truth, of classes the mean of those that either has;
             None where nothing can be said.
-        codes: by column of masks that tell classes apart, the codes that are in it.
         disagreement: of its masks, in [0, 1].
     """
 
@@ -46,7 +45,6 @@ class Card:
     height: int
     pictures: dict[str, str]
     ious: dict[str, float | None] = field(default_factory=dict)
-    codes: dict[str, list[int]] = field(default_factory=dict)
     disagreement: float = 0.0
 
     @property
@@ -60,18 +58,12 @@ class Gallery:
     """The sample: its cards, worst first by the last mask's IoU.
 
     Attributes:
-        columns: what can be shown, in order. masks: those that have an IoU. total: images it was drawn from.
+        masks: those that have an IoU. total: images it was drawn from.
     """
 
     cards: list[Card]
-    columns: list[str]
     masks: list[str]
     total: int
-
-    @property
-    def classes(self) -> list[str]:
-        """Those of its images, by name; one of several classes is an image of each."""
-        return sorted({name for card in self.cards for name in card.classes})
 
     @property
     def measured(self) -> bool:
@@ -119,7 +111,7 @@ def make_gallery(
         runtime: for progress.
     """
     if not masks_of:
-        return Gallery([], [], [], 0)
+        return Gallery([], [], 0)
     data = next(iter(masks_of.values())).data
     rows, masks = shared_rows(masks_of), [name for name, step in steps.items() if step.kind != "scores"]
     cards: list[Card] = []
@@ -133,10 +125,9 @@ def make_gallery(
         if used > MOST_CHARACTERS:
             break
         cards.append(card)
-    columns = [*max((card.pictures for card in cards), key=len, default={})]
     iou = {card.id: card.ious[masks[-1]] for card in cards} if masks else {}
     cards.sort(key=lambda card: 2 if (value := iou.get(card.id)) is None else value)
-    return Gallery(cards, columns, masks, len(rows))
+    return Gallery(cards, masks, len(rows))
 
 
 def sample(data: PreparedData, rows: np.ndarray, most: int) -> np.ndarray:
@@ -169,10 +160,8 @@ def _card(
         image = Image.fromarray(picture(cells["photo"], array, key_of(data))).resize(shape, Image.Resampling.BICUBIC)
         image.save(file := io.BytesIO(), format="JPEG", quality=82, optimize=True)
         pictures[name] = data_uri(file.getvalue(), ".jpg")
-    masks = {n: a for n, a in cells.items() if a.ndim == 2 and a.dtype == np.uint8 and data.count > 1}
-    codes = {name: np.unique(mask).tolist() for name, mask in masks.items()}
     split = "test" if data.is_test[row] else "trainval"
-    return Card(data.ids[row], classes_of(data, row), split, *shape, pictures, ious or {}, codes, disagreement)
+    return Card(data.ids[row], classes_of(data, row), split, *shape, pictures, ious or {}, disagreement)
 
 
 def _iou(mask: np.ndarray, target: np.ndarray, border: Border, classes: int) -> float | None:

@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import mimetypes
-import re
 from pathlib import Path
 from typing import Any
 
@@ -36,17 +35,6 @@ def embedded(path: Path | None) -> str | None:
     return data_uri(path.read_bytes(), path.suffix)
 
 
-#: Characters that are not seen, and those that turn the direction of what follows: names could pass for others.
-_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
-
-
-def _readable(value: Any) -> Any:
-    """A text with all that it holds in sight."""
-    if isinstance(value, str) and not value.isprintable() and _UNSEEN.search(value):
-        return type(value)(_UNSEEN.sub("\ufffd", value))
-    return value
-
-
 def write_page(path: Path, template: str, values: dict[str, Any]) -> Path:
     """Render a template of this package.
 
@@ -68,14 +56,13 @@ def write_page(path: Path, template: str, values: dict[str, Any]) -> Path:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_readable,
     )
     made.filters |= {"duration": duration, "size": size, "figure": figure}
     script = (templates / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = made.get_template(template)
     ours = {"version": __version__, "script": script, "script_hash": f"sha256-{digest}"}
-    text = page.render(**ours, **values).encode()
+    text = page.render(**ours, **values).encode(errors="replace")
     if len(text) > LIMIT:
         raise SegError(f"{path}: would have {len(text)} bytes; the limit is {LIMIT}; leave it out with figures=false")
     try:

@@ -3,7 +3,6 @@
 Matplotlib is imported inside the functions and used without pyplot: a run that draws nothing does not wait for it.
 """
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,7 +24,6 @@ RGB = tuple[int, int, int]
 
 SCORE_MAP = "inferno"  # dark to bright in even steps: reads the same in grey and to the colour-blind
 BLOCK = 1_000_000  # pixels that are worked on at a time
-PALETTE_ABOVE = 1_400_000  # bytes of PNG
 
 
 class Key(NamedTuple):
@@ -224,13 +222,8 @@ def curves(path: Path, history: Mapping[str, pd.DataFrame]) -> Path:
 
 
 def _save(figure: "Figure", path: Path) -> Path:
-    """PNG in one step, with a palette of 256 colours if it would be large without."""
-    figure.savefig(drawn := io.BytesIO(), dpi="figure")
-    image = Image.open(drawn, formats=["PNG"]).convert("RGB")
-    image.save(small := io.BytesIO(), format="PNG")
-    if small.tell() > PALETTE_ABOVE:
-        image.quantize(256, Image.Quantize.MEDIANCUT).save(small := io.BytesIO(), format="PNG", optimize=True)
+    """PNG in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as tmp:
-        tmp.write_bytes(small.getvalue())
+        figure.savefig(tmp, dpi="figure", format="png")
     return path

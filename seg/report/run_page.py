@@ -88,8 +88,6 @@ def write_run_page(folder: Path, experiment: Experiment, masks: Mapping[str, Mas
         "gallery": gallery,
         "next_ones": next_cards(compared, ranked),
         "compared": [*compared],
-        # The pictures open with what the run is for, its last masks.
-        "start": gallery.columns.index(gallery.masks[-1]) if gallery.cards and gallery.masks else 0,
         "several": data.count > 1,
         "by_class": by_class(experiment.rows),
         "legend": key_of(data).legend,

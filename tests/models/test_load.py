@@ -1,7 +1,6 @@
 """Networks read back from their files: what they are, and what they are not."""
 
 import json
-import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from seg.data.prepared import PreparedData
 from seg.errors import SegError
 from seg.masks import Threshold
 from seg.models.load import find_model, load_model
-from seg.segmenter.architectures import BackboneUNet, PlainUNet
+from seg.segmenter.architectures import PlainUNet
 
 
 def test_loading(saved: tuple[Path, dict[str, Threshold]], tmp_path: Path) -> None:
@@ -53,8 +52,7 @@ def test_a_model_of_classes(run_of_classes: tuple[Path, Threshold], data: Prepar
     save_file(load_file(run_of_classes[0] / "models/segmenter.safetensors"), file)
     described = json.loads((run_of_classes[0] / "models/segmenter.json").read_text())
     for changed, says in (
-        ({"task": "species"}, "its task is 'species': must be foreground or classes"),
-        ({"classes": ["background"]}, r"its classes is \['background'\]: must be names of the background and of 1 to"),
+        ({"classes": ["background"]}, "no usable mean, std or classes"),
         ({"classes": ["background", "cat", "dog", "cow"]}, r"does not fit PlainUNet.*: head\.\w+ is \(3,"),
         ({"task": "foreground"}, r"does not fit PlainUNet.*: head\.\w+ is \(3,"),
     ):
@@ -73,9 +71,6 @@ def test_what_is_no_segmenter(tmp_path: Path) -> None:
     (tmp_path / "models/classifier.safetensors").touch()
     with pytest.raises(SegError, match=r"has classifier but no segmenter.*segmenter=unet"):
         find_model(tmp_path)
-
-
-# -- a stranger's files ------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -109,7 +104,7 @@ def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def test_a_module_that_a_json_names_is_not_imported(foreign: Callable[..., Path], evil: Path) -> None:
     file = foreign(architecture={"class": "evil_net.EvilNet"})
-    with pytest.raises(SegError, match=r"no module is imported because a file names it.*add network=evil_net\.EvilNet"):
+    with pytest.raises(SegError, match=r"no module is imported because a file names it.*add network=my_module\.MyNet"):
         load_model(file, "cpu")
     assert not evil.exists() and "evil_net" not in sys.modules
     # Only what is typed is.
@@ -121,69 +116,26 @@ def test_a_module_that_a_json_names_is_not_imported(foreign: Callable[..., Path]
             load_model(file, "cpu", network=wrong)
 
 
-@pytest.mark.parametrize("target", ["os.system", {"a": 1}, "x" * 10**6])
-def test_a_json_names_a_network_and_nothing_else(foreign: Callable[..., Path], target: Any) -> None:
-    with pytest.raises(SegError, match=r"m\.safetensors: architecture: .* is no network of weakseg") as refused:
-        load_model(foreign(architecture={"class": target}), "cpu")
-    assert len(str(refused.value)) < 600
-
-
-def test_a_json_fetches_nothing(foreign: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("urlopen", "urlretrieve"):
-        monkeypatch.setattr(f"urllib.request.{name}", lambda *args, **kwargs: pytest.fail("it was fetched"))
-    monkeypatch.setattr("torch.hub.load_state_dict_from_url", lambda *args, **kwargs: pytest.fail("it was fetched"))
-    net = BackboneUNet(weights=None, width=2)
-    told = {"class": "BackboneUNet", "encoder": "resnet18", "weights": "DEFAULT", "width": 2}
-    file = foreign()
-    save_file(net.make().state_dict(), file)
-    described = json.loads(file.with_suffix(".json").read_text()) | {"architecture": told}
-    file.with_suffix(".json").write_text(json.dumps(described))
-    assert load_model(file, "cpu").input_size == 32
-    told = {"class": "TorchvisionNetwork", "name": "lraspp_mobilenet_v3_large", "weights_backbone": "DEFAULT"}
-    file.with_suffix(".json").write_text(json.dumps(described | {"architecture": told}))
-    with pytest.raises(SegError, match="does not fit"):
-        load_model(file, "cpu")
-
-
 @pytest.mark.parametrize(
-    ("changed", "says"),
+    ("changed", "message"),
     [
-        ({"mean": [0.5, 0.5, float("nan")]}, "its mean"),
-        ({"std": [0.2, 0.2, 10**400]}, "its std is .*: must be three numbers above 0"),
-        ({"input_size": 10**30}, "its input_size is .*: must be a whole number from 1 to 8192"),
+        ({"std": [0.2, 0.2, 0]}, "no usable mean, std or classes"),
+        ({"input_size": 10**30}, "must be whole numbers from 1 to 8192"),
         ({"role": ["segmenter"]}, r"its role is \['segmenter'\]: must be segmenter"),
-        ({"architecture": {"width": 10**5}}, "does not fit PlainUNet"),  # 700 GB
-        ({"architecture": {"width": 10**30}}, "architecture: "),
+        ({"architecture": {"class": "os.system"}}, "architecture: 'os.system' is no network of weakseg"),
         ({"architecture": {"width": "a"}}, "architecture: PlainUNet.width='a': must be"),
-        ({"architecture": {"class": "TorchvisionNetwork", "name": "../../x"}}, "architecture: "),
     ],
     ids=str,
 )
-def test_values_of_a_json_are_looked_at(foreign: Callable[..., Path], changed: dict[str, Any], says: str) -> None:
-    with pytest.raises(SegError, match=says) as refused:
+def test_a_wrong_description(foreign: Callable[..., Path], changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(SegError, match=message) as caught:
         load_model(foreign(**changed), "cpu")
-    assert "\n" not in str(refused.value) and len(str(refused.value)) < 600
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 600
 
 
-def test_a_json_that_is_none(foreign: Callable[..., Path]) -> None:
+def test_a_broken_json(foreign: Callable[..., Path]) -> None:
     file = foreign()
-    beside = file.with_suffix(".json")
-    for text in ("[" * 100_000, "[]", "{", "\xff", "{" + " " * 5_000_000 + "}"):
-        beside.write_text(text, encoding="latin-1")
+    for text in ("[]", "{"):
+        file.with_suffix(".json").write_text(text)
         with pytest.raises(SegError, match=r"m\.json: does not describe a model; repair it, or move it away"):
             load_model(file, "cpu")
-    beside.unlink()
-    os.mkfifo(beside)  # to read it would take for ever
-    with pytest.raises(SegError, match="does not describe a model"):
-        load_model(file, "cpu")
-    beside.unlink()
-    state = load_file(file)
-    save_file(state, file, {"weakseg": "[" * 100_000})  # what a file says itself
-    with pytest.raises(SegError, match="which network it is"):
-        load_model(file, "cpu", input_size=32)
-
-
-def test_what_is_said_of_a_file_does_not_steer_the_terminal(foreign: Callable[..., Path]) -> None:
-    with pytest.raises(SegError) as refused:
-        load_model(foreign(role="classifier\x1b]0;owned\x07"), "cpu")
-    assert not set("\x1b\x07\n") & set(str(refused.value))

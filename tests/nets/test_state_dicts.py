@@ -1,11 +1,6 @@
 """Checkpoints: what is read, what is refused, what is not trained."""
 
-import contextlib
-import io
-import pickle
-import resource
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -128,9 +123,6 @@ def test_a_folder_is_of_epochs_or_of_a_run(tmp_path: Path) -> None:
     assert find_checkpoint(tmp_path, "classifier", 8) == tmp_path / "models/classifier.safetensors"
 
 
-# -- a stranger's files ------------------------------------------------------------------------------------------------
-
-
 class Run:
     """Leaves a file where it is unpickled."""
 
@@ -141,111 +133,37 @@ class Run:
         return open, (str(self.marker), "w")
 
 
-def refused(path: Path, says: str) -> None:
-    """The file is refused in a line that names it, with no more memory than a few megabytes."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(SegError, match=says) as error:
+def test_a_pickle_runs_nothing(tmp_path: Path) -> None:
+    path, marker = tmp_path / "evil.pth", tmp_path / "was_run"
+    torch.save({"a": torch.zeros(1), "b": [[Run(marker)]]}, path)
+    with pytest.raises(SegError, match="cannot be read") as caught:
         read_state_dict(path)
-    assert str(error.value).startswith(f"weights={path}: ") and "\n" not in str(error.value)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
-
-
-@pytest.mark.parametrize("form", ["zip", "legacy", "raw"])
-def test_a_pickle_runs_nothing(tmp_path: Path, form: str) -> None:
-    path, evil = tmp_path / "evil.pth", Run(tmp_path / "was_run")
-    if form == "raw":
-        path.write_bytes(pickle.dumps({"a": evil}))
-    else:
-        torch.save({"a": torch.zeros(1), "b": [[evil]]}, path, _use_new_zipfile_serialization=form != "legacy")
-    refused(path, "cannot be read")
-    assert not evil.marker.exists()
-    with contextlib.suppress(Exception):
-        torch.load(path, weights_only=False) if form != "raw" else pickle.loads(path.read_bytes())
-    assert evil.marker.exists()  # it would have
-
-
-@pytest.mark.filterwarnings("ignore:.*torch.jit")
-def test_torchscript_and_old_archives_run_nothing(tmp_path: Path) -> None:
-    script = tmp_path / "script.pth"
-    torch.jit.save(torch.jit.script(torch.nn.Linear(1, 1)), script)
-    refused(script, "cannot be read|compressed archive")
-    import tarfile
-
-    old, content = tmp_path / "old.pth", io.BytesIO(pickle.dumps(1))
-    with tarfile.open(old, "w") as archive:
-        for name in ("../../outside", "storages", "tensors", "pickle"):
-            member = tarfile.TarInfo(name)
-            member.size = len(content.getvalue())
-            archive.addfile(member, io.BytesIO(content.getvalue()))
-    refused(old, r"a \.tar of before PyTorch 0\.2")
-
-
-@pytest.mark.parametrize(
-    ("make", "says"),
-    [
-        (lambda: torch.zeros(1).expand(10**10), "claim to be larger than the file"),
-        (lambda: torch.zeros(10**10, device="meta"), "a is on the device meta, without numbers"),
-        (
-            lambda: torch.sparse_coo_tensor(torch.zeros(1, 1, dtype=torch.int64), torch.ones(1), (10**10,)),
-            "a is sparse",
-        ),
-        (lambda: torch.quantize_per_tensor(torch.zeros(4), 0.1, 0, torch.qint8), "a is quantised"),
-        (lambda: torch.zeros(4, dtype=torch.complex64), "a is complex"),
-        (lambda: torch.tensor([1.0, float("-inf")]).half(), "a holds NaN or infinite numbers: the training had"),
-    ],
-    ids=["expanded", "meta", "large sparse", "quantised", "complex", "inf"],
-)
-@pytest.mark.filterwarnings("ignore")
-def test_tensors_that_are_no_weights(tmp_path: Path, make: Callable[[], torch.Tensor], says: str) -> None:
-    path = tmp_path / "net.pth"
-    torch.save({"a": make()}, path)
-    assert path.stat().st_size < 10_000
-    refused(path, says)
-
-
-@pytest.mark.parametrize("state", [{1: torch.zeros(1)}, {"a": 1}, [torch.zeros(1)]], ids=str)
-def test_what_is_no_state_dict(tmp_path: Path, state: Any) -> None:
-    path = tmp_path / "net.pth"
-    torch.save(state, path)
-    refused(path, "not a state dict of tensors by name")
+    assert str(caught.value).startswith(f"weights={path}: ") and "\n" not in str(caught.value)
+    assert not marker.exists()
+    torch.load(path, weights_only=False)
+    assert marker.exists()  # it would have
 
 
 def test_a_storage_that_claims_more_than_its_record(tmp_path: Path) -> None:
-    """PyTorch itself would read beyond the end of its memory."""
     path, large = tmp_path / "net.pth", tmp_path / "large.pth"
     torch.save({"a": torch.zeros(70_000)}, large)
     with zipfile.ZipFile(large) as there, zipfile.ZipFile(path, "w") as out:
         for entry in there.infolist():
             content = there.read(entry)
             out.writestr(entry.filename, content[:64] if entry.filename.endswith("data/0") else content)
-    refused(path, "cannot be read")
+    with pytest.raises(SegError, match="cannot be read"):
+        read_state_dict(path)
 
 
-def test_zip_bombs(tmp_path: Path) -> None:
-    plain, path = tmp_path / "plain.pth", tmp_path / "net.pth"
-    torch.save({"a": torch.zeros(5_000_000)}, plain)
-    with zipfile.ZipFile(plain) as there, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as out:
-        for entry in there.infolist():
-            out.writestr(entry.filename, there.read(entry))
-    plain.unlink()
-    assert path.stat().st_size < 100_000
-    refused(path, "a compressed archive")
-    # Or every entry is the same part of the file.
-    with zipfile.ZipFile(path, "w") as out:
-        out.writestr("archive/data.pkl", bytes(10**6))
-        first = out.infolist()[0]
-        for i in range(1000):
-            entry = zipfile.ZipInfo(f"archive/data/{i}")
-            for name in ("header_offset", "CRC", "compress_size", "file_size"):
-                setattr(entry, name, getattr(first, name))
-            out.filelist.append(entry)
-    refused(path, "parts claim to be larger")
-
-
-def test_weights_stay_when_their_file_is_written_over(tmp_path: Path) -> None:
-    path = tmp_path / "net.pth"
-    torch.save({"a": torch.ones(100_000)}, path)
-    state = read_state_dict(path)
-    with path.open("r+b") as file:
-        file.write(bytes(path.stat().st_size))
-    assert (state["a"] == 1).all()
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ([torch.zeros(1)], "not a state dict of tensors by name"),
+        ({"a": 1}, "not a state dict of tensors by name"),
+        ({"a": torch.tensor([1.0, float("-inf")]).half()}, "a holds NaN or infinite numbers: the training had"),
+    ],
+)
+def test_a_file_without_usable_weights(tmp_path: Path, state: Any, message: str) -> None:
+    torch.save(state, tmp_path / "net.pth")
+    with pytest.raises(SegError, match=message):
+        read_state_dict(tmp_path / "net.pth")

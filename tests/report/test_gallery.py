@@ -77,7 +77,7 @@ def test_worst_first_and_the_iou_is_that_of_the_mask(data: PreparedData, steps: 
     pred, target = mask[counted] == 1, small.target(np.asarray([row]))[0][counted] == 1
     assert card.ious["seeds"] == pytest.approx((pred & target).sum() / (pred | target).sum())
     assert card.width / card.height == pytest.approx(400 / 300, rel=0.1)
-    assert gallery.columns == ["photo", "score map", "seeds", "ground truth"]
+    assert [*card.pictures] == ["photo", "score map", "seeds", "ground truth"]
 
 
 def test_the_pictures_stay_below_their_limit(
@@ -95,7 +95,7 @@ def test_the_iou_of_an_image_is_the_mean_of_its_classes(data: PreparedData, step
     small = several(data, 4)
     masks = masks_of(small)
     gallery = make_gallery(steps, masks, "ignore", Runtime(progress=False))
-    assert gallery.classes == [*small.classes, "no class"] and len(gallery.cards) == 12
+    assert len(gallery.cards) == 12
     cards = {card.id: card for card in gallery.cards}
     assert (cards["image_0"].classes, cards["image_1"].classes) == (("no class",), ("class <0>", "class <1>"))
     for card in gallery.cards:
@@ -107,7 +107,6 @@ def test_the_iou_of_an_image_is_the_mean_of_its_classes(data: PreparedData, step
             for code in range(1, 5)
         ]
         assert card.ious["seeds"] == pytest.approx(np.mean(ious))
-        assert card.codes == {"seeds": np.unique(mask).tolist(), "ground truth": np.unique(target).tolist()}
 
 
 def test_a_rare_class_gets_its_share_beside_a_common_one(data: PreparedData) -> None:

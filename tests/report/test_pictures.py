@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from seg.report import pictures
-from seg.report.pictures import FOREGROUND, PALETTE_ABOVE, class_key, curves, overlay, panel, score_overlay
+from seg.report.pictures import FOREGROUND, class_key, curves, overlay, panel, score_overlay
 
 PHOTO = np.full((40, 40, 3), 128, np.uint8)
 LEFT_IS_FOREGROUND = np.zeros((40, 40), np.uint8)
@@ -63,15 +62,6 @@ def test_overlay_refuses_what_does_not_fit() -> None:
         overlay(PHOTO, np.full((40, 40), 7, np.uint8))
 
 
-def test_an_overlay_is_the_same_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng = np.random.default_rng(0)
-    photo = rng.integers(0, 256, (70, 50, 3), dtype=np.uint8)
-    mask = rng.choice(np.asarray([0, 1, 254, 255], np.uint8), (70, 50))
-    whole = overlay(photo, mask)
-    monkeypatch.setattr(pictures, "BLOCK", 333)
-    assert (overlay(photo, mask) == whole).all()
-
-
 def test_score_colours_are_fixed_for_0_to_1_and_unknown_stays_grey() -> None:
     low, mid, high = (score_overlay(PHOTO, np.full((7, 7), v, np.float32)).astype(int) for v in (0, 0.5, 1))
     assert low.sum() < mid.sum() < high.sum()
@@ -118,17 +108,6 @@ def test_the_legend_has_the_classes_that_are_drawn(tmp_path: Path) -> None:
     picture = pixels(panel(tmp_path / "p.png", [{"photo": PHOTO, "target": mask}], key=key))
     drawn = [code for code in key.names if share_of(picture, key.colours[code]) > 0]
     assert [code for code in drawn if code < count] == [0, *range(2, count)]
-
-
-def test_a_panel_of_six_by_six_stays_small_even_of_noise(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    rows = []
-    for photo in rng.integers(0, 256, (6, 60, 60, 3), np.uint8):
-        noise = rng.choice(np.asarray([0, 1, 254], np.uint8), (60, 60))
-        masks = dict.fromkeys(("seeds", "refined", "prediction", "target"), noise)
-        rows.append({"photo": photo, "score": rng.random((7, 7), np.float32), **masks})
-    path = panel(tmp_path / "noise.png", rows, names=["american_bulldog_100\namerican_bulldog"] * 6)
-    assert path.stat().st_size < PALETTE_ABOVE + 100_000
 
 
 def test_curves_draw_a_line_per_number_and_network(tmp_path: Path) -> None:
