@@ -115,10 +115,10 @@ def _given(key: str, value: str | bool | None, root: Path, *usual: str) -> Path 
     """The path that is given; where none is, the only usual one that is there."""
     if value is False:
         return None
-    there = [path for name in usual if (path := root / name).exists()]
+    there = [root / name for name in usual if (root / name).exists()]
     if value is None and len(there) > 1:
         raise SegError(f"{' and '.join(map(str, there))}: say which to use with data.{key}=")
-    path = next(iter(there), None) if value is None else Path(str(value))
+    path = Path(str(value)) if value is not None else next(iter(there), None)
     if path is not None and not (path.is_dir() if key == "masks" else path.exists()):
         kinds = {"masks": "folder of masks", "boxes_from": "CSV or folder of VOC XML", "labels_from": "CSV file,labels"}
         what = kinds.get(key, "file with the name of an image per line")

@@ -80,7 +80,7 @@ class OxfordPet(InPlace):
     def hashed(self, cache: Path | None, *, write: bool) -> str:
         """Of images, trimaps, box files and lists."""
         folder = self._folder()
-        kinds = {
+        kinds: dict[str, str | tuple[str, ...]] = {
             "images": IMAGE_SUFFIXES,
             "annotations/trimaps": ".png",
             "annotations/xmls": ".xml",

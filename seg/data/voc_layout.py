@@ -163,7 +163,7 @@ def find_voc(
         images={i: images[i] for i in splits},
         masks={i: both[split][i] for i, split in splits.items() if i in both[split]},
         xmls={i: xmls[i] for i in splits if i in xmls},
-        texts={**lists, **({"classes": file} if file else {})},
+        texts={str(split): path for split, path in lists.items()} | ({"classes": file} if file else {}),
         names=names,
         colours=colours,
         found=found,
