@@ -1,7 +1,6 @@
 """What others have written runs nothing and leads nowhere: what has no test beside its module, and SECURITY.md."""
 
 import contextlib
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -48,11 +47,9 @@ def test_lists_lead_nowhere(photos: Callable[..., Path], tmp_path: Path, new_sto
     (tmp_path / "secret_1.jpg").write_bytes(b"secret")
     names = Names(image_ids(find_parts(root).images))
     assert names.find(said) is None and names.find(said, anywhere=True) is None
-    coco = {"images": [{"id": 1, "file_name": said}], "annotations": [{"image_id": 1, "bbox": [1, 1, 4, 4]}]}
-    (tmp_path / "boxes.json").write_text(json.dumps(coco))
     (tmp_path / "boxes.csv").write_text(f"file,xmin,ymin,xmax,ymax\n{said},1,1,5,5\n")
     (tmp_path / "test.txt").write_text(f"{said}\n")
-    for given in ({"boxes_from": "boxes.json"}, {"boxes_from": "boxes.csv"}, {"test_list": "test.txt"}):
+    for given in ({"boxes_from": "boxes.csv"}, {"test_list": "test.txt"}):
         source = ImageFolder(root=str(root), **{k: str(tmp_path / v) for k, v in given.items()})
         with contextlib.suppress(SegError):  # it is said in a line, or the photo is not found
             records = new_store.get(source).records

@@ -18,17 +18,7 @@ from seg.files import seal, unseal, write_json
 
 # In order of preference, should one stem come under two names.
 IMAGE_SUFFIXES: tuple[str, ...] = (
-    ".jpg",
-    ".jpeg",
-    ".png",
-    ".gif",
-    ".bmp",
-    ".webp",
-    ".tif",
-    ".tiff",
-    ".jfif",
-    ".jpe",
-    ".jp2",
+    *(".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".jfif", ".jpe", ".jp2"),
 )
 if features.check("avif"):  # Pillow reads AVIF only where it was built with libavif
     IMAGE_SUFFIXES += (".avif",)
@@ -36,6 +26,10 @@ if features.check("avif"):  # Pillow reads AVIF only where it was built with lib
 #: Bytes of a name. Masks are called after their image, with an ending, and while they are written with a longer one.
 _MOST_BYTES = 220
 TOO_LONG = f"a name of more than {_MOST_BYTES} bytes, after which no file of its masks can be called; rename it"
+
+
+class MissingDataError(SegError):
+    """There is no data set at this place, or a part without which nothing can be done is not there."""
 
 
 def nfc(text: str) -> str:
@@ -53,10 +47,6 @@ def is_writable(name: str) -> bool:
     return not any(unicodedata.category(c) in ("Cc", "Cs") for c in name)
 
 
-class MissingDataError(SegError):
-    """There is no data set at this place, or a part without which nothing can be done is not there."""
-
-
 def scan(folder: Path) -> list[os.DirEntry[str]]:
     """Entries of a folder in the order of their names; none where it is missing."""
     try:
@@ -68,24 +58,25 @@ def scan(folder: Path) -> list[os.DirEntry[str]]:
         raise SegError(f"{folder}: cannot be read ({error.strerror or error})") from error
 
 
-def files_by_stem(folder: Path, suffixes: tuple[str, ...], found: ReadReport) -> dict[str, Path]:
-    """Path by composed stem (:func:`nfc`) of the files with one of the suffixes, the first of which wins."""
-    best: dict[str, tuple[int, str]] = {}
-    leftovers, others, again = [], [], []
-    for entry in scan(folder):
-        stem, suffix = os.path.splitext(nfc(entry.name))
-        suffix = suffix.lower()
-        if entry.name.startswith("._"):
-            leftovers.append(f"{folder.name}/{entry.name}")
-        elif suffix not in suffixes:
-            others.append(f"{folder.name}/{entry.name}")
-        else:
-            again += [f"{folder.name}/{entry.name}"] if stem in best else []
-            best[stem] = min(best.get(stem, (len(suffixes), "")), (suffixes.index(suffix), entry.name))
-    found.warn("'._' files that macOS left behind (skipped)", leftovers)
+def best_by_stem(names: Iterable[str], suffixes: tuple[str, ...], found: ReadReport, folder: str) -> dict[str, str]:
+    """File name by composed stem (:func:`nfc`) of the names with one of the suffixes, of which the first wins."""
+    best: dict[str, str] = {}
+    rank = {suffix: place for place, suffix in enumerate(suffixes)}
+    visible = [name for name in names if not name.startswith(".")]
+    usable = [name for name in visible if os.path.splitext(name)[1].lower() in rank]
+    for name in sorted(usable, key=lambda name: rank[os.path.splitext(name)[1].lower()]):
+        best.setdefault(nfc(os.path.splitext(name)[0]), name)
+    others = (f"{folder}/{name}" for name in visible if name not in usable)
     found.warn("files of other kinds (skipped)", others)
+    again = (f"{folder}/{name}" for name in usable if name not in best.values())
     found.warn("files of the name of another, in another format (one of them is used)", again)
-    return {stem: folder / name for stem, (_, name) in best.items()}
+    return dict(sorted(best.items(), key=lambda item: item[1]))
+
+
+def files_by_stem(folder: Path, suffixes: tuple[str, ...], found: ReadReport) -> dict[str, Path]:
+    """Path by composed stem of the files in a folder with one of the suffixes, in the order of their names."""
+    best = best_by_stem([entry.name for entry in scan(folder)], suffixes, found, folder.name)
+    return {stem: folder / name for stem, name in best.items()}
 
 
 def regular(path: "Path | os.DirEntry[str]") -> os.stat_result:
@@ -111,11 +102,11 @@ def read_text(path: Path, errors: str = "strict") -> str:
         content = path.read_bytes()
         is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
         text = content.decode("utf-16" if is_wide else "utf-8-sig", errors)
-        return text.replace("\r\n", "\n").replace("\r", "\n")
     except OSError as error:
         raise SegError(f"{path}: cannot be read ({error.strerror or error})") from error
     except UnicodeDecodeError as error:
         raise SegError(f"{path}: is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def content_fingerprint(
@@ -127,9 +118,8 @@ def content_fingerprint(
         place: where they lie. It is part of the cache, not of the hash: a copy may keep names, sizes and times
             and yet differ.
         content: name (which enters the hash) and file.
-        cache: a JSON file that remembers the content hashes of files by name, size and time of change, so
-            that a second call opens none of them. It is made if it is missing, and only saves time: it is
-            done without where it cannot be read or written.
+        cache: a JSON file that remembers the content hashes of files by name, size and time of change. It only saves
+            time: it is done without where it cannot be read or written.
         write: whether what was found anew is remembered there.
 
     Returns:
@@ -138,31 +128,24 @@ def content_fingerprint(
     Raises:
         SegError: a file cannot be read.
     """
-    known = _read_cache(cache, place)
-    files: dict[str, tuple[int, int, str]] = {}
+    known: dict[str, list[str | int]] = {}
+    if cache is not None:
+        with suppress(OSError, ValueError, RecursionError):
+            remembered = unseal(json.loads(cache.read_bytes())) or {}
+            known = remembered["files"] if remembered.get("folder") == place else {}
+    files: dict[str, list[str | int]] = {}
     for name, entry in content:
         at = regular(entry)
-        try:
-            old = known.get(name)
-            if old is not None and old[:2] == (at.st_size, at.st_mtime_ns):
-                files[name] = old
-            else:
-                data = Path(entry).read_bytes()
-                files[name] = (len(data), at.st_mtime_ns, hashlib.sha256(data).hexdigest())
-        except OSError as error:
-            raise SegError(f"{os.fspath(entry)}: cannot be read ({error.strerror or error})") from error
+        files[name] = known.get(name, [])
+        if files[name][:2] != [at.st_size, at.st_mtime_ns]:
+            try:
+                digest = hashlib.sha256(Path(entry).read_bytes()).hexdigest()
+            except OSError as error:
+                raise SegError(f"{os.fspath(entry)}: cannot be read ({error.strerror or error})") from error
+            files[name] = [at.st_size, at.st_mtime_ns, digest]
     if cache is not None and write and known != files:
         with suppress(OSError):
             cache.parent.mkdir(parents=True, exist_ok=True)
             write_json(cache, seal({"folder": place, "files": files}))
     text = "".join(f"{name}\0{size}\0{digest}\n" for name, (size, _, digest) in sorted(files.items()))
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def _read_cache(cache: Path | None, place: str) -> dict[str, tuple[int, int, str]]:
-    try:
-        content = unseal(json.loads(cache.read_bytes())) if cache else None
-        known = content["files"] if content and content["folder"] == place else {}
-        return {name: (size, mtime, digest) for name, (size, mtime, digest) in known.items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return {}

@@ -6,8 +6,7 @@ from typing import ClassVar
 from seg.data.dataset import Dataset
 from seg.data.pets import Labels, read_pets
 from seg.data.sources import Source
-from seg.data.voc_layout import find_voc
-from seg.data.voc_records import read_voc
+from seg.data.voc_layout import find_voc, read_voc
 from seg.store import Products, param
 from seg.store.parameters import MOST_SEED
 

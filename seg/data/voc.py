@@ -6,19 +6,9 @@ from typing import Any, ClassVar
 
 from seg.data.dataset import Dataset
 from seg.data.download import CUT_OFF, MARKER, fetch
-from seg.data.layout import MissingDataError, content_fingerprint, scan
+from seg.data.layout import MissingDataError, content_fingerprint
 from seg.data.sources import InPlace
-from seg.data.voc_layout import (
-    LISTS,
-    MASKS,
-    VocParts,
-    find_voc,
-    missing_parts,
-    unpacked_folder,
-    unpacked_in,
-    voc_folder,
-)
-from seg.data.voc_records import LabelsFrom, read_voc
+from seg.data.voc_layout import MASKS, LabelsFrom, VocParts, find_voc, missing_parts, read_voc, voc_folder
 from seg.store import Products, param
 
 
@@ -66,23 +56,22 @@ class Voc(InPlace):
 
     def _missing(self) -> list[str]:
         folder = voc_folder(Path(self.root), self.year)
-        cut = [CUT_OFF] if (folder / MARKER).exists() else []
-        return [*(f"{folder.name}/{part}" for part in missing_parts(folder)), *cut]
+        return [*missing_parts(folder), *([CUT_OFF] if (folder / MARKER).exists() else [])]
 
     def _by_hand(self) -> str:
         page = f"http://host.robots.ox.ac.uk/pascal/VOC/voc{self.year}/"
-        return f"unpack the official VOCtrainval archive ({page}) into {unpacked_in(Path(self.root))}"
+        return f"unpack the official VOCtrainval archive ({page}) into {self.root}"
 
     def acquire(self) -> None:
         """Download the data if that was asked for and it is not there; an archive that lies there is used."""
         if not self.download or not self._missing():
             return
-        place, folder = unpacked_in(Path(self.root)), unpacked_folder(Path(self.root), self.year)
+        folder = voc_folder(Path(self.root), self.year)
 
         def get() -> None:
             from torchvision.datasets import VOCSegmentation
 
-            VOCSegmentation(str(place), year=str(self.year), image_set="train", download=True)
+            VOCSegmentation(self.root, year=str(self.year), image_set="train", download=True)
 
         # What a killed download left is unpacked again; another folder in its place is moved aside.
         aside = folder / "nothing" if (folder / MARKER).exists() else folder
@@ -91,11 +80,13 @@ class Voc(InPlace):
     @cached_property
     def parts(self) -> VocParts:
         """The files."""
-        root = Path(self.root)
         if missing := self._missing():
-            raise MissingDataError(self._refusal(root, missing))
+            raise MissingDataError(
+                f"no data in VOC's layout at {self.root} (missing: {', '.join(missing)}); pass data.download=true, or "
+                f"{self._by_hand()}, or point data.root elsewhere"
+            )
         return find_voc(
-            root,
+            Path(self.root),
             year=self.year,
             train_list=self.train_list,
             test_list=self.test_list,
@@ -103,31 +94,18 @@ class Voc(InPlace):
             classes=self.classes,
         )
 
-    def _refusal(self, root: Path, missing: list[str]) -> str:
-        folder = voc_folder(root, self.year)
-        said = f"no data in VOC's layout at {root} (missing: {', '.join(missing)})"
-        if (folder / "JPEGImages").is_dir() and CUT_OFF not in missing:
-            lists = " or ".join(LISTS)
-            return f"{said}; {_holds(folder)}; write {lists}/default.txt, a line with the name of each image"
-        there = f"; {_holds(root)}" if scan(root) else ""
-        return f"{said}{there}; pass data.download=true, or {self._by_hand()}, or point data.root elsewhere"
-
     def detail(self, store: Products) -> str:
         """What was found, and where the names come from."""
         dataset: Dataset = store.get(self)
         parts, records = self.parts, dataset.records
-        masks, boxes = [r.trimap.parent.name for r in records if r.trimap], sum(bool(r.boxes) for r in records)
-        said = [f"{len(records)} images of {len(dataset.classes)} classes ({parts.classes or 'VOC'})"]
-        said.append(f"masks for {len(masks)} in {' and '.join(dict.fromkeys(masks))}" if masks else "no masks")
-        said.append(f"boxes for {boxes} in Annotations" if boxes else "no boxes")
-        how = (
-            f"drawn (test_share={self.test_share:g})"
-            if parts.is_drawn
-            else f"of {parts.lists.get('test', Path()).name}"
-        )
-        tested = sum(r.split == "test" for r in records)
-        said.append(f"{tested} test images {how}" if tested else "no test images")
-        return ": " + ", ".join(said)
+        folders = [r.trimap.parent.name for r in records if r.trimap]
+        boxes, tested = sum(bool(r.boxes) for r in records), sum(r.split == "test" for r in records)
+        found = [f"{len(records)} images of {len(dataset.classes)} classes ({parts.texts.get('classes', 'VOC')})"]
+        found.append(f"masks for {len(folders)} in {' and '.join(dict.fromkeys(folders))}" if folders else "no masks")
+        found.append(f"boxes for {boxes} in Annotations" if boxes else "no boxes")
+        how = f"drawn (test_share={self.test_share:g})" if parts.is_drawn else f"of {self.test_list}.txt"
+        found.append(f"{tested} test images {how}" if tested else "no test images")
+        return ": " + ", ".join(found)
 
     def hashed(self, cache: Path | None, *, write: bool) -> str:
         """Of the lists, of what they name and of the classes' names."""
@@ -147,8 +125,3 @@ class Voc(InPlace):
             split_seed=self.split_seed,
             workers=store.runtime.worker_count,
         )
-
-
-def _holds(folder: Path) -> str:
-    names = [entry.name for entry in scan(folder)]
-    return f"{folder} holds {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}"

@@ -85,32 +85,12 @@ def test_species_in_place_of_breeds(layout: Path) -> None:
     assert read_pets(layout, labels="species").classes == ("dog",)
 
 
-@pytest.mark.parametrize(
-    ("lines", "said"),
-    [
-        ("american_bulldog_8 2\n", r"line 5: 'american_bulldog_8' has no 1 \(cat\) or 2 \(dog\) in its third column"),
-        ("american_bulldog_8 2 3 1\n", r"line 5: 'american_bulldog_8' has no 1"),
-        ("american_bulldog_8 2 2 1\n", r"line 5: 'american_bulldog_8' is a dog, others of its class are cats"),
-    ],
-)
-def test_species_that_the_lists_do_not_say(layout: Path, lines: str, said: str) -> None:
-    append(layout, "trainval.txt", lines)
-    Image.new("RGB", (40, 30)).save(layout / "images/american_bulldog_8.jpg")
-    assert len(read_pets(layout).classes) == 3  # of breeds it is no matter
-    with pytest.raises(SegError, match=said):
-        read_pets(layout, labels="species")
-
-
 def test_leftovers_comments_and_blanks(layout: Path) -> None:
-    (layout / "images/._Abyssinian_1.jpg").write_bytes(b"x")
-    (layout / "annotations/trimaps/._Abyssinian_1.png").write_bytes(b"x")
-    (layout / "annotations/xmls/._Abyssinian_1.xml").write_bytes(b"not xml")
-    (layout / "images/Abyssinian_1.mat").write_bytes(b"x")
+    for name in ("images/._Abyssinian_1.jpg", "annotations/trimaps/._Abyssinian_1.png", "images/Abyssinian_1.mat"):
+        (layout / name).write_bytes(b"x")
     append(layout, "trainval.txt", "\n  \n#Image CLASS-ID\n")
     data = read_pets(layout)
-    assert len(data.records) == 7
-    assert data.warnings["'._' files that macOS left behind (skipped)"] == 3
-    assert data.warnings["files of other kinds (skipped)"] == 1
+    assert len(data.records) == 7 and data.warnings["files of other kinds (skipped)"] == 1
 
 
 def test_missing_and_unlisted_files(layout: Path) -> None:
@@ -124,17 +104,13 @@ def test_missing_and_unlisted_files(layout: Path) -> None:
     assert data.records[0].trimap is None
     assert data.examples["listed images that are missing"] == ("Abyssinian_2",)
     assert data.examples["images that no list names (not used)"] == ("stranger_1",)
-    assert data.examples["box files of images that no list names (not read)"] == ("stranger_1",)
-    # Of those that are used: the trimap of the missing image is nobody's business.
-    assert data.examples["images without a trimap"] == ("Abyssinian_1",)
+    assert data.examples["images without a mask"] == ("Abyssinian_1",)
 
 
 def test_annotation_folders_are_optional(layout: Path) -> None:
     shutil.rmtree(layout / "annotations/trimaps")
     shutil.rmtree(layout / "annotations/xmls")
-    data = read_pets(layout)
-    assert all(r.trimap is None and r.boxes == () for r in data.records)
-    assert data.warnings["images without a trimap"] == 7
+    assert all(r.trimap is None and r.boxes == () for r in read_pets(layout).records)
 
 
 def test_an_image_of_both_splits_stays_in_test_only(layout: Path) -> None:
@@ -149,16 +125,8 @@ def test_an_image_of_both_splits_stays_in_test_only(layout: Path) -> None:
 def test_box_files(layout: Path) -> None:
     write_xml(layout, "Abyssinian_1", (0, 0, 10, 10), (20.5, 5, 40, 30))
     write_xml(layout, "Abyssinian_2")
-    shutil.copy(write_xml(layout, "beagle_3", (1, 1, 2, 2)), layout / "annotations/xmls/american_bulldog_7.xml")
-    data = read_pets(layout)
-    boxes = {r.id: r.boxes for r in data.records}
-    assert boxes["Abyssinian_1"] == ((0, 0, 10, 10), (20.5, 5, 40, 30))
-    assert boxes["Abyssinian_2"] == ()
-    assert data.examples["box files with several objects"] == ("Abyssinian_1",)
-    assert data.examples["box files without an object"] == ("Abyssinian_2",)
-    misnamed = "box files whose <filename> is another image's (the file's own name counts)"
-    assert data.examples[misnamed] == ("american_bulldog_7",)
-    assert boxes["american_bulldog_7"] == ((1, 1, 2, 2),)
+    boxes = {r.id: r.boxes for r in read_pets(layout).records}
+    assert boxes["Abyssinian_1"] == ((0, 0, 10, 10), (20.5, 5, 40, 30)) and boxes["Abyssinian_2"] == ()
 
 
 @pytest.mark.parametrize("part", ["", "images", "annotations/test.txt"])
@@ -178,31 +146,24 @@ def test_no_listed_image_there(layout: Path) -> None:
         read_pets(layout)
 
 
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("beagle_4 five 1 1", r"trainval.txt line 5: 'beagle_4 five 1 1' is not"),
-        ("beagle_4", r"trainval.txt line 5: 'beagle_4' is not"),
-        ("beagle 5 1 1", r"trainval.txt line 5: 'beagle' is not 'class_number'"),
-        ("beagle_4 0 1 1", r"trainval.txt line 5: class id 0 is out of range"),
-        ("beagle_4 2 1 1", r"trainval.txt line 5: 'beagle_4' has id 2, its class 5"),
-        ("pug_4 5 1 1", r"class id 5 goes by two names, 'beagle' and 'pug'"),
-    ],
-)
-def test_bad_lines(layout: Path, line: str, message: str) -> None:
+@pytest.mark.parametrize("line", ["beagle_4 five 1 1", "beagle_4", "beagle 5 1 1", "beagle_4 5 1", "beagle_4 5 3 1"])
+def test_bad_lines(layout: Path, line: str) -> None:
     append(layout, "trainval.txt", line + "\n")
-    with pytest.raises(SegError, match=message) as error:
-        read_pets(layout)
+    with pytest.raises(SegError, match=rf"trainval.txt line 5: '{line}' is not 'class_number class-id") as error:
+        read_pets(layout, labels="species")
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("how", ["unlisted", "deleted"])
-def test_empty_class(layout: Path, how: str) -> None:
-    if how == "unlisted":
-        write_list(layout / "annotations/trainval.txt", {k: v for k, v in TRAINVAL.items() if v != 5})
-    else:
-        (layout / "images/beagle_3.jpg").unlink()
-    with pytest.raises(SegError, match=r"empty class: 'beagle' \(id 5\) has no trainval image"):
+@pytest.mark.parametrize("line", ["beagle_4 2 1 1", "pug_4 5 1 1"])
+def test_class_ids_that_contradict_each_other(layout: Path, line: str) -> None:
+    append(layout, "test.txt", line + "\n")
+    with pytest.raises(SegError, match=r"has class id [25], as 'beagle'|has class id 5, as 'pug'"):
+        read_pets(layout)
+
+
+def test_a_class_without_an_image_to_train_on(layout: Path) -> None:
+    (layout / "images/beagle_3.jpg").unlink()
+    with pytest.raises(SegError, match="no trainval image of 'beagle', which test images show"):
         read_pets(layout)
 
 
@@ -210,12 +171,9 @@ def test_empty_class(layout: Path, how: str) -> None:
     ("box", "message"),
     [
         ((10, 5, 10, 9), "empty box .*xmax must be above xmin"),
-        ((10, 9, 20, 5), "empty box"),
         ((1, 1, 41.5, 30), "outside of its 40 x 30 image"),
-        ((1, 1, 40, 31.5), "outside"),
         ((-2, 1, 40, 30), "outside"),
         (("nan", 1, 40, 30), "empty box"),
-        (("", 1, 40, 30), "four numbers"),
         (("x", 1, 40, 30), "four numbers"),
     ],
 )
@@ -226,9 +184,7 @@ def test_bad_boxes(layout: Path, box: tuple[float, ...], message: str) -> None:
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(
-    "content", [b"<annotation><object>", b"", b"\x00\xff", b"<?xml version='1.0' encoding='nope'?><a/>"]
-)
+@pytest.mark.parametrize("content", [b"<annotation><object>", b"<?xml version='1.0' encoding='nope'?><a/>"])
 def test_xml_that_does_not_parse(layout: Path, content: bytes) -> None:
     (layout / "annotations/xmls/beagle_3.xml").write_bytes(content)
     with pytest.raises(SegError, match=r"beagle_3\.xml: XML that does not parse"):
@@ -236,23 +192,16 @@ def test_xml_that_does_not_parse(layout: Path, content: bytes) -> None:
 
 
 def test_without_a_size_the_photo_says_it(layout: Path) -> None:
-    path = write_xml(layout, "Abyssinian_1", (1, 1, 41, 30))
+    path = write_xml(layout, "Abyssinian_1", (-1, 1, 41, 30))
     path.write_text(path.read_text().replace("<width>40</width>", ""))
-    assert read_pets(layout).records[0].boxes == ((1, 1, 40, 30),)
-    write_xml(layout, "Abyssinian_1", (-1, 1, 41, 30))  # cut, as of every box file
     assert read_pets(layout).records[0].boxes == ((0, 1, 40, 30),)
 
 
 def test_all_problems_at_once(layout: Path) -> None:
     for number in range(8):
         append(layout, "trainval.txt", f"bad line {number}\n")
-    with pytest.raises(SegError) as error:
+    with pytest.raises(SegError, match=rf"^8 problems in {layout}: .*trainval.txt line 5: .*; and 3 more$"):
         read_pets(layout)
-    lines = str(error.value).splitlines()
-    assert lines[0] == f"8 problems in {layout}:"
-    assert len(lines) == 7
-    assert lines[-1].strip() == "and 3 more"
-    assert "line 5" in lines[1]
 
 
 def test_the_content_is_the_identity_wherever_it_lies(layout: Path, tmp_path: Path) -> None:

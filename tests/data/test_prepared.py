@@ -187,7 +187,7 @@ def test_warnings_are_counted_and_named(new_store: Store, official: Official, ca
     with caplog.at_level(logging.INFO):
         data = new_store.get(make(root))
     said = [m for m in caplog.messages if m.startswith("data:")]
-    for what, name in (("grey images: 1", "beagle_2"), ("another size", "beagle_3"), ("without a trimap", "beagle_1")):
+    for what, name in (("grey images: 1", "beagle_2"), ("another size", "beagle_3"), ("without a mask", "beagle_1")):
         assert any(what in m and name in m for m in said), what
     row = data.row_of["beagle_3"]
     assert data.original_target(row).shape == tuple(data.sizes[row])

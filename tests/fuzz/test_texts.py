@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from limits import EXAMPLES, refused, tried
 
 from seg.config.spans import MOST_JOBS, expand_value
-from seg.data.box_lists import ListedBox, read_boxes
 from seg.data.boxes import fit_box, read_box_file
 from seg.data.coco_file import Annotation, read_coco
 from seg.data.dataset import Region
 from seg.data.decode import draw_regions
-from seg.data.label_lists import read_labels
 from seg.data.pets import read_pets
+from seg.data.tables import ListedBox, read_boxes, read_labels
+from seg.errors import SegError
 from seg.methods.boxes import gaussian_score
 from seg.supervision.mask import read_ids
 
@@ -95,8 +95,8 @@ def test_csv(text: str, heading: bool) -> None:
 @EXAMPLES
 @given(st.binary(max_size=200))
 def test_any_bytes_as_lists_and_boxes(content: bytes) -> None:
-    for name in ("bytes.csv", "bytes.json"):
-        all_boxes(file(name, content))
+    all_boxes(file("bytes.csv", content))
+    tried(lambda: read_coco(file("bytes.json", content)))
     tried(lambda: read_box_file(file("bytes.xml", content)))
     tried(lambda: read_ids(file("bytes.txt", content)))
 
@@ -126,7 +126,7 @@ value = st.recursive(
 )
 def test_coco(images: object, annotations: object, categories: object) -> None:
     content = {"images": images, "annotations": annotations, "categories": categories}
-    all_boxes(file("coco.json", json.dumps(content)))
+    tried(lambda: read_coco(file("coco.json", json.dumps(content))))
 
 
 @EXAMPLES
@@ -151,7 +151,7 @@ def test_outlines(said: object) -> None:
 @given(st.lists(st.lists(word, max_size=4).map(",".join), max_size=5).map("\n".join), st.booleans())
 def test_labels(text: str, heading: bool) -> None:
     found = tried(lambda: read_labels(file("labels.csv", "file,labels\n" * heading + text)))
-    assert found is None or all(one.image and all(one.names) for one in found)
+    assert found is None or all(image and all(names) for image, _, names in found)
 
 
 @EXAMPLES
@@ -180,26 +180,29 @@ def test_the_lists_of_the_official_layout(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "message"),
+    ("content", "message"),
     [
-        ("a.csv", f"a.jpg,1,2,3,{'9' * 200_000}", "no CSV .field larger than field limit"),
-        ("a.csv", '"' + "a" * 1_000_000, "no CSV .field larger than field limit"),
-        ("a.csv", "a.jpg,1,2,inf,4", "box without an end"),
-        ("a.csv", "a.jpg,1,2,nan,4", "empty box"),
-        ("a.csv", "a.jpg,1,2," + "9" * 5000 + ",4", "box without an end"),
-        ("a.json", "[" * 100_000, "is no COCO JSON"),
-        ("a.json", '{"a":' * 100_000, "is no COCO JSON"),
-        ("a.json", "9" * 5000, "is no COCO JSON"),
-        ("a.json", '{"images":[{"id":1,"file_name":"a"}],"annotations":[{"image_id":1,"bbox":"1234"}]}', "needs the "),
-        (
-            "a.json",
-            f'{{"images":[{{"id":1,"file_name":"a"}}],"annotations":[{{"image_id":1,"bbox":[{"9" * 400},1,1,1]}}]}}',
-            "needs the image_id",
-        ),
+        ('"' + "a" * 1_000_000, "no CSV .*EOF inside string"),
+        ("a.jpg,1,2,inf,4", "box without an end"),
+        ("a.jpg,1,2," + "9" * 5000 + ",4", "box without an end"),
     ],
 )
-def test_box_lists_that_broke_it(name: str, content: str, message: str) -> None:
-    refused(lambda: read_boxes(file(name, content)), message)
+def test_boxes_that_broke_it(content: str, message: str) -> None:
+    refused(lambda: read_boxes(file("a.csv", content)), message)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[" * 100_000,
+        '{"a":' * 100_000,
+        "9" * 5000,
+        '{"images":[{"id":1,"file_name":"a"}],"annotations":[{"image_id":1,"bbox":"1234"}]}',
+    ],
+)
+def test_json_that_broke_it(content: str) -> None:
+    refused_or_kept = tried(lambda: read_coco(file("a.json", content)))
+    assert refused_or_kept is None or all(isinstance(one, SegError) for one in refused_or_kept.annotations)
 
 
 def test_lists_that_broke_it() -> None:
@@ -208,7 +211,6 @@ def test_lists_that_broke_it() -> None:
         (root / part).mkdir(parents=True)
     for name in ("trainval", "test"):
         file(f"five/annotations/{name}.txt", f"cat_1 1 1 1\ncat_2 {'9' * 5000} 1 1\n")
-    with pytest.raises(Exception, match="is not 'name class-id species breed-id'"):
-        read_pets(root)
+    refused(lambda: read_pets(root), "is not 'class_number class-id species breed-id'")
     voc = file("big.xml", f"<a><size><width>{'9' * 5000}</width><height>1</height></size></a>")
     assert read_box_file(voc).boxes == ()

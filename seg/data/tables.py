@@ -1,0 +1,185 @@
+"""CSV of labels and boxes, and the boxes of VOC XML, as lines that name their image."""
+
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from seg.data.boxes import check_order, read_box_file
+from seg.data.dataset import Box
+from seg.data.layout import IMAGE_SUFFIXES, is_writable, nfc, read_text
+from seg.errors import SegError, first_line
+
+#: How the column of the images and that of their classes are called, without spaces and ``_``; the first counts.
+_FILE = ("file", "filename", "image", "imagename", "imageid", "path", "photo", "id", "name")
+_LABEL = ("labels", "label", "classes", "class", "labelname", "category", "tags")
+_CORNERS = ["xmin", "ymin", "xmax", "ymax"]
+_EXTENT = ["x", "y", "width", "height"]
+_ZEROS_AND_ONES = {"0", "1", "0.0", "1.0", ""}
+
+
+class ListedBox(NamedTuple):
+    """One box, the image that it is of, where that is written, its class or "", and the image's size if it is known."""
+
+    image: str
+    box: Box
+    where: str
+    class_name: str = ""
+    size: tuple[int, int] | None = None
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """The cells of a CSV as text, without the space around them; its rows are called by their lines.
+
+    Columns are separated by what the first line has: a tab, else a comma, else a semicolon. Empty lines are left out.
+
+    Raises:
+        SegError: it cannot be read, is empty, or a line has more cells than the first.
+    """
+    text = nfc(read_text(path))
+    separator = next((s for s in "\t,;" if s in text.partition("\n")[0]), ",")
+    try:
+        table = pd.read_csv(
+            io.StringIO(text),
+            sep=separator,
+            header=None,
+            dtype=str,
+            keep_default_na=False,
+            skip_blank_lines=False,
+            skipinitialspace=True,
+        )
+    except ValueError as error:  # as all that pandas raises for a text that is no table
+        raise SegError(f"{path}: no CSV ({first_line(error)}); mend that line") from error
+    table = table.fillna("").map(str.strip)  # a line may end before its last column
+    table.index += 1
+    return table[(table != "").any(axis=1)]
+
+
+def _headings(table: pd.DataFrame) -> list[str]:
+    return [re.sub(r"[\s_-]|^bbox[_-]?", "", cell.lower()) for cell in table.iloc[0]] if len(table) else []
+
+
+def _column(headings: Sequence[str], words: Sequence[str]) -> int | None:
+    return next((headings.index(word) for word in words if word in headings), None)
+
+
+def read_labels(path: Path) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Read a CSV of the images' labels: ``file,labels``, several labels of an image separated by ``;`` or ``|``.
+
+    The first line is a heading if it names a column of files (``file``, ``image_id``, ...). The labels are in the
+    column that is called so (``labels``, ``class``, ...), else in the only other one; or each other column is a class,
+    with 1 where an image shows it and 0 elsewhere. Without a heading there are two columns, of image files and labels.
+    Empty labels say that nothing of any class is in the image.
+
+    Returns:
+        The name of an image, where that is written, and its classes.
+
+    Raises:
+        SegError: it cannot be read, or a line is something else; the message names file and line.
+    """
+    table = read_table(path)
+    headings = _headings(table)
+    first = [*table.iloc[0]] if len(table) else [""]
+    file_at, label_at, classes = _column(headings, _FILE), _column(headings, _LABEL), list[int]()
+    if file_at is not None:
+        table = table.iloc[1:]
+        others = [at for at, name in enumerate(first) if name and at != file_at]
+        if label_at is None and set(table[others].to_numpy().ravel()) <= _ZEROS_AND_ONES:
+            classes = others
+        elif label_at is None and len(others) == 1:
+            (label_at,) = others
+    elif len(first) == 2 and first[0].lower().endswith(IMAGE_SUFFIXES):
+        file_at, label_at = 0, 1
+    if file_at is None or (label_at is None and not classes):
+        raise SegError(
+            f"{path}: has no two columns of files and labels; write the heading file,labels, several labels separated "
+            "by ;, or the heading file and a column of 0 and 1 for each class"
+        )
+    found = []
+    for line, row in zip(table.index, table.itertuples(index=False), strict=True):
+        if label_at is None:
+            names = [first[at] for at in classes if row[at] in ("1", "1.0")]
+        else:
+            names = [name for part in re.split("[;|]", row[label_at]) if (name := part.strip())]
+        where = f"{path} line {line}"
+        for name in names:
+            if name.lower() in ("background", "none", "nan") or not is_writable(name):
+                raise SegError(f"{where}: {name[:60]!r} is no class; leave the labels of an image without one empty")
+        if not row[file_at]:
+            raise SegError(f"{where}: names no file")
+        found.append((row[file_at], where, tuple(dict.fromkeys(names))))
+    return found
+
+
+def box_files(path: Path | None) -> list[Path]:
+    """The files that ``path`` stands for: itself, or the XML files below it; none of None.
+
+    Raises:
+        SegError: there is no such thing, or it is of another kind.
+    """
+    if path is None:
+        return []
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*.[xX][mM][lL]") if not p.name.startswith("."))
+    if not files or (path.is_file() and path.suffix.lower() != ".csv"):
+        raise SegError(f"data.boxes_from={path}: no such .csv, and no folder of VOC XML")
+    return files
+
+
+def read_boxes(path: Path) -> list[ListedBox]:
+    """Read all boxes.
+
+    Args:
+        path: a ``.csv`` with the columns ``file,xmin,ymin,xmax,ymax`` (or ``x,y,width,height`` with the left top
+            corner) and perhaps ``class``, others not being read (without a heading these, in this order); or a folder
+            of VOC XML files, each with the name of its image. Pixels count from the left and top edge of the upright
+            image.
+
+    Returns:
+        The boxes in the order of the file. Images are named as they are there.
+
+    Raises:
+        SegError: the file cannot be read or holds none, a box is no box, or all are shares of their image's sides; the
+            message names file and line.
+    """
+    files = box_files(path)
+    if path.is_dir():
+        names = {file: file.relative_to(path).with_suffix("").as_posix() for file in files}
+        return [box for file, name in names.items() for box in read_xml(file, name)]
+    table = read_table(path)
+    headings = _headings(table)
+    file_at, class_at = _column(headings, _FILE), _column(headings, _LABEL)
+    sides = next((sides for sides in (_CORNERS, _EXTENT) if {*sides} <= {*headings}), None)
+    if file_at is not None and sides:
+        table, sides_at = table.iloc[1:], [headings.index(side) for side in sides]
+    elif len(headings) in (5, 6):
+        file_at, class_at, sides_at = 0, 5 if len(headings) == 6 else None, [1, 2, 3, 4]
+    else:
+        raise SegError(f"{path}: needs the heading file,xmin,ymin,xmax,ymax, and perhaps class")
+    found = []
+    for line, row in zip(table.index, table.itertuples(index=False), strict=True):
+        where, cells = f"{path} line {line}", [row[at] for at in sides_at]
+        if not any(cells):  # an image without an object
+            continue
+        try:
+            x, y, x2, y2 = map(float, cells)
+        except ValueError as error:
+            what = f"{','.join(row)[:60]!r} is not file,xmin,ymin,xmax,ymax"
+            raise SegError(f"{where}: {what} (of which the first line may be a heading)") from error
+        box = (x, y, x + x2, y + y2) if sides == _EXTENT else (x, y, x2, y2)
+        check_order(box, where)
+        found.append(ListedBox(row[file_at], box, where, "" if class_at is None else row[class_at]))
+    if not found:
+        raise SegError(f"data.boxes_from={path}: holds no box; leave it out, or give another")
+    if all(max(one.box) <= 1 for one in found):
+        raise SegError(f"{found[0].where}: all boxes lie within 0 to 1, as shares of the sides; write pixels")
+    return found
+
+
+def read_xml(path: Path, image: str) -> list[ListedBox]:
+    """The boxes of a VOC XML file, as :func:`seg.data.boxes.read_box_file` reads them, of an image of that name."""
+    content = read_box_file(path)
+    pairs = zip(content.boxes, content.names, strict=True)
+    return [ListedBox(image, box, str(path), nfc(name), content.size) for box, name in pairs]
