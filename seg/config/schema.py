@@ -82,6 +82,7 @@ class Config:
     best_scores: Any = None
     refiner: Any = None
     best_masks: Any = None
+    auto: dict[str, Any] = field(default_factory=dict)
     segmenter: dict[str, Any] | None = None
     chain: dict[str, Any] = field(default_factory=dict)
     labelled: Labelled = field(default_factory=Labelled)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from seg.data.layout import IMAGE_SUFFIXES, TOO_LONG, MissingDataError, best_by_stem, is_writable, nfc, too_long
+from seg.data.layout import IMAGE_SUFFIXES, TOO_LONG, MissingDataError, best_by_stem, is_writable, nfc, scan, too_long
 from seg.data.read_report import ReadReport
 from seg.data.tables import box_files
 from seg.errors import SegError
@@ -14,10 +14,11 @@ from seg.errors import SegError
 #: Folders by these names hold a split, not a class.
 _SPLITS = frozenset({"train", "training", "val", "valid", "validation", "trainval", "test", "testing"})
 #: Folders by these names hold masks, not a class.
-_MASK_FOLDERS = frozenset({"masks", "ground_truth"})
+_MASK_FOLDERS = frozenset({"masks", "mask", "ground_truth", "groundtruth", "gt", "segmentations"})
 _LOSSLESS = (".png", ".bmp", ".tif", ".tiff", ".gif")
-#: What tools put behind an image's name to name its mask: MVTec and Carvana, ISIC.
-_MASK_SUFFIXES = ("_mask", "_segmentation")
+#: What tools put behind an image's name to name its mask: MVTec and Carvana, ISIC, others.
+_MASK_SUFFIXES = ("_mask", "-mask", "_segmentation", "_seg", "_gt", "_labels", "_label", "_matte")
+_NO_IMAGES = (".csv", ".tsv", ".json", ".txt", ".xml", ".xlsx", ".yaml", ".md")
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,11 @@ def find_parts(
         raise MissingDataError(f"data.root={root}: no such folder at {root.absolute()}; give one of photos")
     if (root / "annotations" / "trainval.txt").is_file():
         raise SegError(f"data.root={root}: has the official layout of Oxford-IIIT Pet; use data=oxford_pet for it")
-    folder = _given("masks", masks, root, *sorted(_MASK_FOLDERS))
+    usual = [entry.name for entry in scan(root) if entry.name.lower() in _MASK_FOLDERS and entry.is_dir()]
+    folder = _given("masks", masks, root, *usual)
     box_list = _given("boxes_from", boxes, root, "boxes.csv", "boxes")
     label_list = _given("labels_from", labels, root, "labels.csv")
-    no_class = {(root / name).resolve() for name in _MASK_FOLDERS} | {p.resolve() for p in (folder, box_list) if p}
+    no_class = {(root / name).resolve() for name in usual} | {p.resolve() for p in (folder, box_list) if p}
     found = ReadReport()
     images = _images(root, no_class, found)
     loose = [name for name in images if "/" not in name]
@@ -147,7 +149,7 @@ def _images(root: Path, no_class: set[Path], found: ReadReport) -> dict[str, Pat
         inner[:] = [name for name in sorted(inner) if is_new(Path(place, name))]
         below = Path(place).relative_to(root)
         if place == os.fspath(root):  # where the lists lie, too
-            files = [name for name in files if name.lower().endswith(IMAGE_SUFFIXES)]
+            files = [name for name in files if not name.lower().endswith(_NO_IMAGES)]
         for name in best_by_stem(files, IMAGE_SUFFIXES, found, below.as_posix()).values():
             images[nfc((below / name).as_posix())] = Path(place, name)
     return images

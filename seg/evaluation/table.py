@@ -47,7 +47,7 @@ def format_table(rows: Sequence[Row]) -> str:
 
     Args:
         rows: each with ``stage`` and ``split``, and the fields of `seg.methods.metrics.Metrics`; what a row
-            lacks, or what is nan, is "-". Coverage is a column only if some row's is below 1, the estimate if some row has it. A true
+            lacks, or what is nan, is "-". Coverage and estimate are columns if some row has them. A true
             ``oracle`` marks the stage, and a note under the table says what that means; another one tells their
             ``masks_used``. With an ``iou_by_class`` in some row ``iou_foreground`` is headed as the classes' mean.
 

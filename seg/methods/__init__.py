@@ -8,7 +8,7 @@ from seg.methods.colocalise import class_discriminants, colocalise
 from seg.methods.losses import focal_loss
 from seg.methods.metrics import Confusion, HistogramEvaluator, Metrics
 from seg.methods.pamr import pamr
-from seg.methods.quality import Quality, edge_contrast, estimate_quality, held_out_foreground, whiten
+from seg.methods.quality import edge_contrast, estimate_quality, held_out_foreground, whiten
 from seg.methods.refine import grabcut, random_walker, superpixel_means
 from seg.methods.seeds import clean_mask, confident_seeds, root_of_power, threshold_scores
 from seg.methods.thresholds import ScoreStats, bin_scores, count_scores, otsu, valley
@@ -21,7 +21,6 @@ __all__ = [
     "FrozenAffinityNet",
     "HistogramEvaluator",
     "Metrics",
-    "Quality",
     "ScoreStats",
     "affinity_loss",
     "appearance_scores",

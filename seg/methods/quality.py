@@ -73,6 +73,11 @@ def held_out_foreground(
 
     Returns:
         ``bool (n, m)``.
+
+    Example:
+        >>> cells = np.array([[0, 1], [1, 0], [0, 0], [1, 1]], np.uint8)
+        >>> held_out_foreground(cells[..., None] * 2.0 - 1, cells).astype(int).tolist()
+        [[0, 1], [1, 0], [0, 0], [1, 1]]
     """
     rng = np.random.default_rng(seed)
     fold = rng.permutation(len(cells)) % folds
@@ -103,6 +108,12 @@ def edge_contrast(images: np.ndarray, masks: np.ndarray) -> float:
 
     Returns:
         1 for outlines that know nothing of the image; nan if no mask has an outline.
+
+    Example:
+        >>> image, mask = np.zeros((1, 8, 8, 3), np.uint8), np.zeros((1, 8, 8), np.uint8)
+        >>> image[:, 2:6, 2:6], mask[:, 2:6, 2:6] = 200, 1
+        >>> edge_contrast(image, mask) > 3
+        True
     """
     found = []
     for image, mask in zip(images, masks, strict=True):
@@ -164,6 +175,11 @@ def whiten(features: np.ndarray, dims: int = 128) -> np.ndarray:
 
     Returns:
         ``float32 (n, h, w, min(dims, d))``.
+
+    Example:
+        >>> white = whiten(np.random.default_rng(0).normal(3, 5, (2, 4, 4, 3)))
+        >>> bool(abs(np.cov(white.reshape(-1, 3).T, bias=True) - np.eye(3)).max() < 1e-3)
+        True
     """
     flat = np.asarray(features, np.float32).reshape(-1, features.shape[-1])
     centred = flat - flat.mean(0)

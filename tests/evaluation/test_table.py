@@ -33,9 +33,9 @@ def cells(line):
 
 def test_table_says_every_figure_under_its_heading():
     lines = format_table([row()]).splitlines()
-    assert cells(lines[0]) == ["IoU", "IoU", "pixel", "per-image"]
-    assert cells(lines[1]) == ["stage", "split", "images", "mIoU", "bg", "fg", "acc.", "mean"]
-    assert cells(lines[3]) == ["seeds", "test", "298", "0.6667", "0.3000", "0.1429", "0.8765", "0.5000"]
+    assert cells(lines[0]) == ["IoU", "IoU", "per-image"]
+    assert cells(lines[1]) == ["stage", "split", "images", "mIoU", "bg", "fg", "mean"]
+    assert cells(lines[3]) == ["seeds", "test", "298", "0.6667", "0.3000", "0.1429", "0.5000"]
     for column in ("mIoU", "images"):  # right edges line up
         assert lines[3][: lines[1].index(column) + len(column)].rstrip()[-1].isdigit()
 
@@ -45,6 +45,12 @@ def test_coverage_is_a_column_only_when_something_is_missing():
     text = format_table([row(), row(coverage=0.75)])
     assert "coverage" in text.splitlines()[1]
     assert text.splitlines()[-1].endswith("0.7500")
+
+
+def test_the_estimate_is_a_column_where_it_was_made():
+    assert "quality" not in format_table([row()])
+    lines = format_table([row(coverage=0.75, estimated_quality=0.25), row("refined")]).splitlines()
+    assert lines[1].endswith("quality") and lines[3].endswith("0.7500   0.2500") and lines[4].endswith("-")
 
 
 def test_how_many_masks_were_used_is_a_note():
@@ -72,7 +78,7 @@ def test_oracles_are_marked_and_explained():
 
 def test_what_is_missing_is_a_dash():
     *_, line, note = format_table([{"stage": "U-Net", "split": "test", "images": 0, "miou": math.nan}]).splitlines()
-    assert cells(line) == ["U-Net", "test", "0", "-", "-", "-", "-", "-"]
+    assert cells(line) == ["U-Net", "test", "0", "-", "-", "-", "-"]
     assert note == "-: the ground truth of test shows no object, so nothing is measured there"
     assert headline([row(split="trainval", miou=math.nan) | {"masks_used": 0}, row(miou=0.3)])["split"] == "test"
     assert format_table([]) == "no stage was evaluated"
@@ -82,7 +88,7 @@ def test_table_takes_the_evaluations_own_answer():
     confusion = Confusion()
     confusion.add(np.array([[1, 0, 255]], np.uint8), np.array([[1, 1, 0]], np.uint8))
     text = format_table([{"stage": "s", "split": "test", **confusion.compute().as_dict()}])
-    expected = "s test 1 0.2500 0.0000 0.5000 0.5000 0.2500 0.6667"
+    expected = "s test 1 0.2500 0.0000 0.5000 0.2500 0.6667"
     assert cells(text.splitlines()[3]) == expected.split()
 
 
@@ -118,10 +124,11 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_where_nothing_was_measured_the_masks_are_counted_and_the_pictures_named(tmp_path):
-    lines = without_figures({"CAM >= 0.4": range(12), "seeds": range(3)}, tmp_path / "panel.png").splitlines()
-    assert lines[:2] == ["CAM >= 0.4: 12 masks", "seeds: 3 masks"]
-    assert lines[2].startswith("nothing was measured: ") and str(tmp_path / "panel.png") in lines[2]
-    assert "figures=true" in without_figures({"seeds": range(3)}, None)
+    made = {"CAM >= 0.4": range(12), "seeds": range(3)}
+    lines = without_figures(made, {"seeds": 0.5}, tmp_path / "panel.png").splitlines()
+    assert [line.split() for line in lines[2:4]] == [["CAM", ">=", "0.4", "12", "-"], ["seeds", "3", "0.5000"]]
+    assert lines[4].startswith("nothing was measured: ") and str(tmp_path / "panel.png") in lines[4]
+    assert "figures=true" in without_figures({"seeds": range(3)}, {}, None)
 
 
 # -- several classes -----------------------------------------------------------------------------------
@@ -134,7 +141,7 @@ OF_CLASSES = {"iou_background": 50 / 65, "iou_by_class": {"cat": 20 / 50, "dog":
 
 def test_the_mean_over_classes_is_called_so():
     lines = format_table([row(**OF_CLASSES)]).splitlines()
-    assert cells(lines[1]) == ["stage", "split", "images", "mIoU", "bg", "classes", "acc.", "mean"]
+    assert cells(lines[1]) == ["stage", "split", "images", "mIoU", "bg", "classes", "mean"]
     assert cells(lines[3])[5] == "0.1429" and lines[3].index("0.1429") + 6 == lines[1].index("classes") + 7
     wide = format_table([row("refined by affinity, 256 steps, from seeds", "trainval", coverage=0.5, **OF_CLASSES)])
     assert max(map(len, wide.splitlines())) <= 100

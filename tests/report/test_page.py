@@ -12,7 +12,8 @@ from seg.evaluation.table import ClassFigures
 from seg.report.gallery import Card, Gallery
 from seg.report.page import data_uri, write_page
 from seg.report.run_page import ByClass
-from seg.sweep.page import write_sweep_report
+from seg.sweep.page import write_sweep_page
+from seg.sweep.results import Sweep
 
 #: Names that would add elements or attributes if they were not escaped.
 ATTACKS = (
@@ -88,6 +89,6 @@ def test_a_table_links_to_no_other_machine(tmp_path: Path) -> None:
         ("miou", "iou_background", "iou_foreground", "held_out_accuracy", "seconds", "status", "error"), ""
     )
     rows = [row | {"epoch": "1", "folder": x} for x in ("//localhost:9/x", "javascript:alert(1)", "/abs", "epoch=1")]
-    page = write_sweep_report(tmp_path, rows, ["epoch"], None, [], None)
+    page = write_sweep_page(Sweep(tmp_path, ["epoch"]), rows, None, [], [], None)
     links = re.findall('<a href="([^"#]+)"', page.read_text())
     assert links == ["/localhost%3A9/x/", "javascript%3Aalert%281%29/", "/abs/", "epoch%3D1/"]
