@@ -16,17 +16,17 @@ import pandas as pd
 
 PHOTOS = ("supervision.scales=[0.75,1.0,1.5]", "supervision.flip=true", "precision=bf16-mixed", "data.limit=150")
 PETS = ("data=oxford_pet", "data.images=with_masks")
-VOC = ("data=voc", "data.labels_from=masks", "epoch=4", "classifier.epochs=4")
+VOC = ("data=voc", "data.labels_from=masks", "epoch=4")
 #: Of each data set its folder below DATA, and its overrides.
 SETS: dict[str, tuple[str, tuple[str, ...]]] = {
     "toy_pets": ("", ("data=toy_pets",)),
     "toy_scenes": ("", ("data=toy_scenes",)),
-    "pets": (".", (*PETS, "epoch=1", "classifier.epochs=1", *PHOTOS)),
-    "species": (".", (*PETS, "data.labels=species", "task=classes", "epoch=1", "classifier.epochs=1", *PHOTOS)),
+    "pets": (".", (*PETS, "epoch=1", *PHOTOS)),
+    "species": (".", (*PETS, "data.labels=species", "task=classes", "epoch=1", *PHOTOS)),
     "heads": (".", (*PETS, "supervision=bbox", "data.limit=150")),
     "voc-animals": ("voc-animals", (*VOC, *PHOTOS)),
     "msrc": ("msrc", (*VOC, "classifier.batch_size=16", "classifier.frozen_stages=0", *PHOTOS)),
-    "magnetic-tile": ("magnetic-tile", ("data=image_folder", "epoch=4", "classifier.epochs=4", *PHOTOS)),
+    "magnetic-tile": ("magnetic-tile", ("data=image_folder", "epoch=4", *PHOTOS)),
 }
 
 
