@@ -302,6 +302,17 @@ class Experiment:
             before = (name, quality) if not np.isnan(quality) else before
         return lines
 
+    def doubtful(self) -> list[tuple[str, float]]:
+        """Images by how well the last step's masks can be predicted from the other images, least first; trainval's."""
+        estimated = self._estimated([*self.steps.values()][-1]) if self.steps else {}
+        if "trainval" not in estimated:
+            return []
+        quality, rows = self.store.get(estimated["trainval"])
+        known = [
+            (self.store.get(self.pool.data).ids[r], float(x)) for r, x in zip(rows, quality.per_image, strict=True)
+        ]
+        return sorted((one for one in known if not np.isnan(one[1])), key=lambda one: one[1])
+
     def excluded(self, split: Split) -> LabelledSubset | None:
         """What the figures of a split leave out, of every step, so that all of a table are of the same images."""
         return self.target if split == "trainval" else None

@@ -20,7 +20,7 @@ from seg.nets.backbones import make_classifier
 from seg.store.run_folders import remembered_runs
 
 TINY = [
-    "data.prepared.source.images=24",
+    "data.prepared.source.images=32",
     "data.prepared.source.breeds=2",
     "data.prepared.source.size=48",
     "data.size=64",
@@ -85,7 +85,15 @@ def test_the_figures(finished: tuple[Path, "subprocess.CompletedProcess[str]"]) 
     names = ["CAM (label) >= 0.5", "appearance >= 0.5", "seeds", "refined masks", "PlainUNet prediction"]
     assert stages == {(name, split) for name in names for split in ("trainval", "test")}
     assert all(0 <= float(row["miou"]) <= 1 and int(row["images"]) > 0 for row in rows)
-    assert json.loads((folder / "out/metrics.json").read_text())
+    told = json.loads((folder / "out/metrics.json").read_text())["header"]["estimated_quality"]
+    assert {row["stage"]: told[row["stage"]]["test"]["quality"] for row in rows if row["split"] == "test"} == {
+        row["stage"]: float(row["estimated_quality"]) if row["estimated_quality"] else None
+        for row in rows
+        if row["split"] == "test"
+    }
+    assert all(0 < told[name]["trainval"]["agreement"] <= 1 for name in names[:4])
+    doubtful = [float(line.split("\t")[1]) for line in (folder / "out/doubtful.txt").read_text().splitlines()[1:]]
+    assert doubtful == sorted(doubtful) and len(doubtful) > 10
     for name in names:  # and on the terminal
         assert name in done.stdout
     assert re.search(r"evaluation set: \d+ trainval \+ \d+ test \(border: ignore", done.stdout)

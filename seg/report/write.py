@@ -39,6 +39,8 @@ def write_report(experiment: Experiment, folder: Path, figures: bool = True) -> 
         header |= {"true_masks": len(target), "share": cfg.labelled.share}
         write_lines(folder / "true_masks.txt", (target.data.ids[row] for row in target.rows))
     write_metrics(folder, experiment.rows, header)
+    if doubtful := experiment.doubtful():
+        write_lines(folder / "doubtful.txt", ["# image\tagreement", *(f"{name}\t{x:.4f}" for name, x in doubtful)])
     masks = experiment.masks()
     picture = curves = page = None
     if figures:
