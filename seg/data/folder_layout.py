@@ -71,7 +71,7 @@ def find_parts(
         raise SegError(f"data.root={root}: has the official layout of Oxford-IIIT Pet; use data=oxford_pet for it")
     usual = [entry.name for entry in scan(root) if entry.name.lower() in _MASK_FOLDERS and entry.is_dir()]
     folder = _given("masks", masks, root, *usual)
-    box_list = _given("boxes_from", boxes, root, "boxes.csv", "boxes")
+    box_list = _given("boxes_from", boxes, root, "boxes.csv", "boxes.json", "boxes")
     label_list = _given("labels_from", labels, root, "labels.csv")
     no_class = {(root / name).resolve() for name in usual} | {p.resolve() for p in (folder, box_list) if p}
     found = ReadReport()
@@ -122,7 +122,11 @@ def _given(key: str, value: str | bool | None, root: Path, *usual: str) -> Path 
         raise SegError(f"{' and '.join(map(str, there))}: say which to use with data.{key}=")
     path = Path(str(value)) if value is not None else next(iter(there), None)
     if path is not None and not (path.is_dir() if key == "masks" else path.exists()):
-        kinds = {"masks": "folder of masks", "boxes_from": "CSV or folder of VOC XML", "labels_from": "CSV file,labels"}
+        kinds = {
+            "masks": "folder of masks",
+            "boxes_from": "CSV, COCO JSON or folder of VOC XML",
+            "labels_from": "CSV file,labels",
+        }
         what = kinds.get(key, "file with the name of an image per line")
         raise SegError(f"data.{key}={value}: no {what} at {path.absolute()}")
     return path

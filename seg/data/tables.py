@@ -2,13 +2,14 @@
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
 from seg.data.boxes import check_order, read_box_file
+from seg.data.coco_file import read_coco
 from seg.data.dataset import Box
 from seg.data.layout import IMAGE_SUFFIXES, is_writable, nfc, read_text
 from seg.errors import SegError, first_line
@@ -17,6 +18,7 @@ from seg.errors import SegError, first_line
 _FILE = ("file", "filename", "image", "imagename", "imageid", "path", "photo", "id", "name")
 _LABEL = ("labels", "label", "classes", "class", "labelname", "category", "tags")
 _CORNERS = ["xmin", "ymin", "xmax", "ymax"]
+_X1 = ["x1", "y1", "x2", "y2"]
 _EXTENT = ["x", "y", "width", "height"]
 _ZEROS_AND_ONES = {"0", "1", "0.0", "1.0", ""}
 
@@ -123,8 +125,8 @@ def box_files(path: Path | None) -> list[Path]:
     if path is None:
         return []
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*.[xX][mM][lL]") if not p.name.startswith("."))
-    if not files or (path.is_file() and path.suffix.lower() != ".csv"):
-        raise SegError(f"data.boxes_from={path}: no such .csv, and no folder of VOC XML")
+    if not files or (path.is_file() and path.suffix.lower() not in (".csv", ".json")):
+        raise SegError(f"data.boxes_from={path}: no such .csv or .json (COCO), and no folder of VOC XML")
     return files
 
 
@@ -132,10 +134,10 @@ def read_boxes(path: Path) -> list[ListedBox]:
     """Read all boxes.
 
     Args:
-        path: a ``.csv`` with the columns ``file,xmin,ymin,xmax,ymax`` (or ``x,y,width,height`` with the left top
-            corner) and perhaps ``class``, others not being read (without a heading these, in this order); or a folder
-            of VOC XML files, each with the name of its image. Pixels count from the left and top edge of the upright
-            image.
+        path: a ``.csv`` with the columns ``file,xmin,ymin,xmax,ymax`` (or ``x1,y1,x2,y2``, or ``x,y,width,height``
+            with the left top corner) and perhaps ``class``, others not being read (without a heading these, in this
+            order); a ``.json`` as of COCO, whose crowds are left out; or a folder of VOC XML files, each with the
+            name of its image. Pixels count from the left and top edge of the upright image.
 
     Returns:
         The boxes in the order of the file. Images are named as they are there.
@@ -148,17 +150,39 @@ def read_boxes(path: Path) -> list[ListedBox]:
     if path.is_dir():
         names = {file: file.relative_to(path).with_suffix("").as_posix() for file in files}
         return [box for file, name in names.items() for box in read_xml(file, name)]
+    found = list(_coco_boxes(path) if path.suffix.lower() == ".json" else _csv_boxes(path))
+    if not found:
+        raise SegError(f"data.boxes_from={path}: holds no box; leave it out, or give another")
+    if all(max(one.box) <= 1 for one in found):
+        raise SegError(f"{found[0].where}: all boxes lie within 0 to 1, as shares of the sides; write pixels")
+    return found
+
+
+def _coco_boxes(path: Path) -> Iterator[ListedBox]:
+    content = read_coco(path)
+    for one in content.annotations:
+        if isinstance(one, SegError):
+            raise one
+        if one.is_crowd:
+            continue
+        if (image := content.images.get(one.image)) is None:
+            raise SegError(f"{one.where}: its image_id {one.image} is no image of the file")
+        check_order(one.box, one.where)
+        name, _ = content.categories.get(one.category, ("", "")) if one.category is not None else ("", "")
+        yield ListedBox(image.name, one.box, one.where, name, image.size)
+
+
+def _csv_boxes(path: Path) -> Iterator[ListedBox]:
     table = read_table(path)
     headings = _headings(table)
     file_at, class_at = _column(headings, _FILE), _column(headings, _LABEL)
-    sides = next((sides for sides in (_CORNERS, _EXTENT) if {*sides} <= {*headings}), None)
+    sides = next((sides for sides in (_CORNERS, _X1, _EXTENT) if {*sides} <= {*headings}), None)
     if file_at is not None and sides:
         table, sides_at = table.iloc[1:], [headings.index(side) for side in sides]
     elif len(headings) in (5, 6):
         file_at, class_at, sides_at = 0, 5 if len(headings) == 6 else None, [1, 2, 3, 4]
     else:
         raise SegError(f"{path}: needs the heading file,xmin,ymin,xmax,ymax, and perhaps class")
-    found = []
     for line, row in zip(table.index, table.itertuples(index=False), strict=True):
         where, cells = f"{path} line {line}", [row[at] for at in sides_at]
         if not any(cells):  # an image without an object
@@ -170,12 +194,7 @@ def read_boxes(path: Path) -> list[ListedBox]:
             raise SegError(f"{where}: {what} (of which the first line may be a heading)") from error
         box = (x, y, x + x2, y + y2) if sides == _EXTENT else (x, y, x2, y2)
         check_order(box, where)
-        found.append(ListedBox(row[file_at], box, where, "" if class_at is None else row[class_at]))
-    if not found:
-        raise SegError(f"data.boxes_from={path}: holds no box; leave it out, or give another")
-    if all(max(one.box) <= 1 for one in found):
-        raise SegError(f"{found[0].where}: all boxes lie within 0 to 1, as shares of the sides; write pixels")
-    return found
+        yield ListedBox(row[file_at], box, where, "" if class_at is None else row[class_at])
 
 
 def read_xml(path: Path, image: str) -> list[ListedBox]:

@@ -134,7 +134,11 @@ def test_masks_with_a_suffix(tmp_path: Path, names: list[str], suffix: str | Non
         (["annotations/trainval.txt", "images/a.jpg"], {}, "use data=oxford_pet"),
         (["cat/a.jpg"], {"masks": "nowhere"}, "data.masks=nowhere: no folder of masks at /.*/nowhere"),
         (["cat/a.jpg"], {"masks": True}, "data.masks=True: no folder of masks"),
-        (["cat/a.jpg"], {"boxes": "nowhere.csv"}, "data.boxes_from=nowhere.csv: no CSV or folder of VOC XML"),
+        (
+            ["cat/a.jpg"],
+            {"boxes": "nowhere.csv"},
+            "data.boxes_from=nowhere.csv: no CSV, COCO JSON or folder of VOC XML",
+        ),
         (["cat/a.jpg"], {"test_list": "nowhere.txt"}, "data.test_list=nowhere.txt: no file"),
         (["cat/a.jpg"], {"labels": "nowhere.csv"}, "data.labels_from=nowhere.csv: no CSV"),
         (["cat/a.jpg", "masks/a.png", "ground_truth/a.png"], {}, "say which to use with data.masks="),

@@ -1,5 +1,6 @@
 """CSV of labels and boxes, and folders of VOC XML."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -25,13 +26,14 @@ def table(folder: Path, text: str) -> Path:
         "file,xmin,ymin,xmax,ymax\na.jpg,1,2,30,40\ncat/b.jpg,0.5,0,3,4\na.jpg,5,6,7,8\n",
         "\ufefffile,xmin,ymin,xmax,ymax\r\na.jpg, 1,2,30,40\r\n\r\ncat/b.jpg,0.5,0,3,4\r\na.jpg,5,6,7,8",
         "a.jpg,1,2,30,40\ncat/b.jpg,0.5,0,3,4\na.jpg,5,6,7,8\n",
+        "file,x1,y1,x2,y2\na.jpg,1,2,30,40\ncat/b.jpg,0.5,0,3,4\na.jpg,5,6,7,8\n",
         "a.jpg,1,2,30,40,x\ncat/b.jpg,0.5,0,3,4,y\nnone.jpg,,,,,\na.jpg,5,6,7,8,x\n",
         "class,ymax,ymin,xmin,xmax,File_Name\nx,40,2,1,30,a.jpg\ny,4,0,0.5,3,cat/b.jpg\nx,8,6,5,7,a.jpg\n",
         "file;XMin;XMax;YMin;YMax\na.jpg;1;30;2;40\ncat/b.jpg;0.5;3;0;4\na.jpg;5;7;6;8\n",
         "label_name,bbox_x,bbox_y,bbox_width,bbox_height,image_name,image_width,image_height\n"
         "x,1,2,29,38,a.jpg,60,40\ny,0.5,0,2.5,4,cat/b.jpg,60,40\nx,5,6,2,2,a.jpg,60,40\n",
     ],
-    ids=["plain", "spreadsheet", "no heading", "classes", "other order", "semicolons", "width and height"],
+    ids=["plain", "spreadsheet", "no heading", "x1", "classes", "other order", "semicolons", "width and height"],
 )
 def test_boxes(tmp_path: Path, text: str) -> None:
     found = [(one.image, one.box) for one in read_boxes(table(tmp_path, text))]
@@ -69,8 +71,25 @@ def test_boxes_of_xml_and_their_classes(tmp_path: Path) -> None:
     assert [one.class_name for one in read_boxes(table(tmp_path, text))] == ["apple", ""]
     for name in ("none.csv", "b.txt", "empty"):
         (tmp_path / "b.txt").touch(), (tmp_path / "empty").mkdir(exist_ok=True)
-        with pytest.raises(SegError, match=r"no such \.csv, and no folder of VOC XML"):
+        with pytest.raises(SegError, match=r"no such \.csv or \.json \(COCO\), and no folder of VOC XML"):
             read_boxes(tmp_path / name)
+
+
+def test_boxes_of_coco(tmp_path: Path) -> None:
+    crowd = {"id": 2, "image_id": 7, "category_id": 3, "bbox": [0, 0, 9, 9], "iscrowd": 1}
+    document = {
+        "images": [{"id": 7, "file_name": "train/a.jpg", "width": 60, "height": 40}],
+        "categories": [{"id": 3, "name": "pear"}],
+        "annotations": [{"id": 1, "image_id": 7, "category_id": 3, "bbox": [1, 2, 29, 38]}, crowd],
+    }
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps(document))
+    (one,) = read_boxes(path)
+    assert (one.image, one.box, one.class_name, one.size) == ("train/a.jpg", (1, 2, 30, 40), "pear", (40, 60))
+    document["images"] = []
+    path.write_text(json.dumps(document))
+    with pytest.raises(SegError, match="not one of its 2 annotations is of an image"):
+        read_boxes(path)
 
 
 @pytest.mark.parametrize(
