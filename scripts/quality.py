@@ -62,18 +62,21 @@ def run(folder: Path, data: Path, weights: str, features: str, names: list[str])
         if place is not None and not place.is_dir():
             print(f"{name}: {place} is not there; left out")
             continue
-        root = [f"data.root={place}"] if place is not None else []
+        usual = [f"data.root={place}"] if place is not None else []
+        usual += ["figures=false", "evaluation.backbone=mobilenet_v2", f"evaluation.weights={features}"]
         for key, overrides in settings(name, weights, features).items():
             out = folder / name / key.replace(" ", "_")
             if not (out / "metrics.json").is_file():
-                words = ["pipeline=cam_grabcut", *overrides, *root, f"store={folder / 'store'}", f"hydra.run.dir={out}"]
-                done = subprocess.run(
-                    [sys.executable, "-m", "seg.run", *words, "figures=false"], capture_output=True, text=True
-                )
-                print(
-                    f"{name}: {key}: {'done' if done.returncode == 0 else done.stdout[-300:] + done.stderr[-300:]}",
-                    flush=True,
-                )
+                words = [
+                    "pipeline=cam_grabcut",
+                    *overrides,
+                    *usual,
+                    f"store={folder / 'store'}",
+                    f"hydra.run.dir={out}",
+                ]
+                done = subprocess.run([sys.executable, "-m", "seg.run", *words], capture_output=True, text=True)
+                ended = "done" if done.returncode == 0 else (done.stdout + done.stderr)[-300:]
+                print(f"{name}: {key}: {ended}", flush=True)
 
 
 def read(folder: Path) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from seg.data.read_report import ReadReport
 from seg.data.sources import Source
 from seg.errors import SegError, run_checks
 from seg.evaluation.auto import witness_for
-from seg.evaluation.quality import Estimated
+from seg.evaluation.quality import Estimated, Witness
 from seg.evaluation.stages import Evaluated, Histogram
 from seg.files import writable
 from seg.masks import MaskSet, Threshold
@@ -167,6 +167,9 @@ class Experiment:
             checks.append(partial(check_format, self.cfg.export.format, len(self.pool.classes_of(dataset))))
         # What is there can't fail any more.
         checks += [lambda s=s: (s.stored and store.has(s)) or s.check(store) for s in self.stages()]  # type: ignore[misc]
+        first = next(iter(self.steps.values()), None)
+        if first is not None and (estimated := self._estimated(first)):
+            checks.append(partial(estimated["trainval"].witness.check, store))
         if self.cfg.export.onnx:
             checks.append(lambda: check_onnx(bool(self.networks("segmenter"))))
         run_checks(checks)
@@ -287,7 +290,13 @@ class Experiment:
         """The stages that estimate one step's quality; none where that is not wanted."""
         wanted = self.cfg.evaluation.quality
         splits = get_args(Split) if (not in_sweep() if wanted is None else wanted) else ()
-        return {s: Estimated(masks=step.masks, witness=witness_for(self.stages(), self.pool, s)) for s in splits}
+        return {split: Estimated(masks=step.masks, witness=self._witness(split)) for split in splits}
+
+    def _witness(self, split: Split) -> Witness:
+        """The features that masks are judged by."""
+        if (name := self.cfg.evaluation.backbone) is None:
+            return witness_for(self.stages(), self.pool, split)
+        return Witness(pool=self.pool, split=split, backbone=name, weights=self.cfg.evaluation.weights)
 
     def worse(self) -> list[str]:
         """A line for each step that has a lower estimated quality than the one before."""

@@ -33,6 +33,8 @@ class Evaluation:
     resolution: str = "working"
     panel: int = 6
     quality: bool | None = None
+    backbone: str | None = None
+    weights: str | None = "DEFAULT"
 
 
 @dataclass

@@ -50,6 +50,22 @@ class Witness(Stage):
     grid: int = param(default=40, low=8)
     dims: int = param(default=128, low=1)
 
+    def check(self, store: Products) -> None:
+        """Load the weights once, before anything long."""
+        self._net()
+
+    def _net(self) -> Levels | None:
+        """The network; None for colours and textures."""
+        if self.backbone is None:
+            return None
+        levels = self.levels or next((v for k, v in LEVELS.items() if self.backbone.startswith(k)), None)
+        if levels is None:
+            known = ", ".join(LEVELS)
+            raise SegError(
+                f"evaluation.backbone={self.backbone}: no levels are known for the estimate; take of {known}"
+            )
+        return Levels(make_classifier(self.backbone, 2, self.weights), levels)
+
     def build(self, out: Path, store: Products) -> dict[str, Any]:
         """One pass over the images."""
         data: PreparedData = store.get(self.pool).data
@@ -66,17 +82,14 @@ class Witness(Stage):
 
     def _seen(self, data: PreparedData, rows: np.ndarray, store: Products) -> np.ndarray:
         """``float (n, h, w, d)``, at most ``grid`` cells a side."""
-        if self.backbone is None:
+        if (net := self._net()) is None:
             described = torch.from_numpy(
                 np.stack([self._pooled(torch.from_numpy(describe(data.images[r]))) for r in rows])
             )
             flat = described.flatten(0, 2).numpy()
             waves = FourierFeatures(flat, 2 * self.dims, np.random.default_rng(0))(flat)
             return waves[:, :-1].reshape(*described.shape[:3], -1)
-        levels = self.levels or next((v for k, v in LEVELS.items() if self.backbone.startswith(k)), None)
-        if levels is None:
-            raise SegError(f"{self.backbone}: no levels are known for the estimated quality")
-        net = Levels(make_classifier(self.backbone, 2, self.weights), levels).to(store.runtime.device)
+        net.to(store.runtime.device)
 
         def compute(images: torch.Tensor, _: np.ndarray) -> torch.Tensor:
             maps = net(F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True))

@@ -10,6 +10,7 @@ import pytest
 from seg.data.prepared import Pool
 from seg.evaluation.auto import Best, witness_for
 from seg.evaluation.quality import Estimated, Witness
+from seg.errors import SegError
 from seg.masks import Threshold
 from seg.store import Store, param
 from seg.supervision.scores import ScoreStage
@@ -65,3 +66,12 @@ def test_the_first_is_kept_where_nothing_can_be_told(new_store: Store, prepared:
 
 def test_the_features_are_those_of_the_run(pool: Pool, classifier: Any) -> None:
     assert witness_for([classifier], pool, "test").backbone is None  # random weights are no witness
+
+
+def test_a_backbone_that_cannot_judge_is_refused_before_anything_is_built(new_store: Store, pool: Pool) -> None:
+    for wrong, message in (
+        ({"backbone": "vgg16"}, "no levels are known"),
+        ({"backbone": "resnet18", "weights": "no.pth"}, "no.pth"),
+    ):
+        with pytest.raises(SegError, match=message):
+            Witness(pool=pool, split="test", **wrong).check(new_store)
