@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from seg.data.prepared import Pool
+from seg.errors import SegError
 from seg.evaluation.auto import Best, witness_for
 from seg.evaluation.quality import Estimated, Witness
-from seg.errors import SegError
 from seg.masks import Threshold
 from seg.store import Store, param
 from seg.supervision.scores import ScoreStage
