@@ -85,6 +85,8 @@ def write_run_page(folder: Path, experiment: Experiment, masks: Mapping[str, Mas
         "border": cfg.evaluation.border,
         "resolution": cfg.evaluation.resolution,
         "true_masks": len(store.get(experiment.target)) if experiment.target is not None else 0,
+        "qualities": experiment.qualities,
+        "worse": experiment.worse(),
         "gallery": gallery,
         "next_ones": next_cards(compared, ranked),
         "compared": [*compared],

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from seg.evaluation.table import ClassFigures
+from seg.methods.quality import Quality
 from seg.report.gallery import Card, Gallery
 from seg.report.page import data_uri, write_page
 from seg.report.run_page import ByClass
@@ -43,6 +44,8 @@ def run(folder: Path, name: str) -> Path:
         "seconds": 1.0,
         "device": name,
         "rows": [row | {"stage": name, "split": name, "images": 1, "oracle": True, "masks_used": name}],
+        "qualities": {name: {name: Quality(0.5, 0.5, 1.0, 0.0, np.zeros(0))}},
+        "worse": [name],
         "gallery": Gallery(cards, [name], 1),
         "next_ones": [Card(name, (name,), name, 8, 8, {"photo": PIXEL, "votes": PIXEL})],
         "compared": [name],
