@@ -150,6 +150,9 @@ def test_more_pixels_than_anybody_photographs(sides: tuple[int, int], tmp_path: 
 def test_the_limit_can_be_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(seeds()["png"])
+    monkeypatch.setattr(
+        Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS
+    )  # which decoding sets, is as before at the end
     monkeypatch.setenv("WEAKSEG_MAX_PIXELS", "800")
     refused(lambda: image_size(path), "too many pixels, and at most 800 are decoded")
     decode._most_pixels.cache_clear()
