@@ -113,7 +113,7 @@ def draw(path: Path, points: pd.DataFrame) -> None:
         figure.subplots(-(-len(names) // 4), min(len(names), 4), squeeze=False).flat, names, strict=False
     ):
         part = points[points["data"] == name]
-        for kind, colour in (("CAM", "C0"), ("box", "C0"), ("refined", "C2"), ("", "C1")):
+        for kind, colour in (("CAM", "C0"), ("Gaussian", "C0"), ("refined", "C2"), ("", "C1")):
             own = part[part["stage"].str.startswith(kind)]
             part = part.drop(own.index)
             axes.plot(own["estimate"], own["miou"], "o", markersize=4, color=colour)
