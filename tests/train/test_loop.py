@@ -239,8 +239,8 @@ def test_two_processes_have_the_gradient_of_one(new_store: Store, tmp_path: Path
     folder, started = tmp_path / "two", []
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    for rank in range(2):  # as torchrun would start them, but forked: it imports PyTorch three times
-        process = multiprocessing.get_context("fork").Process(target=train_together, args=(folder, rank, port))
+    for rank in range(2):  # as torchrun would start them; autograd that has run here does not survive a fork
+        process = multiprocessing.get_context("spawn").Process(target=train_together, args=(folder, rank, port))
         process.start()
         started.append(process)
     for process in started:
