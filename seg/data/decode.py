@@ -182,17 +182,6 @@ def mask_values(
     return values
 
 
-def mask_colours(path: Path) -> list[tuple[int, int, int]]:
-    """The colours of an RGB mask; [] of a grey one and of one that is not RGB. Raises SegError as mask_values does."""
-    with _opened(path) as image:
-        if image.mode not in ("RGB", "RGBA"):
-            return []
-        values = np.asarray(image)[..., :3].reshape(-1, 3)
-    if (values == values[:, :1]).all():
-        return []
-    return [(int(r), int(g), int(b)) for r, g, b in np.unique(values, axis=0)]
-
-
 def codes_in(values: npt.NDArray[np.uint8]) -> list[int]:
     """Which codes ground truth has, ascending; ten times as fast as sorting its pixels."""
     codes: list[int] = np.flatnonzero(np.bincount(values.ravel(), minlength=256)).tolist()

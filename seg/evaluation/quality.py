@@ -21,8 +21,6 @@ from seg.store import Products, Stage, param
 from seg.supervision.colocalise import LEVELS, Levels
 from seg.supervision.scores import infer
 
-log = logging.getLogger(__name__)
-
 #: Below so many images, half of them has too little to learn from.
 LEAST = 20
 

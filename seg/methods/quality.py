@@ -107,7 +107,7 @@ def edge_contrast(images: np.ndarray, masks: np.ndarray) -> float:
         images: ``uint8 (n, H, W, 3)``. masks: ``uint8 (n, H, W)``.
 
     Returns:
-        1 for outlines that know nothing of the image; nan if no mask has an outline.
+        At least 0: 1 for outlines that know nothing of the image; nan if no mask has an outline.
 
     Example:
         >>> image, mask = np.zeros((1, 8, 8, 3), np.uint8), np.zeros((1, 8, 8), np.uint8)
@@ -137,6 +137,10 @@ def estimate_quality(
         images: ``uint8 (n, H, W, 3)``. masks: ``uint8 (n, H, W)``, 0 background, 1 and on the classes, 255 unknown.
         labelled: ``bool (n,)``: whether an image has any class; the others are background.
         folds, seed: of the split into images that are learnt from and those that are predicted.
+
+    Returns:
+        See :class:`Quality`. Judging labels by what can be learnt from them is reverse testing (Fan and Davidson, KDD
+        2006); the form is ours.
 
     Example:
         >>> rng = np.random.default_rng(0)

@@ -1,14 +1,12 @@
 """All that a run leaves in its folder: the table, pictures, the page, networks, masks."""
 
 import logging
-import math
 import time
 from pathlib import Path
 
 from seg.evaluation.table import format_classes, format_table, without_figures, write_metrics
 from seg.experiment import Experiment, wants_models
 from seg.files import write_lines
-from seg.methods.quality import Quality
 from seg.models.load import load_model
 from seg.models.mask_files import export_masks
 from seg.models.save import save_models
@@ -30,7 +28,8 @@ def write_report(experiment: Experiment, folder: Path, figures: bool = True) -> 
         "seconds": round(time.perf_counter() - experiment.started, 2),
         "stages": {name: step.masks.id for name, step in experiment.steps.items()},
         "estimated_quality": {
-            name: {split: _known(one) for split, one in found.items()} for name, found in experiment.qualities.items()
+            name: {split: dict(zip(one._fields[:-1], one[:-1], strict=True)) for split, one in found.items()}
+            for name, found in experiment.qualities.items()
         },
         "kinds": {name: step.kind for name, step in experiment.steps.items()},
     }
@@ -68,12 +67,6 @@ def write_report(experiment: Experiment, folder: Path, figures: bool = True) -> 
     for path in (picture, curves, page, folder / "metrics.csv" if rows else None):
         if path is not None:
             log.info("%s", path)
-
-
-def _known(found: Quality) -> dict[str, float | None]:
-    """The figures of an estimate for JSON; None for what is not known."""
-    figures = {name: value for name, value in found._asdict().items() if name != "per_image"}
-    return {name: None if math.isnan(value) else value for name, value in figures.items()}
 
 
 def _save_models(experiment: Experiment, folder: Path) -> None:
