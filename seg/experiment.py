@@ -64,7 +64,7 @@ class Step(Parameters):
     @property
     def name(self) -> str:
         """What a table calls it."""
-        at = f" >= {self.masks.said}" if self.kind == "scores" and self.title is None else ""
+        at = f" >= {self.masks.threshold_text}" if self.kind == "scores" and self.title is None else ""
         return self.plain_name + at
 
 
@@ -162,7 +162,7 @@ class Experiment:
         if not all(store.has(evaluated) for evaluated in self._evaluated()):
             checks.append(partial(_refuse_unwritable, store.root))
         checks += [store.runtime.check, *(partial(e.check, store) for e in self._evaluated())]
-        dataset = self.source.seen(store)
+        dataset = self.source.dataset_if_known(store)
         if dataset is not None:
             checks.append(partial(check_format, self.cfg.export.format, len(self.pool.classes_of(dataset))))
         # What is there can't fail any more.
@@ -218,7 +218,7 @@ class Experiment:
 
     def plan(self) -> str:
         """What a run would do, as a tree in lines."""
-        dataset = self.source.seen(self.store)
+        dataset = self.source.dataset_if_known(self.store)
         warnings = ReadReport(dataset.warnings, dataset.examples).lines() if dataset else []
         lines = [self.heading(), *warnings, f"store: {self.store.root}"]
         for planned in self.store.plan([step.masks for step in self.steps.values()]):

@@ -115,7 +115,7 @@ class Threshold(Stage):
         return self.background_below is None and self.band == 0
 
     @property
-    def said(self) -> str:
+    def threshold_text(self) -> str:
         """What a table calls the bound of the foreground: a number, or the criterion that finds it."""
         if self.bounds is not None:
             return f"{self.bounds[1]:g}"

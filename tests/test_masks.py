@@ -74,6 +74,6 @@ def test_refusals(pool: Pool, wrong: dict, message: str) -> None:
 
 def test_the_power_of_the_background_is_a_threshold(pool: Pool) -> None:
     masks = Threshold(scores=TargetScores(pool=pool), alpha=4.0, band=0.1)
-    assert masks.bounds == pytest.approx((0.1755, 0.3755), abs=1e-4) and masks.said == "0.375508"
+    assert masks.bounds == pytest.approx((0.1755, 0.3755), abs=1e-4) and masks.threshold_text == "0.375508"
     with pytest.raises(SegError, match=r"give threshold \(and band\), or alpha"):
         Threshold(scores=TargetScores(pool=pool), threshold=0.5, alpha=4.0)

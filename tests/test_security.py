@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from seg.data.folder_layout import Names, find_parts, image_ids
-from seg.data.image_folder import ImageFolder
-from seg.data.pets import read_pets
+from seg.data.folder_layout import Names
+from seg.data.image_folder import ImageFolder, find_images
+from seg.data.pets import find_pets
 from seg.errors import SegError
 from seg.store import Store
 from seg.store.__main__ import main as store_main
@@ -45,8 +45,8 @@ def test_lists_lead_nowhere(photos: Callable[..., Path], tmp_path: Path, new_sto
     """What a list names is looked up among the photos, and never opened."""
     root, said = photos(), said.format(root=tmp_path)
     (tmp_path / "secret_1.jpg").write_bytes(b"secret")
-    names = Names(image_ids(find_parts(root).images))
-    assert names.find(said) is None and names.find(said, anywhere=True) is None
+    names = Names({path.relative_to(root).as_posix(): i for i, path in find_images(root).images.items()})
+    assert names.find(said) is None
     (tmp_path / "boxes.csv").write_text(f"file,xmin,ymin,xmax,ymax\n{said},1,1,5,5\n")
     (tmp_path / "test.txt").write_text(f"{said}\n")
     for given in ({"boxes_from": "boxes.csv"}, {"test_list": "test.txt"}):
@@ -65,7 +65,7 @@ def test_official_lists_lead_nowhere(official: Callable[..., Path]) -> None:
     for line in ("../../secret_1 1 1 1", "../../secret_1 3 1 1", "/etc/passwd_1 3 1 1"):
         lists.write_text(f"{before}{line}\n")
         with pytest.raises(SegError, match=r"secret|passwd"):
-            read_pets(root)
+            find_pets(root)
 
 
 def test_no_other_door() -> None:

@@ -127,7 +127,7 @@ class Coco(InPlace):
         ids = image_ids(called.values())
         fits = _fits(photos)
         records = [_record(ids[called[p]], p, photo, fits.get(p, Fit()), found) for p, photo in photos.items()]
-        found.stop_if_any(Path(self.root or ""), one_line=True)
+        found.stop_if_any(Path(self.root or ""))
         if not any(record.boxes for record in records):
             why = "".join(f"; {sentence}: {count}" for sentence, count in found.warnings.items())
             raise SegError(f"{parts[0].file.path}: not one object that it lists can be used{why}")
@@ -140,7 +140,7 @@ class Coco(InPlace):
         records.sort(key=lambda record: record.split == "test")
         trained = {label for record in records if record.split == "trainval" for label in record.labels}
         found.warn("classes without a trainval image", (n for i, n in enumerate(names.values()) if i not in trained))
-        return Dataset(tuple(names.values()), tuple(records), found.warnings, False, found.examples, folder)
+        return Dataset(tuple(names.values()), tuple(records), found.warnings, found.examples, folder)
 
 
 class Part(NamedTuple):

@@ -80,15 +80,13 @@ class Dataset:
         classes: class names by label.
         records: ordered by split (trainval first), then as listed.
         warnings: how often each peculiarity was met, by a sentence that names it.
-        is_toy: whether the pictures are drawn; its peculiarities are then no news.
         examples: up to a few names for each sentence of ``warnings``, for the log.
-        folder: what the images' names are told relative to; None for their bare names.
+        folder: the images' names are relative to it; None for their bare names.
     """
 
     classes: tuple[str, ...]
     records: tuple[Record, ...]
     warnings: Counter[str] = field(default_factory=Counter)
-    is_toy: bool = False
     examples: dict[str, tuple[str, ...]] = field(default_factory=dict)
     folder: Path | None = None
 

@@ -1,25 +1,31 @@
 """``data=image_folder``: someone's own photos, a folder per class or labels in a file, with or without masks."""
 
-import copy
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from seg.data.dataset import Box, Codes, Dataset, Split
+from seg.data.dataset import Codes, Dataset
 from seg.data.draw import draw_by_labels
-from seg.data.folder_layout import Names, Parts, find_parts, image_ids
-from seg.data.layout import content_fingerprint, read_text
+from seg.data.folder_layout import Names, image_ids, images_below, mask_name, split_masks
+from seg.data.layout import MissingDataError, nfc, read_text, scan
 from seg.data.read_report import ReadReport
-from seg.data.records import make_dataset, place_boxes
+from seg.data.records import Layout, make_dataset, place_boxes
 from seg.data.sources import InPlace, require_few
-from seg.data.tables import ListedBox, read_boxes, read_labels
+from seg.data.tables import box_files, read_boxes, read_labels
 from seg.errors import SegError
 from seg.store import Products, param
 
 T = TypeVar("T")
+
+#: Folders by these names hold a split, not a class.
+_SPLITS = frozenset({"train", "training", "val", "valid", "validation", "trainval", "test", "testing"})
+#: Folders by these names hold masks, not a class.
+_MASK_FOLDERS = frozenset({"masks", "mask", "ground_truth", "groundtruth", "gt", "segmentations"})
+_LOSSLESS = (".png", ".bmp", ".tif", ".tiff", ".gif")
 
 
 class ImageFolder(InPlace):
@@ -37,8 +43,8 @@ class ImageFolder(InPlace):
             false: the folders are the classes.
         masks: folder of PNG masks (or BMP, TIFF, GIF) by stem or ``class/stem``; null: ``root/masks`` or
             ``root/ground_truth``, which are never classes; false: none.
-        mask_suffix: ``_mask`` for masks called ``1_mask.png``, in their folder or beside their images; null: ``_mask``
-            or ``_segmentation`` is found; "": none.
+        mask_suffix: ``_mask`` for masks called ``1_mask.png``, in their folder or beside their images; null:
+            ``_mask``, ``_segmentation`` and other usual ones; "": none.
         mask_codes: ``binary``, 0 background, 1 or 255 foreground; ``ids``, 0 background, 255 no ground truth, all else
             foreground; ``trimap``, the official 1 foreground, 2 background, 3 border; ``classes``, 0 background, 1 and
             on the classes in the order of their names, 255 no ground truth.
@@ -57,7 +63,7 @@ class ImageFolder(InPlace):
     root: str | None = param(default=None, key=False)
     labels_from: bool | str | None = param(default=None, key=False)
     masks: bool | str | None = param(default=None, key=False)
-    mask_suffix: str | None = param(default=None, key=False)
+    mask_suffix: str | None = param(default=None)
     mask_codes: Codes = param(default="binary")
     boxes_from: str | None = param(default=None, key=False)
     test_list: str | None = param(default=None, key=False)
@@ -65,157 +71,226 @@ class ImageFolder(InPlace):
     split_seed: int = param(default=0, low=0)
     title: str = param(default="image_folder", key=False)
 
-    def detail(self, store: Products) -> str:
-        """What was found: nothing lies beside the photos without being named, and nothing is taken for granted."""
-        dataset: Dataset = store.get(self)
-        records, parts, count = dataset.records, self.parts, len(dataset.classes)
-        labels = f" (labels in {parts.labels})" if parts.labels else ""
-        found = [f"{len(records)} images of {count} class{'es' if count > 1 else ''}{labels}"]
-        masks, boxes = sum(r.has_target for r in records), sum(bool(r.boxes) for r in records)
-        suffix = f" (called *{parts.mask_suffix})" if parts.mask_suffix else ""
-        found.append(f"mask files for {masks} in {parts.masks_folder}{suffix}" if masks else "no masks")
-        found.append(f"boxes for {boxes} in {parts.boxes}" if boxes else "no boxes")
-        how = f"in {parts.test_list}" if parts.test_list else f"drawn (test_share={self.test_share:g})"
-        return f": {', '.join(found)}, test images {how}"
-
     @cached_property
-    def parts(self) -> Parts:
-        """The files."""
+    def layout(self) -> Layout:
+        """The files, found by their names and lists."""
         if self.root is None:
             raise SegError("data=image_folder: give data.root=DIR, a folder with a folder of photos for each class")
-        given = self.masks, self.boxes_from, self.test_list, self.labels_from, self.mask_suffix
-        return find_parts(Path(self.root), *given)
-
-    def hashed(self, cache: Path | None, *, write: bool) -> str:
-        """Of all files."""
-        return content_fingerprint(str(self.parts.root.resolve()), self.parts.content(), cache, write=write)
+        names = ("masks", "mask_suffix", "mask_codes", "boxes_from", "test_list", "labels_from")
+        given = {name: getattr(self, name) for name in names}
+        return find_images(Path(self.root), **given, test_share=self.test_share, split_seed=self.split_seed)
 
     def params(self) -> dict[str, Any]:
         """The content, and how it is understood."""
-        keys = {"mask_codes": self.mask_codes, "mask_suffix": self.parts.mask_suffix}
-        return super().params() | keys | {"test_share": self.test_share, "split_seed": self.split_seed}
+        keys = ("mask_codes", "mask_suffix", "test_share", "split_seed")
+        return super().params() | {key: getattr(self, key) for key in keys}
 
     def load(self, path: Path, store: Products) -> Dataset:
-        """Read names, lists and boxes; of images with boxes the sizes."""
-        parts, found = self.parts, copy.deepcopy(self.parts.found)
-        ids = image_ids(parts.images)
-        labels, classes = _labels(parts, ids, found)
-        if parts.labels or (parts.masks and self.mask_codes == "classes"):
-            require_few(len(classes), str(parts.labels or parts.root), "leave some out")
-        images = {i: parts.images[name] for name, i in ids.items() if i in labels}
-        sets = {i: tuple(sorted(map(classes.index, labels[i]))) for i in images}
-        test = self._test(ids, sets)
-        splits: dict[str, Split] = {i: "test" if i in test else "trainval" for i in images}
-        used = Names({name: i for name, i in ids.items() if i in labels})
-        masks, boxes = _masks(parts, used, found), _boxes(parts, used, images, labels, classes, found)
-        return make_dataset(
-            parts.root,
-            classes,
-            images,
-            sets,
-            splits,
-            masks,
-            boxes,
-            found,
-            codes=self.mask_codes,
-            folder=parts.root,
+        """Read the boxes; of images with boxes the sizes."""
+        return read_images(self.layout, _boxes_place(Path(self.root or ""), self.boxes_from))
+
+
+def find_images(
+    root: Path,
+    *,
+    masks: str | bool | None = None,
+    mask_suffix: str | None = None,
+    mask_codes: Codes = "binary",
+    boxes_from: str | None = None,
+    test_list: str | None = None,
+    labels_from: str | bool | None = None,
+    test_share: float = 0.2,
+    split_seed: int = 0,
+) -> Layout:
+    """Look at what lies below ``root``; opens lists and no image. Arguments are those of :class:`ImageFolder`.
+
+    Raises:
+        MissingDataError: there is no such folder, or no image in a folder of a class.
+        SegError: one of the others is not there, masks are lossy, the folders are no classes, or names in a list or of
+            masks fit no image, or several.
+    """
+    if not root.is_dir():
+        raise MissingDataError(f"data.root={root}: no such folder at {root.absolute()}; give one of photos")
+    if (root / "annotations" / "trainval.txt").is_file():
+        raise SegError(f"data.root={root}: has the official layout of Oxford-IIIT Pet; use data=oxford_pet for it")
+    report = ReadReport()
+    usual = [entry.name for entry in scan(root) if entry.name.lower() in _MASK_FOLDERS and entry.is_dir()]
+    folder = _given("masks", masks, root, "folder of masks", *usual)
+    boxes = _boxes_place(root, boxes_from)
+    listed = _given("labels_from", labels_from, root, "CSV file,labels", "labels.csv")
+    test_file = _given("test_list", test_list, root, "file with the name of an image per line")
+    no_class = [root / name for name in usual] + [path for path in (folder, boxes) if path]
+    names, mask_files = split_masks(images_below(root, no_class, report), folder, mask_name(mask_suffix))
+    _refuse_lossy([] if masks is False else mask_files)
+    if listed is None:
+        names = _in_class_folders(root, names, report)
+    ids = image_ids(names)
+    if listed is None:
+        labels = {i: (name.split("/")[0],) for name, i in ids.items()}
+        classes = sorted({name for own in labels.values() for name in own})
+    else:
+        labels, classes = _labels(listed, ids, report)
+    if listed or (mask_files and mask_codes == "classes"):
+        require_few(len(classes), str(listed or root), "leave some out")
+    sets = {i: tuple(sorted(map(classes.index, labels[i]))) for i in ids.values() if i in labels}
+    test = (
+        _read_test_list(test_file, ids) if test_file else _draw_test(ids, sets, listed is None, test_share, split_seed)
+    )
+    used = {name: i for name, i in ids.items() if i in sets}
+    texts = {"test": test_file, "labels": listed}
+    return Layout(
+        root,
+        tuple(classes),
+        {i: names[name] for name, i in used.items()},
+        splits={i: "test" if i in test else "trainval" for i in sets},
+        labels=sets,
+        masks={} if masks is False else _masks(used, mask_files, mask_name(mask_suffix), report),
+        codes=mask_codes,
+        boxes={path.relative_to(boxes or "").as_posix(): path for path in box_files(boxes)},
+        texts={key: path for key, path in texts.items() if path},
+        report=report,
+    )
+
+
+def read_images(layout: Layout, boxes: Path | None) -> Dataset:
+    """The records of a folder of images, with the boxes of a file or folder.
+
+    Raises:
+        SegError: boxes that :func:`seg.data.tables.read_boxes` refuses, none of an image, a class without a trainval
+            image.
+    """
+    layout = layout.copy()
+    if boxes is None:
+        return make_dataset(layout, {})
+    names = Names({nfc(path.relative_to(layout.folder).as_posix()): i for i, path in layout.images.items()})
+    listed = _match(names, ((x.image, x.where, x) for x in read_boxes(boxes)), "boxes", boxes, layout.report)
+    if "labels" not in layout.texts:  # a folder's images are of its class, whatever their boxes are called
+        listed = {i: [box._replace(class_name="") for box in own] for i, own in listed.items()}
+    return make_dataset(layout, place_boxes(listed, layout.images, layout.report))
+
+
+def _given(key: str, value: str | bool | None, root: Path, what: str, *usual: str) -> Path | None:
+    """The path that is given; where none is, the only usual one that is there."""
+    if value is False:
+        return None
+    there = [root / name for name in usual if (root / name).exists()]
+    if value is None and len(there) > 1:
+        raise SegError(f"{' and '.join(map(str, there))}: say which to use with data.{key}=")
+    path = Path(str(value)) if value is not None else next(iter(there), None)
+    if path is not None and not (path.is_dir() if key == "masks" else path.exists()):
+        raise SegError(f"data.{key}={value}: no {what} at {path.absolute()}")
+    return path
+
+
+def _boxes_place(root: Path, boxes_from: str | None) -> Path | None:
+    kinds = "CSV, COCO JSON or folder of VOC XML"
+    return _given("boxes_from", boxes_from, root, kinds, "boxes.csv", "boxes.json", "boxes")
+
+
+def _refuse_lossy(masks: list[tuple[str, Path]]) -> None:
+    if lossy := [path for _, path in masks if path.suffix.lower() not in _LOSSLESS]:
+        raise SegError(
+            f"{lossy[0]}: {len(lossy)} of {len(masks)} masks are in a format that changes pixels (JPEG, WebP, ...); "
+            "make PNG of the originals, or leave them out: data.masks=false (if they are photos: data.mask_suffix='')"
         )
 
-    def _test(self, ids: dict[str, str], sets: dict[str, tuple[int, ...]]) -> set[str]:
-        """Ids of the test images."""
-        listed = self.parts.test_list
-        if listed is None:
-            drawn: defaultdict[str, dict[str, tuple[int, ...]]] = defaultdict(dict)
-            for name, i in ids.items():
-                if i in sets:  # of folders from each class, else of all images
-                    drawn["" if self.parts.labels else name.split("/")[0]][name] = sets[i]
-            chosen = [draw_by_labels(own, self.test_share, self.split_seed) for own in drawn.values()]
-            return {ids[name] for own in chosen for name in own}
-        lines = [line.strip() for line in read_text(listed).splitlines()]
-        names, test = Names(ids), {line for line in lines if line and not line.startswith("#")}
-        if unknown := sorted(name for name in test if names.find(name) is None):
-            raise SegError(f"{listed}: {unknown[0][:100]!r} is no image of {self.parts.root} ({len(unknown)} are none)")
-        if not test:
-            raise SegError(f"{listed}: names no image; for no test image leave it out, data.test_share=0")
-        return {str(names.find(name)) for name in test}
+
+def _in_class_folders(root: Path, images: dict[str, Path], report: ReadReport) -> dict[str, Path]:
+    """The images that lie in the folder of a class.
+
+    Raises:
+        MissingDataError: there is none.
+        SegError: the folders are splits, or hold masks.
+    """
+    loose = [name for name in images if "/" not in name]
+    report.warn("images beside the folders of the classes (not used)", loose)
+    images = {name: path for name, path in images.items() if "/" in name}
+    if not images:
+        what = f"its {len(loose)} images lie in no folder" if loose else "no image in a folder of a class"
+        remedy = f"put each class's into one, as {root.name}/cat/1.jpg, or write their classes into labels.csv"
+        raise MissingDataError(f"data.root={root}: {what}; {remedy}")
+    folders = {name.split("/")[0] for name in images}
+    if {name.lower() for name in folders} <= _SPLITS:
+        raise SegError(
+            f"data.root={root}: its folders {', '.join(sorted(folders))} are splits, not classes; put the classes' "
+            "folders side by side and name the test images in a file, data.test_list="
+        )
+    if inside := [name for name in images if not _MASK_FOLDERS.isdisjoint(name.lower().split("/")[1:-1])]:
+        raise SegError(f"{root / inside[0]}: looks like a mask among the images; put masks into {root / 'masks'}")
+    return images
 
 
 def _match(
-    names: Names, listed: Iterable[tuple[str, str, T]], what: str, place: object, found: ReadReport, remedy: str = ""
+    names: Names, listed: Iterable[tuple[str, str, T]], what: str, place: object, report: ReadReport, remedy: str = ""
 ) -> dict[str, list[T]]:
     """What ``place`` lists as (name of an image, where, item), by image id; the others are counted, all a problem."""
     matched: defaultdict[str, list[T]] = defaultdict(list)
     unmatched = []
     for name, where, item in listed:
-        with found.gathering(where):
-            if (image_id := names.find(name, anywhere=what != "masks")) is None:
+        with report.gathering(where):
+            if (image_id := names.find(name)) is None:
                 unmatched.append(name)
             else:
                 matched[image_id].append(item)
-    if unmatched and not matched and not found.problems:
+    if unmatched and not matched and not report.problems:
         what_not = f"none of its {len(unmatched)} {what} is of an image that is used; {unmatched[0]!r}, say, is none"
-        found.problems.append(f"{place}: {what_not}{remedy}")
-    found.warn(f"{what} of images that are not there (not used)", dict.fromkeys(unmatched))
+        report.problems.append(f"{place}: {what_not}{remedy}")
+    report.stop_if_any(Path(str(place)))
+    report.warn(f"{what} of images that are not there (not used)", dict.fromkeys(unmatched))
     return matched
 
 
-def _labels(parts: Parts, ids: dict[str, str], found: ReadReport) -> tuple[dict[str, tuple[str, ...]], list[str]]:
-    """The names of the classes of each image that is used, by its id; and those of all that are named, in order."""
-    if parts.labels is None:
-        folders: dict[str, tuple[str, ...]] = {i: (name.split("/")[0],) for name, i in ids.items()}
-        return folders, sorted({name for own in folders.values() for name in own})
-    listed = read_labels(parts.labels)
+def _labels(path: Path, ids: dict[str, str], report: ReadReport) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+    """The names of the classes of each image that the file names, by its id; and those of all, in order."""
+    listed = read_labels(path)
     remedy = " (data.labels_from=false takes the folders for the classes)"
-    matched = _match(Names(ids), listed, "labels", parts.labels, found, remedy)
+    matched = _match(Names(ids), listed, "labels", path, report, remedy)
     # Of images that are not there, too: what a mask's codes mean is not to depend on these.
     classes = sorted({name for _, _, names in listed for name in names})
-    if not found.problems and not classes:
-        found.problems.append(f"{parts.labels}: names no class{remedy}")
-    found.stop_if_any(parts.labels, one_line=True)
-    found.warn("images that the file of labels does not name (not used)", (i for i in ids.values() if i not in matched))
+    if not classes:
+        raise SegError(f"{path}: names no class{remedy}")
+    report.warn(
+        "images that the file of labels does not name (not used)", (i for i in ids.values() if i not in matched)
+    )
     return {i: tuple(dict.fromkeys(name for names in own for name in names)) for i, own in matched.items()}, classes
 
 
-def _masks(parts: Parts, names: Names, found: ReadReport) -> dict[str, Path]:
+def _read_test_list(path: Path, ids: dict[str, str]) -> set[str]:
+    """Ids of the images that a list names."""
+    names, lines = Names(ids), {line.strip() for line in read_text(path).splitlines()}
+    test = {line: names.find(line) for line in lines if line and not line.startswith("#")}
+    if unknown := sorted(line for line, image_id in test.items() if image_id is None):
+        raise SegError(f"{path}: {unknown[0][:100]!r} is no image of the data ({len(unknown)} are none)")
+    if not test:
+        raise SegError(f"{path}: names no image; for no test image leave it out, data.test_share=0")
+    return {str(image_id) for image_id in test.values()}
+
+
+def _draw_test(
+    ids: dict[str, str], labels: dict[str, tuple[int, ...]], by_folder: bool, share: float, seed: int
+) -> set[str]:
+    """Ids of a share of the images of each class's folder, else of all images."""
+    groups: defaultdict[str, dict[str, tuple[int, ...]]] = defaultdict(dict)
+    for name, i in ids.items():
+        if i in labels:
+            groups[name.split("/")[0] if by_folder else ""][name] = labels[i]
+    return {ids[name] for own in groups.values() for name in draw_by_labels(own, share, seed)}
+
+
+def _masks(
+    ids: dict[str, str], files: list[tuple[str, Path]], end: re.Pattern[str], report: ReadReport
+) -> dict[str, Path]:
+    """Masks by image id; one has its image's name, or that with a suffix."""
+    names = Names(ids)
     remedy = (
         "; masks are called like their images, or as 1_mask.png with data.mask_suffix=_mask (data.masks=false: none)"
     )
-    stems = ((*os.path.splitext(name), file) for name, file in parts.masks.items())
-    listed = ((stem.removesuffix(parts.mask_suffix) + ending, str(file), file) for stem, ending, file in stems)
-    matched = _match(names, listed, "masks", parts.masks_folder, found, remedy)
-    twice = [own for own in matched.values() if len(own) > 1]
-    found.problems += [f"{own[0]} and {own[1]}: two masks of one image; delete one" for own in twice]
+    listed = []
+    for name, path in files:
+        stem, ending = os.path.splitext(name)
+        bare = end.sub("", stem) + ending
+        listed.append((bare if bare != name and names.find(name) is None else name, str(path), path))
+    matched = _match(names, listed, "masks", files[0][1].parent, report, remedy) if files else {}
+    if twice := [own for own in matched.values() if len(own) > 1]:
+        raise SegError(f"{twice[0][0]} and {twice[0][1]}: two masks of one image; delete one")
     return {image_id: own[0] for image_id, own in matched.items()}
-
-
-def _boxes(
-    parts: Parts,
-    names: Names,
-    images: dict[str, Path],
-    labels: dict[str, tuple[str, ...]],
-    classes: list[str],
-    found: ReadReport,
-) -> dict[str, list[tuple[Box, int]]]:
-    """Boxes by image id, brought within their images, and the class of each."""
-    if parts.boxes is None:
-        return {}
-    matched = _match(names, ((x.image, x.where, x) for x in read_boxes(parts.boxes)), "boxes", parts.boxes, found)
-    boxes: defaultdict[str, list[tuple[Box, int]]] = defaultdict(list)
-    for image_id, own in place_boxes(matched, images, found).items():
-        for one in own:
-            with found.gathering(one.where):
-                # A folder's images are all of one class, whatever their boxes are called.
-                name = _class_of_box(one, labels[image_id]) if parts.labels else labels[image_id][0]
-                boxes[image_id].append((one.box, classes.index(name)))
-    return boxes
-
-
-def _class_of_box(box: ListedBox, own: tuple[str, ...]) -> str:
-    """What a box is of: what its file says, or its image's only label."""
-    name = box.class_name or (own[0] if len(own) == 1 else "")
-    if name not in own:
-        labels = ", ".join(own) or "no object"
-        raise SegError(
-            f"{box.where}: a box of the class {name!r} in an image of {labels}; mend the boxes or the labels"
-        )
-    return name

@@ -1,14 +1,15 @@
 """``data=oxford_pet``: Oxford-IIIT Pet, or anything in its layout, read in place; and its download."""
 
 import re
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 from seg.data.dataset import Dataset, Split
 from seg.data.download import CUT_OFF, MARKER, fetch
-from seg.data.layout import IMAGE_SUFFIXES, MissingDataError, content_fingerprint, files_by_stem, nfc, read_text, scan
+from seg.data.layout import IMAGE_SUFFIXES, MissingDataError, files_by_stem, nfc, read_text
 from seg.data.read_report import ReadReport
-from seg.data.records import make_dataset, place_boxes, present_splits, read_xmls
+from seg.data.records import Layout, listed_splits, make_dataset, read_xmls
 from seg.data.sources import InPlace
 from seg.store import Products, param
 
@@ -17,7 +18,7 @@ SPLITS: tuple[Split, ...] = ("trainval", "test")
 #: What an image's label is: its breed, or the animal.
 Labels = Literal["breed", "species"]
 _SPECIES = {"1": "cat", "2": "dog"}
-_LINE = re.compile(r"(([^\s/\\]+)_[^\s/\\]*)\s+([0-9]{1,9})(?:\s+([0-9]+)\s+[0-9]+)?")
+_LINE = re.compile(r"(?P<id>(?P<breed>[^\s/\\]+)_[^\s/\\]*)\s+(?P<number>[0-9]{1,9})(\s+(?P<species>[0-9]+)\s+[0-9]+)?")
 
 
 class OxfordPet(InPlace):
@@ -54,7 +55,7 @@ class OxfordPet(InPlace):
         return f"unpack the official {archives} into {Path(self.root) / FOLDER}"
 
     def acquire(self) -> None:
-        """Download the data if that was asked for and they are not whole; archives that lie there are used."""
+        """Download the data if that was asked for and a part is missing; archives that lie there are used."""
         if not self.download or not self._missing():
             return
         folder = pets_folder(Path(self.root))
@@ -69,34 +70,19 @@ class OxfordPet(InPlace):
         # torchvision takes the data for complete where both folders exist, whatever is in them.
         fetch("Oxford-IIIT Pet", folder, folder / "annotations", self._by_hand(), get, lambda: missing_parts(place))
 
-    def _folder(self) -> Path:
+    @cached_property
+    def layout(self) -> Layout:
+        """The files, found by the lists."""
         if missing := self._missing():
             raise MissingDataError(
                 f"no Oxford-IIIT Pet data at {self.root} (missing: {', '.join(missing)}); pass data.download=true, or "
                 f"{self._by_hand()}, or point data.root elsewhere"
             )
-        return pets_folder(Path(self.root))
-
-    def hashed(self, cache: Path | None, *, write: bool) -> str:
-        """Of images, trimaps, box files and lists."""
-        folder = self._folder()
-        kinds: dict[str, str | tuple[str, ...]] = {
-            "images": IMAGE_SUFFIXES,
-            "annotations/trimaps": ".png",
-            "annotations/xmls": ".xml",
-            "annotations": ".txt",
-        }
-        entries = ((part, entry, endings) for part, endings in kinds.items() for entry in scan(folder / part))
-        content = [
-            (f"{part}/{entry.name}", entry)
-            for part, entry, endings in entries
-            if entry.name[0] != "." and entry.name.lower().endswith(endings)
-        ]
-        return content_fingerprint(str(folder.resolve()), content, cache, write=write)
+        return find_pets(Path(self.root), self.labels)
 
     def load(self, path: Path, store: Products) -> Dataset:
-        """Read the lists, boxes and file names."""
-        return read_pets(self._folder(), labels=self.labels)
+        """Read the boxes."""
+        return read_pets(self.layout)
 
 
 def pets_folder(root: Path) -> Path:
@@ -113,81 +99,74 @@ def missing_parts(root: Path) -> list[str]:
     return [name for name in parts if not (folder / name).exists()] if folder.is_dir() else [FOLDER]
 
 
-class _Line(NamedTuple):
-    """A line of a list: image id, breed, official class id, and species, if it is there."""
+def find_pets(root: Path, labels: Labels = "breed") -> Layout:
+    """Read the lists and file names of ``root/oxford-iiit-pet`` (or of ``root`` itself); open no image.
 
-    id: str
-    breed: str
-    class_id: int
-    species: str | None
-
-
-def read_pets(root: Path, *, is_toy: bool = False, labels: Labels = "breed") -> Dataset:
-    """Read lists, boxes and file names of ``root/oxford-iiit-pet`` (or of ``root`` itself); open no image.
-
-    The classes are those of ``trainval.txt`` and ``test.txt``, ordered by their official ids, which may have gaps; the
-    label is the place in that order. Names are the image names without their number (``american_bulldog_12`` is an
-    ``american_bulldog``). An image that both lists name is kept in test and dropped from trainval. With
+    Classes are ordered by their official ids, which may have gaps. Names are the image names without their number
+    (``american_bulldog_12`` is an ``american_bulldog``). An image that both lists name is of test alone. With
     ``labels="species"`` the classes are cat and dog, which the lists' third column tells apart.
 
-    Returns:
-        The data set; ``warnings`` counts what is unusual, ``examples`` names up to three of each.
-
     Raises:
-        MissingDataError: ``images/`` or one of the two lists is not there, or no listed image is.
-        SegError: a malformed line, lines that contradict each other, a class without trainval images, and what
-            :func:`seg.data.boxes.read_box_file` refuses. All problems of a kind are reported together.
+        MissingDataError: no listed image is there.
+        SegError: malformed lines, or lines that contradict each other.
     """
-    if missing := missing_parts(root):
-        raise MissingDataError(f"no Oxford-IIIT Pet data at {root}: missing {', '.join(missing)}")
-    folder, found = pets_folder(root), ReadReport()
+    folder, report = pets_folder(root), ReadReport()
     annotations = folder / "annotations"
-    lines = {split: _read_list(annotations / f"{split}.txt", labels, found) for split in SPLITS}
+    texts = {str(split): annotations / f"{split}.txt" for split in SPLITS}
+    lines = {split: _read_list(texts[split], labels, report) for split in SPLITS}
     every = [line for own in lines.values() for line in own]
-    names = {line.class_id: line.breed for line in every}
-    ids = {line.breed: line.class_id for line in every}
+    names, numbers = dict[int, str](), dict[str, int]()
     for line in every:
-        if names[line.class_id] != line.breed or ids[line.breed] != line.class_id:
-            what = f"{line.id!r} has class id {line.class_id}, as {names[line.class_id]!r}"
-            found.problems.append(f"{annotations}: {what}; {line.breed!r} has {ids[line.breed]}, too: mend the lists")
-    found.stop_if_any(folder, one_line=True)  # what follows would only repeat the problems of the lists
-
-    images = files_by_stem(folder / "images", IMAGE_SUFFIXES, found)
-    listed = {split: [line.id for line in own] for split, own in lines.items()}
-    splits = present_splits(listed, images, folder / "images", found)
-    classes = [names[i] for i in sorted(names)]
+        name, number = line["breed"], int(line["number"])
+        if names.setdefault(number, name) != name or numbers.setdefault(name, number) != number:
+            what = f"{line['id']!r} has class id {number}, as {names[number]!r}"
+            report.problems.append(
+                f"{annotations}: {what}; {name!r} has {numbers.get(name, number)}, too: mend the lists"
+            )
+    report.stop_if_any(folder)
+    images = files_by_stem(folder / "images", IMAGE_SUFFIXES, report)
+    splits = listed_splits({s: [line["id"] for line in lines[s]] for s in SPLITS}, images, folder / "images", report)
+    trimaps = files_by_stem(annotations / "trimaps", (".png",), report)
+    xmls = files_by_stem(annotations / "xmls", (".xml",), report)
+    classes = [names[number] for number in sorted(names)]
     if labels == "species":
-        classes = sorted({str(line.species) for line in every})
-    kinds = {line.id: line.breed if labels == "breed" else str(line.species) for line in every}
-    trimaps = files_by_stem(annotations / "trimaps", (".png",), found)
-    xmls = files_by_stem(annotations / "xmls", (".xml",), found)
-    boxes = place_boxes(read_xmls({i: xmls[i] for i in splits if i in xmls}, found), images, found)
-    own = {i: (classes.index(kinds[i]),) for i in splits}
-    return make_dataset(
-        folder,
-        classes,
+        classes = sorted({_SPECIES[line["species"]] for line in every})
+    shown = {line["id"]: line["breed"] if labels == "breed" else _SPECIES[line["species"]] for line in every}
+    return Layout(
+        folder / "images",
+        tuple(classes),
         {i: images[i] for i in splits},
-        own,
         splits,
-        trimaps,
-        {i: [(box.box, label) for box in boxes.get(i, ())] for i, (label,) in own.items()},
-        found,
+        labels={i: (classes.index(shown[i]),) for i in splits},
+        masks={i: trimaps[i] for i in splits if i in trimaps},
         codes="trimap",
-        is_toy=is_toy,
+        boxes={i: xmls[i] for i in splits if i in xmls},
+        texts=texts,
+        report=report,
     )
 
 
-def _read_list(path: Path, labels: Labels, found: ReadReport) -> list[_Line]:
+def read_pets(layout: Layout) -> Dataset:
+    """The records, with the boxes of the XML files, which are of their image's class whatever they are called.
+
+    Raises:
+        SegError: a class without trainval images, and what :func:`seg.data.boxes.read_box_file` refuses.
+    """
+    layout = layout.copy()
+    boxes = {i: [box._replace(class_name="") for box in own] for i, own in read_xmls(layout).items()}
+    return make_dataset(layout, boxes)
+
+
+def _read_list(path: Path, labels: Labels, report: ReadReport) -> list[re.Match[str]]:
     """Lines ``class_number class-id species breed-id``, of which the last two are optional; without comments."""
     lines = []
     for number, text in enumerate(read_text(path, errors="replace").splitlines(), 1):
         if not text.strip() or text.strip().startswith("#"):
             continue
         match = _LINE.fullmatch(nfc(text.strip()))
-        species = _SPECIES.get(match[4] or "") if match else None
-        if match is None or (labels == "species" and species is None):
+        if match is None or (labels == "species" and match["species"] not in _SPECIES):
             what = "'class_number class-id species breed-id', with species 1 (cat) or 2 (dog)"
-            found.problems.append(f"{path} line {number}: {text[:60]!r} is not {what}")
+            report.problems.append(f"{path} line {number}: {text[:60]!r} is not {what}")
         else:
-            lines.append(_Line(match[1], match[2], int(match[3]), species))
+            lines.append(match)
     return lines

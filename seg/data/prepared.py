@@ -1,22 +1,22 @@
 """Every image decoded once: memory-mapped arrays at working resolution."""
 
-import io
 import json
 import logging
+import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from seg.data.dataset import BORDER, FOREGROUND, MOST_CLASSES, UNKNOWN, Codes, Dataset, Record, Task
-from seg.data.decode import codes_in, decode_image, decode_trimap, draw_regions, formats, image_warnings, to_target
+from seg.data.dataset import BORDER, FOREGROUND, MOST_CLASSES, UNKNOWN, Dataset, Record, Task
+from seg.data.decode import codes_in, decode_image, decode_trimap, draw_regions, image_warnings
 from seg.data.read_report import ReadReport
-from seg.data.sources import Source
+from seg.data.sources import InPlace, Source
 from seg.errors import SegError
 from seg.files import rows_file, write_json
 from seg.store import Products, Stage, param
@@ -56,7 +56,6 @@ class PreparedData:
     _target: np.ndarray = field(repr=False)
     _offsets: np.ndarray = field(repr=False)
     _originals: np.ndarray = field(repr=False)
-    _codes: list[Codes | None] = field(repr=False)
     original: "PreparedData | None" = None
 
     def __len__(self) -> int:
@@ -123,14 +122,11 @@ class PreparedData:
 
     def original_target(self, row: int) -> np.ndarray:
         """Ground truth of one image at its original size: ``uint8 (H, W)``, coded as ``target``."""
-        from PIL import Image
-
         if not self.has_target[row]:
             raise SegError(f"{self.ids[row]}: this image has no ground truth")
-        start, end = self._offsets[row], self._offsets[row + 1]
-        values = np.asarray(Image.open(io.BytesIO(self._originals[start:end].tobytes()), formats=formats()))
-        codes = self._codes[row]
-        return self._coded((values if codes is None else to_target(values, codes))[None], np.asarray([row]))[0]
+        packed = self._originals[self._offsets[row] : self._offsets[row + 1]]
+        values = np.frombuffer(zlib.decompress(packed), np.uint8).reshape(1, *self.sizes[row])
+        return self._coded(values, np.asarray([row]))[0]
 
     @cached_property
     def row_of(self) -> dict[str, int]:
@@ -165,70 +161,75 @@ class Prepared(Stage):
 
     def check(self, store: Products) -> None:
         """Refuse data without a label to learn from, if that is known before they are decoded."""
-        if (dataset := self.source.seen(store)) is not None:
+        if (dataset := self.source.dataset_if_known(store)) is not None:
             _require_labels(dataset)
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
         """Decode with a pool of threads (Pillow lets go of the interpreter lock while it decodes)."""
         dataset: Dataset = store.get(self.source)
         _require_labels(dataset)
-        found = ReadReport(Counter(dataset.warnings), dict(dataset.examples))
-        kept: list[tuple[Record, _Facts]] = []
-        bad: dict[str, str] = {}  # the trouble of each image that is left out, and of each ground truth
-        untrue: dict[str, str] = {}
-        with rows_file(out / "images.npy", np.uint8) as images, rows_file(out / "target.npy", np.uint8) as targets:
-            for record, decoded in self._decoded(dataset, store):
-                if isinstance(decoded, SegError):
-                    bad[record.id] = str(decoded)
-                    log.warning("data: skipped: %s", decoded)
+        report = ReadReport(Counter(dataset.warnings), dict(dataset.examples))
+        records, names = dataset.records, dataset.file_names()
+        kept: list[tuple[Record, _Decoded]] = []
+        skipped: dict[str, str] = {}  # errors by file name
+        without: dict[str, str] = {}
+        decode = partial(_decode, size=self.size, classes=len(dataset.classes))
+        with (
+            rows_file(out / "images.npy", np.uint8) as images,
+            rows_file(out / "target.npy", np.uint8) as targets,
+            ThreadPoolExecutor(store.runtime.worker_count) as pool,
+        ):
+            decoded = store.runtime.bar(pool.map(decode, records), "decoding", len(records))
+            for record, one in zip(records, decoded, strict=True):
+                if one.image is None:
+                    skipped[names[record.id]] = one.error
+                    log.warning("data: skipped: %s", one.error)
                     continue
-                image, target, facts = decoded
-                images.write(image[None])
-                targets.write(target[None])
-                if facts.trouble:
-                    untrue[record.id] = facts.trouble
-                    log.warning("data: image used without its ground truth: %s", facts.trouble)
-                for warning in facts.warnings:
-                    found.warn(warning, [record.id])
-                kept.append((record, facts))
-        self._refuse(dataset, list(bad.values()), list(untrue.values()))
-        found.tell(logging.DEBUG if dataset.is_toy else logging.INFO)
+                images.write(one.image[None])
+                targets.write(one.target[None])
+                kept.append((record, one._replace(image=None, target=None)))
+                if one.error:
+                    without[names[record.id]] = one.error
+                    log.warning("data: image used without its ground truth: %s", one.error)
+                for warning in one.warnings:
+                    report.warn(warning, [record.id])
+        self._refuse_unreadable(dataset, [*skipped.values()], [*without.values()])
+        report.log(logging.INFO if isinstance(self.source, InPlace) else logging.DEBUG)
         _refuse_other_codes(dataset, kept)
-        np.save(out / "originals.npy", np.frombuffer(b"".join(facts.original for _, facts in kept), np.uint8))
-        write_json(out / "index.json", _index(dataset, kept))
-        # Names below the data's folder, for a product tells nothing of where that lies.
-        names = dataset.file_names()
+        np.save(out / "originals.npy", np.frombuffer(b"".join(one.original for _, one in kept), np.uint8))
+        index = {
+            "classes": dataset.classes,
+            "ids": [record.id for record, _ in kept],
+            "label_sets": [record.labels for record, _ in kept],
+            "is_test": [record.split == "test" for record, _ in kept],
+            "has_target": [bool(one.original) for _, one in kept],
+            "sizes": [one.size for _, one in kept],
+            "boxes": [record.boxes for record, _ in kept],
+            "box_labels": [record.box_labels for record, _ in kept],
+            "target_is_classes": dataset.target_is_classes,
+            "offsets": np.cumsum([0, *(len(one.original) for _, one in kept)]).tolist(),
+        }
+        write_json(out / "index.json", index)
+        # Names below the data's folder: a product does not say where that lies.
         return {
             "images": len(kept),
-            "unreadable": [names[i] for i in bad],
-            "ground truth unreadable": [names[i] for i in untrue],
-            "warnings": dict(found.warnings),
+            "unreadable": [*skipped],
+            "ground truth unreadable": [*without],
+            "warnings": dict(report.warnings),
         }
 
-    def _decoded(self, dataset: Dataset, store: Products) -> "Iterator[tuple[Record, _Decoded | SegError]]":
-        """Every record with what is in its files, in order."""
-
-        def one(record: Record) -> "tuple[Record, _Decoded | SegError]":
-            try:
-                return record, _decode(record, self.size, len(dataset.classes))
-            except SegError as error:
-                return record, error
-
-        with ThreadPoolExecutor(store.runtime.worker_count) as pool:
-            yield from store.runtime.bar(pool.map(one, dataset.records), "decoding", len(dataset.records))
-
-    def _refuse(self, dataset: Dataset, bad: list[str], untrue: list[str]) -> None:
-        """Refuse too many unreadable files, more than one; and that no image or not one ground truth can be read."""
-        both, n = bad + untrue, len(dataset.records)
-        some = "; ".join(both[:3]) + ("; ..." if len(both) > 3 else "")
-        if len(both) > (self.max_bad_share and max(1, self.max_bad_share * n)) or len(bad) == n:
-            what = "images" if not untrue else f"images ({len(untrue)} for their ground truth)"
+    def _refuse_unreadable(self, dataset: Dataset, images: list[str], targets: list[str]) -> None:
+        """Refuse too many unreadable files, and data of which no image or not one ground truth can be read."""
+        errors, n = images + targets, len(dataset.records)
+        shown = "; ".join(errors[:3]) + ("; ..." if len(errors) > 3 else "")
+        if len(errors) > (self.max_bad_share and max(1, self.max_bad_share * n)) or len(images) == n:
+            what = "images" if not targets else f"images ({len(targets)} for their ground truth)"
             raise SegError(
-                f"{len(both)} of {n} {what} are unreadable, more than "
-                f"data.prepared.max_bad_share={self.max_bad_share:g} allows: {some}"
+                f"{len(errors)} of {n} {what} are unreadable, more than "
+                f"data.prepared.max_bad_share={self.max_bad_share:g} allows: {shown}"
             )
-        if untrue and len(untrue) == sum(r.has_target for r in dataset.records):
-            raise SegError(f"no ground truth can be read, so nothing could be measured: {some}; mend or remove them")
+        if targets and len(targets) == sum(r.has_target for r in dataset.records):
+            raise SegError(f"no ground truth can be read, so nothing could be measured: {shown}; mend or remove them")
 
     def load(self, path: Path, store: Products) -> PreparedData:
         """Memory-map the arrays and read the index."""
@@ -238,7 +239,7 @@ class Prepared(Stage):
             classes=tuple(index["classes"]),
             images=np.load(path / "images.npy", mmap_mode="r"),
             ids=index["ids"],
-            label_sets=[tuple(labels) for labels in index["labels"]],
+            label_sets=[tuple(labels) for labels in index["label_sets"]],
             is_test=np.asarray(index["is_test"], bool),
             has_target=np.asarray(index["has_target"], bool),
             sizes=np.asarray(index["sizes"], np.int64).reshape(-1, 2),
@@ -248,7 +249,6 @@ class Prepared(Stage):
             _target=np.load(path / "target.npy", mmap_mode="r"),
             _offsets=np.asarray(index["offsets"], np.int64),
             _originals=np.load(path / "originals.npy", mmap_mode="r"),
-            _codes=index["codes"],
         )
 
 
@@ -259,130 +259,98 @@ def _require_labels(dataset: Dataset) -> None:
         )
 
 
-def _refuse_other_codes(dataset: Dataset, kept: "list[tuple[Record, _Facts]]") -> None:
-    """Refuse masks most of which speak for another convention than the one that they are read by."""
-    masks = [(record, facts) for record, facts in kept if facts.original]
-    wrong = [(record, facts) for record, facts in masks if facts.mismatch]
-    # A mask that lacks one of several labels says little alone.
-    if 4 * len(wrong) > len(masks) and 2 * sum(facts.differs for _, facts in masks) > len(masks):
-        what, count = min(facts.mismatch for _, facts in wrong), len(dataset.classes)  # "codes" first
-        raise SegError(
-            f"{len(wrong)} of {len(masks)} masks {what} ({wrong[0][0].trimap}, say): 0 must be background, 1 to "
-            f"{count} the classes in their order and 255 unknown; write these codes, or take data=image_folder with "
-            "data.mask_codes=binary (0 and 255, 0 and 1) or ids (0, and any other number for an object)"
-        )
-    if masks and not any(facts.has_object for _, facts in masks):
-        none = f"none of {len(masks)} masks shows an object, so no mIoU can be measured"
-        if any(record.codes == "ids" for record, _ in masks):
-            raise SegError(f"{none}; read as ids, 255 is unknown: for masks of 0 and 255 set data.mask_codes=binary")
-        log.warning("data: %s", none)
+class _Decoded(NamedTuple):
+    """One image and its ground truth.
 
-
-class _Facts(NamedTuple):
-    """Of one image: original size, the ground truth as a file, its codes and content, warnings, trouble with it.
-
-    ``mismatch``: what its mask of classes does, if that speaks for another convention; ``differs``: whether it shows
-    other classes than the labels say.
+    Attributes:
+        image, target: at working resolution; None where the image cannot be read. size: original height and width.
+        original: compressed ground truth of that size. error: why image or ground truth cannot be read.
+        has_object: whether the ground truth shows one. disagrees: whether its classes are not those of the labels.
     """
 
-    size: tuple[int, int]
+    image: Any = None
+    target: Any = None
+    size: tuple[int, int] = (0, 0)
     original: bytes = b""
-    codes: Codes | None = None
+    error: str = ""
     warnings: tuple[str, ...] = ()
-    trouble: str = ""
     has_object: bool = False
-    mismatch: str = ""
-    differs: bool = False
-
-
-_Decoded = tuple[np.ndarray, np.ndarray, _Facts]
-
-
-def _index(dataset: Dataset, kept: list[tuple[Record, _Facts]]) -> dict[str, Any]:
-    """What is known of the images beside their pixels, as JSON values."""
-    return {
-        "classes": dataset.classes,
-        "ids": [record.id for record, _ in kept],
-        "labels": [record.labels for record, _ in kept],
-        "is_test": [record.split == "test" for record, _ in kept],
-        "has_target": [bool(facts.original) for _, facts in kept],
-        "sizes": [facts.size for _, facts in kept],
-        "boxes": [record.boxes for record, _ in kept],
-        "box_labels": [record.box_labels for record, _ in kept],
-        "target_is_classes": dataset.target_is_classes,
-        "offsets": np.cumsum([0, *(len(facts.original) for _, facts in kept)]).tolist(),
-        "codes": [facts.codes for _, facts in kept],
-    }
+    disagrees: bool = False
 
 
 def _decode(record: Record, size: int, classes: int) -> _Decoded:
     from PIL import Image
 
-    image, hw = decode_image(record.image, size)
-    warnings = image_warnings(record.image)
-    unknown = np.full((size, size), 255, np.uint8)
-    if not record.has_target:
-        return image, unknown, _Facts(hw, warnings=warnings)
-    kind = "trimaps" if record.codes == "trimap" else "masks"
-    photo = record.image if kind == "masks" else None
     try:
-        if record.trimap is None:
-            original, resized = draw_regions(record.regions or (), hw), False
-        else:
-            original, resized = decode_trimap(record.trimap, hw, record.codes, photo, record.colours)
+        image, hw = decode_image(record.image, size)
+        warnings = image_warnings(record.image)
     except SegError as error:
-        warnings = (*warnings, f"{kind} that cannot be read (image used without)")
-        return image, unknown, _Facts(hw, warnings=warnings, trouble=str(error))
+        return _Decoded(error=str(error))
+    without = _Decoded(image, np.full((size, size), UNKNOWN, np.uint8), hw, warnings=warnings)
+    if not record.has_target:
+        return without
+    kind = "trimaps" if record.codes == "trimap" else "masks"
+    try:
+        original, more, disagrees = _ground_truth(record, hw, classes)
+    except SegError as error:
+        more = [f"{kind} that cannot be read (image used without)"]
+        return without._replace(error=str(error), warnings=(*warnings, *more))
     if (original == UNKNOWN).all():
-        warnings = (*warnings, f"{kind} of which every pixel is unknown (image used without)")
-        return image, unknown, _Facts(hw, warnings=warnings)
-    if resized:
-        warnings = (*warnings, f"{kind} of another size than their image, resized")
-    codes: Codes | None = record.codes
-    mismatch, differs = "", False
-    if codes == "classes" and record.trimap is not None:
-        there = set(codes_in(original)) - {0, UNKNOWN}
-        if strange := sorted(there - {*range(1, classes + 1)}):
-            original = np.where(np.isin(original, strange), np.uint8(UNKNOWN), original)
-            codes, mismatch = None, "have codes that are no class"  # the file says something else
-            warnings = (
-                *warnings,
-                f"masks with values that are no class ({', '.join(map(str, strange))}; unknown there)",
-            )
-        shown = {code - 1 for code in there.difference(strange)}
-        differs = bool(mismatch) or shown != set(record.labels)
-        if not mismatch and (shown - set(record.labels) or (record.labels and not shown)):
-            mismatch = "show none of their image's labels, or a class that is none of these"
-        if shown - set(record.labels):
-            warnings = (*warnings, "images whose mask shows a class that their labels lack (both used as they are)")
-        if set(record.labels) - shown:
-            warnings = (*warnings, "images whose labels name a class that their mask lacks (both used as they are)")
-    elif kind == "masks" and record.trimap is not None and (original == UNKNOWN).any():
-        warnings = (*warnings, "masks with pixels that are neither foreground nor background (no ground truth there)")
-        codes = None if codes == "binary" else codes  # a soft mask's 1 is no foreground
-    target = np.asarray(Image.fromarray(original).resize((size, size), Image.Resampling.NEAREST))
-    has_object = bool(((original > 0) & (original < BORDER)).any())
-    packed = _pack(record.trimap, original, codes)
-    return image, target, _Facts(hw, *packed, warnings, has_object=has_object, mismatch=mismatch, differs=differs)
+        return without._replace(
+            warnings=(*warnings, f"{kind} of which every pixel is unknown (image used without)"),
+        )
+    return _Decoded(
+        image,
+        target=np.asarray(Image.fromarray(original).resize((size, size), Image.Resampling.NEAREST)),
+        size=hw,
+        original=zlib.compress(original.tobytes(), 1),
+        warnings=(*warnings, *more),
+        has_object=bool(((original > 0) & (original < BORDER)).any()),
+        disagrees=disagrees,
+    )
 
 
-def _pack(path: Path | None, original: np.ndarray, codes: Codes | None) -> tuple[bytes, Codes | None]:
-    """Ground truth at its own size as the bytes of an image file, with the codes in it; None for our own codes.
+def _ground_truth(record: Record, hw: tuple[int, int], classes: int) -> tuple[np.ndarray, list[str], bool]:
+    """Ground truth at original size, what is unusual about it, and whether its classes disagree with the labels."""
+    if record.trimap is None:
+        return draw_regions(record.regions or (), hw), [], False
+    target, is_resized = decode_trimap(record.trimap, hw, record.codes, record.image, record.colours)
+    warnings = []
+    if is_resized:
+        kind = "trimaps" if record.codes == "trimap" else "masks"
+        warnings.append(f"{kind} of another size than their image, resized")
+    if record.codes != "classes":
+        if record.codes != "trimap" and (target == UNKNOWN).any():
+            warnings.append("masks with pixels that are neither foreground nor background (no ground truth there)")
+        return target, warnings, False
+    shown, labels = {code - 1 for code in codes_in(target) if code not in (0, UNKNOWN)}, {*record.labels}
+    if strange := sorted(1 + label for label in shown if label >= classes):
+        target = np.where(np.isin(target, strange), np.uint8(UNKNOWN), target)
+        warnings.append(f"masks with values that are no class ({', '.join(map(str, strange))}; unknown there)")
+    shown = {label for label in shown if label < classes}
+    if shown - labels:
+        warnings.append("images whose mask shows a class that their labels lack (both used as they are)")
+    if labels - shown:
+        warnings.append("images whose labels name a class that their mask lacks (both used as they are)")
+    return target, warnings, bool(strange or shown - labels or (labels and not shown))
 
-    The file itself, where it is a small one that holds what was read from it: compressing anew takes as long as
-    decoding.
-    """
-    from PIL import Image
 
-    if path is not None and codes is not None:
-        with Image.open(path, formats=formats()) as image:
-            as_it_is = image.mode in ("L", "P") and image.size == original.shape[::-1]
-        if as_it_is and path.stat().st_size < original.size / 4:
-            return path.read_bytes(), codes
-    buffer = io.BytesIO()
-    # With a palette (its indices are the codes) Pillow tries no filters on the rows: half the time and half the size.
-    Image.fromarray(original).convert("P").save(buffer, "PNG", compress_level=3)
-    return buffer.getvalue(), None
+def _refuse_other_codes(dataset: Dataset, kept: list[tuple[Record, _Decoded]]) -> None:
+    """Refuse masks most of which follow another convention than the one that they are read by."""
+    masks = [(record, one) for record, one in kept if one.original]
+    wrong = [record.trimap for record, one in masks if one.disagrees]
+    if 2 * len(wrong) > len(masks):
+        raise SegError(
+            f"{len(wrong)} of {len(masks)} masks do not show what their images' labels say ({wrong[0]}, say): 0 must "
+            f"be background, 1 to {len(dataset.classes)} the classes in their order and 255 unknown; write these "
+            "codes, or take data=image_folder with data.mask_codes=binary (0 and 255, 0 and 1) or ids (0, and any "
+            "other number for an object)"
+        )
+    if masks and not any(one.has_object for _, one in masks):
+        none = f"none of {len(masks)} masks shows an object, so no mIoU can be measured"
+        if any(record.codes == "ids" for record, _ in masks):
+            raise SegError(f"{none}; read as ids, 255 is unknown: for masks of 0 and 255 set data.mask_codes=binary")
+        log.warning("data: %s", none)
 
 
 @dataclass(frozen=True)
@@ -413,7 +381,7 @@ class Pool(Stage):
 
     def check(self, store: Products) -> None:
         """Refuse to choose by ground truth that none has, or more classes than masks have codes."""
-        dataset = self.data.source.seen(store)
+        dataset = self.data.source.dataset_if_known(store)
         if dataset is not None and (count := len(self.classes_of(dataset))) > MOST_CLASSES:
             raise SegError(
                 f"task=classes: {count} classes, and masks have codes for {MOST_CLASSES}; merge some, or use "

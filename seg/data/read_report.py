@@ -1,4 +1,4 @@
-"""What is met while a folder of data is read: peculiarities to live with, and problems to stop for."""
+"""What is met while a folder of data is read: peculiarities that are counted, and problems that end the reading."""
 
 import logging
 from collections import Counter
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from seg.errors import SegError
 
-log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 _SHOWN_PROBLEMS = 5
 _SHOWN_EXAMPLES = 3
@@ -17,7 +17,7 @@ _SHOWN_EXAMPLES = 3
 
 @dataclass
 class ReadReport:
-    """Gathered over a whole folder, so that all problems of a kind are reported together.
+    """Gathered over a whole folder, so that all problems are reported together.
 
     Attributes:
         warnings: how often each peculiarity was met, by a sentence that names it.
@@ -38,7 +38,7 @@ class ReadReport:
 
     @contextmanager
     def gathering(self, where: str) -> Iterator[None]:
-        """A SegError within is one problem more, which begins with ``where``."""
+        """Note a SegError that is raised inside as a problem, which begins with ``where``."""
         try:
             yield
         except SegError as error:
@@ -53,18 +53,16 @@ class ReadReport:
             out.append(f"data: {sentence}: {count}" + (f" ({names}{more})" if names else ""))
         return out
 
-    def tell(self, level: int) -> None:
-        """A line in the log for each peculiarity."""
+    def log(self, level: int) -> None:
+        """Log a line for each peculiarity."""
         for line in self.lines():
-            log.log(level, "%s", line)
+            _logger.log(level, "%s", line)
 
-    def stop_if_any(self, folder: Path, *, one_line: bool = False) -> None:
-        """Raise the problems, the first few in full, as one SegError."""
-        found = self.problems
-        if len(found) == 1:
-            raise SegError(found[0])
-        if found:
-            more = [f"and {len(found) - _SHOWN_PROBLEMS} more"] if len(found) > _SHOWN_PROBLEMS else []
-            lines = [*found[:_SHOWN_PROBLEMS], *more]
-            between = "; " if one_line else "\n  "
-            raise SegError(f"{len(found)} problems in {folder}:{between.lstrip(';')}{between.join(lines)}")
+    def stop_if_any(self, folder: Path) -> None:
+        """Raise the problems, the first five in full, as one SegError."""
+        problems, hidden = self.problems, len(self.problems) - _SHOWN_PROBLEMS
+        if len(problems) == 1:
+            raise SegError(problems[0])
+        if problems:
+            more = [f"and {hidden} more"] * (hidden > 0)
+            raise SegError(f"{len(problems)} problems in {folder}: {'; '.join(problems[:_SHOWN_PROBLEMS] + more)}")

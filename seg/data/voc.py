@@ -1,15 +1,36 @@
 """``data=voc``: photos with class masks in Pascal VOC's layout, read in place."""
 
-from functools import cached_property
-from pathlib import Path
-from typing import Any, ClassVar
+import os
+import re
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cached_property, partial
+from pathlib import Path, PurePosixPath
+from typing import Any, ClassVar, Literal
 
-from seg.data.dataset import Dataset
+from seg.data.dataset import UNKNOWN, Colours, Dataset, Split
+from seg.data.decode import codes_in, mask_values
 from seg.data.download import CUT_OFF, MARKER, fetch
-from seg.data.layout import MissingDataError, content_fingerprint
-from seg.data.sources import InPlace
-from seg.data.voc_layout import MASKS, LabelsFrom, VocParts, find_voc, missing_parts, read_voc, voc_folder
+from seg.data.draw import draw_by_labels
+from seg.data.layout import IMAGE_SUFFIXES, MissingDataError, files_by_stem, nfc, read_text
+from seg.data.read_report import ReadReport
+from seg.data.records import Layout, listed_splits, make_dataset, read_xmls
+from seg.data.sources import InPlace, require_few
+from seg.errors import SegError
+from seg.methods.codes import voc_palette
 from seg.store import Products, param
+
+LabelsFrom = Literal["auto", "xml", "masks"]
+MASKS, AUG_MASKS = "SegmentationClass", "SegmentationClassAug"
+#: Pascal VOC's own classes, in the order of its masks' codes.
+VOC_CLASSES = (
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
+)
+#: Folders of lists; of one name in both the first counts.
+_LISTS = ("ImageSets/Segmentation", "ImageSets/Main")
+_LABELMAP = re.compile(r"([^:]+):(\d+),(\d+),(\d+):[^:]*:[^:]*")
 
 
 class Voc(InPlace):
@@ -30,7 +51,7 @@ class Voc(InPlace):
         test_share, split_seed: where there is a single list (CVAT's ``default.txt``), the share that is drawn for test.
         masks: name of the folder of masks.
         labels_from: ``xml`` in ``Annotations``, or ``masks``; ``auto``: of each image the XML, else the mask.
-        classes: a file of names in the order of the masks' codes, see :func:`seg.data.voc_layout.read_classes`.
+        classes: a file of names in the order of the masks' codes, see :func:`read_classes`.
         title: what the first line of a run calls it.
     """
 
@@ -78,50 +99,238 @@ class Voc(InPlace):
         fetch(f"VOC{self.year}", folder, aside, self._by_hand(), get, lambda: missing_parts(folder))
 
     @cached_property
-    def parts(self) -> VocParts:
-        """The files."""
+    def layout(self) -> Layout:
+        """The files, found by the lists."""
         if missing := self._missing():
             raise MissingDataError(
                 f"no data in VOC's layout at {self.root} (missing: {', '.join(missing)}); pass data.download=true, or "
                 f"{self._by_hand()}, or point data.root elsewhere"
             )
-        return find_voc(
-            Path(self.root),
-            year=self.year,
-            train_list=self.train_list,
-            test_list=self.test_list,
-            masks=self.masks,
-            classes=self.classes,
-        )
-
-    def detail(self, store: Products) -> str:
-        """What was found, and where the names come from."""
-        dataset: Dataset = store.get(self)
-        parts, records = self.parts, dataset.records
-        folders = [r.trimap.parent.name for r in records if r.trimap]
-        boxes, tested = sum(bool(r.boxes) for r in records), sum(r.split == "test" for r in records)
-        found = [f"{len(records)} images of {len(dataset.classes)} classes ({parts.texts.get('classes', 'VOC')})"]
-        found.append(f"masks for {len(folders)} in {' and '.join(dict.fromkeys(folders))}" if folders else "no masks")
-        found.append(f"boxes for {boxes} in Annotations" if boxes else "no boxes")
-        how = f"drawn (test_share={self.test_share:g})" if parts.is_drawn else f"of {self.test_list}.txt"
-        found.append(f"{tested} test images {how}" if tested else "no test images")
-        return ": " + ", ".join(found)
-
-    def hashed(self, cache: Path | None, *, write: bool) -> str:
-        """Of the lists, of what they name and of the classes' names."""
-        return content_fingerprint(str(self.parts.folder.resolve()), self.parts.content(), cache, write=write)
+        names = ("year", "train_list", "test_list", "masks", "classes")
+        return find_voc(Path(self.root), **{name: getattr(self, name) for name in names})
 
     def params(self) -> dict[str, Any]:
-        """The content, what was said of the labels, and the draw if there is one."""
-        drawn = {"test_share": self.test_share, "split_seed": self.split_seed} if self.parts.is_drawn else {}
+        """The content, where labels come from, and the draw if there is one."""
+        drawn = {} if self.layout.splits else {"test_share": self.test_share, "split_seed": self.split_seed}
         return super().params() | {"labels_from": self.labels_from} | drawn
 
     def load(self, path: Path, store: Products) -> Dataset:
-        """Read the lists and the XML; the masks of images whose labels come from them."""
-        return read_voc(
-            self.parts,
-            self.labels_from,
-            test_share=self.test_share,
-            split_seed=self.split_seed,
-            workers=store.runtime.worker_count,
+        """Read the XML, and the masks of images whose labels come from them."""
+        return read_voc(self.layout, self.labels_from, self.test_share, self.split_seed, store.runtime.worker_count)
+
+
+def voc_folder(root: Path, year: int) -> Path:
+    """The folder that holds ``JPEGImages``; where a download has it, if there is none."""
+    unpacked = root / ("TrainVal" if year == 2011 else "") / "VOCdevkit" / f"VOC{year}"
+    places = (unpacked, root / f"VOC{year}", root)
+    return next((place for place in places if (place / "JPEGImages").is_dir()), unpacked)
+
+
+def missing_parts(folder: Path) -> list[str]:
+    """The parts that a folder lacks and without which nothing can be read."""
+    images = [] if (folder / "JPEGImages").is_dir() else ["JPEGImages"]
+    return images + ([] if _lists_in(folder) else [f"a list in {_LISTS[0]}"])
+
+
+def _lists_in(folder: Path) -> dict[str, Path]:
+    return {path.stem: path for place in reversed(_LISTS) for path in sorted((folder / place).glob("*.txt"))}
+
+
+def find_voc(
+    root: Path,
+    year: int = 2012,
+    train_list: str = "train",
+    test_list: str | None = "val",
+    masks: str = MASKS,
+    classes: str | None = None,
+) -> Layout:
+    """Find files by their names and by the lists. Arguments are those of :class:`Voc`.
+
+    An image that both lists name is of test alone. With the list ``trainaug`` the masks of trainval are those of
+    ``SegmentationClassAug`` where that has them; test images keep their own, whose border is unknown, as the
+    benchmark's rule has it.
+
+    Raises:
+        MissingDataError: not one of the listed images is there.
+        SegError: a list, folder or file that was named is not there, or no mask is of a listed image.
+    """
+    folder, report = voc_folder(root, year), ReadReport()
+    if masks != MASKS and not (folder / masks).is_dir():
+        raise SegError(f"data.masks={masks}: no such folder in {folder}; give one of masks with the classes' codes")
+    lists, is_drawn = _lists(folder, train_list, test_list)
+    images = files_by_stem(folder / "JPEGImages", IMAGE_SUFFIXES, report)
+    listed = {
+        split: [_image_id(line.strip(), images) for line in read_text(path).splitlines() if line.strip()]
+        for split, path in lists.items()
+    }
+    splits = listed_splits(listed, images, folder / "JPEGImages", report)
+    own = files_by_stem(folder / masks, (".png",), report)
+    is_aug = masks == MASKS and lists["trainval"].stem.replace("_", "") == "trainaug"
+    aug = files_by_stem(folder / AUG_MASKS, (".png",), report) if is_aug else {}
+    both = {"trainval": own | aug, "test": aug | own}
+    used = {i: both[split][i] for i, split in splits.items() if i in both[split]}
+    if own and not used:
+        raise SegError(f"{folder / masks}: no mask has the name of a listed image; {next(iter(own))!r}, say, is none")
+    xmls = files_by_stem(folder / "Annotations", (".xml",), report)
+    file = _classes_file(folder, masks, classes)
+    names, colours = read_classes(file) if file else (VOC_CLASSES, _colours(len(VOC_CLASSES)))
+    return Layout(
+        folder / "JPEGImages",
+        names,
+        {i: images[i] for i in splits},
+        splits={} if is_drawn else splits,
+        labels={},
+        masks=used,
+        codes="classes",
+        colours=colours,
+        boxes={i: xmls[i] for i in splits if i in xmls},
+        texts={str(split): path for split, path in lists.items()} | ({"classes": file} if file else {}),
+        report=report,
+    )
+
+
+def _lists(folder: Path, train_list: str, test_list: str | None) -> tuple[dict[Split, Path], bool]:
+    """The file of each split, and whether test images have to be drawn."""
+    there = _lists_in(folder)
+    wanted: dict[Split, str] = {"trainval": train_list} | ({"test": test_list} if test_list else {})  # type: ignore[assignment]
+    missing = [split for split, name in wanted.items() if name not in there]
+    # Those with a _ are of a class: cat_train.
+    of_all = [name for name in there if "_" not in name] or [*there]
+    if missing and test_list and len(of_all) == 1:
+        return {"trainval": there[of_all[0]]}, True
+    if missing:
+        key, name = "train_list" if missing[0] == "trainval" else "test_list", wanted[missing[0]]
+        names = ", ".join(sorted(of_all))
+        raise SegError(f"data.{key}={name}: no file {folder / _LISTS[0] / name}.txt; there are {names}")
+    return {split: there[name] for split, name in wanted.items()}, False
+
+
+def _image_id(line: str, images: dict[str, Path]) -> str:
+    """The image that a line names: an id, a file or its path, perhaps with ``-1``, ``0``, ``1`` or a mask behind it."""
+    name = ""
+    for text in (line, line.split()[0]):
+        name = nfc(PurePosixPath(text.replace("\\", "/")).name)
+        stem = os.path.splitext(name)[0]
+        if name in images or stem in images:
+            return name if name in images else stem
+    return name
+
+
+def _classes_file(folder: Path, masks: str, classes: str | None) -> Path | None:
+    """The given file; else one beside the layout's folders, or beside ``VOCdevkit``."""
+    if classes is not None:
+        if not Path(classes).is_file():
+            raise SegError(f"data.classes={classes}: no such file; give one with a name per line, as the masks' codes")
+        return Path(classes)
+    places = [folder.absolute()]
+    while places[-1].name.startswith(("VOCdevkit", "TrainVal", "VOC2")):
+        places.append(places[-1].parent)
+    names = ["classes_all.txt"] if masks == "SegmentationClassAll" else ["labelmap.txt", "classes.txt"]
+    return next((place / name for name in names for place in places if (place / name).is_file()), None)
+
+
+def read_classes(path: Path) -> tuple[tuple[str, ...], Colours]:
+    """Names of the classes in the order of their codes from 1 on, and the code of each colour.
+
+    A name per line, perhaps ``background`` before, and VOC's palette; or CVAT's ``labelmap.txt``,
+    ``name:r,g,b:parts:actions``. ``#`` begins comments.
+
+    Raises:
+        SegError: no class, one twice, ``background`` not first, or too many.
+    """
+    names = [nfc(line.strip()) for line in read_text(path).splitlines() if line.strip()[:1] not in ("", "#")]
+    shown: dict[str, tuple[int, ...]] = {}
+    for line in names if path.name == "labelmap.txt" else ():
+        if (match := _LABELMAP.fullmatch(line)) is None:
+            raise SegError(f"{path}: {line[:60]!r} is not name:r,g,b:parts:actions")
+        shown[match[1]] = tuple(map(int, match.groups()[1:]))
+    names = [*shown] or names
+    if names and names[0].strip("_").lower() == "background":
+        del names[0]
+    if not names or len({*names, "background"}) != len(names) + 1:
+        raise SegError(
+            f"{path}: must hold the name of each class once, a line each, in the order of the masks' codes from 1 on; "
+            "background, which is code 0, comes first or not at all"
         )
+    require_few(len(names), str(path), "merge some")
+    return tuple(names), _colours(len(names), [shown[name] for name in names] if shown else None)
+
+
+def _colours(count: int, own: Iterable[tuple[int, ...]] | None = None) -> Colours:
+    """Code by colour of so many classes: their own colours, else VOC's; with black for 0 and VOC's border for 255."""
+    palette: list[tuple[int, ...]] = [tuple(colour) for colour in voc_palette().tolist()]
+    colours = {palette[0]: 0, (224, 224, 192): UNKNOWN}
+    return colours | {colour: code for code, colour in enumerate(own or palette[1 : 1 + count], 1)}  # type: ignore[return-value]
+
+
+def read_voc(
+    layout: Layout, labels_from: LabelsFrom = "auto", test_share: float = 0.2, split_seed: int = 0, workers: int = 1
+) -> Dataset:
+    """Read XML, of photos with boxes the size, and as many masks as labels need, with so many threads.
+
+    The other arguments are those of :class:`Voc`. An image of which nothing says what it shows is left out.
+
+    Raises:
+        SegError: XML that :func:`seg.data.boxes.read_box_file` refuses, class names or codes that disagree with the
+            list of classes, a class of test images without a training image.
+    """
+    layout = layout.copy()
+    report, label_of = layout.report, {name: label for label, name in enumerate(layout.classes)}
+    boxes = read_xmls(layout)
+    named = {i: {one.class_name for one in own} for i, own in boxes.items()}
+    every = set[str]().union(*named.values())
+    unlisted, unused = sorted(every - {*label_of}), [name for name in label_of if name not in every]
+    if unlisted and unused:  # in both directions, as of a misspelt name
+        what = f"XML names {', '.join(unlisted[:5])}, which the classes lack, and never {', '.join(unused[:5])}"
+        report.problems.append(f"{layout.folder}: {what}, which they have; they are {_whose(layout)}")
+    labels = {i: {label_of[name] for name in own if name in label_of} for i, own in named.items()}
+    labels = {} if labels_from == "masks" else labels
+    wanted = {i: path for i, path in layout.masks.items() if i not in labels} if labels_from != "xml" else {}
+    report.warn("images without XML (labels from their mask)", wanted if labels else ())
+    labels |= _labels_of_masks(layout, wanted, workers)
+    report.stop_if_any(layout.folder)
+    nothing = (i for i in layout.images if i not in labels)
+    report.warn("images without XML or a mask that says what they show (not used)", nothing)
+    sets = {i: tuple(sorted(labels[i])) for i in layout.images if i in labels}
+    splits = layout.splits
+    if not splits:
+        drawn = draw_by_labels(sets, test_share, split_seed)
+        splits = {i: "test" if i in drawn else "trainval" for i in sets}
+    masks = {i: path for i, path in layout.masks.items() if i not in wanted or i in labels}
+    return make_dataset(replace(layout, labels=sets, splits=splits, masks=masks), boxes)
+
+
+def _whose(layout: Layout) -> str:
+    return str(layout.texts.get("classes", "VOC's 20 (give data.classes=FILE with others)"))
+
+
+def _labels_of_masks(layout: Layout, files: dict[str, Path], workers: int) -> dict[str, set[int]]:
+    """The classes in each mask that can be read and is not unknown all over."""
+    count, report = len(layout.classes), layout.report
+    labels: dict[str, set[int]] = {}
+    wrong = []  # a few are damaged; most are of other classes
+    with ThreadPoolExecutor(workers) as pool:
+        for i, codes in zip(files, pool.map(partial(_codes, colours=layout.colours), files.values()), strict=True):
+            if isinstance(codes, SegError):
+                wrong.append(str(codes))
+            elif codes != [UNKNOWN]:
+                labels[i] = {code - 1 for code in codes if 1 <= code <= count}
+                wrong += [f"{files[i]}: {code}" for code in codes if count < code < UNKNOWN][:1]
+    report.warn(
+        "masks that cannot be read or are unknown all over (image not used)", (i for i in files if i not in labels)
+    )
+    if 2 * len(wrong) > len(files) or (labels and not any(labels.values())):
+        what = f"{len(wrong)} of {len(files)} masks cannot be read or have codes that are no class"
+        what = f"{what}: {wrong[0]}" if wrong else f"none of {len(files)} masks shows a class"
+        report.problems.append(
+            f"{what}; there are {count} classes, {_whose(layout)}. Write codes from 1 on; masks of 0 and 255 are for "
+            "data=image_folder data.mask_codes=binary"
+        )
+    return labels
+
+
+def _codes(path: Path, colours: Colours | None) -> list[int] | SegError:
+    try:
+        return codes_in(mask_values(path, colours=colours))
+    except SegError as error:
+        return error

@@ -111,7 +111,7 @@ class Evaluated(Stage):
     def check(self, store: Products) -> None:
         """With several classes a border pixel belongs to none of them."""
         pool = next((s for s in self.masks.walk() if isinstance(s, Pool)), None)
-        dataset = pool.data.source.seen(store) if pool and self.border == "foreground" else None
+        dataset = pool.data.source.dataset_if_known(store) if pool and self.border == "foreground" else None
         if pool and dataset and len(pool.classes_of(dataset)) > 1:
             raise SegError("evaluation.border=foreground: goes with one class alone; use ignore or background")
 

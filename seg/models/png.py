@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from seg.methods.codes import voc_palette
+
 if TYPE_CHECKING:  # the command line reads PNGKind, and should not wait for these
     import numpy as np
     import numpy.typing as npt
@@ -42,11 +44,3 @@ def write_classes(path: Path, names: Sequence[str]) -> None:
     """Write a line for every index of indexed PNG: the number and its name, ``background`` first."""
     lines = [f"{code} {' '.join(name.splitlines())}" for code, name in enumerate(names)]
     path.write_text("\n".join([*lines, "255 ignored"]) + "\n", encoding="utf-8")
-
-
-def voc_palette() -> "npt.NDArray[np.uint8]":
-    """The 256 colours of Pascal VOC's masks, ``uint8 (256, 3)``: the index's bits, dealt to red, green, blue."""
-    import numpy as np
-
-    index, channel, bit = np.ogrid[:256, :3, :8]
-    return ((((index >> (3 * bit + channel)) & 1) << (7 - bit)).sum(axis=2)).astype(np.uint8)

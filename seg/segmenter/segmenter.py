@@ -78,7 +78,7 @@ class Segmenter(Training):
                 f"{built}: takes images from {self.net.smallest} pixels on, and here it would see {side}; raise "
                 f"{'segmenter.input_size' if self.input_size else 'data.size'}, or lower segmenter.net.depth"
             )
-        dataset = self.pool.data.source.seen(store)
+        dataset = self.pool.data.source.dataset_if_known(store)
         self.net.make(2 if dataset and len(self.pool.classes_of(dataset)) > 1 else 1)
 
     def shape(self) -> dict[str, Any]:

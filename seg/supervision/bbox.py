@@ -54,7 +54,7 @@ class BoxScores(ScoreStage):
         return self.box_source == "trimap"
 
     def check(self, store: Products) -> None:
-        dataset = self.pool.data.source.seen(store)
+        dataset = self.pool.data.source.dataset_if_known(store)
         trainval = [r for r in dataset.records if r.split == "trainval"] if dataset else []
         if dataset and not any(r.boxes if self.box_source == "xml" else r.has_target for r in trainval):
             raise SegError(self._without_boxes())

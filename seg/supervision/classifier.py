@@ -75,7 +75,7 @@ class Classifier(Training):
 
     def check(self, store: Products) -> None:
         """Load the weights once, before anything long, and refuse data that leave nothing to tell apart."""
-        dataset = self.data.source.seen(store)
+        dataset = self.data.source.dataset_if_known(store)
         if dataset is not None and len(dataset.classes) < 2 and all(r.labels for r in dataset.records):
             raise SegError(
                 f"one class only, {dataset.classes[0]!r}: a classifier, and so supervision=cam, needs a contrast; "

@@ -51,7 +51,7 @@ class Target(ScoreStage):
     pool: Pool
 
     def check(self, store: Products) -> None:
-        dataset = self.pool.data.source.seen(store)
+        dataset = self.pool.data.source.dataset_if_known(store)
         if dataset is not None and not any(r.has_target and r.split == "trainval" for r in dataset.records):
             raise SegError(_WITHOUT_TARGET)
 
@@ -116,7 +116,7 @@ class LabelledSubset(Target):
 
     def check(self, store: Products) -> None:
         super().check(store)
-        dataset = self.pool.data.source.seen(store)
+        dataset = self.pool.data.source.dataset_if_known(store)
         if dataset is not None:
             self._check_known({r.id for r in dataset.records if r.has_target and r.split == "trainval"})
         elif self.file is not None:

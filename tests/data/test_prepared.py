@@ -13,7 +13,7 @@ from PIL import Image
 
 from seg.data.coco import Coco
 from seg.data.dataset import Dataset, Record, Region
-from seg.data.decode import decode_image, decode_trimap, draw_regions
+from seg.data.decode import decode_image, draw_regions
 from seg.data.image_folder import ImageFolder
 from seg.data.pets import OxfordPet
 from seg.data.prepared import Pool, Prepared, PreparedData, split_counts
@@ -63,23 +63,6 @@ def test_the_target(new_store: Store, official: Official) -> None:
     np.testing.assert_array_equal(original, expected)
     small = Image.fromarray(expected).resize((32, 32), Image.Resampling.NEAREST)
     np.testing.assert_array_equal(data.target(np.asarray([row]))[0], np.asarray(small))
-
-
-def test_a_small_target_file_is_kept_as_it_is_and_any_other_is_packed(new_store: Store, official: Official) -> None:
-    root = official()
-    trimaps = root / "oxford-iiit-pet/annotations/trimaps"
-    codes = np.random.default_rng(0).integers(1, 4, (42, 62)).astype(np.uint8)
-    Image.fromarray(codes).save(trimaps / "beagle_2.png", compress_level=0)  # as large as its pixels
-    Image.fromarray(codes[:20, :30]).save(trimaps / "beagle_1.png")  # of another size than its image
-    stage = make(root)
-    data: PreparedData = new_store.get(stage).merged()
-    kept = np.load(new_store.folder(stage) / "originals.npy").tobytes()
-    there = [name for name in data.ids if (trimaps / f"{name}.png").read_bytes() in kept]
-    assert there == [name for name in data.ids if name not in ("beagle_1", "beagle_2")]
-    for name in data.ids:
-        hw = tuple(data.sizes[data.row_of[name]])
-        expected = decode_trimap(trimaps / f"{name}.png", hw)[0]
-        np.testing.assert_array_equal(data.original_target(data.row_of[name]), expected)
 
 
 def test_decoded_once(new_store: Store, official: Official, monkeypatch: pytest.MonkeyPatch) -> None:

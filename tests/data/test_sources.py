@@ -13,7 +13,7 @@ def test_the_toy_is_drawn_once_and_says_that_it_is_one(
 ) -> None:
     source = prepared.source
     dataset: Dataset = store.get(source)
-    assert dataset.is_toy and "TOY" in source.title and "32 drawn" in source.title
+    assert "TOY" in source.title and "32 drawn" in source.title
     assert store.get(prepared).title == source.title
     assert len(dataset.records) == 32 and len(dataset.classes) == 2
     assert {r.split for r in dataset.records} == {"trainval", "test"}

@@ -13,8 +13,7 @@ from PIL import Image
 
 from seg.data.dataset import MOST_CLASSES, Dataset
 from seg.data.prepared import Prepared, PreparedData
-from seg.data.voc import Voc
-from seg.data.voc_layout import VOC_CLASSES, read_classes
+from seg.data.voc import Voc, read_classes
 from seg.errors import SegError
 from seg.store import Store
 
@@ -67,8 +66,6 @@ def refused(store: Store, root: Path, match: str, **said: Any) -> str:
     assert "\n" not in str(error.value)
     return str(error.value)
 
-
-# -- what is read ------------------------------------------------------------------------------------------------
 
 ALL = [(0, 1), (1,), (0,), (0, 1), (), (1,), (0, 1), (1,), (0,)]
 
@@ -137,15 +134,6 @@ def test_without_xml_the_masks_say_it_and_one_by_one(new_store: Store, voc: Writ
     assert labels(data) == ALL and dict(data.warnings) == {"images without an object": 1}
 
 
-def test_lists_and_no_test_images(new_store: Store, voc: Writer) -> None:
-    root = voc()
-    data = read(new_store, root, train_list="trainval", test_list=None)
-    assert [r.split for r in data.records] == ["trainval"] * 9
-    data = read(new_store, root, train_list="trainval")
-    assert [r.split for r in data.records] == ["trainval"] * 6 + ["test"] * 3
-    assert data.warnings["images listed in both splits (kept in test only)"] == 3
-
-
 def test_trainaug_takes_the_masks_of_sbd_and_leaves_the_test_images_their_own(new_store: Store, voc: Writer) -> None:
     root = voc()
     stems = listed(root, "train")
@@ -158,8 +146,11 @@ def test_trainaug_takes_the_masks_of_sbd_and_leaves_the_test_images_their_own(ne
     folders = [r.trimap.parent.name for r in data.records if r.trimap]
     assert folders == ["SegmentationClassAug"] * 4 + ["SegmentationClass"] * 4
     said = Voc(root=str(root), train_list="trainaug").detail(new_store)
-    assert "8 images of 2 classes" in said and "masks for 8 in SegmentationClassAug and SegmentationClass" in said
-    assert "3 test images of val.txt" in said
+    assert (
+        "8 images of 2 classes" in said
+        and f"mask files for 8 in {layout(root)}/SegmentationClassAug and {layout(root)}/SegmentationClass," in said
+    )
+    assert f"test images in {layout(root)}/ImageSets/Segmentation/val.txt" in said
     # The usual list has nothing to do with them.
     assert {r.trimap.parent.name for r in read(new_store, root).records if r.trimap} == {"SegmentationClass"}
 
@@ -174,21 +165,6 @@ def test_labels_without_a_background(new_store: Store, voc: Writer) -> None:
     data = read(new_store, root, masks="SegmentationClassAll")
     assert data.classes == ("grass", "apple", "pear")
     assert labels(data) == [(0, 1 + number % 2) for number in range(9)]
-
-
-def test_without_a_file_the_classes_are_vocs(new_store: Store, voc: Writer) -> None:
-    root = voc()
-    (root / "classes.txt").unlink()
-    rename(root, "apple", "aeroplane")
-    rename(root, "pear", "bicycle")
-    data = read(new_store, root)
-    assert data.classes == VOC_CLASSES and labels(data) == ALL
-    assert data.warnings["classes without an image"] == 18
-    (root / "mine.txt").write_text("aeroplane\n\nbicycle\n")
-    assert read(new_store, root, classes=str(root / "mine.txt")).classes == ("aeroplane", "bicycle")
-
-
-# -- what is counted ---------------------------------------------------------------------------------------------
 
 
 def test_warnings(new_store: Store, voc: Writer) -> None:
@@ -215,32 +191,13 @@ def test_warnings(new_store: Store, voc: Writer) -> None:
         "images listed twice in a split (kept once)": 1,
         "listed images that are missing": 1,
         "images that no list names (not used)": 1,
-        "objects in XML of a class that is not in the list (not used)": 1,
+        "boxes of a class that their image's labels lack (not used)": 1,
         "images without XML or a mask that says what they show (not used)": 1,
         "images without an object": 1,
         "images without a mask": 1,
     }
-    assert data.examples["objects in XML of a class that is not in the list (not used)"] == (f"{FIRST}: plum",)
-    assert data.examples["listed images that are missing"] == ("gone",)
+    assert data.examples["boxes of a class that their image's labels lack (not used)"] == (f"{xml(root)}: plum",)
     assert [r.id for r in data.records if r.split == "trainval"] == [s for s in stems if s != stems[3]]
-
-
-def test_masks_that_cannot_be_read(new_store: Store, voc: Writer) -> None:
-    root = voc()
-    shutil.rmtree(layout(root) / "Annotations")
-    (layout(root) / f"SegmentationClass/{FIRST}.png").write_bytes(b"no picture")
-    data = read(new_store, root)
-    assert len(data.records) == 8
-    assert data.warnings["masks that cannot be read or are unknown all over (image not used)"] == 1
-
-
-def test_boxes_of_a_class_that_the_mask_lacks(new_store: Store, voc: Writer) -> None:
-    root = voc()
-    write_mask(layout(root) / f"SegmentationClass/{FIRST}.png", 0, 1)
-    data = read(new_store, root, labels_from="masks")
-    assert data.records[0].labels == (0,) and data.records[0].boxes == ((5, 10, 25, 30),)
-    assert data.records[0].box_labels == ()
-    assert data.warnings["images with boxes of a class that their mask lacks (those boxes are not used)"] == 1
 
 
 def test_labels_and_masks_that_disagree_are_counted_where_they_are_decoded(
@@ -259,31 +216,6 @@ def test_labels_and_masks_that_disagree_are_counted_where_they_are_decoded(
     strange = "masks with values that are no class (7; unknown there)"
     warnings = [manifest(new_store.folder(stage))["notes"]["warnings"] for stage in (prepared, other)]
     assert [(q.get(lacks), q.get(shows), q.get(strange)) for q in warnings] == [(1, None, 1), (1, 1, 1)]
-
-
-# -- what is refused ---------------------------------------------------------------------------------------------
-
-
-def test_class_names_that_disagree_are_named(new_store: Store, voc: Writer) -> None:
-    root = voc()
-    rename(root, "apple", "aple")
-    refused(new_store, root, r"names aple, which the classes have not, and never apple, which they have.*classes\.txt")
-    (root / "classes.txt").unlink()
-    refused(new_store, root, r"names aple, pear, .* and never aeroplane, .*VOC's 20 \(give data\.classes=FILE")
-
-
-def test_masks_of_other_classes(new_store: Store, voc: Writer) -> None:
-    root = voc()
-    for path in (layout(root) / "SegmentationClass").iterdir():
-        write_mask(path, 0, 1, 3)
-    message = refused(new_store, root, "9 of 9 masks have codes that are no class", labels_from="masks")
-    assert "there are 2 classes" in message and "classes.txt" in message
-
-
-def test_a_class_that_is_tested_and_not_trained(new_store: Store, voc: Writer) -> None:
-    root = voc()
-    write_list(root, "train", ["2007_000001", "2007_000004"])
-    refused(new_store, root, r"train\.txt: no trainval image of 'apple', which test images show; add some")
 
 
 @pytest.mark.parametrize("text", ["", "background\n", "apple\nbackground\npear\n", "apple\npear\napple\n"])
@@ -308,18 +240,6 @@ def test_lists_of_classes_that_are_none(tmp_path: Path, text: str) -> None:
 )
 def test_what_is_not_there(new_store: Store, voc: Writer, said: dict[str, Any], message: str) -> None:
     refused(new_store, voc(), message, **said)
-
-
-def test_xml_that_is_none_is_named_with_all_others(new_store: Store, voc: Writer) -> None:
-    root = voc()
-    xml(root).write_text("<annotation>")
-    xml(root, "2007_000001").write_text(xml(root, "2007_000001").read_text().replace("<xmax>53", "<xmax>99"))
-    with pytest.raises(SegError, match="2 problems") as error:
-        read(new_store, root)
-    assert "does not parse" in str(error.value) and "box outside" in str(error.value)
-
-
-# -- what tools and people write -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -351,7 +271,7 @@ def test_of_a_single_list_a_share_is_drawn(new_store: Store, voc: Writer, place:
     data = read(new_store, root, test_share=0.3)
     assert Counter(r.split for r in data.records) == {"trainval": 6, "test": 3}
     source = Voc(root=str(root), test_share=0.3)
-    assert "3 test images drawn (test_share=0.3)" in source.detail(new_store)
+    assert "test images drawn (test_share=0.3)" in source.detail(new_store)
     assert source.key != Voc(root=str(root), test_share=0.2).key
     none = read(new_store, root, train_list="default", test_list=None)
     assert {r.split for r in none.records} == {"trainval"}
@@ -385,24 +305,15 @@ def test_colour_masks(new_store: Store, voc: Writer, colours: dict[int, tuple[in
     assert data.label_sets == ALL
 
 
-def test_colour_masks_that_nothing_explains(new_store: Store, voc: Writer) -> None:
-    root = voc()
-    shutil.rmtree(layout(root) / "Annotations")
-    in_colour(root, CVAT)
-    refused(new_store, root, r"8 of 9 masks cannot be read: .*has the colour \(.*\), which is of no class")
-    (root / "labelmap.txt").write_text("apple:1,2\n")
-    refused(new_store, root, r"labelmap\.txt: 'apple:1,2' is not name:r,g,b:parts:actions")
-
-
 def test_masks_of_0_and_255_are_refused_and_those_of_255_not_used(new_store: Store, voc: Writer) -> None:
     root = voc()
     shutil.rmtree(layout(root) / "Annotations")
     write_mask(layout(root) / f"SegmentationClass/{FIRST}.png", 255)
     data = read(new_store, root)
-    assert len(data.records) == 8 and "masks for 8" in Voc(root=str(root)).detail(new_store)
+    assert len(data.records) == 8 and "mask files for 8" in Voc(root=str(root)).detail(new_store)
     for path in (layout(root) / "SegmentationClass").iterdir():
         write_mask(path, 0, 255)
-    refused(new_store, root, r"9 masks hold 0 and 255 alone.*data=image_folder data\.mask_codes=binary")
+    refused(new_store, root, r"none of 9 masks shows a class.*data=image_folder data\.mask_codes=binary")
 
 
 @pytest.mark.parametrize(
@@ -476,29 +387,81 @@ def test_names_in_other_unicode_forms_and_upper_case_endings(new_store: Store, v
     assert data.classes[0] == "\u00e4pfel"
 
 
-def test_what_is_there_is_named(new_store: Store, voc: Writer) -> None:
-    root = voc()
+def misspell(root: Path) -> None:
+    rename(root, "apple", "aple")
+
+
+def without_classes(root: Path) -> None:
+    (root / "classes.txt").unlink()
+
+
+def of_other_classes(root: Path) -> None:
+    shutil.rmtree(layout(root) / "Annotations")
+    for path in (layout(root) / "SegmentationClass").iterdir():
+        write_mask(path, 0, 1, 3)
+
+
+def in_unknown_colours(root: Path) -> None:
+    shutil.rmtree(layout(root) / "Annotations")
+    in_colour(root, CVAT)
+
+
+def with_a_wrong_labelmap(root: Path) -> None:
+    (root / "labelmap.txt").write_text("apple:1,2\n")
+
+
+def without_apples(root: Path) -> None:
+    write_list(root, "train", ["2007_000001", "2007_000004"])
+
+
+def of_other_names(root: Path) -> None:
     write_list(root, "train", ["a", "b"])
     write_list(root, "val", [])
-    refused(new_store, root, r"none of the 2 listed images is in .*: the lists name 'a', say, .*2007_000000\.jpg")
-    shutil.rmtree(layout(root) / "ImageSets")
-    refused(new_store, root, r"missing: a list in ImageSets/Segmentation")
 
 
-def test_masks_of_no_listed_image(new_store: Store, voc: Writer) -> None:
-    root = voc()
+def with_other_masks(root: Path) -> None:
     for path in (layout(root) / "SegmentationClass").iterdir():
         path.rename(path.with_stem(f"{path.stem}_mask"))
-    refused(new_store, root, r"no mask has the name of a listed image; '2007_00000\d_mask', say, is none")
 
 
-def test_lists_of_classes(tmp_path: Path) -> None:
-    (tmp_path / "names.txt").write_text("_background_\n red apple \n\npear\n")
-    names, colours = read_classes(tmp_path / "names.txt")
-    assert names == ("red apple", "pear") and colours[128, 0, 0] == 1 and colours[224, 224, 192] == 255
+def with_broken_xml(root: Path) -> None:
+    xml(root).write_text("<annotation>")
+    xml(root, "2007_000001").write_text(xml(root, "2007_000001").read_text().replace("<xmax>53", "<xmax>99"))
 
 
-# -- real data ---------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (misspell, r"XML names aple, which the classes lack, and never apple, which they have.*classes\.txt"),
+        (without_classes, r"XML names apple, pear, .* and never aeroplane, .*VOC's 20 \(give data\.classes=FILE"),
+        (
+            of_other_classes,
+            r"9 of 9 masks .* have codes that are no class: .*000000\.png: 3; there are 2 classes, .*txt",
+        ),
+        (in_unknown_colours, r"8 of 9 masks cannot be read .*has the colour \(.*\), which is of no class"),
+        (with_a_wrong_labelmap, r"labelmap\.txt: 'apple:1,2' is not name:r,g,b:parts:actions"),
+        (without_apples, r"no trainval image of 'apple', which test images show; add some"),
+        (of_other_names, r"none of the 2 listed images is in .*: the lists name 'a', say, .*2007_000000\.jpg"),
+        (lambda root: shutil.rmtree(layout(root) / "ImageSets"), r"missing: a list in ImageSets/Segmentation"),
+        (with_other_masks, r"no mask has the name of a listed image; '2007_00000\d_mask', say, is none"),
+        (with_broken_xml, r"2 problems in .*does not parse.*box outside"),
+    ],
+)
+def test_data_that_are_refused(new_store: Store, voc: Writer, change: Callable[[Path], None], said: str) -> None:
+    root = voc()
+    change(root)
+    refused(new_store, root, said)
+
+
+def test_masks_decide_over_xml_where_labels_come_from_them(new_store: Store, voc: Writer) -> None:
+    root = voc()
+    (layout(root) / "SegmentationClass/2007_000001.png").write_bytes(b"no picture")
+    write_mask(layout(root) / f"SegmentationClass/{FIRST}.png", 0, 1)
+    data = read(new_store, root, labels_from="masks")
+    assert len(data.records) == 8
+    assert data.records[0].labels == (0,) and data.records[0].boxes == ((5, 10, 25, 30),)
+    assert data.warnings["masks that cannot be read or are unknown all over (image not used)"] == 1
+    assert data.warnings["boxes of a class that their image's labels lack (not used)"] == 1
 
 
 @pytest.mark.real

@@ -19,7 +19,7 @@ from seg.data.boxes import fit_box, read_box_file
 from seg.data.coco_file import Annotation, read_coco
 from seg.data.dataset import Region
 from seg.data.decode import draw_regions
-from seg.data.pets import read_pets
+from seg.data.pets import find_pets, read_pets
 from seg.data.tables import ListedBox, read_boxes, read_labels
 from seg.errors import SegError
 from seg.methods.boxes import gaussian_score
@@ -173,7 +173,7 @@ def test_the_lists_of_the_official_layout(text: str) -> None:
     (root / "images/cat_1.jpg").touch()
     file("pets/annotations/trainval.txt", f"cat_1 1 1 1\n{text}")
     file("pets/annotations/test.txt", text)
-    tried(lambda: read_pets(root))
+    tried(lambda: read_pets(find_pets(root)))
 
 
 # -- what was found before -------------------------------------------------------------------------------
@@ -211,6 +211,6 @@ def test_lists_that_broke_it() -> None:
         (root / part).mkdir(parents=True)
     for name in ("trainval", "test"):
         file(f"five/annotations/{name}.txt", f"cat_1 1 1 1\ncat_2 {'9' * 5000} 1 1\n")
-    refused(lambda: read_pets(root), "is not 'class_number class-id species breed-id'")
+    refused(lambda: find_pets(root), "is not 'class_number class-id species breed-id'")
     voc = file("big.xml", f"<a><size><width>{'9' * 5000}</width><height>1</height></size></a>")
     assert read_box_file(voc).boxes == ()

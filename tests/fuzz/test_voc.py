@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from limits import EXAMPLES, tried
 from PIL import Image
 
-from seg.data.voc_layout import find_voc, read_voc
+from seg.data.voc import find_voc, read_voc
 
 word = st.one_of(
     st.text(max_size=8),

@@ -18,8 +18,8 @@ from seg.data.image_folder import ImageFolder
 from seg.data.prepared import Prepared, PreparedData
 from seg.errors import SegError
 from seg.masks import MaskSet
+from seg.methods.codes import voc_palette
 from seg.models.mask_files import check_format, export_masks
-from seg.models.png import voc_palette
 from seg.store import Store
 from seg.supervision.scores import ScoreMaps
 

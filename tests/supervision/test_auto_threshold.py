@@ -80,7 +80,7 @@ def test_a_threshold_that_the_scores_decide(store: Store, pool: Pool) -> None:
     scores = TwoHills(pool=pool)
     cut = Threshold(scores=scores, threshold="otsu")
     seeds = Threshold(scores=scores, background_below="otsu", foreground_from="otsu")
-    assert (cut.said, cut.bounds, cut.is_cut, seeds.is_cut) == ("otsu", None, True, False)
+    assert (cut.threshold_text, cut.bounds, cut.is_cut, seeds.is_cut) == ("otsu", None, True, False)
     low, high = cut.bounds_in(store)
     assert low == high and 0.3 < low < 0.7
     below, above = seeds.bounds_in(store)

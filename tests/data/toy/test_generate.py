@@ -28,7 +28,7 @@ from seg.data.toy.generate import (
     draw_toy_scenes,
     layered,
 )
-from seg.data.voc_layout import find_voc, read_voc
+from seg.data.voc import find_voc, read_voc
 from seg.errors import SegError
 
 IMAGES, NAMES = 36, 4
