@@ -125,7 +125,7 @@ class PreparedData:
         if not self.has_target[row]:
             raise SegError(f"{self.ids[row]}: this image has no ground truth")
         packed = self._originals[self._offsets[row] : self._offsets[row + 1]]
-        values = np.frombuffer(zlib.decompress(packed), np.uint8).reshape(1, *self.sizes[row])
+        values = np.frombuffer(zlib.decompress(packed.tobytes()), np.uint8).reshape(1, *self.sizes[row])
         return self._coded(values, np.asarray([row]))[0]
 
     @cached_property
