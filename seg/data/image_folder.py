@@ -126,7 +126,7 @@ def find_images(
         names = _in_class_folders(root, names, report)
     ids = image_ids(names)
     if listed is None:
-        labels = {i: (name.split("/")[0],) for name, i in ids.items()}
+        labels: dict[str, tuple[str, ...]] = {i: (name.split("/")[0],) for name, i in ids.items()}
         classes = sorted({name for own in labels.values() for name in own})
     else:
         labels, classes = _labels(listed, ids, report)
