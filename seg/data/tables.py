@@ -4,13 +4,11 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 
-from seg.data.boxes import check_order, read_box_file
-from seg.data.coco_file import read_coco
-from seg.data.dataset import Box
+from seg.data.boxes import ListedBox, read_xml
+from seg.data.coco_file import CocoImage, read_coco
 from seg.data.layout import IMAGE_SUFFIXES, is_writable, nfc, read_text
 from seg.errors import SegError, first_line
 
@@ -21,16 +19,6 @@ _CORNERS = ["xmin", "ymin", "xmax", "ymax"]
 _X1 = ["x1", "y1", "x2", "y2"]
 _EXTENT = ["x", "y", "width", "height"]
 _ZEROS_AND_ONES = {"0", "1", "0.0", "1.0", ""}
-
-
-class ListedBox(NamedTuple):
-    """One box, the image that it is of, where that is written, its class or "", and the image's size if it is known."""
-
-    image: str
-    box: Box
-    where: str
-    class_name: str = ""
-    size: tuple[int, int] | None = None
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -160,16 +148,13 @@ def read_boxes(path: Path) -> list[ListedBox]:
 
 def _coco_boxes(path: Path) -> Iterator[ListedBox]:
     content = read_coco(path)
+    if content.problems:
+        raise SegError(content.problems[0])
     for one in content.annotations:
-        if isinstance(one, SegError):
-            raise one
-        if one.is_crowd:
-            continue
-        if (image := content.images.get(one.image)) is None:
-            raise SegError(f"{one.where}: its image_id {one.image} is no image of the file")
-        check_order(one.box, one.where)
-        name, _ = content.categories.get(one.category, ("", "")) if one.category is not None else ("", "")
-        yield ListedBox(image.name, one.box, one.where, name, image.size)
+        if not one.is_crowd:
+            image = content.images.get(one.image, CocoImage(f"image_id {one.image}"))
+            name, _ = content.categories.get(one.category, ("", ""))
+            yield ListedBox(image.name, one.box, one.where, name, image.size)
 
 
 def _csv_boxes(path: Path) -> Iterator[ListedBox]:
@@ -193,12 +178,4 @@ def _csv_boxes(path: Path) -> Iterator[ListedBox]:
             what = f"{','.join(row)[:60]!r} is not file,xmin,ymin,xmax,ymax"
             raise SegError(f"{where}: {what} (of which the first line may be a heading)") from error
         box = (x, y, x + x2, y + y2) if sides == _EXTENT else (x, y, x2, y2)
-        check_order(box, where)
         yield ListedBox(row[file_at], box, where, "" if class_at is None else row[class_at])
-
-
-def read_xml(path: Path, image: str) -> list[ListedBox]:
-    """The boxes of a VOC XML file, as :func:`seg.data.boxes.read_box_file` reads them, of an image of that name."""
-    content = read_box_file(path)
-    pairs = zip(content.boxes, content.names, strict=True)
-    return [ListedBox(image, box, str(path), nfc(name), content.size) for box, name in pairs]
