@@ -137,7 +137,10 @@ def _size(*sides: Any) -> tuple[int, int] | None:
 
 def _annotation(entry: dict[str, Any], where: str) -> Annotation:
     image, category, is_crowd = _id(entry["image_id"]), _id(entry.get("category_id")), _is_true(entry.get("iscrowd"))
-    extent, polygons, runs, runs_size = None, (), (), None
+    extent: Box | None = None
+    polygons: tuple[tuple[float, ...], ...] = ()
+    runs: tuple[int, ...] = ()
+    runs_size = None
     if isinstance(outline := entry.get("segmentation"), dict) and outline:
         runs, runs_size = _runs(outline["counts"]), _size(*outline["size"])
         if runs_size is None or min(runs, default=0) < 0 or sum(runs) != runs_size[0] * runs_size[1]:
@@ -146,8 +149,8 @@ def _annotation(entry: dict[str, Any], where: str) -> Annotation:
         x, y, width, height = coco_mask.toBbox(rle).tolist()
         extent = x, y, x + width, y + height
     elif polygons := _polygons(outline) if outline else ():
-        points = np.concatenate(polygons)
-        extent = *points.reshape(-1, 2).min(0).tolist(), *points.reshape(-1, 2).max(0).tolist()
+        points: npt.NDArray[np.float64] = np.concatenate(polygons).reshape(-1, 2)
+        extent = *points.min(0).tolist(), *points.max(0).tolist()
     box = extent
     if bbox := entry.get("bbox"):
         x, y, width, height = np.asarray(bbox, float).tolist()

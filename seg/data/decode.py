@@ -31,6 +31,12 @@ _TARGET_CODES: dict[Codes, bytes] = {
     "ids": _table({0: 0} | dict.fromkeys(range(1, 255), 1)),
     "classes": _table({code: code for code in range(MOST_CLASSES + 1)}),
 }
+_EXPECTED = {
+    "trimap": "1 (foreground), 2 (background) and 3 (border) were expected; write these codes (data=image_folder takes "
+    "masks of 0 and 255)",
+    "binary": "0 and 1, or 0 and 255, were expected; set data.mask_codes=trimap (1 foreground, 2 background, 3 border) "
+    "or ids (0 background, 255 unknown, all else foreground) or classes (the same, 1 and on being the classes)",
+}
 # MPO comes with JPEG.
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "JPEG2000", "AVIF", "PPM")
 # What photos are that are not plain RGB, by their mode.
@@ -99,7 +105,7 @@ def decode_trimap(
         hw: ``(height, width)`` that the ground truth has to have.
         codes: ``trimap``, the official codes: 1 pet, 2 background, 3 border; ``binary``: 0 background, 1 or 255
             foreground, what is between them in a 0/255 mask unknown; ``ids``: 0 background, 255 unknown, all else (also
-            above 255) foreground, as in Pascal VOC; ``classes``: 0 background, 1 and on the classes, 255 unknown.
+            above 255) foreground; ``classes``: 0 background, 1 and on the classes, 255 unknown.
         photo: the mask's photo. If its EXIF orientation swaps the sides of ``hw``, and the mask has the sides that the
             photo has without it, the mask is turned along; None: it is never turned.
         colours: see :func:`mask_values`.
@@ -114,10 +120,11 @@ def decode_trimap(
     """
     expected = "trimap with the codes 1, 2, 3" if codes == "trimap" else "mask of one channel"
     values = mask_values(path, expected, colours, beyond=UNKNOWN - 1 if codes == "ids" else UNKNOWN)
-    if codes == "binary" and _is_soft(path, values):
+    if not _are(codes, there := set(codes_in(values))):
+        shown = ", ".join(map(str, sorted(there)[:6]))
+        raise SegError(f"{path}: holds {shown} where {_EXPECTED.get(codes)}")
+    if codes == "binary" and len(there) > 2 and 1 in there:  # one of the soft edges between 0 and 255
         values = np.where(values == 1, np.uint8(2), values)
-    if codes == "trimap":
-        _require_trimap(path, values)
     target = to_target(values, codes)
     if target.shape == hw:
         return target, False
@@ -126,11 +133,8 @@ def decode_trimap(
     scale = target.shape[0] / hw[0], target.shape[1] / hw[1]
     is_cut = any(abs(scale[0] - scale[1]) * side > max(1, 0.02 * scale[0] * side) for side in hw)
     if is_cut or target.size == 1:
-        sides = "{1} x {0}".format
-        raise SegError(
-            f"{path}: {sides(*target.shape)} is of other proportions than its image of {sides(*hw)}; give the mask of "
-            "the whole image"
-        )
+        sides = f"{target.shape[1]} x {target.shape[0]} is of other proportions than its image of {hw[1]} x {hw[0]}"
+        raise SegError(f"{path}: {sides}; give the mask of the whole image")
     resized = Image.fromarray(target).resize((hw[1], hw[0]), Image.Resampling.NEAREST)
     return np.array(resized, dtype=np.uint8), True
 
@@ -207,34 +211,14 @@ def draw_regions(regions: Sequence[Region], hw: tuple[int, int]) -> npt.NDArray[
     return np.ascontiguousarray(target)
 
 
-def _require_trimap(path: Path, values: npt.NDArray[np.uint8]) -> None:
-    """Refuse masks of 0 and 255, or of 0 and 1, which would be no ground truth, or foreground alone."""
-    there = np.bincount(values.ravel(), minlength=256)
-    if not there[1:4].any() or (there[0] and not there[2]):
-        shown = ", ".join(map(str, np.flatnonzero(there)[:6]))
-        raise SegError(
-            f"{path}: holds {shown} where 1 (foreground), 2 (background) and 3 (border) were expected; write these "
-            "codes (data=image_folder takes masks of 0 and 255)"
-        )
-
-
-def _is_soft(path: Path, values: npt.NDArray[np.uint8]) -> bool:
-    """Whether a mask has soft edges between 0 and 255, where 1 is one of them.
-
-    Raises:
-        SegError: another convention, which would be taken for masks of 0 and 1 or 255 and be wrong.
-    """
-    there = codes_in(values)
-    is_soft = {0, 255} <= set(there) and any(64 <= code < 255 for code in there)  # ids are small
-    # Soft edges of a 0/255 mask, or ignored pixels in it, are fine.
-    if ({1, 255} <= set(there) and not is_soft) or (set(there) - {0, 1, 255} and not {0, 255} <= set(there)):
-        shown = ", ".join(map(str, there[:6])) + (", ..." if len(there) > 6 else "")
-        raise SegError(
-            f"{path}: holds {shown} where 0 and 1, or 0 and 255, were expected; set data.mask_codes=trimap "
-            "(1 foreground, 2 background, 3 border), ids (0 background, 255 unknown, all else foreground) or classes "
-            "(the same, 1 and on being the classes)"
-        )
-    return is_soft
+def _are(codes: Codes, there: set[int]) -> bool:
+    """Whether the values of a mask are of this convention, and not of another, as which they would be wrong."""
+    if codes == "trimap":
+        return not there.isdisjoint({1, 2, 3}) and (0 not in there or 2 in there)
+    if codes == "binary":  # or with soft edges or ignored pixels between 0 and 255; ids are small
+        is_soft = {0, 255} <= there and (1 not in there or any(64 <= code < 255 for code in there))
+        return is_soft or there <= {0, 1} or there <= {0, 255}
+    return True
 
 
 def image_size(path: Path) -> tuple[int, int]:
