@@ -3,8 +3,6 @@
 import contextlib
 import os
 import re
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +36,7 @@ def test_plain_rgb(tmp_path: Path) -> None:
     assert decoded.flags.writeable
 
 
-@pytest.mark.parametrize(("height", "width"), [(700, 900), (600, 500), (256, 1600), (1300, 1100)])
+@pytest.mark.parametrize(("height", "width"), [(700, 900), (250, 400)])
 def test_large_jpegs_are_decoded_at_a_fraction_and_stay_close(
     tmp_path: Path, height: int, width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,12 +75,12 @@ def test_broken_exif_is_ignored(tmp_path: Path) -> None:
     assert decode_image(path)[1] == (20, 30)
 
 
-def test_grey(tmp_path: Path) -> None:
-    path = save(tmp_path / "a.jpg", photo(20, 30), "L")
-    decoded, _ = decode_image(path, 16)
-    assert (decoded == decoded[..., :1]).all()
-    assert decoded.shape == (16, 16, 3)
-    assert image_warnings(path) == ("grey images",)
+@pytest.mark.parametrize(("mode", "kind"), [("L", "grey"), ("CMYK", "CMYK")])
+def test_photos_that_are_not_rgb(tmp_path: Path, mode: str, kind: str) -> None:
+    array = np.broadcast_to(np.array([90, 90, 90] if mode == "L" else [220, 40, 90], np.uint8), (16, 16, 3))
+    path = save(tmp_path / "a.jpg", array, mode, quality=95)
+    assert np.abs(decode_image(path, 8)[0].astype(int) - array[0, 0]).max() <= 4
+    assert image_warnings(path) == (f"{kind} images",)
 
 
 def test_palette_with_transparency_lies_on_white(tmp_path: Path) -> None:
@@ -108,33 +106,24 @@ def test_alpha_lies_on_white(tmp_path: Path) -> None:
     assert (decode_image(tmp_path / "b.png")[0] == 100).all()
 
 
-def test_cmyk_jpeg(tmp_path: Path) -> None:
-    array = np.broadcast_to(np.array([220, 40, 90], np.uint8), (16, 16, 3))
-    path = save(tmp_path / "a.jpg", array, "CMYK", quality=95)
-    assert np.abs(decode_image(path, 8)[0].astype(int) - array[0, 0]).max() <= 4
-    assert image_warnings(path) == ("CMYK images",)
-
-
-@pytest.mark.parametrize("name", ["a.png", "a.tif"])
-def test_sixteen_bits(tmp_path: Path, name: str) -> None:
-    Image.fromarray(np.array([[0, 257, 32896, 65535]], np.uint16)).save(tmp_path / name)
-    decoded, _ = decode_image(tmp_path / name)
-    assert decoded[0, :, 0].tolist() == [0, 1, 128, 255]
-    assert image_warnings(tmp_path / name) == ("images of more than 8 bits",)
-
-
-@pytest.mark.parametrize(("top", "white"), [(900, 1023), (4095, 4095), (200, 255)])
-def test_what_a_16_bit_image_does_not_use_is_no_dark(tmp_path: Path, top: int, white: int) -> None:
+@pytest.mark.parametrize(("top", "white"), [(900, 1023), (4095, 4095), (200, 255), (65535, 65535)])
+def test_white_of_16_bit_images(tmp_path: Path, top: int, white: int) -> None:
     values = np.linspace(0, top, 64).astype(np.uint16).reshape(8, 8)
-    Image.fromarray(values).save(tmp_path / "a.png")
-    decoded, _ = decode_image(tmp_path / "a.png")
-    np.testing.assert_array_equal(decoded[..., 0], np.rint(values / white * 255))
-    assert f"16-bit images without a value above {white} (which is white)" in image_warnings(tmp_path / "a.png")
+    for name in ("a.png", "a.tif"):
+        Image.fromarray(values).save(tmp_path / name)
+        decoded, _ = decode_image(tmp_path / name)
+        np.testing.assert_array_equal(decoded[..., 0], np.rint(values / white * 255))
+        narrow = (f"16-bit images without a value above {white} (which is white)",) * (white < 65535)
+        assert image_warnings(tmp_path / name) == ("images of more than 8 bits", *narrow)
 
 
-def test_float_image(tmp_path: Path) -> None:
-    Image.fromarray(np.array([[0, 0.5, 1]], np.float32)).save(tmp_path / "a.tif")
-    assert decode_image(tmp_path / "a.tif")[0][0, :, 0].tolist() == [0, 128, 255]
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([0, 0.5, 1], [0, 128, 255]), ([-1000, 0, 1000], [0, 128, 255]), ([0, 1, np.nan, np.inf], [0, 255, 0, 0])],
+)
+def test_float_image(tmp_path: Path, values: list[float], expected: list[int]) -> None:
+    Image.fromarray(np.array([values], np.float32)).save(tmp_path / "a.tif")
+    assert decode_image(tmp_path / "a.tif")[0][0, :, 0].tolist() == expected
 
 
 def test_gif_first_frame_under_another_name(tmp_path: Path) -> None:
@@ -146,29 +135,20 @@ def test_gif_first_frame_under_another_name(tmp_path: Path) -> None:
     assert (decoded == [255, 0, 0]).all()
     warnings = image_warnings(path)
     assert "images whose name ends in .jpg but that are GIF" in warnings
-    assert "animated images (first frame used)" in warnings
+    assert "images of several frames or pages (first used)" in warnings
 
 
 @pytest.mark.parametrize("fmt", ["JPEG", "PNG", "GIF"])
-@pytest.mark.parametrize("share", [0.02, 0.5, 0.9])
-@pytest.mark.parametrize("size", [None, 16])
-def test_truncated_files_are_named(tmp_path: Path, fmt: str, share: float, size: int | None) -> None:
+def test_truncated_files_are_named(tmp_path: Path, fmt: str) -> None:
     path = tmp_path / "cut_7.jpg"
     Image.fromarray(photo(100, 120)).save(path, format=fmt)
     content = path.read_bytes()
-    path.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(SegError, match=r"cut_7\.jpg: not a whole image") as error:
-        decode_image(path, size)
-    assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize("content", [b"", b"<html>not here</html>", b"\xff\xd8\xff\xe0" + b"\0" * 50])
-def test_files_that_are_no_images(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "odd_1.jpg").write_bytes(content)
-    for call in (decode_image, image_warnings, lambda path: decode_trimap(path, (4, 4))):
-        if call is not image_warnings or content[:2] != b"\xff\xd8":
-            with pytest.raises(SegError, match=r"odd_1\.jpg"):
-                call(tmp_path / "odd_1.jpg")
+    for share in (0, 0.02, 0.5, 0.9):
+        path.write_bytes(content[: int(len(content) * share)])
+        for size in (None, 16):
+            with pytest.raises(SegError, match=r"cut_7\.jpg: not a whole image .* git lfs pull") as error:
+                decode_image(path, size)
+            assert "\n" not in str(error.value)
 
 
 def test_missing_files_and_folders(tmp_path: Path) -> None:
@@ -176,6 +156,9 @@ def test_missing_files_and_folders(tmp_path: Path) -> None:
         decode_image(tmp_path / "gone.jpg")
     with pytest.raises(SegError, match="is a folder, no file"):
         decode_image(tmp_path)
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(SegError, match=r"pipe\.jpg: cannot be read \(is a pipe"):
+        decode_image(tmp_path / "pipe.jpg")
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGB", "LA", "I;16"])
@@ -195,11 +178,6 @@ def test_trimap_codes(tmp_path: Path, mode: str) -> None:
     assert not resized
 
 
-def test_coloured_trimap_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SegError, match=r"a\.png: a coloured image"):
-        decode_trimap(save(tmp_path / "a.png", photo(4, 4)), (4, 4))
-
-
 @pytest.mark.parametrize(
     ("codes", "values", "expected"),
     [
@@ -208,6 +186,7 @@ def test_coloured_trimap_is_refused(tmp_path: Path) -> None:
         ("binary", [255, 255], [1, 1]),
         ("binary", [0, 255, 128, 7], [0, 1, 255, 255]),  # ignored pixels, soft edges
         ("ids", [0, 1, 15, 254, 255], [0, 1, 1, 1, 255]),
+        ("binary", [0, 1, 100, 255], [0, 255, 255, 1]),  # soft edges, of which 1 is one
         ("trimap", [1, 2, 3, 0], [1, 0, 254, 255]),
     ],
 )
@@ -218,18 +197,21 @@ def test_the_conventions_of_masks(tmp_path: Path, codes: Codes, values: list[int
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("codes", "values", "shown"),
     [
-        ([0, 1, 255], "holds both 1 and 255.*mask_codes=ids"),
-        ([1, 2, 3], "holds 1, 2, 3 where"),
-        ([0, 15], "or classes"),
+        ("binary", [0, 1, 255], "0, 1, 255 where .*mask_codes=.* ids"),
+        ("binary", [1, 2, 3], "1, 2, 3 where"),
+        ("binary", [0, 15], "0, 15 where .* or classes"),
+        *(("trimap", values, rf"{shown} where 1 \(foreground\), 2") for values, shown in (
+            ([0, 255], "0, 255"), ([0, 1], "0, 1"), ([0], "0"), ([0, 1, 3], "0, 1, 3")
+        )),
     ],
-)
-def test_other_conventions_are_not_taken_for_binary(tmp_path: Path, values: list[int], said: str) -> None:
+)  # fmt: skip
+def test_masks_of_another_convention_are_refused(tmp_path: Path, codes: Codes, values: list[int], shown: str) -> None:
     path = save(tmp_path / "m.png", np.array([values], np.uint8), "L")
-    with pytest.raises(SegError, match=said) as error:
-        decode_trimap(path, (1, len(values)), "binary")
-    assert str(path) in str(error.value) and "\n" not in str(error.value)
+    with pytest.raises(SegError, match=rf"m\.png: holds {shown}") as error:
+        decode_trimap(path, (1, len(values)), codes)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("orientation", [5, 6, 7, 8])
@@ -248,32 +230,13 @@ def test_a_mask_of_the_unturned_photo_is_turned_along(tmp_path: Path, orientatio
     np.testing.assert_array_equal(decode_trimap(upright, hw, "binary", turned)[0], target)
 
 
-@pytest.mark.parametrize(
-    ("codes", "shown"), [((0, 255), "0, 255"), ((0, 1), "0, 1"), ((0,), "0"), ((0, 1, 3), "0, 1, 3")]
-)
-def test_an_official_trimap_of_other_codes_is_refused(tmp_path, codes, shown):
-    path = tmp_path / "mask.png"
-    Image.fromarray(np.resize(np.asarray(codes, np.uint8), (8, 6))).save(path)
-    with pytest.raises(SegError, match=rf"holds {shown} where 1 \(foreground\), 2 \(background\) and 3 \(border\)"):
-        decode_trimap(path, (8, 6))
+def test_ids_beyond_a_byte_are_objects(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 300, 24000, 7]], np.uint16)).save(tmp_path / "a.png")
+    assert decode_trimap(tmp_path / "a.png", (1, 4), "ids")[0].tolist() == [[0, 1, 1, 1]]
 
 
 @pytest.mark.parametrize(
-    ("values", "mode", "codes", "expected"),
-    [
-        ([[0, 1, 100, 255]], "L", "binary", [[0, 255, 255, 1]]),  # soft edges, of which 1 is one
-        ([[0, 300, 24000, 7]], "I;16", "ids", [[0, 1, 1, 1]]),
-    ],
-)
-def test_soft_edges_and_ids_beyond_a_byte(
-    tmp_path: Path, values: list[list[int]], mode: str, codes: Codes, expected: list[list[int]]
-) -> None:
-    Image.fromarray(np.asarray(values, np.uint8 if mode == "L" else np.uint16)).save(tmp_path / "a.png")
-    assert decode_trimap(tmp_path / "a.png", (1, 4), codes)[0].tolist() == expected
-
-
-@pytest.mark.parametrize(
-    ("name", "mode", "size", "said"),
+    ("name", "mode", "size", "message"),
     [
         ("a.png", "L", (40, 40), "40 x 40 is of other proportions than its image of 60 x 40"),
         ("a.png", "L", (1, 1), "1 x 1 is of other proportions"),
@@ -281,72 +244,17 @@ def test_soft_edges_and_ids_beyond_a_byte(
     ],
 )
 def test_masks_that_are_none_of_the_whole_image(
-    tmp_path: Path, name: str, mode: str, size: tuple[int, int], said: str
+    tmp_path: Path, name: str, mode: str, size: tuple[int, int], message: str
 ) -> None:
     Image.new(mode, size).save(tmp_path / name)
-    with pytest.raises(SegError, match=said):
+    with pytest.raises(SegError, match=message):
         decode_trimap(tmp_path / name, (40, 60), "binary")
-
-
-def test_values_below_0_are_scaled_by_their_range(tmp_path: Path) -> None:
-    Image.fromarray(np.array([[-1000, 0, 1000]], np.float32)).save(tmp_path / "a.tif")
-    assert decode_image(tmp_path / "a.tif")[0][0, :, 0].tolist() == [0, 128, 255]
-
-
-def test_colour_of_12_bits_in_16(tmp_path: Path) -> None:
-    """Pillow reads the upper 8 of them, of which 4 are used; and writes none, so this is a PNG by hand."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    pixels = struct.pack(">B6H", 0, 0, 0x0200, 0x0FFF, 0x0FFF, 0, 0)
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0))
-    content = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
-    (tmp_path / "a.png").write_bytes(content)
-    assert decode_image(tmp_path / "a.png")[0].tolist() == [[[0, 34, 255], [255, 0, 0]]]
-    assert image_warnings(tmp_path / "a.png") == ("colour images of more than 8 bits (their upper 8 are read)",)
 
 
 def test_alpha_that_is_0_everywhere_hides_nothing(tmp_path: Path) -> None:
     Image.new("RGBA", (4, 4), (10, 20, 30, 0)).save(tmp_path / "a.png")
     assert decode_image(tmp_path / "a.png")[0][0, 0].tolist() == [10, 20, 30]
     assert image_warnings(tmp_path / "a.png") == ("images with an alpha channel that is 0 everywhere (ignored)",)
-
-
-def test_of_a_tiff_the_largest_page(tmp_path: Path) -> None:
-    small, large = Image.new("RGB", (6, 4), "red"), Image.new("RGB", (30, 20), "blue")
-    small.save(tmp_path / "a.tif", save_all=True, append_images=[large, small])
-    decoded, size = decode_image(tmp_path / "a.tif")
-    assert size == image_size(tmp_path / "a.tif") == (20, 30) and (decoded == [0, 0, 255]).all()
-    assert image_warnings(tmp_path / "a.tif") == ("multi-page images (largest page used)",)
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (b"version https://git-lfs.github.com/spec/v1\noid", "it is a Git LFS pointer; .* git lfs pull"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "it is HEIC; convert it"),
-    ],
-)
-def test_what_lies_in_a_jpg_that_is_none_is_named(tmp_path: Path, content: bytes, said: str) -> None:
-    (tmp_path / "a.jpg").write_bytes(content)
-    with pytest.raises(SegError, match=rf"a\.jpg: not a whole image \({said}"):
-        decode_image(tmp_path / "a.jpg")
-
-
-def test_what_is_no_number_in_a_float_image_is_black(tmp_path):
-    path = tmp_path / "a.tif"
-    Image.fromarray(np.asarray([[0.0, 1.0, np.nan, np.inf]], np.float32)).save(path)
-    assert decode_image(path)[0][0, :, 0].tolist() == [0, 255, 0, 0]
-
-
-def test_an_image_that_is_a_pipe_is_refused_at_once(tmp_path):
-    os.mkfifo(tmp_path / "pipe.jpg")
-    with pytest.raises(SegError, match=r"pipe\.jpg: cannot be read \(is a pipe"):
-        decode_image(tmp_path / "pipe.jpg")
-
-
-# -- a stranger's files ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["pic.jpg", "pic.eps", "pic.png"])
