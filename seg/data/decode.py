@@ -123,8 +123,13 @@ def decode_trimap(
     if not _are(codes, there := set(codes_in(values))):
         shown = ", ".join(map(str, sorted(there)[:6]))
         raise SegError(f"{path}: holds {shown} where {_EXPECTED.get(codes)}")
-    if codes == "binary" and len(there) > 2 and 1 in there:  # one of the soft edges between 0 and 255
-        values = np.where(values == 1, np.uint8(2), values)
+    if codes == "binary":
+        with _opened(path) as image:
+            palette = image.getpalette() if image.mode == "P" else None
+        if palette and palette[:6] == [255, 255, 255, 0, 0, 0]:
+            raise SegError(f"{path}: a palette with white as 0 and black as 1; save it in grey, 0 being background")
+        if len(there) > 2:  # 1 is one of the soft edges between 0 and 255
+            values = np.where(values == 1, np.uint8(2), values)
     target = to_target(values, codes)
     if target.shape == hw:
         return target, False
