@@ -286,7 +286,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     # Pillow's plugins meet broken files with OSError, SyntaxError, ValueError, EOFError, IndexError,
     # struct.error and others: to the user they all mean that this file is not a whole image.
     except Exception as error:
-        how = "mend it, convert it to JPEG or PNG, or fetch it with git lfs pull"
+        how = "mend or shrink it, convert it to JPEG or PNG, or fetch it with git lfs pull"
         raise SegError(f"{path}: not a whole image ({first_line(error)}); {how}") from error
 
 
