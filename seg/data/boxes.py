@@ -1,7 +1,7 @@
 """Boxes: read from VOC XML, brought into the pixels of their photo, written as a list."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -81,7 +81,7 @@ def to_photo(stated: tuple[int, int] | None, photo: Path) -> tuple[tuple[int, in
     if size == stated[::-1]:
         if (orientation := exif_orientation(photo)) >= 5:
             sentence = "images whose boxes were turned along with their EXIF orientation"
-            return size, lambda box: turned_box(box, stated, orientation), sentence
+            return size, lambda box: _turned(box, stated, orientation), sentence
         return size, lambda box: box, "images whose boxes' file has their width and height swapped"
     down, right = stated[0] / size[0], stated[1] / size[1]
     if abs(down - right) * max(size) <= 1:
@@ -91,19 +91,15 @@ def to_photo(stated: tuple[int, int] | None, photo: Path) -> tuple[tuple[int, in
     raise SegError(f"its boxes are of an image of {of(*stated)}, and {photo.name} has {of(*size)}; mend one of them")
 
 
-def turned(points: Sequence[float], stored: tuple[int, int], orientation: int) -> tuple[float, ...]:
-    """Points ``x, y, x, y, ...`` of a photo stored as ``(height, width)`` as the EXIF orientations 5 to 8 turn it."""
+def _turned(box: Box, stored: tuple[int, int], orientation: int) -> Box:
+    """A box of a photo stored as ``(height, width)`` as the EXIF orientations 5 to 8 turn it."""
+    y, x, y2, x2 = box  # transposed
     height, width = stored
-    y, x = np.reshape(points, (-1, 2)).T  # transposed
-    x = height - x if orientation in (6, 7) else x
-    y = width - y if orientation in (7, 8) else y
-    return tuple(np.stack([x, y], 1).ravel().tolist())
-
-
-def turned_box(box: Box, stored: tuple[int, int], orientation: int) -> Box:
-    """A box, as :func:`turned` turns its corners."""
-    x, y, x2, y2 = turned(box, stored, orientation)
-    return min(x, x2), min(y, y2), max(x, x2), max(y, y2)
+    if orientation in (6, 7):
+        x, x2 = height - x2, height - x
+    if orientation in (7, 8):
+        y, y2 = width - y2, width - y
+    return x, y, x2, y2
 
 
 def fit_box(box: Box, size: tuple[int, int] | None, where: str) -> Box:

@@ -3,19 +3,19 @@
 import os
 import re
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, cast
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 from urllib.parse import unquote
 
 import numpy as np
-from PIL import Image
 
-from seg.data.boxes import TOLERANCE, fit_box, turned, turned_box
-from seg.data.coco_file import Annotation, CocoFile, Id, read_coco, run_lengths
+from seg.data.boxes import TOLERANCE, fit_box
+from seg.data.coco_file import Annotation, CocoFile, Id, read_coco
 from seg.data.dataset import UNKNOWN, Box, Dataset, Record, Region, Split
-from seg.data.decode import draw_regions, exif_orientation, image_size, upright
+from seg.data.decode import exif_orientation, image_size
 from seg.data.draw import draw_by_labels
 from seg.data.folder_layout import image_ids
 from seg.data.layout import IMAGE_SUFFIXES, MissingDataError, content_fingerprint, nfc, scan
@@ -23,8 +23,6 @@ from seg.data.read_report import ReadReport
 from seg.data.sources import InPlace, require_few
 from seg.errors import SegError
 from seg.store import Products, param
-
-_OTHER_SIZE = "of another size than their JSON says (labels used alone)"
 
 
 class Coco(InPlace):
@@ -88,9 +86,9 @@ class Coco(InPlace):
         root = Path(self.root)
         if not root.is_dir():
             raise MissingDataError(f"data.root={root}: no such folder; give the one of the photos and the JSON")
-        for key, said in (("instances", self.instances), ("test_instances", self.test_instances)):
-            if said is not None and not (root / said).is_file():
-                raise SegError(f"data.{key}={said}: no such file in {root}; give a COCO JSON")
+        for key, given in (("instances", self.instances), ("test_instances", self.test_instances)):
+            if given is not None and not (root / given).is_file():
+                raise SegError(f"data.{key}={given}: no such file in {root}; give a COCO JSON")
         test = root / self.test_instances if self.test_instances else None
         file, test = (root / self.instances, test) if self.instances else _find_files(root, test)
         parts = [_part("trainval", root, file, self.photos, "photos")]
@@ -123,12 +121,9 @@ class Coco(InPlace):
         folder = Path(os.path.commonpath([part.folder for part in parts]))
         listed = {path: path.relative_to(folder).as_posix() for path in photos}
         ids = image_ids(listed.values())
-        # What fits both before and after EXIF goes with the others of its JSON, which one tool wrote.
-        votes = Counter[Split]()
-        for photo in photos.values():
-            if photo.orientation > 1:
-                votes[photo.split] += _fit(photo.annotations, photo.stated) - _fit(photo.annotations, photo.size)
-        records = [_record(ids[listed[p]], p, photo, votes[photo.split] > 0, found) for p, photo in photos.items()]
+        # One tool wrote a JSON: if some of its annotations are of a photo before EXIF, so may be those that fit.
+        stored = {photo.split for photo in photos.values() if photo.sides == "turned" and not _fit(photo)}
+        records = [_record(ids[listed[p]], p, photo, photo.split in stored, found) for p, photo in photos.items()]
         found.stop_if_any(Path(self.root or ""), one_line=True)
         if not any(record.boxes for record in records):
             why = "".join(f"; {sentence}: {count}" for sentence, count in found.warnings.items())
@@ -157,14 +152,13 @@ class Photo(NamedTuple):
     """A photo, and its annotations with their labels.
 
     Attributes:
-        stated: ``(height, width)`` as its JSON says. size: of the upright photo; None where it cannot be read.
-        orientation: of its EXIF, if that swaps the sides that the JSON states, else 1; 0 if these are others.
+        size: ``(height, width)`` of the upright photo; None where it cannot be read.
+        sides: whether those are what the JSON says, or what it says but ``turned`` by EXIF, or ``other`` ones.
     """
 
     split: Split
-    stated: tuple[int, int] | None
     size: tuple[int, int] | None
-    orientation: int
+    sides: Literal["same", "turned", "other"]
     annotations: list[tuple[Annotation, int]]
 
 
@@ -215,8 +209,7 @@ def _photos(parts: list[Part], label_of: dict[Id, int], found: ReadReport) -> di
         for name, own in annotations.items():
             if (path := part.folder / name) in photos:
                 found.warn("images listed in both splits (kept in test only)", [name])
-            size, orientation = _size(path, stated[name]) if own else (None, 1)
-            photos[path] = Photo(part.split, stated[name], size, orientation, own)
+            photos[path] = _photo(part.split, path, stated[name], own)
         if part.file.crowds_only:
             what = "files whose every annotation has iscrowd 1, as tools write it with RLE (taken for objects)"
             found.warn(what, [part.file.path.name])
@@ -226,45 +219,44 @@ def _photos(parts: list[Part], label_of: dict[Id, int], found: ReadReport) -> di
     return photos
 
 
-def _size(path: Path, stated: tuple[int, int] | None) -> tuple[tuple[int, int] | None, int]:
-    """Size and orientation, as of :class:`Photo`."""
-    try:
-        size = image_size(path)
-    except SegError:  # an image that is none is named and counted when it is decoded
-        return None, 1
-    orientation = exif_orientation(path) if stated == size[::-1] != size else 0
-    return size, 1 if stated in (None, size) else orientation if orientation >= 5 else 0
+def _photo(
+    split: Split, path: Path, stated: tuple[int, int] | None, annotations: list[tuple[Annotation, int]]
+) -> Photo:
+    size = None
+    with suppress(SegError):  # an image that is none is named and counted when it is decoded
+        size = image_size(path) if annotations else None
+    if size is None or stated in (None, size):
+        return Photo(split, size, "same", annotations)
+    return Photo(
+        split, size, "turned" if stated == size[::-1] and exif_orientation(path) >= 5 else "other", annotations
+    )
 
 
-def _fit(annotations: list[tuple[Annotation, int]], size: tuple[int, int] | None) -> bool:
-    """Whether annotations lie in an image of ``(height, width)``."""
-    height, width = size or (0, 0)
-    right, low = (max(one.box[i] for one, _ in annotations) - TOLERANCE for i in (2, 3))
-    return right <= width and low <= height and {one.runs_size for one, _ in annotations} <= {size, None}
+def _fit(photo: Photo) -> bool:
+    """Whether a photo's annotations lie in it."""
+    height, width = photo.size or (0, 0)
+    right, low = (max(one.box[i] for one, _ in photo.annotations) - TOLERANCE for i in (2, 3))
+    return right <= width and low <= height and {one.runs_size for one, _ in photo.annotations} <= {photo.size, None}
 
 
-def _record(name: str, path: Path, photo: Photo, turn: bool, found: ReadReport) -> Record:
+def _record(name: str, path: Path, photo: Photo, is_stored: bool, found: ReadReport) -> Record:
     """Bring a photo's annotations into this program's form; what is wrong with them goes to ``found``.
 
-    ``turn``: if they fit the photo before and after EXIF turns it, they are of the one before.
+    ``is_stored``: its JSON's annotations may be of photos as they are before EXIF turns them.
     """
-    annotations, size, orientation = photo.annotations, photo.size, photo.orientation
+    annotations, size = photo.annotations, photo.size
     labels = tuple(sorted({label for one, label in annotations if not one.is_crowd}))
     record = Record(name, path, labels, photo.split, codes="classes")
     if not annotations:
         found.warn("images without an object (background alone)", [name])
         return replace(record, regions=())
-    fits = _fit(annotations, size)
-    turn = orientation > 1 and _fit(annotations, photo.stated) and (turn or not fits)
-    if orientation == 0 or (orientation > 1 and not turn and not fits):
-        what = "turned by their EXIF orientation that their annotations do not fit (labels alone)"
-        found.warn(f"images {what if orientation else _OTHER_SIZE}", [name])
+    if photo.sides == "turned":
+        which = "do not fit (labels used alone; save them upright)" if is_stored else "fit"
+        found.warn(f"images that EXIF turns, so that the annotations of their JSON {which}", [name])
+    if photo.sides == "other":
+        found.warn("images of another size than their JSON says (labels used alone)", [name])
+    if photo.sides == "other" or (photo.sides == "turned" and is_stored):
         return record
-    if turn and photo.stated:
-        annotations = [(_turned(one, photo.stated, orientation), label) for one, label in annotations]
-        found.warn("images whose annotations were turned along with their EXIF orientation", [name])
-    elif orientation > 1:
-        found.warn("images whose JSON has their sides before EXIF and their annotations after it", [name])
     boxes: list[tuple[Box, int]] = []
     regions: list[Region] = []
     for one, label in annotations:
@@ -292,19 +284,6 @@ def _record(name: str, path: Path, photo: Photo, turn: bool, found: ReadReport) 
         box_labels=tuple(label for _, label in boxes) if len(labels) > 1 else (),
         regions=tuple(regions) if has_target else None,
     )
-
-
-def _turned(one: Annotation, stored: tuple[int, int], orientation: int) -> Annotation:
-    """An annotation of a photo stored as ``(height, width)``, as the EXIF orientations 5 to 8 turn it."""
-    one = one._replace(
-        box=turned_box(one.box, stored, orientation),
-        extent=one.extent and turned_box(one.extent, stored, orientation),
-        polygons=tuple(turned(polygon, stored, orientation) for polygon in one.polygons),
-    )
-    if not one.runs:
-        return one
-    mask = Image.fromarray(draw_regions([Region(1, runs=one.runs)], stored))
-    return one._replace(runs=run_lengths(np.asarray(upright(mask, orientation))), runs_size=stored[::-1])
 
 
 def _find_files(root: Path, test: Path | None) -> tuple[Path, Path | None]:

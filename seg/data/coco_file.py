@@ -94,12 +94,10 @@ def read_coco(path: Path) -> CocoFile:
         raise SegError(f"{path}: no COCO JSON of instances ({what}); export it as COCO again") from error
     annotations: list[Annotation] = []
     problems = []
-    ignored = set()
+    crowds_only = bool(entries) and all(isinstance(e, dict) and _is_true(e.get("iscrowd")) for e in entries)
     for number, entry in enumerate(entries):
         try:
-            annotations.append(_annotation(entry, f"{path} annotation {number}"))
-            if _is_true(entry.get("ignore")):
-                ignored.add(annotations[-1].where)
+            annotations.append(_annotation(entry, f"{path} annotation {number}", crowds_only))
         except _WRONG as error:
             what = "needs image_id, and bbox [x, y, width, height] or a segmentation of polygons [[x, y, ...]] or RLE"
             problems.append(f"{path} annotation {number}: {what} ({first_line(error)})")
@@ -110,10 +108,6 @@ def read_coco(path: Path) -> CocoFile:
         )
     if annotations and all(0 <= side <= 1 for one in annotations for side in one.extent or one.box):
         raise SegError(f"{path}: its boxes and outlines are shares of the image's sides (0 to 1); write them in pixels")
-    crowds_only = bool(annotations) and all(one.is_crowd for one in annotations)
-    annotations = [
-        one._replace(is_crowd=(one.is_crowd and not crowds_only) or one.where in ignored) for one in annotations
-    ]
     order = sorted(categories, key=lambda i: (isinstance(i, str), i))
     return CocoFile(path, images, {i: categories[i] for i in order}, annotations, problems, crowds_only)
 
@@ -135,8 +129,9 @@ def _size(*sides: Any) -> tuple[int, int] | None:
     return (height, width) if height > 0 and width > 0 else None
 
 
-def _annotation(entry: dict[str, Any], where: str) -> Annotation:
-    image, category, is_crowd = _id(entry["image_id"]), _id(entry.get("category_id")), _is_true(entry.get("iscrowd"))
+def _annotation(entry: dict[str, Any], where: str, crowds_only: bool) -> Annotation:
+    image, category = _id(entry["image_id"]), _id(entry.get("category_id"))
+    is_crowd = _is_true(entry.get("ignore")) or (_is_true(entry.get("iscrowd")) and not crowds_only)
     extent: Box | None = None
     polygons: tuple[tuple[float, ...], ...] = ()
     runs: tuple[int, ...] = ()
@@ -184,8 +179,3 @@ def _runs(counts: str | list[int]) -> tuple[int, ...]:
             number -= 1 << 5 * len(characters)
         runs.append(number + (runs[-2] if len(runs) > 2 else 0))
     return tuple(runs)
-
-
-def run_lengths(mask: npt.NDArray[Any]) -> tuple[int, ...]:
-    """The counts of a mask ``(H, W)`` of 0 and 1: lengths of runs down the columns, of 0 first."""
-    return _runs(coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))["counts"].decode())

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image
 
 from seg.data.coco import Coco
-from seg.data.coco_file import run_lengths
 from seg.data.dataset import Dataset, Region
 from seg.data.decode import draw_regions
 from seg.data.layout import MissingDataError
@@ -238,47 +237,36 @@ def test_what_is_no_class(coco: Layout, categories: Entries) -> None:
     assert [r.labels for r in data.records[:3]] == [(0,), (1,), (2,)]
 
 
-def turned(coco: Layout, orientation: int, *annotations: dict[str, Any]) -> Dataset:
-    """Of photos with an annotation each, stored as 60 x 40 and turned upright by their EXIF orientation."""
-    change = lambda old: [a | b for a, b in zip(old, annotations, strict=True)]  # noqa: E731
-    root = coco(count=len(annotations), annotations=change)
+@pytest.mark.parametrize(
+    ("box", "fits"),
+    [([5, 10, 30, 20], True), ([5, 10, 50, 20], False)],  # of an image of 40 x 60, of one of 60 x 40
+)
+@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
+def test_annotations_of_photos_that_exif_turns_are_used_where_they_fit(
+    coco: Layout, box: list[int], fits: bool, orientation: int
+) -> None:
+    x, y, width, height = box
+    shape = [[x, y, x + width, y, x + width, y + height, x, y + height]]
+    root = coco(count=2, annotations=lambda old: [
+        old[0] | {"bbox": box, "segmentation": shape}, old[1] | {"bbox": [5, 10, 20, 20], "segmentation": []}
+    ])  # fmt: skip
     exif = Image.Exif()
     exif[0x0112] = orientation
     for path in (root / "val2017").iterdir():
         with Image.open(path) as image:
             image.save(path, exif=exif)
-    return dataset(root)
-
-
-@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
-@pytest.mark.parametrize("rle", [False, True])
-def test_annotations_of_the_photo_before_exif_turn_with_it(coco: Layout, orientation: int, rle: bool) -> None:
-    inside = np.zeros((40, 60), np.uint8)
-    inside[10:30, 5:50] = 1  # wider than the upright image
-    shape = {"size": [40, 60], "counts": run_lengths(inside)} if rle else [[5, 10, 50, 10, 50, 30, 5, 30]]
-    data = turned(coco, orientation, {"segmentation": shape, "bbox": [5, 10, 45, 20]})
-    mask = Image.fromarray(inside)
-    mask.getexif()[0x0112] = orientation
-    expected = np.asarray(ImageOps.exif_transpose(mask))
-    np.testing.assert_array_equal(draw_regions(data.records[0].regions or (), (60, 40)), expected)
-    assert data.records[0].boxes == (Image.fromarray(expected).getbbox(),)
-    assert data.warnings["images whose annotations were turned along with their EXIF orientation"] == 1
-
-
-@pytest.mark.parametrize(
-    ("other", "own", "box", "counted"),
-    [([5, 5, 20, 50], [10, 5, 10, 45], (10, 5, 20, 50), "JSON has their sides before EXIF and their annotations after"),
-     ([5, 5, 20, 50], [10, 5, 40, 45], None, "EXIF orientation that their annotations do not fit (labels alone)"),
-     # What fits both ways goes with the other of its file.
-     ([5, 5, 20, 50], [5, 10, 30, 20], (5, 10, 35, 30), "JSON has their sides before EXIF and their annotations after"),
-     ([5, 5, 50, 20], [5, 10, 30, 20], (10, 5, 30, 35), "annotations were turned along with their EXIF orientation")],
-)  # fmt: skip
-def test_annotations_after_exif_are_used_where_they_fit(
-    coco: Layout, other: list[int], own: list[int], box: tuple[int, ...] | None, counted: str
-) -> None:
-    data = turned(coco, 6, {"bbox": own, "segmentation": []}, {"bbox": other, "segmentation": []})
-    assert data.records[0].labels == (0,) and data.records[0].boxes == ((box,) if box else ())
-    assert any(counted in sentence for sentence in data.warnings)
+    if not fits:
+        with pytest.raises(
+            SegError, match=r"not one object .* JSON do not fit \(labels used alone; save them up.*: 2$"
+        ):
+            dataset(root)
+        return
+    data = dataset(root)
+    assert data.warnings["images that EXIF turns, so that the annotations of their JSON fit"] == 2
+    assert [r.boxes for r in data.records] == [((5, 10, 35, 30),), ((5, 10, 25, 30),)]
+    assert draw_regions(data.records[0].regions or (), (60, 40)).nonzero()[0].tolist() == [
+        *np.repeat(range(10, 30), 30)
+    ]
 
 
 def test_exports_of_roboflow_are_found(coco: Layout) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco_mask
 
-from seg.data.coco_file import Annotation, CocoFile, read_coco, run_lengths
+from seg.data.coco_file import Annotation, CocoFile, read_coco
 from seg.data.dataset import Region
 from seg.data.decode import draw_regions
 from seg.errors import SegError
@@ -72,7 +72,7 @@ def test_rle_of_pycocotools_is_read(tmp_path: Path) -> None:
         mask[: height // 2] = mask[:1]  # long runs, too
         rle = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
         one = annotation(tmp_path, segmentation=rle | {"counts": rle["counts"].decode()})
-        assert one.runs == run_lengths(mask) and one.extent is not None
+        assert one.extent is not None
         np.testing.assert_array_equal(draw_regions([Region(1, runs=one.runs)], mask.shape) == 1, mask)
 
 
