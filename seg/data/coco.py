@@ -24,6 +24,9 @@ from seg.data.sources import InPlace, require_few
 from seg.errors import SegError
 from seg.store import Products, param
 
+#: An annotation with its label.
+Labelled = tuple[Annotation, int]
+
 
 class Coco(InPlace):
     """Photos and an instances JSON: the layout of COCO, and of the tools that export it.
@@ -159,28 +162,24 @@ class Photo(NamedTuple):
     split: Split
     size: tuple[int, int] | None
     sides: Literal["same", "turned", "other"]
-    annotations: list[tuple[Annotation, int]]
+    annotations: list[Labelled]
 
 
 def _class_names(files: list[CocoFile], chosen: tuple[str, ...] | None, found: ReadReport) -> dict[Id, str]:
     """Names of the classes by their categories' ids, of those categories that are classes."""
     place, listed = files[0].path, files[0].categories
-    for file in files:
-        if not listed or {(i, name) for i, (name, _) in file.categories.items()} ^ {
-            (i, n) for i, (n, _) in listed.items()
-        }:
-            raise SegError(f"{file.path}: its categories are none, or others than in {place}; write the same into each")
+    if other := [file.path for file in files if not file.categories or file.categories != listed]:
+        raise SegError(f"{other[0]}: its categories are none, or others than in {place}; write the same into each")
     used = {one.category for file in files for one in file.annotations} & {*listed}
-    own = Counter(listed[i][0] for i in used)
-    parents = {parent for name, parent in listed.values() if parent not in ("", "none", name)}
+    count, groups = Counter(listed[i] for i in used), files[0].groups
     names: dict[Id, str] = {}
-    for i, (name, _) in listed.items():
-        if own[name] > 1:
-            same = " and ".join(str(other) for other in used if listed[other][0] == name)
+    for i, name in listed.items():
+        if count[name] > 1:
+            same = " and ".join(str(other) for other in listed if listed[other] == name)
             raise SegError(f"{place}: the categories {same} are both called {name!r} and used; rename one")
         # Roboflow's root has id 0, and is the supercategory of the others where that is written.
-        is_root = name in parents or (i == 0 and not parents and bool(used))
-        if i in used or not (is_root or own[name] or name in names.values()):
+        is_root = name in groups or (i == 0 and not groups and bool(used))
+        if i in used or not (is_root or count[name] or name in names.values()):
             names[i] = name
         else:
             found.warn("categories without annotations that are a group or named twice (no class)", [f"{i} {name!r}"])
@@ -196,7 +195,7 @@ def _photos(parts: list[Part], label_of: dict[Id, int], found: ReadReport) -> di
     """What the JSONs list, by photo; one that two of them list is of the later split."""
     photos: dict[Path, Photo] = {}
     for part in parts:
-        annotations: dict[str, list[tuple[Annotation, int]]] = {name: [] for name in part.names.values()}
+        annotations: dict[str, list[Labelled]] = {name: [] for name in part.names.values()}
         found.problems += part.file.problems
         for one in part.file.annotations:
             if one.image not in part.names:
@@ -219,17 +218,14 @@ def _photos(parts: list[Part], label_of: dict[Id, int], found: ReadReport) -> di
     return photos
 
 
-def _photo(
-    split: Split, path: Path, stated: tuple[int, int] | None, annotations: list[tuple[Annotation, int]]
-) -> Photo:
+def _photo(split: Split, path: Path, stated: tuple[int, int] | None, annotations: list[Labelled]) -> Photo:
     size = None
     with suppress(SegError):  # an image that is none is named and counted when it is decoded
         size = image_size(path) if annotations else None
     if size is None or stated in (None, size):
         return Photo(split, size, "same", annotations)
-    return Photo(
-        split, size, "turned" if stated == size[::-1] and exif_orientation(path) >= 5 else "other", annotations
-    )
+    is_turned = stated == size[::-1] and exif_orientation(path) >= 5
+    return Photo(split, size, "turned" if is_turned else "other", annotations)
 
 
 def _fit(photo: Photo) -> bool:

@@ -53,15 +53,17 @@ class Annotation(NamedTuple):
 
 @dataclass(frozen=True)
 class CocoFile:
-    """What a file lists: images by id, name and ``supercategory`` of its categories by id, and its annotations.
+    """What a file lists: images by id, names of categories by id in their order, and annotations.
 
-    ``problems`` has a line for each annotation that cannot be read. If all have ``iscrowd: 1``, as tools write it
-    beside RLE (``crowds_only``), they are objects.
+    ``groups`` are the names that other categories have as their ``supercategory``. ``problems`` has a line for each
+    annotation that cannot be read. If all have ``iscrowd: 1``, as tools write it beside RLE (``crowds_only``), they are
+    objects.
     """
 
     path: Path
     images: dict[Id, CocoImage]
-    categories: dict[Id, tuple[str, str]]
+    categories: dict[Id, str]
+    groups: set[str]
     annotations: list[Annotation]
     problems: list[str]
     crowds_only: bool
@@ -75,7 +77,8 @@ def read_coco(path: Path) -> CocoFile:
             of an image that it lists.
     """
     images: dict[Id, CocoImage] = {}
-    categories: dict[Id, tuple[str, str]] = {}
+    categories: dict[Id, str] = {}
+    groups: set[str] = set()
     try:
         content = json.loads(read_text(path))
         entries = list(content["annotations"])
@@ -84,11 +87,11 @@ def read_coco(path: Path) -> CocoFile:
             if images.setdefault(_id(entry["id"]), image).name != image.name:
                 raise ValueError(f"two images have the id {entry['id']}")
         for entry in content.get("categories") or ():
-            category = (str(entry["name"]).strip(), str(entry.get("supercategory") or ""))
-            if not category[0] or not is_writable(category[0]):
+            if not (name := str(entry["name"]).strip()) or not is_writable(name):
                 raise ValueError(f"{entry['name']!r} is no name of a category")
-            if categories.setdefault(_id(entry["id"]), category)[0] != category[0]:
+            if categories.setdefault(_id(entry["id"]), name) != name:
                 raise ValueError(f"two categories have the id {entry['id']}")
+            groups |= {str(entry.get("supercategory"))} - {name, "None", "none", ""}
     except _WRONG as error:
         what = f"lacks {error}" if isinstance(error, KeyError) else first_line(error)
         raise SegError(f"{path}: no COCO JSON of instances ({what}); export it as COCO again") from error
@@ -109,7 +112,7 @@ def read_coco(path: Path) -> CocoFile:
     if annotations and all(0 <= side <= 1 for one in annotations for side in one.extent or one.box):
         raise SegError(f"{path}: its boxes and outlines are shares of the image's sides (0 to 1); write them in pixels")
     order = sorted(categories, key=lambda i: (isinstance(i, str), i))
-    return CocoFile(path, images, {i: categories[i] for i in order}, annotations, problems, crowds_only)
+    return CocoFile(path, images, {i: categories[i] for i in order}, groups, annotations, problems, crowds_only)
 
 
 def _is_true(value: Any) -> bool:

@@ -153,8 +153,7 @@ def _coco_boxes(path: Path) -> Iterator[ListedBox]:
     for one in content.annotations:
         if not one.is_crowd:
             image = content.images.get(one.image, CocoImage(f"image_id {one.image}"))
-            name, _ = content.categories.get(one.category, ("", ""))
-            yield ListedBox(image.name, one.box, one.where, name, image.size)
+            yield ListedBox(image.name, one.box, one.where, content.categories.get(one.category, ""), image.size)
 
 
 def _csv_boxes(path: Path) -> Iterator[ListedBox]:
