@@ -40,7 +40,11 @@ def read_xml(path: Path, image: str) -> list[ListedBox]:
     """
     regular(path)
     try:
-        root = ElementTree.fromstring(path.read_bytes().lstrip())
+        content = path.read_bytes().lstrip()
+        # A few entities of entities are gigabytes of text, and others are files. In UTF-16 there are zeros in between.
+        if b"<!ENTITY" in content.replace(b"\0", b""):
+            raise ValueError("it declares an entity, which is not followed")
+        root = ElementTree.fromstring(content)
     # Unknown and unsupported encodings come as LookupError and ValueError.
     except (OSError, ElementTree.ParseError, LookupError, ValueError) as error:
         raise SegError(f"{path}: XML that does not parse ({error}); mend or delete the file") from error

@@ -259,18 +259,17 @@ def _record(name: str, path: Path, photo: Photo, is_stored: bool, found: ReadRep
         with found.gathering(one.where):
             if size and one.runs_size not in (None, size):
                 raise SegError(f"its RLE has the size {one.runs_size}, and its image {size}; export it again")
-            found.warn("crowd regions (unknown)", [name] * (one.is_crowd and one.extent is not None))
-            x, y, right, low = one.extent or one.box
-            is_cut = size is not None and max(-x, -y, right - size[1], low - size[0]) > TOLERANCE
-            found.warn("outlines that stick out of their image (cut)", [name] * (is_cut and one.extent is not None))
+            box = one.box
             if one.extent is not None:
                 regions.append(Region(UNKNOWN if one.is_crowd else 1 + label, one.polygons, one.runs))
-            if one.box[0] == one.box[2] or one.box[1] == one.box[3]:
+                inside = np.clip(one.extent, 0, (*size[::-1], *size[::-1])) if size else one.extent
+                is_cut = np.abs(np.subtract(one.extent, inside)).max() > TOLERANCE
+                found.warn("outlines that stick out of their image (cut)", [name] * bool(is_cut))
+                found.warn("crowd regions (unknown)", [name] * one.is_crowd)
+                box = cast(Box, tuple(map(float, inside))) if box == one.extent else box
+            if box[0] == box[2] or box[1] == box[3]:
                 found.warn("empty boxes (not used)", [name])
             elif not one.is_crowd:
-                box = one.box
-                if size and one.box == one.extent:  # cut as the outline is
-                    box = cast(Box, tuple(np.clip(box, 0, (*size[::-1], *size[::-1])).tolist()))
                 boxes.append((fit_box(box, size, one.where), label))
     has_target = all(one.extent for one, _ in annotations)
     found.warn("images with an object without an outline (no ground truth)", [name] * (not has_target))

@@ -1,4 +1,4 @@
-"""CSV of labels and boxes, and the boxes of VOC XML, as lines that name their image."""
+"""CSV of labels and boxes, as lines that name their image."""
 
 import io
 import re
