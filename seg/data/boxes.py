@@ -47,7 +47,7 @@ def read_xml(path: Path, image: str) -> list[ListedBox]:
         root = ElementTree.fromstring(content)
     # Unknown and unsupported encodings come as LookupError and ValueError.
     except (OSError, ElementTree.ParseError, LookupError, ValueError) as error:
-        raise SegError(f"{path}: XML that does not parse ({error}); mend or delete the file") from error
+        raise SegError(f"{path}: XML that does not parse ({error}); correct or delete the file") from error
     size, found = None, []
     with suppress(ValueError, OverflowError):
         height, width = (int(float(root.findtext(f"size/{side}") or 0)) for side in ("height", "width"))
@@ -92,7 +92,7 @@ def to_photo(stated: tuple[int, int] | None, photo: Path) -> tuple[tuple[int, in
         sentence = "images of another size than their boxes' file says (boxes scaled)"
         return size, lambda box: cast(Box, tuple(np.divide(box, (right, down, right, down)).tolist())), sentence
     of = "{1} x {0}".format
-    raise SegError(f"its boxes are of an image of {of(*stated)}, and {photo.name} has {of(*size)}; mend one of them")
+    raise SegError(f"its boxes are of an image of {of(*stated)}, and {photo.name} has {of(*size)}; correct one of them")
 
 
 def _turned(box: Box, stored: tuple[int, int], orientation: int) -> Box:
@@ -120,7 +120,7 @@ def fit_box(box: Box, size: tuple[int, int] | None, where: str) -> Box:
     is_far = any(abs(a - b) > TOLERANCE for a, b in zip(box, inside, strict=True) if a != b)
     if is_far or math.inf in inside or not (inside[0] < inside[2] and inside[1] < inside[3]):
         image = f"its {width:g} x {height:g} image" if size else "its image"
-        raise SegError(f"{where}: box outside of {image} ({shown}); mend the file or delete it")
+        raise SegError(f"{where}: box outside of {image} ({shown}); correct the file or delete it")
     return inside
 
 

@@ -68,7 +68,7 @@ def decode_image(path: Path, size: int | None = None) -> tuple[npt.NDArray[np.ui
     Raises:
         SegError: the file is missing, truncated or no image; the message names it.
     """
-    with _opened(path) as image:
+    with _image_at(path) as image:
         orientation = _orientation(image)
         width, height = image.size
         # Only a JPEG decoder can do it; for every other format this does nothing.
@@ -124,7 +124,7 @@ def decode_trimap(
         shown = ", ".join(map(str, sorted(there)[:6]))
         raise SegError(f"{path}: holds {shown} where {_EXPECTED.get(codes)}")
     if codes == "binary":
-        with _opened(path) as image:
+        with _image_at(path) as image:
             palette = image.getpalette() if image.mode == "P" else None
         if palette and palette[:6] == [255, 255, 255, 0, 0, 0]:
             raise SegError(f"{path}: a palette with white as 0 and black as 1; save it in grey, 0 being background")
@@ -156,7 +156,7 @@ def mask_values(
     Raises:
         SegError: the file is missing, truncated or no image, or it has a colour that ``colours`` lacks.
     """
-    with _opened(path) as image:
+    with _image_at(path) as image:
         values = np.asarray(image)
     if colours and image.mode in ("RGB", "RGBA"):
         flat = values[..., :3].astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
@@ -227,32 +227,21 @@ def _are(codes: Codes, there: set[int]) -> bool:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """``(height, width)`` of a photo, upright as :func:`decode_image` gives it, from its header alone.
-
-    Raises:
-        SegError: the file is missing or no image.
-    """
-    with _opened(path) as image:
+    """``(height, width)`` of a photo, upright as :func:`decode_image` gives it. Raises SegError: it is no image."""
+    with _image_at(path) as image:
         width, height = image.size
         return (width, height) if _orientation(image) >= 5 else (height, width)
 
 
 def exif_orientation(path: Path) -> int:
-    """EXIF orientation of a photo, 1 where it has none. Raises SegError: the file is missing or no image."""
-    with _opened(path) as image:
+    """EXIF orientation of a photo, 1 where it has none. Raises SegError: it is no image."""
+    with _image_at(path) as image:
         return _orientation(image)
 
 
 def image_warnings(path: Path) -> tuple[str, ...]:
-    """Name what is unusual about a photo, from its header (16-bit: its values); empty for a plain RGB JPEG.
-
-    Returns:
-        Sentences that can be counted over a data set, without the file's name in them.
-
-    Raises:
-        SegError: the file is missing or no image.
-    """
-    with _opened(path) as image:
+    """What is unusual about a photo, as sentences to count over a data set. Raises SegError: it is no image."""
+    with _image_at(path) as image:
         extensions = Image.registered_extensions()
         found = []
         if extensions.get(path.suffix.lower()) not in (image.format, None) and image.format != "MPO":
@@ -272,7 +261,7 @@ def image_warnings(path: Path) -> tuple[str, ...]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _image_at(path: Path) -> Iterator[Image.Image]:
     """Open an image and turn whatever the decoder raises inside of the block into one SegError."""
     try:
         if path.exists():
@@ -286,7 +275,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     # Pillow's plugins meet broken files with OSError, SyntaxError, ValueError, EOFError, IndexError,
     # struct.error and others: to the user they all mean that this file is not a whole image.
     except Exception as error:
-        how = "mend or shrink it, convert it to JPEG or PNG, or fetch it with git lfs pull"
+        how = "replace or shrink it, convert it to JPEG or PNG, or fetch it with git lfs pull"
         raise SegError(f"{path}: not a whole image ({first_line(error)}); {how}") from error
 
 

@@ -18,7 +18,6 @@ _LABEL = ("labels", "label", "classes", "class", "labelname", "category", "tags"
 _CORNERS = ["xmin", "ymin", "xmax", "ymax"]
 _X1 = ["x1", "y1", "x2", "y2"]
 _EXTENT = ["x", "y", "width", "height"]
-_ZEROS_AND_ONES = {"0", "1", "0.0", "1.0", ""}
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -42,7 +41,7 @@ def read_table(path: Path) -> pd.DataFrame:
             skipinitialspace=True,
         )
     except ValueError as error:  # as all that pandas raises for a text that is no table
-        raise SegError(f"{path}: no CSV ({first_line(error)}); mend that line") from error
+        raise SegError(f"{path}: no CSV ({first_line(error)}); correct that line") from error
     table = table.fillna("").map(str.strip)  # a line may end before its last column
     table.index += 1
     return table[(table != "").any(axis=1)]
@@ -77,7 +76,7 @@ def read_labels(path: Path) -> list[tuple[str, str, tuple[str, ...]]]:
     if file_at is not None:
         table = table.iloc[1:]
         others = [at for at, name in enumerate(first) if name and at != file_at]
-        if label_at is None and set(table[others].to_numpy().ravel()) <= _ZEROS_AND_ONES:
+        if label_at is None and set(table[others].to_numpy().ravel()) <= {"0", "1", "0.0", "1.0", ""}:
             classes = others
         elif label_at is None and len(others) == 1:
             (label_at,) = others
@@ -95,9 +94,8 @@ def read_labels(path: Path) -> list[tuple[str, str, tuple[str, ...]]]:
         else:
             names = [name for part in re.split("[;|]", row[label_at]) if (name := part.strip())]
         where = f"{path} line {line}"
-        for name in names:
-            if name.lower() in ("background", "none", "nan") or not is_writable(name):
-                raise SegError(f"{where}: {name[:60]!r} is no class; leave the labels of an image without one empty")
+        if wrong := [n for n in names if n.lower() in ("background", "none", "nan") or not is_writable(n)]:
+            raise SegError(f"{where}: {wrong[0][:60]!r} is no class; leave the labels of an image without one empty")
         if not row[file_at]:
             raise SegError(f"{where}: names no file")
         found.append((row[file_at], where, tuple(dict.fromkeys(names))))

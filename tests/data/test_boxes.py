@@ -20,7 +20,7 @@ def test_boxes_are_cut_by_a_pixel_and_no_more() -> None:
     assert fit_box((-1, 0.5, 61, 40), (40, 60), "a.xml") == (0, 0.5, 60, 40)
     assert fit_box((1, 2, 900, 800), None, "a.xml") == (1, 2, 900, 800)
     for box in ((-1.5, 0, 9, 9), (0, 0, 9, 41.5), (60.5, 0, 61, 9), (0, 0, INF, 9), (-INF, 0, 9, 9)):
-        with pytest.raises(SegError, match=r"^a\.xml: box outside of its 60 x 40 image \(xmin=.*\); mend the file"):
+        with pytest.raises(SegError, match=r"^a\.xml: box outside of its 60 x 40 image \(xmin=.*\); correct the file"):
             fit_box(box, (40, 60), "a.xml")
     for box in ((3, 2, 3, 4), (1, 9, 3, 4), (1, 2, NAN, 4)):
         with pytest.raises(SegError, match=r"^a\.xml: empty box \(xmin="):
