@@ -120,7 +120,7 @@ def decode_trimap(
     """
     expected = "trimap with the codes 1, 2, 3" if codes == "trimap" else "mask of one channel"
     values = mask_values(path, expected, colours, beyond=UNKNOWN - 1 if codes == "ids" else UNKNOWN)
-    if not _are(codes, there := set(codes_in(values))):
+    if not _are_codes_of(codes, there := set(codes_in(values))):
         shown = ", ".join(map(str, sorted(there)[:6]))
         raise SegError(f"{path}: holds {shown} where {_EXPECTED.get(codes)}")
     if codes == "binary":
@@ -216,7 +216,7 @@ def draw_regions(regions: Sequence[Region], hw: tuple[int, int]) -> npt.NDArray[
     return np.ascontiguousarray(target)
 
 
-def _are(codes: Codes, there: set[int]) -> bool:
+def _are_codes_of(codes: Codes, there: set[int]) -> bool:
     """Whether the values of a mask are of this convention, and not of another, as which they would be wrong."""
     if codes == "trimap":
         return not there.isdisjoint({1, 2, 3}) and (0 not in there or 2 in there)
