@@ -15,7 +15,7 @@ from PIL import Image
 from seg.data.dataset import BORDER, UNKNOWN
 from seg.files import atomic_path
 from seg.format import shorten
-from seg.models.png import voc_palette
+from seg.models.mask_files import voc_palette
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
