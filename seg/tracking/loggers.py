@@ -1,11 +1,11 @@
-"""One small adapter per logger, chosen by ``tracker=``."""
+"""The loggers behind ``tracker=``, in the form of Lightning Fabric's."""
 
 import importlib.util
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from seg.errors import SegError
 
@@ -24,20 +24,16 @@ class RunInfo:
 
 
 class Tracker:
-    """Base of the adapters: a dataclass of its settings, made anew for every run.
+    """Base: a dataclass of its settings, made anew for every run. ``package`` is what it needs, and the extra's name.
 
-    Attributes:
-        package: what it needs, which is the name of the extra too; None for nothing.
+    :meth:`log` gets finite figures: of an epoch ``training/figure``, of the results ``split/step/figure`` and ``miou``.
     """
 
     package: ClassVar[str | None] = None
+    _logger: Any
 
     def check(self) -> None:
-        """Refuse a tracker whose package is missing, before anything is computed.
-
-        Raises:
-            SegError: with what to install.
-        """
+        """Raise for a missing package, before anything is computed."""
         if self.package is not None and importlib.util.find_spec(self.package) is None:
             raise SegError(f"tracker={self.package}: is not installed; pip install 'weakseg[{self.package}]'")
 
@@ -45,10 +41,12 @@ class Tracker:
         """Begin a run."""
 
     def log(self, figures: Mapping[str, float], step: int) -> None:
-        """Log finite figures: of an epoch, ``training/figure``; of the results, ``split/step/figure`` and ``miou``."""
+        """Log figures of a step."""
+        self._logger.log_metrics(dict(figures), step)
 
     def finish(self, status: Status, files: Sequence[Path]) -> None:
         """End the run; ``files`` are the results in its folder."""
+        self._logger.finalize(status)
 
 
 @dataclass
@@ -60,9 +58,6 @@ class CSV(Tracker):
 
         (run.folder / "csv/metrics.csv").unlink(missing_ok=True)
         self._logger = CSVLogger(run.folder, "csv", version="", flush_logs_every_n_steps=1)
-
-    def log(self, figures: Mapping[str, float], step: int) -> None:
-        self._logger.log_metrics(dict(figures), step)
 
 
 @dataclass
@@ -82,11 +77,7 @@ class TensorBoard(Tracker):
     def log(self, figures: Mapping[str, float], step: int) -> None:
         if "miou" in figures:
             self._logger.log_hyperparams(self._settings, {"miou": figures["miou"]}, step)
-        self._logger.log_metrics({key: value for key, value in figures.items() if key != "miou"}, step)
-        self._logger.save()
-
-    def finish(self, status: Status, files: Sequence[Path]) -> None:
-        self._logger.finalize(status)
+        super().log({key: value for key, value in figures.items() if key != "miou"}, step)
 
 
 @dataclass
@@ -107,12 +98,9 @@ class MLflow(Tracker):
         mlflow.set_experiment(self.experiment or run.experiment)
         mlflow.start_run(run_name=run.name, description=run.command)
         mlflow.log_params({key: value[:500] for key, value in run.settings.items()})
-        self._mlflow = mlflow
-
-    def log(self, figures: Mapping[str, float], step: int) -> None:
-        self._mlflow.log_metrics(dict(figures), step)
+        self._logger = mlflow
 
     def finish(self, status: Status, files: Sequence[Path]) -> None:
         for path in files:
-            self._mlflow.log_artifact(str(path))
-        self._mlflow.end_run(status.upper())
+            self._logger.log_artifact(str(path))
+        self._logger.end_run(status.upper())
