@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -88,40 +88,36 @@ def decisive_row(rows: Sequence[Row]) -> Row:
     return ([row for row in rows if row["coverage"] == 1] or rows)[-1]
 
 
-class ClassFigures(NamedTuple):
-    """Figures of background or of a class in one row of the stage table.
+def class_figures(row: Row) -> pd.DataFrame:
+    """Of background and each class in one row of the stage table; empty for a row of the foreground alone.
 
-    Attributes:
-        name: of the class. iou: in [0, 1], nan where it is in neither ground truth nor prediction.
-        target, prediction, right: pixels that are counted: of it, called it, and both.
+    Returns:
+        ``class``; ``iou`` in [0, 1], nan where it is in neither ground truth nor prediction; and pixels that are
+        counted, of the ground truth, of the prediction, and of both.
     """
-
-    name: str
-    iou: float
-    target: int
-    prediction: int
-    right: int
-
-
-def class_figures(row: Row) -> list[ClassFigures]:
-    """Of background and each class; of a row of the foreground alone, nothing."""
     if "iou_by_class" not in row:
-        return []
+        return pd.DataFrame()
     matrix = np.asarray(row["matrix"], np.int64)
-    names, ious = ("background", *row["iou_by_class"]), (row["iou_background"], *row["iou_by_class"].values())
-    counts = matrix.sum(1).tolist(), matrix.sum(0).tolist(), np.diagonal(matrix).tolist()
-    return [ClassFigures(*one) for one in zip(names, ious, *counts, strict=True)]
+    return pd.DataFrame(
+        {
+            "class": ["background", *row["iou_by_class"]],
+            "iou": [row["iou_background"], *row["iou_by_class"].values()],
+            "pixels_of_target": matrix.sum(1),
+            "pixels_of_prediction": matrix.sum(0),
+            "pixels_right": np.diagonal(matrix),
+        }
+    )
 
 
 def format_classes(rows: Sequence[Row]) -> str:
     """The IoU of each class, of the last step that decides every pixel; empty for masks of the foreground alone."""
     row = decisive_row(rows) if rows else {}
     found = class_figures(row)
-    if not found:
+    if found.empty:
         return ""
-    total = max(1, sum(one.target for one in found))
-    frame = pd.DataFrame({"class": [shorten(one.name, 40) for one in found], "IoU": [one.iou for one in found]})
-    frame["share of ground truth"] = [one.target / total for one in found]
+    target = found["pixels_of_target"]
+    frame = pd.DataFrame({"class": [shorten(name, 40) for name in found["class"]], "IoU": found["iou"]})
+    frame["share of ground truth"] = target / max(1, target.sum())
     return f"{row['stage']}, {row['split']}, by class:\n{_text(frame)}"
 
 
@@ -156,21 +152,16 @@ def write_metrics(folder: Path, rows: Sequence[Row], header: Mapping[str, Any]) 
     """
     values = [plain(row) for row in rows]
     single = [{key: value for key, value in row.items() if not isinstance(value, dict | list)} for row in values]
-    tables = {folder / "metrics.csv": single}
-    by_class = [
-        {"stage": row["stage"], "split": row["split"], "class": name, "iou": plain(iou)}
-        | {"pixels_of_target": target, "pixels_of_prediction": prediction, "pixels_right": right}
-        for row in rows
-        for name, iou, target, prediction, right in class_figures(row)
-    ]
+    tables = {folder / "metrics.csv": pd.DataFrame(single, dtype=object)}
+    by_class = {(row["stage"], row["split"]): found for row in rows if not (found := class_figures(row)).empty}
     if by_class:
-        tables[folder / "classes.csv"] = by_class
+        tables[folder / "classes.csv"] = pd.concat(by_class, names=["stage", "split"]).droplevel(2).reset_index()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / "metrics.json", {"header": plain(header), "rows": values}, synced=True)
         for path, table in tables.items():
             with atomic_path(path) as tmp:
-                pd.DataFrame(table, dtype=object).to_csv(tmp, index=False, lineterminator="\n")
+                table.to_csv(tmp, index=False, lineterminator="\n")
     except OSError as error:
         raise SegError(f"{folder}: metrics cannot be written ({error.strerror}): use another") from error
     return folder / "metrics.json", folder / "metrics.csv"

@@ -52,24 +52,6 @@ class Model:
         return ("background", *(self.classes or ("foreground",)))
 
 
-def find_model(path: Path) -> Path:
-    """The segmenter's weights that a run's folder, its ``models`` folder or a file stands for.
-
-    Raises:
-        SegError: there is none, with what to do about it.
-    """
-    if path.is_file():
-        return path
-    if not path.is_dir():
-        raise SegError(f"model={path}: no such file or folder; give a run's folder or a file of weights")
-    if file := saved_network(path, "segmenter"):
-        return file
-    raise SegError(
-        f"model={path}: no segmenter in it; give the folder of a finished run with segmenter=unet (of a sweep's job: "
-        "with export.models=true)"
-    )
-
-
 def load_model(
     path: str | Path, device: str = "auto", input_size: int | None = None, network: str | None = None
 ) -> Model:
@@ -91,7 +73,12 @@ def load_model(
         runtime.check()
     except SegError as error:
         raise SegError(str(error).replace("runtime.accelerator", "device")) from error
-    file = find_model(Path(path))
+    file = Path(path) if Path(path).is_file() else saved_network(Path(path), "segmenter")
+    if file is None:
+        raise SegError(
+            f"model={path}: no such file, or no segmenter in that folder; give the folder of a finished run with "
+            "segmenter=unet (of a sweep's job: with export.models=true) or a file of weights"
+        )
     state, info = read_state_dict(file, key="model"), description(file)
     if info.get("role", "segmenter") != "segmenter":
         raise SegError(f"model={file}: its role is {reprlib.repr(info['role'])}: must be segmenter")
@@ -100,7 +87,7 @@ def load_model(
         raise SegError(f"model={file}: nothing says at which size it works; add input_size=SIDE")
     net = _architecture(file, info, network)
     classes = info.get("task") == "classes"
-    names = info.get("classes") if classes else ["background", "foreground"]
+    names: Any = info.get("classes") if classes else ["background", "foreground"]
     mean, std, working_size = info.get("mean", MEAN), info.get("std", STD), info.get("working_size", size)
     valid = (
         all(

@@ -88,9 +88,8 @@ def describe(
     given = description(stage.path) if isinstance(stage, Pretrained) else None
     origin = given if given is not None else {"data": data.title, "licence": prepared.source.licence}
     overrides = given_overrides()
-    is_segmenter = isinstance(design, Segmenter)
-    task = design.pool.task if is_segmenter else "foreground"
-    names = design.pool.classes_of(data) if is_segmenter else (FOREGROUND,)
+    pool = design.pool if isinstance(design, Segmenter) else None
+    task, names = (pool.task, pool.classes_of(data)) if pool else ("foreground", (FOREGROUND,))
     return {
         "weakseg": __version__,
         "role": stage.role,

@@ -174,11 +174,11 @@ def curves(path: Path, history: Mapping[str, pd.DataFrame]) -> Path:
     grid = figure.subplots(2, len(history), squeeze=False)
     for column, (name, table) in zip(grid.T, history.items(), strict=True):
         numbers = table.set_index("epoch").select_dtypes("number").drop(columns="seconds", errors="ignore")
-        losses = [key for key in numbers if "loss" in key]
+        losses = [key for key in numbers if "loss" in str(key)]
         column[0].set_title(name, fontsize=11, fontweight="bold", parse_math=False)
         for axes, part in zip(column, (numbers[losses], numbers.drop(columns=losses)), strict=True):
             for key in part:
-                axes.plot(part[key].dropna(), marker="o", markersize=3.5, label=key)
+                axes.plot(part[key].dropna(), marker="o", markersize=3.5, label=str(key))
             axes.set_xlabel("epoch")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
             axes.grid(alpha=0.3)

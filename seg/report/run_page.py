@@ -99,26 +99,18 @@ def class_tables(rows: Sequence[Row]) -> dict[str, Any] | None:
     """
     row: Row = decisive_row(rows) if rows else {}
     found = class_figures(row)
-    if not found:
+    if found.empty:
         return None
-    names, matrix = [one.name for one in found], np.asarray(row["matrix"], np.int64)
-    total = max(1, matrix.sum())
-    ious = [
-        {
-            "class": one.name,
-            "IoU": one.iou,
-            "% of the ground truth": f"{100 * one.target / total:.2f}",
-            "% of the masks": f"{100 * one.prediction / total:.2f}",
-        }
-        for one in found
-    ]
+    names, matrix = found["class"], np.asarray(row["matrix"], np.int64)
+    pixels = found[["pixels_of_target", "pixels_of_prediction"]]
+    pixels.columns = ["share of the ground truth", "share of the masks"]
     shares = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     texts = np.where(shares >= 0.5, np.char.mod("%.0f", shares), "")
     return {
         "stage": row["stage"],
         "split": row["split"],
-        "ious": ious,
-        "confusion": pd.DataFrame(texts, index=names, columns=names),
+        "ious": pd.concat([found[["class", "iou"]], pixels / max(1, matrix.sum())], axis=1),
+        "confusion": pd.DataFrame(texts, index=names, columns=names.tolist()).rename_axis(None),
     }
 
 

@@ -89,7 +89,7 @@ def test_of_classes_it_has_the_iou_of_each(made: Path) -> None:
     figures, _, ious, confusion, _ = tables_of(folder / "report.html")
     rows = pd.read_csv(folder / "classes.csv").query("stage == 'PlainUNet prediction' and split == 'test'")
     assert ious["class"].tolist() == rows["class"].tolist() == confusion.columns[1:].tolist() and len(ious) == 3
-    assert ious["IoU"].tolist() == ["–" if np.isnan(x) else f"{x:.4f}" for x in rows["iou"]]
+    assert ious["iou"].tolist() == ["–" if np.isnan(x) else f"{x:.4f}" for x in rows["iou"]]
     assert "IoU classes" in figures and not (made / "classes.csv").exists()
 
 
