@@ -6,15 +6,11 @@ import re
 import sys
 import types
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from seg.console import handle_broken_pipe
 from seg.errors import SegError, interruptible
 from seg.files import atomic_path, file_sha256, writable
-
-if TYPE_CHECKING:
-    from seg.models.load import Model
-    from seg.models.predictor import Prediction
 
 #: The text in a mask's PNG that says what it was made from.
 SOURCE = "weakseg"
@@ -96,9 +92,14 @@ def run(request: argparse.Namespace) -> list[str]:
     Raises:
         SegError: for a model, images or a folder that can't be used, before any work.
     """
+    import numpy as np
+    from PIL import Image, PngImagePlugin
+
+    from seg.data.decode import decode_image
     from seg.models.load import load_model
-    from seg.models.mask_files import CLASSES, write_classes
+    from seg.models.mask_files import CLASSES, save_mask, write_classes
     from seg.models.predictor import find_images, predict_each
+    from seg.report.pictures import FOREGROUND, class_key, overlay
     from seg.store import Runtime
 
     out: Path = request.out
@@ -136,7 +137,20 @@ def run(request: argparse.Namespace) -> list[str]:
             if isinstance(result, SegError):
                 bad.append(str(result))
             else:
-                _write(request, model, photo, result, targets, source)
+                targets["masks"].unlink(missing_ok=True)  # an old one must not be taken for the new one after a kill
+                mask = result.mask(request.threshold)
+                for kind, target in targets.items():
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    with atomic_path(target) as tmp:
+                        if kind == "overlays":
+                            key = class_key(model.names) if model.classes else FOREGROUND
+                            Image.fromarray(overlay(decode_image(photo)[0], mask, key=key)).save(tmp, format="JPEG")
+                        elif kind == "scores":
+                            Image.fromarray(np.rint(result.scores * 65535).astype(np.uint16)).save(tmp, format="PNG")
+                        else:
+                            text = PngImagePlugin.PngInfo()
+                            text.add_text(SOURCE, source)
+                            save_mask(tmp, mask, request.format, pnginfo=text)
     except OSError as error:
         raise SegError(f"{error.filename or out}: {error.strerror}; mend that and run it again") from error
     there = f", {skipped} were there already (overwrite=true does them again)" if skipped else ""
@@ -153,37 +167,6 @@ def _source(mask: Path) -> str | None:
             return image.info.get(SOURCE)
     except OSError:
         return None
-
-
-def _write(
-    request: argparse.Namespace,
-    model: "Model",
-    photo: Path,
-    prediction: "Prediction",
-    targets: dict[str, Path],
-    source: str,
-) -> None:
-    """The files of one image."""
-    import numpy as np
-    from PIL import Image, PngImagePlugin
-
-    from seg.data.decode import decode_image
-    from seg.models.mask_files import save_mask
-    from seg.report.pictures import FOREGROUND, class_key, overlay
-
-    mask, text = prediction.mask(request.threshold), PngImagePlugin.PngInfo()
-    text.add_text(SOURCE, source)
-    targets["masks"].unlink(missing_ok=True)  # an old one must not be taken for the new one if this is killed
-    for kind, target in targets.items():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_path(target) as tmp:
-            if kind == "masks":
-                save_mask(tmp, mask, request.format, pnginfo=text)
-            elif kind == "scores":
-                Image.fromarray(np.rint(prediction.scores * 65535).astype(np.uint16)).save(tmp, format="PNG")
-            else:
-                key = class_key(model.names) if model.classes else FOREGROUND
-                Image.fromarray(overlay(decode_image(photo)[0], mask, key=key)).save(tmp, format="JPEG")
 
 
 @interruptible()

@@ -63,9 +63,6 @@ def overlay(
 
     Returns:
         ``uint8 (H, W, 3)``.
-
-    Raises:
-        ValueError: if the shapes do not fit.
     """
     # Pillow blends in 8 bits: floats of a photo of 80 megapixels would take gigabytes.
     colours = np.zeros((256, 3), np.uint8)
