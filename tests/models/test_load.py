@@ -53,7 +53,6 @@ def test_a_model_of_classes(run_of_classes: tuple[Path, Threshold], data: Prepar
     described = json.loads((run_of_classes[0] / "models/segmenter.json").read_text())
     for changed, says in (
         ({"classes": ["background"]}, "mean, std, classes, .* cannot be used"),
-        ({"classes": ["background", "cat", "dog", "cow"]}, r"does not fit PlainUNet.*: head\.\w+ is \(3,"),
         ({"task": "foreground"}, r"does not fit PlainUNet.*: head\.\w+ is \(3,"),
     ):
         file.with_suffix(".json").write_text(json.dumps(described | changed))
@@ -84,29 +83,29 @@ def foreign(saved: tuple[Path, dict[str, Threshold]], tmp_path: Path) -> Callabl
 
 
 @pytest.fixture
-def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A module in the folder where one stands, which leaves a file when it is imported."""
-    (tmp_path / "evil_net.py").write_text(
+    (tmp_path / "own_net.py").write_text(
         f"open({str(tmp_path / 'was_run')!r}, 'w')\n"
         "from seg.segmenter.architectures import PlainUNet\n"
-        "class EvilNet(PlainUNet):\n    pass\n"
+        "class OwnNet(PlainUNet):\n    pass\n"
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path / "was_run"
-    sys.modules.pop("evil_net", None)
+    sys.modules.pop("own_net", None)
 
 
-def test_a_module_that_a_json_names_is_not_imported(foreign: Callable[..., Path], evil: Path) -> None:
-    file = foreign(architecture={"class": "evil_net.EvilNet"})
+def test_a_module_that_a_json_names_is_not_imported(foreign: Callable[..., Path], own_module: Path) -> None:
+    file = foreign(architecture={"class": "own_net.OwnNet"})
     with pytest.raises(SegError, match=r"no module is imported because a file names it.* my_module\.MyNet"):
         load_model(file, "cpu")
-    assert not evil.exists() and "evil_net" not in sys.modules
+    assert not own_module.exists() and "own_net" not in sys.modules
     # Only what is typed is.
-    assert load_model(file, "cpu", network="evil_net.EvilNet").input_size == 32
-    assert evil.exists()
+    assert load_model(file, "cpu", network="own_net.OwnNet").input_size == 32
+    assert own_module.exists()
     load_model(file, "cpu")  # as it is in this process now, by somebody's own import
-    for wrong in ("evil_net.Nothing", "os.system", "nothing"):
+    for wrong in ("own_net.Nothing", "os.system", "nothing"):
         with pytest.raises(SegError, match=f"network={wrong}: "):
             load_model(file, "cpu", network=wrong)
 

@@ -67,7 +67,7 @@ def test_an_export_that_differs_is_not_written(tmp_path: Path, monkeypatch: pyte
     assert not (tmp_path / "net.onnx").exists()
 
 
-def test_the_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_missing_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     real = importlib.util.find_spec
 
     def find(name: str, *rest: Any) -> Any:
@@ -76,8 +76,5 @@ def test_the_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", find)
     with pytest.raises(SegError, match=r"needs .*onnxruntime.*pip install 'weakseg\[onnx\]'"):
         check_onnx(True)
-
-
-def test_a_run_without_a_segmenter() -> None:
     with pytest.raises(SegError, match="no segmenter to export; add segmenter=unet"):
         check_onnx(False)

@@ -97,13 +97,3 @@ def test_the_iou_of_an_image_is_the_mean_of_its_classes(data: PreparedData, step
             for code in range(1, 5)
         ]
         assert card["ious"]["seeds"] == pytest.approx(np.mean(ious))
-
-
-def test_a_rare_class_gets_its_share_beside_a_common_one(data: PreparedData) -> None:
-    big = many(data, 200, 5)
-    # The first class is in every image, and the others are in 4 each.
-    label_sets = [(0,) if i < 184 else (0, 1 + i % 4) for i in range(200)]
-    big = dataclasses.replace(big, label_sets=label_sets, is_test=np.zeros(200, bool))
-    found = [label_sets[row] for row in sample(big, np.arange(200), 10)]
-    assert {max(labels) for labels in found} == {0, 1, 2, 3, 4}
-    assert max(sum(labels == one for labels in found) for one in set(found)) == 2
