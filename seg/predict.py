@@ -163,9 +163,9 @@ def _source(mask: Path) -> str | None:
     from PIL import Image
 
     try:
-        with Image.open(mask) as image:
+        with Image.open(mask, formats=["PNG"]) as image:
             return image.info.get(SOURCE)
-    except OSError:
+    except (OSError, ValueError):
         return None
 
 
