@@ -19,7 +19,7 @@ from seg.masks import MaskSet
 from seg.report.gallery import classes_of, key_of, make_gallery, next_cards, picture_cells, rank, shared_rows
 from seg.report.page import NAME, data_uri, embedded, write_page
 from seg.report.pictures import SCORE_MAP, panel
-from seg.store.inventory import size_of
+from seg.store.manifest import size_of
 from seg.supervision.mask import Target
 
 #: Thresholds of the reliability curves; multiples of the histogram's 0.001.
