@@ -5,10 +5,12 @@ import hashlib
 import json
 import os
 import secrets
+import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -126,31 +128,26 @@ def _sync(path: Path) -> None:
 
 
 def writable(folder: Path) -> bool:
-    """Whether files can be made in ``folder``, or it can be made; tried, for /proc and full disks say yes if asked."""
+    """Whether files can be made in ``folder``, or it can be made; tried, for /proc says yes if asked."""
     try:
         while not folder.exists():
             folder = folder.parent
-        if not (folder.is_dir() and os.access(folder, os.W_OK)):
-            return False
-        trial = folder / f".{secrets.token_hex(8)}"
-        trial.mkdir()
-        trial.rmdir()
+        with tempfile.TemporaryFile(dir=folder):
+            return True
     except OSError:
         return False
-    return True
-
-
-_sha_memo: dict[tuple[str, int, int], str] = {}
 
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes as hex, remembered within the process by path, size and time."""
     stat = path.stat()
-    memo = (str(path.resolve()), stat.st_size, stat.st_mtime_ns)
-    if memo not in _sha_memo:
-        with path.open("rb") as file:
-            _sha_memo[memo] = hashlib.file_digest(file, "sha256").hexdigest()
-    return _sha_memo[memo]
+    return _sha256(path.resolve(), stat.st_size, stat.st_mtime_ns)
+
+
+@cache
+def _sha256(path: Path, size: int, time: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def file_crc32(path: Path) -> str:

@@ -150,7 +150,7 @@ def test_a_dry_run_over_it_prints_what_is_built_and_what_is_not(
     status, said = call(*same)
     assert status == 0 and "[built: " in said and "[build: " not in said
     status, said = call(*same, "refiner.scores.beta=4", "epoch=2")
-    assert re.search(r"\+ +Walk \w+ +\[build: needs ", said)
+    assert re.search(r"\+ +Walk \w+ +\[build: ", said)
     assert re.search(r"\+ +Classifier \w+@2 +\[extend: has 1 epochs, 2 wanted\]", said)
     assert re.search(r"= +Prepared \w+ +\[built: ", said)
     assert files(folder) == before and files(Path.cwd()) == set()

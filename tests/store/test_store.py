@@ -2,9 +2,7 @@
 
 import errno
 import logging
-import multiprocessing
 import re
-import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -247,58 +245,3 @@ def test_a_flipped_bit_of_a_manifest_is_noticed(new_store: Store, caplog: pytest
     assert not store.has(number) and store.plan([number])[0].status == "build"
     assert store.get(number) == 5 and store.has(number)
     assert messages(caplog) == [f"{number.id}: manifest.json is damaged; removed, and built anew"]
-
-
-class Slow(Stage):
-    """Takes its time between two files."""
-
-    seconds: ClassVar[float] = 0.0
-
-    def build(self, out: Path, store: Store) -> None:
-        (out / "first.txt").write_text("first")
-        with (store.root.parent / "log.txt").open("a") as file:
-            file.write("built\n")
-        time.sleep(self.seconds)
-        (out / "last.txt").write_text("last")
-
-    def load(self, path: Path, store: Store) -> str:
-        return (path / "first.txt").read_text() + (path / "last.txt").read_text()
-
-
-def start(root: Path) -> Any:
-    """A process that builds; forked, since a fresh one would import PyTorch."""
-    process = multiprocessing.get_context("fork").Process(target=lambda: Store(root).get(Slow()))
-    process.start()
-    return process
-
-
-def wait_for(path: Path) -> None:
-    end = time.monotonic() + 30
-    while not path.exists():
-        assert time.monotonic() < end, f"{path} did not come"
-        time.sleep(0.02)
-
-
-def test_a_killed_build_leaves_no_half_product(
-    new_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Slow, "seconds", 60)
-    process = start(new_store.root)
-    wait_for(tmp_path / "log.txt")
-    process.kill()
-    process.join()
-    left = everything(new_store.root)
-    assert any(name.endswith(".part/first.txt") for name in left)  # it was killed in the midst of it
-    assert not any(name.endswith("manifest.json") for name in left)
-    monkeypatch.setattr(Slow, "seconds", 0)
-    assert new_store.get(Slow()) == "firstlast"
-    assert not any(".part" in name for name in everything(new_store.root))
-
-
-def test_two_processes_build_once(new_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Slow, "seconds", 0.5)
-    processes = [start(new_store.root), start(new_store.root)]
-    for process in processes:
-        process.join(60)
-    assert [process.exitcode for process in processes] == [0, 0]
-    assert (tmp_path / "log.txt").read_text() == "built\n" and new_store.get(Slow()) == "firstlast"
