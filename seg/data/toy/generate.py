@@ -171,7 +171,6 @@ def draw_toy_scenes(out: Path, *, images: int, breeds: int, size: int, seed: int
     """
     _check("toy_scenes", images, breeds, size)
     stems = [f"scene_{number + 1:04d}" for number in range(images)]
-    is_val = [number // breeds % 3 == 2 for number in range(images)]
     coats = [(0, 0, 0), *(tuple(round(255 * c) for c in breed.coat) for breed in BREEDS[:breeds])]
     palette = [c for coat in coats for c in coat] + [224] * 3 * (256 - len(coats))
 
@@ -192,11 +191,8 @@ def draw_toy_scenes(out: Path, *, images: int, breeds: int, size: int, seed: int
         return stems[number], picture.image, mask, xml
 
     folders = ("JPEGImages", "SegmentationClass", "Annotations")
-    lists = {
-        "train": [stem for stem, val in zip(stems, is_val, strict=True) if not val],
-        "val": [stem for stem, val in zip(stems, is_val, strict=True) if val],
-        "trainval": sorted(stems),
-    }
+    val = [stem for number, stem in enumerate(stems) if number // breeds % 3 == 2]
+    lists = {"train": [stem for stem in stems if stem not in val], "val": val, "trainval": sorted(stems)}
     texts = {f"ImageSets/Segmentation/{name}.txt": "".join(f"{s}\n" for s in own) for name, own in lists.items()}
     names = ["background", *(breed.name for breed in BREEDS[:breeds])]
     texts["../../classes.txt"] = "".join(f"{name}\n" for name in names)
@@ -204,10 +200,10 @@ def draw_toy_scenes(out: Path, *, images: int, breeds: int, size: int, seed: int
 
 
 def _xml(stem: str, shape: tuple[int, ...], objects: Sequence[tuple[str, Box]]) -> str:
-    sides = ("xmin", "ymin", "xmax", "ymax")
     boxes = "".join(
-        f"<object><name>{name}</name><bndbox>{''.join(map('<{0}>{1}</{0}>'.format, sides, box))}</bndbox></object>"
-        for name, box in objects
+        f"<object><name>{name}</name><bndbox><xmin>{left}</xmin><ymin>{top}</ymin><xmax>{right}</xmax>"
+        f"<ymax>{bottom}</ymax></bndbox></object>"
+        for name, (left, top, right, bottom) in objects
     )
     size = f"<size><width>{shape[1]}</width><height>{shape[0]}</height><depth>3</depth></size>"
     return f"<annotation><filename>{stem}.jpg</filename>{size}{boxes}</annotation>\n"
