@@ -55,10 +55,9 @@ class Runtime(Parameters):
         """Refuse an accelerator that is not there; a SegError that names it."""
         import torch
 
-        wanted = self.accelerator
-        available = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
-        if wanted in available and not available[wanted]():
-            raise SegError(f"runtime.accelerator={wanted}: there is none here; use cpu or auto")
+        available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        if not available.get(self.accelerator, True):
+            raise SegError(f"runtime.accelerator={self.accelerator}: there is none here; use cpu or auto")
 
     @property
     def worker_count(self) -> int:
