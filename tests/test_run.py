@@ -150,7 +150,7 @@ def test_a_dry_run_over_it_prints_what_is_built_and_what_is_not(
     status, said = call(*same)
     assert status == 0 and "[built: " in said and "[build: " not in said
     status, said = call(*same, "refiner.scores.beta=4", "epoch=2")
-    assert re.search(r"\+ +Walk \w+ +\[build: needs ", said)
+    assert re.search(r"\+ +Walk \w+ +\[build: ", said)
     assert re.search(r"\+ +Classifier \w+@2 +\[extend: has 1 epochs, 2 wanted\]", said)
     assert re.search(r"= +Prepared \w+ +\[built: ", said)
     assert files(folder) == before and files(Path.cwd()) == set()
@@ -199,7 +199,7 @@ def refused(said: str) -> str:
         (f"classifier.batch_size={10**30}", f"classifier: Classifier.batch_size={10**30}: must fit into 64 bits"),
         ("chosen_by_masks.data.refine.beta=-1", "chosen_by_masks.data.refine.beta=-1: must be a number of masks"),
         ("classifier.zoom=${nowhere}", "nowhere: no such key (classifier.zoom refers to it)"),
-        ("data=oxford_pet data.root=none runtime.accelerator=tpu", "runtime.accelerator=tpu: there is none here"),
+        ("data=oxford_pet data.root=none runtime.accelerator=mps", "runtime.accelerator=mps: there is none here"),
         ("runtime.accelerator=cpu precision=16-true", "precision=16-true: a CPU does not train in it"),
         ("hydra.run.dir=/proc/x", "/proc/x: cannot be written to; choose another with hydra.run.dir="),
         ("backbone=resnet81", "did you mean"),

@@ -20,7 +20,7 @@ from seg.masks import MaskSet
 from seg.methods.metrics import Border, Confusion
 from seg.report.page import NAME, data_uri, embedded, write_page
 from seg.report.pictures import FOREGROUND, SCORE_MAP, Key, class_key, panel, picture
-from seg.store.inventory import size_of
+from seg.store.manifest import size_of
 
 #: Images and pictures at most, and pixels of a picture's longer side: they bound the size of the page.
 MOST_IMAGES, MOST_PICTURES, SIDE = 80, 400, 256
