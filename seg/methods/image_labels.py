@@ -49,7 +49,7 @@ def fit_label_probe(
     Raises:
         ValueError: fewer images than folds.
 
-    Example:
+    Examples:
         >>> features = torch.tensor([[0.0, 1], [0, 2], [1, 0], [2, 0], [0, 3], [3, 0], [0, 1], [1, 0]])
         >>> labels = features > 0
         >>> probe = fit_label_probe(features, labels)
@@ -97,21 +97,21 @@ def _logistic(x: Tensor, y: Tensor, strength: float) -> tuple[Tensor, Tensor]:
 def follow_labels(logits: Tensor, labels: Tensor) -> Tensor:
     """A segmenter's logits with the classes that an image classifier finds.
 
-    A pixel is foreground as the segmenter has it: by the sum of its classes' probabilities against the background's.
-    Its class is the likeliest by the product of the segmenter's probability and the image's.
+    A pixel is foreground as the segmenter has it: where its likeliest class is likelier than the background. What class
+    it is says the product of the segmenter's probability and the image's.
 
     Args:
         logits: ``float (B, 1 + K, H, W)``, the background's first. labels: ``float (B, K)`` logits of the images.
 
     Returns:
-        ``float (B, 1 + K, H, W)``: the background's as it was; the likeliest class's is the foreground's.
+        ``float (B, 1 + K, H, W)``: the background's as it was; the largest of the classes' as large as it was.
 
-    Example:
+    Examples:
         >>> pixel = torch.tensor([0.0, 2.0, 1.9]).reshape(1, 3, 1, 1)
         >>> follow_labels(pixel, torch.tensor([[-5.0, 5.0]])).argmax(1).item()
         2
     """
     classes = logits[:, 1:]
     likely = classes + F.logsigmoid(labels)[:, :, None, None]
-    foreground = torch.logsumexp(classes, 1, keepdim=True)
-    return torch.cat([logits[:, :1], foreground + likely - likely.amax(1, keepdim=True)], 1)
+    shift = classes.amax(1, keepdim=True) - likely.amax(1, keepdim=True)
+    return torch.cat([logits[:, :1], likely + shift], 1)
