@@ -33,7 +33,11 @@ class LabelProbe(NamedTuple):
 
 
 def fit_label_probe(
-    features: Tensor, labels: Tensor, strengths: Sequence[float] = (3, 10, 30, 100, 300), folds: int = 4, seed: int = 0
+    features: Tensor,
+    labels: Tensor,
+    strengths: Sequence[float] = (3, 10, 30, 100, 300, 1000),
+    folds: int = 4,
+    seed: int = 0,
 ) -> LabelProbe:
     """Logistic regression of each label on features of whole images, its penalty chosen by cross-validation.
 
