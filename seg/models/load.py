@@ -17,6 +17,7 @@ from seg.nets.augment import MEAN, STD
 from seg.nets.checkpoints import LARGEST_SIDE, description, fitting, saved_network
 from seg.nets.state_dicts import read_state_dict
 from seg.segmenter.architectures import KNOWN, Architecture, class_of
+from seg.segmenter.labelled import labelled
 from seg.store import Runtime
 
 
@@ -106,6 +107,11 @@ def load_model(
             f"{net.smallest} to {LARGEST_SIDE}); take the JSON of the run"
         )
     made = net.make(len(names) if classes else 1)
+    if labels := info.get("image_labels"):
+        try:
+            made = labelled(made, len(names) - 1, str(labels["backbone"]), int(labels["size"]))
+        except (SegError, TypeError, ValueError, KeyError) as error:
+            raise SegError(f"model={file}: image_labels: {first_line(error)}") from error
     made.load_state_dict(fitting(made, state, f"model={file}", str(net)), strict=False)
     return Model(
         network=made.to(runtime.device).eval(),

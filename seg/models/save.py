@@ -95,6 +95,7 @@ def describe(
         "role": stage.role,
         **({} if task == "foreground" else {"task": task}),
         "architecture": _architecture(design),
+        **({"image_labels": labels} if (labels := design.shape().get("image_labels")) else {}),
         "classes": list(data.classes) if stage.role == "classifier" else ["background", *names],
         "mean": list(MEAN),
         "std": list(STD),

@@ -1,6 +1,7 @@
 """A segmenter of classes that follows a linear image classifier."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ import torch
 from seg.data.prepared import Pool, Prepared, PreparedData
 from seg.errors import SegError
 from seg.masks import Threshold
+from seg.models.load import load_model
+from seg.models.save import save_models
 from seg.nets.augment import normalise
 from seg.nets.backbones import make_classifier
 from seg.segmenter.architectures import PlainUNet
@@ -31,7 +34,7 @@ def labels(prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Imag
 
 
 def test_a_segmenter_follows_the_image_classifier(
-    store: Store, data: PreparedData, pool: Pool, labels: ImageLabels
+    store: Store, prepared: Prepared, data: PreparedData, pool: Pool, labels: ImageLabels, tmp_path: Path
 ) -> None:
     pool = replace(pool, task="classes")
     masks = Threshold(scores=TargetScores(pool=pool), threshold=0.5)
@@ -47,10 +50,22 @@ def test_a_segmenter_follows_the_image_classifier(
         torch.testing.assert_close(asked, store.get(labels)(resized(images, 64)))  # as it was, whatever was trained
         assert not torch.equal(network(images), own)
         assert torch.equal(network(images).argmax(1) > 0, own.argmax(1) > 0)
-        assert torch.equal(network.train().forward(images), network.segmenter(images))
-        network.eval()
     scores = store.get(Predicted(pool=pool, segmenter=stage))
     assert scores.values.shape[1:] == (64, 64)
+    # Its file is the same network.
+    save_models(
+        tmp_path,
+        {"prediction": Threshold(scores=Predicted(pool=pool, segmenter=stage), threshold=0.5)},
+        [],
+        prepared,
+        store,
+    )
+    loaded = load_model(tmp_path / "segmenter.safetensors", "cpu")
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded.network(images), network(images))
+    network.train().classifier.eval()  # as it trains: by its own logits
+    torch.manual_seed(0)
+    assert torch.equal(network(images), network.segmenter(images))
     # Of the foreground alone it would say nothing, so nothing is built for it.
     plain = Segmenter.from_config(
         masks=Threshold(scores=TargetScores(pool=replace(pool, task="foreground")), threshold=0.5),
