@@ -11,9 +11,9 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from seg.config.aside import is_aside
 from seg.config.process import choices, command, given_overrides, sweep_folder
 from seg.config.tree import make_objects
+from seg.config.used import changes_no_figure
 from seg.errors import first_line
 from seg.evaluation.table import headline
 from seg.experiment import Experiment
@@ -97,7 +97,7 @@ def run_info(experiment: Experiment, folder: Path) -> RunInfo:
         name=folder.name,
         experiment=sweep.name if sweep else chosen.get("pipeline", "weakseg"),
         folder=folder,
-        settings={**{key: value for key, sign, value in given if sign and not is_aside(key)}, **main},
+        settings={**{key: value for key, sign, value in given if sign and not changes_no_figure(key)}, **main},
         command=command(given_overrides()),
     )
 
