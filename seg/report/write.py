@@ -38,9 +38,10 @@ def write_report(experiment: Experiment, folder: Path, figures: bool = True) -> 
         header |= {"true_masks": len(target), "share": cfg.labelled.share}
         write_lines(folder / "true_masks.txt", (target.data.ids[row] for row in target.rows))
     write_metrics(folder, experiment.rows, header)
-    if doubtful := experiment.doubtful():
-        write_lines(folder / "doubtful.txt", ["# image\tagreement", *(f"{name}\t{x:.4f}" for name, x in doubtful)])
-    masks = experiment.masks()
+    if len(experiment.agreement):
+        lines = (f"{name}\t{value:.4f}" for name, value in experiment.agreement.items())
+        write_lines(folder / "doubtful.txt", ["# image\tagreement", *lines])
+    masks = {name: store.get(step.masks) for name, step in experiment.steps.items()}
     picture = curves = page = None
     if figures:
         from seg.report.pictures import curves as draw_curves

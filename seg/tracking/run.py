@@ -11,9 +11,9 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from seg.config.aside import is_aside
 from seg.config.process import choices, command, given_overrides, sweep_folder
 from seg.config.tree import make_objects
+from seg.config.used import changes_no_figure
 from seg.errors import first_line
 from seg.evaluation.table import headline
 from seg.experiment import Experiment
@@ -95,7 +95,7 @@ def _settings(experiment: Experiment) -> dict[str, str]:
     main = {group: chosen[group] for group in groups if group in chosen}
     main |= {key: str(experiment.cfg[key]) for key in ("epoch", "threshold", "seed", "backbone")}
     given = (text.lstrip("+").partition("=") for text in given_overrides())
-    changed = {key: value for key, sign, value in given if sign and not is_aside(key)}
+    changed = {key: value for key, sign, value in given if sign and not changes_no_figure(key)}
     return {**changed, **main, "command": command(given_overrides())}
 
 
