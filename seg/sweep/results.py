@@ -86,6 +86,8 @@ class Sweep:
             what = f"failed: {_text(row['error'])}"
         elif not math.isnan(miou := number(row.get("miou"))):
             what = f"mIoU {miou:.4f}"
+        elif not math.isnan(test := number(row.get("miou_test"))):
+            what = f"test mIoU {test:.4f}"
         cell = " ".join(f"{key}={row[key]}" for key in self.swept)
         print(f"[{self.progress(rows)}]  {cell}  {what}", file=sys.stderr, flush=True)
 
