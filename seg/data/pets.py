@@ -150,7 +150,7 @@ def read_pets(layout: Layout) -> Dataset:
     """The records, with the boxes of the XML files, which are of their image's class whatever they are called.
 
     Raises:
-        SegError: a class without trainval images, and what :func:`seg.data.boxes.read_box_file` refuses.
+        SegError: a class without trainval images, and what :func:`seg.data.boxes.read_xml` refuses.
     """
     layout = layout.copy()
     boxes = {i: [box._replace(class_name="") for box in own] for i, own in read_xmls(layout).items()}

@@ -6,11 +6,10 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from seg.data.boxes import fit_box, to_photo
+from seg.data.boxes import ListedBox, fit_box, read_xml, to_photo
 from seg.data.dataset import Box, Codes, Colours, Dataset, Record, Split
 from seg.data.layout import TOO_LONG, MissingDataError, nfc, too_long
 from seg.data.read_report import ReadReport
-from seg.data.tables import ListedBox, read_xml
 
 
 @dataclass(frozen=True)
