@@ -219,9 +219,10 @@ class Experiment:
         warnings = ReadReport(dataset.warnings, dataset.examples).lines() if dataset else []
         lines = [self.heading(), *warnings, f"store: {self.store.root}"]
         for planned in self.store.plan([step.masks for step in self.steps.values()]):
-            mark = {"built": "=", "build": "+", "extend": "+", "on the fly": ".", "above": "^"}[planned.status]
+            mark = {"built": "=", "build": "+", "extend": "+", "on the fly": ".", "see above": "^"}[planned.status]
             name = planned.stage.id.replace("/", " ")
-            lines.append(f"{mark} {'  ' * planned.depth}{name}  [{planned.status}: {planned.why}]")
+            note = f"{planned.status}: {planned.why}" if planned.why else planned.status
+            lines.append(f"{mark} {'  ' * planned.depth}{name}  [{note}]")
         lines += self.given()
         lines.append("+ would run   = in the store   . made on the fly   ^ see above")
         return "\n".join(lines)

@@ -121,7 +121,7 @@ def find_pets(root: Path, labels: Labels = "breed") -> Layout:
         if names.setdefault(number, name) != name or numbers.setdefault(name, number) != number:
             what = f"{line['id']!r} has class id {number}, as {names[number]!r}"
             report.problems.append(
-                f"{annotations}: {what}; {name!r} has {numbers.get(name, number)}, too: mend the lists"
+                f"{annotations}: {what}; {name!r} has {numbers.get(name, number)}, too: correct the lists"
             )
     report.stop_if_any(folder)
     images = files_by_stem(folder / "images", IMAGE_SUFFIXES, report)

@@ -229,7 +229,7 @@ class Prepared(Stage):
                 f"data.prepared.max_bad_share={self.max_bad_share:g} allows: {shown}"
             )
         if targets and len(targets) == sum(r.has_target for r in dataset.records):
-            raise SegError(f"no ground truth can be read, so nothing could be measured: {shown}; mend or remove them")
+            raise SegError(f"no ground truth can be read, so nothing can be measured: {shown}; correct or remove them")
 
     def load(self, path: Path, store: Products) -> PreparedData:
         """Memory-map the arrays and read the index."""

@@ -182,7 +182,7 @@ class Store:
 
         def visit(stage: Stage, depth: int) -> None:
             if any(line.stage.id == stage.id for line in lines):
-                lines.append(Planned(stage, depth, "above", "planned above"))
+                lines.append(Planned(stage, depth, "see above", ""))
                 return
             lines.append(Planned(stage, depth, *self._status(stage)))
             for up in stage.upstream().values():

@@ -210,7 +210,7 @@ def test_plan_says_what_would_happen_and_writes_nothing(new_store: Store) -> Non
     before = everything(new_store.root)
     planned = new_store.plan([view, view.of])
     assert [(p.status, p.why) for p in planned[:2]] == [("on the fly", planned[0].why), ("build", "not in the store")]
-    assert [p.status for p in planned[2:]] == ["built", "above"]
+    assert [p.status for p in planned[2:]] == ["built", "see above"]
     assert everything(new_store.root) == before
 
 
