@@ -116,7 +116,7 @@ def test_every_choice_composes_and_instantiates(
     assert sum(line.depth == 0 for line in planned) == len(made.steps)
     # Nothing of it is there, and nothing of it is left out: without a step the images alone are asked for.
     assert {line.stage.id for line in planned} | {s.id for s in made.pool.walk()} == {s.id for s in made.stages()}
-    assert {line.status for line in planned} <= {"build", "on the fly", "above"}
+    assert {line.status for line in planned} <= {"build", "on the fly", "see above"}
     expected = {"oxford_pet": OxfordPet, "image_folder": ImageFolder, "voc": Voc, "coco": Coco, "toy_scenes": ToyScenes}
     if group == "experiment":
         override = "data=voc" if choice.startswith("msrc") else "data=oxford_pet"

@@ -158,7 +158,7 @@ def test_not_one_readable_target_is_refused(new_store: Store, official: Official
     root = official(without_target=tuple(f"{b}_{n}" for b in ("beagle", "Abyssinian") for n in range(2, 5)))
     for path in (root / "oxford-iiit-pet/annotations/trimaps").iterdir():
         path.write_bytes(path.read_bytes()[:60])
-    with pytest.raises(SegError, match=r"no ground truth can be read, .*mend or remove them"):
+    with pytest.raises(SegError, match=r"no ground truth can be read, .*correct or remove them"):
         new_store.get(make(root, max_bad_share=0.5))
 
 
