@@ -1,6 +1,7 @@
 """What one config describes: a chain of steps that are built and measured, and what is known about them before."""
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -110,6 +111,10 @@ class Experiment:
             raise SegError(f"epoch={cfg.epoch}: must be at least 1")
         if not 0 <= cfg.evaluation.panel < 2**31:
             raise SegError(f"evaluation.panel={cfg.evaluation.panel}: must be a number of images, 0 for no picture")
+        if cfg.weights_dir is not None:
+            if not Path(cfg.weights_dir).is_dir():
+                raise SegError(f"weights_dir={cfg.weights_dir}: no such folder")
+            os.environ["SEG_WEIGHTS"] = cfg.weights_dir
         made: dict[str, Any] = {}
         pool = make_objects(cfg, "data.pool", made, objects)
         if not isinstance(pool, Pool):

@@ -14,7 +14,7 @@ _REFERENCE = re.compile(r"\$\{([A-Za-z_]\w*(?:\.\w+)*)\}")
 FACTS = "chosen_by_masks"  #: the key under which a config says how many masks chose each of its values
 
 #: Top-level keys that the program reads itself, beside those of the stages.
-_OF_THE_RUN = ("store", "dry_run", "figures", "evaluation", "export", "runtime")
+_OF_THE_RUN = ("store", "weights_dir", "dry_run", "figures", "evaluation", "export", "runtime")
 
 
 def masks_used(cfg: DictConfig, keys: Sequence[str], typed: Sequence[str] = ()) -> dict[str, int]:

@@ -60,6 +60,7 @@ class Backbone(nn.Module):
         self._non_persistent_buffers_set = model._non_persistent_buffers_set
         fixed, multiple, self.is_plain = config.get("fixed_input_size", False), 1, False
         self.blocks: list[str] = []
+        self.indices: dict[str, int] = {}  # of what is no chain: those of its levels in forward_intermediates
         if self._read_chain():
             fixed = False
         else:
@@ -104,7 +105,7 @@ class Backbone(nn.Module):
     def features(self, images: Tensor) -> Tensor:
         """The map before the pooling, ``float (B, channels, h, w)``."""
         x = self.adapt(images)
-        if not self.blocks:
+        if self.indices:
             x = self.model.forward_intermediates(x, indices=1, intermediates_only=True)[0]
         for block in self.blocks:
             x = self.model.get_submodule(block)(x)
@@ -122,14 +123,16 @@ class Backbone(nn.Module):
             SegError: there is no such module, or it does not put out a map.
         """
         found: dict[str, Any] = {"": images}
-        x, asked = self.adapt(images), modules
-        if self.blocks:
-            ends = {name: [block for block in self.blocks if block.startswith(f"{name}.")] for name in asked}
-            # A sequence of blocks is not called itself, a block with parts is.
-            modules = [ends[name][-1] if name and ends[name] else name for name in asked]
-            inner = [m for n, m in self.named_modules() if n in modules and n not in ("", *self.blocks)]
-            names = {m: n for n, m in self.named_modules()}
-            hooks = [m.register_forward_hook(lambda m, i, o: found.__setitem__(names[m], o)) for m in inner]
+        x = self.adapt(images)
+        if not self.indices:
+            # A sequence of blocks is not called itself; its last block is.
+            ends = {n: [block for block in self.blocks if n and block.startswith(f"{n}.")] for n in modules}
+            modules = [ends[n][-1] if ends[n] else n for n in modules]
+            within = {n: m for n, m in self.named_modules() if n in modules} if {*modules} - {"", *self.blocks} else {}
+            hooks = [
+                m.register_forward_hook(lambda m, i, output, n=n: found.__setitem__(n, output))
+                for n, m in within.items()
+            ]
             for block in self.blocks:
                 if found.keys() >= set(modules):
                     break
@@ -152,7 +155,7 @@ class Backbone(nn.Module):
         """Remove what comes after a level, the head with it."""
         module, self.channels = self.levels[stride]
         _replace(self.model, self.head, nn.Identity())
-        if self.blocks:
+        if not self.indices:
             end = self.blocks.index(module) + 1 if module else 0
             for block in self.blocks[end:]:
                 _replace(self.model, block, nn.Identity())
@@ -188,7 +191,7 @@ class Backbone(nn.Module):
         if count == 0:
             return []
         end = self.stages[count - 1]
-        if self.blocks:
+        if not self.indices:
             return [self.model.get_submodule(block) for block in self.blocks[: self.blocks.index(end) + 1]]
         # In the order in which they are made: class tokens and position embeddings, the stem, the stages.
         names = [name for name, _ in self.named_parameters()]
@@ -202,7 +205,7 @@ class Backbone(nn.Module):
 
         What is no chain can be cut at its end alone.
         """
-        if not self.blocks:
+        if self.indices:
             whole = _Features(self)
             return (whole, nn.Identity()) if stages == len(self.stages) else (nn.Identity(), whole)
         count = len(first := self.first_stages(stages))
