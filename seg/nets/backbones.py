@@ -62,7 +62,7 @@ class Backbone(nn.Module):
         self.blocks: list[str] = []
         self.indices: dict[str, int] = {}  # of what is no chain: those of its levels in forward_intermediates
         if self._read_chain():
-            fixed = False
+            multiple, fixed = (self.stride if fixed else 1), False
         else:
             if not hasattr(model, "forward_intermediates"):
                 raise SegError(f"{self.kind} is no chain of maps; of such networks timm has those to be used: timm/NAME")
@@ -72,6 +72,7 @@ class Backbone(nn.Module):
             self.is_plain = len(info) >= 4 and info[0]["reduction"] == self.stride
             strides = [4 << 4 * i // len(info) if self.is_plain else level["reduction"] for i, level in enumerate(info)]
             self.levels |= {s: Level(x["module"], x["num_chs"]) for s, x in zip(strides, info, strict=True)}
+            self.last = info[-1]["module"]
             fixed = fixed and not getattr(model, "dynamic_img_size", False)
         known = dict(model.named_modules())
         norms = [n for n in ("norm", "fc_norm", "head.norm") if isinstance(known.get(n, nn.Identity()), nn.Identity) < 1]
@@ -106,7 +107,7 @@ class Backbone(nn.Module):
         """The map before the pooling, ``float (B, channels, h, w)``."""
         x = self.adapt(images)
         if self.indices:
-            x = self.model.forward_intermediates(x, indices=1, intermediates_only=True)[0]
+            x = self.model.forward_intermediates(x, indices=[self.indices[self.last]], intermediates_only=True)[0]
         for block in self.blocks:
             x = self.model.get_submodule(block)(x)
         for norm in self.norms:
@@ -162,6 +163,7 @@ class Backbone(nn.Module):
             self.blocks = self.blocks[:end]
         else:
             self.model.prune_intermediate_layers([self.indices[module]], prune_norm=not self.is_plain)
+            self.last = module
         self.levels = {s: level for s, level in self.levels.items() if s <= stride}
         self.stages = self.stages[: self.stages.index(module) + 1] if module in self.stages else []
         self.norms = self.norms if self.is_plain else []
