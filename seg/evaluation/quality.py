@@ -11,7 +11,6 @@ import torch.nn.functional as F
 
 from seg.data.dataset import Split
 from seg.data.prepared import Pool, PreparedData
-from seg.errors import SegError
 from seg.files import write_json
 from seg.masks import MaskSet, Threshold
 from seg.methods.appearance import FourierFeatures, describe
@@ -31,7 +30,7 @@ class Witness(Stage):
 
     Attributes:
         pool: the images. split: ``trainval`` or ``test``. images: at most so many of them, spread evenly.
-        backbone: torchvision's name, or ``timm/`` and timm's; None for colours and textures (:func:`seg.methods.describe`). weights: its own.
+        backbone: as for the classifier; None for colours and textures (:func:`seg.methods.describe`). weights: its own.
         levels: modules whose outputs are the features; None for those that suit the backbone.
         size: side in pixels at which the network sees images. grid: cells a side. dims: components that are kept.
     """

@@ -40,13 +40,13 @@ class Backbone(nn.Module):
         SegError: it is no chain of maps and has no ``forward_intermediates``.
 
     Attributes:
-        kind: the name of its class. stride, channels: of the last map. head: dotted name of the linear layer.
+        kind: the name of its class. head: dotted name of the linear layer.
         levels: by stride; that of a stride is the last one before the next downsampling.
         stages: names of the modules that end them. blocks: names of those of a chain; empty for any other network.
     """
 
     # Its own attributes, such as `blocks`, may be called like parts of the model, which are set in the model itself.
-    __setattr__ = object.__setattr__
+    __setattr__ = object.__setattr__  # type: ignore[assignment]
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Backbone(nn.Module):
         self.kind, self.head = type(model).__name__, head if isinstance(head, str) else head[0]
         self.dropout = next((m.p for m in reversed(list(model.modules())) if type(m) is nn.Dropout), 0.0)
         # The model is no submodule: what it is made of is here, under its own names.
-        self.model = model
+        self.model: Any = model
         self._modules, self._parameters, self._buffers = model._modules, model._parameters, model._buffers
         self._non_persistent_buffers_set = model._non_persistent_buffers_set
         fixed, multiple, self.is_plain = config.get("fixed_input_size", False), 1, False
@@ -63,20 +63,24 @@ class Backbone(nn.Module):
         self.indices: dict[str, int] = {}  # of what is no chain: those of its levels in forward_intermediates
         if self._read_chain():
             multiple, fixed = (self.stride if fixed else 1), False
+        elif hasattr(model, "forward_intermediates"):
+            info: list[dict[str, Any]] = list(self.model.feature_info)  # type: ignore[arg-type]
+            multiple, fixed = info[-1]["reduction"], fixed and not getattr(model, "dynamic_img_size", False)
+            self.is_plain = len(info) >= 4 and info[0]["reduction"] == multiple
+            for i, level in enumerate(info):
+                stride = 4 << 4 * i // len(info) if self.is_plain else level["reduction"]
+                self.indices[level["module"]], self.levels[stride] = i, Level(level["module"], level["num_chs"])
         else:
-            if not hasattr(model, "forward_intermediates"):
-                raise SegError(f"{self.kind} is no chain of maps; of such networks timm has those to be used: timm/NAME")
-            info: list[dict[str, Any]] = list(model.feature_info)  # type: ignore[arg-type]
-            self.indices = {level["module"]: i for i, level in enumerate(info)}
-            multiple, self.stride, self.channels = (info[-1][key] for key in ("reduction", "reduction", "num_chs"))
-            self.is_plain = len(info) >= 4 and info[0]["reduction"] == self.stride
-            strides = [4 << 4 * i // len(info) if self.is_plain else level["reduction"] for i, level in enumerate(info)]
-            self.levels |= {s: Level(x["module"], x["num_chs"]) for s, x in zip(strides, info, strict=True)}
-            self.last = info[-1]["module"]
-            fixed = fixed and not getattr(model, "dynamic_img_size", False)
-        known = dict(model.named_modules())
-        norms = [n for n in ("norm", "fc_norm", "head.norm") if isinstance(known.get(n, nn.Identity()), nn.Identity) < 1]
-        self.norms = [n for n in norms if not self.blocks or (n not in self.blocks and n != "norm")]
+            raise SegError(f"{self.kind} is no chain of maps; take one of its kind from timm, timm/NAME")
+        norms = ("norm", "fc_norm", "head.norm") if self.indices else ("fc_norm", "head.norm")
+        self.norms = [n for n, m in model.named_modules() if n in norms and not isinstance(m, nn.Identity)]
+        # Several processes that train together want a gradient for each parameter.
+        used = {name.partition(".")[0] for name in self.blocks}
+        for name, child in model.named_children():
+            if name in ("head", "head_dist", "attn_pool") if self.indices else name not in used:
+                child.requires_grad_(False)
+        for norm in self.norms:
+            model.get_submodule(norm).requires_grad_(True)
         self.stages = [self.levels[stride].module for stride in self.levels if stride >= 4]
         mean, std = config.get("mean", MEAN), config.get("std", STD)
         size = list(config["input_size"][1:]) if fixed else None
@@ -85,9 +89,18 @@ class Backbone(nn.Module):
     def _read_chain(self) -> bool:
         chain = _chain(self.model)
         self.blocks, self.levels = list(chain), {1: Level("", 3)}
-        for block, (self.channels, self.stride) in chain.items():
-            self.levels[self.stride] = Level(block, self.channels)
+        self.levels |= {stride: Level(block, channels) for block, (channels, stride) in chain.items()}
         return bool(chain)
+
+    @property
+    def stride(self) -> int:
+        """That of the last map."""
+        return self.adapt.multiple if self.is_plain else max(self.levels)
+
+    @property
+    def channels(self) -> int:
+        """Those of the last map."""
+        return self.levels[max(self.levels)].channels
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
@@ -101,17 +114,19 @@ class Backbone(nn.Module):
     @property
     def linear(self) -> nn.Module:
         """The head."""
-        return self.model.get_submodule(self.head)
+        linear: nn.Module = self.model.get_submodule(self.head)
+        return linear
 
     def features(self, images: Tensor) -> Tensor:
         """The map before the pooling, ``float (B, channels, h, w)``."""
         x = self.adapt(images)
         if self.indices:
-            x = self.model.forward_intermediates(x, indices=[self.indices[self.last]], intermediates_only=True)[0]
+            last = self.indices[self.levels[max(self.levels)].module]
+            x = self.model.forward_intermediates(x, indices=[last], intermediates_only=True)[0]
         for block in self.blocks:
             x = self.model.get_submodule(block)(x)
         for norm in self.norms:
-            x = _normed(self.model.get_submodule(norm), x)
+            x = _Norm(self.model.get_submodule(norm))(x)
         return x
 
     def maps(self, images: Tensor, modules: Sequence[str]) -> list[Tensor]:
@@ -154,7 +169,7 @@ class Backbone(nn.Module):
 
     def cut(self, stride: int) -> Self:
         """Remove what comes after a level, the head with it."""
-        module, self.channels = self.levels[stride]
+        module = self.levels[stride].module
         _replace(self.model, self.head, nn.Identity())
         if not self.indices:
             end = self.blocks.index(module) + 1 if module else 0
@@ -163,11 +178,9 @@ class Backbone(nn.Module):
             self.blocks = self.blocks[:end]
         else:
             self.model.prune_intermediate_layers([self.indices[module]], prune_norm=not self.is_plain)
-            self.last = module
         self.levels = {s: level for s, level in self.levels.items() if s <= stride}
         self.stages = self.stages[: self.stages.index(module) + 1] if module in self.stages else []
         self.norms = self.norms if self.is_plain else []
-        self.stride = self.stride if self.is_plain else stride
         return self
 
     def dilate(self, stride: int) -> Self:
@@ -210,11 +223,12 @@ class Backbone(nn.Module):
         if self.indices:
             whole = _Features(self)
             return (whole, nn.Identity()) if stages == len(self.stages) else (nn.Identity(), whole)
-        count = len(first := self.first_stages(stages))
-        rest = [self.model.get_submodule(name) for name in self.blocks[count:]]
+        first = self.first_stages(stages)
+        rest = [self.model.get_submodule(name) for name in self.blocks[len(first) :]]
         rest += [_Norm(self.model.get_submodule(name)) for name in self.norms]
-        return (nn.Sequential(self.adapt, *first), nn.Sequential(*rest)) if count else (
-            nn.Identity(), nn.Sequential(self.adapt, *rest))
+        if not first:
+            return nn.Identity(), nn.Sequential(self.adapt, *rest)
+        return nn.Sequential(self.adapt, *first), nn.Sequential(*rest)
 
 
 class InputAdapter(nn.Module):
@@ -253,24 +267,18 @@ class _Features(nn.Module):
 
 
 class _Norm(nn.Module):
-    """A norm at each position of a map."""
+    """A norm of the channels, at each position of a map."""
 
     def __init__(self, norm: nn.Module) -> None:
         super().__init__()
         self.norm = norm
 
     def forward(self, x: Tensor) -> Tensor:
-        return _normed(self.norm, x)
+        is_of_maps = any(word in type(self.norm).__name__ for word in ("2d", "Batch"))
+        return self.norm(x) if is_of_maps else self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-def _normed(norm: nn.Module, x: Tensor) -> Tensor:
-    is_2d = "2d" in type(norm).__name__ or "Batch" in type(norm).__name__
-    return norm(x) if is_2d else norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-
-def make_classifier(
-    name: str, classes: int, weights: str | None, stages: int = 4, output_stride: int = 32
-) -> Backbone:
+def make_classifier(name: str, classes: int, weights: str | None, stages: int = 4, output_stride: int = 32) -> Backbone:
     """A backbone with a fresh head for ``classes`` classes.
 
     Args:
@@ -300,8 +308,8 @@ def make_classifier(
         backbone.dilate(output_stride)
     if backbone.stride > output_stride:
         raise SegError(
-            f"output_stride={output_stride}: {backbone.kind} keeps a stride of {backbone.stride}, for it does not halve "
-            f"by convolutions alone; use {backbone.stride}, or a ResNet"
+            f"output_stride={output_stride}: {backbone.kind} keeps a stride of {backbone.stride}, for it does not "
+            f"halve by convolutions alone; use {backbone.stride}, or a ResNet"
         )
     _replace(model, backbone.head, nn.Linear(backbone.channels, classes))
     return backbone

@@ -28,9 +28,9 @@ def create(name: str) -> nn.Module:
         SegError: neither provider has the name; with near ones of both.
     """
     known_backbone(None, name)
-    from torchvision import models
-
     if not name.startswith(TIMM):
+        from torchvision import models
+
         return models.get_model(name)
     import timm
 
@@ -47,15 +47,17 @@ def known_backbone(stage: Any, name: str) -> str:
     """The name, as it stands in a key; refused with near ones if neither provider has it."""
     if name in ("resnet18", "mobilenet_v2"):  # those of the config: nothing has to be imported
         return name
-    import timm
     from torchvision import models
 
+    if name in (known := models.list_models(module=models)):
+        return name
+    import timm
+
     bare = name.removeprefix(TIMM)
-    is_timm = name != bare and timm.is_model(bare) and ("." not in bare or timm.models.is_model_pretrained(bare))
-    if is_timm or name in models.list_models(module=models):
+    if name != bare and timm.is_model(bare) and ("." not in bare or timm.models.is_model_pretrained(bare)):
         return name
     near = {n: TIMM + n for n in (*timm.list_pretrained(), *timm.list_models())}
-    near |= {} if name != bare else {n: n for n in models.list_models(module=models)}
+    near |= {} if name != bare else {n: n for n in known}
     close = [near[n] for n in difflib.get_close_matches(bare, near, 3)]
     hint = f"; did you mean {' or '.join(close)}?" if close else ""
     raise SegError(f"backbone={name}: neither torchvision nor timm (timm/NAME) has a classifier of that name{hint}")
@@ -127,10 +129,10 @@ def _published(name: str) -> dict[str, tuple[str, list[str], Callable[[], Mappin
 
     architecture, _, own = name.removeprefix(TIMM).partition(".")
     default = own or getattr(timm.models.get_pretrained_cfg(architecture), "tag", None)
-    published = {}
+    published: dict[str, Any] = {}
     for full in timm.list_pretrained(f"{architecture}.*"):
-        tag, url = full.partition(".")[2], timm.models.get_pretrained_cfg(full).url
-        stems = [*([Path(url).stem] if url else []), full, *([architecture] if tag == default else [])]
+        tag, url = full.partition(".")[2], getattr(timm.models.get_pretrained_cfg(full), "url", None)
+        stems = [*([Path(str(url)).stem] if url else []), full, *([architecture] if tag == default else [])]
         fetch = lambda full=full: timm.create_model(full, pretrained=True).state_dict()  # noqa: E731
-        published |= {key: (tag, stems, fetch) for key in (tag, *(["DEFAULT"] if tag == default else []))}
+        published |= dict.fromkeys([tag, "DEFAULT"] if tag == default else [tag], (tag, stems, fetch))
     return published

@@ -4,7 +4,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seg.errors import SegError
 from seg.nets.backbones import Backbone
 
 

@@ -23,7 +23,7 @@ class OnBackbone(Stage):
     """Base: a network over levels of a backbone.
 
     Attributes:
-        backbone: torchvision's name, or ``timm/`` and timm's. weights: its weights; null starts it from the trained ``classifier`` instead.
+        backbone: as for the classifier. weights: its weights; null starts it from the trained ``classifier`` instead.
         strides: the backbone's levels that are used.
         radius: reach of the walk's pairs, in cells of the grid (a quarter of the working resolution).
     """

@@ -49,7 +49,7 @@ class BackboneUNet(Architecture):
     """:class:`seg.nets.unet.EncoderUNet` over a backbone.
 
     Attributes:
-        encoder: torchvision's name, or ``timm/`` and timm's. weights: as for :func:`seg.nets.backbones.make_classifier`.
+        encoder: torchvision's name, or ``timm/NAME``. weights: as for :func:`seg.nets.backbones.make_classifier`.
         width: channels of the decoder's finest level.
     """
 

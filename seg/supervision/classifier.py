@@ -23,7 +23,7 @@ class Classifier(Training):
 
     Attributes:
         data: the prepared images; all of trainval is used, whatever the pool of the masks is.
-        backbone: torchvision's name, or ``timm/`` and timm's.
+        backbone: torchvision's name, or ``timm/NAME``.
         weights: as for :func:`seg.nets.backbones.make_classifier`.
         output_stride: pixels per cell of the last feature map; below 32 the last stages are dilated.
         stages: 3 leaves the last stage out; the stride is then 16 at most.

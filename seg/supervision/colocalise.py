@@ -62,7 +62,7 @@ class Colocalised(ScoreStage):
 
     Attributes:
         scores: the prior: CAM, Gaussians on boxes, or any other.
-        backbone: torchvision's name, or ``timm/`` and timm's. weights: as for :func:`seg.nets.backbones.make_classifier`.
+        backbone: as for the classifier. weights: as for :func:`seg.nets.backbones.make_classifier`.
         levels: modules whose outputs are the features; null for those that suit the backbone, see :class:`Levels`.
         size: side in pixels at which images are seen.
         components: so many of each level's first principal components are looked at.

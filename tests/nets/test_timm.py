@@ -18,18 +18,20 @@ from seg.supervision.colocalise import Levels
 
 timm = pytest.importorskip("timm")
 
-NAMES = """
-resnet18 resnet50 resnetv2_50 seresnext26d_32x4d resnet50_clip.openai densenet121 vgg11_bn
-convnext_atto convnext_tiny convnextv2_atto convnext_tiny.dinov3_lvd1689m
-efficientnet_b0 tf_efficientnet_lite0 tf_efficientnetv2_b0
-mobilenetv2_100 mobilenetv3_small_100 mobilenetv4_conv_small mobileone_s0 regnety_002 regnetx_002
-vit_tiny_patch16_224 vit_small_patch16_224 vit_base_patch32_224
-deit_tiny_patch16_224 deit_tiny_distilled_patch16_224 deit3_small_patch16_224
-vit_small_patch14_dinov2.lvd142m vit_small_patch14_reg4_dinov2.lvd142m vit_small_patch16_dinov3.lvd1689m
-vit_base_patch32_clip_224.openai eva02_tiny_patch14_224 eva02_tiny_patch14_336
-swin_tiny_patch4_window7_224 swinv2_tiny_window8_256 swinv2_cr_tiny_ns_224
-maxvit_tiny_tf_224 maxvit_rmlp_pico_rw_256 coatnet_0_rw_224 hiera_tiny_224.mae hiera_small_abswin_256
-""".split()
+# fmt: off
+NAMES = [
+    "resnet18", "resnet50", "resnetv2_50", "seresnext26d_32x4d", "resnet50_clip.openai", "densenet121", "vgg11_bn",
+    "convnext_atto", "convnext_tiny", "convnextv2_atto", "convnext_tiny.dinov3_lvd1689m", "efficientnet_b0",
+    "tf_efficientnet_lite0", "tf_efficientnetv2_b0", "mobilenetv2_100", "mobilenetv3_small_100",
+    "mobilenetv4_conv_small", "mobileone_s0", "regnety_002", "regnetx_002", "vit_tiny_patch16_224",
+    "vit_small_patch16_224", "vit_base_patch32_224", "deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224",
+    "deit3_small_patch16_224", "vit_small_patch14_dinov2.lvd142m", "vit_small_patch14_reg4_dinov2.lvd142m",
+    "vit_small_patch16_dinov3.lvd1689m", "vit_base_patch32_clip_224.openai", "eva02_tiny_patch14_224",
+    "eva02_tiny_patch14_336", "swin_tiny_patch4_window7_224", "swinv2_tiny_window8_256", "swinv2_cr_tiny_ns_224",
+    "maxvit_tiny_tf_224", "maxvit_rmlp_pico_rw_256", "coatnet_0_rw_224", "hiera_tiny_224.mae",
+    "hiera_small_abswin_256",
+]
+# fmt: on
 
 
 def make(name: str) -> Backbone:

@@ -9,9 +9,9 @@ from torch import nn
 
 from seg.data.prepared import Pool
 from seg.errors import SegError
+from seg.nets.backbones import Backbone
 from seg.store import Store
 from seg.supervision.bbox import BoxScores
-from seg.nets.backbones import Backbone
 from seg.supervision.colocalise import Colocalised, Levels
 
 
