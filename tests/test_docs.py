@@ -71,6 +71,7 @@ def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         "my_supervision.py",
         "my_refiner.py",
         "my_segmenter.py",
+        "my_backbone.py",
         "my_data.py",
     }
     monkeypatch.chdir(folder)
@@ -177,6 +178,14 @@ def test_a_segmenter_of_ones_own(call: Callable[..., tuple[int, str]]) -> None:
     image = np.zeros((40, 30, 3), np.uint8)
     (mask,) = predict(model, [image])
     assert mask.shape == (40, 30) and set(np.unique(mask)) <= {0, 1}
+
+
+def test_a_backbone_of_ones_own(call: Callable[..., tuple[int, str]]) -> None:
+    pytest.importorskip("timm")
+    status, said = call(*TINY, "classifier=halvings", "pipeline=cam_affinity", "epoch=1", "hydra.run.dir=out")
+    assert status == 0, said
+    info = json.loads(Path("out/models/classifier.json").read_text())
+    assert info["architecture"]["backbone"] == "timm/five_halvings"
 
 
 def test_a_data_set_of_ones_own_with_all_the_others(call: Callable[..., tuple[int, str]]) -> None:
