@@ -195,7 +195,10 @@ class Backbone(nn.Module):
             # How often the network had halved before this layer beyond what is wanted now.
             beyond = max(1, _SIDE // side // stride)
             if beyond > 1 or (conv.stride[0] == 2 and _SIDE // side >= stride):
-                conv.stride, conv.dilation, conv.padding = (1, 1), (beyond, beyond), "same"
+                conv.stride = (1, 1)
+                if max(conv.kernel_size) > 1:  # one of 1 x 1 would take a slower path if it were dilated
+                    conv.dilation, is_odd = (beyond, beyond), all(k % 2 for k in conv.kernel_size)
+                    conv.padding = tuple(beyond * (k - 1) // 2 for k in conv.kernel_size) if is_odd else "same"
         self._read_chain()
         return self
 
