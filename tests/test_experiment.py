@@ -92,18 +92,6 @@ def test_a_few_true_masks_are_in_the_segmenters_masks_and_out_of_trainvals_figur
     assert [*make(*typed).unused(typed, [])] == typed and some.unused(typed, []) == {}
 
 
-def test_two_steps_of_one_name_are_refused(make: Make) -> None:
-    with pytest.raises(SegError, match="chain: two steps are called 'seeds'; give one of them another title"):
-        make("refiner=affinity", another("seeds", "refiner"))
-    assert list(make(another("seeds", "seeds", title="as well")).steps)[1:] == ["seeds", "as well"]
-
-
-@pytest.mark.parametrize("other", ["+chain.another=3", "+chain.another={kind: seeds}"])
-def test_what_is_no_step_is_refused(make: Make, other: str) -> None:
-    with pytest.raises(SegError, match=r"chain: .* is no step; give _target_: seg\.experiment\.Step"):
-        make(other)
-
-
 def test_figures_are_what_the_table_depends_on(make: Make) -> None:
     first = make().figures()
     assert len(first) == 4 and all(name.startswith("Evaluated/") for name in first)
@@ -142,3 +130,11 @@ def test_figures_of_classes_are_by_name(make: Make) -> None:
     # Boxes know the class: what is right is right either way, and no class is taken for the other.
     assert row["matrix"][1][2] == row["matrix"][2][1] == 0 and row["pixel_accuracy"] == plain["pixel_accuracy"]
     assert "iou_by_class" not in plain and len(plain["matrix"]) == 2
+
+
+def test_a_chain_that_is_wrong_is_refused(make: Make) -> None:
+    with pytest.raises(SegError, match="chain: two steps are called 'seeds'; give one of them another title"):
+        make("refiner=affinity", another("seeds", "refiner"))
+    assert list(make(another("seeds", "seeds", title="as well")).steps)[1:] == ["seeds", "as well"]
+    with pytest.raises(SegError, match=r"chain: .* is no step; give _target_: seg\.experiment\.Step"):
+        make("+chain.another=3")

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from faults.tracing import Op, unsupported, watch
-from faults.trial import kind_of
 
 ROOT = Path(__file__).parents[1]
 
@@ -82,9 +81,3 @@ def test_a_change_can_be_refused_by_a_full_disk(tmp_path: Path) -> None:
         return 0
 
     assert watch(work, tmp_path, lambda number, op: 28)[0] == 28 and not (tmp_path / "new").exists()
-
-
-def test_files_of_a_kind_have_one_name() -> None:
-    assert kind_of("CAM/0123456789abcdef/scores.npy") == "CAM/scores.npy"
-    assert kind_of("Classifier/0123456789abcdef/epoch_012.safetensors") == "Classifier/epoch_#.safetensors"
-    assert kind_of("ToyPets/0123456789abcdef/oxford-iiit-pet/images/A_1.jpg") == "ToyPets/*.jpg"

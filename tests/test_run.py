@@ -12,11 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import within
 from PIL import Image
 
-from seg.nets.backbones import make_classifier
 from seg.store.run_folders import remembered_runs
 
 TINY = [
@@ -30,6 +28,7 @@ TINY = [
     "runtime.threads=1",
     "evaluation.panel=2",
 ]
+Finished = tuple[Path, "subprocess.CompletedProcess[str]"]
 AFFINITY = ["pipeline=cam_affinity", "refiner.scores.affinity.epochs=1", "refiner.scores.affinity.channels=8"]
 UNET = ["segmenter=unet", "segmenter.epochs=1", "segmenter.net.width=4", "segmenter.net.depth=2"]
 
@@ -62,7 +61,7 @@ def files(folder: Path) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, "subprocess.CompletedProcess[str]"]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """One run through every stage, from nothing."""
     folder = tmp_path_factory.mktemp("run")
     done = module(folder, *TINY, *AFFINITY, *UNET, "export.masks=true", "hydra.run.dir=out")
@@ -70,14 +69,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, "subproces
     return folder, done
 
 
-def test_the_first_line_says_that_it_is_a_toy(
-    finished: tuple[Path, "subprocess.CompletedProcess[str]"],
-) -> None:
-    first = finished[1].stdout.splitlines()[0]
-    assert "toy_pets" in first and "TOY" in first
-
-
-def test_the_figures(finished: tuple[Path, "subprocess.CompletedProcess[str]"]) -> None:
+def test_the_figures(finished: Finished) -> None:
     folder, done = finished
     with (folder / "out/metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -96,18 +88,16 @@ def test_the_figures(finished: tuple[Path, "subprocess.CompletedProcess[str]"]) 
     assert doubtful == sorted(doubtful) and len(doubtful) > 10
     for name in names:  # and on the terminal
         assert name in done.stdout
+    assert "TOY" in done.stdout.splitlines()[0]
+    for picture in ("panel.png", "curves.png"):
+        with Image.open(folder / "out" / picture) as image:
+            assert min(image.size) > 200
     assert re.search(r"evaluation set: \d+ trainval \+ \d+ test \(border: ignore", done.stdout)
     assert "out/panel.png" in done.stdout
 
 
-def test_the_pictures(finished: tuple[Path, "subprocess.CompletedProcess[str]"]) -> None:
-    for name in ("panel.png", "curves.png"):
-        with Image.open(finished[0] / "out" / name) as image:
-            assert min(image.size) > 200
-
-
 def test_the_exported_masks_are_named_by_image_and_of_its_size(
-    finished: tuple[Path, "subprocess.CompletedProcess[str]"],
+    finished: Finished,
 ) -> None:
     folder = finished[0]
     exported = sorted((folder / "out/masks").iterdir())
@@ -127,7 +117,7 @@ def test_the_exported_masks_are_named_by_image_and_of_its_size(
 
 
 def test_a_second_run_builds_nothing_and_says_the_same(
-    finished: tuple[Path, "subprocess.CompletedProcess[str]"], call: Callable[..., tuple[int, str]]
+    finished: Finished, call: Callable[..., tuple[int, str]]
 ) -> None:
     folder = finished[0]
     store = folder / "outputs/store"
@@ -142,7 +132,7 @@ def test_a_second_run_builds_nothing_and_says_the_same(
 
 
 def test_a_dry_run_over_it_prints_what_is_built_and_what_is_not(
-    finished: tuple[Path, "subprocess.CompletedProcess[str]"], call: Callable[..., tuple[int, str]]
+    finished: Finished, call: Callable[..., tuple[int, str]]
 ) -> None:
     folder = finished[0]
     before = files(folder)
@@ -150,7 +140,7 @@ def test_a_dry_run_over_it_prints_what_is_built_and_what_is_not(
     status, said = call(*same)
     assert status == 0 and "[built: " in said and "[build: " not in said
     status, said = call(*same, "refiner.scores.beta=4", "epoch=2")
-    assert re.search(r"\+ +Walk \w+ +\[build: needs ", said)
+    assert re.search(r"\+ +Walk \w+ +\[build: ", said)
     assert re.search(r"\+ +Classifier \w+@2 +\[extend: has 1 epochs, 2 wanted\]", said)
     assert re.search(r"= +Prepared \w+ +\[built: ", said)
     assert files(folder) == before and files(Path.cwd()) == set()
@@ -192,23 +182,18 @@ def refused(said: str) -> str:
         ("threshold=1.5", "threshold=1.5: must lie in [0, 1]"),
         ("epoch=0", "epoch=0: must be at least 1"),
         ("data.size=100", "must be a multiple of 32, such as 128"),
-        ("evaluation.border=thick", "border='thick': must be one of ignore, foreground, background"),
-        ("runtime.batch_size=0", "runtime.batch_size=0: must lie in [1, inf)"),
-        ("supervision.scales=2", "must be a list, like [2]"),
         ("seeds._target_=seg.masks.Sedes", "_target_=seg.masks.Sedes: no such class"),
-        (f"classifier.batch_size={10**30}", f"classifier: Classifier.batch_size={10**30}: must fit into 64 bits"),
         ("chosen_by_masks.data.refine.beta=-1", "chosen_by_masks.data.refine.beta=-1: must be a number of masks"),
-        ("classifier.zoom=${nowhere}", "nowhere: no such key (classifier.zoom refers to it)"),
-        ("data=oxford_pet data.root=none runtime.accelerator=tpu", "runtime.accelerator=tpu: there is none here"),
+        ("data=oxford_pet data.root=none runtime.accelerator=mps", "runtime.accelerator=mps: there is none here"),
         ("runtime.accelerator=cpu precision=16-true", "precision=16-true: a CPU does not train in it"),
         ("hydra.run.dir=/proc/x", "/proc/x: cannot be written to; choose another with hydra.run.dir="),
         ("backbone=resnet81", "did you mean"),
         ("pipeline=cam_affinity data.refine.levels=[3]", "data.refine.levels=[3]: must be levels of a backbone"),
-        ("data=image_folder", "give data.root=DIR"),
         ("data=image_folder data.root=none dry_run=true", "data.root=none: no such folder"),
         ("export.format=rle", "export.format=rle: must be one of png255, png01, palette, coco_rle"),
         ("export.onnx=true", "export.onnx=true: this run has no segmenter to export"),
         ("segmenter=unet +segmenter.epoch=99", "ends at epochs="),
+        ("store=/proc/store", "/proc/store: cannot be written to"),
     ],
 )
 def test_bad_input_is_one_line(
@@ -222,7 +207,7 @@ def test_bad_input_is_one_line(
 
 
 def test_networks_are_in_the_runs_folder_and_can_be_given_back(
-    finished: tuple[Path, "subprocess.CompletedProcess[str]"],
+    finished: Finished,
 ) -> None:
     folder = finished[0]
     roles = ("classifier", "affinity", "segmenter")
@@ -240,24 +225,6 @@ def test_networks_are_in_the_runs_folder_and_can_be_given_back(
     for path in (folder / "out/masks").rglob("*.png"):
         again = folder / "given/masks" / path.relative_to(folder / "out/masks")
         assert np.array_equal(np.asarray(Image.open(path)), np.asarray(Image.open(again))), path
-
-
-def test_an_epoch_that_given_checkpoints_lack_is_one_line(call: Callable[..., tuple[int, str]]) -> None:
-    Path("given").mkdir()
-    torch.save(make_classifier("resnet18", 6, None, stages=3).state_dict(), "given/epoch_3.pth")
-    status, said = call("checkpoints.classifier=given", "epoch=4")
-    assert status != 0 and "epoch=4" in refused(said) and "only of epochs 3" in said
-    status, said = call("checkpoints.classifier=given", "epoch=3", "dry_run=true")
-    assert status == 0, said
-
-
-def test_unwritable_folders_are_one_line(call: Callable[..., tuple[int, str]]) -> None:
-    Path("file").write_text("")
-    status, said = call("store=file/store")
-    assert status != 0 and "cannot be written to" in refused(said)
-    status, said = call("hydra.run.dir=file/out")
-    assert status != 0 and "file/out" in refused(said)
-    assert files(Path.cwd()) - {"file"} <= {n for n in files(Path.cwd()) if n.startswith("outputs/runs")} | {"outputs"}
 
 
 def test_boxes_on_data_in_the_official_layout(
@@ -340,24 +307,19 @@ def test_own_photos_with_masks_and_boxes(call: Callable[..., tuple[int, str]], p
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
 
 
-@pytest.mark.parametrize("launcher", [TORCHRUN, ()], ids=["torchrun", "by itself"])
-def test_two_processes_share_one_run(tmp_path: Path, launcher: tuple[str, ...]) -> None:
-    done = module(tmp_path, *TINY, *AFFINITY, "runtime.devices=2", launcher=launcher)
+def test_two_processes_share_one_run(tmp_path: Path) -> None:
+    done = module(tmp_path, *TINY, launcher=TORCHRUN)
+    assert done.stderr.count("error: 2 processes were started together") == 1  # without being told of each other
+    assert not (tmp_path / "outputs/store").exists()
+    done = module(tmp_path, *TINY, *AFFINITY, "runtime.devices=2", launcher=TORCHRUN)
     assert done.returncode == 0, done.stdout + done.stderr
     (folder,) = (tmp_path / "outputs" / "runs" / "cam_affinity").iterdir()
     stages = [row["stage"] for row in csv.DictReader((folder / "metrics.csv").open())]
     assert stages[-1] == "refined masks"
     assert done.stdout.count("Classifier epoch 1/1") == 1
     assert [p.name for p in tmp_path.iterdir()] == ["outputs"]
-    # Again, from the store alone.
-    done = module(tmp_path, *TINY, *AFFINITY, "runtime.devices=2", "hydra.run.dir=again", launcher=launcher)
+    # Again, from the store alone, started by Lightning Fabric.
+    done = module(tmp_path, *TINY, *AFFINITY, "runtime.devices=2", "hydra.run.dir=again")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "building" not in done.stdout and "Traceback" not in done.stdout + done.stderr
     assert (tmp_path / "again/metrics.csv").read_bytes() == (folder / "metrics.csv").read_bytes()
-
-
-def test_processes_that_were_not_told_of_each_other_are_refused(tmp_path: Path) -> None:
-    done = module(tmp_path, *TINY, launcher=TORCHRUN)
-    assert done.returncode != 0
-    assert done.stderr.count("error: 2 processes were started together") == 1
-    assert not (tmp_path / "outputs" / "store").exists()

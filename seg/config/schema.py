@@ -81,6 +81,7 @@ class Config:
     classifier: dict[str, Any] = field(default_factory=dict)
     supervision: dict[str, Any] = field(default_factory=dict)
     colocalise: Any = None
+    image_labels: dict[str, Any] | None = None
     seeds: dict[str, Any] = field(default_factory=dict)
     best_scores: Any = None
     refiner: Any = None

@@ -54,13 +54,7 @@ class _Maker:
         if key not in self.made:
             node = self.select(key)
             if node is _ABSENT:
-                parts = key.split(".")
-                above = [".".join(parts[:i]) for i in range(1, len(parts))]
-                if null := next((name for name in above if self.select(name) is None), None):
-                    raise SegError(
-                        f"{key}: is referred to{at}, but {null} is null (segmenter=none, say, leaves it out)"
-                    )
-                raise SegError(f"{key}: no such key{at}; --cfg job shows them all")
+                raise SegError(f"{key}: no such key{at}, or a group above it is none; --cfg job shows all keys")
             self.made[key] = self.make(node, key)
         return self.made[key]
 

@@ -13,6 +13,10 @@ _REFERENCE = re.compile(r"\$\{([A-Za-z_]\w*(?:\.\w+)*)\}")
 
 FACTS = "chosen_by_masks"  #: the key under which a config says how many masks chose each of its values
 
+#: Keys of where and how to compute, show or keep: they change no figure.
+_CHANGES_NOTHING = re.compile(
+    r"(store|figures|dry_run|chosen_by_masks(\..*)?|sweep|export\..*|evaluation\.panel|tracker(\..*)?|runtime\..*|hydra[./].*)"
+)
 #: Top-level keys that the program reads itself, beside those of the stages.
 _OF_THE_RUN = ("store", "weights_dir", "dry_run", "figures", "evaluation", "export", "runtime")
 
@@ -40,6 +44,11 @@ def masks_used(cfg: DictConfig, keys: Sequence[str], typed: Sequence[str] = ()) 
     return {key: max((n for fact, n in facts.items() if fact in behind[key]), default=0) for key in keys}
 
 
+def changes_no_figure(key: str) -> bool:
+    """Whether a config key can't change a figure: it enters neither a folder's name nor a job's identity."""
+    return _CHANGES_NOTHING.fullmatch(key.lstrip("+~")) is not None
+
+
 def unused(cfg: DictConfig, made: Mapping[str, Any], typed: Iterable[str], groups: Iterable[str]) -> dict[str, str]:
     """What is typed and changes nothing.
 
@@ -64,18 +73,15 @@ def unused(cfg: DictConfig, made: Mapping[str, Any], typed: Iterable[str], group
             reasons = {key: "" for key in node if key not in made and not isinstance(node[key], DictConfig)}
         skipped |= {f"{path}.{key}": why for key, why in (reasons or {}).items()}
     schema: Any = OmegaConf.to_container(OmegaConf.structured(Config))
-    own = [key for key, _ in _leaves(schema)]
-    own = [key for key in own if key.partition(".")[0] in _OF_THE_RUN]
+    own = [key for key, _ in _leaves(schema) if key.partition(".")[0] in _OF_THE_RUN]
     used = _behind(tree, ["chain", "data.pool", "tracker", FACTS, *own], skipped)
-    used |= {key.rpartition(".")[0] for key in own}
-    out = {}
-    for text in typed:
-        key = _key(text)
-        if text[0] == "~" or re.search(r"[/@]", key) or key.startswith("hydra.") or key in {*groups, *used}:
-            continue
-        why = skipped.get(key) or "nothing in this run uses it"
-        out[text] = f"{text[:150]}: {why}; leave it out, or correct the key (--cfg job shows all)"
-    return out
+    used |= {key.rpartition(".")[0] for key in own} | {*groups}
+    refused = [x for x in typed if x[0] != "~" and not re.search(r"[/@]|^hydra\.", _key(x)) and _key(x) not in used]
+    return {
+        text: f"{text[:150]}: {skipped.get(_key(text)) or 'nothing in this run uses it'}; "
+        "leave it out, or correct the key (--cfg job shows all)"
+        for text in refused
+    }
 
 
 def _key(override: str) -> str:

@@ -2,31 +2,30 @@
 
 import os
 import re
-from collections import Counter, defaultdict
+from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, cast
-from unicodedata import normalize
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 from urllib.parse import unquote
 
 import numpy as np
-from PIL import Image
 
 from seg.data.boxes import TOLERANCE, fit_box
-from seg.data.coco_file import Annotation, CocoFile, Id, read_coco, run_lengths
+from seg.data.coco_file import Annotation, CocoFile, Id, read_coco
 from seg.data.dataset import UNKNOWN, Box, Dataset, Record, Region, Split
-from seg.data.decode import draw_regions, exif_orientation, image_size
+from seg.data.decode import exif_orientation, image_size
 from seg.data.draw import draw_by_labels
 from seg.data.folder_layout import image_ids
-from seg.data.layout import IMAGE_SUFFIXES, MissingDataError, content_fingerprint, scan
+from seg.data.layout import IMAGE_SUFFIXES, MissingDataError, content_fingerprint, nfc, scan
 from seg.data.read_report import ReadReport
 from seg.data.sources import InPlace, require_few
 from seg.errors import SegError
 from seg.store import Products, param
 
-_OTHER_SIZE = "of another size than their JSON says (labels used alone)"
+#: An annotation with its label.
+Labelled = tuple[Annotation, int]
 
 
 class Coco(InPlace):
@@ -90,9 +89,9 @@ class Coco(InPlace):
         root = Path(self.root)
         if not root.is_dir():
             raise MissingDataError(f"data.root={root}: no such folder; give the one of the photos and the JSON")
-        for key, said in (("instances", self.instances), ("test_instances", self.test_instances)):
-            if said is not None and not (root / said).is_file():
-                raise SegError(f"data.{key}={said}: no such file in {root}; give a COCO JSON")
+        for key, given in (("instances", self.instances), ("test_instances", self.test_instances)):
+            if given is not None and not (root / given).is_file():
+                raise SegError(f"data.{key}={given}: no such file in {root}; give a COCO JSON")
         test = root / self.test_instances if self.test_instances else None
         file, test = (root / self.instances, test) if self.instances else _find_files(root, test)
         parts = [_part("trainval", root, file, self.photos, "photos")]
@@ -121,20 +120,20 @@ class Coco(InPlace):
         """Read the JSONs, and the sizes of the photos that have objects."""
         found, parts = ReadReport(), self.parts
         names = _class_names([part.file for part in parts], self.classes, found)
-        photos = _gather(parts, {category: label for label, category in enumerate(names)}, found)
+        photos = _photos(parts, {category: label for label, category in enumerate(names)}, found)
         folder = Path(os.path.commonpath([part.folder for part in parts]))
-        called = {path: path.relative_to(folder).as_posix() for path in photos}
-        ids = image_ids(called.values())
-        fits = _fits(photos)
-        records = [_record(ids[called[p]], p, photo, fits.get(p, Fit()), found) for p, photo in photos.items()]
+        listed = {path: path.relative_to(folder).as_posix() for path in photos}
+        ids = image_ids(listed.values())
+        # One tool wrote a JSON: if some of its annotations are of a photo before EXIF, so may be those that fit.
+        stored = {photo.split for photo in photos.values() if photo.sides == "turned" and not _fit(photo)}
+        records = [_record(ids[listed[p]], p, photo, photo.split in stored, found) for p, photo in photos.items()]
         found.stop_if_any(Path(self.root or ""), one_line=True)
         if not any(record.boxes for record in records):
             why = "".join(f"; {sentence}: {count}" for sentence, count in found.warnings.items())
             raise SegError(f"{parts[0].file.path}: not one object that it lists can be used{why}")
         if len(parts) == 1:
-            labels = {called[record.image]: record.labels for record in records}
-            drawn = draw_by_labels(labels, self.test_share, self.split_seed)
-            records = [replace(r, split="test") if called[r.image] in drawn else r for r in records]
+            drawn = draw_by_labels({listed[r.image]: r.labels for r in records}, self.test_share, self.split_seed)
+            records = [replace(r, split="test") if listed[r.image] in drawn else r for r in records]
         if not any(record.regions for record in records):
             records = [replace(record, regions=None) for record in records]
         records.sort(key=lambda record: record.split == "test")
@@ -153,79 +152,63 @@ class Part(NamedTuple):
 
 
 class Photo(NamedTuple):
-    """What is listed of a photo: its annotations with their labels."""
+    """A photo, and its annotations with their labels.
+
+    Attributes:
+        size: ``(height, width)`` of the upright photo; None where it cannot be read.
+        sides: whether those are what the JSON says, or what it says but ``turned`` by EXIF, or ``other`` ones.
+    """
 
     split: Split
     size: tuple[int, int] | None
-    annotations: list[tuple[Annotation, int]]
+    sides: Literal["same", "turned", "other"]
+    annotations: list[Labelled]
 
 
 def _class_names(files: list[CocoFile], chosen: tuple[str, ...] | None, found: ReadReport) -> dict[Id, str]:
     """Names of the classes by their categories' ids, of those categories that are classes."""
-    first = files[0]
-    names = {i: name for i, (name, _) in first.categories.items()}
-    for file in files:
-        if not file.categories:
-            raise SegError(f"{file.path}: no categories, so nothing says what its objects are; add them")
-        if differ := {i: name for i, (name, _) in file.categories.items()}.items() ^ names.items():
-            shown = ", ".join(f"{i} {name!r}" for i, name in sorted(differ, key=str)[:4])
-            raise SegError(f"{first.path} and {file.path}: other categories ({shown}); make them equal")
-    used = {one.category for file in files for one in file.annotations if isinstance(one, Annotation)}
-    parents = {parent for name, parent in first.categories.values() if parent not in ("", "none", name)}
-    taken = {name: i for i, name in names.items() if i in used}
-    for i, name in [*names.items()]:
-        other = taken.setdefault(name, i)
-        if i in used and other != i:
-            raise SegError(
-                f"{first.path}: two categories, {i} and {other}, are called {name!r}, and both have annotations; "
-                "rename one, or give their annotations one category_id"
-            )
+    place, listed = files[0].path, files[0].categories
+    if other := [file.path for file in files if not file.categories or file.categories != listed]:
+        raise SegError(f"{other[0]}: its categories are none, or others than in {place}; write the same into each")
+    used = {one.category for file in files for one in file.annotations} & {*listed}
+    count, groups = Counter(listed[i] for i in used), files[0].groups
+    names: dict[Id, str] = {}
+    for i, name in listed.items():
+        if count[name] > 1:
+            same = " and ".join(str(other) for other in listed if listed[other] == name)
+            raise SegError(f"{place}: the categories {same} are both called {name!r} and used; rename one")
         # Roboflow's root has id 0, and is the supercategory of the others where that is written.
-        is_root = name in parents or (i == 0 and not parents and bool(used))
-        if i not in used and (other != i or is_root):
-            what = "that are a group of others (no class)" if other == i else "of the name of another (merged with it)"
-            found.warn(f"categories without annotations {what}", [f"{i} {name!r}"])
-            del names[i]
-    if chosen is not None:
-        if unknown := [name for name in chosen if name not in names.values()]:
-            raise SegError(
-                f"data.classes: {', '.join(map(repr, unknown[:4]))} is no category of {first.path}; "
-                f"there are {', '.join([*names.values()][:8])}{', ...' if len(names) > 8 else ''}"
-            )
-        names = {i: name for i, name in names.items() if name in chosen}
-    require_few(len(names), f"{first.path}", "choose some with data.classes=[...]")
+        is_root = name in groups or (i == 0 and not groups and bool(used))
+        if i in used or not (is_root or count[name] or name in names.values()):
+            names[i] = name
+        else:
+            found.warn("categories without annotations that are a group or named twice (no class)", [f"{i} {name!r}"])
+    if unknown := sorted({*(chosen or ())} - {*names.values()}):
+        there = ", ".join([*names.values()][:8])
+        raise SegError(f"data.classes: {unknown[0]!r} is no category of {place}; there are {there}")
+    names = {i: name for i, name in names.items() if chosen is None or name in chosen}
+    require_few(len(names), f"{place}", "choose some with data.classes=[...]")
     return names
 
 
-def _gather(parts: list[Part], label_of: dict[Id, int], found: ReadReport) -> dict[Path, Photo]:
+def _photos(parts: list[Part], label_of: dict[Id, int], found: ReadReport) -> dict[Path, Photo]:
     """What the JSONs list, by photo; one that two of them list is of the later split."""
     photos: dict[Path, Photo] = {}
     for part in parts:
-        own: set[Path] = set()
-        for i, name in part.names.items():
-            path = part.folder / name
-            if path in own:
-                found.warn("images listed twice (their annotations are put together)", [name])
-                continue
-            if path in photos:
-                found.warn("images listed in both splits (kept in test only)", [name])
-            photos[path] = Photo(part.split, part.file.images[i].size, [])
-            own.add(path)
-        used: set[tuple[Any, ...]] = set()
+        annotations: dict[str, list[Labelled]] = {name: [] for name in part.names.values()}
+        found.problems += part.file.problems
         for one in part.file.annotations:
-            if isinstance(one, SegError):
-                found.problems.append(str(one))
-            elif one.image not in part.names:
+            if one.image not in part.names:
                 found.warn("annotations of images that are not listed (not used)", [f"image {one.image}"])
             elif one.category not in part.file.categories:
                 found.problems.append(f"{one.where}: category_id {one.category} is none of the file's categories")
             elif one.category in label_of:
-                path, same = part.folder / part.names[one.image], len(used)
-                used.add((path, *one._replace(where="")))
-                if len(used) == same:
-                    found.warn("annotations that repeat another (used once)", [part.names[one.image]])
-                else:
-                    photos[path].annotations.append((one, label_of[one.category]))
+                annotations[part.names[one.image]].append((one, label_of[one.category]))
+        stated = {name: part.file.images[i].size for i, name in part.names.items()}
+        for name, own in annotations.items():
+            if (path := part.folder / name) in photos:
+                found.warn("images listed in both splits (kept in test only)", [name])
+            photos[path] = _photo(part.split, path, stated[name], own)
         if part.file.crowds_only:
             what = "files whose every annotation has iscrowd 1, as tools write it with RLE (taken for objects)"
             found.warn(what, [part.file.path.name])
@@ -235,120 +218,71 @@ def _gather(parts: list[Part], label_of: dict[Id, int], found: ReadReport) -> di
     return photos
 
 
-def _record(name: str, path: Path, photo: Photo, fit: "Fit", found: ReadReport) -> Record:
-    """Bring a photo's annotations into this program's form; what is wrong with them goes to ``found``."""
-    labels = tuple(sorted({label for one, label in photo.annotations if not one.is_crowd}))
+def _photo(split: Split, path: Path, stated: tuple[int, int] | None, annotations: list[Labelled]) -> Photo:
+    size = None
+    with suppress(SegError):  # an image that is none is named and counted when it is decoded
+        size = image_size(path) if annotations else None
+    if size is None or stated in (None, size):
+        return Photo(split, size, "same", annotations)
+    is_turned = stated == size[::-1] and exif_orientation(path) >= 5
+    return Photo(split, size, "turned" if is_turned else "other", annotations)
+
+
+def _fit(photo: Photo) -> bool:
+    """Whether a photo's annotations lie in it."""
+    height, width = photo.size or (0, 0)
+    right, low = (max(one.box[i] for one, _ in photo.annotations) - TOLERANCE for i in (2, 3))
+    return right <= width and low <= height and {one.runs_size for one, _ in photo.annotations} <= {photo.size, None}
+
+
+def _record(name: str, path: Path, photo: Photo, is_stored: bool, found: ReadReport) -> Record:
+    """Bring a photo's annotations into this program's form; what is wrong with them goes to ``found``.
+
+    ``is_stored``: its JSON's annotations may be of photos as they are before EXIF turns them.
+    """
+    annotations, size = photo.annotations, photo.size
+    labels = tuple(sorted({label for one, label in annotations if not one.is_crowd}))
     record = Record(name, path, labels, photo.split, codes="classes")
-    if not photo.annotations:
+    if not annotations:
         found.warn("images without an object (background alone)", [name])
         return replace(record, regions=())
-    if {label for _, label in photo.annotations} - {*labels}:
-        found.warn("images with a class that is a crowd alone (no label of theirs)", [name])
-    size, annotations = fit.size, photo.annotations
-    if size and not fit.upright and not fit.stored:
-        what = "turned by their EXIF orientation that their annotations do not fit (labels alone)"
-        found.warn(f"images {what if fit.orientation > 1 else _OTHER_SIZE}", [name])
+    if photo.sides == "turned":
+        which = "do not fit (labels used alone; save them upright)" if is_stored else "fit"
+        found.warn(f"images that EXIF turns, so that the annotations of their JSON {which}", [name])
+    if photo.sides == "other":
+        found.warn("images of another size than their JSON says (labels used alone)", [name])
+    if photo.sides == "other" or (photo.sides == "turned" and is_stored):
         return record
-    if size and not fit.upright:
-        annotations = [(_turned(one, size[::-1], fit.orientation), label) for one, label in annotations]
-        found.warn("images whose annotations were turned along with their EXIF orientation", [name])
-    elif fit.orientation > 1:
-        found.warn("images whose JSON has their sides before EXIF and their annotations after it", [name])
     boxes: list[tuple[Box, int]] = []
-    regions: list[Region] | None = []
+    regions: list[Region] = []
     for one, label in annotations:
         with found.gathering(one.where):
-            if not one.is_crowd:
-                box = one.box
-                if size and one.box == one.extent:  # cut as the outline is
-                    box = cast(Box, tuple(np.clip(box, 0, (*size[::-1], *size[::-1])).tolist()))
-                if box[0] == box[2] or box[1] == box[3]:
-                    found.warn("empty boxes (not used)", [name])
-                else:
-                    boxes.append((fit_box(box, size, one.where), label))
-            found.warn("polygons of one point or two (not drawn)", [name] * one.lines)
-            if one.extent is None:
-                regions = None
-                continue
-            if one.runs_size and size and one.runs_size != size:
-                sides = "{1} x {0}".format
-                raise SegError(f"its RLE is of an image of {sides(*one.runs_size)}, and it has {sides(*size)}")
-            x, y, right, low = one.extent
-            found.warn("crowd regions (unknown)", [name] * one.is_crowd)
-            found.warn("objects of less than a pixel", [name] * ((right - x) * (low - y) < 1))
-            if size and max(-x, -y, right - size[1], low - size[0]) > TOLERANCE:
-                found.warn("outlines that stick out of their image (cut)", [name])
-            if regions is not None:
+            if size and one.runs_size not in (None, size):
+                raise SegError(f"its RLE has the size {one.runs_size}, and its image {size}; export it again")
+            box = one.box
+            if one.extent is not None:
                 regions.append(Region(UNKNOWN if one.is_crowd else 1 + label, one.polygons, one.runs))
-    if regions is None:
-        found.warn("images with an object without an outline (no ground truth)", [name])
+                inside = np.clip(one.extent, 0, (*size[::-1], *size[::-1])) if size else one.extent
+                is_cut = np.abs(np.subtract(one.extent, inside)).max() > TOLERANCE
+                found.warn("outlines that stick out of their image (cut)", [name] * bool(is_cut))
+                found.warn("crowd regions (unknown)", [name] * one.is_crowd)
+                box = cast(Box, tuple(map(float, inside))) if box == one.extent else box
+            if box[0] == box[2] or box[1] == box[3]:
+                found.warn("empty boxes (not used)", [name])
+            elif not one.is_crowd:
+                boxes.append((fit_box(box, size, one.where), label))
+    has_target = all(one.extent for one, _ in annotations)
+    found.warn("images with an object without an outline (no ground truth)", [name] * (not has_target))
     return replace(
         record,
         boxes=tuple(box for box, _ in boxes),
         box_labels=tuple(label for _, label in boxes) if len(labels) > 1 else (),
-        regions=None if regions is None else tuple(regions),
+        regions=tuple(regions) if has_target else None,
     )
-
-
-class Fit(NamedTuple):
-    """How a photo's annotations fit in it.
-
-    Attributes:
-        size: of the upright photo, ``(height, width)``; None where it cannot be read.
-        orientation: its EXIF orientation if that swaps the sides that the JSON has, else 1.
-        upright, stored: whether the annotations fit in the image after and before EXIF.
-    """
-
-    size: tuple[int, int] | None = None
-    orientation: int = 1
-    upright: bool = True
-    stored: bool = False
-
-
-def _fits(photos: dict[Path, Photo]) -> dict[Path, Fit]:
-    """Of each photo with annotations; those of one JSON that fit both before and after EXIF go with the others."""
-    fits = {path: _fit(path, photo) for path, photo in photos.items() if photo.annotations}
-    alone = Counter((photos[path].split, fit.upright) for path, fit in fits.items() if fit.upright != fit.stored)
-    for path, fit in fits.items():
-        split = photos[path].split
-        if fit.upright and fit.stored:
-            fits[path] = fit._replace(upright=alone[split, True] >= alone[split, False])
-    return fits
-
-
-def _fit(path: Path, photo: Photo) -> Fit:
-    size = None
-    with suppress(SegError):  # an image that is none is named and counted when it is decoded
-        size = image_size(path)
-    if size is None or photo.size in (size, None):
-        return Fit(size)
-    orientation = exif_orientation(path)
-    if photo.size != size[::-1] or orientation not in (5, 6, 7, 8):
-        return Fit(size, upright=False)
-    right, low = (max(one.box[i] for one, _ in photo.annotations) - TOLERANCE for i in (2, 3))
-    sizes = {one.runs_size for one, _ in photo.annotations} - {None}
-    return Fit(
-        size,
-        orientation,
-        upright=right <= size[1] and low <= size[0] and sizes <= {size},
-        stored=right <= size[0] and low <= size[1] and sizes <= {size[::-1]},
-    )
-
-
-def _turned(one: Annotation, stored: tuple[int, int], orientation: int) -> Annotation:
-    """An annotation of a photo stored as ``(height, width)`` as the EXIF orientations 5 to 8 turn it."""
-    x, y, right, low = one.box
-    region = Region(1, one.polygons or ((x, y, right, y, right, low, x, low),), one.runs)
-    mask = draw_regions([region], stored).T
-    mask = mask[:, ::-1] if orientation in (6, 7) else mask
-    mask = mask[::-1] if orientation in (7, 8) else mask
-    box = Image.fromarray(np.ascontiguousarray(mask)).getbbox() or (0, 0, 0, 0)
-    if one.extent is None:
-        return one._replace(box=box)
-    return one._replace(box=box, extent=box, polygons=(), runs=run_lengths(mask), runs_size=stored[::-1])
 
 
 def _find_files(root: Path, test: Path | None) -> tuple[Path, Path | None]:
+    """The JSON of trainval, and that of test, if there is one."""
     for patterns in (
         ("annotations/instances_*.json", "instances_*.json"),
         ("train/_annotations.coco.json", "valid/_annotations.coco.json"),
@@ -376,48 +310,47 @@ def _part(split: Split, root: Path, instances: Path, photos: str | None, key: st
     if not folder.is_dir():
         raise MissingDataError(f"data.{key}={photos}: no such folder in {root}; give the one of the photos")
     folder = Path(os.path.abspath(folder))
-    places: dict[str, list[str]] = defaultdict(list)  # by plain file name, once a photo is not where the JSON says
-    names: dict[Id, str] = {}
+    by_base: dict[str, list[str]] = {}
+    names = {i: _find(folder, image.name, by_base) for i, image in file.images.items()}
     listed: dict[str, str] = {}
     missing = []
-    for i, image in file.images.items():
-        if (name := _find(folder, image.name, places)) is None:
-            missing.append(image.name)
-        elif listed.setdefault(name, image.name) != image.name:
-            both = f"{listed[name]} and {image.name}"
-            raise SegError(f"{instances}: lists {both}, and only {name} is in {folder}; give the folder of both")
-        else:
-            names[i] = name
+    for i, name in names.items():
+        given = file.images[i].name
+        if name is None:
+            missing.append(given)
+        elif listed.setdefault(name, given) != given:
+            raise SegError(f"{instances}: lists {listed[name]} and {given}, and only {name} is in {folder}; add it")
     if missing:
-        some = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
         raise MissingDataError(
-            f"{instances}: {len(missing)} of the {len(file.images)} images that it lists are not in {folder} ({some}); "
-            f"give the folder that has them with data.{key}=DIR, or take them out of the JSON"
+            f"{instances}: {len(missing)} of the {len(names)} images that it lists are not in {folder} "
+            f"({', '.join(missing[:3])}); give the folder that has them with data.{key}=DIR, or leave them out"
         )
-    return Part(split, file, folder, names)
+    return Part(split, file, folder, {i: name for i, name in names.items() if name is not None})
 
 
-def _find(folder: Path, said: str, places: dict[str, list[str]]) -> str | None:
-    """A photo's name below the folder: by path, without leading folders of another place, or by a unique file name."""
-    for text in (said, unquote(said).rpartition("?d=")[2]):
-        parts = text.replace("\\", "/").removeprefix("./").split("/")
-        for start, part in enumerate(parts):
-            name = "/".join(parts[start:])
-            if part and ".." not in parts[start:] and "\0" not in name and os.path.isfile(folder / name):
-                return Path(name).as_posix()
-    if not places:
+def _find(folder: Path, name: str, by_base: dict[str, list[str]]) -> str | None:
+    """A photo's path below the folder, by what a JSON calls it: as it is, or by the ends of both paths.
+
+    ``by_base`` gets the paths below the folder by their last part, once it is needed.
+    """
+    parts = Path(name).parts
+    if ".." not in parts and "\0" not in name and not Path(name).is_absolute() and os.path.isfile(folder / name):
+        return Path(name).as_posix()
+    if not by_base:
         for place, _, files in os.walk(folder):
             for file in files:
-                places[_plain(file)].append((Path(place) / file).relative_to(folder).as_posix())
-    path = _plain("/".join(parts))
-    base = path.rpartition("/")[2]
+                path = (Path(place) / file).relative_to(folder).as_posix()
+                by_base.setdefault(_plain(file), []).append(path)
+    wanted = "/" + _plain(unquote(name).rpartition("?d=")[2].replace("\\", "/").removeprefix("./"))
+    base = wanted.rpartition("/")[2]
     for key in (base, re.sub("^[0-9a-f]{8}-", "", base)):  # which Label Studio puts before the name of an upload
-        there = [name for name in places.get(key, []) if f"/{path}".endswith(f"/{_plain(name)}")] or places.get(key, [])
-        if len(there) == 1:
-            return there[0]
+        there = by_base.get(key, [])
+        ends = sorted((path for path in there if wanted.endswith(f"/{_plain(path)}")), key=len)
+        if ends or len(there) == 1:
+            return (ends or there)[-1]
     return None
 
 
 def _plain(name: str) -> str:
     """Equal for names that differ in case or in how Unicode composes their letters (NFC, macOS' NFD)."""
-    return normalize("NFC", name).casefold()
+    return nfc(name).casefold()

@@ -1,41 +1,23 @@
 """Files to arrays: one photo, one trimap, whatever Pillow says they are."""
 
-import logging
-import os
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageOps
 from pycocotools import mask as coco_mask
 
 from seg.data.dataset import BORDER, MOST_CLASSES, UNKNOWN, Codes, Colours, Region
 from seg.data.layout import regular
 from seg.errors import SegError, first_line
 
-log = logging.getLogger(__name__)
-
 _ORIENTATION_TAG = 0x0112
-_TRANSPOSE = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_SWAPS_SIDES = {5, 6, 7, 8}
-
-
-#: Pixels of the largest image that is decoded: Pillow's own bound, beyond which it says "decompression bomb".
-MOST_PIXELS = 178_956_970
-
-_SETTING = "WEAKSEG_MAX_PIXELS"
+# Pillow refuses twice as many pixels as it warns of.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 def _table(codes: dict[int, int]) -> bytes:
@@ -49,6 +31,12 @@ _TARGET_CODES: dict[Codes, bytes] = {
     "ids": _table({0: 0} | dict.fromkeys(range(1, 255), 1)),
     "classes": _table({code: code for code in range(MOST_CLASSES + 1)}),
 }
+_EXPECTED = {
+    "trimap": "1 (foreground), 2 (background) and 3 (border) were expected; write these codes (data=image_folder takes "
+    "masks of 0 and 255)",
+    "binary": "0 and 1, or 0 and 255, were expected; set data.mask_codes=trimap (1 foreground, 2 background, 3 border) "
+    "or ids (0 background, 255 unknown, all else foreground) or classes (the same, 1 and on being the classes)",
+}
 # MPO comes with JPEG.
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "JPEG2000", "AVIF", "PPM")
 # What photos are that are not plain RGB, by their mode.
@@ -58,8 +46,6 @@ _KINDS = {
     ("P", "PA"): "palette images",
     ("CMYK", "YCCK"): "CMYK images",
 }
-# Key of what is noted of an image: 16 bits a colour, of which Pillow reads the upper 8.
-_DEEP = "deep colour"
 # A JPEG may be decoded at 1/2, 1/4 or 1/8 while that leaves this many times the wanted size: at 2 the
 # result stays within half a grey level of the full decode on average over an image, at 1 within three.
 _DRAFT_GAP = 2
@@ -68,10 +54,9 @@ _DRAFT_GAP = 2
 def decode_image(path: Path, size: int | None = None) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
     """Decode a photo to RGB, upright as its EXIF orientation says.
 
-    Grey, palette and CMYK images are converted, transparency is laid on white, of an animation the first frame is
-    taken, of a multi-page TIFF the largest page. More than 8 bits are scaled from the least bit depth that holds the
-    image's values, or from its range if that is below 0. Alpha that is 0 everywhere is ignored.
-    Boxes and trimaps are not turned along: they are used as given.
+    Grey, palette and CMYK images are converted, transparency is laid on white, of several frames or pages the first is
+    taken. Grey of more than 8 bits is scaled from the least bit depth that holds the image's values, or from its range
+    if that is below 0. Alpha that is 0 everywhere is ignored.
 
     Args:
         path: the file; its extension does not matter.
@@ -83,7 +68,7 @@ def decode_image(path: Path, size: int | None = None) -> tuple[npt.NDArray[np.ui
     Raises:
         SegError: the file is missing, truncated or no image; the message names it.
     """
-    with _opened(path) as image:
+    with _image_at(path) as image:
         orientation = _orientation(image)
         width, height = image.size
         # Only a JPEG decoder can do it; for every other format this does nothing.
@@ -93,10 +78,17 @@ def decode_image(path: Path, size: int | None = None) -> tuple[npt.NDArray[np.ui
             # The drafted image is rounded up to whole pixels: the box is the part that the photo covers.
             box = drafted[1] if drafted else None
             rgb = rgb.resize((size, size), Image.Resampling.BILINEAR, box=box)
-        if orientation in _TRANSPOSE:
-            rgb = rgb.transpose(_TRANSPOSE[orientation])
-        array = np.array(rgb, dtype=np.uint8)
-    return array, (width, height) if orientation in _SWAPS_SIDES else (height, width)
+        array = np.array(upright(rgb, orientation), dtype=np.uint8)
+    return array, (width, height) if orientation >= 5 else (height, width)
+
+
+def upright(image: Image.Image, orientation: int) -> Image.Image:
+    """An image as an EXIF orientation turns it."""
+    if orientation == 1:
+        return image
+    image = Image.fromarray(np.asarray(image))
+    image.getexif()[_ORIENTATION_TAG] = orientation
+    return ImageOps.exif_transpose(image)
 
 
 def decode_trimap(
@@ -113,7 +105,7 @@ def decode_trimap(
         hw: ``(height, width)`` that the ground truth has to have.
         codes: ``trimap``, the official codes: 1 pet, 2 background, 3 border; ``binary``: 0 background, 1 or 255
             foreground, what is between them in a 0/255 mask unknown; ``ids``: 0 background, 255 unknown, all else (also
-            above 255) foreground, as in Pascal VOC; ``classes``: 0 background, 1 and on the classes, 255 unknown.
+            above 255) foreground; ``classes``: 0 background, 1 and on the classes, 255 unknown.
         photo: the mask's photo. If its EXIF orientation swaps the sides of ``hw``, and the mask has the sides that the
             photo has without it, the mask is turned along; None: it is never turned.
         colours: see :func:`mask_values`.
@@ -128,23 +120,26 @@ def decode_trimap(
     """
     expected = "trimap with the codes 1, 2, 3" if codes == "trimap" else "mask of one channel"
     values = mask_values(path, expected, colours, beyond=UNKNOWN - 1 if codes == "ids" else UNKNOWN)
-    if codes == "binary" and _is_soft(path, values):
-        values = np.where(values == 1, np.uint8(2), values)
-    if codes == "trimap":
-        _require_trimap(path, values)
+    if not _are_codes_of(codes, there := set(codes_in(values))):
+        shown = ", ".join(map(str, sorted(there)[:6]))
+        raise SegError(f"{path}: holds {shown} where {_EXPECTED.get(codes)}")
+    if codes == "binary":
+        with _image_at(path) as image:
+            palette = image.getpalette() if image.mode == "P" else None
+        if palette and palette[:6] == [255, 255, 255, 0, 0, 0]:
+            raise SegError(f"{path}: a palette with white as 0 and black as 1; save it in grey, 0 being background")
+        if len(there) > 2:  # 1 is one of the soft edges between 0 and 255
+            values = np.where(values == 1, np.uint8(2), values)
     target = to_target(values, codes)
     if target.shape == hw:
         return target, False
-    if photo is not None and target.shape == hw[::-1] and (orientation := exif_orientation(photo)) in _SWAPS_SIDES:
-        return np.array(Image.fromarray(target).transpose(_TRANSPOSE[orientation]), dtype=np.uint8), False
+    if photo is not None and target.shape == hw[::-1] and (orientation := exif_orientation(photo)) >= 5:
+        return np.array(upright(Image.fromarray(target), orientation), dtype=np.uint8), False
     scale = target.shape[0] / hw[0], target.shape[1] / hw[1]
     is_cut = any(abs(scale[0] - scale[1]) * side > max(1, 0.02 * scale[0] * side) for side in hw)
     if is_cut or target.size == 1:
-        sides = "{1} x {0}".format
-        raise SegError(
-            f"{path}: {sides(*target.shape)} is of other proportions than its image of {sides(*hw)}; give the mask of "
-            "the whole image"
-        )
+        sides = f"{target.shape[1]} x {target.shape[0]} is of other proportions than its image of {hw[1]} x {hw[0]}"
+        raise SegError(f"{path}: {sides}; give the mask of the whole image")
     resized = Image.fromarray(target).resize((hw[1], hw[0]), Image.Resampling.NEAREST)
     return np.array(resized, dtype=np.uint8), True
 
@@ -161,7 +156,7 @@ def mask_values(
     Raises:
         SegError: the file is missing, truncated or no image, or it has a colour that ``colours`` lacks.
     """
-    with _opened(path) as image:
+    with _image_at(path) as image:
         values = np.asarray(image)
     if colours and image.mode in ("RGB", "RGBA"):
         flat = values[..., :3].astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
@@ -221,155 +216,67 @@ def draw_regions(regions: Sequence[Region], hw: tuple[int, int]) -> npt.NDArray[
     return np.ascontiguousarray(target)
 
 
-def _require_trimap(path: Path, values: npt.NDArray[np.uint8]) -> None:
-    """Refuse masks of 0 and 255, or of 0 and 1, which would be no ground truth, or foreground alone."""
-    there = np.bincount(values.ravel(), minlength=256)
-    if not there[1:4].any() or (there[0] and not there[2]):
-        shown = ", ".join(map(str, np.flatnonzero(there)[:6]))
-        raise SegError(
-            f"{path}: holds {shown} where 1 (foreground), 2 (background) and 3 (border) were expected; write these "
-            "codes (data=image_folder takes masks of 0 and 255)"
-        )
-
-
-def _is_soft(path: Path, values: npt.NDArray[np.uint8]) -> bool:
-    """Whether a mask has soft edges between 0 and 255, where 1 is one of them.
-
-    Raises:
-        SegError: another convention, which would be taken for masks of 0 and 1 or 255 and be wrong.
-    """
-    with _opened(path, load=False) as image:
-        palette = image.getpalette("RGB") if image.mode == "P" else None
-    if palette and palette[:6] == [255, 255, 255, 0, 0, 0]:
-        raise SegError(f"{path}: a palette with white as 0 and black as 1; save it in grey, 0 being background")
-    there = np.unique(values).tolist()
-    is_soft = {0, 255} <= set(there) and any(64 <= code < 255 for code in there)  # ids are small
-    if {1, 255} <= set(there) and not is_soft:
-        raise SegError(f"{path}: holds both 1 and 255; where 255 is 'no ground truth', set data.mask_codes=ids")
-    # Soft edges of a 0/255 mask, or ignored pixels in it, are fine.
-    if set(there) - {0, 1, 255} and not {0, 255} <= set(there):
-        shown = ", ".join(map(str, there[:6])) + (", ..." if len(there) > 6 else "")
-        raise SegError(
-            f"{path}: holds {shown} where 0 and 1, or 0 and 255, were expected; set data.mask_codes=trimap "
-            "(1 foreground, 2 background, 3 border), ids (0 background, 255 unknown, all else foreground) or classes "
-            "(the same, 1 and on being the classes)"
-        )
-    return is_soft
+def _are_codes_of(codes: Codes, there: set[int]) -> bool:
+    """Whether the values of a mask are of this convention, and not of another, as which they would be wrong."""
+    if codes == "trimap":
+        return not there.isdisjoint({1, 2, 3}) and (0 not in there or 2 in there)
+    if codes == "binary":  # or with soft edges or ignored pixels between 0 and 255; ids are small
+        is_soft = {0, 255} <= there and (1 not in there or any(64 <= code < 255 for code in there))
+        return is_soft or there <= {0, 1} or there <= {0, 255}
+    return True
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """``(height, width)`` of a photo, upright as :func:`decode_image` gives it, from its header alone.
-
-    Raises:
-        SegError: the file is missing or no image.
-    """
-    with _opened(path, load=False) as image:
+    """``(height, width)`` of a photo, upright as :func:`decode_image` gives it. Raises SegError: it is no image."""
+    with _image_at(path) as image:
         width, height = image.size
-        return (width, height) if _orientation(image) in _SWAPS_SIDES else (height, width)
+        return (width, height) if _orientation(image) >= 5 else (height, width)
 
 
 def exif_orientation(path: Path) -> int:
-    """EXIF orientation of a photo, 1 where it has none. Raises SegError: the file is missing or no image."""
-    with _opened(path, load=False) as image:
+    """EXIF orientation of a photo, 1 where it has none. Raises SegError: it is no image."""
+    with _image_at(path) as image:
         return _orientation(image)
 
 
 def image_warnings(path: Path) -> tuple[str, ...]:
-    """Name what is unusual about a photo, from its header (16-bit: its values); empty for a plain RGB JPEG.
-
-    Returns:
-        Sentences that can be counted over a data set, without the file's name in them.
-
-    Raises:
-        SegError: the file is missing or no image.
-    """
-    with _opened(path, load=False) as image:
+    """What is unusual about a photo, as sentences to count over a data set. Raises SegError: it is no image."""
+    with _image_at(path) as image:
         extensions = Image.registered_extensions()
         found = []
         if extensions.get(path.suffix.lower()) not in (image.format, None) and image.format != "MPO":
             found.append(f"images whose name ends in {path.suffix.lower()} but that are {image.format}")
         found += [kind for modes, kind in _KINDS.items() if image.mode in modes]
-        if image.mode.startswith("I;16") and (white := _white(image)) < 65535:
+        if image.mode.startswith("I;16") and (white := _deep_values(image)[2]) < 65535:
             found.append(f"16-bit images without a value above {white:g} (which is white)")
-        if image.info[_DEEP]:
-            found.append("colour images of more than 8 bits (their upper 8 are read)")
         if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
-            is_tiff = image.format == "TIFF"
-            found.append("multi-page images (largest page used)" if is_tiff else "animated images (first frame used)")
+            found.append("images of several frames or pages (first used)")
         if image.has_transparency_data:
             is_clear = image.convert("RGBA").getchannel("A").getextrema()[1] == 0
             how = "that is 0 everywhere (ignored)" if is_clear else "(laid on white)"
             found.append(f"images with an alpha channel {how}")
-        if _orientation(image) in _TRANSPOSE:
+        if _orientation(image) > 1:
             found.append("images turned by their EXIF orientation")
     return tuple(found)
 
 
 @contextmanager
-def _opened(path: Path, *, load: bool = True) -> Iterator[Image.Image]:
+def _image_at(path: Path) -> Iterator[Image.Image]:
     """Open an image and turn whatever the decoder raises inside of the block into one SegError."""
-    _most_pixels()
     try:
         if path.exists():
             regular(path)
         with Image.open(path, formats=formats()) as image:
-            if image.format == "TIFF" and (pages := getattr(image, "n_frames", 1)) > 1:
-                image.seek(max(range(pages), key=lambda page: _pixels(image, page)))
-            _refuse_huge(path, image.width * image.height)
-            # The file's own depth, which Pillow forgets with the first pixel that it reads.
-            image.info[_DEEP] = image.mode == "RGB" and any(";16" in str(tile[3]) for tile in image.tile)
             yield image
     except (SegError, MemoryError):
         raise
-    except Image.DecompressionBombError as error:
-        _refuse_huge(path, None)
-        raise SegError(f"{path}: not a whole image ({error})") from error
     except FileNotFoundError as error:
         raise SegError(f"{path}: no such file") from error
     # Pillow's plugins meet broken files with OSError, SyntaxError, ValueError, EOFError, IndexError,
     # struct.error and others: to the user they all mean that this file is not a whole image.
     except Exception as error:
-        raise SegError(f"{path}: not a whole image ({_other_kind(path) or first_line(error)})") from error
-
-
-def _pixels(image: Image.Image, page: int) -> int:
-    image.seek(page)
-    return image.width * image.height
-
-
-def _other_kind(path: Path) -> str:
-    """What a file that Pillow does not read is by its first bytes, and what to do; "" for what is not known."""
-    with suppress(OSError), path.open("rb") as file:
-        start = file.read(64)
-        if start.startswith(b"version https://git-lfs"):
-            return "it is a Git LFS pointer; fetch the file with git lfs pull"
-        if start[4:8] == b"ftyp" and start[8:12] in (b"heic", b"heix", b"hevc", b"mif1", b"msf1"):
-            return "it is HEIC; convert it to JPEG or PNG"
-        if start[:4] in (b"II*\0", b"MM\0*"):
-            return "a TIFF of a depth or number of channels that Pillow does not read; convert it to PNG"
-    return ""
-
-
-def _refuse_huge(path: Path, pixels: int | None) -> None:
-    """Refuse an image of more pixels than allowed; None: Pillow has refused it already."""
-    if pixels is None or pixels > _most_pixels():
-        many = "too many pixels" if pixels is None else f"{pixels} pixels"
-        raise SegError(
-            f"{path}: {many}, and at most {_most_pixels()} are decoded; shrink it, or allow more with the environment "
-            f"variable {_SETTING}"
-        )
-
-
-@cache
-def _most_pixels() -> int:
-    """What the environment variable says, else :data:`MOST_PIXELS`; Pillow, which looks at parts too, is told."""
-    said = os.environ.get(_SETTING, "")
-    if said and not (said.isascii() and said.isdigit() and 0 < len(said) < 16 and int(said) > 0):
-        raise SegError(f"{_SETTING}={said[:50]}: must be a number of pixels, such as {MOST_PIXELS}")
-    most = int(said) if said else MOST_PIXELS
-    Image.MAX_IMAGE_PIXELS = (most + 1) // 2  # it warns from there on, and refuses from twice that on
-    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-    return most
+        how = "replace or shrink it, convert it to JPEG or PNG, or fetch it with git lfs pull"
+        raise SegError(f"{path}: not a whole image ({first_line(error)}); {how}") from error
 
 
 @cache
@@ -384,19 +291,15 @@ def formats() -> tuple[str, ...]:
 
 def _orientation(image: Image.Image) -> int:
     try:
-        return int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception as error:  # a broken EXIF block is no reason to lose the photo
-        log.debug("EXIF block ignored: %s", error)
+        orientation = int(image.getexif().get(_ORIENTATION_TAG, 1))
+    except Exception:  # a broken EXIF block is no reason to lose the photo
         return 1
+    return orientation if 1 <= orientation <= 8 else 1
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):
         return _deep_to_rgb(image)
-    if image.info.get(_DEEP):
-        top = int(np.max(np.asarray(image)))
-        white = next(2**bits - 1 for bits in range(1, 9) if top < 2**bits)
-        return image.point([min(255, round(v * 255 / white)) for v in range(256)] * 3)
     if not image.has_transparency_data:
         return image if image.mode == "RGB" else image.convert("RGB")  # that would be a copy, of 4 bytes a pixel
     rgba = image.convert("RGBA")
@@ -408,29 +311,23 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 def _deep_to_rgb(image: Image.Image) -> Image.Image:
     """Scale 16-bit, 32-bit and float grey to a byte; Pillow's own conversion clips at 255 instead."""
-    values, white = np.asarray(image), _white(image)
-    if image.mode == "F":  # what is no number is black
-        values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-    black = float(values.min(initial=0))
-    grey = np.empty(values.shape, np.uint8)
-    # So many rows at a time: of a large scan, all of them in 64 bit would take gigabytes.
-    step = max(1, 1_000_000 // max(1, values.shape[1]))
-    for top_row in range(0, len(values), step):
-        part = values[top_row : top_row + step].astype(np.float64)
-        grey[top_row : top_row + step] = np.rint(np.clip((part - black) / (white - black), 0, 1) * 255)
-    return Image.fromarray(grey).convert("RGB")
+    values, black, white = _deep_values(image)
+    values -= black
+    values *= 255 / (white - black)
+    return Image.fromarray(np.rint(np.clip(values, 0, 255, out=values), out=values).astype(np.uint8)).convert("RGB")
 
 
-def _white(image: Image.Image) -> float:
-    """White in an image of more than 8 bits: ``2 ** k - 1`` of the least depth k from 8 to 16 that holds its values.
+def _deep_values(image: Image.Image) -> tuple[npt.NDArray[np.float64], float, float]:
+    """Values of an image of more than 8 bits, those that are no number being 0; and which are black and white.
 
-    Of a float image 1, if no value is larger; beyond 16 bits, and where values are negative (CT), the largest value.
-    The file does not say how many of its bits are used: X-rays and microscopes give 10 or 12 of 16.
+    White is ``2 ** k - 1`` of the least depth k from 8 to 16 that holds the values: a file does not say how many of its
+    bits are used, X-rays and microscopes give 10 or 12 of 16. Of a float image it is 1, if no value is larger; beyond
+    16 bits, and where values are negative (CT), the largest value.
     """
-    values = np.asarray(image)
-    if values.min(initial=0, where=np.isfinite(values)) < 0:
-        return float(values.max(initial=0, where=np.isfinite(values)))
-    top = float(np.max(values, initial=0, where=np.isfinite(values)))
+    values = np.nan_to_num(np.asarray(image, np.float64), nan=0, posinf=0, neginf=0)
+    black, top = float(values.min(initial=0)), float(values.max(initial=0))
+    if black < 0:
+        return values, black, top
     if image.mode == "F" and top <= 1:
-        return 1.0
-    return next((2.0**bits - 1 for bits in range(8, 17) if top < 2**bits), top)
+        return values, 0.0, 1.0
+    return values, 0.0, next((2.0**bits - 1 for bits in range(8, 17) if top < 2**bits), top)

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+from seg.data.boxes import ListedBox
 from seg.data.dataset import Box, Codes, Dataset, Split
 from seg.data.draw import draw_by_labels
 from seg.data.folder_layout import Names, Parts, find_parts, image_ids
@@ -15,7 +16,7 @@ from seg.data.layout import content_fingerprint, read_text
 from seg.data.read_report import ReadReport
 from seg.data.records import make_dataset, place_boxes
 from seg.data.sources import InPlace, require_few
-from seg.data.tables import ListedBox, read_boxes, read_labels
+from seg.data.tables import read_boxes, read_labels
 from seg.errors import SegError
 from seg.store import Products, param
 

@@ -136,7 +136,7 @@ def read_pets(root: Path, *, is_toy: bool = False, labels: Labels = "breed") -> 
     Raises:
         MissingDataError: ``images/`` or one of the two lists is not there, or no listed image is.
         SegError: a malformed line, lines that contradict each other, a class without trainval images, and what
-            :func:`seg.data.boxes.read_box_file` refuses. All problems of a kind are reported together.
+            :func:`seg.data.boxes.read_xml` refuses. All problems of a kind are reported together.
     """
     if missing := missing_parts(root):
         raise MissingDataError(f"no Oxford-IIIT Pet data at {root}: missing {', '.join(missing)}")

@@ -4,11 +4,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from seg.data.boxes import fit_box, to_photo
+from seg.data.boxes import ListedBox, fit_box, read_xml, to_photo
 from seg.data.dataset import Box, Codes, Colours, Dataset, Record, Split
 from seg.data.layout import TOO_LONG, MissingDataError, too_long
 from seg.data.read_report import ReadReport
-from seg.data.tables import ListedBox, read_xml
 
 
 def present_splits(

@@ -1,16 +1,14 @@
-"""CSV of labels and boxes, and the boxes of VOC XML, as lines that name their image."""
+"""CSV of labels and boxes, as lines that name their image."""
 
 import io
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 
-from seg.data.boxes import check_order, read_box_file
-from seg.data.coco_file import read_coco
-from seg.data.dataset import Box
+from seg.data.boxes import ListedBox, read_xml
+from seg.data.coco_file import CocoImage, read_coco
 from seg.data.layout import IMAGE_SUFFIXES, is_writable, nfc, read_text
 from seg.errors import SegError, first_line
 
@@ -20,17 +18,6 @@ _LABEL = ("labels", "label", "classes", "class", "labelname", "category", "tags"
 _CORNERS = ["xmin", "ymin", "xmax", "ymax"]
 _X1 = ["x1", "y1", "x2", "y2"]
 _EXTENT = ["x", "y", "width", "height"]
-_ZEROS_AND_ONES = {"0", "1", "0.0", "1.0", ""}
-
-
-class ListedBox(NamedTuple):
-    """One box, the image that it is of, where that is written, its class or "", and the image's size if it is known."""
-
-    image: str
-    box: Box
-    where: str
-    class_name: str = ""
-    size: tuple[int, int] | None = None
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -54,7 +41,7 @@ def read_table(path: Path) -> pd.DataFrame:
             skipinitialspace=True,
         )
     except ValueError as error:  # as all that pandas raises for a text that is no table
-        raise SegError(f"{path}: no CSV ({first_line(error)}); mend that line") from error
+        raise SegError(f"{path}: no CSV ({first_line(error)}); correct that line") from error
     table = table.fillna("").map(str.strip)  # a line may end before its last column
     table.index += 1
     return table[(table != "").any(axis=1)]
@@ -89,7 +76,7 @@ def read_labels(path: Path) -> list[tuple[str, str, tuple[str, ...]]]:
     if file_at is not None:
         table = table.iloc[1:]
         others = [at for at, name in enumerate(first) if name and at != file_at]
-        if label_at is None and set(table[others].to_numpy().ravel()) <= _ZEROS_AND_ONES:
+        if label_at is None and set(table[others].to_numpy().ravel()) <= {"0", "1", "0.0", "1.0", ""}:
             classes = others
         elif label_at is None and len(others) == 1:
             (label_at,) = others
@@ -107,9 +94,8 @@ def read_labels(path: Path) -> list[tuple[str, str, tuple[str, ...]]]:
         else:
             names = [name for part in re.split("[;|]", row[label_at]) if (name := part.strip())]
         where = f"{path} line {line}"
-        for name in names:
-            if name.lower() in ("background", "none", "nan") or not is_writable(name):
-                raise SegError(f"{where}: {name[:60]!r} is no class; leave the labels of an image without one empty")
+        if wrong := [n for n in names if n.lower() in ("background", "none", "nan") or not is_writable(n)]:
+            raise SegError(f"{where}: {wrong[0][:60]!r} is no class; leave the labels of an image without one empty")
         if not row[file_at]:
             raise SegError(f"{where}: names no file")
         found.append((row[file_at], where, tuple(dict.fromkeys(names))))
@@ -160,16 +146,12 @@ def read_boxes(path: Path) -> list[ListedBox]:
 
 def _coco_boxes(path: Path) -> Iterator[ListedBox]:
     content = read_coco(path)
+    if content.problems:
+        raise SegError(content.problems[0])
     for one in content.annotations:
-        if isinstance(one, SegError):
-            raise one
-        if one.is_crowd:
-            continue
-        if (image := content.images.get(one.image)) is None:
-            raise SegError(f"{one.where}: its image_id {one.image} is no image of the file")
-        check_order(one.box, one.where)
-        name, _ = content.categories.get(one.category, ("", "")) if one.category is not None else ("", "")
-        yield ListedBox(image.name, one.box, one.where, name, image.size)
+        if not one.is_crowd:
+            image = content.images.get(one.image, CocoImage(f"image_id {one.image}"))
+            yield ListedBox(image.name, one.box, one.where, content.categories.get(one.category, ""), image.size)
 
 
 def _csv_boxes(path: Path) -> Iterator[ListedBox]:
@@ -193,12 +175,4 @@ def _csv_boxes(path: Path) -> Iterator[ListedBox]:
             what = f"{','.join(row)[:60]!r} is not file,xmin,ymin,xmax,ymax"
             raise SegError(f"{where}: {what} (of which the first line may be a heading)") from error
         box = (x, y, x + x2, y + y2) if sides == _EXTENT else (x, y, x2, y2)
-        check_order(box, where)
         yield ListedBox(row[file_at], box, where, "" if class_at is None else row[class_at])
-
-
-def read_xml(path: Path, image: str) -> list[ListedBox]:
-    """The boxes of a VOC XML file, as :func:`seg.data.boxes.read_box_file` reads them, of an image of that name."""
-    content = read_box_file(path)
-    pairs = zip(content.boxes, content.names, strict=True)
-    return [ListedBox(image, box, str(path), nfc(name), content.size) for box, name in pairs]

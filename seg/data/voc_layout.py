@@ -225,7 +225,7 @@ def read_voc(
     is unusual. An image of which nothing says what it shows is left out.
 
     Raises:
-        SegError: XML that :func:`seg.data.boxes.read_box_file` refuses, class names or codes that disagree with the
+        SegError: XML that :func:`seg.data.boxes.read_xml` refuses, class names or codes that disagree with the
             list of classes, a class of test images without a training image. All problems of a kind are reported
             together.
     """

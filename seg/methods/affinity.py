@@ -72,7 +72,7 @@ class AffinityNet(Pyramid):
         train_radius: reach of the pairs that are drawn for training; it has to span the ignored band between confident
             seeds of both kinds. (The paper trains on the walk's pairs.)
 
-    Example:
+    Examples:
         >>> from torchvision.models import resnet18
         >>> net = AffinityNet(resnet18(weights=None)).eval()
         >>> net(torch.rand(1, 3, 64, 64)).shape  # to the 34 neighbours closer than 5
@@ -131,7 +131,7 @@ class FrozenAffinityNet(Pyramid):
 
     Args: as for :class:`Pyramid`.
 
-    Example:
+    Examples:
         >>> from torchvision.models import resnet18
         >>> net = FrozenAffinityNet(resnet18(weights=None), strides=(4, 8), radius=2)
         >>> net(torch.rand(1, 3, 32, 32)).shape
@@ -170,7 +170,7 @@ def neighbours(x: Tensor, offsets: Offsets, fill: float) -> Iterator[Tensor]:
 def pair_affinity(embedding: Tensor, offsets: Offsets) -> Tensor:
     """``exp(-mean_c |f_i - f_j|)`` (eq. 1): float (B, K, h, w) to float (B, P, h, w) in (0, 1].
 
-    Example:
+    Examples:
         >>> pair_affinity(torch.tensor([[[[0.0, 0.0, 1.0]]]]), [(0, 1)])[0, 0, 0, :2]
         tensor([1.0000, 0.3679])
     """
@@ -188,7 +188,7 @@ def pair_labels(seeds: Tensor, offsets: Offsets) -> tuple[Tensor, Tensor, Tensor
     Returns:
         Three bool (B, P, h, w). A pair with an ignored end, or with an end outside the grid, is in none.
 
-    Example:
+    Examples:
         >>> foreground, background, mixed = pair_labels(torch.tensor([[[0, 0, 1, 255]]]), [(0, 1)])
         >>> mixed.int().tolist()
         [[[[0, 1, 0, 0]]]]
@@ -214,7 +214,7 @@ def affinity_loss(affinity: Tensor, seeds: Tensor, offsets: Offsets) -> Tensor:
     Raises:
         SegError: seeds and affinities are not on one grid.
 
-    Example:
+    Examples:
         >>> seeds = torch.tensor([[[0, 0, 1, 255]]])
         >>> affinity = torch.tensor([[[[1.0, 0.0, 0.5, 0.5]]]])  # right where it counts
         >>> affinity_loss(affinity, seeds, [(0, 1)]).abs().item() < 1e-4

@@ -29,7 +29,7 @@ def describe(image: NDArray[np.uint8]) -> Floats:
         shadow hardly changes), and of a near and a far neighbourhood the mean colour and the standard deviation of the
         brightness.
 
-    Example:
+    Examples:
         >>> describe(np.full((5, 5, 3), 51, np.uint8))[0, 0, :5].round(3).tolist()
         [0.20000000298023224, 0.20000000298023224, 0.20000000298023224, 0.0, 0.0]
     """
@@ -50,7 +50,7 @@ class FourierFeatures:
         points: ``float32 (n, d)``, whose mean and standard deviation are taken.
         count: how many features. rng: their source.
 
-    Example:
+    Examples:
         >>> points = np.arange(12, dtype=np.float32).reshape(4, 3)
         >>> FourierFeatures(points, 8, np.random.default_rng(0))(points).shape
         (4, 9)
@@ -92,7 +92,7 @@ def fit_appearance(
     Returns:
         ``float32 (d + 1,)`` weights.
 
-    Example:
+    Examples:
         >>> waves = np.array([[-1, 1], [-1, 1], [1, 1], [1, 1]], np.float32)
         >>> weights = fit_appearance(waves, np.array([0, 0, 0.5, 1], np.float32))
         >>> (waves @ weights > 0).tolist()
@@ -130,7 +130,7 @@ def appearance_scores(
     Returns:
         ``float32 (H, W)`` in [0, 1].
 
-    Example:
+    Examples:
         >>> image = np.zeros((16, 16, 3), np.uint8)
         >>> image[4:12, 4:12] = 250, 60, 0  # an object
         >>> prior = np.full((16, 16), 0.4, np.float32)

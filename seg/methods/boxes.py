@@ -41,7 +41,7 @@ def gaussian_score(
         SegError: boxes of another shape or with a side that is not positive; a size, divisor or scale
             that is not positive.
 
-    Example:
+    Examples:
         >>> gaussian_score([(0, 0, 30, 40)], (40, 60), (4, 6), clip=True).round(1)[2].tolist()
         [0.8999999761581421, 1.0, 0.8999999761581421, 0.0, 0.0, 0.0]
     """
@@ -87,7 +87,7 @@ def body_box(trimap: NDArray[np.uint8]) -> tuple[float, float, float, float] | N
     Returns:
         ``(xmin, ymin, xmax, ymax)`` as pixel edges, so ``xmax`` is at most W; None without an animal.
 
-    Example:
+    Examples:
         >>> body_box(np.array([[0, 0, 0], [0, 1, 254]], np.uint8))
         (1.0, 1.0, 3.0, 2.0)
     """

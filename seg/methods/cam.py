@@ -19,7 +19,7 @@ def class_activation_maps(features: Tensor, weight: Tensor, classes: Tensor, ima
     Returns:
         ``float (m, h, w)``, unbounded; its mean over the map is the class's logit less its bias.
 
-    Example:
+    Examples:
         >>> features, weight = torch.ones(1, 2, 3, 3), torch.tensor([[1.0, 2.0], [0.0, -1.0]])
         >>> class_activation_maps(features, weight, torch.tensor([0]))[0, 0].tolist()
         [3.0, 3.0, 3.0]
@@ -39,7 +39,7 @@ def normalise_maps(maps: Tensor, how: str = "minmax") -> Tensor:
     Returns:
         ``float (B, h, w)`` in [0, 1].
 
-    Example:
+    Examples:
         >>> normalise_maps(torch.tensor([[[-2.0, 0, 2]]])).tolist()
         [[[0.0, 0.5, 1.0]]]
     """
@@ -72,7 +72,7 @@ def multi_scale_cam(
     Returns:
         ``float (m, h, w)`` in [0, 1], on the grid of the largest size.
 
-    Example:
+    Examples:
         >>> network = torch.nn.Conv2d(3, 8, 32, stride=32)
         >>> images, weight = torch.rand(2, 3, 64, 64), torch.rand(5, 8)
         >>> with torch.no_grad():
@@ -100,7 +100,7 @@ def predicted_classes(logits: Tensor, logistic: bool = False) -> list[list[int]]
 
     The likeliest one; ``logistic``: every one that is likelier than not, perhaps none.
 
-    Example:
+    Examples:
         >>> predicted_classes(torch.tensor([[1.0, -1, 2], [-1, -2, -3]]), logistic=True)
         [[0, 2], []]
     """
@@ -118,7 +118,7 @@ def foreground_maps(maps: Tensor, image: Tensor) -> Tensor:
     Returns:
         ``float (b, h, w)`` of the b images that have a map, in order.
 
-    Example:
+    Examples:
         >>> foreground_maps(torch.tensor([[[0.2]], [[0.7]], [[0.1]]]), torch.tensor([0, 0, 2])).flatten().tolist()
         [0.699999988079071, 0.10000000149011612]
     """

@@ -133,7 +133,7 @@ def colocalise(
     Returns:
         ``float (n, h, w)`` in [0, 1]; the discriminant's boundary is 0.5.
 
-    Example:
+    Examples:
         >>> features = torch.randn(4, 8, 10, 10, generator=torch.Generator().manual_seed(0))
         >>> features[:, :4, 3:8, 3:8] += 3  # what they share
         >>> prior = torch.zeros(4, 10, 10)
@@ -169,7 +169,7 @@ def class_discriminants(
         Weights ``(d, K)`` and biases ``(K,)``: log-likelihoods but for what all classes share; of a class without a
         cell 0 and minus infinity.
 
-    Example:
+    Examples:
         >>> points = torch.tensor([[0.0], [0.1], [1.0], [1.1]])
         >>> named = torch.tensor([1, 1, 2, 2])
         >>> weights, bias = class_discriminants(points, named, torch.nn.functional.one_hot(named).bool())

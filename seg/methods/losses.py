@@ -16,7 +16,7 @@ def focal_loss(logits: Tensor, targets: Tensor, gamma: float = 2.0) -> Tensor:
     Returns:
         Scalar >= 0; 0 when every pixel is ignored.
 
-    Example:
+    Examples:
         >>> logits, targets = torch.zeros(1, 1, 2), torch.tensor([[[1, 255]]], dtype=torch.uint8)
         >>> round(focal_loss(logits, targets, gamma=0).item(), 4)  # log 2
         0.6931

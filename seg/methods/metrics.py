@@ -52,7 +52,7 @@ class Metrics:
         coverage: share of the evaluated target pixels that had a prediction.
         matrix: pixels by target (rows) and prediction (columns), background first.
 
-    Example:
+    Examples:
         >>> confusion = Confusion(classes=2)
         >>> confusion.add(np.array([[0, 1, 2, 2]], np.uint8), np.array([[0, 1, 1, 2]], np.uint8))
         >>> confusion.compute().ious.tolist()
@@ -88,7 +88,7 @@ class Confusion:
     Args:
         classes: how many classes the masks have.
 
-    Example:
+    Examples:
         >>> confusion = Confusion()
         >>> confusion.add(np.array([[1, 0]], np.uint8), np.array([[1, 1]], np.uint8))
         >>> confusion.compute().iou_foreground
@@ -159,7 +159,7 @@ class HistogramEvaluator:
     Args:
         classes: how many classes the masks have.
 
-    Example:
+    Examples:
         >>> histogram = HistogramEvaluator()
         >>> histogram.add(np.array([[0.2, 0.7]], np.float32), np.array([[0, 1]], np.uint8))
         >>> [histogram.metrics(t).miou for t in (0.1, 0.5)]

@@ -56,7 +56,7 @@ def pamr(images: Tensor, maps: Tensor, dilations: Sequence[int], iterations: int
     Returns:
         ``float (B, K, H, W)``, within the range of ``maps``.
 
-    Example:
+    Examples:
         >>> image = torch.zeros(1, 3, 1, 6)
         >>> image[..., 3:] = 1  # an edge
         >>> scores = torch.tensor([[[[0, 0, 0, 0, 1, 1.0]]]])  # a pixel too far to the right

@@ -74,7 +74,7 @@ def held_out_foreground(
     Returns:
         ``bool (n, m)``.
 
-    Example:
+    Examples:
         >>> cells = np.array([[0, 1], [1, 0], [0, 0], [1, 1]], np.uint8)
         >>> held_out_foreground(cells[..., None] * 2.0 - 1, cells).astype(int).tolist()
         [[0, 1], [1, 0], [0, 0], [1, 1]]
@@ -109,7 +109,7 @@ def edge_contrast(images: np.ndarray, masks: np.ndarray) -> float:
     Returns:
         At least 0: 1 for outlines that know nothing of the image; nan if no mask has an outline.
 
-    Example:
+    Examples:
         >>> image, mask = np.zeros((1, 8, 8, 3), np.uint8), np.zeros((1, 8, 8), np.uint8)
         >>> image[:, 2:6, 2:6], mask[:, 2:6, 2:6] = 200, 1
         >>> edge_contrast(image, mask) > 3
@@ -142,7 +142,7 @@ def estimate_quality(
         See :class:`Quality`. Judging labels by what can be learnt from them is reverse testing (Fan and Davidson, KDD
         2006); the form is ours.
 
-    Example:
+    Examples:
         >>> rng = np.random.default_rng(0)
         >>> images = rng.integers(0, 60, (20, 16, 16, 3), dtype=np.uint8)
         >>> images[:, 4:12, 4:12] += 150
@@ -180,7 +180,7 @@ def whiten(features: np.ndarray, dims: int = 128) -> np.ndarray:
     Returns:
         ``float32 (n, h, w, min(dims, d))``.
 
-    Example:
+    Examples:
         >>> white = whiten(np.random.default_rng(0).normal(3, 5, (2, 4, 4, 3)))
         >>> bool(abs(np.cov(white.reshape(-1, 3).T, bias=True) - np.eye(3)).max() < 1e-3)
         True

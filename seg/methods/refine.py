@@ -33,7 +33,7 @@ def grabcut(
         ``float32 (H, W)`` of 0 and 1. Without colours of both sides to compare what starts as a mask is the
         answer, and NaN where nothing is known.
 
-    Example:
+    Examples:
         >>> image = np.zeros((8, 8, 3), np.uint8)
         >>> image[:, 3:] = 200  # an edge
         >>> scores = np.linspace(0, 1, 8, dtype=np.float32)[None].repeat(8, 0)
@@ -74,7 +74,7 @@ def random_walker(
         ``float32 (H, W)`` in [0, 1]; the scores as they are without seeds of both kinds, and where the image has one
         colour.
 
-    Example:
+    Examples:
         >>> image = np.zeros((8, 8, 3), np.uint8)
         >>> image[:, 3:] = 200  # an edge
         >>> scores = np.linspace(0, 1, 8, dtype=np.float32)[None].repeat(8, 0)
@@ -102,7 +102,7 @@ def superpixel_means(scores: Scores, superpixels: NDArray[np.int64]) -> Scores:
         scores: ``float32 (H, W)``, NaN where nothing is known. superpixels: ``int (H, W)``, numbers from 0 on, such as
             those of SLIC (Achanta et al., TPAMI 2012; ``skimage.segmentation.slic``).
 
-    Example:
+    Examples:
         >>> superpixel_means(np.array([[0, 1, 0.5, np.nan]], np.float32), np.array([[0, 0, 1, 1]])).tolist()
         [[0.5, 0.5, 0.5, 0.5]]
     """

@@ -20,7 +20,7 @@ def threshold_scores(scores: NDArray[np.float32], low: float, high: float) -> ND
     Returns:
         ``uint8`` of the same shape: 0, 1, or 255 between the two and where unknown.
 
-    Example:
+    Examples:
         >>> threshold_scores(np.array([0.1, 0.5, 0.9, np.nan], np.float32), 0.3, 0.7).tolist()
         [0, 255, 1, 255]
     """
@@ -35,7 +35,7 @@ def root_of_power(alpha: float) -> float:
 
     That background is of Ahn and Kwak, CVPR 2018, eq. 2.
 
-    Example:
+    Examples:
         >>> root_of_power(1.0)
         0.5
     """
@@ -55,7 +55,7 @@ def clean_mask(mask: NDArray[np.uint8], operation: str, radius: tuple[int, int] 
     Raises:
         SegError: for another operation.
 
-    Example:
+    Examples:
         >>> mask = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]], np.uint8)
         >>> clean_mask(mask, "fill_holes")
         >>> mask.min()
@@ -101,7 +101,7 @@ def confident_seeds(scores: NDArray[np.float32], background_below: float, foregr
     Returns:
         ``int64 (H, W)``: 0 unsure, 1 background, 2 foreground.
 
-    Example:
+    Examples:
         >>> confident_seeds(np.array([[0, 0.1, 0.5, 0.9, np.nan]], np.float32), 0.25, 0.75).tolist()
         [[1, 1, 0, 2, 0]]
     """

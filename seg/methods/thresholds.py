@@ -25,7 +25,7 @@ def bin_scores(scores: NDArray[np.float32]) -> Counts:
     Raises:
         SegError: a score outside [0, 1].
 
-    Example:
+    Examples:
         >>> bin_scores(np.array([0, 0.2505, 0.251, 1, np.nan], np.float32)).tolist()
         [0, 250, 251, 1000, 1001]
     """
@@ -46,7 +46,7 @@ def bin_scores(scores: NDArray[np.float32]) -> Counts:
 def count_scores(scores: NDArray[np.float32]) -> Counts:
     """A histogram: ``int64 (1000,)``, the scores in [i, i + 1) / 1000, the last with those of 1; NaN is left out.
 
-    Example:
+    Examples:
         >>> np.flatnonzero(count_scores(np.array([0.25, 0.251, 1, np.nan], np.float32))).tolist()
         [250, 251, 999]
     """
@@ -63,7 +63,7 @@ class ScoreStats:
         counts: ``int64 (1000,)``, as of :func:`count_scores`.
         images: of how many images.
 
-    Example:
+    Examples:
         >>> stats = ScoreStats(count_scores(np.array([0.25, 0.75], np.float32)), images=1)
         >>> [round(mean, 2) for mean in stats.means(0.5)], round(float(stats.separability(0.5)), 2)
         ([0.25, 0.75], 1.0)
@@ -100,7 +100,7 @@ def otsu(counts: Counts) -> float:
     Returns:
         a multiple of 0.001 in (0, 1).
 
-    Example:
+    Examples:
         >>> 0.2 < otsu(count_scores(np.array([0.1, 0.2, 0.7, 0.9], np.float32))) <= 0.7
         True
     """
@@ -123,7 +123,7 @@ def valley(counts: Counts) -> float:
     Returns:
         a multiple of 0.001 in (0, 1).
 
-    Example:
+    Examples:
         >>> hills = np.concatenate([np.linspace(0, 0.3, 9000), np.linspace(0.8, 0.9, 1000)]).astype(np.float32)
         >>> 0.35 <= valley(count_scores(hills)) <= 0.75
         True

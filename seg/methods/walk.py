@@ -31,7 +31,7 @@ def pair_offsets(radius: float) -> Offsets:
     Raises:
         SegError: no neighbour is that close.
 
-    Example:
+    Examples:
         >>> pair_offsets(1.5)
         [(0, 1), (1, -1), (1, 0), (1, 1)]
     """
@@ -89,7 +89,7 @@ def random_walk(
     Raises:
         SegError: shapes that do not fit, or ``beta <= 0``, ``steps < 0``, ``eps`` outside (0, 1).
 
-    Example:
+    Examples:
         >>> offsets = pair_offsets(1.5)
         >>> affinity = torch.ones(1, len(offsets), 1, 5)
         >>> affinity[..., 2] = 0  # an edge after the third pixel

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from seg.data.dataset import MOST_CLASSES
 from seg.errors import SegError, first_line
 from seg.files import file_sha256
 from seg.nets.augment import MEAN, STD
-from seg.nets.checkpoints import LARGEST_SIDE, ROLES, description, fitting, saved_network
+from seg.nets.checkpoints import LARGEST_SIDE, description, fitting, saved_network
 from seg.nets.state_dicts import read_state_dict
 from seg.segmenter.architectures import KNOWN, Architecture, class_of
+from seg.segmenter.labelled import labelled
 from seg.store import Runtime
 
 
@@ -31,8 +32,7 @@ class Model:
         working_size: side in pixels to which images are squashed when they are decoded.
         input_size: side in pixels of what the network sees.
         mean, std: of the RGB channels in [0, 1], for the normalisation.
-        info: the JSON beside the weights, or what their file says itself; empty without both.
-        path: the weights' file. sha256: of its bytes.
+        info: the description, as JSON values; empty without one. path: the weights' file. sha256: of its bytes.
         classes: names of those that it tells apart, () if it knows the foreground alone.
     """
 
@@ -53,75 +53,68 @@ class Model:
         return ("background", *(self.classes or ("foreground",)))
 
 
-def find_model(path: Path) -> Path:
-    """The segmenter's weights that a run's folder, its ``models`` folder or a file stands for.
-
-    Raises:
-        SegError: there is none, with what to do about it.
-    """
-    if path.is_file():
-        return path
-    if not path.is_dir():
-        raise SegError(f"model={path}: no such file or folder; give a run's folder or a file of weights")
-    if file := saved_network(path, "segmenter"):
-        return file
-    if others := [role for role in ROLES if saved_network(path, role)]:
-        raise SegError(
-            f"model={path}: that run has {' and '.join(others)} but no segmenter; run it with segmenter=unet"
-        )
-    raise SegError(
-        f"model={path}: no networks in it; give the folder of a finished run (of a sweep's job: export.models=true)"
-    )
-
-
 def load_model(
     path: str | Path, device: str = "auto", input_size: int | None = None, network: str | None = None
 ) -> Model:
-    """Load a segmenter for ``seg.predict``.
-
-    The files may be a stranger's: nothing that they name is imported or fetched.
+    """Load a segmenter for ``seg.predict``. Nothing that the files name is imported or fetched.
 
     Args:
         path: a run's folder, or a file of plain weights (``.safetensors``, ``.pth``) that the JSON beside it or its own
             metadata describes.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        input_size: side in pixels of what the network sees; None for what is written of it; needed where nothing is.
-        network: the class of the network, where nothing is written of it or it is your own: ``PlainUNet``, or
-            ``my_segmenter.TinyNet``, whose module is imported.
-
-    Returns:
-        The model, in ``eval`` mode on the device.
+        input_size, network: side in pixels of what the network sees, and its class (``PlainUNet``, or
+            ``my_segmenter.TinyNet``, whose module is imported), where the files do not say so or something else is
+            wanted.
 
     Raises:
         SegError: no such model, a file that is broken or no segmenter, or a device that is not there.
     """
+    runtime = Runtime(accelerator=device)  # type: ignore[arg-type]
     try:
-        runtime = Runtime(accelerator=device)  # type: ignore[arg-type]
         runtime.check()
     except SegError as error:
         raise SegError(str(error).replace("runtime.accelerator", "device")) from error
-    file = find_model(Path(path))
+    file = Path(path) if Path(path).is_file() else saved_network(Path(path), "segmenter")
+    if file is None:
+        raise SegError(
+            f"model={path}: no such file, or no segmenter in that folder; give the folder of a finished run with "
+            "segmenter=unet (of a sweep's job: with export.models=true) or a file of weights"
+        )
     state, info = read_state_dict(file, key="model"), description(file)
-
     if info.get("role", "segmenter") != "segmenter":
         raise SegError(f"model={file}: its role is {reprlib.repr(info['role'])}: must be segmenter")
     size = input_size or info.get("input_size")
     if size is None:
-        raise SegError(
-            f"model={file}: neither it nor {file.stem}.json says at which size it works; add input_size=SIDE"
-        )
-    classes = info.get("task", "foreground") == "classes"
-    mean, std, working_size = info.get("mean", MEAN), info.get("std", STD), info.get("working_size", size)
-    names: Any = info.get("classes") if classes else ["background", "foreground"]
-    if not (_are_three(mean) and _are_three(std) and min(std) > 0 and _are_names(names)):
-        raise SegError(f"model={file}: its description has no usable mean, std or classes; use the JSON of the run")
-    if not all(type(side) is int and 1 <= side <= LARGEST_SIDE for side in (size, working_size)):
-        raise SegError(f"model={file}: its input_size and working_size must be whole numbers from 1 to {LARGEST_SIDE}")
+        raise SegError(f"model={file}: nothing says at which size it works; add input_size=SIDE")
     net = _architecture(file, info, network)
-    if not net.smallest <= size <= LARGEST_SIDE:
-        raise SegError(f"model={file}: input_size={size}: must lie in [{net.smallest}, {LARGEST_SIDE}] for {net}")
+    classes = info.get("task") == "classes"
+    names: Any = info.get("classes") if classes else ["background", "foreground"]
+    mean, std, working_size = info.get("mean", MEAN), info.get("std", STD), info.get("working_size", size)
+    valid = (
+        all(
+            isinstance(x, list | tuple) and len(x) == 3 and all(type(y) in (int, float) for y in x) for x in (mean, std)
+        )
+        and min(std) > 0
+        and isinstance(names, list)
+        and 2 <= len(names) <= MOST_CLASSES + 1
+        and all(isinstance(name, str) for name in names)
+        and all(type(side) is int and 1 <= side <= LARGEST_SIDE for side in (size, working_size))
+        and size >= net.smallest
+    )
+    if not valid:
+        raise SegError(
+            f"model={file}: mean, std, classes, working_size or input_size={reprlib.repr(size)} cannot be used (sides: "
+            f"{net.smallest} to {LARGEST_SIDE}); take the JSON of the run"
+        )
+    made = net.make(len(names) if classes else 1)
+    if labels := info.get("image_labels"):
+        try:
+            made = labelled(made, len(names) - 1, str(labels["backbone"]), int(labels["size"]))
+        except (SegError, TypeError, ValueError, KeyError) as error:
+            raise SegError(f"model={file}: image_labels: {first_line(error)}") from error
+    made.load_state_dict(fitting(made, state, f"model={file}", str(net)), strict=False)
     return Model(
-        network=_filled(net, len(names) if classes else 1, state, file).to(runtime.device).eval(),
+        network=made.to(runtime.device).eval(),
         device=runtime.device,
         working_size=working_size,
         input_size=size,
@@ -134,36 +127,15 @@ def load_model(
     )
 
 
-def _are_three(value: Any) -> bool:
-    return isinstance(value, list | tuple) and len(value) == 3 and all(type(x) in (int, float) for x in value)
-
-
-def _are_names(value: Any) -> bool:
-    return isinstance(value, list) and 2 <= len(value) <= MOST_CLASSES + 1 and all(isinstance(x, str) for x in value)
-
-
-def _filled(net: Architecture, outputs: int, state: Mapping[str, Tensor], file: Path) -> nn.Module:
-    """The network with its weights."""
-    model = net.make(outputs)
-    model.load_state_dict(fitting(model, state, f"model={file}", str(net)), strict=False)
-    return model
-
-
 def _architecture(file: Path, info: Mapping[str, Any], network: str | None) -> Architecture:
     """The architecture that is written of some weights, or that ``network`` names."""
     described = info.get("architecture")
     described = described if isinstance(described, Mapping) else {}
-    name = described.get("class")
-    cls = class_of(str(name)) if network is None else _imported(network)
-    if cls is None and name is None:
-        raise SegError(
-            f"model={file}: neither it nor {file.stem}.json says which network it is; give a run's folder, or add "
-            f"network= one of {', '.join(KNOWN)} or my_module.MyNet"
-        )
+    cls = _imported(network) if network is not None else class_of(str(described.get("class")))
     if cls is None:
         raise SegError(
-            f"model={file}: architecture: {reprlib.repr(name)} is no network of weakseg, and no module is imported "
-            "because a file names it; if it is yours, add network=my_module.MyNet"
+            f"model={file}: architecture: {reprlib.repr(described.get('class'))} is no network of weakseg, and no "
+            f"module is imported because a file names it; add network= one of {', '.join(KNOWN)} or my_module.MyNet"
         )
     # Those to start from are of no use here, and they would be read or fetched.
     params = {k: v for k, v in described.items() if k not in ("class", "weights", "weights_backbone")}
@@ -177,12 +149,13 @@ def _imported(network: str) -> type[Architecture]:
     """The class that ``network=`` names: what is typed may be imported."""
     if network in KNOWN:
         return KNOWN[network]
-    place, _, name = network.rpartition(".")
+    module, _, name = network.rpartition(".")
     try:
-        cls = getattr(importlib.import_module(place), name)
+        cls = getattr(importlib.import_module(module), name)
     except Exception as error:  # of the module, too
-        where = "Python looks in the folder of python -m seg.predict, and in those of PYTHONPATH"
-        raise SegError(f"network={network}: no such class ({first_line(error)}; {where})") from error
+        raise SegError(
+            f"network={network}: no such class ({first_line(error)}; is its folder in PYTHONPATH?)"
+        ) from error
     if not (isinstance(cls, type) and issubclass(cls, Architecture)):
         raise SegError(f"network={network}: is no seg.segmenter.architectures.Architecture")
     return cls

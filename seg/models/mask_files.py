@@ -1,11 +1,13 @@
-"""Masks out of the store: PNG in three kinds, or COCO's RLE."""
+"""Masks as files: PNG in three kinds, or COCO's RLE."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
+import numpy.typing as npt
+from PIL import Image
 from pycocotools import mask as coco_mask
 
 from seg.data.dataset import UNKNOWN
@@ -13,24 +15,50 @@ from seg.data.prepared import PreparedData
 from seg.errors import SegError
 from seg.files import atomic_path
 from seg.masks import MaskSet
-from seg.models.png import CLASSES, PNGKind, save_png, write_classes
 from seg.store import Store
 
+PNGKind = Literal["png255", "png01", "palette"]
 Format = Literal[PNGKind, "coco_rle"]
 
 #: Those that have room for classes.
 WITH_CLASSES: tuple[Format, ...] = ("palette", "coco_rle")
 
+#: The file beside indexed PNG that names the indices.
+CLASSES = "classes.txt"
+
 
 def check_format(value: Any, classes: int = 1) -> None:
-    """Refuse what is no :data:`Format` for masks of so many classes; None is the default."""
-    if value is not None and value not in get_args(Format):
-        raise SegError(f"export.format={value}: must be one of {', '.join(get_args(Format))}")
-    if classes > 1 and value not in (None, *WITH_CLASSES):
-        raise SegError(
-            f"export.format={value}: tells no classes apart, and these masks do; take {' or '.join(WITH_CLASSES)}, or "
-            "task=foreground"
-        )
+    """Raise for what is no :data:`Format` for masks of so many classes; None is the default."""
+    allowed = get_args(Format) if classes == 1 else WITH_CLASSES
+    if value is not None and value not in allowed:
+        raise SegError(f"export.format={value}: must be one of {', '.join(allowed)} for these masks")
+
+
+def save_mask(path: Path, mask: npt.NDArray[np.uint8], kind: PNGKind, **options: Any) -> None:
+    """Write a mask ``uint8 (H, W)`` of 0, ``1 + class`` and 255 (ignored) as PNG, whatever the ending of the file.
+
+    ``png255`` has 255 for foreground and 128 for ignored; ``png01`` and ``palette`` keep the codes. ``options`` are
+    Pillow's.
+    """
+    image = Image.fromarray(
+        np.where(mask == 255, 128, 255 * (mask == 1)).astype(np.uint8) if kind == "png255" else mask
+    )
+    if kind == "palette":
+        image = image.convert("P")
+        image.putpalette(voc_palette().ravel().tolist())
+    image.save(path, format="PNG", **options)
+
+
+def write_classes(path: Path, names: Sequence[str]) -> None:
+    """Write a line for every index of indexed PNG: the number and its name, ``background`` first."""
+    lines = [f"{code} {' '.join(name.splitlines())}" for code, name in enumerate(names)]
+    path.write_text("\n".join([*lines, "255 ignored"]) + "\n", encoding="utf-8")
+
+
+def voc_palette() -> npt.NDArray[np.uint8]:
+    """The 256 colours of Pascal VOC's masks, ``uint8 (256, 3)``: the index's bits, dealt to red, green, blue."""
+    index, channel, bit = np.ogrid[:256, :3, :8]
+    return ((((index >> (3 * bit + channel)) & 1) << (7 - bit)).sum(axis=2)).astype(np.uint8)
 
 
 def export_masks(
@@ -74,14 +102,16 @@ def export_masks(
         annotations: list[dict[str, Any]] = []
         for position in store.runtime.bar(range(len(masks)), f"exporting {name}"):
             row = int(masks.rows[position])
-            height, width = map(int, data.sizes[row])
+            image_id, (height, width) = data.ids[row], map(int, data.sizes[row])
             mask = masks.at(np.asarray([position]), (height, width))[0]
             if by_label and form in WITH_CLASSES:
                 mask = np.where(mask == 1, np.uint8(1 + data.as_read.labels[row]), mask)
             if form != "coco_rle":
-                save_png(_within(target, data.ids[row]), mask, form)
+                if Path(image_id).name != image_id or "\0" in image_id:
+                    raise SegError(f"{image_id[:200]!r}: an image's id that leads out of {target}; rename the image")
+                save_mask(target / f"{image_id}.png", mask, form)
                 continue
-            file = (file_names or {}).get(data.ids[row], data.ids[row])
+            file = (file_names or {}).get(image_id, image_id)
             images.append({"id": row + 1, "file_name": file, "width": width, "height": height})
             for code in np.unique(mask[(mask > 0) & (mask < UNKNOWN)]).tolist():
                 rle = coco_mask.encode(np.asfortranarray(mask == code, dtype=np.uint8))
@@ -96,10 +126,3 @@ def export_masks(
                 tmp.write_text(json.dumps(document) + "\n", encoding="utf-8")
         count += 1 if form == "coco_rle" else len(masks)
     return count
-
-
-def _within(folder: Path, name: str) -> Path:
-    """The file of an image's mask; ids come with the data and the store, and must not lead elsewhere."""
-    if Path(name).name != name or "\0" in name:
-        raise SegError(f"{name[:200]!r}: an image's id that leads out of {folder}; rename the image")
-    return folder / f"{name}.png"

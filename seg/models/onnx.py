@@ -53,30 +53,12 @@ def export_onnx(model: "Model", path: Path) -> float:
     Raises:
         SegError: the network cannot be exported, or ONNX Runtime's scores differ.
     """
+    import onnx
     import torch
 
     check_onnx(True)
     last = torch.nn.Softmax(1) if model.classes else torch.nn.Sigmoid()
-    network = torch.nn.Sequential(model.network, last).cpu().eval()
-    network = network.to(memory_format=torch.contiguous_format)
-    content = _with_metadata(_exported(network, model), model)
-    try:
-        largest = _difference(network, content, model.input_size)
-    except Exception as error:  # ONNX Runtime's own kinds
-        raise SegError(f"export.onnx=true: ONNX Runtime cannot run it at every size ({first_line(error)})") from error
-    model.network.to(model.device)
-    if not largest <= TOLERANCE:
-        raise SegError(f"export.onnx=true: ONNX Runtime's scores differ from PyTorch's by {largest:.2g}; not written")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as tmp:
-        tmp.write_bytes(content)
-    return largest
-
-
-def _exported(network: "nn.Module", model: "Model") -> Any:
-    """The network as ONNX's ``ModelProto``."""
-    import torch
-
+    network = torch.nn.Sequential(model.network, last).cpu().eval().to(memory_format=torch.contiguous_format)
     side = model.input_size
     dims = {0: torch.export.Dim("batch"), 2: torch.export.Dim("height", min=32), 3: torch.export.Dim("width", min=32)}
     for name in ("onnxscript", "onnx_ir", "torch.onnx"):  # they tell of their steps on the terminal
@@ -94,35 +76,27 @@ def _exported(network: "nn.Module", model: "Model") -> Any:
                 external_data=False,
                 verbose=False,
             )
-            return program.model_proto
-    except Exception as error:  # the exporter raises many kinds
+        proto = program.model_proto
+        for node in proto.graph.node:  # the exporter's notes name this machine's folders
+            del node.metadata_props[:]
+        metadata = {"mean": model.mean, "std": model.std, "classes": model.names, "size": side, "weakseg": model.info}
+        texts = {key: json.dumps(value) for key, value in metadata.items()}
+        onnx.helper.set_model_props(proto, texts | {"version": __version__})
+        content = bytes(proto.SerializeToString())
+        largest = _difference(network, content, side)
+    except Exception as error:  # the exporter and ONNX Runtime raise many kinds
         what = type(model.network).__name__
         raise SegError(f"export.onnx=true: {what} cannot be exported ({first_line(error)})") from error
-
-
-def _with_metadata(proto: Any, model: "Model") -> bytes:
-    """The file's content, with all that its user has to know."""
-    import onnx
-
-    metadata = {
-        "mean": list(model.mean),
-        "std": list(model.std),
-        "classes": list(model.names),
-        "size": model.input_size,
-        "weakseg": dict(model.info),
-    }
-    texts = {key: json.dumps(value) for key, value in metadata.items()}
-    for node in proto.graph.node:  # the exporter's notes name this machine's folders
-        kept = [entry for entry in node.metadata_props if entry.key != "pkg.torch.onnx.stack_trace"]
-        del node.metadata_props[:]
-        node.metadata_props.extend(kept)
-    onnx.helper.set_model_props(proto, texts | {"version": __version__})
-    onnx.checker.check_model(proto)
-    return bytes(proto.SerializeToString())
+    model.network.to(model.device)
+    if not largest <= TOLERANCE:
+        raise SegError(f"export.onnx=true: ONNX Runtime's scores differ from PyTorch's by {largest:.2g}; not written")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as tmp:
+        tmp.write_bytes(content)
+    return largest
 
 
 def _difference(network: "nn.Module", content: bytes, side: int) -> float:
-    import numpy as np
     import onnxruntime
     import torch
 
@@ -138,7 +112,5 @@ def _difference(network: "nn.Module", content: bytes, side: int) -> float:
         with torch.inference_mode():
             expected = network(images).numpy()
         (found,) = session.run(["scores"], {"images": images.numpy()})
-        if found.shape != expected.shape:
-            return float("inf")
-        largest = max(largest, float(np.abs(found - expected).max()))
+        largest = max(largest, float(abs(found - expected).max())) if found.shape == expected.shape else float("inf")
     return largest

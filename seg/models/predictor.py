@@ -1,8 +1,5 @@
 """Masks of any images with a trained segmenter, as arrays."""
 
-import glob
-import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -10,12 +7,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image as Pillow
 
 from seg.data.decode import decode_image
 from seg.errors import SegError
 from seg.methods.seeds import threshold_scores
 from seg.models.load import Model
-from seg.models.png import CLASSES
 from seg.nets.augment import normalise
 from seg.nets.resize import upsample
 from seg.segmenter.predicted import class_maps, logits
@@ -23,14 +20,13 @@ from seg.segmenter.predicted import class_maps, logits
 #: What is taken for a photo in a folder; a file that is named itself may end in anything.
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".jp2", ".avif", ".ppm", ".pgm")
 
-#: In the folder of the results: a line of JSON for each mask (its name, the SHA-256 of its photo, and of what it was
-#: made with), and the folders.
-RECORD, KINDS = "predict.jsonl", ("masks", "overlays", "scores")
+#: Folders that ``seg.predict`` writes.
+RESULTS = ("masks", "overlays", "scores")
 
 Image = str | Path | np.ndarray
 
 
-class Answer(NamedTuple):
+class Prediction(NamedTuple):
     """What a model says of an image, at the image's own size.
 
     Attributes:
@@ -65,30 +61,26 @@ def predict(
 
     Args:
         model: of :func:`seg.load_model`.
-        images: paths, or ``uint8 (H, W, 3)`` RGB arrays of any sizes; one or many. A text may also be a folder or
-            a glob, whose images come in the order of :func:`find_images`.
-        scores: return the foreground's probability instead; of a model with classes the score of any object, which is
-            the likeliest class's probability as a share of its and the background's.
+        images: paths, or ``uint8 (H, W, 3)`` RGB arrays of any sizes; one or many. A single path may also be a folder,
+            whose images come in the order of :func:`find_images`.
+        scores: return :attr:`Prediction.scores` instead.
         threshold: an object from this score on; at 0.5 a pixel is of what the model finds likeliest.
         batch_size: images per forward pass.
 
     Returns:
         In the order of ``images``: ``uint8 (H, W)``, 0 background, 1 foreground or ``1 + class``, which is
-        ``model.names`` by code; or ``float32 (H, W)`` in [0, 1]. They are those of a run at its images' original size:
-        each class's scores are scaled bilinearly.
+        ``model.names`` by code; or ``float32 (H, W)`` in [0, 1]. They are those of a run at its images' original size.
         A photo's H and W are as its EXIF orientation shows it.
 
     Raises:
         SegError: an image that is missing or unreadable, or no array of that kind.
     """
-    if isinstance(images, np.ndarray):
-        listed: Sequence[Image] = [images] if images.ndim == 3 else list(images)
-    elif isinstance(images, str | Path):
-        listed = [path for path, _ in find_images(str(images))]
-    else:
-        listed = images
+    if isinstance(images, str | Path):
+        images = [path for path, _ in find_images(Path(images))]
+    elif isinstance(images, np.ndarray):
+        images = [images] if images.ndim == 3 else list(images)
     out = []
-    for result in predict_each(model, listed, batch_size=batch_size):
+    for result in predict_each(model, images, batch_size=batch_size):
         if isinstance(result, SegError):
             raise result
         out.append(result.scores if scores else result.mask(threshold))
@@ -97,7 +89,7 @@ def predict(
 
 def predict_each(
     model: Model, images: Sequence[Image], *, batch_size: int = 16, workers: int = 1
-) -> Iterator[Answer | SegError]:
+) -> Iterator[Prediction | SegError]:
     """What a model says of images, one after the other, each at its own size.
 
     An unreadable image gives the error that it met. The next batch is decoded while one is computed; images are
@@ -105,90 +97,71 @@ def predict_each(
     """
     with ThreadPoolExecutor(workers) as pool:
         waiting: list[Future[Any]] = []
-        done = 0
-        for part in (*(images[i : i + batch_size] for i in range(0, len(images), batch_size)), []):
-            decoding = [pool.submit(_decode, image, model.working_size) for image in part]
+        for start in range(0, len(images) + batch_size, batch_size):
+            decoding = [pool.submit(_decode, image, model.working_size) for image in images[start : start + batch_size]]
             decoded, waiting = [future.result() for future in waiting], decoding
-            good = [d for d in decoded if not isinstance(d, SegError)]
-            found = iter(_answers(model, np.stack([image for image, _ in good])) if good else ())
-            before = images[done : done + len(decoded)]
-            done += len(decoded)
-            for image, one in zip(before, decoded, strict=True):
+            good = [one[0] for one in decoded if not isinstance(one, SegError)]
+            found = iter(_class_maps(model, np.stack(good)) if good else ())
+            for i, one in enumerate(decoded, start - batch_size):
                 if isinstance(one, SegError):
                     yield one
-                elif np.isnan((said := next(found))[0]).any():
-                    name = "an array" if isinstance(image, np.ndarray) else str(image)
-                    yield SegError(
-                        f"{name}: the network answers with NaN; its weights, or its mean and std, are broken"
-                    )
+                    continue
+                maps, class_ids = next(found)
+                if np.isnan(maps).any():
+                    name = "an array" if isinstance(images[i], np.ndarray) else images[i]
+                    yield SegError(f"{name}: the network answers with NaN; its weights, mean or std are broken")
                 else:
-                    maps, class_ids = upsample(said[0], one[1]), np.asarray(said[1], np.uint8)
-                    yield Answer(maps.max(0), class_ids[maps.argmax(0)] if model.classes else None)
+                    maps, codes = upsample(maps, one[1]), np.asarray(class_ids, np.uint8)
+                    yield Prediction(maps.max(0), codes[maps.argmax(0)] if model.classes else None)
 
 
 def _decode(image: Image, side: int) -> tuple[np.ndarray, tuple[int, int]] | SegError:
     """``uint8 (side, side, 3)`` and the original height and width."""
-    if isinstance(image, np.ndarray):
-        from PIL import Image as Pillow
-
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-            return SegError(f"an image is {image.dtype} {image.shape}; give uint8 (H, W, 3) RGB, or a path")
-        squashed = Pillow.fromarray(image).resize((side, side), Pillow.Resampling.BILINEAR)
-        return np.asarray(squashed), (image.shape[0], image.shape[1])
     try:
-        return decode_image(Path(image), side)
+        if not isinstance(image, np.ndarray):
+            return decode_image(Path(image), side)
     except SegError as error:
         return error
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        return SegError(f"an image is {image.dtype} {image.shape}; give uint8 (H, W, 3) RGB, or a path")
+    squashed = Pillow.fromarray(image).resize((side, side), Pillow.Resampling.BILINEAR)
+    return np.asarray(squashed), (image.shape[0], image.shape[1])
 
 
 @torch.inference_mode()
-def _answers(model: Model, images: np.ndarray) -> list[tuple[np.ndarray, list[int]]]:
+def _class_maps(model: Model, images: np.ndarray) -> list[tuple[np.ndarray, list[int]]]:
     """``uint8 (B, S, S, 3)`` to ``float32 (k, s, s)`` scores of each image's classes, and the codes of these."""
     batch = normalise(torch.from_numpy(images).to(model.device), model.mean, model.std)
     found = map(class_maps, logits(model.network, batch, model.input_size))
     return [(maps.float().cpu().numpy(), class_ids) for maps, class_ids in found]
 
 
-def _is_result(path: Path, root: Path) -> bool:
-    """Whether a prediction has written the file: its folder of results lies below the root."""
-    below = [folder for folder in path.parents if folder != root and folder.is_relative_to(root)]
-    return any(folder.name in KINDS and (folder.parent / RECORD).is_file() for folder in below)
-
-
-def find_images(pattern: str) -> list[tuple[Path, Path]]:
-    """The images that a file, a folder or a glob stands for.
+def find_images(path: Path, out: Path | None = None) -> list[tuple[Path, Path]]:
+    """The images in a folder and in all folders below it; or the one that is named.
 
     Args:
-        pattern: a folder is searched with all folders below it, for files that end as images do; ``**`` in a glob
-            too. Results of earlier predictions are left out.
+        path: a file or a folder. out: where results are written: those that are there already are no images.
 
     Returns:
         In the order of their names: the path, and a name for its result: the path below the folder, without the
-        ending (with it where two images differ in nothing else, or where it would be another's whole name).
+        ending (with it where two images differ in nothing else).
 
     Raises:
         SegError: there is none.
     """
-    path = Path(pattern)
     if path.is_file():
-        found, root = [path], path.parent
-    elif path.is_dir():
-        root = path
-        found = [p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file()]
-        found = [p for p in found if not any(part.startswith(".") for part in p.relative_to(root).parts)]
-    else:
-        root = Path(pattern[: re.search(r"[*?[]|$", pattern).start()])  # type: ignore[union-attr]
-        root = root if pattern.startswith(f"{root}/") else root.parent
-        found = [p for p in map(Path, glob.glob(pattern, recursive=True)) if p.is_file()]
-    if not path.is_file():
-        found = [p for p in found if p.name not in (RECORD, CLASSES) and not _is_result(p, root)]
+        return [(path, Path(path.stem))]
+    results = () if out is None else tuple(out / name for name in RESULTS)
+    found = sorted(
+        p
+        for p in path.rglob("*")
+        if p.suffix.lower() in SUFFIXES
+        and p.is_file()
+        and not any(part.startswith(".") for part in p.relative_to(path).parts)
+        and not any(p.is_relative_to(folder) for folder in results)
+    )
     if not found:
-        what = f"no image ({', '.join(SUFFIXES[:4])}, ...) in it" if path.is_dir() else "no such file, folder or glob"
-        raise SegError(f"images={pattern}: {what}")
-    found.sort()
-    names = [p.relative_to(root) for p in found]
-    if any(".." in n.parts for n in names):  # a mask would lie outside of its folder
-        raise SegError(f"images={pattern}: has '..' behind a wildcard; give the folder itself")
-    stems, whole = Counter(n.with_suffix("") for n in names), set(names)
-    short = [n.with_suffix("") for n in names]
-    return [(p, n if stems[s] > 1 or s in whole else s) for p, n, s in zip(found, names, short, strict=True)]
+        raise SegError(f"images={path}: no such file, or no image ({', '.join(SUFFIXES[:4])}, ...) in that folder")
+    names = [p.relative_to(path) for p in found]
+    short = [name.with_suffix("") for name in names]
+    return list(zip(found, short if len({*short}) == len(short) else names, strict=True))

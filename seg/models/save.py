@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_file, save
+
 from seg.config.process import command, given_overrides
-from seg.data.dataset import FOREGROUND, Task
+from seg.data.dataset import FOREGROUND
 from seg.data.prepared import Prepared, PreparedData
 from seg.evaluation.table import plain
 from seg.files import atomic_path, file_sha256, write_json
@@ -34,10 +36,9 @@ def save_models(
 ) -> list[Path]:
     """Write every network that a run used, trained or given, as ``<role>.safetensors`` and ``<role>.json``.
 
-    Of several of a role the last has that name; those before it are ``<role>_1`` and so on.
-
-    The weights are a plain state dict with torchvision's names where the network is torchvision's, and what the JSON
-    says of the network is among the file's metadata too. ``checkpoints.<role>=`` takes it back.
+    Of several of a role the last has that name; those before it are ``<role>_1`` and so on. The weights are a plain
+    state dict with torchvision's names where the network is torchvision's, and what the JSON says of the network is
+    among the file's metadata too. ``checkpoints.<role>=`` takes it back.
 
     Args:
         folder: is made. masks: the run's, by name, all built. rows: the stage table.
@@ -70,8 +71,6 @@ def save_models(
 
 def _write_weights(stage: NetworkStage, path: Path, about: Mapping[str, Any], store: Store) -> None:
     """A file of its own, no link: what is edited in a run's folder must not change the store."""
-    from safetensors.torch import load_file, save
-
     state = load_file(store.checked_folder(stage) / stage.file_name)
     if all(name.startswith("model.") for name in state):  # perhaps by a wrapper, which the network itself knows
         state = to_plain(store.get(stage))
@@ -82,28 +81,27 @@ def _write_weights(stage: NetworkStage, path: Path, about: Mapping[str, Any], st
 def describe(
     stage: NetworkStage, rows: Sequence[Mapping[str, Any]], prepared: Prepared, store: Store
 ) -> dict[str, Any]:
-    """What somebody who finds only the weights has to know about them, as JSON values.
-
-    Args:
-        stage: the network. rows: of the stage table, those that measure it. prepared: the run's images.
-    """
+    """What somebody who finds only the weights has to know about them, as JSON values; arguments as `save_models`."""
     data: PreparedData = store.get(prepared)
+    design = stage.design
     # Of a network that was given, only what came with it knows what it was trained on.
     given = description(stage.path) if isinstance(stage, Pretrained) else None
     origin = given if given is not None else {"data": data.title, "licence": prepared.source.licence}
     overrides = given_overrides()
-    task = task_of(stage.design)
+    pool = design.pool if isinstance(design, Segmenter) else None
+    task, names = (pool.task, pool.classes_of(data)) if pool else ("foreground", (FOREGROUND,))
     return {
         "weakseg": __version__,
         "role": stage.role,
         **({} if task == "foreground" else {"task": task}),
-        "architecture": architecture(stage.design),
-        "classes": _names(stage.design, data),
+        "architecture": _architecture(design),
+        **({"image_labels": labels} if (labels := design.shape().get("image_labels")) else {}),
+        "classes": list(data.classes) if stage.role == "classifier" else ["background", *names],
         "mean": list(MEAN),
         "std": list(STD),
         "working_size": data.side,
-        "input_size": getattr(stage.design, "input_size", None) or data.side,
-        "epoch": stage.design.wanted if given is None else given.get("epoch"),
+        "input_size": getattr(design, "input_size", None) or data.side,
+        "epoch": design.wanted if given is None else given.get("epoch"),
         "data": origin.get("data"),
         "licence": origin.get("licence"),
         "oracle": stage.is_oracle,
@@ -114,22 +112,7 @@ def describe(
     }
 
 
-def _names(stage: Training, data: PreparedData) -> list[str]:
-    """What a network's outputs, or its masks' codes, mean."""
-    if stage.role == "classifier":
-        return list(data.classes)
-    return ["background", *(stage.pool.classes_of(data) if isinstance(stage, Segmenter) else (FOREGROUND,))]
-
-
-def task_of(stage: Training) -> Task:
-    """What a network tells apart: a segmenter perhaps the classes."""
-    return stage.pool.task if isinstance(stage, Segmenter) else "foreground"
-
-
-def architecture(stage: Training) -> dict[str, Any]:
+def _architecture(stage: Training) -> dict[str, Any]:
     """The parameters that build the network; of a segmenter with the name of its network, ``class``."""
     net: Architecture | None = getattr(stage, "net", None)
-    if net is None:
-        return stage.shape()
-    net = net.bare()
-    return {"class": name_of(net), **net.params()}
+    return stage.shape() if net is None else {"class": name_of(net), **net.bare().params()}

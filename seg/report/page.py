@@ -1,30 +1,25 @@
-"""From a template to a file: rendering, embedded pictures, the page's size."""
+"""From a template to a file: rendering, tables, embedded pictures."""
 
 import base64
-import hashlib
 import mimetypes
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from seg.errors import SegError
 from seg.files import atomic_path
-from seg.format import duration, figure, size
+from seg.format import duration, figure
 from seg.version import __version__
 
 #: What the page of a run, or of a sweep, is called in its folder.
 NAME = "report.html"
-#: Bytes of a whole page, whatever the data set.
-LIMIT = 10_000_000
-#: Bytes of one picture beside the gallery; a larger one stays a file beside the page.
+#: Bytes of one picture that is embedded from a file; a larger one stays beside the page.
 LARGEST = 1_000_000
 
 
 def data_uri(content: bytes, suffix: str) -> str:
-    """A picture as text that an ``img`` takes for its source.
-
-    Args:
-        content: the file's bytes. suffix: ``.png``, ``.jpg`` or ``.svg``.
-    """
+    """A picture (``.png`` or ``.jpg``) as text that an ``img`` takes for its source."""
     return f"data:{mimetypes.types_map[suffix]};base64,{base64.b64encode(content).decode()}"
 
 
@@ -33,6 +28,13 @@ def embedded(path: Path | None) -> str | None:
     if path is None or not path.is_file() or path.stat().st_size > LARGEST:
         return None
     return data_uri(path.read_bytes(), path.suffix)
+
+
+def table(rows: Any, index: bool = False) -> str:
+    """Rows or a frame as an HTML table, escaped; figures with four decimals, a dash for what is missing."""
+    frame = pd.DataFrame(rows)
+    html: str = frame.to_html(index=index, border=0, justify="left", float_format="{:.4f}".format, na_rep="–")
+    return html
 
 
 def write_page(path: Path, template: str, values: dict[str, Any]) -> Path:
@@ -45,26 +47,20 @@ def write_page(path: Path, template: str, values: dict[str, Any]) -> Path:
         ``path``.
 
     Raises:
-        SegError: if the folder cannot be written to, or the page would be larger than `LIMIT`.
+        SegError: if the folder cannot be written to.
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
 
-    templates = Path(__file__).parent / "templates"
     made = Environment(
-        loader=FileSystemLoader(templates),
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"duration": duration, "size": size, "figure": figure}
-    script = (templates / "report.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    page = made.get_template(template)
-    ours = {"version": __version__, "script": script, "script_hash": f"sha256-{digest}"}
-    text = page.render(**ours, **values).encode(errors="replace")
-    if len(text) > LIMIT:
-        raise SegError(f"{path}: would have {len(text)} bytes; the limit is {LIMIT}; leave it out with figures=false")
+    made.filters |= {"duration": duration, "figure": figure, "table": lambda rows, **kw: Markup(table(rows, **kw))}
+    text = made.get_template(template).render(version=__version__, **values).encode(errors="replace")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as tmp:

@@ -15,7 +15,7 @@ from PIL import Image
 from seg.data.dataset import BORDER, UNKNOWN
 from seg.files import atomic_path
 from seg.format import shorten
-from seg.models.png import voc_palette
+from seg.models.mask_files import voc_palette
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 RGB = tuple[int, int, int]
 
 SCORE_MAP = "inferno"  # dark to bright in even steps: reads the same in grey and to the colour-blind
-BLOCK = 1_000_000  # pixels that are worked on at a time
 
 
 class Key(NamedTuple):
@@ -56,7 +55,7 @@ def class_key(names: Sequence[str]) -> Key:
 def overlay(
     photo: NDArray[np.uint8], mask: NDArray[np.uint8], alpha: float = 0.6, key: Key = FOREGROUND
 ) -> NDArray[np.uint8]:
-    """The mask's colours over the photo; undecided pixels are grey with diagonal lines.
+    """The mask's colours over the photo.
 
     Args:
         photo: ``uint8 (H, W, 3)``. mask: ``uint8 (H, W)``, codes of ``key``.
@@ -64,30 +63,14 @@ def overlay(
 
     Returns:
         ``uint8 (H, W, 3)``.
-
-    Raises:
-        ValueError: if the shapes do not fit, or on another code.
     """
-    if photo.ndim != 3 or photo.shape[2] != 3 or mask.shape != photo.shape[:2]:
-        raise ValueError(f"photo {photo.shape} and mask {mask.shape} have to be (H, W, 3) and (H, W)")
-    if unknown := set(np.unique(mask).tolist()) - set(key.colours):
-        raise ValueError(f"mask holds the codes {sorted(unknown)}, which have no colours")
-    colour, weight = np.zeros((256, 3), np.float32), np.full(256, alpha, np.float32)
-    colour[list(key.colours)] = list(key.colours.values())
-    weight[0] = alpha / 2
-    period = max(6, min(mask.shape) // 20)  # the same hatching, however large the picture
-    out = np.empty_like(photo)
-    # So many rows at a time: a photo of 80 megapixels would take gigabytes of intermediate results.
-    step = max(1, BLOCK // max(1, mask.shape[1]))
-    for top in range(0, len(mask), step):
-        part, codes = photo[top : top + step], mask[top : top + step]
-        undecided = codes == UNKNOWN
-        paint, share = colour[codes], weight[codes][..., None]
-        rows, columns = np.indices(codes.shape)
-        paint[undecided & ((rows + top + columns) % period < max(1, period // 4))] = 70
-        under = np.where(undecided[..., None], part.mean(2, keepdims=True), part)
-        out[top : top + step] = np.rint(under * (1 - share) + paint * share).astype(np.uint8)
-    return out
+    # Pillow blends in 8 bits: floats of a photo of 80 megapixels would take gigabytes.
+    colours = np.zeros((256, 3), np.uint8)
+    colours[list(key.colours)] = list(key.colours.values())
+    paint = Image.fromarray(mask).convert("P")
+    paint.putpalette(colours.ravel().tolist())
+    weight = Image.fromarray(mask).point([round(255 * alpha * (0.5 if code == 0 else 1)) for code in range(256)])
+    return np.asarray(Image.composite(paint.convert("RGB"), Image.fromarray(photo), weight))
 
 
 def score_overlay(photo: NDArray[np.uint8], score: NDArray[np.floating], alpha: float = 0.7) -> NDArray[np.uint8]:
@@ -124,7 +107,7 @@ def picture(photo: NDArray[np.uint8], array: NDArray, key: Key = FOREGROUND) -> 
 def panel(
     path: Path,
     rows: Sequence[Mapping[str, NDArray]],
-    names: Sequence[str] = (),
+    names: Sequence[str],
     heading: str = "",
     key: Key = FOREGROUND,
 ) -> Path:
@@ -133,49 +116,38 @@ def panel(
     Args:
         path: the PNG to write; its folder is made.
         rows: per image its arrays by column, as :func:`picture` takes them; ``photo`` has to be there. The longest has
-            all columns; what another lacks is a cell that says "none".
+            all columns; what another lacks is left free.
         names: what stands beside each row. heading: a line above all.
         key: the colours of masks. The legend has all of the foreground's, and of classes those that are drawn.
 
     Returns:
         ``path``.
     """
-    from matplotlib import colormaps
-    from matplotlib.colors import to_hex
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
     columns = [*max(rows, key=len)]
-    width = max(1.82 * len(columns) + 0.5, 5.4)
     masks = [array for row in rows for array in row.values() if array.ndim == 2 and array.dtype == np.uint8]
     found = {code for mask in masks for code in np.unique(mask).tolist()}
-    entries = [(shorten(name, 25), rgb, code) for code, name, rgb in key.legend if key is FOREGROUND or code in found]
-    entries += [(f"score {value:g}", to_hex(colormaps[SCORE_MAP](value)), 0) for value in (0.0, 0.5, 1.0)]
     patches = [
-        Patch(facecolor=rgb, hatch="////" if code == UNKNOWN else "", label=f" {name}", edgecolor="#444444", lw=0.5)
-        for name, rgb, code in entries
+        Patch(facecolor=rgb, label=f" {shorten(name, 25)}", edgecolor="#444444", lw=0.5)
+        for code, name, rgb in key.legend
+        if key is FOREGROUND or code in found
     ]
-    widest = 57 + 6.2 * max(len(name) for name, *_ in entries)
-    beside = max(1, min(len(entries), int(100 * width / widest)))
-    lines = -(-len(entries) // beside)
-    figure = Figure(figsize=(width, 1.75 * len(rows) + 0.8 + 0.2 * lines), dpi=100, layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0, hspace=0)  # type: ignore[union-attr, call-arg]
+    width = max(1.82 * len(columns) + 0.5, 5.4)
+    figure = Figure(figsize=(width, 1.75 * len(rows) + 1 + 0.05 * len(patches)), layout="constrained")
     figure.suptitle(heading, x=0.01, ha="left", fontsize=11, weight="bold", parse_math=False)
     cells = figure.subplots(len(rows), len(columns), squeeze=False)
-    for r, row in enumerate(rows):
-        for c, name in enumerate(columns):
-            axes = cells[r, c]
-            axes.set(xticks=[], yticks=[], facecolor="#f2f2f2", frame_on=name not in row, aspect="equal")
-            axes.spines[:].set_color("#cccccc")
-            if name in row:
-                axes.imshow(picture(row["photo"], row[name], key), interpolation="antialiased")
-            else:
-                axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", va="center", color="#888888")
-    for c, name in enumerate(columns):
-        cells[0, c].set_title(shorten(name, 26), fontsize=10, parse_math=False)
-    for r, name in enumerate(names):
-        cells[r, 0].set_ylabel(name, fontsize=8.5, parse_math=False)
-    legend = figure.legend(handles=patches, loc="outside lower left", ncols=beside, fontsize=8.5, frameon=False)
+    for axes, row, name in zip(cells, rows, names, strict=True):
+        for one, column in zip(axes, columns, strict=True):
+            one.set(xticks=[], yticks=[], frame_on=False)
+            if column in row:
+                one.imshow(picture(row["photo"], row[column], key), interpolation="antialiased")
+        axes[0].set_ylabel(name, fontsize=8.5, parse_math=False)
+    for axes, column in zip(cells[0], columns, strict=True):
+        axes.set_title(shorten(column, 26), fontsize=10, parse_math=False)
+    ncols = max(1, int(width / 1.6))
+    legend = figure.legend(handles=patches, loc="outside lower left", ncols=ncols, fontsize=8.5, frameon=False)
     for text in legend.get_texts():
         text.set_parse_math(False)
     return _save(figure, path)
@@ -197,24 +169,17 @@ def curves(path: Path, history: Mapping[str, pd.DataFrame]) -> Path:
 
     figure = Figure(figsize=(3.6 * len(history) + 0.4, 5.2), dpi=110, layout="constrained")
     grid = figure.subplots(2, len(history), squeeze=False)
-    for c, (name, table) in enumerate(history.items()):
-        numbers = [str(key) for key in table.select_dtypes("number") if key not in ("epoch", "seconds")]
-        losses = [key for key in numbers if "loss" in key]
-        grid[0, c].set_title(name, fontsize=11, fontweight="bold", parse_math=False)
-        for axes, keys, kind in (
-            (grid[0, c], losses, "loss"),
-            (grid[1, c], [k for k in numbers if k not in losses], "metric"),
-        ):
-            for key in keys:
-                drawn = table[["epoch", key]].dropna()
-                axes.plot(drawn["epoch"], drawn[key], marker="o", markersize=3.5, linewidth=1.6, label=key)
+    for column, (name, table) in zip(grid.T, history.items(), strict=True):
+        numbers = table.set_index("epoch").select_dtypes("number").drop(columns="seconds", errors="ignore")
+        losses = [key for key in numbers if "loss" in str(key)]
+        column[0].set_title(name, fontsize=11, fontweight="bold", parse_math=False)
+        for axes, part in zip(column, (numbers[losses], numbers.drop(columns=losses)), strict=True):
+            for key in part:
+                axes.plot(part[key].dropna(), marker="o", markersize=3.5, label=str(key))
             axes.set_xlabel("epoch")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
             axes.grid(alpha=0.3)
-            axes.spines[["top", "right"]].set_visible(False)
-            if c == 0:
-                axes.set_ylabel(kind)
-            if keys:
+            if len(part.columns):
                 axes.legend(fontsize=8, frameon=False)
             else:
                 axes.set_axis_off()

@@ -38,9 +38,10 @@ def write_report(experiment: Experiment, folder: Path, figures: bool = True) -> 
         header |= {"true_masks": len(target), "share": cfg.labelled.share}
         write_lines(folder / "true_masks.txt", (target.data.ids[row] for row in target.rows))
     write_metrics(folder, experiment.rows, header)
-    if doubtful := experiment.doubtful():
-        write_lines(folder / "doubtful.txt", ["# image\tagreement", *(f"{name}\t{x:.4f}" for name, x in doubtful)])
-    masks = experiment.masks()
+    if len(experiment.agreement):
+        lines = (f"{name}\t{value:.4f}" for name, value in experiment.agreement.items())
+        write_lines(folder / "doubtful.txt", ["# image\tagreement", *lines])
+    masks = {name: store.get(step.masks) for name, step in experiment.steps.items()}
     picture = curves = page = None
     if figures:
         from seg.report.pictures import curves as draw_curves
@@ -52,7 +53,16 @@ def write_report(experiment: Experiment, folder: Path, figures: bool = True) -> 
         curves = draw_curves(folder / "curves.png", histories) if histories else None
         page = write_run_page(folder, experiment, masks)
     if wants_models(cfg):
-        _save_models(experiment, folder / "models")
+        stages = {name: step.masks for name, step in experiment.steps.items()}
+        saved = save_models(folder / "models", stages, experiment.rows, experiment.pool.data, store)
+        if saved:
+            log.info("networks: %s (%s)", folder / "models", ", ".join(path.stem for path in saved))
+        if cfg.export.onnx:
+            from seg.models.onnx import export_onnx
+
+            onnx = folder / "models/segmenter.onnx"
+            difference = export_onnx(load_model(folder, "cpu"), onnx)
+            log.info("%s: scores differ from PyTorch's by at most %.1g", onnx, difference)
     if cfg.export.masks or cfg.export.format:
         names = store.get(experiment.source).file_names()
         count = export_masks(folder / "masks", masks, store, cfg.export.format, names)
@@ -67,16 +77,3 @@ def write_report(experiment: Experiment, folder: Path, figures: bool = True) -> 
     for path in (picture, curves, page, folder / "metrics.csv" if rows else None):
         if path is not None:
             log.info("%s", path)
-
-
-def _save_models(experiment: Experiment, folder: Path) -> None:
-    """Write the networks that the run used; the segmenter as ONNX too, if that is wanted."""
-    stages = {name: step.masks for name, step in experiment.steps.items()}
-    saved = save_models(folder, stages, experiment.rows, experiment.pool.data, experiment.store)
-    if saved:
-        log.info("networks: %s (%s)", folder, ", ".join(path.stem for path in saved))
-    if experiment.cfg.export.onnx:
-        from seg.models.onnx import export_onnx
-
-        difference = export_onnx(load_model(folder, "cpu"), folder / "segmenter.onnx")
-        log.info("%s: scores differ from PyTorch's by at most %.1g", folder / "segmenter.onnx", difference)

@@ -14,9 +14,11 @@ from seg.errors import SegError
 from seg.masks import MaskSet, Threshold
 from seg.methods.losses import focal_loss
 from seg.segmenter.architectures import Architecture
+from seg.segmenter.labelled import LabelledNetwork, labelled
 from seg.segmenter.mixed_masks import MixedMasks, MixedMaskSet
 from seg.store import Products, Stage, param
-from seg.train import Training
+from seg.supervision.image_labels import ImageLabels
+from seg.train import NetworkStage, Training
 
 S = TypeVar("S", bound=Stage)
 
@@ -29,6 +31,7 @@ class Segmenter(Training):
     Attributes:
         masks: what is learnt: seeds, refined masks, ground truth, or pseudo masks mixed with ground truth.
         net: what is trained.
+        image_labels: which says what class an image's foreground is of; null for the network alone. Of several classes.
         gamma: of the focal loss.
         input_size: side in pixels of what the network sees, null for the working resolution.
     """
@@ -38,10 +41,19 @@ class Segmenter(Training):
 
     masks: Threshold | MixedMasks
     net: Architecture
+    image_labels: ImageLabels | None = None
     gamma: float = param(default=2.0, low=0)
     input_size: int | None = param(default=None, low=32)
     zoom: float = param(default=0.7, above=0, high=1)
     jitter: float = param(default=0.2, low=0, below=1)
+
+    @classmethod
+    def from_config(cls, checkpoint: str | None = None, **values: Any) -> NetworkStage:
+        """As for every training; of the foreground alone an image's labels say nothing."""
+        design = cls(**values)
+        if design.pool.task == "foreground":
+            values["image_labels"] = None
+        return super().from_config(checkpoint, **values)
 
     @cached_property
     def pool(self) -> Pool:
@@ -84,13 +96,25 @@ class Segmenter(Training):
     def shape(self) -> dict[str, Any]:
         """What decides how checkpoints are used: the architecture, without the weights that it would start from."""
         net = self.net.bare()
-        return {"input_size": self.input_size, "net": {"class": type(net).__name__, **net.params()}}
+        labels = {} if self.image_labels is None else {"image_labels": self.image_labels.shape()}
+        return {"input_size": self.input_size, "net": {"class": type(net).__name__, **net.params()}, **labels}
 
     def empty(self, store: Products) -> nn.Module:
-        return self.net.bare().make(self.outputs(store))
+        outputs = self.outputs(store)
+        model = self.net.bare().make(outputs)
+        if self.image_labels is None or outputs == 1:
+            return model
+        return labelled(model, outputs - 1, **self.image_labels.shape())
 
     def network(self, store: Products) -> nn.Module:
-        return self.net.make(self.outputs(store))
+        outputs = self.outputs(store)
+        model = self.net.make(outputs)
+        if self.image_labels is None or outputs == 1:
+            return model
+        return LabelledNetwork(model, store.get(self.image_labels), self.image_labels.size)
+
+    def frozen(self, model: nn.Module) -> Sequence[nn.Module]:
+        return [model.classifier] if isinstance(model, LabelledNetwork) else []
 
     def samples(self, store: Products) -> np.ndarray:
         """Positions in the masks of trainval's images; those of labelled images several times."""

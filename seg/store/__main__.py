@@ -1,18 +1,60 @@
-"""``python -m seg.store ls | gc``: look after a store."""
+"""``python -m seg.store ls | gc``: look after a store, by what its folders hold alone."""
 
 import argparse
-import json
+import re
 import shutil
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from seg.console import flush, handle_broken_pipe
 from seg.errors import SegError, interruptible
 from seg.format import duration, size
-from seg.store.inventory import Product, products, remove, unreferenced
-from seg.store.run_folders import forget_gone_runs
+from seg.store.manifest import NAME, locked, read_manifest, size_of
+from seg.store.run_folders import remembered_runs
+
+_FOLDER = re.compile(r"[0-9a-f]{16}(\.part)?")
+
+
+@dataclass(frozen=True)
+class Product:
+    """The folder of a product, ``<store>/<stage>/<key>``, or ``<key>.part`` of a build that was killed.
+
+    Attributes:
+        folder: where it is. seconds: that it took to make; None without a manifest. bytes: of all its files.
+    """
+
+    folder: Path
+    seconds: float | None
+    bytes: int
+
+    @property
+    def name(self) -> str:
+        """``Stage/key``."""
+        return f"{self.folder.parent.name}/{self.folder.name}"
+
+
+def products(root: Path) -> list[Product]:
+    """The products of a store, largest first, the broken ones included; a SegError if there is no such folder."""
+    if not root.is_dir():
+        raise SegError(f"{root}: there is no store; name another with store=DIR")
+    folders = [path for path in root.glob("*/*") if path.is_dir() and _FOLDER.fullmatch(path.name)]
+    found = [Product(path, (read_manifest(path) or {}).get("seconds"), size_of(path)) for path in folders]
+    return sorted(found, key=lambda x: (-x.bytes, x.name))
+
+
+def remove(product: Product) -> bool:
+    """Remove a product; False if another process holds its lock."""
+    folder = product.folder.with_suffix("")
+    with locked(folder) as free:
+        if free:
+            (product.folder / NAME).unlink(missing_ok=True)  # first: what is half removed must not look like a product
+            shutil.rmtree(product.folder, ignore_errors=True)
+            if not folder.exists():  # while it is held, so that none is taken from under a build
+                folder.with_suffix(".lock").unlink(missing_ok=True)
+    return free
 
 
 @interruptible()
@@ -34,8 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     store.add_argument("--store", type=Path, default=Path("outputs/store"), metavar="DIR", help="outputs/store")
     parser = argparse.ArgumentParser(prog="python -m seg.store", description="Look after a store of products.")
     commands = parser.add_subparsers(required=True, metavar="ls | gc")
-    ls = commands.add_parser("ls", parents=[store], help="what is in it: size, time to make, when made")
-    ls.add_argument("--sort", choices=("stage", "size", "seconds", "made"), default="stage")
+    ls = commands.add_parser("ls", parents=[store], help="what is in it, the largest first")
     ls.set_defaults(do=_ls)
     gc = commands.add_parser("gc", parents=[store], help="remove what no run's folder refers to")
     gc.add_argument("--dry-run", action="store_true", help="only list what would be removed")
@@ -45,14 +86,15 @@ def _parser() -> argparse.ArgumentParser:
 
 def _ls(given: argparse.Namespace) -> None:
     found = products(given.store)
-    if given.sort != "stage":  # what is large, slow or new comes first
-        found.sort(key=lambda x: getattr(x, given.sort.replace("size", "bytes")), reverse=True)
     _print(found)
     print(f"{len(found)} products, {size(sum(x.bytes for x in found))} in {given.store}")
 
 
 def _gc(given: argparse.Namespace) -> None:
-    found = unreferenced(given.store)
+    runs = list(remembered_runs(given.store))
+    # All epochs of a training share one folder.
+    referred = {name.partition("@")[0] for _, folder, names in runs if folder.is_dir() for name in names}
+    found = [product for product in products(given.store) if product.name not in referred]
     if given.dry_run:
         _print(found)
         print(f"would remove {len(found)} products, {size(sum(x.bytes for x in found))}")
@@ -61,21 +103,17 @@ def _gc(given: argparse.Namespace) -> None:
     for product in found:
         if product not in removed:
             print(f"kept: {product.name}: another process builds it")
-    forget_gone_runs(given.store)
+    for record, folder, _ in runs:
+        if not folder.is_dir():
+            record.unlink(missing_ok=True)
     print(f"removed {len(removed)} products, {size(sum(x.bytes for x in removed))}")
 
 
 def _print(found: Sequence[Product]) -> None:
-    """Print a table in lines as wide as the terminal, with the parameters as far as there is room."""
-    lines = [["product", "size", "time", "made", "parameters"]]
     for x in found:
-        params = " ".join(f"{k}={json.dumps(v)}" for k, v in x.manifest["params"].items()) if x.manifest else "BROKEN"
-        made = time.strftime("%Y-%m-%d %H:%M", time.localtime(x.made))
-        lines.append([x.name, size(x.bytes), duration(x.seconds), made, params])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    width = shutil.get_terminal_size((120, 24)).columns
-    for line in lines:
-        print("  ".join(map(str.ljust, line, widths))[:width].rstrip())
+        made = time.strftime("%Y-%m-%d %H:%M", time.localtime(x.folder.stat().st_mtime))
+        took = "unfinished" if x.seconds is None else duration(x.seconds)
+        print(f"{size(x.bytes):>8}  {took:>12}  {made}  {x.name}")
 
 
 if __name__ == "__main__":

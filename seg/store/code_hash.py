@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 from seg.store.parameters import Parameters
 
@@ -19,73 +18,49 @@ COMPUTING = ("data", "evaluation", "masks", "methods", "nets", "refiner", "segme
 _ROOT = Path(__file__).parents[2]
 
 
-class Module(NamedTuple):
-    """What matters of a module.
-
-    Attributes:
-        digest: hash of its syntax tree without docstrings; comments are not in the tree.
-        imports: ``(dots, module, name)`` of every import, those inside functions too.
-        classes: the names of the bases of each class.
-    """
-
-    digest: str
-    imports: list[tuple[int, str, str]]
-    classes: dict[str, list[str]]
-
-
 @cache
 def code_hash(cls: type) -> str:
     """Hash of the modules that define a class and its bases, and of the modules that these import, transitively.
 
     Imports are followed to the computing packages of ``seg``, and from a user's module to others below the same folder
-    (of an installed package: to its own). An imported stage is not followed: where it is used, it is upstream, and
-    its own key tells of its code. A class that was typed into a notebook is hashed by its own text.
+    (of an installed package: to its own). A class that was typed into a notebook is hashed by its own text.
     """
     found: dict[str, Path] = {}
-    texts = []
+    digests = []
     for base in cls.__mro__:
         if issubclass(base, Parameters) and not base.__module__.startswith("seg.store"):
-            if place := _place(base):
-                found[place[0]] = place[1]
+            module = sys.modules.get(base.__module__)
+            file, spec = getattr(module, "__file__", None), getattr(module, "__spec__", None)
+            if file is not None and Path(file).is_file():
+                found[spec.name if spec else base.__module__] = Path(file)
             else:
                 with suppress(OSError, TypeError, SyntaxError):
-                    texts.append(_digest(ast.parse(textwrap.dedent(inspect.getsource(base)))))
+                    digests.append(_digest(ast.parse(textwrap.dedent(inspect.getsource(base)))))
     waiting = list(found.items())
     while waiting:
-        new = {name: path for name, path in _followed(*waiting.pop()).items() if name not in found}
+        new = {name: path for name, path in _followed(*waiting.pop()) if name not in found}
         found |= new
         waiting += new.items()
     # Without their names: a script that is run is ``__main__``, and has another name where it is imported.
-    texts += sorted(_look(path).digest for path in found.values())
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
-
-
-def _place(cls: type) -> tuple[str, Path] | None:
-    """Name and file of the module that defines a class; None if it has no file."""
-    module = sys.modules.get(cls.__module__)
-    file, spec = getattr(module, "__file__", None), getattr(module, "__spec__", None)
-    if file is None or not Path(file).is_file():
-        return None
-    return (spec.name if spec and cls.__module__ == "__main__" else cls.__module__), Path(file)
+    digests += sorted(_parsed(path)[0] for path in found.values())
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()[:16]
 
 
 @cache
-def _followed(module: str, path: Path) -> dict[str, Path]:
+def _followed(module: str, path: Path) -> list[tuple[str, Path]]:
     """The imports of a module that matter, with their files."""
-    out = {}
-    is_package = path.name == "__init__.py"
-    for dots, target, name in _look(path).imports:
+    parents = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
+    out = []
+    for dots, target, name in _parsed(path)[1]:
         if dots:
-            parents = module.split(".") if is_package else module.split(".")[:-1]
             target = ".".join([*parents[: len(parents) - dots + 1], *([target] if target else [])])
-        if inner := _find(module, path, f"{target}.{name}"):
-            out[f"{target}.{name}"] = inner
-        elif (outer := _find(module, path, target)) and not _is_stage(target, outer, name):
-            out[target] = outer
+        for imported in (f"{target}.{name}", target):
+            if file := _find(module, path, imported):
+                out.append((imported, file))
+                break
     return out
 
 
-@cache
 def _find(user: str, path: Path, module: str) -> Path | None:
     """The file of a module that another imports, which is not imported for it; None if it does not matter."""
     top, *rest = module.split(".")
@@ -104,27 +79,11 @@ def _find(user: str, path: Path, module: str) -> Path | None:
     return next((p for p in (file.with_name(f"{file.name}.py"), file / "__init__.py") if p.is_file()), None)
 
 
-def _is_stage(module: str, path: Path, name: str) -> bool:
-    """Whether a name in a module is a stage's class."""
-    look = _look(path)
-    if name in look.classes:
-        return any(base == "Stage" or (base != name and _is_stage(module, path, base)) for base in look.classes[name])
-    return any(
-        _is_stage(target, file, name)
-        for _, target, imported in look.imports
-        if imported == name and target != module and (file := _find(module, path, target))
-    )
-
-
 @cache
-def _look(path: Path) -> Module:
+def _parsed(path: Path) -> tuple[str, list[tuple[int, str, str]]]:
+    """The digest of a module, and ``(dots, module, name)`` of each of its imports, those in functions too."""
     tree = ast.parse(path.read_bytes())
-    classes = {
-        node.name: [str(getattr(base, "id", getattr(base, "attr", ""))) for base in node.bases]
-        for node in tree.body
-        if isinstance(node, ast.ClassDef)
-    }
-    return Module(_digest(tree), list(_imports(tree)), classes)
+    return _digest(tree), list(_imports(tree))
 
 
 def _imports(tree: ast.AST) -> Iterator[tuple[int, str, str]]:
@@ -138,6 +97,7 @@ def _imports(tree: ast.AST) -> Iterator[tuple[int, str, str]]:
 
 
 def _digest(tree: ast.Module) -> str:
+    """Hash of a syntax tree without its docstrings; comments are not in it."""
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     for node in ast.walk(tree):
         if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:

@@ -1,15 +1,17 @@
-"""What is written about a product, and whether its files still are what was written."""
+"""What is written about a product, and whether its files still are what was written; its lock."""
 
-import errno
+import logging
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from seg.errors import SegError
 from seg.files import atomic_path, file_crc32, read_json, seal, sync_folder, unseal, write_json
+
+log = logging.getLogger(__name__)
 
 NAME = "manifest.json"
 
@@ -17,8 +19,6 @@ NAME = "manifest.json"
 HISTORY = "history.csv"
 
 _EPOCH = re.compile(r"(?:epoch|state)_(\d+)\.(?:safetensors|pt)")
-
-_GONE = {errno.ENOENT: "missing", errno.ENOTDIR: "missing", errno.EISDIR: "a folder", errno.EIO: "unreadable"}
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -57,14 +57,12 @@ def misfit(folder: Path, entry: Mapping[str, Any], read: bool = False) -> str | 
     """
     path = folder / entry["name"]
     try:
-        if (size := path.stat().st_size) != entry["size"]:
-            return f"has {size} bytes, not {entry['size']}"
-        if read and file_crc32(path) != entry["crc32"]:
-            return "has another checksum"
+        if path.stat().st_size != entry["size"] or (read and file_crc32(path) != entry["crc32"]):
+            return "is not what was written"
+    except PermissionError as error:
+        raise SegError(f"{path}: cannot be read ({error.strerror})") from error
     except OSError as error:
-        if error.errno not in _GONE:
-            raise SegError(f"{path}: cannot be read ({error.strerror})") from error
-        return f"is {_GONE[error.errno]}"
+        return f"cannot be read ({error.strerror})"
     return None
 
 
@@ -98,3 +96,41 @@ def write_history(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
     with atomic_path(path) as tmp:
         pd.DataFrame(rows).to_csv(tmp, index=False)
+
+
+@contextmanager
+def locked(folder: Path, wait: bool = False) -> Iterator[bool]:
+    """Hold the lock of a product, as a process that builds it does.
+
+    Yields:
+        Whether it is held: False where another process holds it, unless it was waited for.
+
+    Raises:
+        SegError: where no lock can be made, as on a read-only disk.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(folder.with_suffix(".lock"))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(Timeout):
+            lock.acquire(timeout=0)
+        if wait and not lock.is_locked:
+            log.info("%s: another process builds it; waiting", folder.name)
+            lock.acquire()
+    except OSError as error:
+        root = folder.parent.parent
+        raise SegError(f"{root}: cannot write to the store ({error}); choose another store=") from error
+    try:
+        yield lock.is_locked
+    finally:
+        lock.release()
+
+
+def size_of(folder: Path) -> int:
+    """Bytes of all files below ``folder``."""
+    total = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):  # a training that goes on replaces its files
+            total += path.stat().st_size if path.is_file() else 0
+    return total

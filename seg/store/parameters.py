@@ -12,6 +12,9 @@ from typing import Any, ClassVar, Literal, Union, dataclass_transform
 from seg.errors import SegError
 from seg.files import file_sha256
 
+#: The largest seed: with the epoch it has to fit in PyTorch's 64 bits.
+MOST_SEED = 2**32 - 1
+
 
 def param(
     default: Any = dataclasses.MISSING,
@@ -38,22 +41,11 @@ def param(
 
 
 def content_of_file(stage: Any, value: str) -> str:
-    """What stands in a key for a file: its bytes, wherever it lies.
-
-    Raises:
-        SegError: there is no such file.
-    """
+    """What stands in a key for a file: its bytes, wherever it lies; a SegError if there is none."""
     path = Path(value)
     if not path.is_file():
         raise SegError(f"{type(stage).__name__}: {path}: no such file")
     return f"sha256:{file_sha256(path)}"
-
-
-#: The largest seed: with the epoch it has to fit in PyTorch's 64 bits.
-MOST_SEED = 2**32 - 1
-
-#: Where each class was defined, by its name, which is part of keys.
-_defined: dict[str, str] = {}
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(param, dataclasses.field))
@@ -61,12 +53,11 @@ class Parameters:
     """Declared parameters with bounds: a subclass is made a frozen, keyword-only dataclass on definition.
 
     Raises:
-        SegError: when one is made, naming every value that does not fit; when a second class of one name is defined
-            elsewhere, for their products would share keys.
+        SegError: when one is made, naming every value that does not fit.
 
     Attributes:
-        called: what a refusal calls it; None for the class's name.
-        has_key: whether it is told apart by a key of its own, as a stage is.
+        called: what an error message calls it; None for the class's name.
+        has_key: whether it has a key of its own, as a stage has.
     """
 
     called: ClassVar[str | None] = None
@@ -74,10 +65,6 @@ class Parameters:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        place = f"{cls.__module__}.{cls.__qualname__}"
-        first = _defined.setdefault(cls.__name__, place)
-        if first != place:
-            raise SegError(f"{place}: {first} has this name too, and their products would be mixed; rename one")
         dataclasses.dataclass(frozen=True, kw_only=True, eq=False)(cls)
 
     def __post_init__(self) -> None:
@@ -106,11 +93,9 @@ class Parameters:
         out: dict[str, Any] = {}
         for f in dataclasses.fields(self):  # type: ignore[arg-type]
             value = getattr(self, f.name)
-            if not f.metadata.get("key", True):
+            if not f.metadata.get("key", True) or getattr(value, "has_key", False):
                 continue
             if isinstance(value, Parameters):
-                if value.has_key:
-                    continue
                 value = {"class": type(value).__name__, **value.params()}
             elif value is not None and (content := f.metadata.get("content")):
                 value = content(self, value)
@@ -133,30 +118,22 @@ def _check_bounds(value: Any, metadata: Mapping[str, Any]) -> None:
     for x in value if isinstance(value, tuple) else (value,):
         if isinstance(x, bool) or not isinstance(x, int | float):
             continue
-        if isinstance(x, int) and not -(2**63) <= x < 2**63:
-            raise ValueError("must fit into 64 bits")
-        if not math.isfinite(x):
-            raise ValueError("must be finite")
-        if (
-            (low is not None and x < low)
-            or (high is not None and x > high)
-            or (above is not None and x <= above)
-            or (below is not None and x >= below)
-        ):
+        if not (-(2**63) <= x < 2**63 if isinstance(x, int) else math.isfinite(x)):
+            raise ValueError("must fit into 64 bits and be finite")
+        inside_left = (low is None or x >= low) and (above is None or x > above)
+        inside_right = (high is None or x <= high) and (below is None or x < below)
+        if not (inside_left and inside_right):
             left = f"[{low:g}" if low is not None else f"({above:g}" if above is not None else "(-inf"
             right = f"{high:g}]" if high is not None else f"{below:g})" if below is not None else "inf)"
             raise ValueError(f"must lie in {left}, {right}")
 
 
 def coerce(value: Any, hint: Any) -> Any:
-    """Bring a config value to its declared type, so that ``4`` and ``4.0`` make one key.
+    """Bring a config value to its declared type, so that ``4`` and ``4.0`` make one key; lists become tuples.
 
     Args:
         value: what the YAML or the command line gave.
-        hint: ``int``, ``float``, ``str``, ``bool``, ``Literal``, ``tuple[X, ...]``, a class, or a union.
-
-    Returns:
-        The value in the declared type (lists become tuples).
+        hint: ``int``, ``float``, ``str``, ``bool``, ``Any``, ``Literal``, ``tuple[X, ...]``, a class, or a union.
 
     Raises:
         ValueError: when it does not fit, saying what was expected.
@@ -165,8 +142,6 @@ def coerce(value: Any, hint: Any) -> Any:
     if hint is Any:
         return value
     if origin in (Union, types.UnionType):
-        if value is None and type(None) in options:
-            return None
         messages = []
         for option in options:
             try:
@@ -186,10 +161,9 @@ def coerce(value: Any, hint: Any) -> Any:
     if isinstance(value, int | float) and not isinstance(value, bool):
         if hint is float:
             return float(value) if abs(value) < 2**1023 or isinstance(value, float) else math.inf
-        if hint is int:
-            if isinstance(value, float) and not value.is_integer():
-                raise ValueError("must be a whole number")
+        if hint is int and value % 1 == 0:
             return int(value)
     if isinstance(hint, type) and isinstance(value, hint) and (hint is bool or not isinstance(value, bool)):
         return value
-    raise ValueError(f"must be of type {getattr(hint, '__name__', hint)}")
+    name = "int, a whole number" if hint is int else getattr(hint, "__name__", hint)
+    raise ValueError(f"must be of type {name}")

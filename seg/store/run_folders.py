@@ -73,10 +73,3 @@ def remembered_runs(root: Path) -> Iterator[tuple[Path, Path, set[str]]]:
         if record is None:
             raise SegError(f"{path}: is damaged; run that run again, or remove the file, then gc forgets what it needs")
         yield path, Path(record["folder"]), set(record["products"])
-
-
-def forget_gone_runs(root: Path) -> None:
-    """Remove the records of runs whose folders are gone."""
-    for path, folder, _ in list(remembered_runs(root)):
-        if not folder.is_dir():
-            path.unlink(missing_ok=True)

@@ -1,15 +1,12 @@
 """Where and how fast a run computes: nothing here may change what is computed."""
 
-import logging
 import os
 import sys
-import time
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from seg.errors import SegError
-from seg.format import duration
 from seg.store.parameters import Parameters, param
 
 if TYPE_CHECKING:
@@ -17,11 +14,6 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 T = TypeVar("T")
-
-log = logging.getLogger(__name__)
-
-#: Seconds between two lines about progress in the log.
-EVERY = 30.0
 
 
 class Runtime(Parameters):
@@ -38,15 +30,15 @@ class Runtime(Parameters):
         workers: threads that decode images; null for one per core.
         threads: threads of PyTorch's CPU operators; null leaves PyTorch's choice.
         batch_size: images per batch of inference.
-        progress: bars while a stage runs (on a terminal), else a line now and then.
+        progress: bars while a stage runs.
     """
 
     called: ClassVar[str | None] = "runtime"
 
-    accelerator: Literal["auto", "cpu", "cuda", "gpu", "mps", "tpu"] = param(default="auto")
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = param(default="auto")
     devices: int = param(default=1, low=1)
     num_nodes: int = param(default=1, low=1)
-    strategy: str = param(default="auto")
+    strategy: Literal["auto", "ddp"] = param(default="auto")
     workers: int | None = param(default=None, low=1)
     threads: int | None = param(default=None, low=1)
     batch_size: int = param(default=64, low=1)
@@ -60,31 +52,12 @@ class Runtime(Parameters):
             torch.set_num_threads(self.threads)
 
     def check(self) -> None:
-        """Refuse an accelerator that is not there, and a strategy that Lightning Fabric does not have.
-
-        Raises:
-            SegError: naming it.
-        """
+        """Refuse an accelerator that is not there; a SegError that names it."""
         import torch
 
-        wanted, mps = self.accelerator, torch.backends.mps
-        if (wanted in ("cuda", "gpu") and not (torch.cuda.is_available() or mps.is_available())) or (
-            wanted == "mps" and not mps.is_available()
-        ):
-            raise SegError(f"runtime.accelerator={wanted}: there is none here; use cpu or auto")
-        if wanted == "tpu":
-            from lightning_fabric.accelerators.xla import XLAAccelerator
-
-            if not XLAAccelerator.is_available():
-                raise SegError("runtime.accelerator=tpu: there is none here; use cpu or auto")
-        if self.strategy != "auto":
-            from lightning_fabric.strategies import STRATEGY_REGISTRY
-
-            known = STRATEGY_REGISTRY.available_strategies()
-            if self.strategy not in known:
-                raise SegError(
-                    f"runtime.strategy={self.strategy}: no such strategy; there are auto, {', '.join(known)}"
-                )
+        available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        if not available.get(self.accelerator, True):
+            raise SegError(f"runtime.accelerator={self.accelerator}: there is none here; use cpu or auto")
 
     @property
     def worker_count(self) -> int:
@@ -114,7 +87,7 @@ class Runtime(Parameters):
         """The device of inference (of this process)."""
         import torch
 
-        if self.accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available():
+        if self.accelerator in ("auto", "cuda") and torch.cuda.is_available():
             return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         if self.accelerator in ("auto", "mps") and torch.backends.mps.is_available():
             return torch.device("mps")
@@ -140,27 +113,13 @@ class Runtime(Parameters):
         return fabric
 
     def bar(self, items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
-        """Iterate with a progress bar on a terminal; elsewhere with a line in the log now and then."""
+        """Iterate with a progress bar; where standard error is no terminal, it is written every half minute."""
         if not self.progress:
             return iter(items)
         from tqdm import tqdm
 
-        if sys.stderr.isatty():
-            return iter(tqdm(items, what, total, leave=False))
-        if total is None and isinstance(items, Sized):
-            total = len(items)
-        return _logged(items, what, total)
-
-
-def _logged(items: Iterable[T], what: str, total: int | None) -> Iterator[T]:
-    started = said = time.monotonic()
-    for done, item in enumerate(items):
-        now = time.monotonic()
-        if done and now - said >= EVERY:
-            said = now
-            rest = duration((total - done) * (now - started) / done) if total else ""
-            log.info("%s: %d%s", what, done, f" of {total} ({100 * done // total} %), {rest} left" if total else "")
-        yield item
+        wait = 0 if sys.stderr.isatty() else 30
+        return iter(tqdm(items, what, total, leave=False, mininterval=max(0.1, wait), delay=wait))
 
 
 def available_cores() -> int:

@@ -39,8 +39,7 @@ class Stage(Parameters):
     """Base of all stages.
 
     Subclasses implement :meth:`load`, and :meth:`build` unless ``stored`` is False. A product must be a function of
-    the code, the parameters and the upstream products alone: devices, workers, paths and progress belong to
-    :class:`seg.store.Runtime`.
+    the code, the parameters and the upstream products alone; the rest is :class:`seg.store.Runtime`.
 
     Attributes:
         stored: False for products that are cheaper to make than to read; they are made on the fly.
@@ -56,11 +55,7 @@ class Stage(Parameters):
     log_level: ClassVar[int] = logging.INFO
 
     def check(self, store: Products) -> None:
-        """Refuse what is sure to fail later (a missing file, say), before any long work begins.
-
-        Raises:
-            SegError: with what is wrong, where, and how to mend it.
-        """
+        """Raise a SegError for what is sure to fail later (a missing file, say), before any long work begins."""
 
     def build(self, out: Path, store: Products) -> Mapping[str, Any] | None:
         """Write the product's files below ``out``; what is returned is kept as the manifest's notes."""

@@ -14,8 +14,7 @@ from typing import Any
 
 from seg.errors import SegError
 from seg.files import io_error, sync_folder, sync_tree
-from seg.store.inventory import locked
-from seg.store.manifest import NAME, entry_of, misfit, read_manifest, remove_damaged, write_manifest
+from seg.store.manifest import NAME, entry_of, locked, misfit, read_manifest, remove_damaged, write_manifest
 from seg.store.runtime import Runtime
 from seg.store.stage import Stage
 from seg.version import __version__
@@ -25,9 +24,6 @@ log = logging.getLogger(__name__)
 #: Loaded products of one kind of stage that a process keeps open: of two products on two splits, say. A sweep
 #: goes through many epochs; networks and histograms of all of them would not fit.
 _OPEN_PRODUCTS = 4
-
-#: A product that is damaged again as soon as it was built: the disk is.
-_BUILT_ANEW = 2
 
 
 @dataclass(frozen=True)
@@ -52,7 +48,7 @@ class Store:
 
     Attributes:
         builds: the stages that this process has begun to build, by id.
-        on_epoch: told of a training at each of its epochs, once that is saved; by the process that writes.
+        on_epoch: called with a training after each of its epochs, once that is saved; by the process that writes.
     """
 
     def __init__(self, root: Path, runtime: Runtime | None = None) -> None:
@@ -110,17 +106,19 @@ class Store:
         The sizes of the files are compared each time, their checksums at the first time in a process.
 
         Raises:
-            SegError: if it is damaged again and again.
+            SegError: if it is damaged again.
         """
         folder = self.folder(stage)
-        for _ in range(1 + _BUILT_ANEW):
-            self.ensure(stage)
-            # Of processes that train together the first has looked for all.
-            if not stage.stored or self._together or not self._misfits(stage, folder):
-                return folder
-            with locked(folder, wait=True):
-                self._remove_damaged(stage, folder)
-        raise SegError(f"{folder}: is damaged as soon as it is written; look after the disk, or choose another store=")
+        self.ensure(stage)
+        # Of processes that train together the first has looked for all.
+        if not stage.stored or self._together or not self._misfits(stage, folder):
+            return folder
+        with locked(folder, wait=True):
+            self._remove_damaged(stage, folder)
+        self.ensure(stage)
+        if self._misfits(stage, folder):
+            raise SegError(f"{folder}: is damaged as soon as it is written; check the disk, or choose another store=")
+        return folder
 
     def ensure(self, stage: Stage) -> None:
         """Build ``stage`` and what it needs, as far as they are not there.
@@ -131,21 +129,17 @@ class Store:
             TypeError: a build asked for a stage that is not upstream, so that its key does not tell of it.
         """
         self._check_upstream(stage)
-        if not stage.stored:
+        folder = self.folder(stage)
+        if stage.stored and self._together:
+            self._ensure_together(stage, folder)
+        elif not (stage.stored and self._is_complete(stage, folder)):
             for up in stage.upstream().values():
                 self.ensure(up)
-            return
-        folder = self.folder(stage)
-        if self._together:
-            self._ensure_together(stage, folder)
-            return
-        if self._is_complete(stage, folder):
-            return
-        for up in stage.upstream().values():
-            self.ensure(up)
-        with locked(folder, wait=True):
-            if not stage.is_complete(folder):
-                self._build(stage, folder)
+            if stage.stored:
+                with locked(folder, wait=True):
+                    if not stage.is_complete(folder):
+                        self._remove_damaged(stage, folder)
+                        self._build(stage, folder)
 
     def _is_complete(self, stage: Stage, folder: Path) -> bool:
         # A sweep asks for each job whether the same thousand toy pictures are there; who opens them compares anew.
@@ -185,13 +179,11 @@ class Store:
     def plan(self, stages: Iterable[Stage]) -> list[Planned]:
         """What a run of ``stages`` would do, as a tree in lines, most downstream first. Writes nothing."""
         lines: list[Planned] = []
-        seen: set[str] = set()
 
         def visit(stage: Stage, depth: int) -> None:
-            if stage.id in seen:
+            if any(line.stage.id == stage.id for line in lines):
                 lines.append(Planned(stage, depth, "above", "planned above"))
                 return
-            seen.add(stage.id)
             lines.append(Planned(stage, depth, *self._status(stage)))
             for up in stage.upstream().values():
                 visit(up, depth + 1)
@@ -203,14 +195,12 @@ class Store:
     def _status(self, stage: Stage) -> tuple[str, str]:
         if not stage.stored:
             return "on the fly", "made from what is below, never stored"
-        folder, manifest = self.folder(stage), self.manifest(stage)
-        if stage.is_complete(folder):
-            seconds = (manifest or {}).get("seconds")
-            return "built", f"{seconds:.0f} s when it was made" if seconds is not None else "built"
-        if stage.in_place and (done := (manifest or {}).get("epochs_done", 0)):
+        manifest = self.manifest(stage) or {}
+        if stage.is_complete(self.folder(stage)):
+            return "built", f"{manifest['seconds']:.0f} s when it was made"
+        if stage.in_place and (done := manifest.get("epochs_done", 0)):
             return "extend", f"has {done} epochs, {getattr(stage, 'wanted', '?')} wanted"
-        missing = [n for n, up in stage.upstream().items() if not self.has(up)]
-        return "build", "needs " + ", ".join(missing) + " first" if missing else "not in the store"
+        return "build", "not in the store"
 
     def _misfits(self, stage: Stage, folder: Path) -> dict[str, str]:
         """What is wrong with a product that is there, by file; nothing if it is not there or was never finished."""
@@ -233,48 +223,49 @@ class Store:
             self._complete.discard(folder)
             self._read -= {known for known in self._read if known[0] == folder}
             name, problem = next(iter(wrong.items()))
-            more = f", and {len(wrong) - 1} more files" if len(wrong) > 1 else ""
-            log.warning("%s: %s %s%s; removed, and built anew", stage.id, name, problem, more)
+            log.warning("%s: %s %s; removed, and built anew", stage.id, name, problem)
 
     def _build(self, stage: Stage, folder: Path) -> None:
-        if not self._together:  # the first of several has done it
-            self._remove_damaged(stage, folder)
-        log.log(stage.log_level, "%s %s: building", type(stage).__name__, stage.key)
+        name = f"{type(stage).__name__} {stage.key}"
+        log.log(stage.log_level, "%s: building", name)
         self.builds.append(stage.id)
         started = time.perf_counter()
         self._allowed.append({up.id for up in stage.walk()})
         try:
-            if stage.in_place:
-                if not folder.exists():
-                    folder.mkdir(parents=True, exist_ok=True)
-                    # Epochs that last need a folder that does.
-                    sync_folder(folder.parent)
-                    sync_folder(self.root)
-                try:
-                    stage.build(folder, self)  # writes its own manifest, epoch by epoch
-                except BaseException:
-                    with suppress(OSError):
-                        folder.rmdir()  # nothing is there yet: a refused training leaves no empty folder
-                    raise
-            else:
-                part = folder.with_name(folder.name + ".part")
-                shutil.rmtree(part, ignore_errors=True)
-                part.mkdir(parents=True)
-                notes = stage.build(part, self)
-                # A name that survives a loss of power must not be that of files which do not.
-                sync_tree(part)
-                self.write_manifest(stage, part, time.perf_counter() - started, {"notes": notes or {}})
-                # A folder without a manifest is what a failed disk or a hand left behind.
-                shutil.rmtree(folder, ignore_errors=True)
-                part.rename(folder)
+            (self._build_in_place if stage.in_place else self._build_atomically)(stage, folder)
         except Exception as error:
-            if refusal := io_error(error, f"{type(stage).__name__} {stage.key}", self.root):
+            if refusal := io_error(error, name, self.root):
                 raise refusal from error
             raise
         finally:
             self._allowed.pop()
-        seconds = time.perf_counter() - started
-        log.log(stage.log_level, "%s %s: done in %.1f s", type(stage).__name__, stage.key, seconds)
+        log.log(stage.log_level, "%s: done in %.1f s", name, time.perf_counter() - started)
+
+    def _build_in_place(self, stage: Stage, folder: Path) -> None:
+        if not folder.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            # Epochs that last need a folder that does.
+            sync_folder(folder.parent)
+            sync_folder(self.root)
+        try:
+            stage.build(folder, self)  # writes its own manifest, epoch by epoch
+        except BaseException:
+            with suppress(OSError):
+                folder.rmdir()  # nothing is there yet: a refused training leaves no empty folder
+            raise
+
+    def _build_atomically(self, stage: Stage, folder: Path) -> None:
+        started = time.perf_counter()
+        part = folder.with_name(folder.name + ".part")
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        notes = stage.build(part, self)
+        # A name that survives a loss of power must not be that of files which do not.
+        sync_tree(part)
+        self.write_manifest(stage, part, time.perf_counter() - started, {"notes": notes or {}})
+        # A folder without a manifest is what a failed disk or a hand left behind.
+        shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)
 
     def write_manifest(
         self, stage: Stage, folder: Path, seconds: float, extra: Mapping[str, Any], without: Collection[str] = ()

@@ -82,8 +82,8 @@ class SweepTask:
         record: dict[str, Any] = {"overrides": overrides}
         try:
             _take_device(self.sweep.workers)
-            store = self.shared.store(cfg)
-            experiment = run(cfg, folder, store, figures=bool(cfg.figures), objects=self.shared.objects)
+            shared = self.shared
+            experiment = run(cfg, folder, shared.store(cfg), figures=bool(cfg.figures), objects=shared.objects)
             row |= {"status": "ok", **headlines(experiment.rows)}
             row["held_out_accuracy"] = held_out_accuracy(experiment)
             row["separability"] = separability(experiment)
@@ -92,7 +92,7 @@ class SweepTask:
             error = io_error(error, "sweep", self.sweep.folder, "hydra.sweep.dir") or error
             if is_disk_error(error):
                 raise
-            row |= {"status": "failed", "error": str(error) if isinstance(error, SegError) else _describe(error)}
+            row |= {"status": "failed", "error": str(error) if isinstance(error, SegError) else repr(error)}
             (folder / "error.txt").write_text(traceback.format_exc())
         else:
             (folder / "error.txt").unlink(missing_ok=True)
@@ -128,13 +128,12 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 def held_out_accuracy(experiment: Experiment) -> float | None:
     """Of the classifier at the job's epoch; None where there is none or nothing was held out."""
-    for stage in experiment.trainings().values():
-        if stage.role == "classifier":
-            history = stage.history(experiment.store)
-            if "held_out_accuracy" in history and len(history):
-                value = float(history["held_out_accuracy"].iloc[-1])
-                return None if math.isnan(value) else value
-    return None
+    trainings = experiment.trainings().values()
+    history = next((stage.history(experiment.store) for stage in trainings if stage.role == "classifier"), None)
+    if history is None or "held_out_accuracy" not in history or history.empty:
+        return None
+    value = float(history["held_out_accuracy"].iloc[-1])
+    return None if math.isnan(value) else value
 
 
 def separability(experiment: Experiment) -> float | None:
@@ -158,7 +157,3 @@ def _take_device(workers: int) -> None:
         count = torch.cuda.device_count()
         if count > 1 and not torch.cuda.is_initialized():
             os.environ["CUDA_VISIBLE_DEVICES"] = str(os.getpid() % count)
-
-
-def _describe(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -2,7 +2,6 @@
 
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,8 +56,9 @@ def run_sweep(
     if not writable(folder):
         raise SegError(f"{folder}: cannot be written to; choose another with hydra.sweep.dir=")
     jobs, workers = plan.jobs, min(parallel_jobs(config), len(plan.jobs))
-    if workers > 1:
-        jobs = spread(jobs)
+    if workers > 1:  # jobs that differ in the threshold alone need the same products: they would wait for each other
+        thresholds = [*plan.swept.get("threshold", [])]
+        jobs = sorted(jobs, key=lambda job: thresholds.index(job.swept["threshold"]) if thresholds else 0)
     threads = str(max(1, available_cores() // workers))  # each of several jobs has its share of the cores
     shares = [
         f"{key}={threads}" for key in ("runtime.threads", "runtime.workers") if key not in (*plan.fixed, *plan.swept)
@@ -112,12 +112,12 @@ def done_before(
     for job in plan.jobs:
         try:
             made = experiment(job)
-        except SegError as error:  # the job itself tells of it
+        except SegError as error:  # the job itself reports it
             refused[job.folder] = str(error)
             continue
         if unused is None or unused:
-            now = made.unused(typed, groups)
-            unused = now if unused is None else {text: why for text, why in unused.items() if text in now}
+            of_job = made.unused(typed, groups)
+            unused = {text: why for text, why in (unused or of_job).items() if text in of_job}
         if row := finished(folder / job.folder, made):
             rows.append(row)
     for key, values in plan.swept.items():
@@ -138,13 +138,11 @@ def finished(folder: Path, experiment: Experiment) -> Row | None:
     record = read_record(folder)
     row: Row = record["row"]
     try:
-        if row.get("status") != "ok" or record.get("figures") != experiment.figures():
-            return None
-    except SegError:  # the job itself meets it again, and tells
+        is_same = row.get("status") == "ok" and record.get("figures") == experiment.figures()
+    except SegError:  # the job itself reports it
         return None
-    if experiment.cfg.figures and row.get("miou") is None and not (folder / "panel.png").is_file():
-        return None
-    return row
+    lacks_picture = experiment.cfg.figures and row.get("miou") is None and not (folder / "panel.png").is_file()
+    return row if is_same and not lacks_picture else None
 
 
 def refuse_hopeless(experiment: Callable[[Job], Experiment], ends: Sequence[Job], folder: Path) -> None:
@@ -159,20 +157,6 @@ def refuse_hopeless(experiment: Callable[[Job], Experiment], ends: Sequence[Job]
             reasons.append(str(error))
     if len(reasons) == 2 and reasons[0] == reasons[1]:
         raise SegError(reasons[0])
-
-
-def spread(jobs: Sequence[Job]) -> list[Job]:
-    """Jobs in an order in which those that run at the same time need different products.
-
-    Jobs that differ in the threshold alone need the same ones: all but one of them would wait for it.
-    """
-    turn: Counter[tuple[str, ...]] = Counter()
-    order = []
-    for job in jobs:
-        needs = tuple(text for text in job.overrides if not text.startswith("threshold="))
-        order.append(turn[needs])
-        turn[needs] += 1
-    return [job for _, job in sorted(zip(order, jobs, strict=True), key=lambda pair: pair[0])]
 
 
 def parallel_jobs(config: Any) -> int:

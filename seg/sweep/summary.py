@@ -2,20 +2,18 @@
 
 import math
 import shlex
-import sys
-import textwrap
 import time
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
+import pandas as pd
 from omegaconf import OmegaConf
 
 from seg.config.used import FACTS
 from seg.files import atomic_path
 from seg.sweep.figure import draw_sweep
 from seg.sweep.page import write_sweep_page
-from seg.sweep.results import CSV, Row, Sweep, average_seeds, number
+from seg.sweep.results import CSV, FIGURES, Row, Sweep, average_seeds, number
 
 #: Swept keys that a classifier's accuracy can tell something about.
 _OF_CLASSIFIER = ("epoch", "backbone", "weights", "data.size")
@@ -36,11 +34,8 @@ def summarise(sweep: Sweep, typed: Sequence[str], fixed: Sequence[str], figures:
     best = best_row(choices)
     failed = [row for row in rows if row["status"] != "ok"]
     missing = sweep.total - len(rows)
-    lines = [
-        f"sweep: {sweep.total} jobs, {sweep.skipped} done before, {len(failed)} failed"
-        + (f", {missing} missing" if missing else "")
-        + f", {time.time() - sweep.started:.1f} s"
-    ]
+    counts = f"{sweep.skipped} done before, {len(failed)} failed" + (f", {missing} missing" if missing else "")
+    lines = [f"sweep: {sweep.total} jobs, {counts}, {time.time() - sweep.started:.1f} s"]
     paths, picture = [folder / CSV], None
     if best is not None:
         document = best_choices(keys, choices, best)
@@ -50,35 +45,31 @@ def summarise(sweep: Sweep, typed: Sequence[str], fixed: Sequence[str], figures:
         paths += [folder / "best.yaml", picture]
         lines += [*describe_best(keys, best, document), f"next: {_next(document['miou'], fixed)}"]
     elif not keys:
-        for split, key in (("trainval", "miou"), ("test", "miou_test")):
-            values = np.array([number(row[key]) for row in rows if row[key]])
-            if len(values):
-                spread = _spread(float(values.std(ddof=1)) if len(values) > 1 else math.nan)
-                lines.append(f"mean over the seeds, {split}: mIoU {values.mean():.4f}{spread} (n = {len(values)})")
-    elif any(row["status"] == "ok" for row in rows):
-        lines.append(
-            "nothing was measured: no trainval image has a ground truth, and test images are not for choosing, so no "
-            f"job is the best; compare the jobs' pictures in {folder} (figures=true draws them)"
-        )
-    lines += [f"failed: {len(failed)}; the same command tries them again"] if failed else []
-    for row in failed[:20]:  # the table has them all
-        cell = " ".join(f"{key}={row[key]}" for key in sweep.swept)
-        lines.append("  " + textwrap.shorten(f"{cell}: {row['error']}", 200, placeholder=" ..."))
+        values = pd.DataFrame(rows)[["miou", "miou_test"]].apply(pd.to_numeric)
+        for split, column in (("trainval", values["miou"].dropna()), ("test", values["miou_test"].dropna())):
+            if len(column):
+                spread = _spread(column.std())
+                lines.append(f"mean over the seeds, {split}: mIoU {column.mean():.4f}{spread} (n = {len(column)})")
+    elif len(failed) < len(rows):
+        lines.append(f"nothing was measured: no trainval image has ground truth; the jobs are in {folder}")
+    if failed:
+        lines.append(f"failed: {len(failed)}; the same command tries them again")
+        for row in failed[:20]:  # the table has them all
+            lines.append(f"  {_cell(sweep.swept, row)}: {row['error'][:200]}")
     if figures and rows:
         paths.append(write_sweep_page(sweep, rows, best, lines, typed, picture))
     print("\n".join([*lines, *map(str, paths)]), flush=True)
-    sys.stderr.flush()
     return len(failed) + missing
 
 
 def best_row(rows: Sequence[Row], key: str = "miou") -> Row | None:
     """The row with the highest figure; of equal ones the first. None if there is no figure."""
     good = [row for row in rows if row["status"] == "ok" and not math.isnan(number(row[key]))]
-    return max(good, key=lambda row: number(row[key])) if good else None
+    return max(good, key=lambda row: number(row[key]), default=None)
 
 
 def best_choices(keys: Sequence[str], rows: Sequence[Row], best: Row) -> dict[str, Any]:
-    """What ``best.yaml`` says: the choice by mIoU, and the one that needs no mask."""
+    """The content of ``best.yaml``: the choice by mIoU, and the one that needs no mask."""
     over = f", averaged over {best['seeds']} seeds," if "seeds" in best else ""
     by_miou: dict[str, Any] = {
         "rule": f"highest mIoU{over} of '{best['stage']}' on {best['split']} images; their masks were used",
@@ -87,23 +78,21 @@ def best_choices(keys: Sequence[str], rows: Sequence[Row], best: Row) -> dict[st
         "images": int(number(best["images"])),
     }
     by_miou |= {"seeds": int(best["seeds"])} if "seeds" in best else {"job": best["folder"]}
-    blind = without_masks(keys, rows)
-    return {"miou": by_miou} | ({"held_out_accuracy": blind} if blind else {})
+    maskless = without_masks(keys, rows)
+    return {"miou": by_miou} | ({"held_out_accuracy": maskless} if maskless else {})
 
 
 def without_masks(keys: Sequence[str], rows: Sequence[Row]) -> dict[str, Any] | None:
-    """The choice that needs no masks: by the classifier's accuracy on held-out images, for the keys that it can judge.
+    """The choice that needs no masks: by the classifier's accuracy on held-out images, for the keys that change it.
 
     Of the rows with these, the one whose threshold separates the scores best, for the keys that are thresholds.
     """
     judged = [key for key in keys if key in _OF_CLASSIFIER or key.startswith("classifier.")]
-    thresholds = [key for key in keys if key.rpartition(".")[2] == "threshold"]
     best = best_row(rows, "held_out_accuracy")
     if best is None or not judged:
         return None
     cut = best_row([row for row in rows if all(row[key] == best[key] for key in judged)], "separability")
-    if cut is None:
-        thresholds = []
+    thresholds = [key for key in keys if cut and key.rpartition(".")[2] == "threshold"]
     rule = "highest accuracy of the classifier on held-out trainval images"
     return {
         "rule": rule + ("; the threshold that separates the scores best" if thresholds else "") + "; no mask was used",
@@ -114,31 +103,35 @@ def without_masks(keys: Sequence[str], rows: Sequence[Row]) -> dict[str, Any] | 
 
 def describe_best(keys: Sequence[str], best: Row, document: dict[str, Any]) -> list[str]:
     """The choices in lines."""
-    cell = " ".join(f"{key}={best[key]}" for key in keys)
     spread = f"{_spread(best['miou_std'])} over {best['seeds']} seeds" if "seeds" in best else ""
-    background, foreground = (number(best[f"iou_{name}"]) for name in ("background", "foreground"))
+    miou, background, foreground, images = (number(best[name]) for name in FIGURES[:4])
     lines = [
-        f"best: {cell}  mIoU {number(best['miou']):.4f}{spread} (IoU bg {background:.4f}, fg {foreground:.4f}; "
-        f"{number(best['images']):.0f} {best['split']} images)",
+        f"best: {_cell(keys, best)}  mIoU {miou:.4f}{spread} (IoU bg {background:.4f}, fg {foreground:.4f}; "
+        f"{images:.0f} {best['split']} images)",
         f"  by the {document['miou']['rule']}",
     ]
-    if blind := document.get("held_out_accuracy"):
-        lines.append(f"  without masks: {' '.join(blind['overrides'])}  accuracy {blind['held_out_accuracy']:.4f}")
+    if maskless := document.get("held_out_accuracy"):
+        found = f"{' '.join(maskless['overrides'])}  accuracy {maskless['held_out_accuracy']:.4f}"
+        lines.append(f"  without masks: {found}")
     return lines
 
 
 def _next(choice: dict[str, Any], fixed: Sequence[str]) -> str:
-    """The command of a run with the choice, on the sweep's data and settings; of bare score maps with AffinityNet.
+    """The command of a run with the choice on the sweep's settings, with AffinityNet where the sweep refined nothing.
 
     It says how many masks chose the values, for the run's table.
     """
-    pipeline = next((text.partition("=")[2] for text in fixed if text.startswith("pipeline=")), "cam")
-    pipeline = {"cam": "cam_affinity", "bbox": "bbox_affinity"}.get(pipeline, pipeline)
+    given = [text for text in (*fixed, *choice["overrides"]) if text.startswith("pipeline=")] or ["pipeline=cam"]
+    refined = {"cam": "cam_affinity", "bbox": "bbox_affinity"}
+    name = given[-1].partition("=")[2]
+    first = f"pipeline={refined.get(name, name) if given[-1] not in choice['overrides'] else name}"
+    rest = [text for text in (*fixed, *choice["overrides"]) if not text.startswith("pipeline=")]
     facts = [f"++{FACTS}.{text.partition('=')[0]}={choice['images']}" for text in choice["overrides"]]
-    rest = [text for text in fixed if not text.startswith("pipeline=")]
-    is_swept = any(text.startswith("pipeline=") for text in choice["overrides"])
-    first = [] if is_swept else [f"pipeline={pipeline}"]
-    return shlex.join(["python", "-m", "seg.run", *first, *rest, *choice["overrides"], *facts])
+    return shlex.join(["python", "-m", "seg.run", first, *rest, *facts])
+
+
+def _cell(keys: Sequence[str], row: Row) -> str:
+    return " ".join(f"{key}={row[key]}" for key in keys)
 
 
 def _spread(std: float) -> str:

@@ -11,13 +11,13 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from seg.config.aside import is_aside
 from seg.config.process import choices, command, given_overrides, sweep_folder
 from seg.config.tree import make_objects
+from seg.config.used import changes_no_figure
 from seg.errors import first_line
 from seg.evaluation.table import headline
 from seg.experiment import Experiment
-from seg.tracking.loggers import RunInfo, Status, Tracker
+from seg.tracking.loggers import Status, Tracker
 from seg.train import Training
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,9 @@ def tracking(trackers: Mapping[str, Tracker], experiment: Experiment, folder: Pa
         files = [path for name in FILES if (path := folder / name).is_file()] if status == "finished" else []
         each(lambda tracker: tracker.finish(status, files))
 
-    each(lambda tracker: tracker.start(run_info(experiment, folder)))
+    sweep = sweep_folder()
+    group = sweep.name if sweep else choices().get("pipeline", "weakseg")
+    each(lambda tracker: tracker.start(folder, group, _settings(experiment)))
     try:
         yield dataclasses.replace(experiment, store=experiment.store.with_callback(log_epochs))
     except BaseException as error:
@@ -87,19 +89,14 @@ def _results(experiment: Experiment) -> dict[str, float]:
     return _finite(figures | ({"miou": headline(trainval).get("miou")} if trainval else {}))
 
 
-def run_info(experiment: Experiment, folder: Path) -> RunInfo:
-    """What a run is; its settings are the main keys, and whatever else was given that can change a figure."""
-    chosen, groups, sweep = choices(), ("pipeline", "data", "supervision", "refiner", "segmenter"), sweep_folder()
+def _settings(experiment: Experiment) -> dict[str, str]:
+    """The main keys, whatever else was given that can change a figure, and the command line."""
+    chosen, groups = choices(), ("pipeline", "data", "supervision", "refiner", "segmenter")
     main = {group: chosen[group] for group in groups if group in chosen}
     main |= {key: str(experiment.cfg[key]) for key in ("epoch", "threshold", "seed", "backbone")}
     given = (text.lstrip("+").partition("=") for text in given_overrides())
-    return RunInfo(
-        name=folder.name,
-        experiment=sweep.name if sweep else chosen.get("pipeline", "weakseg"),
-        folder=folder,
-        settings={**{key: value for key, sign, value in given if sign and not is_aside(key)}, **main},
-        command=command(given_overrides()),
-    )
+    changed = {key: value for key, sign, value in given if sign and not changes_no_figure(key)}
+    return {**changed, **main, "command": command(given_overrides())}
 
 
 def tracked_name(name: str) -> str:

@@ -88,12 +88,6 @@ def test_photos_by_links(tmp_path: Path, official: Callable[..., Path]) -> None:
             assert (made / "annotations" / "trimaps" / f"{stem}.png").is_file()
 
 
-def test_median_and_interquartile_range() -> None:
-    sample = Sample((4.0, 1.0, 2.0, 3.0, 100.0))
-    assert (sample.median, sample.spread) == (3, 2) and Sample((7.0,)).spread == 0
-    assert sample.scaled(2).values == (8, 2, 4, 6, 200)
-
-
 @pytest.mark.parametrize(
     ("goal", "ratio", "met"),
     [
@@ -131,8 +125,3 @@ def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         parse(["--only", "wlak"])
     assert main(["--weights", str(tmp_path / "none.pth")]) == 2
     assert capsys.readouterr().err.count("\n") == 1
-
-
-def test_drawn_pictures_stand_in_and_it_is_said(tmp_path: Path) -> None:
-    lab = Lab(tmp_path, data=tmp_path / "nothing")
-    assert not lab.has_photos and "data=toy_pets" in lab.overrides(20) and lab.data_note().startswith("TOY")

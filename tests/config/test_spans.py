@@ -12,23 +12,17 @@ from seg.errors import SegError
 @pytest.mark.parametrize(
     ("typed", "values"),
     [
-        ("1..5", "1,2,3,4,5"),
         ("1..20", ",".join(map(str, range(1, 21)))),
         ("0.1..0.9", "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9"),
         ("0.10..0.13", "0.1,0.11,0.12,0.13"),
-        ("0..1", "0,1"),
         ("0..1:0.5", "0.0,0.5,1.0"),
-        ("0.5..1.5:0.5", "0.5,1.0,1.5"),
         ("1..9:2", "1,3,5,7,9"),
-        ("1..10:4", "1,5,9"),
         ("0.1..0.9:0.25", "0.1,0.35,0.6,0.85"),
         (".1...3", "0.1,0.2,0.3"),
         ("-1..1", "-1,0,1"),
-        ("-0.2..-0.1", "-0.2,-0.1"),
         ("1e-4..3e-4", "0.0001,0.0002,0.0003"),
         ("100..300:1e2", "100,200,300"),
         ("7..7", "7"),
-        ("1..3,10", "1,2,3,10"),
         ("0.3,0.5..0.7", "0.3,0.5,0.6,0.7"),
         ("1..3,2..4", "1,2,3,4"),
         ("cam,1..2", "cam,1,2"),
@@ -36,59 +30,41 @@ from seg.errors import SegError
 )
 def test_spans_are_expanded_to_exact_decimals(typed, values):
     assert expand_value(typed) == values
-    assert expand_arguments([f"a.b={typed}"]) == [f"a.b={values}"]
+    for key in ("a.b", "+new.key", "group/sub", "key@pkg.a"):
+        assert expand_arguments([f"{key}={typed}"]) == [f"{key}={values}"]
 
 
 @pytest.mark.parametrize(
     "argument",
     [
         "data.root=../x",
-        "data.root=..",
         "version=v1..2",
         "epoch=1..",
-        "epoch=..5",
-        "epoch=1..b",
         "epoch=1..2..3",
-        "threshold=0.3,0.5",
         "threshold=range(0.1,1.0,0.1)",
-        "threshold=choice(1..2)",
         "threshold=glob(*)",
         "name='1..5'",
-        'name="1..5"',
         "list=[1..5]",
         "map={a:1..5}",
         "key=${oc.env:A}..5",
         "hydra.run.dir=1..5",
-        "+hydra.sweeper.params.epoch=1..5",
         "~epoch",
         "-m",
         "--config-dir=1..5",
-        "1..5",
-        "",
     ],
 )
 def test_anything_else_is_untouched(argument):
     assert expand_arguments([argument]) == [argument]
 
 
-def test_keys_of_any_kind_may_be_swept():
-    keys = ("epoch", "refiner.scores.beta", "+new.key", "++seed", "group/sub", "key@pkg.a")
-    assert expand_arguments([f"{key}=1..2" for key in keys]) == [f"{key}=1,2" for key in keys]
-
-
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
         ("5..1", r"epoch=5\.\.1: descends, so it is empty; write 1\.\.5"),
-        ("0.9..0.1", "descends"),
         ("1..5,9..7", r"epoch=9\.\.7: descends"),
         ("1..5:0", "step must be greater than 0"),
-        ("1..5:-1", "step must be greater than 0"),
-        ("1..5:", "the step '' is no number"),
         ("1..5:x", "the step 'x' is no number"),
         ("0..1000000", "more than 10000 values; give a larger step"),
-        ("0..1:1e-9", "more than 10000 values"),
-        ("0..1:1e-999", "is no number"),
     ],
 )
 def test_wrong_spans_are_one_clear_error(typed, message):
@@ -115,14 +91,11 @@ def test_any_span_is_what_decimal_arithmetic_says():
     ("values", "text"),
     [
         ("1,2,3", "1..3"),
-        ("0.1,0.2,0.3", "0.1..0.3"),
         ("0.1,0.35,0.6", "0.1..0.6:0.25"),
         ("1,3,5", "1..5:2"),
         ("3,2,1", "3+2+1"),
         ("1,2", "1..2"),
-        ("1,3", "1+3"),
         ("1,2,4", "1+2+4"),
-        ("cam,bbox", "cam+bbox"),
         ("5", "5"),
     ],
 )

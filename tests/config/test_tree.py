@@ -62,19 +62,12 @@ def test_what_has_no_target_stays_plain() -> None:
     [
         ({"leaf": {"_target_": f"{HERE}.Part", "colour": 1}}, "leaf.colour: Part has no such parameter"),
         ({"leaf": {"_target_": f"{HERE}.Part", "size": 0}}, r"leaf: Part.size=0: must lie in \[1, inf\)"),
-        ({"leaf": {"_target_": f"{HERE}.Twig"}}, rf"leaf._target_={HERE}.Twig: no such class .*'Twig'"),
         ({"leaf": {"_target_": "no.such.Thing"}}, "leaf._target_=no.such.Thing: no such class .*No module named 'no'"),
-        ({"leaf": {"_target_": "Part"}}, "leaf._target_=Part: no such class .*give a whole dotted name"),
         ({"pair": {"_target_": f"{HERE}.Pair", "left": "${leaf}"}}, "pair: .*missing 1 required .*'right'"),
         ({"leaf": {"_target_": f"{HERE}.Part", "size": "???"}}, "leaf: Missing mandatory value: size"),
-        ({"leaf": "${twig}"}, "leaf: Interpolation key 'twig' not found"),
         (
             {"pair": {"_target_": f"{HERE}.Pair", "left": "${leaf}", "right": "${twig}"}},
             r"twig: no such key \(pair.right refers",
-        ),
-        (
-            {"pair": {"_target_": f"{HERE}.Pair", "left": "${leaf.tip.end}"}, "leaf": {"tip": None}},
-            "but leaf.tip is null",
         ),
         ({"leaf": {"_target_": f"{HERE}.Part", "name": "a/${twig}"}}, "leaf.name: Interpolation key 'twig' not found"),
     ],

@@ -1,10 +1,6 @@
 """Decoding of whatever an image file may hold."""
 
-import contextlib
 import os
-import re
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +11,12 @@ from seg.data.dataset import Codes, Region
 from seg.data.decode import decode_image, decode_trimap, draw_regions, formats, image_size, image_warnings
 from seg.errors import SegError
 
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
 
-def photo(height: int, width: int, seed: int = 0) -> np.ndarray:
+
+def photo(height: int, width: int) -> np.ndarray:
     """Smooth random colours with some grain, like a photo more than like noise."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     coarse = Image.fromarray(rng.integers(30, 226, (8, 8, 3), dtype=np.uint8))
     smooth = np.asarray(coarse.resize((width, height), Image.Resampling.BICUBIC), np.float64)
     return np.clip(smooth + rng.normal(0, 8, smooth.shape), 0, 255).astype(np.uint8)
@@ -29,16 +27,21 @@ def save(path: Path, array: np.ndarray, mode: str = "RGB", **options: object) ->
     return path
 
 
-def test_plain_rgb(tmp_path: Path) -> None:
+def test_what_pillow_may_take_a_file_for(tmp_path: Path) -> None:
     array = photo(30, 40)
-    decoded, size = decode_image(save(tmp_path / "a.png", array))
-    np.testing.assert_array_equal(decoded, array)
-    assert size == (30, 40)
-    assert decoded.dtype == np.uint8
-    assert decoded.flags.writeable
+    for known in ("png", "jpg", "webp", "bmp", "tif", "gif", "jp2", "ppm"):
+        decoded, size = decode_image(save(tmp_path / f"a.{known}", array))
+        assert size == (30, 40) and decoded.dtype == np.uint8 and decoded.flags.writeable
+        assert known not in ("png", "bmp", "tif", "ppm") or (decoded == array).all()
+    # Pillow would start Ghostscript for an EPS, whatever its name.
+    assert not {"EPS", "PDF", "WMF", "FITS", "PSD", "ICNS"} & set(formats())
+    Image.fromarray(array).save(path := tmp_path / "a.jpg", format="EPS")
+    for call in (decode_image, image_size, image_warnings, lambda p: decode_trimap(p, (8, 8))):
+        with pytest.raises(SegError, match=r"a\.jpg: not a whole image"):
+            call(path)
 
 
-@pytest.mark.parametrize(("height", "width"), [(700, 900), (600, 500), (256, 1600), (1300, 1100)])
+@pytest.mark.parametrize(("height", "width"), [(700, 900), (250, 400)])
 def test_large_jpegs_are_decoded_at_a_fraction_and_stay_close(
     tmp_path: Path, height: int, width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,105 +80,80 @@ def test_broken_exif_is_ignored(tmp_path: Path) -> None:
     assert decode_image(path)[1] == (20, 30)
 
 
-def test_grey(tmp_path: Path) -> None:
-    path = save(tmp_path / "a.jpg", photo(20, 30), "L")
-    decoded, _ = decode_image(path, 16)
-    assert (decoded == decoded[..., :1]).all()
-    assert decoded.shape == (16, 16, 3)
-    assert image_warnings(path) == ("grey images",)
+@pytest.mark.parametrize(("mode", "kind"), [("L", "grey"), ("CMYK", "CMYK")])
+def test_photos_that_are_not_rgb(tmp_path: Path, mode: str, kind: str) -> None:
+    array = np.broadcast_to(np.array([90, 90, 90] if mode == "L" else [220, 40, 90], np.uint8), (16, 16, 3))
+    path = save(tmp_path / "a.jpg", array, mode, quality=95)
+    assert np.abs(decode_image(path, 8)[0].astype(int) - array[0, 0]).max() <= 4
+    assert image_warnings(path) == (f"{kind} images",)
 
 
-def test_palette_with_transparency_lies_on_white(tmp_path: Path) -> None:
+def test_transparency_lies_on_white(tmp_path: Path) -> None:
     image = Image.new("P", (4, 2), 0)
     image.putpalette([200, 10, 20, 0, 0, 255])
     image.putpixel((3, 1), 1)
-    image.save(tmp_path / "a.png", transparency=1)
-    decoded, _ = decode_image(tmp_path / "a.png")
-    assert decoded[0, 0].tolist() == [200, 10, 20]
-    assert decoded[1, 3].tolist() == [255, 255, 255]
-    image.save(tmp_path / "b.png")
-    assert decode_image(tmp_path / "b.png")[0][1, 3].tolist() == [0, 0, 255]
-    assert image_warnings(tmp_path / "b.png") == ("palette images",)
-
-
-def test_alpha_lies_on_white(tmp_path: Path) -> None:
+    image.save(path := tmp_path / "a.png", transparency=1)
+    assert decode_image(path)[0][[0, 1], [0, 3]].tolist() == [[200, 10, 20], [255, 255, 255]]
+    image.save(path)
+    assert decode_image(path)[0][1, 3].tolist() == [0, 0, 255] and image_warnings(path) == ("palette images",)
     rgba = np.zeros((1, 3, 4), np.uint8)
     rgba[0, :, 3] = [255, 0, 51]
-    Image.fromarray(rgba).save(tmp_path / "a.png")
-    assert decode_image(tmp_path / "a.png")[0][0, :, 0].tolist() == [0, 255, 204]
-    grey = Image.merge("LA", [Image.new("L", (2, 2), 100), Image.new("L", (2, 2), 255)])
-    grey.save(tmp_path / "b.png")
-    assert (decode_image(tmp_path / "b.png")[0] == 100).all()
+    Image.fromarray(rgba).save(path)
+    assert decode_image(path)[0][0, :, 0].tolist() == [0, 255, 204]
+    # Alpha that is 0 everywhere hides nothing.
+    Image.new("RGBA", (4, 4), (10, 20, 30, 0)).save(path)
+    assert decode_image(path)[0][0, 0].tolist() == [10, 20, 30]
+    assert image_warnings(path) == ("images with an alpha channel that is 0 everywhere (ignored)",)
 
 
-def test_cmyk_jpeg(tmp_path: Path) -> None:
-    array = np.broadcast_to(np.array([220, 40, 90], np.uint8), (16, 16, 3))
-    path = save(tmp_path / "a.jpg", array, "CMYK", quality=95)
-    assert np.abs(decode_image(path, 8)[0].astype(int) - array[0, 0]).max() <= 4
-    assert image_warnings(path) == ("CMYK images",)
-
-
-@pytest.mark.parametrize("name", ["a.png", "a.tif"])
-def test_sixteen_bits(tmp_path: Path, name: str) -> None:
-    Image.fromarray(np.array([[0, 257, 32896, 65535]], np.uint16)).save(tmp_path / name)
-    decoded, _ = decode_image(tmp_path / name)
-    assert decoded[0, :, 0].tolist() == [0, 1, 128, 255]
-    assert image_warnings(tmp_path / name) == ("images of more than 8 bits",)
-
-
-@pytest.mark.parametrize(("top", "white"), [(900, 1023), (4095, 4095), (200, 255)])
-def test_what_a_16_bit_image_does_not_use_is_no_dark(tmp_path: Path, top: int, white: int) -> None:
+@pytest.mark.parametrize(("top", "white"), [(900, 1023), (4095, 4095), (200, 255), (65535, 65535)])
+def test_white_of_16_bit_images(tmp_path: Path, top: int, white: int) -> None:
     values = np.linspace(0, top, 64).astype(np.uint16).reshape(8, 8)
-    Image.fromarray(values).save(tmp_path / "a.png")
-    decoded, _ = decode_image(tmp_path / "a.png")
-    np.testing.assert_array_equal(decoded[..., 0], np.rint(values / white * 255))
-    assert f"16-bit images without a value above {white} (which is white)" in image_warnings(tmp_path / "a.png")
+    for name in ("a.png", "a.tif"):
+        Image.fromarray(values).save(tmp_path / name)
+        decoded, _ = decode_image(tmp_path / name)
+        np.testing.assert_array_equal(decoded[..., 0], np.rint(values / white * 255))
+        narrow = (f"16-bit images without a value above {white} (which is white)",) * (white < 65535)
+        assert image_warnings(tmp_path / name) == ("images of more than 8 bits", *narrow)
 
 
-def test_float_image(tmp_path: Path) -> None:
-    Image.fromarray(np.array([[0, 0.5, 1]], np.float32)).save(tmp_path / "a.tif")
-    assert decode_image(tmp_path / "a.tif")[0][0, :, 0].tolist() == [0, 128, 255]
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([0, 0.5, 1], [0, 128, 255]), ([-1000, 0, 1000], [0, 128, 255]), ([0, 1, np.nan, np.inf], [0, 255, 0, 0])],
+)
+def test_float_image(tmp_path: Path, values: list[float], expected: list[int]) -> None:
+    Image.fromarray(np.array([values], np.float32)).save(tmp_path / "a.tif")
+    assert decode_image(tmp_path / "a.tif")[0][0, :, 0].tolist() == expected
 
 
 def test_gif_first_frame_under_another_name(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     frames = [Image.new("RGB", (6, 4), colour) for colour in ("red", "blue")]
     frames[0].save(path, format="GIF", save_all=True, append_images=frames[1:])
-    decoded, size = decode_image(path)
-    assert size == (4, 6)
-    assert (decoded == [255, 0, 0]).all()
-    warnings = image_warnings(path)
-    assert "images whose name ends in .jpg but that are GIF" in warnings
-    assert "animated images (first frame used)" in warnings
+    assert (decode_image(path)[0] == [255, 0, 0]).all()
+    assert {
+        "images whose name ends in .jpg but that are GIF", "images of several frames or pages (first used)"
+    } <= {*image_warnings(path)}  # fmt: skip
 
 
 @pytest.mark.parametrize("fmt", ["JPEG", "PNG", "GIF"])
-@pytest.mark.parametrize("share", [0.02, 0.5, 0.9])
-@pytest.mark.parametrize("size", [None, 16])
-def test_truncated_files_are_named(tmp_path: Path, fmt: str, share: float, size: int | None) -> None:
+def test_truncated_files_are_named(tmp_path: Path, fmt: str) -> None:
     path = tmp_path / "cut_7.jpg"
     Image.fromarray(photo(100, 120)).save(path, format=fmt)
     content = path.read_bytes()
-    path.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(SegError, match=r"cut_7\.jpg: not a whole image") as error:
-        decode_image(path, size)
-    assert "\n" not in str(error.value)
+    for share in (0, 0.02, 0.5, 0.9):
+        path.write_bytes(content[: int(len(content) * share)])
+        for size in (None, 16):
+            with pytest.raises(SegError, match=r"cut_7\.jpg: not a whole image .* git lfs pull") as error:
+                decode_image(path, size)
+            assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>not here</html>", b"\xff\xd8\xff\xe0" + b"\0" * 50])
-def test_files_that_are_no_images(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "odd_1.jpg").write_bytes(content)
-    for call in (decode_image, image_warnings, lambda path: decode_trimap(path, (4, 4))):
-        if call is not image_warnings or content[:2] != b"\xff\xd8":
-            with pytest.raises(SegError, match=r"odd_1\.jpg"):
-                call(tmp_path / "odd_1.jpg")
-
-
-def test_missing_files_and_folders(tmp_path: Path) -> None:
-    with pytest.raises(SegError, match=r"gone\.jpg: no such file"):
-        decode_image(tmp_path / "gone.jpg")
-    with pytest.raises(SegError, match="is a folder, no file"):
-        decode_image(tmp_path)
+def test_missing_files_folders_and_pipes(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for name, message in (("gone.jpg", "no such file"), ("", "is a folder, no file"), ("pipe.jpg", "is a pipe")):
+        with pytest.raises(SegError, match=message):
+            decode_image(tmp_path / name)
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "RGB", "LA", "I;16"])
@@ -190,14 +168,7 @@ def test_trimap_codes(tmp_path: Path, mode: str) -> None:
         image = image.convert(mode)
     image.save(tmp_path / "a.png")
     target, resized = decode_trimap(tmp_path / "a.png", (2, 3))
-    assert target.tolist() == [[1, 0, 254], [255, 255, 255]]
-    assert target.dtype == np.uint8
-    assert not resized
-
-
-def test_coloured_trimap_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SegError, match=r"a\.png: a coloured image"):
-        decode_trimap(save(tmp_path / "a.png", photo(4, 4)), (4, 4))
+    assert target.tolist() == [[1, 0, 254], [255, 255, 255]] and target.dtype == np.uint8 and not resized
 
 
 @pytest.mark.parametrize(
@@ -207,29 +178,33 @@ def test_coloured_trimap_is_refused(tmp_path: Path) -> None:
         ("binary", [0, 255], [0, 1]),
         ("binary", [255, 255], [1, 1]),
         ("binary", [0, 255, 128, 7], [0, 1, 255, 255]),  # ignored pixels, soft edges
+        ("binary", [0, 1, 100, 255], [0, 255, 255, 1]),  # soft edges, of which 1 is one
         ("ids", [0, 1, 15, 254, 255], [0, 1, 1, 1, 255]),
-        ("trimap", [1, 2, 3, 0], [1, 0, 254, 255]),
+        ("ids", [0, 300, 24000, 7], [0, 1, 1, 1]),
     ],
 )
 def test_the_conventions_of_masks(tmp_path: Path, codes: Codes, values: list[int], expected: list[int]) -> None:
-    path = save(tmp_path / "m.png", np.array([values], np.uint8), "L")
-    target, resized = decode_trimap(path, (1, len(values)), codes)
+    Image.fromarray(np.array([values], np.uint16 if max(values) > 255 else np.uint8)).save(tmp_path / "m.png")
+    target, resized = decode_trimap(tmp_path / "m.png", (1, len(values)), codes)
     assert target.tolist() == [expected] and not resized
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("codes", "values", "shown"),
     [
-        ([0, 1, 255], "holds both 1 and 255.*mask_codes=ids"),
-        ([1, 2, 3], "holds 1, 2, 3 where"),
-        ([0, 15], "or classes"),
+        ("binary", [0, 1, 255], "0, 1, 255 where .*mask_codes=.* ids"),
+        ("binary", [1, 2, 3], "1, 2, 3 where"),
+        ("binary", [0, 15], "0, 15 where .* or classes"),
+        ("trimap", [0, 255], r"0, 255 where 1 \(foreground\), 2 \(background\) and 3 \(border\)"),
+        ("trimap", [0], "0 where"),
+        ("trimap", [0, 1, 3], "0, 1, 3 where"),
     ],
 )
-def test_other_conventions_are_not_taken_for_binary(tmp_path: Path, values: list[int], said: str) -> None:
+def test_masks_of_another_convention_are_refused(tmp_path: Path, codes: Codes, values: list[int], shown: str) -> None:
     path = save(tmp_path / "m.png", np.array([values], np.uint8), "L")
-    with pytest.raises(SegError, match=said) as error:
-        decode_trimap(path, (1, len(values)), "binary")
-    assert str(path) in str(error.value) and "\n" not in str(error.value)
+    with pytest.raises(SegError, match=rf"m\.png: holds {shown}") as error:
+        decode_trimap(path, (1, len(values)), codes)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("orientation", [5, 6, 7, 8])
@@ -249,134 +224,17 @@ def test_a_mask_of_the_unturned_photo_is_turned_along(tmp_path: Path, orientatio
 
 
 @pytest.mark.parametrize(
-    ("codes", "shown"), [((0, 255), "0, 255"), ((0, 1), "0, 1"), ((0,), "0"), ((0, 1, 3), "0, 1, 3")]
-)
-def test_an_official_trimap_of_other_codes_is_refused(tmp_path, codes, shown):
-    path = tmp_path / "mask.png"
-    Image.fromarray(np.resize(np.asarray(codes, np.uint8), (8, 6))).save(path)
-    with pytest.raises(SegError, match=rf"holds {shown} where 1 \(foreground\), 2 \(background\) and 3 \(border\)"):
-        decode_trimap(path, (8, 6))
-
-
-@pytest.mark.parametrize(
-    ("values", "mode", "codes", "expected"),
+    ("mode", "size", "message"),
     [
-        ([[0, 1, 100, 255]], "L", "binary", [[0, 255, 255, 1]]),  # soft edges, of which 1 is one
-        ([[0, 300, 24000, 7]], "I;16", "ids", [[0, 1, 1, 1]]),
+        ("L", (40, 40), "40 x 40 is of other proportions than its image of 60 x 40"),
+        ("L", (1, 1), "1 x 1 is of other proportions"),
+        ("CMYK", (60, 40), "a coloured image where a mask of one channel was expected"),
     ],
 )
-def test_soft_edges_and_ids_beyond_a_byte(
-    tmp_path: Path, values: list[list[int]], mode: str, codes: Codes, expected: list[list[int]]
-) -> None:
-    Image.fromarray(np.asarray(values, np.uint8 if mode == "L" else np.uint16)).save(tmp_path / "a.png")
-    assert decode_trimap(tmp_path / "a.png", (1, 4), codes)[0].tolist() == expected
-
-
-@pytest.mark.parametrize(
-    ("name", "mode", "size", "said"),
-    [
-        ("a.png", "L", (40, 40), "40 x 40 is of other proportions than its image of 60 x 40"),
-        ("a.png", "L", (1, 1), "1 x 1 is of other proportions"),
-        ("a.tif", "CMYK", (60, 40), "a coloured image where a mask of one channel was expected"),
-    ],
-)
-def test_masks_that_are_none_of_the_whole_image(
-    tmp_path: Path, name: str, mode: str, size: tuple[int, int], said: str
-) -> None:
-    Image.new(mode, size).save(tmp_path / name)
-    with pytest.raises(SegError, match=said):
-        decode_trimap(tmp_path / name, (40, 60), "binary")
-
-
-def test_values_below_0_are_scaled_by_their_range(tmp_path: Path) -> None:
-    Image.fromarray(np.array([[-1000, 0, 1000]], np.float32)).save(tmp_path / "a.tif")
-    assert decode_image(tmp_path / "a.tif")[0][0, :, 0].tolist() == [0, 128, 255]
-
-
-def test_colour_of_12_bits_in_16(tmp_path: Path) -> None:
-    """Pillow reads the upper 8 of them, of which 4 are used; and writes none, so this is a PNG by hand."""
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    pixels = struct.pack(">B6H", 0, 0, 0x0200, 0x0FFF, 0x0FFF, 0, 0)
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0))
-    content = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
-    (tmp_path / "a.png").write_bytes(content)
-    assert decode_image(tmp_path / "a.png")[0].tolist() == [[[0, 34, 255], [255, 0, 0]]]
-    assert image_warnings(tmp_path / "a.png") == ("colour images of more than 8 bits (their upper 8 are read)",)
-
-
-def test_alpha_that_is_0_everywhere_hides_nothing(tmp_path: Path) -> None:
-    Image.new("RGBA", (4, 4), (10, 20, 30, 0)).save(tmp_path / "a.png")
-    assert decode_image(tmp_path / "a.png")[0][0, 0].tolist() == [10, 20, 30]
-    assert image_warnings(tmp_path / "a.png") == ("images with an alpha channel that is 0 everywhere (ignored)",)
-
-
-def test_of_a_tiff_the_largest_page(tmp_path: Path) -> None:
-    small, large = Image.new("RGB", (6, 4), "red"), Image.new("RGB", (30, 20), "blue")
-    small.save(tmp_path / "a.tif", save_all=True, append_images=[large, small])
-    decoded, size = decode_image(tmp_path / "a.tif")
-    assert size == image_size(tmp_path / "a.tif") == (20, 30) and (decoded == [0, 0, 255]).all()
-    assert image_warnings(tmp_path / "a.tif") == ("multi-page images (largest page used)",)
-
-
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
-        (b"version https://git-lfs.github.com/spec/v1\noid", "it is a Git LFS pointer; .* git lfs pull"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "it is HEIC; convert it"),
-    ],
-)
-def test_what_lies_in_a_jpg_that_is_none_is_named(tmp_path: Path, content: bytes, said: str) -> None:
-    (tmp_path / "a.jpg").write_bytes(content)
-    with pytest.raises(SegError, match=rf"a\.jpg: not a whole image \({said}"):
-        decode_image(tmp_path / "a.jpg")
-
-
-def test_what_is_no_number_in_a_float_image_is_black(tmp_path):
-    path = tmp_path / "a.tif"
-    Image.fromarray(np.asarray([[0.0, 1.0, np.nan, np.inf]], np.float32)).save(path)
-    assert decode_image(path)[0][0, :, 0].tolist() == [0, 255, 0, 0]
-
-
-def test_an_image_that_is_a_pipe_is_refused_at_once(tmp_path):
-    os.mkfifo(tmp_path / "pipe.jpg")
-    with pytest.raises(SegError, match=r"pipe\.jpg: cannot be read \(is a pipe"):
-        decode_image(tmp_path / "pipe.jpg")
-
-
-# -- a stranger's files ------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", ["pic.jpg", "pic.eps", "pic.png"])
-def test_an_eps_starts_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Pillow would hand it to ``gs``, which interprets PostScript."""
-    marker, program = tmp_path / "was_run", tmp_path / "bin/gs"
-    program.parent.mkdir()
-    program.write_text(f"#!/bin/sh\ntouch {marker}\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
-    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)
-    path = tmp_path / name
-    path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n")
-    for read in (decode_image, image_size, image_warnings, lambda p: decode_trimap(p, (8, 8))):
-        with pytest.raises(SegError, match=rf"{re.escape(name)}: not a whole image"):
-            read(path)
-    assert not marker.exists()
-    with contextlib.suppress(OSError), Image.open(path) as image:
-        image.load()
-    assert marker.exists()  # as it would have
-
-
-def test_what_pillow_may_take_a_file_for(tmp_path: Path) -> None:
-    for known in ("jpg", "png", "webp", "bmp", "tif", "gif", "jp2", "ppm"):
-        Image.new("RGB", (8, 6), "red").save(tmp_path / f"a.{known}")
-        assert decode_image(tmp_path / f"a.{known}")[1] == (6, 8)
-    assert not {"EPS", "PDF", "WMF", "FITS", "PSD", "ICNS"} & set(formats())
-    Image.new("RGB", (8, 6)).save(tmp_path / "a.tga")
-    with pytest.raises(SegError, match="not a whole image"):
-        decode_image(tmp_path / "a.tga")
+def test_what_is_no_mask_of_the_image(tmp_path: Path, mode: str, size: tuple[int, int], message: str) -> None:
+    Image.new(mode, size).save(tmp_path / "a.tif")
+    with pytest.raises(SegError, match=message):
+        decode_trimap(tmp_path / "a.tif", (40, 60), "binary")
 
 
 # -- regions --------------------------------------------------------------------------------------------
@@ -387,14 +245,10 @@ def test_a_polygon_covers_the_pixels_whose_middles_are_inside() -> None:
     expected[1:4, 2:5] = 9
     for corners in ((2, 1, 5, 1, 5, 4, 2, 4), (1.6, 0.6, 5.4, 0.6, 5.4, 4.4, 1.6, 4.4), (5, 4, 5, 1, 2, 1, 2, 4)):
         np.testing.assert_array_equal(draw_regions([Region(9, (corners,))], (5, 7)), expected)
-    # What sticks out is cut, what is outside, a line or less than a pixel covers nothing.
-    whole = draw_regions([Region(1, ((-50, -50, 1e6, -50, 1e6, 1e6, -50, 1e6),))], (5, 7))
-    assert (whole == 1).all()
+    # What sticks out is cut; what is outside, a line or less than a pixel covers nothing.
+    assert (draw_regions([Region(1, ((-50, -50, 1e6, -50, 1e6, 1e6, -50, 1e6),))], (5, 7)) == 1).all()
     for corners in ((9, 9, 12, 9, 12, 12), (-9, 1, -4, 1, -4, 4), (0, 2.5, 7, 2.5, 3, 2.5), (1, 1, 1.3, 1, 1, 1.3)):
         assert not draw_regions([Region(1, (corners,))], (5, 7)).any()
-    # Twice around is outside.
-    ring = draw_regions([Region(1, ((0, 0, 7, 0, 7, 5, 0, 5, 0, 0, 2, 1, 5, 1, 5, 4, 2, 4, 2, 1),))], (5, 7))
-    np.testing.assert_array_equal(ring == 0, expected == 9)
 
 
 def test_smaller_regions_are_on_top_crowds_below_and_runs_have_to_fit() -> None:
@@ -405,6 +259,5 @@ def test_smaller_regions_are_on_top_crowds_below_and_runs_have_to_fit() -> None:
     assert draw_regions([small, Region(1, (square,)), crowd], (2, 4)).tolist() == [[1, 2, 0, 0], [1, 1, 0, 0]]
     assert draw_regions([crowd], (2, 4)).tolist() == [[0, 255, 0, 0], [255, 0, 0, 0]]
     assert draw_regions([], (2, 3)).tolist() == [[0] * 3] * 2
-    for runs in ((1, 2), (9, -1)):
-        with pytest.raises(SegError, match=r"a region of \d pixels in an image of 4 x 2"):
-            draw_regions([Region(1, runs=runs)], (2, 4))
+    with pytest.raises(SegError, match=r"a region of 3 pixels in an image of 4 x 2"):
+        draw_regions([Region(1, runs=(1, 2))], (2, 4))

@@ -69,9 +69,21 @@ def served(
 def test_download_and_again(served: Served, tmp_path: Path, new_store: Store) -> None:
     make, archive, folder = served
     root = tmp_path / "deep/data"
+    own = root / folder / ("" if folder.name.startswith("VOC") else "annotations")
+    own.mkdir(parents=True)
+    (own / "own.txt").write_text("mine")
     make(root).acquire()
-    assert new_store.get(make(root)).records and not (root / folder / ".unpacking").exists()
-    assert socket.getdefaulttimeout() is None
+    assert new_store.get(make(root)).records and socket.getdefaulttimeout() is None
+    # What lay there is renamed.
+    assert [p.read_text() for p in own.parent.glob(f"{own.name}.incomplete-*/own.txt")] == ["mine"]
+    # What a killed download left is not taken for whole.
+    (root / folder / ".unpacking").touch()
+    gone = next((root / folder).rglob("*.jpg"))
+    gone.unlink()
+    with pytest.raises(SegError, match=r"a download that was cut off.*data\.download=true"):
+        new_store.get(make(root))
+    make(root).acquire()
+    assert gone.is_file() and not (root / folder / ".unpacking").exists() and new_store.get(make(root)).records
     shutil.rmtree(archive.parent)
     make(root).acquire()  # complete: nothing is fetched
 
@@ -84,63 +96,31 @@ def test_archives_put_there_by_hand_are_used(served: Served, tmp_path: Path, new
     assert new_store.get(make(tmp_path / "data")).records
 
 
-def test_what_a_killed_download_left_is_not_taken_for_whole(served: Served, tmp_path: Path, new_store: Store) -> None:
-    make, _, folder = served
-    root = tmp_path / "data"
-    make(root).acquire()
-    (root / folder / ".unpacking").touch()
-    gone = next((root / folder).rglob("*.jpg"))
-    gone.unlink()
-    with pytest.raises(SegError, match=r"a download that was cut off.*data\.download=true"):
-        new_store.get(make(root))
-    make(root).acquire()
-    assert gone.is_file() and new_store.get(make(root)).records
-
-
-def test_what_lies_there_is_moved_aside(served: Served, tmp_path: Path) -> None:
-    make, _, folder = served
-    own = tmp_path / "data" / folder / ("" if folder.name.startswith("VOC") else "annotations")
-    own.mkdir(parents=True)
-    (own / "own.txt").write_text("mine")
-    make(tmp_path / "data").acquire()
-    assert own.with_name(f"{own.name}.incomplete0").joinpath("own.txt").read_text() == "mine"
-
-
 def test_a_download_that_fails(served: Served, tmp_path: Path) -> None:
     make, archive, _ = served
     archive.write_bytes(archive.read_bytes() + b"tampered")
-    with pytest.raises(SegError, match="checksum mismatch") as error:
+    with pytest.raises(SegError, match="corrupted") as error:
         make(tmp_path / "data").acquire()
     assert "\n" not in str(error.value) and "unpack the official" in str(error.value)
     archive.unlink()
-    with pytest.raises(SegError, match=r"cannot download .*offline"):
+    with pytest.raises(SegError, match=r"cannot download .*404.*; try again, or"):
         make(tmp_path / "data").acquire()
     (tmp_path / "file").write_text("")
-    with pytest.raises(SegError, match="cannot download to"):
+    with pytest.raises(SegError, match="cannot download"):
         make(tmp_path / "file/data").acquire()
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
-    [
-        (ImportError("no torchvision"), "needs torchvision"),
-        (
-            ConnectionRefusedError("refused"),
-            r"cannot download .*refused.*offline, or the server is away; try again, or",
-        ),
-        (RuntimeError("other"), r"failed \(other\)"),
-        (OSError("disk full"), "cannot download or unpack"),
-        (None, "the archive of it lacks images, lists; delete it"),
-    ],
+    "error", [ImportError("torchvision"), ConnectionRefusedError("refused"), EOFError("cut"), None]
 )
-def test_each_failure_is_one_line(tmp_path: Path, error: Exception | None, said: str) -> None:
+def test_each_failure_is_one_line(tmp_path: Path, error: Exception | None) -> None:
     def get() -> None:
         if error is not None:
             raise error
 
-    with pytest.raises(SegError, match=said) as caught:
+    why = str(error or "the archive lacks images, lists")
+    with pytest.raises(SegError, match=rf"cannot download it to .*it \({why}\); try again, or take it$"):
         fetch("it", tmp_path / "it", tmp_path / "aside", "take it", get, lambda: ["images", "lists"])
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("make", "archive"), [(OxfordPet, "annotations.tar.gz"), (Voc, "VOCtrainval")])

@@ -417,11 +417,6 @@ def test_masks_of_0_and_255_are_refused_and_those_of_255_not_used(new_store: Sto
         ("<size><width>60</width><height>40</height></size>", "", (5, 10, 25, 30)),
         ("<annotation>", "\ufeff<annotation>", (5, 10, 25, 30)),
         ("<annotation>", "\n <?xml version='1.0'?><annotation>", (5, 10, 25, 30)),
-        (
-            "<bndbox><xmin>5</xmin><ymin>10</ymin><xmax>25</xmax><ymax>30</ymax></bndbox>",
-            "<polygon><pt><x>5</x><y>10</y></pt><pt><x>25</x><y>30</y></pt></polygon>",
-            (5, 10, 25, 30),
-        ),
     ],
 )
 def test_xml_of_tools(new_store: Store, voc: Writer, old: str, new: str, box: tuple[float, ...]) -> None:

@@ -19,7 +19,6 @@ from seg.data.prepared import Prepared, PreparedData
 from seg.errors import SegError
 from seg.masks import MaskSet
 from seg.models.mask_files import check_format, export_masks
-from seg.models.png import voc_palette
 from seg.store import Store
 from seg.supervision.scores import ScoreMaps
 
@@ -51,7 +50,7 @@ def expected(masks: MaskSet, name: str, by_label: bool = False) -> np.ndarray:
     return np.where(mask == 1, 1 + masks.data.as_read.labels[row], mask) if by_label else mask
 
 
-@pytest.mark.parametrize(("kind", "codes"), [(None, [0, 255, 128]), ("png255", [0, 255, 128]), ("png01", [0, 1, 255])])
+@pytest.mark.parametrize(("kind", "codes"), [(None, [0, 255, 128]), ("png01", [0, 1, 255])])
 def test_grey_png(masks: MaskSet, new_store: Store, tmp_path: Path, kind: str | None, codes: list[int]) -> None:
     assert export_masks(tmp_path, {"CAM (label) >= 0.4": masks}, new_store, kind) == 10  # type: ignore[arg-type]
     folder = tmp_path / "CAM__label_____0_4"
@@ -76,16 +75,10 @@ def test_indexed_png(masks: MaskSet, of_classes: MaskSet, new_store: Store, tmp_
             assert image.mode == "P"
             np.testing.assert_array_equal(np.asarray(image), wanted)
             colours = {tuple(c) for c in np.asarray(image.convert("RGB")).reshape(-1, 3).tolist()}
-        assert colours == {tuple(voc_palette()[code].tolist()) for code in np.unique(wanted)}
+        voc = {0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 255: (224, 224, 192)}
+        assert colours == {voc[code] for code in np.unique(wanted).tolist()}
         np.testing.assert_array_equal(decode_trimap(path, (40, 60), "classes")[0], wanted)
     assert (tmp_path / "seeds/classes.txt").read_text() == "0 background\n1 cat\n2 dog\n255 ignored\n"
-
-
-def test_a_palette_has_room_for_254_classes(masks: MaskSet, new_store: Store, tmp_path: Path) -> None:
-    large = replace(masks.data.as_read, classes=("x",) * 255)
-    many = replace(masks, scores=replace(masks.scores, data=large.merged()))
-    with pytest.raises(SegError, match="room for 254"):
-        export_masks(tmp_path / "many", {"seeds": many}, new_store, "palette")
 
 
 @pytest.mark.parametrize("classes", [False, True])
@@ -139,20 +132,15 @@ def test_what_is_no_format_or_has_no_room_for_classes() -> None:
     check_format("coco_rle", 2)
     with pytest.raises(SegError, match=r"export\.format=png: must be one of png255, png01, palette, coco_rle"):
         check_format("png")
-    with pytest.raises(SegError, match=r"format=png01: tells no classes apart, .* take palette or coco_rle, or task="):
+    with pytest.raises(SegError, match="format=png01: must be one of palette, coco_rle"):
         check_format("png01", 2)
 
 
-@pytest.mark.parametrize("name", ["../outside", "/tmp/outside", "a\0b"])
+@pytest.mark.parametrize("name", ["../outside", "a\0b"])
 def test_ids_that_lead_elsewhere(masks: MaskSet, new_store: Store, tmp_path: Path, name: str) -> None:
     """A store of somebody else's says what its images are called."""
-    data = replace(masks.data, ids=[name.replace("/tmp", str(tmp_path)), *masks.data.ids[1:]])
+    data = replace(masks.data, ids=[name, *masks.data.ids[1:]])
     masks = replace(masks, scores=replace(masks.scores, data=data))  # type: ignore[type-var]
     with pytest.raises(SegError, match="an image's id that leads out of"):
         export_masks(tmp_path / "out", {"seeds": masks}, new_store)
     assert not list(tmp_path.rglob("*outside*"))
-
-
-def test_the_palette_is_pascal_vocs() -> None:
-    known = {0: (0, 0, 0), 1: (128, 0, 0), 2: (0, 128, 0), 3: (128, 128, 0), 15: (192, 128, 128), 20: (0, 64, 128)}
-    assert {i: tuple(voc_palette()[i].tolist()) for i in known} == known

@@ -61,15 +61,13 @@ def test_scores_are_pytorchs_at_any_batch_and_size(net: Architecture, classes: t
 
 @needs_onnx
 def test_an_export_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnx_export, "_exported", lambda *_: None)
-    monkeypatch.setattr(onnx_export, "_with_metadata", lambda *_: b"")
     monkeypatch.setattr(onnx_export, "_difference", lambda *_: 0.1)
     with pytest.raises(SegError, match=r"differ from PyTorch's by 0\.1"):
         export_onnx(model(PlainUNet(width=2, depth=1), tmp_path), tmp_path / "net.onnx")
     assert not (tmp_path / "net.onnx").exists()
 
 
-def test_the_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_missing_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     real = importlib.util.find_spec
 
     def find(name: str, *rest: Any) -> Any:
@@ -78,8 +76,5 @@ def test_the_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", find)
     with pytest.raises(SegError, match=r"needs .*onnxruntime.*pip install 'weakseg\[onnx\]'"):
         check_onnx(True)
-
-
-def test_a_run_without_a_segmenter() -> None:
     with pytest.raises(SegError, match="no segmenter to export; add segmenter=unet"):
         check_onnx(False)

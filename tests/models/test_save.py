@@ -42,20 +42,6 @@ def test_weights_and_what_they_are(
     assert {"conv1.weight", "layer3.1.bn2.running_var", "fc.bias"} <= state.keys()
 
 
-def test_an_edit_in_place_leaves_the_store_alone(
-    store: Store, saved: tuple[Path, dict[str, Threshold]], classifier: Classifier
-) -> None:
-    stored = store.folder(classifier) / classifier.file_name
-    before = stored.read_bytes()
-    with (saved[0] / "classifier.safetensors").open("r+b") as file:
-        whole = file.read()
-        file.seek(0)
-        file.write(b"edited in place")
-        assert stored.read_bytes() == before
-        file.seek(0)
-        file.write(whole)
-
-
 def test_the_file_itself_says_what_its_network_is(
     store: Store, saved: tuple[Path, dict[str, Threshold]], prepared: Prepared, tmp_path: Path
 ) -> None:

@@ -1,19 +1,18 @@
 """report.html: what it says and what it shows."""
 
-import csv
+import html
 import json
 import re
 import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from within import call
 
-from seg.data.prepared import Prepared, PreparedData
-from seg.format import size
-from seg.report.page import LIMIT
-from seg.report.run_page import MOST_CLASSES, by_class
+from seg.data.prepared import Prepared
+from seg.report.run_page import class_tables
 from seg.store import Store
 from seg.supervision.mask import read_ids
 
@@ -46,127 +45,87 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return here / "out"
 
 
-@pytest.fixture(scope="module")
-def classes(made: Path) -> Path:
-    """The folder of a run whose masks tell classes apart."""
-    run(made.parent, *TINY, *UNET, "task=classes", "hydra.run.dir=classes")
-    return made.parent / "classes"
-
-
-@pytest.fixture(scope="module")
-def untrue(store: Store, data: PreparedData, prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run on 32 pictures without any ground truth."""
-    here = tmp_path_factory.mktemp("untrue")
-    shutil.copytree(store.folder(prepared.source) / "oxford-iiit-pet", here / "oxford-iiit-pet")
-    shutil.rmtree(here / "oxford-iiit-pet/annotations/trimaps")
-    options = ["data=oxford_pet", f"data.root={here}", "data.size=64", "weights=null", "pipeline=cam"]
-    run(here, *(x for x in TINY if not x.startswith("data.")), *options, "hydra.run.dir=out")
-    return here / "out"
-
-
 def text_of(path: Path) -> str:
     """The page without its pictures."""
     return re.sub(r"data:image/[^\"]*", "", path.read_text())
 
 
-def test_the_figures_are_those_of_the_table(made: Path) -> None:
-    text = text_of(made / "report.html")
-    assert "python -m seg.run " + " ".join([*TINY, *UNET]) in text
-    with (made / "metrics.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
-        cells = [row["split"], row["images"], f"{float(row['miou']):.4f}", f"{float(row['iou_foreground']):.4f}"]
-        found = re.search(
-            rf"<tr><th[^>]*>{re.escape(row['stage']).replace('>', '&gt;')}</th><td>{row['split']}.*</tr>", text
-        )
-        assert found is not None and all(cell in found.group() for cell in cells)
+def tables_of(page: Path) -> list[pd.DataFrame]:
+    """The page's tables, as text."""
+    tables = []
+    for table in re.findall("<table.*?</table>", page.read_text(), re.DOTALL):
+        rows = re.findall("<tr.*?</tr>", table, re.DOTALL)
+        head, *body = ([html.unescape(x) for x in re.findall("<t[hd]>(.*?)</t[hd]>", row)] for row in rows)
+        tables.append(pd.DataFrame(body, columns=head))
+    return tables
 
 
-def test_time_and_size_of_every_stored_stage(made: Path) -> None:
-    text = text_of(made / "report.html")
-    for stage in ("ToyPets", "Prepared", "Classifier", "CAM", "Segmenter", "Predicted"):
-        (folder,) = (made.parent / "outputs/store" / stage).glob("*[!k]")
-        total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        row = re.search(rf"<tr><th scope=\"row\">{stage}</th>.*</tr>", text)
-        assert row is not None and folder.name in row.group() and size(total) in row.group()
-
-
-def test_nothing_in_the_page_has_to_be_fetched(made: Path) -> None:
-    text = text_of(made / "report.html")
+def test_it_has_the_tables_of_figures_quality_and_costs_and_the_command(made: Path) -> None:
+    page = made / "report.html"
+    figures, quality, costs = tables_of(page)
+    expected = pd.read_csv(made / "metrics.csv")
+    for heading, key in (
+        ("stage", "stage"),
+        ("images", "images"),
+        ("mIoU", "miou"),
+        ("IoU foreground", "iou_foreground"),
+    ):
+        assert figures[heading].tolist() == [
+            x if isinstance(x, str) else f"{x:.4f}" if x < 1 else f"{x}" for x in expected[key]
+        ]
+    assert [x for x in quality["quality"] if x != "–"] == [f"{x:.4f}" for x in expected["estimated_quality"].dropna()]
+    stored = {path.parent.name for path in (made.parent / "outputs/store").glob("*/*[!k]")}
+    assert {x.partition("/")[0] for x in costs["product"]} >= {"ToyPets", "Prepared", "Classifier", "CAM"} <= stored
+    text = text_of(page)
+    assert "python -m seg.run " + " ".join([*TINY, *UNET]) in text and "the worst come first" in text
+    # Nothing has to be fetched.
     assert not re.search(r"(src|href)=\"(?!#|\"|data:)", text)
-    assert "url(" not in text and "@import" not in text and "http:" not in text and "https:" not in text
-    assert "default-src 'none'" in text
-    assert (made / "report.html").stat().st_size < LIMIT
+    assert not re.search("url\\(|@import|https?:|<script", text) and "default-src 'none'" in text
 
 
-def test_of_classes_it_has_the_iou_of_each_and_what_is_taken_for_what(made: Path, classes: Path) -> None:
-    text = text_of(classes / "report.html")
-    with (classes / "classes.csv").open() as file:
-        rows = [x for x in csv.DictReader(file) if (x["stage"], x["split"]) == ("PlainUNet prediction", "test")]
-    assert len(rows) == 3 and rows[0]["class"] == "background"
-    colours = ("#000000", "#800000", "#008000")
-    for row, colour in zip(rows, colours, strict=True):
-        said = f"{float(row['iou']):.4f}" if row["iou"] else "–"
-        bar = rf'<i style="background:{colour}"></i>{row["class"]}</th><td class="bar".*<span>{said}</span>'
-        assert re.search(bar, text), row
-        assert f'<i style="background:{colour}"></i>{row["class"]}</span>' in text  # the legend of the pictures
-        if int(row["pixels_of_target"]):
-            share = 100 * int(row["pixels_right"]) / int(row["pixels_of_target"])
-            own = rf'class="right".* title="{row["class"]}, called {row["class"]}: {share:.1f} %"'
-            assert share < 0.5 or re.search(own, text), row
-    assert "IoU classes</th>" in text and "IoU foreground" not in text
-    assert 'href="#classes"' in text
-    plain = text_of(made / "report.html")
-    assert "IoU foreground" in plain and 'id="classes"' not in plain
-    assert not (made / "classes.csv").exists()
+def test_of_classes_it_has_the_iou_of_each(made: Path) -> None:
+    run(made.parent, *TINY, *UNET, "task=classes", "hydra.run.dir=classes")
+    folder = made.parent / "classes"
+    figures, _, ious, confusion, _ = tables_of(folder / "report.html")
+    rows = pd.read_csv(folder / "classes.csv").query("stage == 'PlainUNet prediction' and split == 'test'")
+    assert ious["class"].tolist() == rows["class"].tolist() == confusion.columns[1:].tolist() and len(ious) == 3
+    assert ious["iou"].tolist() == ["–" if np.isnan(x) else f"{x:.4f}" for x in rows["iou"]]
+    assert "IoU classes" in figures and not (made / "classes.csv").exists()
 
 
-def test_without_target_nothing_is_measured_and_the_pictures_are_there(untrue: Path) -> None:
-    text = text_of(untrue / "report.html")
-    assert "Nothing was measured" in text and "not measured, for want of ground truth" in text
-    assert text.count('class="open"') == 32
+def test_what_masks_take_classes_for() -> None:
+    row = {"stage": "seeds", "split": "test", "matrix": [[90, 10, 0], [0, 50, 50], [0, 0, 0]], "coverage": 1.0}
+    row |= {"iou_background": 0.5, "iou_by_class": {"cat": 0.25, "dog": float("nan")}}
+    found = class_tables([row, row | {"stage": "prediction"}, row | {"coverage": 0.5}])
+    assert found is not None and found["stage"] == "prediction"
+    assert found["confusion"].to_numpy().tolist() == [["90", "10", ""], ["", "50", "50"], ["", "", ""]]
+    assert class_tables([]) is None and class_tables([{"stage": "seeds", "split": "test", "coverage": 1.0}]) is None
+
+
+def test_without_ground_truth_nothing_is_measured_and_the_pictures_are_there(
+    store: Store, prepared: Prepared, tmp_path: Path
+) -> None:
+    store.ensure(prepared.source)
+    shutil.copytree(store.folder(prepared.source) / "oxford-iiit-pet", tmp_path / "oxford-iiit-pet")
+    shutil.rmtree(tmp_path / "oxford-iiit-pet/annotations/trimaps")
+    options = ["data=oxford_pet", f"data.root={tmp_path}", "data.size=64", "weights=null", "pipeline=cam"]
+    run(tmp_path, *(x for x in TINY if not x.startswith("data.")), *options, "hydra.run.dir=out")
+    text = text_of(tmp_path / "out/report.html")
+    assert "Nothing was measured" in text and text.count('<div tabindex="0">') == 32
     assert "the worst come first" not in text and ">ground truth</span>" not in text and ">seeds</span>" in text
 
 
-def test_what_to_annotate_next(made: Path) -> None:
-    text = text_of(made / "report.html")
-    ids = read_ids(made / "annotate_next.txt")
-    shown = re.findall(r"<figcaption><b>(\w+)</b> \w+, [01]\.\d\d</figcaption>", text)
-    assert shown == ids[:20] and len(ids) == 16  # those of trainval
-    assert "of which CAM (label) &gt;= 0.5, PlainUNet prediction disagree most" in text  # seeds are the first again
-    assert "labelled.list=annotate_next.txt labelled.count=16" in text
-    assert not (made / "true_masks.txt").exists() and "true_masks.txt" not in text
-
-
 def test_true_masks_are_named_and_in_no_figure_of_trainval(made: Path) -> None:
-    first = read_ids(made / "annotate_next.txt")[:4]
-    listed = f"labelled.list={made / 'annotate_next.txt'}"
-    printed = run(made.parent, *TINY, *UNET, listed, "labelled.count=4", "hydra.run.dir=few")
+    printed = run(made.parent, *TINY, *UNET, "labelled.count=4", "hydra.run.dir=few")
     assert "true masks: 4, of trainval images that are left out of trainval's figures" in printed
     few = made.parent / "few"
-    assert sorted(read_ids(few / "true_masks.txt")) == sorted(first)
-    assert not set(first) & set(read_ids(few / "annotate_next.txt"))
-    text = text_of(few / "report.html")
-    assert "ground truth of 4 trainval images was learnt from; no figure is of them" in text
+    assert len(read_ids(few / "true_masks.txt")) == 4
+    assert "ground truth of 4 trainval images was learnt from; no figure is of them" in text_of(few / "report.html")
     both = [json.loads((folder / "metrics.json").read_text()) for folder in (made, few)]
-    assert "true_masks" not in both[0]["header"]
+    assert "true_masks" not in both[0]["header"] and "true_masks.txt" not in text_of(made / "report.html")
     assert (both[1]["header"]["true_masks"], both[1]["header"]["share"]) == (4, 0.3)
     old, new = ({(row["stage"], row["split"]): row for row in one["rows"]} for one in both)
     for (stage, split), row in new.items():
         assert row["images"] == old[stage, split]["images"] - (4 if split == "trainval" else 0)
         if split == "test" and "prediction" not in stage:
             assert row == old[stage, split]
-
-
-@pytest.mark.parametrize("count", [3, 100])  # all classes, and the most that are shown
-def test_what_masks_take_classes_for(count: int) -> None:
-    matrix = np.diag(np.arange(1000, 1000 + count))
-    matrix[-2, -1] = 50
-    row = {"stage": "seeds", "split": "test", "matrix": matrix.tolist(), "coverage": 1.0, "iou_background": 0.5}
-    row["iou_by_class"] = {f"class {i}": 0.25 for i in range(1, count)}
-    found = by_class([row, row | {"stage": "prediction"}, row | {"coverage": 0.5}])
-    assert found is not None and (found.stage, found.pixels) == ("prediction", matrix.sum())
-    assert len(found.figures) == count and len(found.names) == len(found.shares) == min(count, MOST_CLASSES)
-    assert found.names[0] == "background" and found.names[-2:] == [f"class {count - 2}", f"class {count - 1}"]
-    assert found.shares[-2, -1] == 50 / matrix[-2].sum() and found.shares[-1, -1] == 1
-    assert by_class([]) is None and by_class([{"stage": "seeds", "split": "test", "coverage": 1.0}]) is None

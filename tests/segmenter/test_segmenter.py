@@ -21,7 +21,7 @@ from seg.supervision.mask import TargetScores
 
 
 def make(pool: Pool, **changed: Any) -> Segmenter:
-    options = {"net": PlainUNet(width=4, depth=2), "epochs": 2, "batch_size": 8, "lr": 1e-2} | changed
+    options: dict[str, Any] = {"net": PlainUNet(width=4, depth=2), "epochs": 2, "batch_size": 8, "lr": 1e-2} | changed
     return Segmenter(masks=Threshold(scores=TargetScores(pool=pool), threshold=0.5), **options)
 
 

@@ -2,9 +2,7 @@
 
 import errno
 import logging
-import multiprocessing
 import re
-import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -103,50 +101,29 @@ def test_the_manifest(new_store: Store, manifest: Callable[[Path], dict[str, Any
 
 
 class Meddler(Stage):
-    """Asks for what its key does not tell of; or for what is upstream of what is upstream."""
+    """Asks for what its key does not tell of."""
 
     of: Double
-    number: int = param(5, key=False)
 
     def build(self, out: Path, store: Store) -> None:
-        store.get(self.of.of)
-        store.get(Number(number=self.number))
-
-    def load(self, path: Path, store: Store) -> int:
-        return self.number
+        store.get(self.of.of)  # upstream of what is upstream
+        store.get(Number(number=5))
 
 
 def test_a_build_that_asks_for_what_is_not_upstream_is_a_mistake(new_store: Store) -> None:
-    other = Number(number=5)
-    stage = Meddler(of=Double(of=Number(number=3)))
-    for ask in (new_store.get, Store(new_store.root).ensure):
+    other, stage = Number(number=5), Meddler(of=Double(of=Number(number=3)))
+    for _ in range(2):
         with pytest.raises(TypeError, match=rf"^a build asked for {other.id}, which is not upstream of it"):
-            ask(stage)
-    assert not new_store.has(stage) and not new_store.has(other) and new_store.has(stage.of)
-    # Nor where it is there already, or was asked for before; and outside of a build everybody may.
-    assert new_store.get(other) == 5
-    with pytest.raises(TypeError, match=other.id):
-        new_store.get(stage)
-    assert new_store.get(Number(number=6)) == 6
-    assert new_store.get(Meddler(of=stage.of, number=3)) == 3
-
-
-def test_a_damaged_manifest_is_none(new_store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    number = Number(number=5)
-    new_store.ensure(number)
-    path = new_store.folder(number) / "manifest.json"
-    path.write_bytes(b"\xff" + path.read_bytes())
-    store = Store(new_store.root, new_store.runtime)
-    assert not store.has(number) and store.manifest(number) is None and store.plan([number])[0].status == "build"
-    assert store.get(number) == 5 and store.has(number)
-    assert messages(caplog) == [f"{number.id}: manifest.json is damaged; removed, and built anew"]
+            new_store.get(stage)
+        assert not new_store.has(stage) and new_store.has(stage.of)
+        assert new_store.get(other) == 5  # outside of a build everybody may; then it is there
 
 
 DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "flipped": (lambda path: path.write_text("6"), "has another checksum"),
-    "longer": (lambda path: path.write_text("55"), "has 2 bytes, not 1"),
-    "gone": (Path.unlink, "is missing"),
-    "a folder": (lambda path: (path.unlink(), path.mkdir()), "has "),
+    "flipped": (lambda path: path.write_text("6"), "is not what was written"),
+    "longer": (lambda path: path.write_text("55"), "is not what was written"),
+    "gone": (Path.unlink, "cannot be read"),
+    "a folder": (lambda path: (path.unlink(), path.mkdir()), "is not what was written"),
 }
 
 
@@ -162,7 +139,6 @@ def test_a_damaged_file_is_noticed_when_it_is_used_and_built_anew(
     assert store.get(double) == 10
     (warning,) = messages(caplog)
     assert warning.startswith(f"{double.of.id}: number.txt {problem}") and warning.endswith("; removed, and built anew")
-    assert store.builds == [double.id, double.of.id] or store.builds == [double.of.id, double.id]
     assert Store(new_store.root, new_store.runtime).get(double.of) == 5 and len(messages(caplog)) == 1
 
 
@@ -185,26 +161,21 @@ def test_a_file_is_read_once_in_a_process_and_its_size_compared_each_time(
     assert store.get(number) == 5 and store.builds.count(number.id) == 1
 
 
-def test_a_disk_that_damages_all_that_is_written_is_a_clear_line(
+def test_a_disk_that_damages_all_or_may_not_be_read_is_a_clear_line(
     new_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     number = Number(number=5)
-    monkeypatch.setattr("seg.store.store.entry_of", lambda folder, path: {"name": path.name, "size": 9, "crc32": ""})
-    with pytest.raises(SegError, match=rf"{number.key}: is damaged as soon as it is written"):
-        new_store.get(number)
-
-
-def test_a_file_that_may_not_be_read_is_not_taken_for_damaged(
-    new_store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    number = Number(number=5)
-    new_store.ensure(number)
+    with monkeypatch.context() as broken:
+        broken.setattr("seg.store.store.entry_of", lambda folder, path: {"name": path.name, "size": 9, "crc32": ""})
+        with pytest.raises(SegError, match=rf"{number.key}: is damaged as soon as it is written"):
+            new_store.get(number)
+    new_store.get(number)
 
     def refuse(path: Path) -> str:
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr("seg.store.manifest.file_crc32", refuse)
-    with pytest.raises(SegError, match=r"half.txt: cannot be read \(Permission denied\)|number.txt: cannot be read"):
+    with pytest.raises(SegError, match=r"\.txt: cannot be read \(Permission denied\)"):
         Store(new_store.root, new_store.runtime).get(number)
     assert (new_store.folder(number) / "number.txt").is_file()
 
@@ -234,13 +205,12 @@ def test_plan_says_what_would_happen_and_writes_nothing(new_store: Store) -> Non
         "Double": ("build", 1),
         "Number": ("build", 2),
     }
-    assert lines["Double"].why == "needs of first" and lines["Number"].why == "not in the store"
     assert everything(new_store.root) == [] and calls == []
     new_store.get(view.of.of)
     before = everything(new_store.root)
     planned = new_store.plan([view, view.of])
-    assert [p.status for p in planned] == ["on the fly", "build", "built", "above"]
-    assert planned[1].why == "not in the store"
+    assert [(p.status, p.why) for p in planned[:2]] == [("on the fly", planned[0].why), ("build", "not in the store")]
+    assert [p.status for p in planned[2:]] == ["built", "above"]
     assert everything(new_store.root) == before
 
 
@@ -260,7 +230,7 @@ def test_an_unwritable_store_is_one_clear_line(tmp_path: Path) -> None:
         Store(tmp_path / "file" / "store").get(Number())
 
 
-def test_a_flipped_bit_of_a_manifest_is_noticed(new_store: Store) -> None:
+def test_a_flipped_bit_of_a_manifest_is_noticed(new_store: Store, caplog: pytest.LogCaptureFixture) -> None:
     number = Number(number=5)
     new_store.ensure(number)
     path = new_store.folder(number) / "manifest.json"
@@ -270,58 +240,8 @@ def test_a_flipped_bit_of_a_manifest_is_noticed(new_store: Store) -> None:
         flipped[place] ^= 1 << place % 7
         path.write_bytes(flipped)
         assert new_store.manifest(number) in (None, expected), bytes(flipped[place - 20 : place + 20])
-
-
-class Slow(Stage):
-    """Takes its time between two files."""
-
-    seconds: ClassVar[float] = 0.0
-
-    def build(self, out: Path, store: Store) -> None:
-        (out / "first.txt").write_text("first")
-        with (store.root.parent / "log.txt").open("a") as file:
-            file.write("built\n")
-        time.sleep(self.seconds)
-        (out / "last.txt").write_text("last")
-
-    def load(self, path: Path, store: Store) -> str:
-        return (path / "first.txt").read_text() + (path / "last.txt").read_text()
-
-
-def start(root: Path) -> Any:
-    """A process that builds; forked, since a fresh one would import PyTorch."""
-    process = multiprocessing.get_context("fork").Process(target=lambda: Store(root).get(Slow()))
-    process.start()
-    return process
-
-
-def wait_for(path: Path) -> None:
-    end = time.monotonic() + 30
-    while not path.exists():
-        assert time.monotonic() < end, f"{path} did not come"
-        time.sleep(0.02)
-
-
-def test_a_killed_build_leaves_no_half_product(
-    new_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Slow, "seconds", 60)
-    process = start(new_store.root)
-    wait_for(tmp_path / "log.txt")
-    process.kill()
-    process.join()
-    left = everything(new_store.root)
-    assert any(name.endswith(".part/first.txt") for name in left)  # it was killed in the midst of it
-    assert not any(name.endswith("manifest.json") for name in left)
-    monkeypatch.setattr(Slow, "seconds", 0)
-    assert new_store.get(Slow()) == "firstlast"
-    assert not any(".part" in name for name in everything(new_store.root))
-
-
-def test_two_processes_build_once(new_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Slow, "seconds", 0.5)
-    processes = [start(new_store.root), start(new_store.root)]
-    for process in processes:
-        process.join(60)
-    assert [process.exitcode for process in processes] == [0, 0]
-    assert (tmp_path / "log.txt").read_text() == "built\n" and new_store.get(Slow()) == "firstlast"
+    path.write_bytes(b"\xff" + written)
+    store = Store(new_store.root, new_store.runtime)
+    assert not store.has(number) and store.plan([number])[0].status == "build"
+    assert store.get(number) == 5 and store.has(number)
+    assert messages(caplog) == [f"{number.id}: manifest.json is damaged; removed, and built anew"]

@@ -1,10 +1,14 @@
-"""The table of a sweep, and what is chosen from it."""
+"""The table of a sweep, its figure, and what is chosen from it."""
 
+import itertools
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from seg.sweep.figure import draw_sweep
 from seg.sweep.job import headlines
 from seg.sweep.results import COLUMNS, Sweep, average_seeds
 from seg.sweep.summary import best_choices, best_row, describe_best, without_masks
@@ -74,3 +78,15 @@ def test_the_time_left_counts_this_run_only(monkeypatch):
     rows = [{"status": "ok"}] * 109 + [{"status": "failed"}]
     assert session.progress(rows) == "110/180  1 failed  11 min 40 s left"
     assert session.progress(rows[:100]) == "100/180"
+
+
+@pytest.mark.parametrize(
+    "swept", [{"epoch": "12"}, {"refiner": ["none", "affinity"], "seed": "123", "supervision": ["cam", "bbox"]}]
+)
+def test_a_figure_of_any_number_of_keys_marks_the_best(swept, tmp_path):
+    rows = [dict(zip(swept, values, strict=True)) for values in itertools.product(*swept.values())]
+    for i, row in enumerate(rows):
+        row |= {"miou": str(0.2 + i / 100) if i != 0 else "", "stage": "seeds", "split": "trainval"}
+    with Image.open(draw_sweep(tmp_path / "a.png", rows, list(swept), rows[-1])) as picture:
+        pixels = np.asarray(picture.convert("RGB")).astype(int)
+    assert ((pixels[..., 0] > 220) & (pixels[..., 1:].max(-1) < 60)).sum() > 20  # the best cell's frame

@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -78,56 +77,36 @@ def test_tensorboard_reads_the_same_beside_csv(trained: Trained) -> None:
     assert (here / "board/csv/metrics.csv").is_file()
 
 
-@pytest.fixture
-def runs(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, str], list[Any]]:
-    """The runs of an experiment, oldest first, as MLflow itself reads them."""
+def test_mlflow_has_a_run_and_each_job_of_a_sweep_in_one_experiment(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow import MlflowClient
 
-    def read(folder: Path, name: str) -> list[Any]:
-        client = MlflowClient(tracking_uri=(folder / "outputs/mlruns").as_uri())
-        experiment = client.get_experiment_by_name(name)
-        assert experiment is not None
-        found = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"])
-        for run in found:
-            run.losses = client.get_metric_history(run.info.run_id, "classifier/loss")
-            run.files = {x.path for x in client.list_artifacts(run.info.run_id)}
-        return list(found)
-
-    return read
-
-
-def test_mlflow_has_a_run(
-    trained: Trained, runs: Callable[[Path, str], list[Any]], monkeypatch: pytest.MonkeyPatch
-) -> None:
     here, history, figures = trained
-    command = [*ONE, "tracker=mlflow", "hydra.run.dir=one"]
     with monkeypatch.context() as broken:
         broken.setattr("seg.experiment.Experiment.measure", lambda self: 1 / 0)
-        assert call(here, *command)[0] == 1
-    status, printed = call(here, *command)
-    assert status == 0, printed
-    failed, run = runs(here, "cam")
+        assert call(here, *ONE, "tracker=mlflow", "hydra.run.dir=one")[0] == 1
+    sweep = ["-m", *TINY, "epoch=1,2", "threshold=0.5", "figures=false", "hydra.sweep.dir=grid"]
+    for command in ([*ONE, "hydra.run.dir=one"], sweep):
+        status, printed = call(here, *command, "tracker=mlflow")
+        assert status == 0, printed
+    client = MlflowClient(tracking_uri=(here / "outputs/mlruns").as_uri())
+    experiments = [client.get_experiment_by_name(name) for name in ("cam", "grid")]
+    (failed, run), jobs = (
+        list(client.search_runs([one.experiment_id], order_by=["attributes.start_time ASC"])) for one in experiments
+    )
     assert (failed.info.status, run.info.status, run.info.run_name) == ("FAILED", "FINISHED", "one")
-    assert [(p.step, p.value) for p in run.losses] == list(zip(history["epoch"], history["loss"], strict=True))
+    losses = client.get_metric_history(run.info.run_id, "classifier/loss")
+    assert [(p.step, p.value) for p in losses] == list(zip(history["epoch"], history["loss"], strict=True))
     assert {name: run.data.metrics[name] for name in figures} == figures
     assert run.data.metrics["miou"] == figures["trainval/seeds/miou"]
     assert run.data.params["threshold"] == "0.5" and run.data.params["data.size"] == "64"
-    assert {"metrics.json", "metrics.csv", "config.yaml"} <= run.files
-
-
-def test_each_job_of_a_sweep_is_a_run_of_one_experiment(
-    trained: Trained, runs: Callable[[Path, str], list[Any]]
-) -> None:
-    here = trained[0]
-    command = ["-m", *TINY, "epoch=1,2", "threshold=0.5", "figures=false", "hydra.sweep.dir=grid", "tracker=mlflow"]
-    status, printed = call(here, *command)
-    assert status == 0, printed
-    jobs = runs(here, "grid")
-    assert {run.info.status for run in jobs} == {"FINISHED"}
-    assert sorted((run.data.params["epoch"], len(run.losses)) for run in jobs) == [("1", 1), ("2", 2)]
+    files = {x.path for x in client.list_artifacts(run.info.run_id)}
+    assert {"metrics.json", "metrics.csv", "config.yaml"} <= files
+    assert [(job.info.status, job.data.params["epoch"]) for job in jobs] == [("FINISHED", "1"), ("FINISHED", "2")]
 
 
 def test_epochs_are_logged_while_training_and_a_failing_tracker_ends_nothing(
@@ -150,13 +129,10 @@ def test_epochs_are_logged_while_training_and_a_failing_tracker_ends_nothing(
     assert "Classifier epoch 3/3" in printed and (tmp_path / "run/metrics.csv").is_file()
 
 
-@pytest.mark.parametrize("sweep", [(), ("-m", "epoch=1..2")], ids=["run", "sweep"])
-def test_a_missing_extra_is_refused_before_anything_is_built(
-    sweep: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_extra_is_refused_before_anything_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name, *more: None if name == "mlflow" else find(name, *more))
-    status, printed = call(tmp_path, *sweep, *TINY, "tracker=mlflow")
+    status, printed = call(tmp_path, *TINY, "tracker=mlflow")
     assert status == 1 and printed.count("is not installed; pip install 'weakseg[mlflow]'") == 1
     assert len(printed.strip().splitlines()) == 1 and not (tmp_path / "outputs/store").exists()
 

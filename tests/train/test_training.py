@@ -10,15 +10,13 @@ import torch
 from line import make
 from safetensors.torch import save_file
 
-from seg.data.prepared import Pool, Prepared
+from seg.data.prepared import Pool
 from seg.errors import SegError
 from seg.masks import Threshold
-from seg.refiner.affinity import Affinity
 from seg.segmenter.architectures import PlainUNet
 from seg.segmenter.predicted import Predicted
 from seg.segmenter.segmenter import Segmenter
 from seg.supervision.cam import CAM
-from seg.supervision.classifier import Classifier
 from seg.supervision.mask import TargetScores
 from seg.train import NetworkStage
 
@@ -80,16 +78,6 @@ def test_only_how_it_is_used_counts_beside_the_weights(pool: Pool, unet: Path) -
     assert {segmenter(pool, unet, **changed).key for changed in trained} == {key}
     used: list[dict[str, Any]] = [{"input_size": 32}, {"net": PlainUNet(width=2, depth=2)}]
     assert len({key, *(segmenter(pool, unet, **changed).key for changed in used)}) == 3
-
-
-def test_what_its_training_would_have_needed_is_not_upstream(
-    prepared: Prepared, pool: Pool, classifier: Classifier, unet: Path
-) -> None:
-    seeds = Threshold(scores=CAM(pool=pool, classifier=classifier), threshold=0.5)
-    assert Affinity.from_config(str(unet), seeds=seeds).upstream() == {}
-    # The classes of these are those of the data.
-    assert segmenter(pool, unet, masks=seeds).upstream() == {"pool": pool}
-    assert Classifier.from_config(str(unet), data=prepared).upstream() == {"data": prepared}
 
 
 def test_the_json_beside_the_weights_says_that_they_are_an_oracles(pool: Pool, unet: Path) -> None:

@@ -1,7 +1,7 @@
 """The animals of the toy pictures: their parts, their poses, and how they are painted."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -9,8 +9,7 @@ from seg.data.toy.coats import Breed, Coat
 from seg.data.toy.drawing import Array, Ellipse, Frame, Limb, Point, Polygon, bulge, coverage, extent, noise, paint
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     shape: Ellipse | Limb | Polygon
     zone: str  # neutral | body | head | ear | muzzle | dark | eye
 
@@ -101,8 +100,7 @@ def _lying(rng: np.random.Generator, breed: Breed) -> Iterator[Part]:
 POSES: tuple[Pose, ...] = (_standing, _sitting, _lying)
 
 
-@dataclass(frozen=True)
-class Animal:
+class Animal(NamedTuple):
     """One animal in one attitude: the same parts on whatever frame it is laid."""
 
     breed: Breed

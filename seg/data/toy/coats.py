@@ -1,16 +1,15 @@
 """Breeds of the toy animals, and the coat of one animal of a breed."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from seg.data.toy.drawing import Array, Frame, Window, clamp, clouds, noise
+from seg.data.toy.drawing import Array, Frame, Window, clouds, noise
 
 Colour = tuple[float, float, float]
 
 
-@dataclass(frozen=True)
-class Breed:
+class Breed(NamedTuple):
     """What tells a breed apart: two coat colours (RGB in [0, 1]), a pattern, ears and fluff.
 
     A name with a capital is a cat's, one without is a dog's, as in the official data.
@@ -57,7 +56,7 @@ class Coat:
         shape, unit = frame.u.shape, frame.scale
         jitter = rng.normal(0, 0.02, 3)
         colours = (np.array(c) * rng.uniform(0.9, 1.1) + jitter for c in (breed.coat, breed.mark))
-        coat, mark = (clamp(c, 0.03).astype(np.float32) for c in colours)
+        coat, mark = (np.clip(c, 0.03, 1).astype(np.float32) for c in colours)
         tone = rng.normal(0, 0.05) + rng.normal(0, 0.015, 3)
         neutral = (np.array(NEUTRAL[rng.integers(len(NEUTRAL))]) + tone).astype(np.float32)
         soft = clouds(rng, shape, unit * 0.3)
@@ -85,17 +84,17 @@ class Coat:
         shape, unit = frame.u.shape, frame.scale
         if pattern == "stripes":
             wave = np.sin(frame.u * float(rng.uniform(30, 38)) + 1.1 * noise(rng, shape, unit * 0.22) + 4 * frame.v)
-            return clamp(1.6 * wave - 0.2)
+            return np.clip(1.6 * wave - 0.2, 0, 1)
         if pattern == "spots":
-            return clamp((noise(rng, shape, max(3.0, unit * 0.085)) - 0.75) * 3)
+            return np.clip((noise(rng, shape, max(3.0, unit * 0.085)) - 0.75) * 3, 0, 1)
         if pattern == "patches":  # a saddle: dark above, coat below
-            return clamp((0.03 - frame.v + 0.06 * noise(rng, shape, unit * 0.2)) * 12)
+            return np.clip((0.03 - frame.v + 0.06 * noise(rng, shape, unit * 0.2)) * 12, 0, 1)
         if pattern == "mask":  # the fore end darkens
-            return clamp((-0.3 - frame.u + 0.05 * noise(rng, shape, unit * 0.2)) * 2, high=0.5)
+            return np.clip((-0.3 - frame.u + 0.05 * noise(rng, shape, unit * 0.2)) * 2, 0, 0.5)
         if pattern == "bib":
             away = np.hypot(frame.u + 0.35, frame.v - 0.1)
-            return clamp((0.1 - away + 0.04 * noise(rng, shape, unit * 0.2)) * 12)
-        return clamp(0.25 + 0.25 * noise(rng, shape, unit * 0.25), high=0.7)
+            return np.clip((0.1 - away + 0.04 * noise(rng, shape, unit * 0.2)) * 12, 0, 1)
+        return np.clip(0.25 + 0.25 * noise(rng, shape, unit * 0.25), 0, 0.7)
 
     def colour(self, zone: str, window: Window) -> Array:
         """The colour of a zone in a window, ``float32 (h, w, 3)`` or ``(3,)``."""

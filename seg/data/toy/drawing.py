@@ -1,7 +1,6 @@
 """Soft-edged shapes and noise: the pencils with which the toy pictures are drawn."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +11,7 @@ Point = tuple[float, float]
 Window = tuple[slice, slice]
 
 
-@dataclass(frozen=True)
-class Frame:
+class Frame(NamedTuple):
     """The plane of a picture, or of a window of one, in the units of one object.
 
     Attributes:
@@ -38,14 +36,13 @@ class Frame:
 
     def window(self, centre: Point, reach: float, margin: float) -> Window:
         """The pixels within ``reach`` units and ``margin`` pixels of ``centre``; it may be empty."""
-        away = reach + margin / self.scale
         # u and v are linear in x and y, so the corner pixel and its neighbours give the way back
         ux, uy = float(self.u[0, 1] - self.u[0, 0]), float(self.u[1, 0] - self.u[0, 0])
         vx, vy = float(self.v[0, 1] - self.v[0, 0]), float(self.v[1, 0] - self.v[0, 0])
         du, dv = centre[0] - float(self.u[0, 0]), centre[1] - float(self.v[0, 0])
         det = ux * vy - uy * vx
         x, y = (du * vy - dv * uy) / det, (dv * ux - du * vx) / det
-        half = away * self.scale
+        half = (reach + margin / self.scale) * self.scale
         high, wide = self.u.shape
         rows = slice(min(high, max(0, int(y - half))), max(0, min(high, int(y + half) + 2)))
         return rows, slice(min(wide, max(0, int(x - half))), max(0, min(wide, int(x + half) + 2)))
@@ -55,8 +52,7 @@ class Frame:
         return Frame(self.u[window], self.v[window], self.scale)
 
 
-@dataclass(frozen=True)
-class Relief:
+class Relief(NamedTuple):
     """A shape drawn on a frame.
 
     Attributes:
@@ -72,8 +68,7 @@ class Relief:
 # Shapes, in the units of their object: `reach` is a circle around one, centre and radius; `on` draws it on a frame.
 
 
-@dataclass(frozen=True)
-class Ellipse:
+class Ellipse(NamedTuple):
     """An ellipse; its distance is exact at the rim to first order, which is all that an edge needs."""
 
     centre: Point
@@ -94,8 +89,7 @@ class Ellipse:
         return Relief(k * (k - 1) / slope * frame.scale, across, down)
 
 
-@dataclass(frozen=True)
-class Limb:
+class Limb(NamedTuple):
     """A capsule from ``start`` to ``end`` whose radius runs from ``thick[0]`` to ``thick[1]``."""
 
     start: Point
@@ -109,14 +103,13 @@ class Limb:
     def on(self, frame: Frame) -> Relief:
         du, dv = self.end[0] - self.start[0], self.end[1] - self.start[1]
         u, v = frame.u - self.start[0], frame.v - self.start[1]
-        along = clamp((u * du + v * dv) / (du * du + dv * dv + 1e-9))
+        along = np.clip((u * du + v * dv) / (du * du + dv * dv + 1e-9), 0, 1)
         off_u, off_v = u - along * du, v - along * dv
         radius = self.thick[0] + along * (self.thick[1] - self.thick[0])
         return Relief((np.hypot(off_u, off_v) - radius) * frame.scale, off_u / radius, off_v / radius)
 
 
-@dataclass(frozen=True)
-class Polygon:
+class Polygon(NamedTuple):
     """A convex polygon, corners in either order, drawn almost flat."""
 
     corners: tuple[Point, ...]
@@ -138,21 +131,16 @@ class Polygon:
         return Relief(distance * frame.scale, (frame.u - middle_u) * flat, (frame.v - middle_v) * flat)
 
 
-def clamp(values: Array, low: float = 0.0, high: float = 1.0) -> Array:
-    """Values kept within ``low`` and ``high``."""
-    return np.clip(values, low, high)
-
-
-def coverage(distance: Array, softness: float = 1.0) -> Array:
+def coverage(distance: Array, softness: float) -> Array:
     """How much of a pixel a shape covers, in [0, 1], from its distance in pixels."""
-    return clamp(0.5 - distance / softness)
+    return np.clip(0.5 - distance / softness, 0, 1)
 
 
 def bulge(relief: Relief, light: Point, contrast: float) -> Array:
     """Brightness of a rounded shape under a light from direction ``light``; 1 is neutral."""
-    facing = np.sqrt(clamp(1 - relief.across**2 - relief.down**2))
+    facing = np.sqrt(np.clip(1 - relief.across**2 - relief.down**2, 0, 1))
     lit = -relief.across * light[0] - relief.down * light[1]
-    return 1 + contrast * (0.55 * clamp(lit, -1) + 0.5 * (facing - 0.6))
+    return 1 + contrast * (0.55 * np.clip(lit, -1, 1) + 0.5 * (facing - 0.6))
 
 
 def extent(mask: NDArray[np.bool_]) -> tuple[int, int, int, int]:

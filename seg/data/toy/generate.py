@@ -6,9 +6,8 @@ nothing about photographs.
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,13 +20,6 @@ from seg.data.toy.drawing import Array, Ellipse, Frame, Window, clouds, extent
 from seg.data.toy.scenes import draw_scene
 from seg.errors import SegError
 
-HEADER = """#Image CLASS-ID SPECIES BREED ID
-#ID: 1:{classes} Class ids
-#SPECIES: 1:Cat 2:Dog
-#BREED ID: 1-{cats}:Cat 1:{dogs}:Dog
-#All images with 1st letter as capital are cat images
-#images with small first letter are dog images
-"""
 UNKNOWN = 255
 PET, BACKGROUND, BORDER = 1, 2, 3
 # How many animals a scene has, of twenty.
@@ -37,8 +29,7 @@ Box = tuple[int, int, int, int]
 _Files = tuple[str, NDArray[np.uint8], Image.Image, str]
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     """Some animals in a scene.
 
     Attributes:
@@ -143,8 +134,6 @@ def draw_toy_pets(out: Path, *, images: int, breeds: int, size: int, seed: int) 
         of_kind = sum(other.is_cat == breed.is_cat for other in chosen[:index])
         for name in ("list", "trainval" if number % 3 else "test"):
             lists[name].append(f"{breed.name}_{number} {index} {kind} {of_kind}\n")
-    cats = sum(breed.is_cat for breed in chosen)
-    lists["list"].insert(0, HEADER.format(classes=breeds, cats=cats, dogs=breeds - cats))
 
     def draw(job: tuple[Breed, int]) -> _Files:
         breed, number = job
@@ -153,7 +142,7 @@ def draw_toy_pets(out: Path, *, images: int, breeds: int, size: int, seed: int) 
         trimap[picture.animals == UNKNOWN] = BORDER
         head = extent(picture.heads[0] & (picture.animals > 0))
         stem, objects = f"{breed.name}_{number}", [("cat" if breed.is_cat else "dog", head)]
-        xml = _xml("OXIIIT", stem, trimap.shape, 0, objects) if number % 3 else ""
+        xml = _xml(stem, trimap.shape, objects) if number % 3 else ""
         return stem, picture.image, Image.fromarray(trimap), xml
 
     folders = ("images", "annotations/trimaps", "annotations/xmls")
@@ -182,7 +171,6 @@ def draw_toy_scenes(out: Path, *, images: int, breeds: int, size: int, seed: int
     """
     _check("toy_scenes", images, breeds, size)
     stems = [f"scene_{number + 1:04d}" for number in range(images)]
-    is_val = [number // breeds % 3 == 2 for number in range(images)]
     coats = [(0, 0, 0), *(tuple(round(255 * c) for c in breed.coat) for breed in BREEDS[:breeds])]
     palette = [c for coat in coats for c in coat] + [224] * 3 * (256 - len(coats))
 
@@ -199,43 +187,34 @@ def draw_toy_scenes(out: Path, *, images: int, breeds: int, size: int, seed: int
             objects.append((BREEDS[breed].name, (left, top, right + 1, bottom + 1)))
         mask = Image.fromarray(codes[picture.animals]).convert("P")
         mask.putpalette(palette)
-        xml = _xml("VOC2012", stems[number], picture.animals.shape, 1, objects)
+        xml = _xml(stems[number], picture.animals.shape, objects)
         return stems[number], picture.image, mask, xml
 
     folders = ("JPEGImages", "SegmentationClass", "Annotations")
-    lists = {
-        "train": [stem for stem, val in zip(stems, is_val, strict=True) if not val],
-        "val": [stem for stem, val in zip(stems, is_val, strict=True) if val],
-        "trainval": sorted(stems),
-    }
+    val = [stem for number, stem in enumerate(stems) if number // breeds % 3 == 2]
+    lists = {"train": [stem for stem in stems if stem not in val], "val": val, "trainval": sorted(stems)}
     texts = {f"ImageSets/Segmentation/{name}.txt": "".join(f"{s}\n" for s in own) for name, own in lists.items()}
     names = ["background", *(breed.name for breed in BREEDS[:breeds])]
     texts["../../classes.txt"] = "".join(f"{name}\n" for name in names)
     _write("toy_scenes", out / "VOCdevkit/VOC2012", folders, texts, draw, range(images))
 
 
+def _xml(stem: str, shape: tuple[int, ...], objects: Sequence[tuple[str, Box]]) -> str:
+    boxes = "".join(
+        f"<object><name>{name}</name><bndbox><xmin>{left}</xmin><ymin>{top}</ymin><xmax>{right}</xmax>"
+        f"<ymax>{bottom}</ymax></bndbox></object>"
+        for name, (left, top, right, bottom) in objects
+    )
+    size = f"<size><width>{shape[1]}</width><height>{shape[0]}</height><depth>3</depth></size>"
+    return f"<annotation><filename>{stem}.jpg</filename>{size}{boxes}</annotation>\n"
+
+
 def _check(what: str, images: int, breeds: int, size: int) -> None:
-    if not 2 <= breeds <= len(BREEDS):
-        raise SegError(f"{what}: breeds={breeds}, but it can draw 2 to {len(BREEDS)} breeds: set data.breeds so")
-    if images < (least := 3 * breeds):
-        raise SegError(f"{what}: images={images} is too few for {breeds} breeds: set data.images={least} or more")
-    if size < 48:
-        raise SegError(f"{what}: size={size} is too small to draw an animal: set data.size=48 or more")
-
-
-def _xml(folder: str, stem: str, shape: tuple[int, ...], segmented: int, objects: Sequence[tuple[str, Box]]) -> str:
-    said = "".join(
-        f"<object><name>{name}</name><pose>Frontal</pose><truncated>0</truncated><occluded>0</occluded>"
-        f"<bndbox><xmin>{box[0]}</xmin><ymin>{box[1]}</ymin><xmax>{box[2]}</xmax><ymax>{box[3]}</ymax></bndbox>"
-        "<difficult>0</difficult></object>"
-        for name, box in objects
-    )
-    return (
-        f"<annotation><folder>{folder}</folder><filename>{stem}.jpg</filename>"
-        "<source><database>weakseg toy pets</database><image>drawn</image></source>"
-        f"<size><width>{shape[1]}</width><height>{shape[0]}</height><depth>3</depth></size>"
-        f"<segmented>{segmented}</segmented>{said}</annotation>\n"
-    )
+    if not 2 <= breeds <= len(BREEDS) or images < 3 * breeds or size < 48:
+        raise SegError(
+            f"{what}: images={images}, breeds={breeds}, size={size}: it draws 2 to {len(BREEDS)} breeds, 3 or more "
+            "images of each, 48 or more pixels large; set data.images, data.breeds or data.size"
+        )
 
 
 def _write(

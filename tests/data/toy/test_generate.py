@@ -9,10 +9,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from PIL import Image
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import cross_val_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from torchvision.datasets import OxfordIIITPet
 
 from seg.data.dataset import Dataset
 from seg.data.toy.coats import BREEDS
@@ -23,7 +20,6 @@ from seg.data.toy.generate import (
     PET,
     UNKNOWN,
     breeds_of,
-    draw_picture,
     draw_toy_pets,
     draw_toy_scenes,
     layered,
@@ -56,8 +52,7 @@ def digests(draw: Draw, out: Path, images: int, seed: int) -> dict[str, str]:
 
 
 def lines(pets: Path, name: str) -> list[list[str]]:
-    text = (pets / f"annotations/{name}.txt").read_text()
-    return [line.split() for line in text.splitlines() if not line.startswith("#")]
+    return [line.split() for line in (pets / f"annotations/{name}.txt").read_text().splitlines()]
 
 
 @pytest.mark.parametrize("draw", [draw_toy_pets, draw_toy_scenes])
@@ -69,19 +64,11 @@ def test_same_seed_same_bytes_and_a_larger_set_begins_with_the_smaller_one(draw:
 
 
 @pytest.mark.parametrize("draw", [draw_toy_pets, draw_toy_scenes])
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"breeds": 1}, "breeds=1"),
-        ({"breeds": 9}, "2 to 8 breeds"),
-        ({"images": 11}, "images=12"),
-        ({"size": 20}, "=20"),
-    ],
-)
-def test_what_cannot_be_drawn_is_refused(draw: Draw, tmp_path: Path, wrong: dict[str, int], message: str) -> None:
+def test_what_cannot_be_drawn_is_refused(draw: Draw, tmp_path: Path) -> None:
     good = {"images": 12, "breeds": 4, "size": 64, "seed": 0}
-    with pytest.raises(SegError, match=message):
-        draw(tmp_path / "toy", **(good | wrong))
+    for wrong in ({"breeds": 1}, {"breeds": 9}, {"images": 11}, {"size": 20}):
+        with pytest.raises(SegError, match="{}={}.* 2 to 8 breeds".format(*next(iter(wrong.items())))):
+            draw(tmp_path / "toy", **(good | wrong))
     assert not (tmp_path / "toy").exists()
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(SegError, match="cannot write"):
@@ -102,16 +89,10 @@ def test_pets_are_in_the_official_layout(pets: Path) -> None:
         assert species == ("1" if breed[0].isupper() else "2") and label == str(names.index(breed) + 1)
     for some in (trainval, test):
         assert {line[1] for line in some} == {str(i + 1) for i in range(NAMES)}
+    data = OxfordIIITPet(pets.parent, split="test", target_types=["category", "segmentation"])  # torchvision reads it
+    assert len(data) == len(test) and len(data.classes) == NAMES and data[0][1][0] == int(test[0][1]) - 1
     # Breeds are numbered from 1 within their species.
     assert {tuple(line[2:]) for line in listed} == {("1", "1"), ("1", "2"), ("1", "3"), ("2", "1")}
-
-
-def test_torchvision_reads_it(pets: Path) -> None:
-    datasets = pytest.importorskip("torchvision.datasets")
-    data = datasets.OxfordIIITPet(pets.parent, split="test", target_types=["category", "segmentation"])
-    assert len(data) == len(lines(pets, "test")) and len(data.classes) == NAMES
-    image, (label, trimap) = data[0]
-    assert image.mode == "RGB" and image.size == trimap.size and label == int(lines(pets, "test")[0][1]) - 1
 
 
 def test_trimaps_and_head_boxes_of_pets(pets: Path) -> None:
@@ -136,22 +117,6 @@ def test_trimaps_and_head_boxes_of_pets(pets: Path) -> None:
     assert np.mean(shares) < 0.5, "boxes are of the head, not of the animal"
 
 
-def colours(image: np.ndarray, where: np.ndarray) -> np.ndarray:
-    counts = np.bincount(image[where] // 64 @ np.array([16, 4, 1]), minlength=64)
-    return np.sqrt(counts / counts.sum())
-
-
-def test_the_animal_tells_the_breed_and_the_background_does_not() -> None:
-    labels = np.tile(np.arange(4), 45)
-    pictures = [draw_picture(np.random.default_rng([9, i]), [BREEDS[b]], 56) for i, b in enumerate(labels)]
-    score = []
-    for code in (1, 0):
-        features = [colours(p.image, p.animals == code) for p in pictures]
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=0.05, max_iter=500))
-        score.append(cross_val_score(model, np.array(features), labels, cv=5).mean())
-    assert score[0] > 0.6 and score[1] < 0.25 + 0.1  # chance, and three standard deviations of it
-
-
 def test_what_is_in_the_scenes(scenes: Dataset) -> None:
     assert scenes.classes == tuple(breed.name for breed in BREEDS[:NAMES])
     assert set(scenes.warnings) <= {"images without an object"}
@@ -160,12 +125,8 @@ def test_what_is_in_the_scenes(scenes: Dataset) -> None:
         assert record.labels == tuple(sorted(breeds_of(int(record.id.removeprefix("scene_")) - 1, NAMES, 3)))
     counts = Counter(len(breeds_of(number, NAMES, 0)) for number in range(2000))
     assert {n: round(20 * count / 2000) for n, count in counts.items()} == {0: 2, 1: 5, 2: 13}
-
-
-@pytest.mark.parametrize("breeds", [2, 3, len(BREEDS)])
-def test_every_breed_is_learnt_however_few_scenes_there_are(breeds: int) -> None:
-    for seed in range(50):
-        assert {b for number in range(breeds) for b in breeds_of(number, breeds, seed)} == set(range(breeds))
+    for seed in range(50):  # every breed is learnt however few scenes there are
+        assert {b for number in range(3) for b in breeds_of(number, 3, seed)} == {0, 1, 2}
 
 
 def test_masks_boxes_and_labels_of_scenes_agree(scenes: Dataset) -> None:

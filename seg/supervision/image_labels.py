@@ -1,0 +1,75 @@
+"""Which classes an image shows, by a linear classifier on frozen features."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seg.data.prepared import Prepared, PreparedData
+from seg.errors import SegError
+from seg.methods.image_labels import fit_label_probe
+from seg.nets.backbones import make_classifier
+from seg.nets.pretrained import weights_of
+from seg.store import Products, Stage, param
+from seg.supervision.scores import infer
+
+
+class ImageLabels(Stage):
+    """A backbone, whose weights stay as they are, with a linear layer that is fitted to trainval's image labels.
+
+    The product is the network, ``float32 (B, 3, S, S)`` normalised images to ``float32 (B, K)`` logits. See
+    :func:`seg.methods.image_labels.fit_label_probe`.
+
+    Attributes:
+        data: the prepared images. backbone, weights: as for :func:`seg.nets.backbones.make_classifier`.
+        size: side in pixels at which images are seen.
+    """
+
+    what: ClassVar[str] = "image labels"
+
+    data: Prepared
+    backbone: str = param(default="mobilenet_v2")
+    weights: str | None = param(default="DEFAULT", content=weights_of("backbone"))
+    size: int = param(default=320, low=64)
+
+    def check(self, store: Products) -> None:
+        """Load the weights once, before anything long."""
+        if self.weights is None:
+            raise SegError(
+                "image_labels.weights=null: random features tell no classes apart; give ImageNet's, or a file"
+            )
+        make_classifier(self.backbone, 2, self.weights)
+
+    def shape(self) -> dict[str, Any]:
+        """What rebuilds the network but for its weights and classes."""
+        return {"backbone": self.backbone, "size": self.size}
+
+    def build(self, out: Path, store: Products) -> dict[str, Any]:
+        """One pass over trainval's images, then a logistic regression."""
+        data: PreparedData = store.get(self.data)
+        rows = np.flatnonzero(~data.is_test)
+        backbone = make_classifier(self.backbone, 2, self.weights).eval().to(store.runtime.device)
+
+        def pooled(images: Tensor, _: np.ndarray) -> Tensor:
+            found: Tensor = backbone.features(resized(images, self.size)).mean((2, 3))
+            return found
+
+        found = np.concatenate(list(infer(pooled, data, rows, store.runtime, self.what)))
+        with torch.inference_mode(False):
+            probe = fit_label_probe(torch.from_numpy(found), torch.from_numpy(data.is_labelled[rows]))
+        np.savez(out / "linear.npz", weight=probe.weight.numpy(), bias=probe.bias.numpy())
+        return {"images": len(rows), "strength": probe.strength, "all_labels_right": round(probe.all_right, 3)}
+
+    def load(self, path: Path, store: Products) -> nn.Module:
+        linear = np.load(path / "linear.npz")
+        model = make_classifier(self.backbone, len(linear["bias"]), self.weights)
+        model.linear.load_state_dict({k: torch.from_numpy(linear[k]) for k in ("weight", "bias")})
+        return model.eval()
+
+
+def resized(images: Tensor, side: int) -> Tensor:
+    """Images ``(B, 3, S, S)`` at another size."""
+    return F.interpolate(images, (side, side), mode="bilinear", antialias=True)
