@@ -1,6 +1,7 @@
 """timm's networks as classifiers, features for co-localisation, AffinityNet and encoders; random weights."""
 
 import copy
+import os
 from pathlib import Path
 
 import pytest
@@ -39,8 +40,21 @@ def make(name: str) -> Backbone:
     return make_classifier(f"timm/{name}", 3, None)
 
 
+#: One of each kind; all of NAMES with SEG_ALL_BACKBONES=1, which takes minutes.
+FEW = [
+    "resnet18",
+    "convnext_atto",
+    "mobilenetv3_small_100",
+    "vit_tiny_patch16_224",
+    "vit_small_patch14_reg4_dinov2.lvd142m",
+    "eva02_tiny_patch14_224",
+    "swin_tiny_patch4_window7_224",
+    "hiera_tiny_224.mae",
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES if os.environ.get("SEG_ALL_BACKBONES") else FEW)
 def test_a_network_in_every_role(name: str) -> None:
     """A step as a classifier whose CAM has its closed form; features; AffinityNet; an encoder."""
     backbone = make(name)
