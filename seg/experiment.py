@@ -1,6 +1,7 @@
 """What one config describes: a chain of steps that are built and measured, and what is known about them before."""
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -112,6 +113,10 @@ class Experiment:
         for key, least in (("epoch", 1), ("evaluation.panel", 0)):
             if not least <= (value := OmegaConf.select(cfg, key)) < 2**31:
                 raise SegError(f"{key}={value}: must be at least {least}")
+        if cfg.weights_dir is not None:
+            if not Path(cfg.weights_dir).is_dir():
+                raise SegError(f"weights_dir={cfg.weights_dir}: no such folder")
+            os.environ["SEG_WEIGHTS"] = cfg.weights_dir
         made: dict[str, Any] = {}
         pool = make_objects(cfg, "data.pool", made, objects)
         check_format(cfg.export.format)

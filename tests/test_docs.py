@@ -95,6 +95,14 @@ def test_own_segmenter(mine: Path) -> None:
     assert mask.shape == (40, 30) and set(np.unique(mask)) <= {0, 1}
 
 
+def test_own_backbone(mine: Path) -> None:
+    pytest.importorskip("timm")
+    status, printed = call(mine, *OWN, *TINY, "classifier=halvings", "pipeline=cam_affinity", "epoch=1", "store=other")
+    assert status == 0, printed
+    info = json.loads(Path("out/models/classifier.json").read_text())
+    assert info["architecture"]["backbone"] == "timm/five_halvings"
+
+
 def test_own_data_with_all_the_others(mine: Path) -> None:
     rng = np.random.default_rng(0)
     for part in ("images", "masks"):

@@ -71,6 +71,7 @@ class Config:
     precision: str = "32-true"
     backbone: str = MISSING
     weights: str | None = None
+    weights_dir: str | None = None
     store: str = "outputs/store"
     dry_run: bool = False
     figures: bool | None = None

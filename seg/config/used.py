@@ -18,7 +18,7 @@ _CHANGES_NOTHING = re.compile(
     r"(store|figures|dry_run|chosen_by_masks(\..*)?|sweep|export\..*|evaluation\.panel|tracker(\..*)?|runtime\..*|hydra[./].*)"
 )
 #: Top-level keys that the program reads itself, beside those of the stages.
-_OF_THE_RUN = ("store", "dry_run", "figures", "evaluation", "export", "runtime")
+_OF_THE_RUN = ("store", "weights_dir", "dry_run", "figures", "evaluation", "export", "runtime")
 
 
 def masks_used(cfg: DictConfig, keys: Sequence[str], typed: Sequence[str] = ()) -> dict[str, int]:

@@ -16,7 +16,7 @@ from seg.files import write_json
 from seg.masks import Threshold
 from seg.store import Products, Stage
 from seg.supervision.classifier import Classifier
-from seg.supervision.colocalise import LEVELS, Colocalised
+from seg.supervision.colocalise import Colocalised
 from seg.supervision.scores import ScoreMaps, ScoreStage
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ def witness_for(stages: Iterable[Stage], pool: Pool, split: Split) -> Witness:
         if isinstance(stage, Colocalised):
             return Witness(pool=pool, split=split, backbone=stage.backbone, weights=stage.weights, levels=stage.levels)
     for stage in stages:
-        if isinstance(stage, Classifier) and stage.weights and stage.backbone.startswith(tuple(LEVELS)):
+        if isinstance(stage, Classifier) and stage.weights:
             return Witness(pool=pool, split=split, backbone=stage.backbone, weights=stage.weights)
     return Witness(pool=pool, split=split)
 

@@ -11,14 +11,14 @@ import torch.nn.functional as F
 
 from seg.data.dataset import Split
 from seg.data.prepared import Pool, PreparedData
-from seg.errors import SegError
 from seg.files import write_json
 from seg.masks import MaskSet, Threshold
 from seg.methods.appearance import FourierFeatures, describe
 from seg.methods.quality import Quality, estimate_quality, whiten
-from seg.nets.backbones import make_classifier, weights_of
+from seg.nets.backbones import make_classifier
+from seg.nets.pretrained import known_backbone, weights_of
 from seg.store import Products, Stage, param
-from seg.supervision.colocalise import LEVELS, Levels
+from seg.supervision.colocalise import Levels
 from seg.supervision.scores import infer
 
 #: Below so many images, half of them has too little to learn from.
@@ -30,8 +30,8 @@ class Witness(Stage):
 
     Attributes:
         pool: the images. split: ``trainval`` or ``test``. images: at most so many of them, spread evenly.
-        backbone: torchvision's name; None for colours and textures (:func:`seg.methods.describe`). weights: its own.
-        levels: modules whose outputs are the features; None for those that are known to suit the backbone.
+        backbone: as for the classifier; None for colours and textures (:func:`seg.methods.describe`). weights: its own.
+        levels: modules whose outputs are the features; None for those that suit the backbone.
         size: side in pixels at which the network sees images. grid: cells a side. dims: components that are kept.
     """
 
@@ -41,7 +41,7 @@ class Witness(Stage):
     pool: Pool
     split: Split
     images: int = param(default=300, low=LEAST)
-    backbone: str | None = param(default=None)
+    backbone: str | None = param(default=None, content=known_backbone)
     weights: str | None = param(default=None, content=weights_of("backbone"))
     levels: tuple[str, ...] | None = param(default=None)
     size: int = param(default=320, low=64)
@@ -56,13 +56,7 @@ class Witness(Stage):
         """The network; None for colours and textures."""
         if self.backbone is None:
             return None
-        levels = self.levels or next((v for k, v in LEVELS.items() if self.backbone.startswith(k)), None)
-        if levels is None:
-            known = ", ".join(LEVELS)
-            raise SegError(
-                f"evaluation.backbone={self.backbone}: no levels are known for the estimate; take of {known}"
-            )
-        return Levels(make_classifier(self.backbone, 2, self.weights), levels)
+        return Levels(make_classifier(self.backbone, 2, self.weights), self.levels, self.backbone)
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
         """One pass over the images."""

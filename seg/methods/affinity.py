@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from seg.errors import SegError
 from seg.methods.walk import Offsets, pair_offsets
-from seg.nets.backbones import backbone_blocks, levels_by_stride
+from seg.nets.backbones import Backbone
 
 IGNORE = 255
 _TINY = 1e-5  # keeps the logarithms finite, as in the authors' code
@@ -23,14 +23,15 @@ class Pyramid(nn.Module):
     """Levels of a classification backbone, whose batch-norm statistics stay fixed, and the walk's pairs.
 
     Args:
-        backbone: a torchvision classifier that already holds its weights; its blocks are used, not copied.
+        backbone: a classifier of torchvision or timm that already holds its weights; it is used, not copied, and what
+            comes after the coarsest level is removed.
         strides: the levels to use; the level of a stride is the last block before the next downsampling, and
             that of stride 1 the image itself.
         radius: reach of the walk's pairs in grid positions, see ``pair_offsets``.
         train_backbone: whether the backbone learns too.
 
     Raises:
-        SegError: the backbone is not a chain of blocks, or lacks a level of one of the strides.
+        SegError: the backbone has no levels, or none of one of the strides.
     """
 
     def __init__(
@@ -38,31 +39,28 @@ class Pyramid(nn.Module):
     ) -> None:
         super().__init__()
         self.offsets: Offsets = pair_offsets(radius)
-        self.blocks = backbone_blocks(backbone).requires_grad_(train_backbone)
         self.train_backbone = train_backbone
-        last, widths = levels_by_stride(self.blocks)
-        if not strides or not last.keys() >= set(strides):
+        self.backbone = backbone if isinstance(backbone, Backbone) else Backbone(backbone)
+        levels = self.backbone.levels
+        if not strides or not levels.keys() >= set(strides):
             raise SegError(
                 f"AffinityNet wants levels of stride {list(strides)}, "
-                f"but {type(backbone).__name__} has {sorted(last)} before its pooling"
+                f"but {self.backbone.kind} has {sorted(levels)} before its pooling"
             )
-        self.taps = [last[stride] for stride in strides]
-        self.widths = [widths[stride] for stride in strides]
-        del self.blocks[max(self.taps) :]
+        self.taps = [levels[stride].module for stride in strides]
+        self.widths = [levels[stride].channels for stride in strides]
+        self.backbone.cut(max(strides)).requires_grad_(train_backbone)
 
     def train(self, mode: bool = True) -> Self:
         """Keeps the backbone in evaluation mode: batches are too small to estimate its statistics anew."""
         super().train(mode)
-        self.blocks.eval()
+        self.backbone.eval()
         return self
 
     def levels(self, images: Tensor) -> list[Tensor]:
         """Feature maps (B, c, S / stride, S / stride) of the strides asked for, of images (B, 3, S, S)."""
-        outputs = [images]
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.train_backbone):
-            for block in self.blocks:
-                outputs.append(block(outputs[-1]))
-        return [outputs[tap] for tap in self.taps]
+            return self.backbone.maps(images, self.taps)
 
 
 class AffinityNet(Pyramid):

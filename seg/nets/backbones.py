@@ -1,262 +1,379 @@
-"""torchvision classifiers by name: weights from anywhere, the cut at the global pooling, dilation."""
+"""Backbones: the classifiers of torchvision and timm as feature levels, a last map, and one linear layer."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
-from functools import cache
-from itertools import takewhile
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, Self
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seg.errors import SegError
-from seg.files import file_sha256
-from seg.nets.state_dicts import load_into, read_state_dict
+from seg.nets.augment import MEAN, STD
+from seg.nets.pretrained import create, load_weights
 
-# torchvision is imported where it is used: it takes as long as PyTorch, and a dry run or a finished run needs none.
+_SIDE = 64  # pixels of the image by which it is found out how a network is built
 
 
-def make_classifier(name: str, classes: int, weights: str | None, stages: int = 4) -> nn.Module:
-    """A torchvision classifier with a fresh head for ``classes`` classes.
+class Level(NamedTuple):
+    """A feature level: the module whose output it is (none: the image itself), and its channels."""
+
+    module: str
+    channels: int
+
+
+class Backbone(nn.Module):
+    """``float (B, 3, H, W)`` images, normalised as ImageNet's, to logits ``(B, classes)``.
+
+    Between the last map and the logits are pooling, dropout and one linear layer: the form for which the CAM has its
+    closed form (Zhou et al., CVPR 2016, eq. 2). What else a network has there (hidden layers, a class token) is left
+    out; a norm is moved before the pooling. The network's own normalisation and sizes are taken care of.
+
+    A convolutional network is run as the chain of its blocks; any other by timm's ``forward_intermediates``, with its
+    patch tokens as a map. A plain vision transformer has one grid: the ends of the four quarters of its blocks stand
+    for the levels of stride 4, 8, 16 and 32. The state dict has the provider's names.
 
     Args:
-        name: torchvision's name, such as ``resnet18`` or ``mobilenet_v2``.
-        classes: number of classes, at least 1.
-        weights: None for random ones, the path of a state dict (``.pth``, ``.safetensors``; any float type; the head
-            may be missing), or else a member of torchvision's enum (``DEFAULT``, ``IMAGENET1K_V1``).
-        stages: 3 leaves a ResNet's last stage out, for small images and from-scratch training.
-
-    Returns:
-        A ``float32`` model on the CPU whose state dict has torchvision's names.
+        model: the provider's classifier; its modules are used, not copied.
 
     Raises:
-        SegError: for an unknown name, a model without global pooling and one linear layer, or weights that
-            are missing, broken, of another architecture, or not to be had offline.
+        SegError: it is no chain of maps and has no ``forward_intermediates``.
+
+    Attributes:
+        kind: the name of its class. head: dotted name of the linear layer.
+        levels: by stride; that of a stride is the last one before the next downsampling.
+        stages: names of the modules that end them. blocks: names of those of a chain; empty for any other network.
     """
-    from torchvision import models
 
-    # Asked first: the segmentation models, which get_model knows too, would download their backbones.
-    _members(name)
-    model: nn.Module = models.get_model(name)
-    _, head = split_at_pooling(model, name)
+    # Its own attributes, such as `blocks`, may be called like parts of the model, which are set in the model itself.
+    __setattr__ = object.__setattr__  # type: ignore[assignment]
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        config: dict[str, Any] = getattr(model, "pretrained_cfg", {})  # timm's
+        head = config.get("classifier") or ["fc", *(n for n, m in model.named_modules() if type(m) is nn.Linear)][-1]
+        self.kind, self.head = type(model).__name__, head if isinstance(head, str) else head[0]
+        self.dropout = next((m.p for m in reversed(list(model.modules())) if type(m) is nn.Dropout), 0.0)
+        # The model is no submodule: what it is made of is here, under its own names.
+        self.model: Any = model
+        self._modules, self._parameters, self._buffers = model._modules, model._parameters, model._buffers
+        self._non_persistent_buffers_set = model._non_persistent_buffers_set
+        fixed, multiple, self.is_plain = config.get("fixed_input_size", False), 1, False
+        self.blocks: list[str] = []
+        self.indices: dict[str, int] = {}  # of what is no chain: those of its levels in forward_intermediates
+        if self._read_chain():
+            multiple, fixed = (self.stride if fixed else 1), False
+        elif hasattr(model, "forward_intermediates"):
+            info: list[dict[str, Any]] = list(self.model.feature_info)  # type: ignore[arg-type]
+            multiple, fixed = info[-1]["reduction"], fixed and not getattr(model, "dynamic_img_size", False)
+            self.is_plain = len(info) >= 4 and info[0]["reduction"] == multiple
+            for i, level in enumerate(info):
+                stride = 4 << 4 * i // len(info) if self.is_plain else level["reduction"]
+                self.indices[level["module"]], self.levels[stride] = i, Level(level["module"], level["num_chs"])
+        else:
+            raise SegError(f"{self.kind} is no chain of maps; take one of its kind from timm, timm/NAME")
+        norms = ("norm", "fc_norm", "head.norm") if self.indices else ("fc_norm", "head.norm")
+        self.norms = [n for n, m in model.named_modules() if n in norms and not isinstance(m, nn.Identity)]
+        # Several processes that train together want a gradient for each parameter.
+        used = {name.partition(".")[0] for name in self.blocks}
+        for name, child in model.named_children():
+            if name in ("head", "head_dist", "attn_pool") if self.indices else name not in used:
+                child.requires_grad_(False)
+        for norm in self.norms:
+            model.get_submodule(norm).requires_grad_(True)
+        self.stages = [self.levels[stride].module for stride in self.levels if stride >= 4]
+        mean, std = config.get("mean", MEAN), config.get("std", STD)
+        size = list(config["input_size"][1:]) if fixed else None
+        self.adapt = InputAdapter(mean, std, multiple, size)
+
+    def _read_chain(self) -> bool:
+        chain = _chain(self.model)
+        self.blocks, self.levels = list(chain), {1: Level("", 3)}
+        self.levels |= {stride: Level(block, channels) for block, (channels, stride) in chain.items()}
+        return bool(chain)
+
+    @property
+    def stride(self) -> int:
+        """That of the last map."""
+        return self.adapt.multiple if self.is_plain else max(self.levels)
+
+    @property
+    def channels(self) -> int:
+        """Those of the last map."""
+        return self.levels[max(self.levels)].channels
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        self.model.training = mode
+        return self
+
+    def forward(self, images: Tensor) -> Tensor:
+        pooled = F.adaptive_avg_pool2d(self.features(images), 1).flatten(1)
+        return self.linear(F.dropout(pooled, self.dropout, self.training))
+
+    @property
+    def linear(self) -> nn.Module:
+        """The head."""
+        linear: nn.Module = self.model.get_submodule(self.head)
+        return linear
+
+    def features(self, images: Tensor) -> Tensor:
+        """The map before the pooling, ``float (B, channels, h, w)``."""
+        x = self.adapt(images)
+        if self.indices:
+            last = self.indices[self.levels[max(self.levels)].module]
+            x = self.model.forward_intermediates(x, indices=[last], intermediates_only=True)[0]
+        for block in self.blocks:
+            x = self.model.get_submodule(block)(x)
+        for norm in self.norms:
+            x = _Norm(self.model.get_submodule(norm))(x)
+        return x
+
+    def maps(self, images: Tensor, modules: Sequence[str]) -> list[Tensor]:
+        """The outputs of some modules, each ``float (B, c, h, w)``; what comes after them is not computed.
+
+        Args:
+            images: as for the network. modules: those of levels, or of a chain any within that puts out a map.
+
+        Raises:
+            SegError: there is no such module, or it does not put out a map.
+        """
+        found: dict[str, Any] = {"": images}
+        x = self.adapt(images)
+        if not self.indices:
+            # A sequence of blocks is not called itself; its last block is.
+            ends = {n: [block for block in self.blocks if n and block.startswith(f"{n}.")] for n in modules}
+            modules = [ends[n][-1] if ends[n] else n for n in modules]
+            within = {n: m for n, m in self.named_modules() if n in modules} if {*modules} - {"", *self.blocks} else {}
+            hooks = [
+                m.register_forward_hook(lambda m, i, output, n=n: found.__setitem__(n, output))
+                for n, m in within.items()
+            ]
+            for block in self.blocks:
+                if found.keys() >= set(modules):
+                    break
+                x = self.model.get_submodule(block)(x)
+                if block in modules:
+                    found[block] = x
+            for hook in hooks:
+                hook.remove()
+        elif wanted := sorted(self.indices[name] for name in {*modules} & self.indices.keys()):
+            options = {"norm": True} if self.is_plain else {}
+            maps = self.model.forward_intermediates(
+                x, indices=wanted, stop_early=True, intermediates_only=True, **options
+            )
+            found |= zip((list(self.indices)[i] for i in wanted), maps, strict=True)
+        if bad := [name for name in modules if getattr(found.get(name), "ndim", 0) != 4]:
+            raise SegError(f"{bad[0]} of {self.kind} gives no map before the pooling; {', '.join(self.stages)} do")
+        return [found[name] for name in modules]
+
+    def cut(self, stride: int) -> Self:
+        """Remove what comes after a level, the head with it."""
+        module = self.levels[stride].module
+        _replace(self.model, self.head, nn.Identity())
+        if not self.indices:
+            end = self.blocks.index(module) + 1 if module else 0
+            for block in self.blocks[end:]:
+                _replace(self.model, block, nn.Identity())
+            self.blocks = self.blocks[:end]
+        else:
+            self.model.prune_intermediate_layers([self.indices[module]], prune_norm=not self.is_plain)
+        self.levels = {s: level for s, level in self.levels.items() if s <= stride}
+        self.stages = self.stages[: self.stages.index(module) + 1] if module in self.stages else []
+        self.norms = self.norms if self.is_plain else []
+        return self
+
+    def dilate(self, stride: int) -> Self:
+        """Undo the last halvings of a chain and dilate what follows; the weights fit (Chen et al., ICLR 2015)."""
+        sides: dict[nn.Conv2d, int] = {}
+        convs = [m for m in self.modules() if isinstance(m, nn.Conv2d)]
+        hooks = [m.register_forward_pre_hook(lambda m, i: sides.__setitem__(m, i[0].shape[-1])) for m in convs]
+        _chain(self.model)
+        for hook in hooks:
+            hook.remove()
+        for conv, side in sides.items():
+            # How often the network had halved before this layer beyond what is wanted now.
+            beyond = max(1, _SIDE // side // stride)
+            if beyond > 1 or (conv.stride[0] == 2 and _SIDE // side >= stride):
+                conv.stride = (1, 1)
+                if max(conv.kernel_size) > 1:  # one of 1 x 1 would take a slower path if it were dilated
+                    conv.dilation, is_odd = (beyond, beyond), all(k % 2 for k in conv.kernel_size)
+                    conv.padding = tuple(beyond * (k - 1) // 2 for k in conv.kernel_size) if is_odd else "same"
+        self._read_chain()
+        return self
+
+    def first_stages(self, count: int) -> list[nn.Module]:
+        """The modules of the stem and of so many stages."""
+        if not 0 <= count <= len(self.stages):
+            raise SegError(f"has {len(self.stages)} stages before its pooling; use 0 to {len(self.stages)}")
+        if count == 0:
+            return []
+        end = self.stages[count - 1]
+        if not self.indices:
+            return [self.model.get_submodule(block) for block in self.blocks[: self.blocks.index(end) + 1]]
+        # In the order in which they are made: class tokens and position embeddings, the stem, the stages.
+        names = [name for name, _ in self.named_parameters()]
+        last = max(i for i, name in enumerate(names) if name.startswith(f"{end}."))
+        frozen = set(list(self.parameters())[: last + 1])
+        inside = [m for m in self.modules() if (own := set(m.parameters())) and own <= frozen]
+        return [nn.ParameterList(p for p in self._parameters.values() if p is not None), *inside]
+
+    def split(self, stages: int = 0) -> tuple[nn.Module, nn.Module]:
+        """:meth:`features` as two modules, the stem with the first ``stages`` and the rest; one is perhaps empty.
+
+        What is no chain can be cut at its end alone.
+        """
+        if self.indices:
+            whole = _Features(self)
+            return (whole, nn.Identity()) if stages == len(self.stages) else (nn.Identity(), whole)
+        first = self.first_stages(stages)
+        rest = [self.model.get_submodule(name) for name in self.blocks[len(first) :]]
+        rest += [_Norm(self.model.get_submodule(name)) for name in self.norms]
+        if not first:
+            return nn.Identity(), nn.Sequential(self.adapt, *rest)
+        return nn.Sequential(self.adapt, *first), nn.Sequential(*rest)
+
+
+class InputAdapter(nn.Module):
+    """Images normalised as ImageNet's, in a network's own normalisation and at a size that it takes.
+
+    Args:
+        mean, std: its own. multiple: of which the sides of its input have to be. size: the only one that it takes.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], multiple: int, size: list[int] | None) -> None:
+        super().__init__()
+        self.scale = [s / own for s, own in zip(STD, std, strict=True)]
+        self.shift = [(m - own) / s for m, own, s in zip(MEAN, mean, std, strict=True)]
+        self.multiple, self.size = multiple, size
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``(B, 3, H, W)`` to ``(B, 3, H', W')``."""
+        if self.size or self.multiple > 1:
+            size = self.size or [max(1, round(s / self.multiple)) * self.multiple for s in images.shape[2:]]
+            if size != list(images.shape[2:]):
+                images = F.interpolate(images, size, mode="bilinear", antialias=True)
+        if (self.scale, self.shift) == ([1, 1, 1], [0, 0, 0]):
+            return images
+        return images * images.new_tensor(self.scale)[:, None, None] + images.new_tensor(self.shift)[:, None, None]
+
+
+class _Features(nn.Module):
+    """:meth:`Backbone.features` as a module."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.backbone.features(images)
+
+
+class _Norm(nn.Module):
+    """A norm of the channels, at each position of a map."""
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        is_of_maps = any(word in type(self.norm).__name__ for word in ("2d", "Batch"))
+        return self.norm(x) if is_of_maps else self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def make_classifier(name: str, classes: int, weights: str | None, stages: int = 4, output_stride: int = 32) -> Backbone:
+    """A backbone with a fresh head for ``classes`` classes.
+
+    Args:
+        name: torchvision's, such as ``resnet18``; or timm's: ``timm/convnext_tiny``.
+        classes: number of classes, at least 1.
+        weights: None for random ones; else see :func:`seg.nets.pretrained.load_weights`.
+        stages: 3 leaves the last stage out, for small images and from-scratch training.
+        output_stride: 32, 16 or 8: that of the last map; see :meth:`Backbone.dilate`.
+
+    Returns:
+        A ``float32`` model on the CPU.
+
+    Raises:
+        SegError: an unknown name, a network of another form or stride, or weights that are missing, broken, of another
+            architecture, or not to be had offline.
+    """
+    model = create(name)
+    try:
+        backbone = Backbone(model)
+    except SegError as error:
+        raise SegError(f"backbone={name}: {error}") from None
     if weights is not None:
-        load_into(model, read_weights(name, weights), head=head, what=f"{weights} for {name}")
-    linear = model.get_submodule(head)
-    assert isinstance(linear, nn.Linear)
-    width = linear.in_features
+        load_weights(model, backbone.head, name, weights)
     if stages == 3:
-        if not isinstance(model, models.ResNet):
-            raise SegError(f"classifier.stages=3: only a ResNet can do without its last stage, not {name}")
-        width = next(m.num_features for m in reversed(list(model.layer3.modules())) if isinstance(m, nn.BatchNorm2d))
-        model.layer4 = nn.Identity()
-    parent, _, leaf = head.rpartition(".")
-    setattr(model.get_submodule(parent), leaf, nn.Linear(width, classes))
-    return model
-
-
-def weights_of(field: str) -> Callable[[Any, str], str]:
-    """What stands in a key for the weights of the backbone in ``field``: a file's bytes, or torchvision's name."""
-
-    def content(stage: Any, weights: str) -> str:
-        members = _members(name := getattr(stage, field))
-        if Path(weights).is_file():
-            return f"sha256:{file_sha256(Path(weights))}"
-        if weights not in members:
-            raise SegError(f"weights={weights}: no such file{_torchvision_has(name)}")
-        return str(members[weights].name)
-
-    return content
-
-
-def _members(name: str) -> Mapping[str, Any]:
-    """torchvision's weights of a classifier by their names; refuses other names of classifiers."""
-    from torchvision import models
-
-    if name not in (names := models.list_models(module=models)):
-        import difflib
-
-        close = difflib.get_close_matches(name, names, 3)
-        hint = f"; did you mean {' or '.join(close)}?" if close else ""
-        raise SegError(f"backbone={name}: torchvision has no classifier of that name{hint}")
-    members: Mapping[str, Any] = models.get_model_weights(name).__members__
-    return members
-
-
-def _torchvision_has(name: str) -> str:
-    return f"; torchvision has {', '.join(_members(name))} for {name}"
-
-
-def read_weights(name: str, weights: str) -> dict[str, Tensor]:
-    """The state dict that ``weights`` names (see :func:`make_classifier`), as ``float32``."""
-    members = _members(name)
-    if weights in members and not Path(weights).is_file():
-        try:
-            return dict(members[weights].get_state_dict(progress=False, check_hash=True))
-        except (OSError, RuntimeError) as error:
-            raise SegError(
-                f"weights={weights}: cannot download torchvision's weights of {name} ({error}); "
-                f"give a file instead: weights=/path/{Path(members[weights].url).name}, or weights=null for none"
-            ) from error
-    return read_state_dict(Path(weights), also=_torchvision_has(name))
+        backbone.cut(16)
+    if backbone.stride > output_stride and backbone.blocks:
+        backbone.dilate(output_stride)
+    if backbone.stride > output_stride:
+        raise SegError(
+            f"output_stride={output_stride}: {backbone.kind} keeps a stride of {backbone.stride}, for it does not "
+            f"halve by convolutions alone; use {backbone.stride}, or a ResNet"
+        )
+    _replace(model, backbone.head, nn.Linear(backbone.channels, classes))
+    return backbone
 
 
 def fold_batch_norm(features: nn.Module) -> nn.Module:
     """A copy for inference alone, in ``eval`` mode, each batch norm folded into the convolution before it.
 
-    The same function but for rounding, and 6 to 12 percent less time for ResNet-18 on a CPU.
+    The same function but for rounding, and 6 to 12 percent less time for ResNet-18 on a CPU. What cannot be traced is
+    copied as it is.
     """
     from torch.fx.experimental.optimization import fuse
 
-    return fuse(features.eval())
-
-
-def split_at_pooling(model: nn.Module, name: str) -> tuple[fx.GraphModule, str]:
-    """Cut a classifier before its global pooling.
-
-    Between pooling and logits there may be one linear layer, dropout and flattening: the form for which the CAM has its
-    closed form (Zhou et al., CVPR 2016, eq. 2).
-
-    Args:
-        model: a torchvision classifier.
-        name: its name, for the error.
-
-    Returns:
-        The network up to the pooling, ``(B, 3, H, W) -> (B, C, h, w)``, sharing the modules of ``model``;
-        and the dotted name of the linear layer.
-
-    Raises:
-        SegError: when the model has another form.
-    """
-    refusal = SegError(
-        f"backbone={name}: CAM needs global average pooling followed by one linear layer, as resnet18/34/50, "
-        "mobilenet_v2, densenet121, efficientnet_b0, shufflenet_v2_x1_0 and regnet_y_400mf have"
-    )
     try:
-        graph = fx.symbolic_trace(model).graph
-    except Exception:  # control flow that can't be traced (inception's auxiliary heads)
-        raise refusal from None
-    modules = dict(model.named_modules())
-    output = next(reversed(graph.nodes))
-    node: Any = output.args[0]
-    if not isinstance(node, fx.Node) or not isinstance(modules.get(str(node.target)), nn.Linear):
-        raise refusal
-    head = str(node.target)
-    pooled = False
-    while not pooled:
-        node = node.args[0]
-        if not isinstance(node, fx.Node):
-            raise refusal
-        module = modules.get(str(node.target)) if node.op == "call_module" else None
-        pooled = isinstance(module, nn.AdaptiveAvgPool2d) or node.target in (F.adaptive_avg_pool2d, "mean")
-        passes = isinstance(module, nn.Dropout | nn.Flatten)
-        if not (pooled or passes or node.target in (torch.flatten, F.dropout, "flatten", "view")):
-            raise refusal
-    output.args = (node.args[0],)
-    graph.eliminate_dead_code()
-    return fx.GraphModule(model, graph), head
-
-
-def set_output_stride(model: nn.Module, stride: int) -> None:
-    """Undo the last halvings of a network and dilate what follows, so that its feature map is finer.
-
-    The weights fit as they are (Chen et al., ICLR 2015).
-
-    Args:
-        model: a convolutional network that halves its input five times by strided convolutions; changed in place.
-        stride: 32 (nothing to do), 16 or 8.
-    """
-    side = 64
-    inputs: dict[nn.Conv2d, int] = {}
-    hooks = [
-        m.register_forward_pre_hook(lambda m, args: inputs.__setitem__(m, args[0].shape[-1]))
-        for m in model.modules()
-        if isinstance(m, nn.Conv2d)
-    ]
-    training = model.training
-    with torch.no_grad():
-        model.eval()(torch.zeros(1, 3, side, side))
-        for hook in hooks:
-            hook.remove()
-        for conv, width in inputs.items():
-            # How often the original network had halved before this layer beyond what is wanted now.
-            dilation = max(1, (side // width) // stride)
-            if dilation > 1 and conv.kernel_size[0] > 1:
-                conv.dilation = (dilation, dilation)
-                conv.padding = tuple(dilation * (k - 1) // 2 for k in conv.kernel_size)
-            if conv.stride[0] == 2 and side // width >= stride:
-                conv.stride = (1, 1)
-        features, _ = split_at_pooling(model, type(model).__name__)
-        got = side // features(torch.zeros(1, 3, side, side)).shape[-1]
-    model.train(training)
-    if got != stride:
-        raise SegError(
-            f"output_stride={stride}: {type(model).__name__} keeps a stride of {got}, for it halves by pooling; "
-            f"use {got}, or a ResNet"
-        )
-
-
-def backbone_blocks(model: nn.Module) -> nn.ModuleList:
-    """The blocks of a torchvision classifier up to its global pooling, in the order in which they run.
-
-    Shared with ``model``; for models that are a plain chain: ResNet, MobileNet, EfficientNet, ConvNeXt, RegNet, VGG.
-    """
-
-    def chain(module: nn.Module) -> Iterator[nn.Module]:
-        for child in module.children():
-            yield from chain(child) if type(child) is nn.Sequential else (child,)
-
-    end = (nn.AdaptiveAvgPool2d, nn.Linear)
-    return nn.ModuleList(takewhile(lambda block: not isinstance(block, end), chain(model)))
+        return fuse(features.eval())
+    except Exception:  # of the network's own code, whose decisions need numbers
+        return copy.deepcopy(features)
 
 
 @torch.no_grad()
-def levels_by_stride(blocks: nn.ModuleList) -> tuple[dict[int, int], dict[int, int]]:
-    """By stride: how many blocks lead to its last output (0: the image itself), and how many channels that has."""
-    last, widths = {1: 0}, {1: 3}
-    x = torch.zeros(1, 3, 64, 64)
-    for i, block in enumerate(blocks.eval(), 1):
-        x = block(x)
-        stride = 64 // x.shape[-1]
-        last[stride], widths[stride] = i, x.shape[1]
-    return last, widths
+def _chain(model: nn.Module) -> dict[str, tuple[int, int]]:
+    """The modules that run up to the pooling, each on the output of the one before: their channels and strides.
 
-
-@cache
-def blocks_of_stages(name: str, stages: int, first: int, what: str) -> int:
-    """How many blocks the stem and the ``first`` stages of a classifier have.
-
-    The first stage ends where the stride is 4 for the last time, the second at 8, and so on. ``what`` is the config's
-    key, for the error.
+    Empty where a network is no such chain, or has more than linear layers after the pooling.
     """
+
+    def parts(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+        for name, child in module.named_children():
+            is_list = type(child) in (nn.Sequential, nn.ModuleList)
+            yield from parts(child, f"{prefix}{name}.") if is_list else [(prefix + name, child)]
+
+    calls: list[tuple[str, nn.Module, Any, Any]] = []
+    hooks = [
+        part.register_forward_hook(lambda m, i, o, name=name: calls.append((name, m, i, o)))
+        for name, part in parts(model)
+    ]
+    training = model.training
+    x = torch.zeros(1, 3, _SIDE, _SIDE, device=next(model.parameters()).device)
     try:
-        # A network of its own: no stride of it is undone, and what is drawn for it is drawn from nobody's numbers.
-        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-            blocks = backbone_blocks(make_classifier(name, 2, None, stages))
-            last, _ = levels_by_stride(blocks)
-    except RuntimeError:
-        raise SegError(f"{what}={first}: {name} is not a chain of blocks, so it has no stages; use 0") from None
-    ends = [last[stride] for stride in sorted(last) if stride >= 4]
-    if first > len(ends):
-        raise SegError(f"{what}={first}: {name} has {len(ends)} stages before its pooling; use 0 to {len(ends)}")
-    count = ends[first - 1]
-    while isinstance(blocks[count - 1], nn.Dropout):  # where no module does the pooling, what follows it
-        count -= 1
-    return count
+        getattr(model.eval(), "forward_features", model)(x)
+    except Exception:  # it takes no images of this size
+        return {}
+    finally:
+        model.train(training)
+        for hook in hooks:
+            hook.remove()
+    chain: dict[str, tuple[int, int]] = {}
+    for name, module, inputs, output in calls:
+        is_map = isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] == output.shape[3]
+        if not is_map or not inputs or inputs[0] is not x or isinstance(module, nn.AdaptiveAvgPool2d):
+            break
+        x, chain[name] = output, (output.shape[1], _SIDE // output.shape[-1])
+    rest = (module for name, module, *_ in calls if name not in chain)
+    if any(not isinstance(m, nn.Linear | nn.LayerNorm) and next(m.parameters(), None) is not None for m in rest):
+        return {}
+    if chain and f"{type(model).__module__}" == "torchvision.models.densenet":  # calls this one as a function
+        model.add_module("relu", nn.ReLU())
+        chain["relu"] = list(chain.values())[-1]
+    return chain
 
 
-def split_after(model: nn.Module, name: str, count: int) -> tuple[nn.Module, nn.Module]:
-    """Cut the network up to the pooling once more, after the first ``count`` blocks of :func:`backbone_blocks`.
-
-    Returns:
-        The blocks, which are shared with ``model``, and a copy of the rest. One after the other they are what
-        :func:`split_at_pooling` returns.
-    """
-    blocks = backbone_blocks(model)[:count]
-    names = {module: path for path, module in model.named_modules()}
-    rest = copy.deepcopy(model)
-    for block in blocks:
-        parent, _, leaf = names[block].rpartition(".")
-        setattr(rest.get_submodule(parent), leaf, nn.Identity())
-    return nn.Sequential(*blocks), split_at_pooling(rest, name)[0]
+def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, leaf = name.rpartition(".")
+    setattr(model.get_submodule(parent), leaf, module)

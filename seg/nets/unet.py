@@ -1,11 +1,10 @@
-"""U-Nets: a plain one, and one whose encoder is a torchvision backbone."""
+"""U-Nets: a plain one, and one whose encoder is a backbone."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seg.errors import SegError
-from seg.nets.backbones import backbone_blocks, levels_by_stride
+from seg.nets.backbones import Backbone
 
 
 class ConvBlock(nn.Sequential):
@@ -56,43 +55,36 @@ class UNet(nn.Module):
 
 
 class EncoderUNet(nn.Module):
-    """A U-Net over the levels of a torchvision classifier: bilinear upsampling, skips, 3 x 3 convolutions.
+    """A U-Net over the levels of a backbone: bilinear upsampling, skips, 3 x 3 convolutions.
 
-    ``float (B, 3, H, W)`` normalised images to ``float (B, outputs, H, W)`` logits. The logits are computed at
-    half the input's resolution and upsampled.
+    ``float (B, 3, H, W)`` normalised images to ``float (B, outputs, H, W)`` logits. They are computed at the finest
+    level's resolution and upsampled.
 
     Args:
-        backbone: the classifier, with its weights; its blocks are used, not copied.
-        width: channels of the decoder's finest level; coarser ones have more, up to eight times.
+        backbone: with its weights; it is used, not copied, and loses its head.
+        width: channels of the decoder at stride 2; at coarser ones it has more, up to eight times.
         outputs: 1, the foreground; or the background and each class.
-
-    Raises:
-        SegError: the backbone is no chain of blocks that halves its input five times.
     """
 
-    def __init__(self, backbone: nn.Module, width: int = 32, outputs: int = 1) -> None:
+    def __init__(self, backbone: Backbone, width: int = 32, outputs: int = 1) -> None:
         super().__init__()
-        self.encoder = backbone_blocks(backbone)
-        last, channels = levels_by_stride(self.encoder)
-        self.encoder.train()
-        if not last.keys() >= {2, 4, 8, 16, 32}:
-            raise SegError(f"{type(backbone).__name__} has levels of stride {sorted(last)}, not 2, 4, 8, 16, 32")
-        self.taps = [last[s] - 1 for s in (2, 4, 8, 16, 32)]
-        skips = [channels[s] for s in (16, 8, 4, 2)]
-        widths = [8 * width, 4 * width, 2 * width, width]
-        inputs = [channels[32], *widths]
+        self.strides = sorted((stride for stride in backbone.levels if stride >= 2), reverse=True)
+        levels = [backbone.levels[stride] for stride in self.strides]
+        self.encoder = backbone.cut(self.strides[0])
+        self.taps = [level.module for level in levels]
+        widths = [min(stride // 2, 8) * width for stride in self.strides[1:]]
+        inputs = [levels[0].channels, *widths]
+        skips = [level.channels for level in levels[1:]]
         self.merge = nn.ModuleList(ConvBlock(i + s, w) for i, s, w in zip(inputs, skips, widths, strict=False))
-        self.head = nn.Conv2d(width, outputs, 1)
+        self.head = nn.Conv2d(inputs[-1], outputs, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        levels, x = [], images
-        for i, block in enumerate(self.encoder):
-            x = block(x)
-            if i in self.taps:
-                levels.append(x)
-        x = levels.pop()
-        for merge in self.merge:
-            skip = levels.pop()
+        levels = self.encoder.maps(images, self.taps)
+        if self.encoder.is_plain:  # all of one grid
+            sizes = [[-(-side // stride) for side in images.shape[2:]] for stride in self.strides]
+            levels = [F.interpolate(x, size, mode="bilinear") for x, size in zip(levels, sizes, strict=True)]
+        x = levels[0]
+        for merge, skip in zip(self.merge, levels[1:], strict=True):
             x = merge(torch.cat([F.interpolate(x, skip.shape[2:], mode="bilinear"), skip], 1))
         return F.interpolate(self.head(x), images.shape[2:], mode="bilinear")
 

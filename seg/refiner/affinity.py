@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from seg.errors import SegError
 from seg.masks import MaskSet, Threshold
 from seg.methods.affinity import AffinityNet, FrozenAffinityNet, Pyramid, affinity_loss
-from seg.nets.backbones import make_classifier, split_at_pooling, weights_of
+from seg.nets.backbones import Backbone, make_classifier
+from seg.nets.pretrained import known_backbone, weights_of
 from seg.nets.state_dicts import load_into
 from seg.store import Products, Stage, param
 from seg.supervision.classifier import Classifier
@@ -22,12 +23,12 @@ class OnBackbone(Stage):
     """Base: a network over levels of a backbone.
 
     Attributes:
-        backbone: torchvision's name. weights: its weights; null starts it from the trained ``classifier`` instead.
+        backbone: as for the classifier. weights: its weights; null starts it from the trained ``classifier`` instead.
         strides: the backbone's levels that are used.
         radius: reach of the walk's pairs, in cells of the grid (a quarter of the working resolution).
     """
 
-    backbone: str = param(default="resnet18")
+    backbone: str = param(default="resnet18", content=known_backbone)
     weights: str | None = param(default=None, content=weights_of("backbone"))
     classifier: NetworkStage | None = param(default=None, key=False)  # it is upstream, where it is used
     strides: tuple[int, ...] = param(default=(8, 16))
@@ -56,18 +57,17 @@ class OnBackbone(Stage):
             raise SegError("refiner: AffinityNet needs weights= (ImageNet's, or a file) or a classifier")
         return self.classifier.designed_as(Classifier, "refiner: classifier")
 
-    def _fresh(self) -> nn.Module:
+    def _fresh(self) -> Backbone:
         # A classifier without its last stage has no weights for one.
         return make_classifier(self.backbone, 2, self.weights, self._design().stages if self.weights is None else 4)
 
-    def _started(self, store: Products) -> nn.Module:
+    def _started(self, store: Products) -> Backbone:
         backbone = self._fresh()
         if self.weights is None and self.classifier is not None:
             # By its weights, not the object: a classifier that was dilated lacks the coarse levels.
-            _, head = split_at_pooling(backbone, self.backbone)
             # The product itself stays where it is: the store hands it to others too.
             trained = {k: v.cpu() for k, v in store.get(self.classifier).state_dict().items()}
-            load_into(backbone, trained, head=head, what="the classifier")
+            load_into(backbone, trained, head=backbone.head, what="the classifier")
         return backbone
 
     def _net(self, backbone: nn.Module) -> Pyramid:

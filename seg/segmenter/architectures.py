@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from torch import nn
 
 from seg.errors import SegError
-from seg.nets.backbones import make_classifier, weights_of
+from seg.nets.backbones import make_classifier
+from seg.nets.pretrained import known_backbone, weights_of
 from seg.nets.state_dicts import MainOutput
 from seg.nets.unet import EncoderUNet, UNet
 from seg.store import Parameters, param
@@ -45,14 +46,14 @@ class PlainUNet(Architecture):
 
 
 class BackboneUNet(Architecture):
-    """:class:`seg.nets.unet.EncoderUNet` over a torchvision classifier.
+    """:class:`seg.nets.unet.EncoderUNet` over a backbone.
 
     Attributes:
-        encoder: torchvision's name. weights: as for :func:`seg.nets.backbones.make_classifier`.
+        encoder: torchvision's name, or ``timm/NAME``. weights: as for :func:`seg.nets.backbones.make_classifier`.
         width: channels of the decoder's finest level.
     """
 
-    encoder: str = param(default="resnet18")
+    encoder: str = param(default="resnet18", content=known_backbone)
     weights: str | None = param(default="DEFAULT", content=weights_of("encoder"))
     width: int = param(default=32, low=1)
 

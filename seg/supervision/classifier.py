@@ -11,29 +11,22 @@ from torch.nn import functional as F
 from seg.data.prepared import Prepared, PreparedData
 from seg.errors import SegError
 from seg.nets.augment import normalise
-from seg.nets.backbones import (
-    backbone_blocks,
-    blocks_of_stages,
-    make_classifier,
-    set_output_stride,
-    split_after,
-    split_at_pooling,
-    weights_of,
-)
+from seg.nets.backbones import Backbone, make_classifier
+from seg.nets.pretrained import TIMM, known_backbone, weights_of
 from seg.store import Products, Stage, param
 from seg.supervision.scores import infer
 from seg.train import NetworkStage, Training
 
 
 class Classifier(Training):
-    """A torchvision classifier with global pooling and one linear layer, trained on trainval's labels.
+    """A classifier with global pooling and one linear layer, trained on trainval's labels.
 
     Attributes:
         data: the prepared images; all of trainval is used, whatever the pool of the masks is.
-        backbone: torchvision's name.
+        backbone: torchvision's name, or ``timm/NAME``.
         weights: as for :func:`seg.nets.backbones.make_classifier`.
         output_stride: pixels per cell of the last feature map; below 32 the last stages are dilated.
-        stages: 3 leaves a ResNet's last stage out; its stride is then 16 at most.
+        stages: 3 leaves the last stage out; the stride is then 16 at most.
         frozen_stages: the stem and so many stages of the backbone keep their weights and batch-norm statistics. The
             CAMs of several epochs share their features.
         recalibrate: so many images of trainval are used to estimate the batch-norm statistics anew at the end
@@ -48,7 +41,7 @@ class Classifier(Training):
     role: ClassVar[str] = "classifier"
 
     data: Prepared
-    backbone: str = param(default="resnet18")
+    backbone: str = param(default="resnet18", content=known_backbone)
     weights: str | None = param(default=None, content=weights_of("backbone"))
     output_stride: Literal[8, 16, 32] = param(default=32)
     stages: Literal[3, 4] = param(default=4)
@@ -92,6 +85,8 @@ class Classifier(Training):
 
     def empty(self, store: Products) -> nn.Module:
         """The classifier without any weights: drawing random ones takes longer than loading."""
+        if self.backbone.startswith(TIMM):  # buffers that are no weights are made with it
+            return self._make(len(self.class_names(store)), None)
         with torch.device("meta"):
             model = self._make(len(self.class_names(store)), None)
         model.to_empty(device="cpu")
@@ -103,21 +98,17 @@ class Classifier(Training):
         data: PreparedData = store.get(self.data)
         return self._make(len(data.classes), self.weights)
 
-    def _make(self, classes: int, weights: str | None) -> nn.Module:
-        model = make_classifier(self.backbone, classes, weights, self.stages)
-        if self.output_stride < (32 if self.stages == 4 else 16):
-            set_output_stride(model, self.output_stride)
-        _ = self._frozen_blocks  # refuses what cannot be
+    def _make(self, classes: int, weights: str | None) -> Backbone:
+        model = make_classifier(self.backbone, classes, weights, self.stages, self.output_stride)
+        try:
+            model.first_stages(self.frozen_stages)
+        except SegError as error:
+            raise SegError(f"classifier.frozen_stages={self.frozen_stages}: {self.backbone} {error}") from None
         return model
 
-    @property
-    def _frozen_blocks(self) -> int:
-        if self.frozen_stages == 0:
-            return 0
-        return blocks_of_stages(self.backbone, self.stages, self.frozen_stages, "classifier.frozen_stages")
-
-    def frozen(self, model: nn.Module) -> Sequence[nn.Module]:
-        return list(backbone_blocks(model)[: self._frozen_blocks])
+    def frozen(self, model: Any) -> Sequence[nn.Module]:
+        modules: list[nn.Module] = model.first_stages(self.frozen_stages)
+        return modules
 
     def is_logistic(self, data: PreparedData) -> bool:
         """Whether every class is asked about by itself."""
@@ -198,12 +189,11 @@ class Classifier(Training):
         right = (answers == data.is_labelled[rows]).all(1) if logistic else answers == data.labels[rows]
         return {"held_out_accuracy": int(right.sum()) / len(rows)}
 
-    def parts(self, model: nn.Module) -> tuple[nn.Module, Tensor, Tensor]:
+    def parts(self, model: Any) -> tuple[nn.Module, Tensor, Tensor]:
         """Network up to the pooling, class weights ``(classes, channels)`` and biases ``(classes,)``."""
-        features, head = split_at_pooling(model, self.backbone)
-        linear: Any = model.get_submodule(head)
-        return features, linear.weight.detach(), linear.bias.detach()
+        return model.split()[1], model.linear.weight.detach(), model.linear.bias.detach()
 
-    def halves(self, model: nn.Module) -> tuple[nn.Module, nn.Module] | None:
+    def halves(self, model: Any) -> tuple[nn.Module, nn.Module] | None:
         """The network up to the pooling in two: what is frozen, what comes after it; None where nothing is frozen."""
-        return split_after(model, self.backbone, self._frozen_blocks) if self.frozen_stages else None
+        halves: tuple[nn.Module, nn.Module] = model.split(self.frozen_stages)
+        return None if isinstance(halves[0], nn.Identity) else halves

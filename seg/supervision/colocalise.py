@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from seg.errors import SegError
 from seg.methods.colocalise import Foreground, Moments, class_discriminants, unit
-from seg.nets.backbones import make_classifier, weights_of
+from seg.nets.backbones import Backbone, make_classifier
+from seg.nets.pretrained import known_backbone, weights_of
 from seg.store import Products, Runtime, param
 from seg.supervision.scores import ScoreMaps, ScoreStage, infer
 
@@ -22,7 +23,6 @@ log = logging.getLogger(__name__)
 #: By the beginning of a backbone's name: the modules whose outputs tell an object from what is behind it.
 LEVELS = {
     "mobilenet_v2": ("features.13.conv.0", "features.14.conv.0", "features.15.conv.0"),
-    "resnet": ("layer3",),
 }
 
 
@@ -30,27 +30,27 @@ class Levels(nn.Module):
     """Several levels of a backbone on the finest one's grid: ``float (B, 3, S, S)`` to ``float (B, C, g, g)``.
 
     Args:
-        backbone: a torchvision classifier with its weights. modules: names of those whose outputs are wanted.
+        backbone: with its weights. name: as the config calls it.
+        modules: names of those whose outputs are wanted; None for those that are known to suit the backbone, else its
+            level of stride 16, of a plain vision transformer the last one.
     """
 
-    def __init__(self, backbone: nn.Module, modules: Sequence[str]) -> None:
-        from torchvision.models.feature_extraction import create_feature_extractor
-
+    def __init__(self, backbone: Backbone, modules: Sequence[str] | None, name: str = "") -> None:
         super().__init__()
+        self.backbone = backbone.eval()
+        strides = [stride for stride in backbone.levels if stride <= (32 if backbone.is_plain else 16)]
+        known = [levels for beginning, levels in LEVELS.items() if name.startswith(beginning)]
+        self.names = tuple(modules or next(iter(known), (backbone.levels[max(strides)].module,)))
         try:
-            self.extractor = create_feature_extractor(backbone.eval(), list(modules))
             with torch.no_grad():
-                outputs = self.extractor(torch.zeros(1, 3, 64, 64)).values()
-                widths = [output.shape[1] for output in outputs if output.ndim == 4]
-        except ValueError as error:
-            raise SegError(f"colocalise.levels={list(modules)}: {str(error).splitlines()[0]}") from error
-        if len(widths) != len(modules):
-            raise SegError(f"colocalise.levels={list(modules)}: not all of them are maps")
+                widths = [output.shape[1] for output in backbone.maps(torch.zeros(1, 3, 64, 64), self.names)]
+        except SegError as error:
+            raise SegError(f"colocalise.levels={list(self.names)}: {error}") from None
         ends = np.cumsum(widths)
         self.slices = [slice(int(end - width), int(end)) for end, width in zip(ends, widths, strict=True)]
 
     def forward(self, images: Tensor) -> Tensor:
-        levels = list(self.extractor(images).values())
+        levels = self.backbone.maps(images, self.names)
         grid = max((level.shape[2:] for level in levels), key=max)
         return torch.cat([F.interpolate(x.float(), grid, mode="bilinear", align_corners=False) for x in levels], 1)
 
@@ -62,8 +62,8 @@ class Colocalised(ScoreStage):
 
     Attributes:
         scores: the prior: CAM, Gaussians on boxes, or any other.
-        backbone: torchvision's name. weights: as for :func:`seg.nets.backbones.make_classifier`.
-        levels: modules whose outputs are the features; null for those that are known to suit the backbone.
+        backbone: as for the classifier. weights: as for :func:`seg.nets.backbones.make_classifier`.
+        levels: modules whose outputs are the features; null for those that suit the backbone, see :class:`Levels`.
         size: side in pixels at which images are seen.
         components: so many of each level's first principal components are looked at.
         prior: weight of the prior in the first map, in standard deviations, beside the components' 1.
@@ -77,7 +77,7 @@ class Colocalised(ScoreStage):
     what: ClassVar[str] = "co-localisation"
 
     scores: ScoreStage
-    backbone: str = param(default="resnet18")
+    backbone: str = param(default="resnet18", content=known_backbone)
     weights: str | None = param(default="DEFAULT", content=weights_of("backbone"))
     levels: tuple[str, ...] | None = param(default=None)
     size: int = param(default=320, low=64)
@@ -98,12 +98,6 @@ class Colocalised(ScoreStage):
         self._net()
 
     def _net(self) -> Levels:
-        known = [levels for name, levels in LEVELS.items() if self.backbone.startswith(name)]
-        levels = self.levels or next(iter(known), None)
-        if levels is None:
-            raise SegError(
-                f"colocalise.backbone={self.backbone}: name the modules whose features to use: colocalise.levels"
-            )
         if self.weights is None:
             raise SegError(
                 "colocalise.weights=null: random features have nothing in common; give ImageNet's, or a file"
@@ -113,7 +107,7 @@ class Colocalised(ScoreStage):
         except SegError as error:
             text = str(error).replace(", or weights=null for none", "").replace("weights=", "colocalise.weights=")
             raise SegError(f"{text}; colocalise=none does without") from error
-        return Levels(backbone, levels)
+        return Levels(backbone, self.levels, self.backbone)
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
         """Three passes: moments of the features, their projections, the maps. Memory does not grow with the images."""

@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from seg.data.prepared import Prepared, PreparedData
 from seg.errors import SegError
 from seg.methods.image_labels import fit_label_probe
-from seg.nets.backbones import make_classifier, split_at_pooling, weights_of
+from seg.nets.backbones import make_classifier
+from seg.nets.pretrained import weights_of
 from seg.store import Products, Stage, param
 from seg.supervision.scores import infer
 
@@ -50,11 +51,10 @@ class ImageLabels(Stage):
         """One pass over trainval's images, then a logistic regression."""
         data: PreparedData = store.get(self.data)
         rows = np.flatnonzero(~data.is_test)
-        features, _ = split_at_pooling(make_classifier(self.backbone, 2, self.weights).eval(), self.backbone)
-        features.to(store.runtime.device)
+        backbone = make_classifier(self.backbone, 2, self.weights).eval().to(store.runtime.device)
 
         def pooled(images: Tensor, _: np.ndarray) -> Tensor:
-            found: Tensor = features(resized(images, self.size)).mean((2, 3))
+            found: Tensor = backbone.features(resized(images, self.size)).mean((2, 3))
             return found
 
         found = np.concatenate(list(infer(pooled, data, rows, store.runtime, self.what)))
@@ -66,8 +66,7 @@ class ImageLabels(Stage):
     def load(self, path: Path, store: Products) -> nn.Module:
         linear = np.load(path / "linear.npz")
         model = make_classifier(self.backbone, len(linear["bias"]), self.weights)
-        _, head = split_at_pooling(model, self.backbone)
-        model.get_submodule(head).load_state_dict({k: torch.from_numpy(linear[k]) for k in ("weight", "bias")})
+        model.linear.load_state_dict({k: torch.from_numpy(linear[k]) for k in ("weight", "bias")})
         return model.eval()
 
 

@@ -25,7 +25,7 @@ from benchmark.rows import Goal, Row
 from benchmark.script_way import confusion, mask_of
 from seg.errors import SegError
 from seg.methods import normalise_maps
-from seg.nets.backbones import make_classifier, split_at_pooling
+from seg.nets.backbones import make_classifier
 
 TINY = Sizes(side=64, batch=2, batches=1, repeats=1, quick_repeats=1)
 
@@ -47,17 +47,16 @@ def test_the_walks_agree() -> None:
 def test_one_image_is_the_batch_and_ours_is_torchcams() -> None:
     torch.manual_seed(0)
     model = make_classifier("resnet18", 5, None).eval()
-    features, head = split_at_pooling(model, "resnet18")
-    linear = model.get_submodule(head)
+    linear = model.linear
     assert isinstance(linear, torch.nn.Linear)
-    parts = (features, linear.weight.detach(), linear.bias.detach())
+    parts = (model.split()[1], linear.weight.detach(), linear.bias.detach())
     images, labels = torch.randn(3, 3, 96, 96), torch.tensor([1, 4, 1])
     ours = our_maps(parts, images, labels)
     single = [our_maps(parts, images[i : i + 1], labels[i : i + 1]) for i in range(3)]
     torch.testing.assert_close(torch.cat(single), ours, rtol=1e-4, atol=1e-4)
     pytest.importorskip("torchcam", reason="torchcam is not installed (the extra bench)")
-    with torchcam_of(model) as extractor:
-        theirs = torchcam_maps(extractor, model, images, labels)
+    with torchcam_of(model.model) as extractor:
+        theirs = torchcam_maps(extractor, model.model, images, labels)
     torch.testing.assert_close(normalise_maps(ours, "minmax"), theirs, rtol=0, atol=1e-4)
 
 

@@ -82,10 +82,10 @@ def grads(net: AffinityNet, images: Tensor, seeds: Tensor) -> set[str]:
 def test_frozen_backbone_gets_no_gradient_and_keeps_its_statistics() -> None:
     images, seeds = torch.rand(2, 3, 64, 64), torch.randint(0, 2, (2, 16, 16))
     net = AffinityNet(backbone())
-    before = {k: v.clone() for k, v in net.blocks.state_dict().items()}
+    before = {k: v.clone() for k, v in net.backbone.state_dict().items()}
     assert grads(net, images, seeds) == {"reduce", "mix"}
-    assert all(torch.equal(v, before[k]) for k, v in net.blocks.state_dict().items())
-    assert grads(AffinityNet(backbone(), train_backbone=True), images, seeds) == {"blocks", "reduce", "mix"}
+    assert all(torch.equal(v, before[k]) for k, v in net.backbone.state_dict().items())
+    assert grads(AffinityNet(backbone(), train_backbone=True), images, seeds) == {"backbone", "reduce", "mix"}
 
 
 def test_frozen_affinities_are_the_mean_of_the_levels_cosines() -> None:

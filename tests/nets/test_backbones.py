@@ -1,4 +1,4 @@
-"""torchvision's classifiers: weights from anywhere, the cut at the pooling, dilation."""
+"""Backbones: weights from anywhere, the cut at the pooling, dilation."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,15 +12,8 @@ from torch import Tensor, nn
 from torchvision import models
 
 from seg.errors import SegError
-from seg.nets.backbones import (
-    blocks_of_stages,
-    fold_batch_norm,
-    make_classifier,
-    set_output_stride,
-    split_after,
-    split_at_pooling,
-    weights_of,
-)
+from seg.nets.backbones import fold_batch_norm, make_classifier
+from seg.nets.pretrained import weights_of
 
 #: One of every family that the refusal names, small where there is a choice.
 FAMILIES = [
@@ -68,22 +61,21 @@ def agrees(state: dict[str, Tensor], resnet: nn.Module, tolerance: float = 0.0) 
 def test_the_linear_layer_of_the_pooled_features_gives_the_logits(name: str) -> None:
     torch.manual_seed(1)
     model = make_classifier(name, 7, None).eval()
-    features, head = split_at_pooling(model, name)
+    features = model.split()[1]
     x = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
-        logits, maps = model(x), features(x)
-        linear = model.get_submodule(head)
+        logits, maps = model.model(x), features(x)  # those of torchvision's own forward pass
         assert maps.ndim == 4 and logits.shape == (2, 7)
-        torch.testing.assert_close(linear(maps.mean((2, 3))), logits, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(model(x), logits, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(model.linear(maps.mean((2, 3))), logits, rtol=1e-4, atol=1e-5)
     # The cut shares the model's weights: it is a view of the trained network, no copy.
     own = {p.data_ptr() for p in model.parameters()}
     assert {p.data_ptr() for p in features.parameters()} <= own
 
 
-@pytest.mark.parametrize("name", ["vgg11", "vit_b_32"])
-def test_another_form_is_refused(name: str) -> None:
-    with torch.device("meta"), pytest.raises(SegError, match=f"backbone={name}: CAM needs global average"):
-        make_classifier(name, 2, None)
+def test_another_form_is_refused() -> None:
+    with torch.device("meta"), pytest.raises(SegError, match=r"backbone=vit_b_32: .* is no chain of maps"):
+        make_classifier("vit_b_32", 2, None)
 
 
 def test_an_unknown_name_is_refused_with_the_nearest() -> None:
@@ -135,29 +127,23 @@ def test_torchvisions_weights_offline(tmp_path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize(("name", "stride"), [("resnet18", 8), ("mobilenet_v2", 16)])
 def test_output_stride(name: str, stride: int) -> None:
-    model = make_classifier(name, 2, None).eval()
-    names = set(model.state_dict())
-    set_output_stride(model, stride)
-    features, _ = split_at_pooling(model, name)
+    model = make_classifier(name, 2, None, output_stride=stride).eval()
     with torch.inference_mode():
-        assert features(torch.zeros(1, 3, 64, 96)).shape[2:] == (64 // stride, 96 // stride)
-    assert set(model.state_dict()) == names
+        assert model.features(torch.zeros(1, 3, 64, 96)).shape[2:] == (64 // stride, 96 // stride)
+    assert set(model.state_dict()) == set(make_classifier(name, 2, None).state_dict())
     with pytest.raises(SegError, match="output_stride=16: DenseNet keeps a stride of 32"):  # it halves by pooling
-        set_output_stride(make_classifier("densenet121", 2, None), 16)
+        make_classifier("densenet121", 2, None, output_stride=16)
 
 
 def test_a_resnet_without_its_last_stage(saved: Callable[..., str], resnet: nn.Module) -> None:
     model = make_classifier("resnet18", 3, saved(), stages=3).eval()
     assert not any(k.startswith("layer4") for k in model.state_dict())
     assert agrees(model.state_dict(), resnet)
-    features, head = split_at_pooling(model, "resnet18")
     x = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
-        maps = features(x)
+        maps = model.features(x)
         assert maps.shape == (2, 256, 4, 4)
-        torch.testing.assert_close(model.get_submodule(head)(maps.mean((2, 3))), model(x))
-    with pytest.raises(SegError, match="only a ResNet can do without its last stage, not mobilenet_v2"):
-        make_classifier("mobilenet_v2", 3, None, stages=3)
+        torch.testing.assert_close(model.linear(maps.mean((2, 3))), model(x))
 
 
 def test_folding_batch_norm_changes_nothing_but_rounding() -> None:
@@ -167,7 +153,7 @@ def test_folding_batch_norm_changes_nothing_but_rounding() -> None:
         if isinstance(module, nn.BatchNorm2d):  # statistics and factors that a training could leave
             module.running_mean.uniform_(-0.2, 0.2), module.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
             nn.init.uniform_(module.weight, 0.5, 2), nn.init.uniform_(module.bias, -0.2, 0.2)
-    features, _ = split_at_pooling(model.eval(), "resnet18")
+    features = model.eval().split()[1]
     before = {k: v.clone() for k, v in model.state_dict().items()}
     images = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
@@ -187,13 +173,12 @@ def test_folding_batch_norm_changes_nothing_but_rounding() -> None:
 )
 def test_a_network_is_cut_after_a_stage(name: str, ends: list[str]) -> None:
     model = make_classifier(name, 3, None).eval()
-    features, _ = split_at_pooling(model, name)
     image = torch.randn(1, 3, 64, 64)
     state = torch.get_rng_state()
     for first, end in enumerate(ends, 1):
-        before, after = split_after(model, name, blocks_of_stages(name, 4, first, "frozen"))
-        assert list(before.children())[-1] is model.get_submodule(end)
+        before, after = model.split(first)
+        assert list(before.children())[-1] is model.model.get_submodule(end)
         with torch.inference_mode():
             assert before(image).shape[2] == 64 // 2 ** (first + 1)
-            assert torch.equal(after(before(image)), features(image))
+            assert torch.equal(after(before(image)), model.features(image))
     assert torch.equal(torch.get_rng_state(), state)  # nothing was drawn

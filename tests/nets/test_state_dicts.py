@@ -95,7 +95,7 @@ def test_an_affinity_net_and_its_wrong_strides(new_store: Store, pool: Pool, tmp
     found = new_store.get(stage)
     assert torch.equal(found.mix.weight, net.mix.weight) and found.offsets == net.offsets
     assert {p.name for p in new_store.root.iterdir() if p.is_dir()} == {"Pretrained"}
-    with pytest.raises(SegError, match=r"strides=\(8, 16\).*: lacks blocks\.8"):
+    with pytest.raises(SegError, match=r"strides=\(8, 16\).*: lacks backbone\.layer3"):
         affinity(pool, path, strides=(8, 16)).check(new_store)
 
 

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from seg.errors import SegError
 from seg.nets.backbones import make_classifier
 from seg.nets.unet import EncoderUNet, UNet
 
@@ -15,13 +14,10 @@ def test_any_size_gives_logits_of_that_size(size: tuple[int, int]) -> None:
         assert net(torch.randn(2, 3, *size)).shape == (2, 1, *size)
 
 
-@pytest.mark.parametrize(("name", "size"), [("resnet18", (64, 64)), ("mobilenet_v2", (65, 97))])
-def test_an_encoder_from_torchvision(name: str, size: tuple[int, int]) -> None:
+@pytest.mark.parametrize(
+    ("name", "size"), [("resnet18", (64, 64)), ("mobilenet_v2", (65, 97)), ("timm/vit_tiny_patch16_224", (60, 97))]
+)
+def test_an_encoder_of_either_provider(name: str, size: tuple[int, int]) -> None:
     net = EncoderUNet(make_classifier(name, 2, None), width=8).eval()
     with torch.inference_mode():
         assert net(torch.randn(2, 3, *size)).shape == (2, 1, *size)
-
-
-def test_a_backbone_without_the_levels_is_refused() -> None:
-    with pytest.raises(SegError, match=r"ResNet has levels of stride"):
-        EncoderUNet(make_classifier("resnet18", 2, None, stages=3))

@@ -9,6 +9,7 @@ from torch import nn
 
 from seg.data.prepared import Pool
 from seg.errors import SegError
+from seg.nets.backbones import Backbone
 from seg.store import Store
 from seg.supervision.bbox import BoxScores
 from seg.supervision.colocalise import Colocalised, Levels
@@ -19,7 +20,7 @@ def test_a_level_that_is_none_is_refused(modules: list[str]) -> None:
     from torchvision.models import resnet18
 
     with pytest.raises(SegError, match=r"colocalise.levels=\["):
-        Levels(resnet18(weights=None), modules)
+        Levels(Backbone(resnet18(weights=None)), modules)
 
 
 def weights(tmp_path: Path) -> str:
@@ -59,6 +60,4 @@ def test_its_name_and_what_it_refuses(planted: Pool, new_store: Store, tmp_path:
         Colocalised(scores=prior, weights=weights(tmp_path), rounds=0)
     with pytest.raises(SegError, match=r"colocalise.weights=null: random features"):
         Colocalised(scores=prior, weights=None).check(new_store)
-    with pytest.raises(SegError, match=r"colocalise.backbone=densenet121: name the modules"):
-        Colocalised(scores=prior, backbone="densenet121", weights=weights(tmp_path)).check(new_store)
     assert isinstance(Colocalised(scores=prior, weights=weights(tmp_path))._net(), nn.Module)

@@ -26,7 +26,7 @@ def run(lab: Lab) -> Iterator[Row]:
     cfg, store = lab.config(sizes.batch), lab.store()
     classifier: Any = make_objects(cfg, "classifier")
     data = store.get(classifier.data)
-    model = classifier.network(store).eval()
+    model = classifier.network(store).eval().model  # torchvision's own
     rows = np.arange(min(sizes.batch, len(data)))
     labels = torch.from_numpy(data.labels[rows])
     images = normalise(data.images[rows])

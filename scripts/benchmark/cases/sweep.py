@@ -62,7 +62,7 @@ def run(lab: Lab) -> Iterator[Row]:
 
     ours = grid()
 
-    model = store.get(classifier).to(memory_format=torch.channels_last)
+    model = store.get(classifier).to(memory_format=torch.channels_last).model  # torchvision's own
     # Copies: PyTorch warns of arrays that it may not write to.
     parts = [np.array(data.images[i : i + sizes.batch]) for i in range(0, count, sizes.batch)]
     batches = [normalise(part) for part in parts]

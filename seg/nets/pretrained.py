@@ -1,0 +1,138 @@
+"""Classifiers of torchvision and timm by name; their weights by name or file."""
+
+import difflib
+import os
+import sys
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from seg.errors import SegError, first_line
+from seg.files import file_sha256
+from seg.nets.state_dicts import load_into, read_state_dict
+
+# torchvision and timm are imported where they are used: they take as long as PyTorch, and a finished run needs neither.
+
+#: How names of timm's begin; all others are torchvision's.
+TIMM = "timm/"
+
+
+def create(name: str) -> nn.Module:
+    """A provider's classifier with random weights, made for inputs of any size if it can be.
+
+    Raises:
+        SegError: neither provider has the name; with near ones of both.
+    """
+    known_backbone(None, name)
+    if not name.startswith(TIMM):
+        from torchvision import models
+
+        return models.get_model(name)
+    import timm
+
+    bare = name.removeprefix(TIMM)
+    if getattr(timm.models.get_pretrained_cfg(bare), "fixed_input_size", False):
+        try:
+            return timm.create_model(bare, dynamic_img_size=True)
+        except TypeError:  # MaxViT, Hiera
+            pass
+    return timm.create_model(bare)
+
+
+def known_backbone(stage: Any, name: str) -> str:
+    """The name, as it stands in a key; refused with near ones if neither provider has it."""
+    if name in ("resnet18", "mobilenet_v2"):  # those of the config: nothing has to be imported
+        return name
+    from torchvision import models
+
+    if name in (known := models.list_models(module=models)):
+        return name
+    import timm
+
+    bare = name.removeprefix(TIMM)
+    if name != bare and timm.is_model(bare) and ("." not in bare or timm.models.is_model_pretrained(bare)):
+        return name
+    near = {n: TIMM + n for n in (*timm.list_pretrained(), *timm.list_models())}
+    near |= {} if name != bare else {n: n for n in known}
+    close = [near[n] for n in difflib.get_close_matches(bare, near, 3)]
+    hint = f"; did you mean {' or '.join(close)}?" if close else ""
+    raise SegError(f"backbone={name}: neither torchvision nor timm (timm/NAME) has a classifier of that name{hint}")
+
+
+def weights_of(field: str) -> Callable[[Any, str], str]:
+    """What stands in a key for the weights of the backbone in ``field``: a file's bytes, or the provider's name."""
+
+    def content(stage: Any, weights: str) -> str:
+        file, tag, _ = _found(getattr(stage, field), weights)
+        return tag if file is None else f"sha256:{file_sha256(file)}"
+
+    return content
+
+
+def load_weights(model: nn.Module, head: str, name: str, weights: str) -> None:
+    """Load weights into a provider's classifier in place, without those of its head.
+
+    Args:
+        model: :func:`create` made it. head: dotted name of its linear layer. name: the provider's.
+        weights: a state dict of the provider's names (``.pth``, ``.safetensors``; any float type; the head may be
+            missing) by path, or by its name in ``$SEG_WEIGHTS``; or what the provider calls them: ``DEFAULT``,
+            ``IMAGENET1K_V1``, ``lvd142m``. Those are downloaded, unless ``$SEG_WEIGHTS`` has the provider's file.
+
+    Raises:
+        SegError: weights that are missing, broken, of another architecture, or not to be had offline.
+    """
+    file, tag, fetch = _found(name, weights)
+    if file is not None:
+        state = read_state_dict(file)
+        adapt = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+        if name.startswith(TIMM) and adapt is not None:  # from the authors' own names to timm's
+            state = adapt(state, model)
+    else:
+        try:
+            with torch.random.fork_rng(devices=[]):
+                state = dict(fetch())
+        except Exception as error:  # each client has its own
+            raise SegError(
+                f"weights={weights}: cannot download the weights of {name} ({first_line(error)}); give a file instead: "
+                f"weights=/path/{_published(name)[tag][1][0]}.pth, or put it into weights_dir, or weights=null for none"
+            ) from error
+    load_into(model, state, head=head, what=f"{weights} for {name}")
+
+
+def _found(name: str, weights: str) -> tuple[Path | None, str, Callable[[], Mapping[str, Any]]]:
+    """The file of some weights, if there is one; else their name, and a function that fetches them."""
+    known_backbone(None, name)
+    folder = Path(os.environ.get("SEG_WEIGHTS") or os.devnull)
+    if own := next((file for file in (Path(weights), folder / weights) if file.is_file()), None):
+        return own, "", dict
+    if weights not in (published := _published(name)):
+        provider = "timm" if name.startswith(TIMM) else "torchvision"
+        raise SegError(f"weights={weights}: no such file; {provider} has {', '.join(published) or 'none'} for {name}")
+    tag, stems, fetch = published[weights]
+    files = (folder / (stem + suffix) for stem in stems for suffix in (".safetensors", ".pth", ".pt"))
+    return next((file for file in files if file.is_file()), None), tag, fetch
+
+
+def _published(name: str) -> dict[str, tuple[str, list[str], Callable[[], Mapping[str, Any]]]]:
+    """By what ``weights`` may say: the provider's own name of them, stems of their files, a function that fetches."""
+    if not name.startswith(TIMM):
+        from torchvision import models
+
+        members = models.get_model_weights(name).__members__
+        options = {"progress": False, "check_hash": True}
+        return {k: (m.name, [Path(m.url).stem], partial(m.get_state_dict, **options)) for k, m in members.items()}
+    import timm
+
+    architecture, _, own = name.removeprefix(TIMM).partition(".")
+    default = own or getattr(timm.models.get_pretrained_cfg(architecture), "tag", None)
+    published: dict[str, Any] = {}
+    for full in timm.list_pretrained(f"{architecture}.*"):
+        tag, url = full.partition(".")[2], getattr(timm.models.get_pretrained_cfg(full), "url", None)
+        stems = [*([Path(str(url)).stem] if url else []), full, *([architecture] if tag == default else [])]
+        fetch = lambda full=full: timm.create_model(full, pretrained=True).state_dict()  # noqa: E731
+        published |= dict.fromkeys([tag, "DEFAULT"] if tag == default else [tag], (tag, stems, fetch))
+    return published
