@@ -95,7 +95,7 @@ def test_every_choice_composes_and_instantiates(
     roots = {"oxford_pet": official, "image_folder": photos, "voc": voc, "coco": coco}
     overrides = [override, f"data.root={roots[choice]()}"] if group == "data" and choice in roots else [override]
     if group == "experiment":
-        overrides = [f"+{override}", f"data.root={(voc if choice.startswith('msrc') else official)()}"]
+        overrides = [f"+{override}", f"data.root={(voc if choice.startswith(('animals', 'msrc')) else official)()}"]
     if group == "defaults_for":  # it is found by what it is for
         names = ("toy_pets", "toy_scenes", *roots, "colocalise")
         data = next(name for name in names if choice.startswith(name))
@@ -119,7 +119,7 @@ def test_every_choice_composes_and_instantiates(
     assert {line.status for line in planned} <= {"build", "on the fly", "see above"}
     expected = {"oxford_pet": OxfordPet, "image_folder": ImageFolder, "voc": Voc, "coco": Coco, "toy_scenes": ToyScenes}
     if group == "experiment":
-        override = "data=voc" if choice.startswith("msrc") else "data=oxford_pet"
+        override = "data=voc" if choice.startswith(("animals", "msrc")) else "data=oxford_pet"
     assert isinstance(made.source, expected.get(override.removeprefix("data="), ToyPets))
     assert made.pool.task == ("classes" if override in MANY else "foreground")
 
