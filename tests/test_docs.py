@@ -131,21 +131,6 @@ def test_own_chain_whose_last_masks_a_segmenter_learns(mine: Path) -> None:
     assert manifest["upstream"]["scores"] == f"Walk/{walk.name}"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        ("supervision=contrast supervision._target_=my_supervision.Contrst", "has no attribute 'Contrst'"),
-        ("supervision=wrong", "supervision.rims: Contrast has no such parameter"),
-        ("data=flat data.root=none", "none/test.txt: cannot be read"),
-    ],
-)
-def test_mistakes_are_one_line(mine: Path, arguments: str, expected: str) -> None:
-    good = Path("conf/supervision/contrast.yaml").read_text()
-    Path("conf/supervision/wrong.yaml").write_text(good.replace("rim:", "rims:"))
-    status, printed = call(mine, *OWN, *arguments.split(), "dry_run=true")
-    assert status == 1 and printed.startswith("error: ") and printed.count("\n") == 1 and expected in printed
-
-
 # -- all pages ---------------------------------------------------------------------------------------------------
 
 

@@ -53,3 +53,10 @@ def call(folder: Path, *arguments: str) -> tuple[int, str]:
         # The next call's jobs would run in these processes, whose current folder is this one's.
         get_reusable_executor().shutdown(wait=True)
     return status, printed.getvalue()
+
+
+def succeed(folder: Path, *arguments: str) -> str:
+    """What a run that has to end well printed."""
+    status, printed = call(folder, *arguments)
+    assert status == 0, printed
+    return printed

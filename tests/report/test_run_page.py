@@ -12,7 +12,6 @@ import pytest
 from within import call
 
 from seg.data.prepared import Prepared
-from seg.report.run_page import class_tables
 from seg.store import Store
 from seg.supervision.mask import read_ids
 
@@ -91,15 +90,6 @@ def test_of_classes_it_has_the_iou_of_each(made: Path) -> None:
     assert ious["class"].tolist() == rows["class"].tolist() == confusion.columns[1:].tolist() and len(ious) == 3
     assert ious["iou"].tolist() == ["–" if np.isnan(x) else f"{x:.4f}" for x in rows["iou"]]
     assert "IoU classes" in figures and not (made / "classes.csv").exists()
-
-
-def test_what_masks_take_classes_for() -> None:
-    row = {"stage": "seeds", "split": "test", "matrix": [[90, 10, 0], [0, 50, 50], [0, 0, 0]], "coverage": 1.0}
-    row |= {"iou_background": 0.5, "iou_by_class": {"cat": 0.25, "dog": float("nan")}}
-    found = class_tables([row, row | {"stage": "prediction"}, row | {"coverage": 0.5}])
-    assert found is not None and found["stage"] == "prediction"
-    assert found["confusion"].to_numpy().tolist() == [["90", "10", ""], ["", "50", "50"], ["", "", ""]]
-    assert class_tables([]) is None and class_tables([{"stage": "seeds", "split": "test", "coverage": 1.0}]) is None
 
 
 def test_without_ground_truth_nothing_is_measured_and_the_pictures_are_there(

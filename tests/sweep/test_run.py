@@ -225,25 +225,25 @@ def built(folder: Path) -> Counter[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "launcher",
+    ("launcher", "thresholds"),
     [
-        ["hydra/launcher=joblib", "hydra.launcher.n_jobs=4"],
-        ["hydra/launcher=submitit_local", "hydra.sweeper.max_batch_size=4"],
+        (["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], "0.4,0.6"),
+        (["hydra/launcher=submitit_local", "hydra.sweeper.max_batch_size=2"], "0.4"),  # a process for each job
     ],
     ids=["joblib", "submitit_local"],
 )
-def test_jobs_in_several_processes_share_a_store(swept, tmp_path, launcher, monkeypatch):
+def test_jobs_in_several_processes_share_a_store(swept, tmp_path, launcher, thresholds, monkeypatch):
     name = re.sub(r"\W", "_", launcher[0])
     pytest.importorskip("joblib" if "joblib" in name else "submitit")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    # A store of its own: all four jobs begin with nothing at the same time.
-    command = ["-m", *TINY, "epoch=1,2", "threshold=0.4,0.6", "hydra.sweep.dir=several", *launcher]
+    # A store of its own: two jobs begin with nothing at the same time.
+    command = ["-m", *TINY, "epoch=1,2", f"threshold={thresholds}", "hydra.sweep.dir=several", *launcher]
     status, printed = sweep(tmp_path, *command)
     assert status == 0, printed
     table = rows_of(tmp_path / "several")
     rows = dict(zip(cells(table), table, strict=True))
     alone = dict(zip(ALL, rows_of(swept[1]), strict=True))
-    assert list(rows) == [(e, t) for e in "12" for t in ("0.4", "0.6")]
+    assert list(rows) == [(e, t) for e in "12" for t in thresholds.split(",")]
     assert all(row["miou"] == alone[cell]["miou"] for cell, row in rows.items())
     counts = built(tmp_path / "several")
     assert {stage.split()[0] for stage in counts} >= {"ToyPets", "Prepared", "Classifier", "CAM"}
@@ -273,12 +273,6 @@ def test_a_sweep_without_a_target_leaves_the_pictures(tmp_path, photos):
     page = (folder / "report.html").read_text()
     assert "The best is marked" not in page and "hydra.sweep.dir" not in page
     assert "2 jobs, 2 done before" in sweep(tmp_path, *blind, "figures=true")[1]
-
-
-def test_a_value_that_no_job_can_have_is_refused_before_the_first(tmp_path):
-    status, printed = sweep(tmp_path, "-m", "epoch=1..2", "classifier.batch_size=8,1")
-    assert status != 0 and re.search("error: classifier.batch_size=1: .*must lie in", printed)
-    assert not list(tmp_path.rglob("job.json")) and not (tmp_path / "outputs/store").exists()
 
 
 def test_a_sweep_over_seeds_alone_has_a_mean_and_no_best(swept):

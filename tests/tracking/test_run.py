@@ -8,11 +8,8 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hydra import compose, initialize_config_dir
 from within import call
 
-from seg.config.paths import CONF
-from seg.experiment import Experiment
 from seg.tracking.loggers import CSV
 from seg.tracking.run import tracked_name
 
@@ -135,15 +132,3 @@ def test_a_missing_extra_is_refused_before_anything_is_built(tmp_path: Path, mon
     status, printed = call(tmp_path, *TINY, "tracker=mlflow")
     assert status == 1 and printed.count("is not installed; pip install 'weakseg[mlflow]'") == 1
     assert len(printed.strip().splitlines()) == 1 and not (tmp_path / "outputs/store").exists()
-
-
-def test_several_are_a_list_and_not_swept(tmp_path: Path) -> None:
-    status, printed = call(tmp_path, "-m", *TINY, "epoch=1..2", "tracker=csv,tensorboard")
-    assert status == 1 and "all at once is tracker=[csv,tensorboard]" in printed
-
-
-def test_trackers_are_no_part_of_what_is_computed() -> None:
-    several = ["tracker=[csv,tensorboard,mlflow]", "tracker.mlflow.uri=elsewhere"]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        one, other = (Experiment.from_config(compose("config", [*TINY, *more])) for more in ([], several))
-    assert one.figures() == other.figures() and one.stored() == other.stored()
