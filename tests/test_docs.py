@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from within import TINY, call
+from within import TINY, succeed
 
 from seg import load_model, predict
 from seg.cli import prepare_arguments
@@ -86,8 +86,7 @@ def test_own_supervision_and_refiner_from_the_shell(mine: Path) -> None:
 
 
 def test_own_segmenter(mine: Path) -> None:
-    status, printed = call(mine, *OWN, *TOYS, "pipeline=full", "segmenter=tiny", "segmenter.epochs=1")
-    assert status == 0, printed
+    succeed(mine, *OWN, *TOYS, "pipeline=full", "segmenter=tiny", "segmenter.epochs=1")
     assert ("TinyNet prediction", "test") in figures(Path("out"))
     info = json.loads(Path("out/models/segmenter.json").read_text())
     assert info["architecture"] == {"class": "my_segmenter.TinyNet", "width": 16}
@@ -111,8 +110,7 @@ def test_own_data_with_all_the_others(mine: Path) -> None:
     Path("photos/test.txt").write_text("dog_0\ncat_1\n")
     options = ["data=flat", "data.root=photos", "data.size=64", "supervision=contrast", "refiner=smoothed"]
     options += ["refiner.scores.sigma=1", "threshold=0.5", "runtime.accelerator=cpu", "figures=false"]
-    status, printed = call(mine, *OWN, *options)
-    assert status == 0, printed
+    printed = succeed(mine, *OWN, *options)
     assert printed.startswith("data: photos in a flat folder (photos)") and "10 trainval + 2 test" in printed
     rows = figures(Path("out"))
     assert float(rows["contrast to the rim >= 0.5", "trainval"]["miou"]) > 0.9
@@ -122,8 +120,7 @@ def test_own_data_with_all_the_others(mine: Path) -> None:
 def test_own_chain_whose_last_masks_a_segmenter_learns(mine: Path) -> None:
     options = ["pipeline=walk_pamr", "supervision=contrast", "colocalise=none", "data.refine.epochs=1"]
     options += ["segmenter=tiny", "segmenter.epochs=1", "segmenter.masks.pseudo=${chain.sharpened.masks}"]
-    status, printed = call(mine, *OWN, *TINY, *options)
-    assert status == 0, printed
+    succeed(mine, *OWN, *TINY, *options)
     names = [name for name, split in figures(Path("out")) if split == "test"]
     assert names[-3:] == ["refined masks", "TinyNet prediction", "sharpened masks"]
     (walk,), (sharpened,) = stored("Walk"), stored("PAMR")

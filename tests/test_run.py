@@ -210,6 +210,9 @@ def test_own_photos_without_any_target(call: Callable[..., tuple[int, str]], pho
     assert re.search(r"nothing was measured: .* look at .*out/panel\.png", said)
     assert re.search(r"^refined masks +8 +-$", said, re.MULTILINE)
     assert json.loads(Path("out/metrics.json").read_text())["rows"] == []
+    report = Path("out/report.html").read_text()
+    assert "Nothing was measured" in report and report.count('<div tabindex="0">') == 8
+    assert "the worst come first" not in report and ">ground truth</span>" not in report and ">seeds</span>" in report
     with Image.open("out/panel.png") as image:
         assert image.width > image.height  # photo, scores, seeds, refined masks, and no ground truth
     for product in Path("out/masks").iterdir():
@@ -256,7 +259,7 @@ def test_two_processes_share_one_run(tmp_path: Path) -> None:
     """Started by ``python -m seg.run`` and Lightning Fabric."""
     path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [sys.executable, "-m", "seg.run", *TINY, *AFFINITY, "runtime.devices=2", "hydra.run.dir=two"],
+        [sys.executable, "-m", "seg.run", *TINY, "runtime.devices=2", "hydra.run.dir=two"],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": path},
         capture_output=True,
@@ -266,9 +269,9 @@ def test_two_processes_share_one_run(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     stages = [row["stage"] for row in csv.DictReader((tmp_path / "two/metrics.csv").open())]
-    assert stages[-1] == "refined masks"
+    assert stages[-1] == "seeds"
     assert done.stdout.count("Classifier epoch 1/1") == 1
     assert {p.name for p in tmp_path.iterdir()} == {"outputs", "two"}
     # Again in one process, from the store alone.
-    assert "building" not in succeed(tmp_path, *TINY, *AFFINITY, "hydra.run.dir=again")
+    assert "building" not in succeed(tmp_path, *TINY, "hydra.run.dir=again")
     assert (tmp_path / "again/metrics.csv").read_bytes() == (tmp_path / "two/metrics.csv").read_bytes()

@@ -17,6 +17,7 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 from within import call as sweep
+from within import succeed
 
 from seg.evaluation.table import headline
 from seg.store.code_hash import code_hash
@@ -55,8 +56,7 @@ ALL = [(str(e), f"0.{t}") for e in (1, 2) for t in range(1, 10)]
 def swept(tmp_path_factory):
     """The grid, once: where it was run, its folder, what it printed."""
     here = tmp_path_factory.mktemp("sweep")
-    status, printed = sweep(here, "-m", *TINY, *GRID)
-    assert status == 0, printed
+    printed = succeed(here, "-m", *TINY, *GRID)
     (folder,) = (here / "outputs/sweeps/cam").iterdir()
     return here, folder, printed
 
@@ -107,8 +107,7 @@ def test_the_best_cell_and_a_run_with_it(swept):
     (command,) = re.findall(r"^next: python -m seg.run pipeline=cam_affinity (.*)$", printed, re.MULTILINE)
     given = [*shlex.split(command), "hydra.run.dir=one", "evaluation.panel=0"]
     assert set(chosen.miou.overrides) <= set(given)
-    status, printed = sweep(here, *given)
-    assert status == 0, printed
+    succeed(here, *given)
     table = json.loads((here / "one/metrics.json").read_text())["rows"]
     assert {row["masks_used"] for row in table} == {chosen.miou.images} and chosen.miou.images > 0
     assert chosen.miou.miou == headline(table)["miou"]
@@ -126,8 +125,7 @@ def test_jobs_whose_inputs_are_there_are_cheap(swept):
     # Seconds of work are lost where each job composes its config, loads networks or draws pictures.
     here, _, _ = swept
     started = time.process_time()
-    status, printed = sweep(here, "-m", *TINY, "epoch=1,2", "threshold=0.31..0.35")
-    assert status == 0, printed
+    succeed(here, "-m", *TINY, "epoch=1,2", "threshold=0.31..0.35")
     assert (time.process_time() - started) / 10 < 0.6
 
 
@@ -210,8 +208,7 @@ def test_a_killed_sweep_leaves_a_valid_table_and_goes_on(swept):
     done = rows_of(here / "killed")
     assert 2 <= len(done) < 20 and all(row["status"] == "ok" and row["miou"] for row in done)
     before = times_of(here / "killed")
-    status, printed = sweep(here, *command)
-    assert status == 0, printed
+    succeed(here, *command)
     assert len(rows_of(here / "killed")) == 20
     after = times_of(here / "killed")
     assert all(after[row["folder"]] == before[row["folder"]] for row in done)
@@ -238,8 +235,7 @@ def test_jobs_in_several_processes_share_a_store(swept, tmp_path, launcher, thre
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     # A store of its own: two jobs begin with nothing at the same time.
     command = ["-m", *TINY, "epoch=1,2", f"threshold={thresholds}", "hydra.sweep.dir=several", *launcher]
-    status, printed = sweep(tmp_path, *command)
-    assert status == 0, printed
+    succeed(tmp_path, *command)
     table = rows_of(tmp_path / "several")
     rows = dict(zip(cells(table), table, strict=True))
     alone = dict(zip(ALL, rows_of(swept[1]), strict=True))
@@ -260,8 +256,7 @@ def test_a_sweep_without_a_target_leaves_the_pictures(tmp_path, photos):
     (root / "boxes.csv").write_text("".join(f"{c}{i}.png,20,10,45,30\n" for c in ("cat", "dog") for i in range(1, 5)))
     blind = ["-m", "data=image_folder", f"data.root={root}", "data.size=32", "pipeline=bbox", "threshold=0.3,0.5"]
     blind += ["runtime.accelerator=cpu", "evaluation.panel=1"]
-    status, printed = sweep(tmp_path, *blind)
-    assert status == 0, printed
+    printed = succeed(tmp_path, *blind)
     (folder,) = (tmp_path / "outputs/sweeps/bbox").iterdir()
     assert [(row["status"], row["miou"], row["error"]) for row in rows_of(folder)] == [("ok", "", "")] * 2
     assert "nothing was measured" in printed
@@ -277,8 +272,7 @@ def test_a_sweep_without_a_target_leaves_the_pictures(tmp_path, photos):
 
 def test_a_sweep_over_seeds_alone_has_a_mean_and_no_best(swept):
     here, _, _ = swept
-    status, printed = sweep(here, "-m", *TINY, "epoch=1", "threshold=0.4", "seed=0,1", "hydra.sweep.dir=seeds")
-    assert status == 0, printed
+    printed = succeed(here, "-m", *TINY, "epoch=1", "threshold=0.4", "seed=0,1", "hydra.sweep.dir=seeds")
     mean, std = (lambda x: (x.mean(), x.std(ddof=1)))(np.array([float(row["miou"]) for row in rows_of(here / "seeds")]))
     assert f"trainval: mIoU {mean:.4f} +- {std:.4f} (n = 2)" in printed
     assert "best" not in printed and not (here / "seeds/best.yaml").exists()

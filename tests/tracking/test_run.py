@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from within import call
+from within import call, succeed
 
 from seg.tracking.loggers import CSV
 from seg.tracking.run import tracked_name
@@ -32,8 +32,7 @@ Trained = tuple[Path, pd.DataFrame, dict[str, float]]
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """A folder whose store has both epochs of the classifier; its history, and the figures of a run with it."""
     here = tmp_path_factory.mktemp("tracked")
-    status, printed = call(here, *ONE, "hydra.run.dir=plain")
-    assert status == 0, printed
+    succeed(here, *ONE, "hydra.run.dir=plain")
     (history,) = (here / "outputs/store/Classifier").glob("*/history.csv")
     rows = json.loads((here / "plain/metrics.json").read_text())["rows"]
     figures = {f"{row['split']}/{tracked_name(re.sub(r' >= .*', '', row['stage']))}/miou": row["miou"] for row in rows}
@@ -61,8 +60,7 @@ def test_tensorboard_reads_the_same_beside_csv(trained: Trained) -> None:
 
     here, history, figures = trained
     for _ in range(2):  # the same folder again: no point twice
-        status, printed = call(here, *ONE, "tracker=[csv,tensorboard]", "hydra.run.dir=board")
-        assert status == 0, printed
+        succeed(here, *ONE, "tracker=[csv,tensorboard]", "hydra.run.dir=board")
     (events,) = (here / "board/tensorboard").iterdir()
     read = EventAccumulator(str(events))
     read.Reload()
@@ -88,8 +86,7 @@ def test_mlflow_has_a_run_and_each_job_of_a_sweep_in_one_experiment(
         assert call(here, *ONE, "tracker=mlflow", "hydra.run.dir=one")[0] == 1
     sweep = ["-m", *TINY, "epoch=1,2", "threshold=0.5", "figures=false", "hydra.sweep.dir=grid"]
     for command in ([*ONE, "hydra.run.dir=one"], sweep):
-        status, printed = call(here, *command, "tracker=mlflow")
-        assert status == 0, printed
+        succeed(here, *command, "tracker=mlflow")
     client = MlflowClient(tracking_uri=(here / "outputs/mlruns").as_uri())
     experiments = [client.get_experiment_by_name(name) for name in ("cam", "grid")]
     (failed, run), jobs = (
@@ -119,8 +116,7 @@ def test_epochs_are_logged_while_training_and_a_failing_tracker_ends_nothing(
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(CSV, "log", full)
-    status, printed = call(tmp_path, *ONE, "epoch=3", "tracker=csv", "hydra.run.dir=run")
-    assert status == 0, printed
+    printed = succeed(tmp_path, *ONE, "epoch=3", "tracker=csv", "hydra.run.dir=run")
     assert logged == [1, 2]
     assert printed.count("tracker csv: OSError: [Errno 28] No space left on device; the run goes on without it") == 1
     assert "Classifier epoch 3/3" in printed and (tmp_path / "run/metrics.csv").is_file()
