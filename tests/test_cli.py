@@ -89,10 +89,8 @@ def test_mistakes_are_one_line_before_anything_runs(arguments, message):
     "arguments",
     [
         "+nonsense=1",
-        "++checkpoints.classifer=x",
         "checkpoints.segmenter=x.pth",
         "labelled.count=5",
-        "seed=3 pipeline=bbox",
         "data.refine.beta=3 -m epoch=1..3",
         "seed=1..3 -m pipeline=bbox",
         "classifier.lr=1 checkpoints.classifier=x.pth",
