@@ -121,7 +121,7 @@ OF_THE_RUN = r"(store|dry_run|figures|evaluation\..*|export\..*|runtime\..*|chos
 IN_NO_KEY = r".*\.(max_bad_share|_target_|kind|keep)"
 
 
-@pytest.mark.parametrize("pipeline", [["bbox"], ["cam"], ["cam_affinity", "segmenter=unet"]], ids=str)
+@pytest.mark.parametrize("pipeline", [["bbox"], ["cam_affinity", "segmenter=unet"]], ids=str)
 def test_every_key_is_used_or_refused(pipeline):
     """A number that is changed changes the keys of the stages, or the key is refused; and nothing else is."""
     from omegaconf import OmegaConf

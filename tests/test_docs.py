@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from within import TINY, succeed
+from within import TINY, TOYS, succeed
 
 from seg import load_model, predict
 from seg.cli import prepare_arguments
@@ -26,7 +26,6 @@ ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 EXTENDING = ROOT / "docs/extending.md"
 OWN = ["--config-dir", "conf", "hydra.run.dir=out"]
-TOYS = [option for option in TINY if not option.startswith(("epoch=", "threshold="))]
 
 if not EXTENDING.is_file():
     pytest.skip("docs/ is not part of this copy", allow_module_level=True)
@@ -68,9 +67,10 @@ def stored(stage: str) -> list[Path]:
 
 def test_own_supervision_and_refiner_from_the_shell(mine: Path) -> None:
     """The one test that starts ``python -m``, which finds modules in the current folder."""
+    options = [*TOYS, "figures=false", "supervision=contrast", "refiner=smoothed", "threshold=0.5"]
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [sys.executable, "-m", "seg.run", *OWN, *TOYS, "supervision=contrast", "refiner=smoothed", "threshold=0.5"],
+        [sys.executable, "-m", "seg.run", *OWN, *options],
         env=os.environ | {"PYTHONPATH": paths},
         capture_output=True,
         text=True,
@@ -86,7 +86,7 @@ def test_own_supervision_and_refiner_from_the_shell(mine: Path) -> None:
 
 
 def test_own_segmenter(mine: Path) -> None:
-    succeed(mine, *OWN, *TOYS, "pipeline=full", "segmenter=tiny", "segmenter.epochs=1")
+    succeed(mine, *OWN, *TOYS, "figures=false", "pipeline=full", "segmenter=tiny", "segmenter.epochs=1")
     assert ("TinyNet prediction", "test") in figures(Path("out"))
     info = json.loads(Path("out/models/segmenter.json").read_text())
     assert info["architecture"] == {"class": "my_segmenter.TinyNet", "width": 16}

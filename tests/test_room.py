@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from within import TINY, call, succeed
+from within import TINY, TOYS, call, succeed
 
 from seg import experiment, pipeline
 from seg.store.run_folders import new_folder
@@ -58,7 +58,7 @@ def test_a_full_disk_in_the_runs_folder(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_sweep_stops_at_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trained, train = [], Loop._epoch
     monkeypatch.setattr(Loop, "_epoch", lambda loop, epoch: [trained.append(epoch), train(loop, epoch)][1])
-    arguments = [*TINY[:5], *TINY[6:], "-m", "epoch=1..3", "hydra.sweep.dir=sweep"]
+    arguments = [*TOYS, "threshold=0.5", "figures=false", "-m", "epoch=1..3", "hydra.sweep.dir=sweep"]
     with files_of_at_most(2**19):
         status, said = call(tmp_path, *arguments)
     assert status == 1 and "Traceback" not in said, said
@@ -67,7 +67,7 @@ def test_a_sweep_stops_at_a_full_disk(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_summary_that_cannot_be_written_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments = [*TINY[:4], *TINY[5:], "-m", "threshold=0.4,0.5", "hydra.sweep.dir=sweep"]
+    arguments = [*TOYS, "epoch=1", "figures=false", "-m", "threshold=0.4,0.5", "hydra.sweep.dir=sweep"]
     monkeypatch.setattr(summary, "draw_sweep", full)
     status, said = call(tmp_path, *arguments)
     assert status == 1 and "error: sweep: sweep: No space left on device" in said, said

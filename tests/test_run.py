@@ -14,22 +14,12 @@ import numpy as np
 import pytest
 import within
 from PIL import Image
-from within import succeed
+from within import TOYS, succeed
 
 from seg.store.__main__ import products
 from seg.store.run_folders import remembered_runs
 
-TINY = [
-    "data.prepared.source.images=32",
-    "data.prepared.source.breeds=2",
-    "data.prepared.source.size=48",
-    "data.size=64",
-    "epoch=1",
-    "threshold=0.5",
-    "runtime.accelerator=cpu",
-    "runtime.threads=1",
-    "evaluation.panel=2",
-]
+TINY = [*TOYS, "data.prepared.source.images=32", "epoch=1", "threshold=0.5", "evaluation.panel=2"]
 Finished = tuple[Path, str]
 AFFINITY = ["pipeline=cam_affinity", "refiner.scores.affinity.epochs=1", "refiner.scores.affinity.channels=8"]
 UNET = ["segmenter=unet", "segmenter.epochs=1", "segmenter.net.width=4", "segmenter.net.depth=2"]

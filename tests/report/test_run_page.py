@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from within import TINY as WITHOUT_FIGURES
+from within import TOYS
 from within import succeed as run
 
 from seg.supervision.mask import read_ids
 
-TINY = [*WITHOUT_FIGURES[:-1], "evaluation.panel=0"]
+TINY = [*TOYS, "threshold=0.5", "epoch=1", "evaluation.panel=0"]
 UNET = ["segmenter=unet", "segmenter.epochs=1", "segmenter.net.width=4", "segmenter.net.depth=2"]
 
 

@@ -8,22 +8,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from within import call, succeed
+from within import TOYS, call, succeed
 
 from seg.tracking.loggers import CSV
 from seg.tracking.run import tracked_name
 
-TINY = [
-    "data.prepared.source.images=32",
-    "data.prepared.source.breeds=2",
-    "data.prepared.source.size=48",
-    "data.size=64",
-    "classifier.hold_out=0.25",
-    "classifier.batch_size=8",
-    "runtime.accelerator=cpu",
-    "runtime.threads=1",
-    "evaluation.panel=1",
-]
+TINY = [*TOYS, "classifier.hold_out=0.25", "classifier.batch_size=8", "evaluation.panel=1"]
 ONE = [*TINY, "epoch=2", "threshold=0.5", "figures=false"]
 Trained = tuple[Path, pd.DataFrame, dict[str, float]]
 
