@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from seg.data.prepared import Pool
 from seg.errors import SegError
@@ -60,3 +61,4 @@ def test_its_name_and_what_it_refuses(planted: Pool, new_store: Store, tmp_path:
         Colocalised(scores=prior, weights=None).check(new_store)
     with pytest.raises(SegError, match=r"colocalise.backbone=densenet121: name the modules"):
         Colocalised(scores=prior, backbone="densenet121", weights=weights(tmp_path)).check(new_store)
+    assert isinstance(Colocalised(scores=prior, weights=weights(tmp_path))._net(), nn.Module)
