@@ -5,7 +5,7 @@ from seg.methods.appearance import FourierFeatures, appearance_scores, describe,
 from seg.methods.boxes import body_box, gaussian_score
 from seg.methods.cam import class_activation_maps, foreground_maps, multi_scale_cam, normalise_maps, predicted_classes
 from seg.methods.colocalise import class_discriminants, colocalise
-from seg.methods.image_labels import LabelProbe, fit_label_probe, follow_labels
+from seg.methods.image_labels import fit_label_probe, follow_labels
 from seg.methods.losses import focal_loss
 from seg.methods.metrics import Confusion, HistogramEvaluator, Metrics
 from seg.methods.pamr import pamr
@@ -21,7 +21,6 @@ __all__ = [
     "FourierFeatures",
     "FrozenAffinityNet",
     "HistogramEvaluator",
-    "LabelProbe",
     "Metrics",
     "ScoreStats",
     "affinity_loss",
