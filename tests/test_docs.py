@@ -96,8 +96,7 @@ def test_own_segmenter(mine: Path) -> None:
 
 def test_own_backbone(mine: Path) -> None:
     pytest.importorskip("timm")
-    status, printed = call(mine, *OWN, *TINY, "classifier=halvings", "pipeline=cam_affinity", "epoch=1", "store=other")
-    assert status == 0, printed
+    succeed(mine, *OWN, *TINY, "classifier=halvings", "pipeline=cam_affinity", "epoch=1", "store=other")
     info = json.loads(Path("out/models/classifier.json").read_text())
     assert info["architecture"]["backbone"] == "timm/five_halvings"
 
