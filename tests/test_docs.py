@@ -78,7 +78,7 @@ def test_own_supervision_and_refiner_from_the_shell(mine: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert figures(Path("out")).keys() >= {("contrast to the rim >= 0.5", "trainval"), ("refined masks", "test")}
+    assert figures(Path("out")).keys() >= {("contrast to the border >= 0.5", "trainval"), ("refined masks", "test")}
     scores = np.load(stored("Contrast")[0] / "scores.npy")
     assert scores.shape == (24, 56, 56) and scores.dtype == np.float16
     assert (scores.reshape(24, -1).max(1) == 1).all() and scores.min() >= 0
@@ -123,7 +123,7 @@ def test_own_data_with_all_the_others(mine: Path) -> None:
     assert status == 0, printed
     assert printed.startswith("data: photos in a flat folder (photos)") and "10 trainval + 2 test" in printed
     rows = figures(Path("out"))
-    assert float(rows["contrast to the rim >= 0.5", "trainval"]["miou"]) > 0.9
+    assert float(rows["contrast to the border >= 0.5", "trainval"]["miou"]) > 0.9
     assert float(rows["refined masks", "test"]["miou"]) > 0.8
 
 
@@ -143,13 +143,13 @@ def test_own_chain_whose_last_masks_a_segmenter_learns(mine: Path) -> None:
     ("arguments", "expected"),
     [
         ("supervision=contrast supervision._target_=my_supervision.Contrst", "has no attribute 'Contrst'"),
-        ("supervision=wrong", "supervision.rims: Contrast has no such parameter"),
+        ("supervision=wrong", "supervision.borders: Contrast has no such parameter"),
         ("data=flat data.root=none", "none/test.txt: cannot be read"),
     ],
 )
 def test_mistakes_are_one_line(mine: Path, arguments: str, expected: str) -> None:
     good = Path("conf/supervision/contrast.yaml").read_text()
-    Path("conf/supervision/wrong.yaml").write_text(good.replace("rim:", "rims:"))
+    Path("conf/supervision/wrong.yaml").write_text(good.replace("border:", "borders:"))
     status, printed = call(mine, *OWN, *arguments.split(), "dry_run=true")
     assert status == 1 and printed.startswith("error: ") and printed.count("\n") == 1 and expected in printed
 
