@@ -110,7 +110,7 @@ def find_images(
             matches no image, or several.
     """
     if not root.is_dir():
-        raise MissingDataError(f"data.root={root}: no such folder at {root.absolute()}; give one of photos")
+        raise MissingDataError(f"data.root={root}: no such folder at {root.absolute()}; give a folder of photos")
     if (root / "annotations" / "trainval.txt").is_file():
         raise SegError(f"data.root={root}: has the official layout of Oxford-IIIT Pet; use data=oxford_pet for it")
     report = ReadReport()
