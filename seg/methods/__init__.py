@@ -5,12 +5,13 @@ from seg.methods.appearance import FourierFeatures, appearance_scores, describe,
 from seg.methods.boxes import body_box, gaussian_score
 from seg.methods.cam import class_activation_maps, foreground_maps, multi_scale_cam, normalise_maps, predicted_classes
 from seg.methods.colocalise import class_discriminants, colocalise
+from seg.methods.image_labels import fit_label_probe, follow_labels
 from seg.methods.losses import focal_loss
 from seg.methods.metrics import Confusion, HistogramEvaluator, Metrics
 from seg.methods.pamr import pamr
 from seg.methods.quality import edge_contrast, estimate_quality, held_out_foreground, whiten
 from seg.methods.refine import grabcut, random_walker, superpixel_means
-from seg.methods.seeds import clean_mask, confident_seeds, root_of_power, threshold_scores
+from seg.methods.seeds import alpha_threshold, clean_mask, confident_seeds, threshold_scores
 from seg.methods.thresholds import ScoreStats, bin_scores, count_scores, otsu, valley
 from seg.methods.walk import pair_offsets, random_walk
 
@@ -23,6 +24,7 @@ __all__ = [
     "Metrics",
     "ScoreStats",
     "affinity_loss",
+    "alpha_threshold",
     "appearance_scores",
     "bin_scores",
     "body_box",
@@ -36,7 +38,9 @@ __all__ = [
     "edge_contrast",
     "estimate_quality",
     "fit_appearance",
+    "fit_label_probe",
     "focal_loss",
+    "follow_labels",
     "foreground_maps",
     "gaussian_score",
     "grabcut",
@@ -51,7 +55,6 @@ __all__ = [
     "predicted_classes",
     "random_walk",
     "random_walker",
-    "root_of_power",
     "superpixel_means",
     "threshold_scores",
     "valley",
