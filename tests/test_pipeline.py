@@ -10,7 +10,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from torchvision.models import resnet18
-from within import call
+from within import succeed
 
 from seg import pipeline
 from seg.config import schema
@@ -83,12 +83,10 @@ def test_no_path_of_this_machine_is_in_what_others_get(official: Callable[..., P
     common = ["data=oxford_pet", f"data.root={data}", *SMALL, "epoch=1", f"store={tmp_path / telling}/store"]
     common += [f"weights={weights}", "segmenter=unet", "segmenter.net.width=2", "segmenter.epochs=1"]
     first, second = tmp_path / telling / "first", tmp_path / "second"
-    status, printed = call(tmp_path, *common, "figures=false", f"hydra.run.dir={first}")
-    assert status == 0, printed
+    succeed(tmp_path, *common, "figures=false", f"hydra.run.dir={first}")
     given = [f"checkpoints.classifier={first}", f"checkpoints.segmenter={first}/models/segmenter.safetensors"]
     more = ["refiner=affinity", "data.refine.epochs=1", f"export.onnx={str(HAS_ONNX).lower()}"]
-    status, printed = call(tmp_path, *common, *given, *more, f"hydra.run.dir={second}")
-    assert status == 0, printed
+    succeed(tmp_path, *common, *given, *more, f"hydra.run.dir={second}")
     # What Hydra and the log keep is for whoever ran it.
     files = [path for path in second.rglob("*") if path.is_file() and ".hydra" not in path.parts]
     files = [path for path in files if path.suffix != ".log"]

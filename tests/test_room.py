@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from within import TINY, call
+from within import TINY, TOYS, call, succeed
 
 from seg import experiment, pipeline
 from seg.store.run_folders import new_folder
@@ -58,7 +58,7 @@ def test_a_full_disk_in_the_runs_folder(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_sweep_stops_at_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trained, train = [], Loop._epoch
     monkeypatch.setattr(Loop, "_epoch", lambda loop, epoch: [trained.append(epoch), train(loop, epoch)][1])
-    arguments = [*TINY[:5], *TINY[6:], "-m", "epoch=1..3", "hydra.sweep.dir=sweep"]
+    arguments = [*TOYS, "threshold=0.5", "figures=false", "-m", "epoch=1..3", "hydra.sweep.dir=sweep"]
     with files_of_at_most(2**19):
         status, said = call(tmp_path, *arguments)
     assert status == 1 and "Traceback" not in said, said
@@ -67,7 +67,7 @@ def test_a_sweep_stops_at_a_full_disk(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_summary_that_cannot_be_written_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments = [*TINY[:4], *TINY[5:], "-m", "threshold=0.4,0.5", "hydra.sweep.dir=sweep"]
+    arguments = [*TOYS, "epoch=1", "figures=false", "-m", "threshold=0.4,0.5", "hydra.sweep.dir=sweep"]
     monkeypatch.setattr(summary, "draw_sweep", full)
     status, said = call(tmp_path, *arguments)
     assert status == 1 and "error: sweep: sweep: No space left on device" in said, said
@@ -80,8 +80,7 @@ def test_runs_that_start_at_once_have_folders_of_their_own(tmp_path: Path) -> No
         made = list(pool.map(lambda _: new_folder(tmp_path / "deep" / "run"), range(8)))
     assert sorted(x.name for x in made) == sorted(["run", *(f"run_{n}" for n in range(2, 9))])
     for _ in range(2):
-        status, said = call(tmp_path, *TINY, "hydra.run.dir='runs/${now:%Y}'")
-        assert status == 0, said
+        succeed(tmp_path, *TINY, "hydra.run.dir='runs/${now:%Y}'")
     one, two = sorted((tmp_path / "runs").iterdir())
     assert two.name == f"{one.name}_2" and all((x / "metrics.csv").is_file() for x in (one, two))
     assert (two / ".hydra/config.yaml").is_file() and (two / "run.log").is_file()
@@ -92,8 +91,7 @@ def test_a_store_to_read_only_does_if_all_is_there(tmp_path: Path, monkeypatch: 
     before = {path: path.read_bytes() for path in (tmp_path / "outputs/store").rglob("*") if path.is_file()}
     monkeypatch.setattr(experiment, "writable", lambda place: place.name != "store")
     monkeypatch.setattr("seg.store.store.locked", lambda *_, **__: pytest.fail("a lock was asked for"))
-    status, said = call(tmp_path, *TINY, "hydra.run.dir=two")
-    assert status == 0, said
+    said = succeed(tmp_path, *TINY, "hydra.run.dir=two")
     assert (tmp_path / "one/metrics.csv").read_bytes() == (tmp_path / "two/metrics.csv").read_bytes()
     after = {path: path.read_bytes() for path in (tmp_path / "outputs/store").rglob("*") if path.is_file()}
     assert [path.parent.name for path in after if after[path] != before.get(path)] == ["runs"]

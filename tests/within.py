@@ -11,18 +11,16 @@ from hydra.core.global_hydra import GlobalHydra
 
 from seg import run as entrypoint
 
-#: The smallest run: overrides.
-TINY = [
+#: Overrides: the smallest data, and the smallest run on them.
+TOYS = [
     "data.prepared.source.images=24",
     "data.prepared.source.breeds=2",
     "data.prepared.source.size=48",
     "data.size=64",
-    "threshold=0.5",
-    "epoch=1",
     "runtime.accelerator=cpu",
     "runtime.threads=1",
-    "figures=false",
 ]
+TINY = [*TOYS, "threshold=0.5", "epoch=1", "figures=false"]
 
 
 def call(folder: Path, *arguments: str) -> tuple[int, str]:
@@ -53,3 +51,10 @@ def call(folder: Path, *arguments: str) -> tuple[int, str]:
         # The next call's jobs would run in these processes, whose current folder is this one's.
         get_reusable_executor().shutdown(wait=True)
     return status, printed.getvalue()
+
+
+def succeed(folder: Path, *arguments: str) -> str:
+    """What a run that has to end well printed."""
+    status, printed = call(folder, *arguments)
+    assert status == 0, printed
+    return printed

@@ -1,5 +1,6 @@
 """Where and how fast a run computes: nothing here may change what is computed."""
 
+import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two lines about progress in the log.
+EVERY = 30.0
 
 
 class Runtime(Parameters):
@@ -30,7 +36,7 @@ class Runtime(Parameters):
         workers: threads that decode images; null for one per core.
         threads: threads of PyTorch's CPU operators; null leaves PyTorch's choice.
         batch_size: images per batch of inference.
-        progress: bars while a stage runs.
+        progress: bars while a stage runs (on a terminal), else a line now and then.
     """
 
     called: ClassVar[str | None] = "runtime"
@@ -113,13 +119,27 @@ class Runtime(Parameters):
         return fabric
 
     def bar(self, items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
-        """Iterate with a progress bar; where standard error is no terminal, it is written every half minute."""
+        """Iterate with a progress bar on a terminal; elsewhere with a line in the log every half minute."""
         if not self.progress:
             return iter(items)
         from tqdm import tqdm
 
-        wait = 0 if sys.stderr.isatty() else 30
-        return iter(tqdm(items, what, total, leave=False, mininterval=max(0.1, wait), delay=wait))
+        if sys.stderr.isatty():
+            return iter(tqdm(items, what, total, leave=False))
+        line = "{desc}: {n_fmt} of {total_fmt} ({percentage:.0f} %), {remaining} left"
+        options: dict[str, Any] = {"mininterval": EVERY, "maxinterval": 2 * EVERY, "delay": EVERY, "bar_format": line}
+        return iter(tqdm(items, what, total, leave=False, file=_LogLines(), **options))
+
+
+class _LogLines:
+    """What tqdm writes, as lines of the log."""
+
+    def write(self, text: str) -> None:
+        if line := text.strip():
+            log.info(line)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
 
 
 def available_cores() -> int:

@@ -44,7 +44,11 @@ class ImageLabels(Stage):
             raise SegError(
                 "image_labels.weights=null: random features tell no classes apart; give ImageNet's, or a file"
             )
-        make_classifier(self.backbone, 2, self.weights)
+        try:
+            make_classifier(self.backbone, 2, self.weights)
+        except SegError as error:
+            text = str(error).replace(", or weights=null for none", "").replace("weights=", "image_labels.weights=")
+            raise SegError(f"{text}; image_labels=none does without") from error
 
     def shape(self) -> dict[str, Any]:
         """What rebuilds the network but for its weights and classes."""

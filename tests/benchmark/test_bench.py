@@ -93,7 +93,6 @@ def test_photos_by_links(tmp_path: Path, official: Callable[..., Path]) -> None:
     [
         (Goal("speed", 2), 4, True),
         (Goal("speed", 5), 4, False),
-        (Goal("cost", 0.25), 0.25, True),
         (Goal("cost", 0.2), 0.25, False),
         (None, 4, None),
     ],

@@ -11,20 +11,15 @@ from seg.config.process import command, without_folders
     ("given", "shown"),
     [
         ("threshold=0.4", "threshold=0.4"),
-        ("hydra/launcher=joblib", "hydra/launcher=joblib"),
         ("data=pets", "data=pets"),  # a choice, though there is a folder of that name
         ("data.root=/home/me/pets", "data.root=DIR/pets"),
-        ("data.root=/home/me/pets/", "data.root=DIR/pets"),
         ("data.root=below/pets", "data.root=DIR/pets"),
         ("data.root=neither/here", "data.root=neither/here"),
-        ("data.root='/home/me/my pets'", "data.root='DIR/my pets'"),
         ("data.root='below/of me, x=1'", "data.root=DIR/of me, x=1"),
-        ("data.root=/home/me/a,/home/me/b", "data.root=DIR/a,DIR/b"),
         ("+x={a: /home/me/a,b: [~/b]}", "+x={a: DIR/a,b: [DIR/b]}"),
         ("tracker.mlflow.uri=http://server:5000/x", "tracker.mlflow.uri=http://server:5000/x"),
         ("tracker.mlflow.uri=file:///home/me/mlruns", "tracker.mlflow.uri=DIR/mlruns"),
         ("/home/me/pets", "DIR/pets"),
-        ("null", "null"),
     ],
 )
 def test_folders_of_this_machine_are_left_out(

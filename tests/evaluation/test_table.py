@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from seg.errors import SegError
-from seg.evaluation.table import format_classes, format_table, format_unmeasured, headline, write_metrics
+from seg.evaluation.table import format_classes, format_table, headline, write_metrics
 
 FIGURES = {
     "miou": 2 / 3,
@@ -76,14 +76,6 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SegError, match="file/run: metrics cannot be written"):
         write_metrics(tmp_path / "file" / "run", [row()], {})
-
-
-def test_where_nothing_was_measured_the_masks_are_counted_and_the_pictures_named(tmp_path):
-    masks = {"CAM >= 0.4": range(12), "seeds": range(3)}
-    _, cam, seeds, last = format_unmeasured(masks, {"seeds": 0.5}, tmp_path / "panel.png").splitlines()
-    assert (cam.split(), seeds.split()) == (["CAM", ">=", "0.4", "12", "-"], ["seeds", "3", "0.5000"])
-    assert last.startswith("nothing was measured: ") and str(tmp_path / "panel.png") in last
-    assert "figures=true" in format_unmeasured({"seeds": range(3)}, {}, None)
 
 
 def test_the_iou_of_each_class_is_that_of_the_last_step_that_decides_every_pixel():

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -16,7 +15,6 @@ from seg.models.save import save_models
 from seg.segmenter.architectures import TorchvisionNetwork
 from seg.store import Store
 from seg.supervision.bbox import BoxScores
-from seg.supervision.cam import CAM
 from seg.supervision.classifier import Classifier
 
 
@@ -57,30 +55,6 @@ def test_the_file_itself_says_what_its_network_is(
         assert described.keys() - own.keys() == {"weakseg", "given", "metrics", "command", "sha256"}
         # Equal networks are equal files, whatever the run measured: their keys in a store are those of their bytes.
         assert (tmp_path / f"{role}.safetensors").read_bytes() == (folder / f"{role}.safetensors").read_bytes()
-
-
-def test_given_back_the_masks_are_the_same(
-    saved: tuple[Path, dict[str, Threshold]],
-    new_store: Store,
-    pool: Pool,
-    classifier: Classifier,
-    prediction: Callable[..., Threshold],
-    store: Store,
-) -> None:
-    folder, products = saved
-    file = str(folder / "classifier.safetensors")
-    given = Classifier.from_config(checkpoint=file, data=classifier.data, stages=3, output_stride=16, epochs=2)
-    seeds = Threshold(scores=CAM(pool=pool, classifier=given), threshold=0.5)
-    back = {"seeds": seeds, "prediction": prediction(seeds, folder.parent)}
-    everywhere = np.arange(len(store.get(products["seeds"])))
-    for name, product in products.items():
-        old, new = store.get(product).at(everywhere), new_store.get(back[name]).at(everywhere)
-        assert 0 < old.mean() < 1 or name == "prediction"
-        np.testing.assert_array_equal(old, new, err_msg=name)
-    info = json.loads((folder / "segmenter.json").read_text())
-    save_models(new_store.root / "again", back, [], classifier.data, new_store)
-    again = json.loads((new_store.root / "again/segmenter.json").read_text())
-    assert again["given"] == "segmenter.safetensors" and again["data"] == info["data"]
 
 
 def test_a_segmenter_that_learnt_from_an_oracle_stays_marked(

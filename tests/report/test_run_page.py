@@ -3,37 +3,18 @@
 import html
 import json
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from within import call
+from within import TOYS
+from within import succeed as run
 
-from seg.data.prepared import Prepared
-from seg.report.run_page import class_tables
-from seg.store import Store
 from seg.supervision.mask import read_ids
 
-TINY = [
-    "data.prepared.source.images=24",
-    "data.prepared.source.breeds=2",
-    "data.prepared.source.size=48",
-    "data.size=64",
-    "epoch=1",
-    "threshold=0.5",
-    "runtime.accelerator=cpu",
-    "runtime.threads=1",
-    "evaluation.panel=0",
-]
+TINY = [*TOYS, "threshold=0.5", "epoch=1", "evaluation.panel=0"]
 UNET = ["segmenter=unet", "segmenter.epochs=1", "segmenter.net.width=4", "segmenter.net.depth=2"]
-
-
-def run(folder: Path, *arguments: str) -> str:
-    status, printed = call(folder, *arguments)
-    assert status == 0, printed
-    return printed
 
 
 @pytest.fixture(scope="module")
@@ -91,28 +72,6 @@ def test_of_classes_it_has_the_iou_of_each(made: Path) -> None:
     assert ious["class"].tolist() == rows["class"].tolist() == confusion.columns[1:].tolist() and len(ious) == 3
     assert ious["iou"].tolist() == ["–" if np.isnan(x) else f"{x:.4f}" for x in rows["iou"]]
     assert "IoU classes" in figures and not (made / "classes.csv").exists()
-
-
-def test_what_masks_take_classes_for() -> None:
-    row = {"stage": "seeds", "split": "test", "matrix": [[90, 10, 0], [0, 50, 50], [0, 0, 0]], "coverage": 1.0}
-    row |= {"iou_background": 0.5, "iou_by_class": {"cat": 0.25, "dog": float("nan")}}
-    found = class_tables([row, row | {"stage": "prediction"}, row | {"coverage": 0.5}])
-    assert found is not None and found["stage"] == "prediction"
-    assert found["confusion"].to_numpy().tolist() == [["90", "10", ""], ["", "50", "50"], ["", "", ""]]
-    assert class_tables([]) is None and class_tables([{"stage": "seeds", "split": "test", "coverage": 1.0}]) is None
-
-
-def test_without_ground_truth_nothing_is_measured_and_the_pictures_are_there(
-    store: Store, prepared: Prepared, tmp_path: Path
-) -> None:
-    store.ensure(prepared.source)
-    shutil.copytree(store.folder(prepared.source) / "oxford-iiit-pet", tmp_path / "oxford-iiit-pet")
-    shutil.rmtree(tmp_path / "oxford-iiit-pet/annotations/trimaps")
-    options = ["data=oxford_pet", f"data.root={tmp_path}", "data.size=64", "weights=null", "pipeline=cam"]
-    run(tmp_path, *(x for x in TINY if not x.startswith("data.")), *options, "hydra.run.dir=out")
-    text = text_of(tmp_path / "out/report.html")
-    assert "Nothing was measured" in text and text.count('<div tabindex="0">') == 32
-    assert "the worst come first" not in text and ">ground truth</span>" not in text and ">seeds</span>" in text
 
 
 def test_true_masks_are_named_and_in_no_figure_of_trainval(made: Path) -> None:

@@ -87,3 +87,7 @@ def test_the_classifier_is_a_function_of_the_labels(store: Store, data: Prepared
 def test_random_features_are_refused(store: Store, prepared: Prepared) -> None:
     with pytest.raises(SegError, match=r"image_labels\.weights=null"):
         ImageLabels(data=prepared, backbone=BACKBONE, weights=None).check(store)
+    with pytest.raises(
+        SegError, match=r"^image_labels\.weights=none\.pth: no such file.*; image_labels=none does without"
+    ):
+        ImageLabels(data=prepared, backbone=BACKBONE, weights="none.pth").check(store)

@@ -22,7 +22,6 @@ CACHES = (code_hash.code_hash, code_hash._followed, code_hash._parsed)
 EDITS = {
     "a refiner": ("refiner/walk.py", "class Walk", "X = 1\n\n\nclass Walk", {Walk}, {CAM, Affinity, Segmenter}),
     "a network": ("nets/unet.py", "import torch", "import torch\nX = 1", {Segmenter}, {Classifier, Walk}),
-    "a method": ("methods/walk.py", "import torch", "import torch\nX = 1", {Walk}, {CAM, Segmenter}),
     "the training": ("train/loop.py", "import torch", "import torch\nX = 1", {Classifier, Segmenter}, {ToyPets}),
     "a docstring": ("refiner/walk.py", '"""', '"""Other words: ', set(), {Walk, Segmenter}),
     "a comment": ("refiner/walk.py", "class Walk", "# a comment\n\nclass Walk", set(), {Walk, Segmenter}),

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from filelock import FileLock
-from within import TINY, call
 
 from seg.store import Stage, Store, param
 from seg.store.__main__ import main, products
@@ -135,24 +134,3 @@ def test_a_store_on_a_read_only_disk_keeps_no_records(filled: Store, monkeypatch
     monkeypatch.setattr("seg.store.run_folders.write_json", read_only)
     refer(doubled(3))
     assert not list(remembered_runs(filled.root))
-
-
-def test_a_run_refers_to_all_that_it_finds_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-    def run(*more: str) -> str:
-        status, printed = call(tmp_path, *TINY, *more)
-        assert status == 0, printed
-        return printed
-
-    run("hydra.run.dir=outputs/runs/a")
-    store = Path("outputs/store")
-    everything = {x.name for x in products(store)}
-    ((_, folder, needed),) = remembered_runs(store)
-    assert folder == Path("outputs/runs/a").resolve() and {x.partition("@")[0] for x in needed} == everything
-    run("hydra.run.dir=outputs/runs/c", "threshold=0.3")
-    shutil.rmtree("outputs/runs/a")
-    assert main(["gc"]) == 0
-    left = {x.name for x in products(store)}
-    assert {x.partition("/")[0] for x in everything - left} == {"Estimated", "Evaluated"}
-    assert "building" not in run("hydra.run.dir=outputs/runs/d", "threshold=0.3")

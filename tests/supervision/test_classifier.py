@@ -68,10 +68,9 @@ def test_batch_norm_is_estimated_anew(store: Store, data: PreparedData, prepared
     assert norm.momentum == 0.1
 
 
-@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
-def test_every_precision_is_held_out_and_recalibrated_in(new_store: Store, precision: str) -> None:
+def test_half_precision_is_held_out_and_recalibrated_in(new_store: Store) -> None:
     few = Prepared(source=ToyPets(images=20, breeds=2, size=48), size=32)
-    options: dict[str, Any] = {"precision": precision, "recalibrate": 4, "batch_size": 8, "epochs": 1}
+    options: dict[str, Any] = {"precision": "bf16-true", "recalibrate": 4, "batch_size": 8, "epochs": 1}
     stage = Classifier(data=few, stages=3, output_stride=16, hold_out=0.3, **options)
     assert new_store.get(stage)(torch.zeros(1, 3, 32, 32)).dtype == torch.float32  # used as any other
     assert stage.history(new_store)["held_out_accuracy"].between(0, 1).all()

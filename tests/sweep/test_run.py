@@ -17,6 +17,7 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 from within import call as sweep
+from within import succeed
 
 from seg.evaluation.table import headline
 from seg.store.code_hash import code_hash
@@ -55,8 +56,7 @@ ALL = [(str(e), f"0.{t}") for e in (1, 2) for t in range(1, 10)]
 def swept(tmp_path_factory):
     """The grid, once: where it was run, its folder, what it printed."""
     here = tmp_path_factory.mktemp("sweep")
-    status, printed = sweep(here, "-m", *TINY, *GRID)
-    assert status == 0, printed
+    printed = succeed(here, "-m", *TINY, *GRID)
     (folder,) = (here / "outputs/sweeps/cam").iterdir()
     return here, folder, printed
 
@@ -107,8 +107,7 @@ def test_the_best_cell_and_a_run_with_it(swept):
     (command,) = re.findall(r"^next: python -m seg.run pipeline=cam_affinity (.*)$", printed, re.MULTILINE)
     given = [*shlex.split(command), "hydra.run.dir=one", "evaluation.panel=0"]
     assert set(chosen.miou.overrides) <= set(given)
-    status, printed = sweep(here, *given)
-    assert status == 0, printed
+    succeed(here, *given)
     table = json.loads((here / "one/metrics.json").read_text())["rows"]
     assert {row["masks_used"] for row in table} == {chosen.miou.images} and chosen.miou.images > 0
     assert chosen.miou.miou == headline(table)["miou"]
@@ -126,8 +125,7 @@ def test_jobs_whose_inputs_are_there_are_cheap(swept):
     # Seconds of work are lost where each job composes its config, loads networks or draws pictures.
     here, _, _ = swept
     started = time.process_time()
-    status, printed = sweep(here, "-m", *TINY, "epoch=1,2", "threshold=0.31..0.35")
-    assert status == 0, printed
+    succeed(here, "-m", *TINY, "epoch=1,2", "threshold=0.31..0.35")
     assert (time.process_time() - started) / 10 < 0.6
 
 
@@ -163,18 +161,18 @@ def test_a_damaged_record_is_a_job_that_was_not_done(swept):
 def test_a_failing_job_ends_nothing_but_itself(swept):
     here, _, _ = swept
     # Whether the loss stays a number is seen in training only.
-    command = ["-m", *TINY, "threshold=0.4,0.6", "classifier.lr=1e-4,1e30", "hydra.sweep.dir=failing"]
+    command = ["-m", *TINY, "epoch=1", "threshold=0.4", "classifier.lr=1e-4,1e30", "hydra.sweep.dir=failing"]
     status, printed = sweep(here, *command)
     assert status == 1
     rows = rows_of(here / "failing")
-    assert [row["status"] for row in rows] == ["ok", "failed"] * 2
+    assert [row["status"] for row in rows] == ["ok", "failed"]
     assert "lower lr" in rows[1]["error"] and rows[1]["miou"] == ""
-    assert "failed: 2" in printed
+    assert "failed: 1" in printed
     before = times_of(here / "failing")
     status, printed = sweep(here, *command)
-    assert status == 1 and "4 jobs, 2 done before" in printed
+    assert status == 1 and "2 jobs, 1 done before" in printed
     again = {name for name, time in times_of(here / "failing").items() if time > before[name]}
-    assert again == {"threshold=0.4,classifier.lr=1e+30", "threshold=0.6,classifier.lr=1e+30"}
+    assert again == {"classifier.lr=1e+30"}
 
 
 def test_a_sweep_that_can_only_fail_is_refused(swept):
@@ -210,8 +208,7 @@ def test_a_killed_sweep_leaves_a_valid_table_and_goes_on(swept):
     done = rows_of(here / "killed")
     assert 2 <= len(done) < 20 and all(row["status"] == "ok" and row["miou"] for row in done)
     before = times_of(here / "killed")
-    status, printed = sweep(here, *command)
-    assert status == 0, printed
+    succeed(here, *command)
     assert len(rows_of(here / "killed")) == 20
     after = times_of(here / "killed")
     assert all(after[row["folder"]] == before[row["folder"]] for row in done)
@@ -225,25 +222,24 @@ def built(folder: Path) -> Counter[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "launcher",
+    ("launcher", "thresholds"),
     [
-        ["hydra/launcher=joblib", "hydra.launcher.n_jobs=4"],
-        ["hydra/launcher=submitit_local", "hydra.sweeper.max_batch_size=4"],
+        (["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], "0.4,0.6"),
+        (["hydra/launcher=submitit_local", "hydra.sweeper.max_batch_size=2"], "0.4"),  # a process for each job
     ],
     ids=["joblib", "submitit_local"],
 )
-def test_jobs_in_several_processes_share_a_store(swept, tmp_path, launcher, monkeypatch):
+def test_jobs_in_several_processes_share_a_store(swept, tmp_path, launcher, thresholds, monkeypatch):
     name = re.sub(r"\W", "_", launcher[0])
     pytest.importorskip("joblib" if "joblib" in name else "submitit")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    # A store of its own: all four jobs begin with nothing at the same time.
-    command = ["-m", *TINY, "epoch=1,2", "threshold=0.4,0.6", "hydra.sweep.dir=several", *launcher]
-    status, printed = sweep(tmp_path, *command)
-    assert status == 0, printed
+    # A store of its own: two jobs begin with nothing at the same time.
+    command = ["-m", *TINY, "epoch=1,2", f"threshold={thresholds}", "hydra.sweep.dir=several", *launcher]
+    succeed(tmp_path, *command)
     table = rows_of(tmp_path / "several")
-    rows = dict(zip(cells(table), table, strict=True))
+    rows = {(row["epoch"], row.get("threshold", thresholds)): row for row in table}
     alone = dict(zip(ALL, rows_of(swept[1]), strict=True))
-    assert list(rows) == [(e, t) for e in "12" for t in ("0.4", "0.6")]
+    assert list(rows) == [(e, t) for e in "12" for t in thresholds.split(",")]
     assert all(row["miou"] == alone[cell]["miou"] for cell, row in rows.items())
     counts = built(tmp_path / "several")
     assert {stage.split()[0] for stage in counts} >= {"ToyPets", "Prepared", "Classifier", "CAM"}
@@ -260,8 +256,7 @@ def test_a_sweep_without_a_target_leaves_the_pictures(tmp_path, photos):
     (root / "boxes.csv").write_text("".join(f"{c}{i}.png,20,10,45,30\n" for c in ("cat", "dog") for i in range(1, 5)))
     blind = ["-m", "data=image_folder", f"data.root={root}", "data.size=32", "pipeline=bbox", "threshold=0.3,0.5"]
     blind += ["runtime.accelerator=cpu", "evaluation.panel=1"]
-    status, printed = sweep(tmp_path, *blind)
-    assert status == 0, printed
+    printed = succeed(tmp_path, *blind)
     (folder,) = (tmp_path / "outputs/sweeps/bbox").iterdir()
     assert [(row["status"], row["miou"], row["error"]) for row in rows_of(folder)] == [("ok", "", "")] * 2
     assert "nothing was measured" in printed
@@ -275,19 +270,9 @@ def test_a_sweep_without_a_target_leaves_the_pictures(tmp_path, photos):
     assert "2 jobs, 2 done before" in sweep(tmp_path, *blind, "figures=true")[1]
 
 
-def test_a_value_that_no_job_can_have_is_refused_before_the_first(tmp_path):
-    status, printed = sweep(tmp_path, "-m", "epoch=1..2", "classifier.batch_size=8,1")
-    assert status != 0 and re.search("error: classifier.batch_size=1: .*must lie in", printed)
-    assert not list(tmp_path.rglob("job.json")) and not (tmp_path / "outputs/store").exists()
-
-
 def test_a_sweep_over_seeds_alone_has_a_mean_and_no_best(swept):
     here, _, _ = swept
-    status, printed = sweep(here, "-m", *TINY, "epoch=1", "threshold=0.4", "seed=0,1", "hydra.sweep.dir=seeds")
-    assert status == 0, printed
+    printed = succeed(here, "-m", *TINY, "epoch=1", "threshold=0.4", "seed=0,1", "hydra.sweep.dir=seeds")
     mean, std = (lambda x: (x.mean(), x.std(ddof=1)))(np.array([float(row["miou"]) for row in rows_of(here / "seeds")]))
     assert f"trainval: mIoU {mean:.4f} +- {std:.4f} (n = 2)" in printed
     assert "best" not in printed and not (here / "seeds/best.yaml").exists()
-    test = [json.loads((here / f"seeds/seed={i}/metrics.json").read_text())["rows"][-1] for i in (0, 1)]
-    assert [row["split"] for row in test] == ["test", "test"]
-    assert [float(row["miou_test"]) for row in rows_of(here / "seeds")] == [row["miou"] for row in test]

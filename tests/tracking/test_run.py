@@ -8,25 +8,12 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hydra import compose, initialize_config_dir
-from within import call
+from within import TOYS, call, succeed
 
-from seg.config.paths import CONF
-from seg.experiment import Experiment
 from seg.tracking.loggers import CSV
 from seg.tracking.run import tracked_name
 
-TINY = [
-    "data.prepared.source.images=32",
-    "data.prepared.source.breeds=2",
-    "data.prepared.source.size=48",
-    "data.size=64",
-    "classifier.hold_out=0.25",
-    "classifier.batch_size=8",
-    "runtime.accelerator=cpu",
-    "runtime.threads=1",
-    "evaluation.panel=1",
-]
+TINY = [*TOYS, "classifier.hold_out=0.25", "classifier.batch_size=8", "evaluation.panel=1"]
 ONE = [*TINY, "epoch=2", "threshold=0.5", "figures=false"]
 Trained = tuple[Path, pd.DataFrame, dict[str, float]]
 
@@ -35,8 +22,7 @@ Trained = tuple[Path, pd.DataFrame, dict[str, float]]
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """A folder whose store has both epochs of the classifier; its history, and the figures of a run with it."""
     here = tmp_path_factory.mktemp("tracked")
-    status, printed = call(here, *ONE, "hydra.run.dir=plain")
-    assert status == 0, printed
+    succeed(here, *ONE, "hydra.run.dir=plain")
     (history,) = (here / "outputs/store/Classifier").glob("*/history.csv")
     rows = json.loads((here / "plain/metrics.json").read_text())["rows"]
     figures = {f"{row['split']}/{tracked_name(re.sub(r' >= .*', '', row['stage']))}/miou": row["miou"] for row in rows}
@@ -64,8 +50,7 @@ def test_tensorboard_reads_the_same_beside_csv(trained: Trained) -> None:
 
     here, history, figures = trained
     for _ in range(2):  # the same folder again: no point twice
-        status, printed = call(here, *ONE, "tracker=[csv,tensorboard]", "hydra.run.dir=board")
-        assert status == 0, printed
+        succeed(here, *ONE, "tracker=[csv,tensorboard]", "hydra.run.dir=board")
     (events,) = (here / "board/tensorboard").iterdir()
     read = EventAccumulator(str(events))
     read.Reload()
@@ -91,8 +76,7 @@ def test_mlflow_has_a_run_and_each_job_of_a_sweep_in_one_experiment(
         assert call(here, *ONE, "tracker=mlflow", "hydra.run.dir=one")[0] == 1
     sweep = ["-m", *TINY, "epoch=1,2", "threshold=0.5", "figures=false", "hydra.sweep.dir=grid"]
     for command in ([*ONE, "hydra.run.dir=one"], sweep):
-        status, printed = call(here, *command, "tracker=mlflow")
-        assert status == 0, printed
+        succeed(here, *command, "tracker=mlflow")
     client = MlflowClient(tracking_uri=(here / "outputs/mlruns").as_uri())
     experiments = [client.get_experiment_by_name(name) for name in ("cam", "grid")]
     (failed, run), jobs = (
@@ -122,8 +106,7 @@ def test_epochs_are_logged_while_training_and_a_failing_tracker_ends_nothing(
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(CSV, "log", full)
-    status, printed = call(tmp_path, *ONE, "epoch=3", "tracker=csv", "hydra.run.dir=run")
-    assert status == 0, printed
+    printed = succeed(tmp_path, *ONE, "epoch=3", "tracker=csv", "hydra.run.dir=run")
     assert logged == [1, 2]
     assert printed.count("tracker csv: OSError: [Errno 28] No space left on device; the run goes on without it") == 1
     assert "Classifier epoch 3/3" in printed and (tmp_path / "run/metrics.csv").is_file()
@@ -135,15 +118,3 @@ def test_a_missing_extra_is_refused_before_anything_is_built(tmp_path: Path, mon
     status, printed = call(tmp_path, *TINY, "tracker=mlflow")
     assert status == 1 and printed.count("is not installed; pip install 'weakseg[mlflow]'") == 1
     assert len(printed.strip().splitlines()) == 1 and not (tmp_path / "outputs/store").exists()
-
-
-def test_several_are_a_list_and_not_swept(tmp_path: Path) -> None:
-    status, printed = call(tmp_path, "-m", *TINY, "epoch=1..2", "tracker=csv,tensorboard")
-    assert status == 1 and "all at once is tracker=[csv,tensorboard]" in printed
-
-
-def test_trackers_are_no_part_of_what_is_computed() -> None:
-    several = ["tracker=[csv,tensorboard,mlflow]", "tracker.mlflow.uri=elsewhere"]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        one, other = (Experiment.from_config(compose("config", [*TINY, *more])) for more in ([], several))
-    assert one.figures() == other.figures() and one.stored() == other.stored()
