@@ -22,7 +22,7 @@ from seg.store.run_folders import check_room, new_folder
 
 #: Flags of Hydra's that run nothing.
 _INFORMATION = ("-h", "--help", "--hydra-help", "--version", "--info", "-i", "--shell-completion", "-sc")
-#: Lines of Hydra's and OmegaConf's messages that do not help who has typed something.
+#: Lines of Hydra's and OmegaConf's messages that do not help the user.
 _NOISE = r"(full_key|object_type|reference_type|Config search path|provider=|See https|To append to|[12]\. )"
 
 
@@ -79,14 +79,15 @@ def _check(override: str) -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """What Hydra or OmegaConf says of a config, with its cause, in a line."""
+    """An error of Hydra or OmegaConf, with its cause, in one line."""
     lines: dict[str, None] = {}
     for each in (error, error.__cause__):
         for line in (str(each) if each else "").splitlines():
             if line.strip() and not re.match(_NOISE, line.strip()):
                 lines[line.strip().removeprefix("3. ")] = None
-    more = ["; --cfg job shows all keys"] if "Could not override" in str(error) else []
-    return " ".join([*lines][:12])[:600] + "".join(more) or first_line(error)
+    more = "; --cfg job shows all keys" if "Could not override" in str(error) else ""
+    text = " ".join([*lines][:12])[:600].replace(" Available options in", "; available options in")
+    return text + more or first_line(error)
 
 
 class RunCallback(Callback):

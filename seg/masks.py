@@ -10,7 +10,7 @@ import numpy as np
 
 from seg.data.prepared import PreparedData
 from seg.errors import SegError
-from seg.methods.seeds import CleanUp, clean_mask, root_of_power, threshold_scores
+from seg.methods.seeds import CleanUp, alpha_threshold, clean_mask, threshold_scores
 from seg.store import Products, Stage, param
 from seg.supervision.auto_threshold import AutoThreshold, Choice, Criterion, ScoreHistogram
 from seg.supervision.scores import ScoreMaps, ScoreStage
@@ -148,7 +148,7 @@ class Threshold(Stage):
 
         if self.background_below is not None:
             return value("background_below"), value("foreground_from")
-        threshold = value("threshold") if self.alpha is None else root_of_power(self.alpha)
+        threshold = value("threshold") if self.alpha is None else alpha_threshold(self.alpha)
         return max(threshold - self.band, 0.0), min(threshold + self.band, 1.0)
 
     def _refuse_crossed(self, low: float, high: float) -> None:

@@ -23,7 +23,8 @@ class _Parser(argparse.ArgumentParser):
         raise SegError(f"{message.replace('--', '')}; --help shows all arguments")
 
     def format_help(self) -> str:
-        return re.sub(r"--(?!help)(\w+) ", r"\1=", super().format_help())
+        text = re.sub(r"(?m)^(  --(?!help)\w+ \S+)  ", r"\1    ", super().format_help())  # keeps the columns aligned
+        return re.sub(r"--(?!help)(\w+) ", r"\1=", text)
 
 
 def count(text: str) -> int:
@@ -61,7 +62,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser = _Parser(
         "python -m seg.predict",
         description="weakseg: masks of images with a trained segmenter, out/masks/NAME.png, each at its own size.",
-        epilog="What is there already is skipped. Unreadable files are named at the end; the exit status is then 1.",
+        epilog="Existing masks are skipped. Unreadable files are listed at the end; the exit status is then 1.",
         allow_abbrev=False,
     )
     add = parser.add_argument
@@ -69,22 +70,22 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--images", type=path, required=True, metavar="WHERE", help="a file or a folder")
     add("--out", type=path, required=True, metavar="FOLDER", help="gets masks/, overlays/, scores/")
     kinds = ["png255", "png01", "palette"]
-    add("--format", choices=kinds, help="0 and 255, 0 and 1, or indices in colour (the default of classes)")
-    add("--threshold", type=share, default=0.5, metavar="T", help="foreground from this score on (0.5)")
-    add("--overlays", type=flag, default=False, metavar="true", help="overlays/NAME.jpg: the mask over the photo")
-    add("--scores", type=flag, default=False, metavar="true", help="scores/NAME.png: 16 bits, 65535 is 1")
-    add("--overwrite", type=flag, default=False, metavar="true", help="do again what is there")
+    add("--format", choices=kinds, help="0 and 255, 0 and 1, or a palette (default for several classes)")
+    add("--threshold", type=share, default=0.5, metavar="T", help="scores of at least T are foreground (0.5)")
+    add("--overlays", type=flag, default=False, metavar="true", help="write overlays/NAME.jpg: the mask over the photo")
+    add("--scores", type=flag, default=False, metavar="true", help="write scores/NAME.png: 16 bits, 65535 is 1")
+    add("--overwrite", type=flag, default=False, metavar="true", help="redo existing masks")
     add("--batch_size", type=count, default=16, metavar="N", help="images per forward pass (16)")
-    add("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="where it is computed (auto)")
+    add("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="device to run on (auto)")
     add("--workers", type=count, metavar="N", help="threads that decode images")
     add("--threads", type=count, metavar="N", help="threads of PyTorch's CPU operators")
-    add("--input_size", type=count, metavar="N", help="side in pixels that the network sees")
-    add("--network", metavar="CLASS", help="of weights that nothing describes, or MODULE.CLASS of your own")
+    add("--input_size", type=count, metavar="N", help="side in pixels of the network's input")
+    add("--network", metavar="CLASS", help="of a file of weights without a description, or your own MODULE.CLASS")
     return parser.parse_args([a if a.startswith("-") else f"--{a}" for a in arguments])
 
 
 def run(request: argparse.Namespace) -> list[str]:
-    """Predict what was requested and is not there yet.
+    """Predict the requested masks that do not exist yet.
 
     Returns:
         The unreadable files, a line each.
@@ -110,8 +111,8 @@ def run(request: argparse.Namespace) -> list[str]:
     model = load_model(request.model, request.device, request.input_size, request.network)
     request.format = request.format or ("palette" if model.classes else "png255")
     if model.classes and request.format != "palette":
-        raise SegError(f"format={request.format}: tells no classes apart, and this model does; leave it out")
-    # The mask last: it tells that the others are there.
+        raise SegError(f"format={request.format}: cannot hold the classes of this model; leave it out")
+    # The mask is written last: it marks that the others are complete.
     suffixes = ({"overlays": ".jpg"} if request.overlays else {}) | ({"scores": ".png"} if request.scores else {})
     suffixes["masks"] = ".png"
     todo, bad = [], []
@@ -122,8 +123,8 @@ def run(request: argparse.Namespace) -> list[str]:
             source = hashlib.sha256(f"{file_sha256(photo)} {settings}".encode()).hexdigest()
             if not request.overwrite and targets["masks"].exists() and _source(targets["masks"]) != source:
                 raise SegError(
-                    f"out={out}: {targets['masks']} is of another photo, model, threshold, format or input_size; "
-                    "choose another folder, or overwrite=true"
+                    f"out={out}: {targets['masks']} was made from another photo, model, threshold, format or input_size"
+                    "; choose another folder, or overwrite=true"
                 )
             if request.overwrite or not all(target.exists() for target in targets.values()):
                 todo.append((photo, targets, source))
@@ -152,8 +153,8 @@ def run(request: argparse.Namespace) -> list[str]:
                             text.add_text(SOURCE, source)
                             save_mask(tmp, mask, request.format, pnginfo=text)
     except OSError as error:
-        raise SegError(f"{error.filename or out}: {error.strerror}; mend that and run it again") from error
-    there = f", {skipped} were there already (overwrite=true does them again)" if skipped else ""
+        raise SegError(f"{error.filename or out}: {error.strerror}; fix that and run it again") from error
+    there = f", {skipped} existed already (overwrite=true redoes them)" if skipped else ""
     print(f"{len(todo) - len(bad)} of {len(images)} images: {out}/masks{there}")
     return bad
 

@@ -92,17 +92,17 @@ def main(arguments: list[str] | None = None) -> Any:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     debug = os.environ.get("HYDRA_FULL_ERROR")
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands on what it would print itself, at length
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print at length
     try:
         return _hydra_main()
     except Exception as error:
         known = isinstance(error, HydraException | OmegaConfBaseException)
-        # Before a job any error is one of the config: Hydra asserts what it takes for granted, such as that a group
-        # whose choice is ``none`` has no keys.
+        # Before a job any error is in the config: Hydra has bare assertions, such as that nobody sets a key in a group
+        # whose choice is ``none``.
         begun = any(f.f_code.co_name in ("run_job", "sweep") for f, _ in traceback.walk_tb(error.__traceback__))
         if debug or (begun and not known):
             raise
-        what = "" if known else f"{' '.join(typed)[:150]}: does not fit together, as keys of a group that is none: "
+        what = "" if known else f"{' '.join(typed)[:150]}: is a key set in a group whose choice is none? Hydra says: "
         print(f"error: {what}{one_line(error)}", file=sys.stderr)
         sys.exit(1)
     finally:

@@ -58,7 +58,7 @@ def test_a_sweep_is_expanded() -> None:
         "evaluation.bordr=ignore": "Could not override 'evaluation.bordr'. Key 'bordr' not in 'Evaluation'",
         "evaluation.panel=x": "Error merging override evaluation.panel=x Value 'x' of type 'str' could not be",
         "~data": "Error resolving interpolation '${data}_${supervision}'",
-        "segmenter.epochs=3": "segmenter.epochs=3: does not fit together, as keys of a group that is none: ",
+        "segmenter.epochs=3": "segmenter.epochs=3: is a key set in a group whose choice is none? Hydra says: ",
         "--config-dir nowhere": "Additional config directory ",
         "epoch": "Error parsing override 'epoch' missing EQUAL",
         "-m epoch=1..2 hydra.sweep.subdir=mine": "hydra.sweep.subdir=mine: a job's folder is ",

@@ -78,7 +78,7 @@ def test_own_supervision_and_refiner_from_the_shell(mine: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert figures(Path("out")).keys() >= {("contrast to the rim >= 0.5", "trainval"), ("refined masks", "test")}
+    assert figures(Path("out")).keys() >= {("contrast to the border >= 0.5", "trainval"), ("refined masks", "test")}
     scores = np.load(stored("Contrast")[0] / "scores.npy")
     assert scores.shape == (24, 56, 56) and scores.dtype == np.float16
     assert (scores.reshape(24, -1).max(1) == 1).all() and scores.min() >= 0
@@ -120,7 +120,7 @@ def test_own_data_with_all_the_others(mine: Path) -> None:
     printed = succeed(mine, *OWN, *options)
     assert printed.startswith("data: photos in a flat folder (photos)") and "10 trainval + 2 test" in printed
     rows = figures(Path("out"))
-    assert float(rows["contrast to the rim >= 0.5", "trainval"]["miou"]) > 0.9
+    assert float(rows["contrast to the border >= 0.5", "trainval"]["miou"]) > 0.9
     assert float(rows["refined masks", "test"]["miou"]) > 0.8
 
 

@@ -173,12 +173,12 @@ def test_what_is_there_is_skipped_and_what_is_of_something_else_is_refused(
     before = first.stat().st_mtime_ns, masks_in(photos / "out/masks")
     second.unlink()
     status, printed, _ = call(capsys, *arguments)
-    assert status == 0 and "1 of 3 images" in printed and "2 were there already" in printed
+    assert status == 0 and "1 of 3 images" in printed and "2 existed already" in printed
     assert first.stat().st_mtime_ns == before[0] and set(masks_in(photos / "out/masks")) == set(before[1])
     Image.open(photos / "b.png").rotate(90, expand=True).save(photos / "b.png")  # changed in its place
     for changed, file in ((["threshold=0.7"], "a.png"), ([], "b.png")):
         status, printed, wrong = call(capsys, *arguments, *changed)
-        assert status == 2 and printed == "" and f"masks/{file} is of another photo, model" in wrong
+        assert status == 2 and printed == "" and f"masks/{file} was made from another photo, model" in wrong
     assert call(capsys, *arguments, "overwrite=true")[0] == 0
     assert Image.open(second).size == Image.open(photos / "b.png").size
 
@@ -202,7 +202,7 @@ def test_classes_from_the_command_line(
     out = tmp_path / "out"
     arguments = (f"model={run_of_classes[0]}", f"images={photos}", f"out={out}")
     status, _, wrong = call(capsys, *arguments, "format=png01")
-    assert status == 2 and "format=png01: tells no classes apart, and this model does; leave it out" in wrong
+    assert status == 2 and "format=png01: cannot hold the classes of this model; leave it out" in wrong
     assert not out.exists()
     status, printed, wrong = call(capsys, *arguments, "overlays=true", "scores=true")
     assert status == 0 and "3 of 3 images" in printed, wrong

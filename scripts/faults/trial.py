@@ -271,10 +271,15 @@ def _count_work(to: int) -> None:
 
 
 def _small_networks() -> None:
+    from torch import nn
     from torchvision import models
     from torchvision.models import _api, resnet
 
     class Narrow(models.ResNet):
+        def __init__(self, *args: Any, **named: Any) -> None:
+            super().__init__(*args, **named)
+            self.fc = nn.Linear(512 // 8, self.fc.out_features)
+
         def _make_layer(self, block: Any, planes: int, *rest: Any, **named: Any) -> Any:
             return super()._make_layer(block, planes // 8, *rest, **named)
 

@@ -44,8 +44,8 @@ def masks_used(cfg: DictConfig, keys: Sequence[str], typed: Sequence[str] = ()) 
     return {key: max((n for fact, n in facts.items() if fact in behind[key]), default=0) for key in keys}
 
 
-def changes_no_figure(key: str) -> bool:
-    """Whether a config key can't change a figure: it enters neither a folder's name nor a job's identity."""
+def changes_no_result(key: str) -> bool:
+    """Whether a config key cannot change a result: it enters neither a folder's name nor a job's identity."""
     return _CHANGES_NOTHING.fullmatch(key.lstrip("+~")) is not None
 
 

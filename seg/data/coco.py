@@ -127,7 +127,7 @@ class Coco(InPlace):
         # One tool wrote a JSON: if some of its annotations are of a photo before EXIF, so may be those that fit.
         stored = {photo.split for photo in photos.values() if photo.sides == "turned" and not _fit(photo)}
         records = [_record(ids[listed[p]], p, photo, photo.split in stored, found) for p, photo in photos.items()]
-        found.stop_if_any(Path(self.root or ""))
+        found.raise_problems(Path(self.root or ""))
         if not any(record.boxes for record in records):
             why = "".join(f"; {sentence}: {count}" for sentence, count in found.warnings.items())
             raise SegError(f"{parts[0].file.path}: not one object that it lists can be used{why}")
@@ -256,7 +256,7 @@ def _record(name: str, path: Path, photo: Photo, is_stored: bool, found: ReadRep
     boxes: list[tuple[Box, int]] = []
     regions: list[Region] = []
     for one, label in annotations:
-        with found.gathering(one.where):
+        with found.collecting(one.where):
             if size and one.runs_size not in (None, size):
                 raise SegError(f"its RLE has the size {one.runs_size}, and its image {size}; export it again")
             box = one.box

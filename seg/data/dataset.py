@@ -74,12 +74,12 @@ class Record:
 
 @dataclass(frozen=True)
 class Dataset:
-    """An ordered data set with the peculiarities that were met while reading it.
+    """An ordered data set with the warnings of reading it.
 
     Attributes:
         classes: class names by label.
         records: ordered by split (trainval first), then as listed.
-        warnings: how often each peculiarity was met, by a sentence that names it.
+        warnings: count by message.
         examples: up to a few names for each sentence of ``warnings``, for the log.
         folder: the images' names are relative to it; None for their bare names.
     """

@@ -1,4 +1,4 @@
-"""``data=image_folder``: someone's own photos, a folder per class or labels in a file, with or without masks."""
+"""``data=image_folder``: your own photos, a folder per class or labels in a file, with or without masks."""
 
 import os
 import re
@@ -31,18 +31,18 @@ _LOSSLESS = (".png", ".bmp", ".tif", ".tiff", ".gif")
 class ImageFolder(InPlace):
     """A folder of images per class, as of torchvision's ``ImageFolder``; masks, boxes and a split are optional.
 
-    An image's id is its file's stem, or ``class_stem`` where classes share a stem. The identity is what the files
-    contain and how they are called below ``root``, not where they lie.
+    An image's id is its file's stem, or ``class_stem`` where classes share a stem. The key depends on the
+    content of the files and their names below ``root``, not on where ``root`` is.
 
-    With a file of labels an image may have several classes, or none and so be background alone; in which folder it
-    lies means nothing then, and one that the file does not name is not used.
+    With a file of labels an image may have several classes, or none, which makes it background. Folder names then mean
+    nothing, and an image that the file does not name is not used.
 
     Attributes:
         root: holds the folders. A single class is enough for ``supervision=bbox``.
         labels_from: a CSV, see :func:`seg.data.tables.read_labels`; null: ``root/labels.csv`` if it is there;
             false: the folders are the classes.
-        masks: folder of PNG masks (or BMP, TIFF, GIF) by stem or ``class/stem``; null: ``root/masks`` or
-            ``root/ground_truth``, which are never classes; false: none.
+        masks: folder of PNG masks (or BMP, TIFF, GIF) by stem or ``class/stem``; null: ``root/masks``,
+            ``root/ground_truth`` and the like, which are never classes; false: none.
         mask_suffix: ``_mask`` for masks called ``1_mask.png``, in their folder or beside their images; null:
             ``_mask``, ``_segmentation`` and other usual ones; "": none.
         mask_codes: ``binary``, 0 background, 1 or 255 foreground; ``ids``, 0 background, 255 no ground truth, all else
@@ -52,8 +52,8 @@ class ImageFolder(InPlace):
             XML; null: ``boxes.csv`` or ``boxes/`` in ``root``, if one is there.
         test_list: a file with a test image per line, by id, file name or ``class/file``; the rest is trainval.
         test_share: without a list, the share of each class that becomes test.
-        split_seed: of that draw.
-        title: what the first line of a run calls it.
+        split_seed: seed of that random choice.
+        title: the data set's name in the first line of a run.
     """
 
     what: ClassVar[str] = "own images, read in place"
@@ -73,7 +73,7 @@ class ImageFolder(InPlace):
 
     @cached_property
     def layout(self) -> Layout:
-        """The files, found by their names and lists."""
+        """The files that were found."""
         if self.root is None:
             raise SegError("data=image_folder: give data.root=DIR, a folder with a folder of photos for each class")
         names = ("masks", "mask_suffix", "mask_codes", "boxes_from", "test_list", "labels_from")
@@ -81,13 +81,13 @@ class ImageFolder(InPlace):
         return find_images(Path(self.root), **given, test_share=self.test_share, split_seed=self.split_seed)
 
     def params(self) -> dict[str, Any]:
-        """The content, and how it is understood."""
+        """The content, and the parameters that say how it is read."""
         keys = ("mask_codes", "mask_suffix", "test_share", "split_seed")
         return super().params() | {key: getattr(self, key) for key in keys}
 
     def load(self, path: Path, store: Products) -> Dataset:
-        """Read the boxes; of images with boxes the sizes."""
-        return read_images(self.layout, _boxes_place(Path(self.root or ""), self.boxes_from))
+        """Read the boxes, and the sizes of images that have boxes."""
+        return read_images(self.layout, _boxes_path(Path(self.root or ""), self.boxes_from))
 
 
 def find_images(
@@ -102,23 +102,23 @@ def find_images(
     test_share: float = 0.2,
     split_seed: int = 0,
 ) -> Layout:
-    """Look at what lies below ``root``; opens lists and no image. Arguments are those of :class:`ImageFolder`.
+    """List what is below ``root``, without opening an image. Arguments are those of :class:`ImageFolder`.
 
     Raises:
-        MissingDataError: there is no such folder, or no image in a folder of a class.
-        SegError: one of the others is not there, masks are lossy, the folders are no classes, or names in a list or of
-            masks fit no image, or several.
+        MissingDataError: there is no such folder, or no image in a class folder.
+        SegError: another path is missing, masks are lossy, the folders are not classes, or a listed name or a mask
+            matches no image, or several.
     """
     if not root.is_dir():
-        raise MissingDataError(f"data.root={root}: no such folder at {root.absolute()}; give one of photos")
+        raise MissingDataError(f"data.root={root}: no such folder at {root.absolute()}; give a folder of photos")
     if (root / "annotations" / "trainval.txt").is_file():
         raise SegError(f"data.root={root}: has the official layout of Oxford-IIIT Pet; use data=oxford_pet for it")
     report = ReadReport()
     usual = [entry.name for entry in scan(root) if entry.name.lower() in _MASK_FOLDERS and entry.is_dir()]
-    folder = _given("masks", masks, root, "folder of masks", *usual)
-    boxes = _boxes_place(root, boxes_from)
-    listed = _given("labels_from", labels_from, root, "CSV file,labels", "labels.csv")
-    test_file = _given("test_list", test_list, root, "file with the name of an image per line")
+    folder = _find_path("masks", masks, root, "folder of masks", *usual)
+    boxes = _boxes_path(root, boxes_from)
+    listed = _find_path("labels_from", labels_from, root, "CSV file,labels", "labels.csv")
+    test_file = _find_path("test_list", test_list, root, "file with the name of an image per line")
     no_class = [root / name for name in usual] + [path for path in (folder, boxes) if path]
     names, mask_files = split_masks(images_below(root, no_class, report), folder, mask_name(mask_suffix))
     _refuse_lossy([] if masks is False else mask_files)
@@ -156,35 +156,35 @@ def read_images(layout: Layout, boxes: Path | None) -> Dataset:
     """The records of a folder of images, with the boxes of a file or folder.
 
     Raises:
-        SegError: boxes that :func:`seg.data.tables.read_boxes` refuses, none of an image, a class without a trainval
-            image.
+        SegError: boxes that :func:`seg.data.tables.read_boxes` refuses, or that match no image; a class without a
+            trainval image.
     """
     layout = layout.copy()
     if boxes is None:
         return make_dataset(layout, {})
     names = Names({nfc(path.relative_to(layout.folder).as_posix()): i for i, path in layout.images.items()})
     listed = _match(names, ((x.image, x.where, x) for x in read_boxes(boxes)), "boxes", boxes, layout.report)
-    if "labels" not in layout.texts:  # a folder's images are of its class, whatever their boxes are called
+    if "labels" not in layout.texts:  # the folder gives the class, not the boxes' file
         listed = {i: [box._replace(class_name="") for box in own] for i, own in listed.items()}
     return make_dataset(layout, place_boxes(listed, layout.images, layout.report))
 
 
-def _given(key: str, value: str | bool | None, root: Path, what: str, *usual: str) -> Path | None:
-    """The path that is given; where none is, the only usual one that is there."""
+def _find_path(key: str, value: str | bool | None, root: Path, what: str, *usual: str) -> Path | None:
+    """The given path; without one, the only usual name that exists, if any."""
     if value is False:
         return None
-    there = [root / name for name in usual if (root / name).exists()]
-    if value is None and len(there) > 1:
-        raise SegError(f"{' and '.join(map(str, there))}: say which to use with data.{key}=")
-    path = Path(str(value)) if value is not None else next(iter(there), None)
+    existing = [root / name for name in usual if (root / name).exists()]
+    if value is None and len(existing) > 1:
+        raise SegError(f"{' and '.join(map(str, existing))}: say which to use with data.{key}=")
+    path = Path(str(value)) if value is not None else next(iter(existing), None)
     if path is not None and not (path.is_dir() if key == "masks" else path.exists()):
         raise SegError(f"data.{key}={value}: no {what} at {path.absolute()}")
     return path
 
 
-def _boxes_place(root: Path, boxes_from: str | None) -> Path | None:
+def _boxes_path(root: Path, boxes_from: str | None) -> Path | None:
     kinds = "CSV, COCO JSON or folder of VOC XML"
-    return _given("boxes_from", boxes_from, root, kinds, "boxes.csv", "boxes.json", "boxes")
+    return _find_path("boxes_from", boxes_from, root, kinds, "boxes.csv", "boxes.json", "boxes")
 
 
 def _refuse_lossy(masks: list[tuple[str, Path]]) -> None:
@@ -196,7 +196,7 @@ def _refuse_lossy(masks: list[tuple[str, Path]]) -> None:
 
 
 def _in_class_folders(root: Path, images: dict[str, Path], report: ReadReport) -> dict[str, Path]:
-    """The images that lie in the folder of a class.
+    """The images that are in a class folder.
 
     Raises:
         MissingDataError: there is none.
@@ -206,8 +206,8 @@ def _in_class_folders(root: Path, images: dict[str, Path], report: ReadReport) -
     report.warn("images beside the folders of the classes (not used)", loose)
     images = {name: path for name, path in images.items() if "/" in name}
     if not images:
-        what = f"its {len(loose)} images lie in no folder" if loose else "no image in a folder of a class"
-        remedy = f"put each class's into one, as {root.name}/cat/1.jpg, or write their classes into labels.csv"
+        what = f"its {len(loose)} images are not in class folders" if loose else "no image in a class folder"
+        remedy = f"make a folder per class, as in {root.name}/cat/1.jpg, or list the classes in labels.csv"
         raise MissingDataError(f"data.root={root}: {what}; {remedy}")
     folders = {name.split("/")[0] for name in images}
     if {name.lower() for name in folders} <= _SPLITS:
@@ -221,31 +221,31 @@ def _in_class_folders(root: Path, images: dict[str, Path], report: ReadReport) -
 
 
 def _match(
-    names: Names, listed: Iterable[tuple[str, str, T]], what: str, place: object, report: ReadReport, remedy: str = ""
+    names: Names, listed: Iterable[tuple[str, str, T]], what: str, source: object, report: ReadReport, remedy: str = ""
 ) -> dict[str, list[T]]:
-    """What ``place`` lists as (name of an image, where, item), by image id; the others are counted, all a problem."""
+    """Group (image name, where, item) by image id. Names without an image are a warning, but an error if all are."""
     matched: defaultdict[str, list[T]] = defaultdict(list)
     unmatched = []
     for name, where, item in listed:
-        with report.gathering(where):
+        with report.collecting(where):
             if (image_id := names.find(name)) is None:
                 unmatched.append(name)
             else:
                 matched[image_id].append(item)
     if unmatched and not matched and not report.problems:
-        what_not = f"none of its {len(unmatched)} {what} is of an image that is used; {unmatched[0]!r}, say, is none"
-        report.problems.append(f"{place}: {what_not}{remedy}")
-    report.stop_if_any(Path(str(place)))
+        message = f"none of its {len(unmatched)} {what} matches an image that is used, for example {unmatched[0]!r}"
+        report.problems.append(f"{source}: {message}{remedy}")
+    report.raise_problems(Path(str(source)))
     report.warn(f"{what} of images that are not there (not used)", dict.fromkeys(unmatched))
     return matched
 
 
 def _labels(path: Path, ids: dict[str, str], report: ReadReport) -> tuple[dict[str, tuple[str, ...]], list[str]]:
-    """The names of the classes of each image that the file names, by its id; and those of all, in order."""
+    """The class names of each listed image, by image id; and all class names, sorted."""
     listed = read_labels(path)
-    remedy = " (data.labels_from=false takes the folders for the classes)"
+    remedy = " (data.labels_from=false: the folders are the classes)"
     matched = _match(Names(ids), listed, "labels", path, report, remedy)
-    # Of images that are not there, too: what a mask's codes mean is not to depend on these.
+    # Missing images count too, so that the codes of masks do not depend on which images are there.
     classes = sorted({name for _, _, names in listed for name in names})
     if not classes:
         raise SegError(f"{path}: names no class{remedy}")
@@ -256,20 +256,20 @@ def _labels(path: Path, ids: dict[str, str], report: ReadReport) -> tuple[dict[s
 
 
 def _read_test_list(path: Path, ids: dict[str, str]) -> set[str]:
-    """Ids of the images that a list names."""
+    """Ids of the images in a list of test images."""
     names, lines = Names(ids), {line.strip() for line in read_text(path).splitlines()}
     test = {line: names.find(line) for line in lines if line and not line.startswith("#")}
     if unknown := sorted(line for line, image_id in test.items() if image_id is None):
-        raise SegError(f"{path}: {unknown[0][:100]!r} is no image of the data ({len(unknown)} are none)")
+        raise SegError(f"{path}: {unknown[0][:100]!r} is not an image of the data (unknown names: {len(unknown)})")
     if not test:
-        raise SegError(f"{path}: names no image; for no test image leave it out, data.test_share=0")
+        raise SegError(f"{path}: names no image; for no test images use data.test_share=0 without a list")
     return {str(image_id) for image_id in test.values()}
 
 
 def _draw_test(
     ids: dict[str, str], labels: dict[str, tuple[int, ...]], by_folder: bool, share: float, seed: int
 ) -> set[str]:
-    """Ids of a share of the images of each class's folder, else of all images."""
+    """Ids of a random share of each class folder's images, or of all images."""
     groups: defaultdict[str, dict[str, tuple[int, ...]]] = defaultdict(dict)
     for name, i in ids.items():
         if i in labels:
@@ -278,19 +278,17 @@ def _draw_test(
 
 
 def _masks(
-    ids: dict[str, str], files: list[tuple[str, Path]], end: re.Pattern[str], report: ReadReport
+    ids: dict[str, str], files: list[tuple[str, Path]], suffix: re.Pattern[str], report: ReadReport
 ) -> dict[str, Path]:
-    """Masks by image id; one has its image's name, or that with a suffix."""
+    """Masks by image id; a mask has its image's name, with or without a suffix."""
     names = Names(ids)
-    remedy = (
-        "; masks are called like their images, or as 1_mask.png with data.mask_suffix=_mask (data.masks=false: none)"
-    )
+    remedy = "; a mask has its image's name, or 1_mask.png with data.mask_suffix=_mask (data.masks=false: none)"
     listed = []
     for name, path in files:
-        stem, ending = os.path.splitext(name)
-        bare = end.sub("", stem) + ending
+        stem, extension = os.path.splitext(name)
+        bare = suffix.sub("", stem) + extension
         listed.append((bare if bare != name and names.find(name) is None else name, str(path), path))
     matched = _match(names, listed, "masks", files[0][1].parent, report, remedy) if files else {}
-    if twice := [own for own in matched.values() if len(own) > 1]:
-        raise SegError(f"{twice[0][0]} and {twice[0][1]}: two masks of one image; delete one")
+    if duplicates := [own for own in matched.values() if len(own) > 1]:
+        raise SegError(f"{duplicates[0][0]} and {duplicates[0][1]}: two masks of one image; delete one")
     return {image_id: own[0] for image_id, own in matched.items()}

@@ -123,7 +123,7 @@ def find_pets(root: Path, labels: Labels = "breed") -> Layout:
             report.problems.append(
                 f"{annotations}: {what}; {name!r} has {numbers.get(name, number)}, too: correct the lists"
             )
-    report.stop_if_any(folder)
+    report.raise_problems(folder)
     images = files_by_stem(folder / "images", IMAGE_SUFFIXES, report)
     splits = listed_splits({s: [line["id"] for line in lines[s]] for s in SPLITS}, images, folder / "images", report)
     trimaps = files_by_stem(annotations / "trimaps", (".png",), report)

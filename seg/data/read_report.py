@@ -1,4 +1,4 @@
-"""What is met while a folder of data is read: peculiarities that are counted, and problems that end the reading."""
+"""Warnings and problems found while a data set is read: warnings are counted, problems are raised together."""
 
 import logging
 from collections import Counter
@@ -17,49 +17,49 @@ _SHOWN_EXAMPLES = 3
 
 @dataclass
 class ReadReport:
-    """Gathered over a whole folder, so that all problems are reported together.
+    """Warnings and problems of a whole data set.
 
     Attributes:
-        warnings: how often each peculiarity was met, by a sentence that names it.
-        examples: up to three names for each of them.
-        problems: a line each; any of them ends the reading.
+        warnings: count by message.
+        examples: up to three names for each message.
+        problems: a line each; any of them is an error.
     """
 
     warnings: Counter[str] = field(default_factory=Counter)
     examples: dict[str, tuple[str, ...]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
-    def warn(self, sentence: str, names: Iterable[str]) -> None:
-        """Count the names under a sentence; without names nothing is noted."""
+    def warn(self, message: str, names: Iterable[str]) -> None:
+        """Count the names under a message; without names there is no warning."""
         names = list(names)
         if names:
-            self.warnings[sentence] += len(names)
-            self.examples[sentence] = (*self.examples.get(sentence, ()), *names)[:_SHOWN_EXAMPLES]
+            self.warnings[message] += len(names)
+            self.examples[message] = (*self.examples.get(message, ()), *names)[:_SHOWN_EXAMPLES]
 
     @contextmanager
-    def gathering(self, where: str) -> Iterator[None]:
-        """Note a SegError that is raised inside as a problem, which begins with ``where``."""
+    def collecting(self, where: str) -> Iterator[None]:
+        """Add a SegError that is raised in the block to the problems, prefixed with ``where``."""
         try:
             yield
         except SegError as error:
             self.problems.append(str(error) if str(error).startswith(where) else f"{where}: {error}")
 
     def lines(self) -> list[str]:
-        """A line for each peculiarity."""
+        """A line for each warning."""
         out = []
-        for sentence, count in self.warnings.items():
-            names = ", ".join(self.examples.get(sentence, ()))
+        for message, count in self.warnings.items():
+            names = ", ".join(self.examples.get(message, ()))
             more = ", ..." if count > _SHOWN_EXAMPLES else ""
-            out.append(f"data: {sentence}: {count}" + (f" ({names}{more})" if names else ""))
+            out.append(f"data: {message}: {count}" + (f" ({names}{more})" if names else ""))
         return out
 
     def log(self, level: int) -> None:
-        """Log a line for each peculiarity."""
+        """Log a line for each warning."""
         for line in self.lines():
             _logger.log(level, "%s", line)
 
-    def stop_if_any(self, folder: Path) -> None:
-        """Raise the problems, the first five in full, as one SegError."""
+    def raise_problems(self, folder: Path) -> None:
+        """Raise one SegError with the first five problems, if there are any."""
         problems, hidden = self.problems, len(self.problems) - _SHOWN_PROBLEMS
         if len(problems) == 1:
             raise SegError(problems[0])

@@ -78,7 +78,7 @@ def listed_splits(
         listed, file = next(iter(splits), ""), next(iter(images.values()), folder / "nothing").name
         what = f"none of the {len(splits)} listed images is in {folder}"
         raise MissingDataError(f"{what}: the lists name {listed[:60]!r}, say, and there is {file}")
-    report.stop_if_any(folder)
+    report.raise_problems(folder)
     return there
 
 
@@ -86,7 +86,7 @@ def read_xmls(layout: Layout) -> dict[str, list[ListedBox]]:
     """The boxes of a layout's VOC XML files by image id, see :func:`place_boxes`; a file that is none is a problem."""
     listed: dict[str, list[ListedBox]] = {}
     for image_id, path in layout.boxes.items():
-        with layout.report.gathering(str(path)):
+        with layout.report.collecting(str(path)):
             listed[image_id] = read_xml(path, image_id)
     return place_boxes(listed, layout.images, layout.report)
 
@@ -99,11 +99,11 @@ def place_boxes(
     for image_id, own in listed.items():
         if not own:
             continue
-        with report.gathering(own[0].where):
+        with report.collecting(own[0].where):
             size, move, sentence = to_photo(own[0].size, images[image_id])
             report.warn(sentence, [image_id] * bool(sentence))
             for one in own:
-                with report.gathering(one.where):
+                with report.collecting(one.where):
                     box = fit_box(move(one.box), size, one.where)
                     placed[image_id].append(one._replace(box=box))
     return placed
@@ -146,7 +146,7 @@ def make_dataset(layout: Layout, boxes: Mapping[str, Sequence[ListedBox]]) -> Da
         names = ", ".join(map(repr, untrained[:5])) + (", ..." if len(untrained) > 5 else "")
         what = f"no trainval image of {names}, which test images show"
         report.problems.append(f"{layout.folder}: {what}; add some, or take those out of the test images")
-    report.stop_if_any(layout.folder)
+    report.raise_problems(layout.folder)
     report.warn("boxes of a class that their image's labels lack (not used)", unlike)
     both = shown["test"] | shown["trainval"]
     report.warn("classes without an image", (name for name, label in label_of.items() if label not in both))

@@ -288,7 +288,7 @@ def read_voc(
     wanted = {i: path for i, path in layout.masks.items() if i not in labels} if labels_from != "xml" else {}
     report.warn("images without XML (labels from their mask)", wanted if labels else ())
     labels |= _labels_of_masks(layout, wanted, workers)
-    report.stop_if_any(layout.folder)
+    report.raise_problems(layout.folder)
     nothing = (i for i in layout.images if i not in labels)
     report.warn("images without XML or a mask that says what they show (not used)", nothing)
     sets = {i: tuple(sorted(labels[i])) for i in layout.images if i in labels}

@@ -79,8 +79,8 @@ class Witness(Stage):
                 np.stack([self._pooled(torch.from_numpy(describe(data.images[r]))) for r in rows])
             )
             flat = described.flatten(0, 2).numpy()
-            waves = FourierFeatures(flat, 2 * self.dims, np.random.default_rng(0))(flat)
-            return waves[:, :-1].reshape(*described.shape[:3], -1)
+            features = FourierFeatures(flat, 2 * self.dims, np.random.default_rng(0))(flat)
+            return features[:, :-1].reshape(*described.shape[:3], -1)
         net.to(store.runtime.device)
 
         def compute(images: torch.Tensor, _: np.ndarray) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""The stage table: on the terminal for people, as JSON and CSV for programs."""
+"""The table of metrics by stage: as text, JSON and CSV."""
 
 import math
 from collections.abc import Mapping, Sequence, Sized
@@ -29,16 +29,16 @@ _HEADINGS = {
 
 
 def format_table(rows: Sequence[Row]) -> str:
-    """The figures by stage as plain text.
+    """The metrics by stage as plain text.
 
     Args:
-        rows: each with ``stage`` and ``split``, and the fields of `seg.methods.metrics.Metrics`; what a row
-            lacks, or what is nan, is "-". Coverage and estimate are columns if some row has them. A true
-            ``oracle`` marks the stage, and a note under the table says what that means; another one tells their
-            ``masks_used``. With an ``iou_by_class`` in some row ``iou_foreground`` is headed as the classes' mean.
+        rows: each with ``stage`` and ``split``, and the fields of `seg.methods.metrics.Metrics`; a missing
+            value or nan is "-". Coverage is a column if some row's is below 1, the estimated quality if some row has
+            it. ``oracle`` stars the stage, with a note under the table; another note tells ``masks_used``. If some
+            row has ``iou_by_class``, the heading of ``iou_foreground`` is "classes".
 
     Returns:
-        the lines, without one at the end.
+        The lines, without a final line break.
     """
     if not rows:
         return "no stage was evaluated"
@@ -46,12 +46,13 @@ def format_table(rows: Sequence[Row]) -> str:
     frame["stage"] = [f"{shorten(str(row['stage']), 40)}{' *' if row.get('oracle') else ''}" for row in rows]
     if not (frame["coverage"] < 1).any():
         frame = frame.drop(columns="coverage")
-    frame = frame.drop(columns=[] if any("estimated_quality" in row for row in rows) else "estimated_quality")
+    if frame["estimated_quality"].isna().all():
+        frame = frame.drop(columns="estimated_quality")
     several = {"iou_foreground": "classes"} if any("iou_by_class" in row for row in rows) else {}
-    lines = [_text(frame.rename(columns=_HEADINGS | several))]
+    lines = [_frame_text(frame.rename(columns=_HEADINGS | several))]
     if any(row.get("oracle") for row in rows):
         lines.append("* oracle: made with the ground truth of the images, which weak labels do not have")
-    if empty := [str(s) for s in dict.fromkeys(row.get("split") for row in rows if not measures(row))]:
+    if empty := [str(s) for s in dict.fromkeys(row.get("split") for row in rows if not is_measured(row))]:
         lines.append(f"-: the ground truth of {' and '.join(empty)} shows no object, so nothing is measured there")
     if used := {str(row["stage"]): row["masks_used"] for row in rows if row.get("masks_used") is not None}:
         numbers = [
@@ -62,8 +63,8 @@ def format_table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def _text(frame: pd.DataFrame) -> str:
-    """A frame as text: names to the left, figures to the right with four decimals, a dash for what is missing."""
+def _frame_text(frame: pd.DataFrame) -> str:
+    """A frame as text: names left-aligned, numbers right-aligned with four decimals, a dash for a missing value."""
     frame = frame.copy()
     for column in frame.select_dtypes(exclude="number"):
         width = frame[column].astype(str).str.len().max()
@@ -72,15 +73,15 @@ def _text(frame: pd.DataFrame) -> str:
     return frame.to_string(index=False, na_rep="-", float_format="{:.4f}".format, col_space=8)
 
 
-def measures(row: Row) -> bool:
-    """Whether a row has an mIoU: where the ground truth shows no object there is none."""
+def is_measured(row: Row) -> bool:
+    """Whether a row has an mIoU; there is none if the ground truth shows no object."""
     return row.get("miou") is not None and not math.isnan(row["miou"])
 
 
 def decisive_row(rows: Sequence[Row]) -> Row:
-    """The row of the last step that decides every pixel; of the last step, where none does.
+    """The row of the last step that labels every pixel; if none does, of the last step.
 
-    A step with an ignored band is measured where it decides, which the band can make as easy as it likes.
+    A step that ignores pixels is measured on the others only, which are easier.
 
     Args:
         rows: of the stage table, at least one.
@@ -88,12 +89,12 @@ def decisive_row(rows: Sequence[Row]) -> Row:
     return ([row for row in rows if row["coverage"] == 1] or rows)[-1]
 
 
-def class_figures(row: Row) -> pd.DataFrame:
-    """Of background and each class in one row of the stage table; empty for a row of the foreground alone.
+def class_metrics(row: Row) -> pd.DataFrame:
+    """Metrics of background and each class in one row of the table; empty for a row of foreground masks.
 
     Returns:
-        ``class``; ``iou`` in [0, 1], nan where it is in neither ground truth nor prediction; and pixels that are
-        counted, of the ground truth, of the prediction, and of both.
+        ``class``; ``iou`` in [0, 1], nan where it is in neither ground truth nor prediction; and counts of pixels:
+        in the ground truth, in the prediction, and in both.
     """
     if "iou_by_class" not in row:
         return pd.DataFrame()
@@ -110,50 +111,49 @@ def class_figures(row: Row) -> pd.DataFrame:
 
 
 def format_classes(rows: Sequence[Row]) -> str:
-    """The IoU of each class, of the last step that decides every pixel; empty for masks of the foreground alone."""
+    """The IoU of each class, of the last step that labels every pixel; empty for foreground masks."""
     row = decisive_row(rows) if rows else {}
-    found = class_figures(row)
+    found = class_metrics(row)
     if found.empty:
         return ""
     target = found["pixels_of_target"]
     frame = pd.DataFrame({"class": [shorten(name, 40) for name in found["class"]], "IoU": found["iou"]})
     frame["share of ground truth"] = target / max(1, target.sum())
-    return f"{row['stage']}, {row['split']}, by class:\n{_text(frame)}"
+    return f"{row['stage']}, {row['split']}, by class:\n{_frame_text(frame)}"
 
 
-def without_figures(masks_of: Mapping[str, Sized], qualities: Mapping[str, float], picture: Path | None) -> str:
-    """What stands in the table's place where no image has ground truth: how many masks there are, and where to look.
+def format_unmeasured(masks_of: Mapping[str, Sized], qualities: Mapping[str, float], picture: Path | None) -> str:
+    """The table when no image has ground truth: the number of masks, the estimated quality, and where to look.
 
     Args:
-        masks_of: by step. qualities: by step the estimated quality of trainval's, as far as it is known.
+        masks_of: masks by step. qualities: estimated quality on trainval by step, where known.
         picture: the panel, if one was drawn.
     """
     frame = pd.DataFrame({"stage": list(masks_of), "masks": [len(masks) for masks in masks_of.values()]})
     frame["est. quality"] = [qualities.get(name, math.nan) for name in masks_of]
     look = f"look at {picture}" if picture else "draw pictures with figures=true evaluation.panel=6"
-    return f"{_text(frame)}\nnothing was measured: no image that gets a mask has ground truth; {look}"
+    return f"{_frame_text(frame)}\nnothing was measured: no image that gets a mask has ground truth; {look}"
 
 
 def write_metrics(folder: Path, rows: Sequence[Row], header: Mapping[str, Any]) -> tuple[Path, Path]:
-    """Write the figures as ``metrics.json`` and ``metrics.csv``, each in one step; of classes ``classes.csv`` too.
+    """Write ``metrics.json`` and ``metrics.csv``, and ``classes.csv`` if there are classes; each atomically.
 
     Args:
-        folder: is made if need be.
-        rows: as for `format_table`; every key is kept, in the order of first sight.
+        folder: created if missing.
+        rows: as for `format_table`; every key is kept, in order of first appearance.
         header: what holds for all rows (data set, border, resolution, ...); JSON only.
 
     Returns:
-        the first two paths. JSON is ``{"header": ..., "rows": [...]}``; floats are written so that reading
-        them gives the same number; nan is null in JSON and an empty cell in CSV. What is no single value is in JSON
-        alone.
+        The first two paths. JSON is ``{"header": ..., "rows": [...]}``; floats are written in full precision; nan is
+        null in JSON and an empty cell in CSV. Lists and mappings are in JSON only.
 
     Raises:
         SegError: if the folder cannot be written to.
     """
     values = [plain(row) for row in rows]
-    single = [{key: value for key, value in row.items() if not isinstance(value, dict | list)} for row in values]
-    tables = {folder / "metrics.csv": pd.DataFrame(single, dtype=object)}
-    by_class = {(row["stage"], row["split"]): found for row in rows if not (found := class_figures(row)).empty}
+    scalars = [{key: value for key, value in row.items() if not isinstance(value, dict | list)} for row in values]
+    tables = {folder / "metrics.csv": pd.DataFrame(scalars, dtype=object)}
+    by_class = {(row["stage"], row["split"]): found for row in rows if not (found := class_metrics(row)).empty}
     if by_class:
         tables[folder / "classes.csv"] = pd.concat(by_class, names=["stage", "split"]).droplevel(2).reset_index()
     try:
@@ -163,12 +163,12 @@ def write_metrics(folder: Path, rows: Sequence[Row], header: Mapping[str, Any]) 
             with atomic_path(path) as tmp:
                 table.to_csv(tmp, index=False, lineterminator="\n")
     except OSError as error:
-        raise SegError(f"{folder}: metrics cannot be written ({error.strerror}): use another") from error
+        raise SegError(f"{folder}: metrics cannot be written ({error.strerror}); use another folder") from error
     return folder / "metrics.json", folder / "metrics.csv"
 
 
 def plain(value: Any) -> Any:
-    """What JSON knows, and nothing that only Python's dialect of it knows."""
+    """A value as strict JSON: no nan or infinity, nothing of numpy; other objects as text."""
     if isinstance(value, Mapping):
         return {str(key): plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
@@ -181,9 +181,9 @@ def plain(value: Any) -> Any:
 
 
 def headline(rows: Sequence[Row]) -> Row:
-    """The figures that a sweep compares: of the last step that decides every pixel, on trainval.
+    """The metrics that a sweep compares: of the last step that labels every pixel, on trainval.
 
-    Where no trainval image has ground truth that shows an object it is the test split.
+    If no trainval image has ground truth that shows an object, they are of the test split.
 
     Args:
         rows: the stage table.
@@ -193,7 +193,7 @@ def headline(rows: Sequence[Row]) -> Row:
     """
     if not rows:
         raise SegError("nothing was measured: no image that gets a mask has ground truth")
-    rows = [row for row in rows if measures(row)] or rows
+    rows = [row for row in rows if is_measured(row)] or rows
     split = "trainval" if any(row["split"] == "trainval" for row in rows) else "test"
     row = decisive_row([row for row in rows if row["split"] == split])
     keys = ("miou", "iou_background", "iou_foreground", "images", "stage", "split")

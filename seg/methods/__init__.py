@@ -11,7 +11,7 @@ from seg.methods.metrics import Confusion, HistogramEvaluator, Metrics
 from seg.methods.pamr import pamr
 from seg.methods.quality import edge_contrast, estimate_quality, held_out_foreground, whiten
 from seg.methods.refine import grabcut, random_walker, superpixel_means
-from seg.methods.seeds import clean_mask, confident_seeds, root_of_power, threshold_scores
+from seg.methods.seeds import alpha_threshold, clean_mask, confident_seeds, threshold_scores
 from seg.methods.thresholds import ScoreStats, bin_scores, count_scores, otsu, valley
 from seg.methods.walk import pair_offsets, random_walk
 
@@ -24,6 +24,7 @@ __all__ = [
     "Metrics",
     "ScoreStats",
     "affinity_loss",
+    "alpha_threshold",
     "appearance_scores",
     "bin_scores",
     "body_box",
@@ -54,7 +55,6 @@ __all__ = [
     "predicted_classes",
     "random_walk",
     "random_walker",
-    "root_of_power",
     "superpixel_means",
     "threshold_scores",
     "valley",

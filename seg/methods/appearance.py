@@ -1,8 +1,8 @@
-"""Appearance: which colours and textures do images share where a prior points? In closed form, without a network.
+"""Appearance: the colours and textures that images share where a prior is high, in closed form without a network.
 
-A ridge regression (least squares on 0 and 1) on random Fourier features (Rahimi and Recht, NIPS 2007) of what pixels
-look like, learnt from where a prior is high, and then some times over from where it and the prior together are. It is
-the iterated colour model of GrabCut (Rother et al., SIGGRAPH 2004), of several images together as in co-segmentation
+A ridge regression (targets 0 and 1) on random Fourier features (Rahimi and Recht, NIPS 2007) of pixels' colours and
+textures. Its first targets are where the prior is high, later ones where regression and prior together are. This is the
+iterated colour model of GrabCut (Rother et al., SIGGRAPH 2004), for several images together as in co-segmentation
 (Rother et al., CVPR 2006).
 """
 
@@ -14,41 +14,40 @@ from scipy.ndimage import gaussian_filter
 
 Floats = NDArray[np.float32]
 
-#: Standard deviations, in pixels, of the neighbourhoods that a pixel is described by.
+#: Standard deviations, in pixels, of the two neighbourhoods in a pixel's description.
 NEAR, FAR = 1.5, 4.0
 
 
 def describe(image: NDArray[np.uint8]) -> Floats:
-    """What a pixel and its surroundings look like.
+    """Describe each pixel and its surroundings.
 
     Args:
         image: ``uint8 (H, W, 3)`` RGB.
 
     Returns:
-        ``float32 (H, W, 13)``: the colour in [0, 1], its two chromaticities (logarithms of ratios, which a
-        shadow hardly changes), and of a near and a far neighbourhood the mean colour and the standard deviation of the
-        brightness.
+        ``float32 (H, W, 13)``: the colour in [0, 1], two log ratios of its channels (which a shadow hardly
+        changes), and the mean colour and the standard deviation of brightness in a near and a far neighbourhood.
 
     Examples:
         >>> describe(np.full((5, 5, 3), 51, np.uint8))[0, 0, :5].round(3).tolist()
         [0.20000000298023224, 0.20000000298023224, 0.20000000298023224, 0.0, 0.0]
     """
     colour = image.astype(np.float32) / 255
-    bright = colour.mean(-1)
+    brightness = colour.mean(-1)
     logs = np.log(colour + 0.05)
-    found = [colour, logs[..., :1] - logs[..., 1:2], logs[..., 2:] - logs[..., 1:2]]
+    parts = [colour, logs[..., :1] - logs[..., 1:2], logs[..., 2:] - logs[..., 1:2]]
     for size in (NEAR, FAR):
-        variance = gaussian_filter(bright * bright, size) - gaussian_filter(bright, size) ** 2
-        found += [gaussian_filter(colour, (size, size, 0)), np.sqrt(variance.clip(0))[..., None]]
-    return np.concatenate(found, -1)
+        variance = gaussian_filter(brightness * brightness, size) - gaussian_filter(brightness, size) ** 2
+        parts += [gaussian_filter(colour, (size, size, 0)), np.sqrt(variance.clip(0))[..., None]]
+    return np.concatenate(parts, -1)
 
 
 class FourierFeatures:
     """Random Fourier features of standardised vectors, and a constant: ``float32 (n, d)`` to ``(n, count + 1)``.
 
     Args:
-        points: ``float32 (n, d)``, whose mean and standard deviation are taken.
-        count: how many features. rng: their source.
+        points: ``float32 (n, d)``, from which mean and standard deviation are taken.
+        count: number of features. rng: source of their random weights.
 
     Examples:
         >>> points = np.arange(12, dtype=np.float32).reshape(4, 3)
@@ -58,22 +57,22 @@ class FourierFeatures:
 
     def __init__(self, points: Floats, count: int, rng: np.random.Generator) -> None:
         self.mean, self.spread = points.mean(0), points.std(0).clip(1e-6)
-        self.mix = rng.normal(size=(len(self.mean), count)).astype(np.float32)
-        self.turn = rng.uniform(0, 2 * np.pi, count).astype(np.float32)
+        self.frequencies = rng.normal(size=(len(self.mean), count)).astype(np.float32)
+        self.phases = rng.uniform(0, 2 * np.pi, count).astype(np.float32)
 
     def __call__(self, points: Floats) -> Floats:
         """See the class."""
-        waves = np.cos(((points - self.mean) / self.spread) @ self.mix + self.turn)
-        return np.concatenate([waves, np.ones((len(waves), 1), np.float32)], 1)
+        cosines = np.cos(((points - self.mean) / self.spread) @ self.frequencies + self.phases)
+        return np.concatenate([cosines, np.ones((len(cosines), 1), np.float32)], 1)
 
 
 def prior_logit(prior: Floats, slope: float) -> Floats:
-    """The prior's part in the logistic: 0 at 1/2 and where it is NaN, held to [-3, 3]."""
+    """The prior's logit, ``slope * (prior - 1/2)`` clipped to [-3, 3]; 0 where the prior is NaN."""
     return np.clip(slope * (np.nan_to_num(prior, nan=0.5) - 0.5), -3, 3)
 
 
 def fit_appearance(
-    waves: Floats,
+    features: Floats,
     prior: Floats,
     start: float = 0.6,
     rounds: int = 3,
@@ -84,30 +83,30 @@ def fit_appearance(
     """Learn which pixels are foreground.
 
     Args:
-        waves: ``float32 (n, d + 1)``, features of pixels, the last a constant.
+        features: ``float32 (n, d + 1)``, features of pixels, the last a constant.
         prior: ``float32 (n,)`` in [0, 1] or NaN.
-        start: at first foreground is where the prior is at least this. rounds: of regression. ridge: its penalty.
-        gain, prior_slope: slopes of the regression's and the prior's parts in the logistic.
+        start: the first targets are 1 where the prior is at least this. rounds: of regression. ridge: its penalty.
+        gain, prior_slope: slopes of the logit in the regression's output and in the prior.
 
     Returns:
         ``float32 (d + 1,)`` weights.
 
     Examples:
-        >>> waves = np.array([[-1, 1], [-1, 1], [1, 1], [1, 1]], np.float32)
-        >>> weights = fit_appearance(waves, np.array([0, 0, 0.5, 1], np.float32))
-        >>> (waves @ weights > 0).tolist()
+        >>> features = np.array([[-1, 1], [-1, 1], [1, 1], [1, 1]], np.float32)
+        >>> weights = fit_appearance(features, np.array([0, 0, 0.5, 1], np.float32))
+        >>> (features @ weights > 0).tolist()
         [False, False, True, True]
     """
-    gram = waves.T @ waves / len(waves)
-    gram[np.diag_indices(waves.shape[1] - 1)] += ridge  # the constant is not held back
+    gram = features.T @ features / len(features)
+    gram[np.diag_indices(features.shape[1] - 1)] += ridge  # the constant is not penalised
     inverse: Any = np.linalg.inv(gram)
-    above, logit = prior >= start, prior_logit(prior, prior_slope)
+    foreground, logit = prior >= start, prior_logit(prior, prior_slope)
     for _ in range(rounds):
-        weights: Floats = inverse @ (waves.T @ above.astype(np.float32) / len(waves))
-        found = waves @ weights
-        if above.any() and not above.all():  # Fisher's boundary: how many pixels are foreground is no evidence
-            weights[-1] -= (found[above].mean() + found[~above].mean()) / 2
-        above = gain * (waves @ weights) + logit >= 0
+        weights: Floats = inverse @ (features.T @ foreground.astype(np.float32) / len(features))
+        output = features @ weights
+        if foreground.any() and not foreground.all():  # threshold midway between the two means
+            weights[-1] -= (output[foreground].mean() + output[~foreground].mean()) / 2
+        foreground = gain * (features @ weights) + logit >= 0
     return weights
 
 
@@ -120,12 +119,12 @@ def appearance_scores(
     prior_slope: float = 6.0,
     smooth: float = 1.5,
 ) -> Floats:
-    """The logistic of a learnt appearance and the prior together.
+    """The probability of foreground by the learnt appearance and the prior together.
 
     Args:
         image: ``uint8 (H, W, 3)`` RGB. prior: ``float32 (H, W)`` in [0, 1] or NaN.
-        fourier: of pixels' descriptions. weights: as of :func:`fit_appearance`. gain, prior_slope: as there.
-        smooth: standard deviation, in pixels, of the Gaussian that smooths the regression's answers.
+        fourier: features of pixels' descriptions. weights, gain, prior_slope: as in :func:`fit_appearance`.
+        smooth: standard deviation, in pixels, of the Gaussian that smooths the regression's output.
 
     Returns:
         ``float32 (H, W)`` in [0, 1].
@@ -144,6 +143,6 @@ def appearance_scores(
     """
     described = describe(image).reshape(prior.size, -1)
     parts = np.array_split(described, prior.size // 8192 + 1)  # a large image's features would be 100 MB
-    found = np.concatenate([fourier(part) @ weights for part in parts])
-    found = gaussian_filter(gain * found.reshape(prior.shape), smooth)
-    return 1 / (1 + np.exp(-found - prior_logit(prior, prior_slope)))
+    output = np.concatenate([fourier(part) @ weights for part in parts])
+    logit = gaussian_filter(gain * output.reshape(prior.shape), smooth)
+    return 1 / (1 + np.exp(-logit - prior_logit(prior, prior_slope)))

@@ -1,4 +1,4 @@
-"""Class activation maps in closed form (Zhou et al., CVPR 2016)."""
+"""Class activation maps (Zhou et al., CVPR 2016)."""
 
 from collections.abc import Callable, Sequence
 
@@ -13,11 +13,11 @@ def class_activation_maps(features: Tensor, weight: Tensor, classes: Tensor, ima
     Args:
         features: ``float (B, C, h, w)``, the input of the global pooling.
         weight: ``float (classes, C)``, of the linear layer.
-        classes: ``int64 (m,)``, the classes asked for.
-        image: ``int64 (m,)``, of which image each is asked; None: one of each, in order.
+        classes: ``int64 (m,)``, the class of each map.
+        image: ``int64 (m,)``, the index of each map's image; None: one map per image, in order.
 
     Returns:
-        ``float (m, h, w)``, unbounded; its mean over the map is the class's logit less its bias.
+        ``float (m, h, w)``, unbounded; a map's mean is the class's logit without its bias.
 
     Examples:
         >>> features, weight = torch.ones(1, 2, 3, 3), torch.tensor([[1.0, 2.0], [0.0, -1.0]])
@@ -60,13 +60,14 @@ def multi_scale_cam(
     flip: bool = False,
     normalisation: str = "minmax",
 ) -> Tensor:
-    """Class activation maps at several input sizes and mirrored, each normalised, their sum normalised again.
+    """Class activation maps at several input sizes, optionally with flipping; each is normalised, and so is their sum.
 
     Args:
-        network: the part of a classifier before its pooling: ``float (B, 3, S, S)`` to ``float (B, C, h, w)``.
+        network: a classifier up to its pooling: ``float (B, 3, S, S)`` to ``float (B, C, h, w)``.
         weight, classes, image: as for :func:`class_activation_maps`.
         images: ``float (B, 3, S, S)``, normalised.
-        scales: input sizes as multiples of S, rounded to 32, at least one. flip: average with the mirrored image's map.
+        scales: input sizes as multiples of S, rounded to multiples of 32; at least one.
+        flip: average with the map of the mirrored image.
         normalisation: as for :func:`normalise_maps`.
 
     Returns:
@@ -96,9 +97,9 @@ def multi_scale_cam(
 
 
 def predicted_classes(logits: Tensor, logistic: bool = False) -> list[list[int]]:
-    """The classes that a classifier finds in images, from its ``float (B, classes)`` logits.
+    """The classes that a classifier predicts for each image, from its ``float (B, classes)`` logits.
 
-    The likeliest one; ``logistic``: every one that is likelier than not, perhaps none.
+    The most likely one; with ``logistic`` every class whose probability is above 1/2, which may be none.
 
     Examples:
         >>> predicted_classes(torch.tensor([[1.0, -1, 2], [-1, -2, -3]]), logistic=True)
@@ -106,14 +107,14 @@ def predicted_classes(logits: Tensor, logistic: bool = False) -> list[list[int]]
     """
     if not logistic:
         return [[int(label)] for label in logits.argmax(1)]
-    return [(one > 0).nonzero()[:, 0].tolist() for one in logits.cpu()]
+    return [(row > 0).nonzero()[:, 0].tolist() for row in logits.cpu()]
 
 
 def foreground_maps(maps: Tensor, image: Tensor) -> Tensor:
-    """What speaks for any class: the maximum of each image's maps.
+    """The maximum of each image's maps over its classes.
 
     Args:
-        maps: ``float (m, h, w)``. image: ``int64 (m,)``, ascending, of which image each is.
+        maps: ``float (m, h, w)``. image: ``int64 (m,)``, the index of each map's image, ascending.
 
     Returns:
         ``float (b, h, w)`` of the b images that have a map, in order.
@@ -122,6 +123,6 @@ def foreground_maps(maps: Tensor, image: Tensor) -> Tensor:
         >>> foreground_maps(torch.tensor([[[0.2]], [[0.7]], [[0.1]]]), torch.tensor([0, 0, 2])).flatten().tolist()
         [0.699999988079071, 0.10000000149011612]
     """
-    own, place = image.unique(return_inverse=True)
-    out = maps.new_zeros(len(own), *maps.shape[1:])
-    return out.scatter_reduce_(0, place[:, None, None].expand_as(maps), maps, "amax")
+    images, position = image.unique(return_inverse=True)
+    out = maps.new_zeros(len(images), *maps.shape[1:])
+    return out.scatter_reduce_(0, position[:, None, None].expand_as(maps), maps, "amax")

@@ -1,9 +1,8 @@
-"""Which classes does an image show? A linear classifier on frozen features, and segmentation that follows it.
+"""An image classifier on frozen features, and its use to correct the classes of a segmentation.
 
-Few images teach a segmenter where objects end, but not which class they are of; image labels and features of a network
-that has seen millions of photos do. Restricting a segmenter's classes to those of an image classifier is old (Ladický
-et al., Graph Cut Based Inference with Co-occurrence Statistics, ECCV 2010, use it as a prior); here the foreground
-stays the segmenter's, and the classifier says what it is.
+From few images a segmenter learns where objects end, but not their classes; a linear classifier on pretrained features
+does. Ladický et al. (Graph Cut Based Inference with Co-occurrence Statistics, ECCV 2010) use an image classifier as a
+prior on a segmenter's classes; here the foreground stays the segmenter's, and only its class can change.
 """
 
 from collections.abc import Sequence
@@ -16,26 +15,26 @@ from torch.nn import functional as F
 
 
 class LabelProbe(NamedTuple):
-    """A linear classifier of several labels.
+    """A linear multi-label classifier.
 
     Attributes:
-        weight: ``float32 (K, d)``. bias: ``float32 (K,)``. A class is likelier than not where the logit is above 0.
-        strength: how far weights may grow, as chosen by cross-validation.
-        held_out: the logistic loss per image and class in that cross-validation, in nats.
-        all_right: share of images of which all labels were right there, in [0, 1].
+        weight: ``float32 (K, d)``. bias: ``float32 (K,)``. A class is predicted where its logit is above 0.
+        variance: of the weights' Gaussian prior, chosen by cross-validation.
+        held_out_loss: mean logistic loss per image and class in the cross-validation, in nats.
+        exact_match: share of held-out images with every label correct, in [0, 1].
     """
 
     weight: Tensor
     bias: Tensor
-    strength: float
-    held_out: float
-    all_right: float
+    variance: float
+    held_out_loss: float
+    exact_match: float
 
 
 def fit_label_probe(
     features: Tensor,
     labels: Tensor,
-    strengths: Sequence[float] = (3, 10, 30, 100, 300, 1000),
+    variances: Sequence[float] = (3, 10, 30, 100, 300, 1000),
     folds: int = 4,
     seed: int = 0,
 ) -> LabelProbe:
@@ -44,11 +43,11 @@ def fit_label_probe(
     Args:
         features: ``float (n, d)``, one row an image, such as globally pooled features of a frozen network.
         labels: ``bool (n, K)``.
-        strengths: of which the best is taken: variances of the weights of standardised features over ``sqrt(d)``.
-        folds: of the cross-validation. seed: of the split.
+        variances: of the weights' prior, to choose from; features are standardised and divided by ``sqrt(d)``.
+        folds: number of folds. seed: of their random split.
 
     Returns:
-        The classifier, for features as they are given.
+        The classifier, for features that are not standardised.
 
     Raises:
         ValueError: fewer images than folds.
@@ -67,21 +66,21 @@ def fit_label_probe(
     x = (x - mean) / scale
     fold = torch.from_numpy(np.random.default_rng(seed).permutation(len(x)) % folds)
     results = []
-    for strength in strengths:
+    for variance in variances:
         logits = torch.empty_like(y)
-        for one in range(folds):
-            weight, bias = _logistic(x[fold != one], y[fold != one], strength)
-            logits[fold == one] = x[fold == one] @ weight + bias
+        for held_out in range(folds):
+            weight, bias = _logistic(x[fold != held_out], y[fold != held_out], variance)
+            logits[fold == held_out] = x[fold == held_out] @ weight + bias
         loss = float(F.binary_cross_entropy_with_logits(logits, y))
-        results.append((loss, strength, float(((logits > 0) == (y > 0)).all(1).float().mean())))
-    held_out, strength, all_right = min(results)
-    weight, bias = _logistic(x, y, strength)
+        results.append((loss, variance, float(((logits > 0) == (y > 0)).all(1).float().mean())))
+    loss, variance, exact_match = min(results)
+    weight, bias = _logistic(x, y, variance)
     weight = weight / scale[:, None]
-    return LabelProbe(weight.T.contiguous(), bias - mean @ weight, strength, held_out, all_right)
+    return LabelProbe(weight.T.contiguous(), bias - mean @ weight, variance, loss, exact_match)
 
 
-def _logistic(x: Tensor, y: Tensor, strength: float) -> tuple[Tensor, Tensor]:
-    """Weights ``(d, K)`` and biases ``(K,)`` that minimise the logistic loss and ``|w|^2 / (2 strength)``."""
+def _logistic(x: Tensor, y: Tensor, variance: float) -> tuple[Tensor, Tensor]:
+    """Weights ``(d, K)`` and biases ``(K,)`` that minimise the logistic loss and ``|w|^2 / (2 variance)``."""
     weight = torch.zeros(x.shape[1], y.shape[1], requires_grad=True)
     bias = torch.zeros(y.shape[1], requires_grad=True)
     solver = torch.optim.LBFGS([weight, bias], max_iter=100, tolerance_grad=1e-5, line_search_fn="strong_wolfe")
@@ -89,7 +88,7 @@ def _logistic(x: Tensor, y: Tensor, strength: float) -> tuple[Tensor, Tensor]:
     def loss() -> Tensor:
         solver.zero_grad()
         total = F.binary_cross_entropy_with_logits(x @ weight + bias, y, reduction="sum")
-        value = (total + weight.square().sum() / (2 * strength)) / len(x)
+        value = (total + weight.square().sum() / (2 * variance)) / len(x)
         value.backward()
         return value
 
@@ -99,16 +98,16 @@ def _logistic(x: Tensor, y: Tensor, strength: float) -> tuple[Tensor, Tensor]:
 
 
 def follow_labels(logits: Tensor, labels: Tensor) -> Tensor:
-    """A segmenter's logits with the classes that an image classifier finds.
+    """A segmenter's logits, with classes reweighted by an image classifier.
 
-    A pixel is foreground as the segmenter has it: where its likeliest class is likelier than the background. What class
-    it is says the product of the segmenter's probability and the image's.
+    The foreground stays the segmenter's: where some class is more likely than the background. A pixel's class is the
+    one with the largest product of the segmenter's and the classifier's probability.
 
     Args:
-        logits: ``float (B, 1 + K, H, W)``, the background's first. labels: ``float (B, K)`` logits of the images.
+        logits: ``float (B, 1 + K, H, W)``, the background's first. labels: ``float (B, K)``, the classifier's.
 
     Returns:
-        ``float (B, 1 + K, H, W)``: the background's as it was; the largest of the classes' as large as it was.
+        ``float (B, 1 + K, H, W)``: the background's and the largest of the classes' are unchanged.
 
     Examples:
         >>> pixel = torch.tensor([0.0, 2.0, 1.9]).reshape(1, 3, 1, 1)
@@ -116,6 +115,6 @@ def follow_labels(logits: Tensor, labels: Tensor) -> Tensor:
         2
     """
     classes = logits[:, 1:]
-    likely = classes + F.logsigmoid(labels)[:, :, None, None]
-    shift = classes.amax(1, keepdim=True) - likely.amax(1, keepdim=True)
-    return torch.cat([logits[:, :1], likely + shift], 1)
+    weighted = classes + F.logsigmoid(labels)[:, :, None, None]
+    shift = classes.amax(1, keepdim=True) - weighted.amax(1, keepdim=True)
+    return torch.cat([logits[:, :1], weighted + shift], 1)

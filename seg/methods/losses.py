@@ -11,7 +11,7 @@ def focal_loss(logits: Tensor, targets: Tensor, gamma: float = 2.0) -> Tensor:
     Args:
         logits: ``float (B, H, W)`` of the foreground; or ``(B, C + 1, H, W)``, of the background and each class.
         targets: ``uint8 (B, H, W)``: 0, 1 (or up to ``C``), or 255 ignored.
-        gamma: how much what is already right is discounted; 0 gives the cross-entropy.
+        gamma: how much well-classified pixels are down-weighted; 0 gives the cross-entropy.
 
     Returns:
         Scalar >= 0; 0 when every pixel is ignored.
@@ -21,12 +21,12 @@ def focal_loss(logits: Tensor, targets: Tensor, gamma: float = 2.0) -> Tensor:
         >>> round(focal_loss(logits, targets, gamma=0).item(), 4)  # log 2
         0.6931
     """
-    known = targets != 255
-    wanted = torch.where(known, targets, 0)
+    valid = targets != 255
+    safe_targets = torch.where(valid, targets, 0)
     if logits.ndim > targets.ndim:
-        cross_entropy = F.cross_entropy(logits, wanted.long(), reduction="none")
+        cross_entropy = F.cross_entropy(logits, safe_targets.long(), reduction="none")
     else:
-        cross_entropy = F.binary_cross_entropy_with_logits(logits, wanted.to(logits.dtype), reduction="none")
-    # Never quite 0: for gamma below 1 the power has no finite slope there, and torchvision's loss a gradient of NaN.
-    doubt = (1 - torch.exp(-cross_entropy)).clamp_min(torch.finfo(logits.dtype).tiny)
-    return torch.where(known, doubt**gamma * cross_entropy, 0).sum() / known.sum().clamp_min(1)
+        cross_entropy = F.binary_cross_entropy_with_logits(logits, safe_targets.to(logits.dtype), reduction="none")
+    # Not 0: for gamma below 1 the power's gradient is infinite there (in torchvision's loss it becomes NaN).
+    error = (1 - torch.exp(-cross_entropy)).clamp_min(torch.finfo(logits.dtype).tiny)
+    return torch.where(valid, error**gamma * cross_entropy, 0).sum() / valid.sum().clamp_min(1)

@@ -30,13 +30,13 @@ def threshold_scores(scores: NDArray[np.float32], low: float, high: float) -> ND
     return out
 
 
-def root_of_power(alpha: float) -> float:
-    """The score from which on the foreground beats a background of ``(1 - score) ** alpha``; in (0, 1).
+def alpha_threshold(alpha: float) -> float:
+    """The score in (0, 1) above which foreground exceeds a background score of ``(1 - score) ** alpha``.
 
-    That background is of Ahn and Kwak, CVPR 2018, eq. 2.
+    The background score is from Ahn and Kwak, CVPR 2018, eq. 2.
 
     Examples:
-        >>> root_of_power(1.0)
+        >>> alpha_threshold(1.0)
         0.5
     """
     from scipy.optimize import brentq

@@ -37,7 +37,7 @@ class Backbone(nn.Module):
         model: the provider's classifier; its modules are used, not copied.
 
     Raises:
-        SegError: it is no chain of maps and has no ``forward_intermediates``.
+        SegError: it is not a sequence of feature maps and has no ``forward_intermediates``.
 
     Attributes:
         kind: the name of its class. head: dotted name of the linear layer.
@@ -71,7 +71,7 @@ class Backbone(nn.Module):
                 stride = 4 << 4 * i // len(info) if self.is_plain else level["reduction"]
                 self.indices[level["module"]], self.levels[stride] = i, Level(level["module"], level["num_chs"])
         else:
-            raise SegError(f"{self.kind} is no chain of maps; take one of its kind from timm, timm/NAME")
+            raise SegError(f"{self.kind} is not a sequence of feature maps; use one of this kind from timm, timm/NAME")
         norms = ("norm", "fc_norm", "head.norm") if self.indices else ("fc_norm", "head.norm")
         self.norms = [n for n, m in model.named_modules() if n in norms and not isinstance(m, nn.Identity)]
         # Several processes that train together want a gradient for each parameter.

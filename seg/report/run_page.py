@@ -13,7 +13,7 @@ from PIL import Image
 
 from seg.config.process import command, given_overrides
 from seg.data.prepared import PreparedData
-from seg.evaluation.table import Row, class_figures, decisive_row
+from seg.evaluation.table import Row, class_metrics, decisive_row
 from seg.experiment import Experiment, Step
 from seg.format import duration, size
 from seg.masks import MaskSet
@@ -91,14 +91,14 @@ def figures_of(rows: Sequence[Row], several: bool) -> list[dict[str, Any]]:
 
 
 def class_tables(rows: Sequence[Row]) -> dict[str, Any] | None:
-    """Of the last step that decides every pixel; None for masks of the foreground alone.
+    """Of the last step that labels every pixel; None for masks of the foreground alone.
 
     Returns:
         ``stage`` and ``split`` of the row; ``ious``, a row per class; ``confusion``, a frame of percentages: of the
         ground truth's pixels of a row's class those that the masks say are of a column's, rows in the same order.
     """
     row: Row = decisive_row(rows) if rows else {}
-    found = class_figures(row)
+    found = class_metrics(row)
     if found.empty:
         return None
     names, matrix = found["class"], np.asarray(row["matrix"], np.int64)

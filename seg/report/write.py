@@ -4,7 +4,7 @@ import logging
 import time
 from pathlib import Path
 
-from seg.evaluation.table import format_classes, format_table, without_figures, write_metrics
+from seg.evaluation.table import format_classes, format_table, format_unmeasured, write_metrics
 from seg.experiment import Experiment, wants_models
 from seg.files import write_lines
 from seg.models.load import load_model
@@ -69,7 +69,7 @@ def write_report(experiment: Experiment, folder: Path, figures: bool = True) -> 
         log.info("masks: %s (%d files)", folder / "masks", count)
     rows = experiment.rows
     qualities = {name: found["trainval"].quality for name, found in experiment.qualities.items() if "trainval" in found}
-    log.info("\n%s\n", format_table(rows) if rows or not masks else without_figures(masks, qualities, picture))
+    log.info("\n%s\n", format_table(rows) if rows or not masks else format_unmeasured(masks, qualities, picture))
     if by_class := format_classes(rows):
         log.info("%s\n", by_class)
     for line in experiment.worse():

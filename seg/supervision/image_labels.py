@@ -70,9 +70,9 @@ class ImageLabels(Stage):
                 probe = fit_label_probe(torch.from_numpy(found), torch.from_numpy(data.is_labelled[rows]))
         except ValueError as error:
             raise SegError(f"image_labels: {error}; image_labels=none does without") from error
-        log.info("image labels: all right in %.0f %% of held-out images (cross-validation)", 100 * probe.all_right)
+        log.info("image labels: all correct in %.0f %% of held-out images (cross-validation)", 100 * probe.exact_match)
         np.savez(out / "linear.npz", weight=probe.weight.numpy(), bias=probe.bias.numpy())
-        return {"images": len(rows), "strength": probe.strength, "all_labels_right": round(probe.all_right, 3)}
+        return {"images": len(rows), "variance": probe.variance, "exact_match": round(probe.exact_match, 3)}
 
     def load(self, path: Path, store: Products) -> nn.Module:
         linear = np.load(path / "linear.npz")

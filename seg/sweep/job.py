@@ -139,7 +139,7 @@ def held_out_accuracy(experiment: Experiment) -> float | None:
 def separability(experiment: Experiment) -> float | None:
     """How far the job's threshold separates the scores of trainval's images into two groups, in [0, 1], without masks.
 
-    Of the last step that decides every pixel, as the mIoU is; None where there is none, or no image of trainval.
+    Of the last step that labels every pixel, as the mIoU is; None where there is none, or no image of trainval.
     """
     cuts = [step.masks for step in experiment.steps.values() if step.masks.is_cut]
     if not cuts:

@@ -12,7 +12,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from seg.config.spans import MOST_JOBS, collapse, expand_value
-from seg.config.used import changes_no_figure
+from seg.config.used import changes_no_result
 from seg.errors import SegError
 
 #: Longest readable part of a folder's name; a longer one ends with a hash.
@@ -60,7 +60,7 @@ class Plan:
     def folder(self, pipeline: str) -> Path:
         """Where the results go: the same for the same sweep, whenever and in whatever order it is typed."""
         items = [f"{k}={collapse(list(v))}" for k, v in self.swept.items()]
-        items += [f"{k}={v}" for k, v in sorted(self.fixed.items()) if not changes_no_figure(k) and k != "pipeline"]
+        items += [f"{k}={v}" for k, v in sorted(self.fixed.items()) if not changes_no_result(k) and k != "pipeline"]
         return Path("outputs/sweeps") / ("several" if "pipeline" in self.swept else pipeline) / safe_name(items)
 
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from seg.config.process import choices, command, given_overrides, sweep_folder
 from seg.config.tree import make_objects
-from seg.config.used import changes_no_figure
+from seg.config.used import changes_no_result
 from seg.errors import first_line
 from seg.evaluation.table import headline
 from seg.experiment import Experiment
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 #: Files of the run's folder that trackers copy.
 FILES = ("panel.png", "curves.png", "report.html", "metrics.json", "metrics.csv", "classes.csv", ".hydra/config.yaml")
-_FIGURES = ("miou", "iou_background", "iou_foreground", "pixel_accuracy", "per_image_miou", "coverage")
+_METRICS = ("miou", "iou_background", "iou_foreground", "pixel_accuracy", "per_image_miou", "coverage")
 
 
 def make_trackers(cfg: DictConfig) -> dict[str, Tracker]:
@@ -35,20 +35,20 @@ def make_trackers(cfg: DictConfig) -> dict[str, Tracker]:
 
 @contextmanager
 def tracking(trackers: Mapping[str, Tracker], experiment: Experiment, folder: Path) -> Iterator[Experiment]:
-    """Track what is done within, with the experiment that is yielded; its ``rows`` are logged at the end."""
+    """Track a run of the experiment that is yielded; its ``rows`` are logged at the end of the block."""
     if not trackers:
         yield experiment
         return
-    alive = dict(trackers)
+    working = dict(trackers)
     trainings = experiment.trainings()
     logged: set[tuple[str, int]] = set()
 
-    def each(act: Callable[[Tracker], None]) -> None:
-        for name, tracker in list(alive.items()):
+    def for_each(action: Callable[[Tracker], None]) -> None:
+        for name, tracker in list(working.items()):
             try:
-                act(tracker)
+                action(tracker)
             except Exception as error:
-                del alive[name]
+                del working[name]
                 kind = type(error).__name__
                 log.warning("tracker %s: %s: %s; the run goes on without it", name, kind, first_line(error))
 
@@ -59,15 +59,15 @@ def tracking(trackers: Mapping[str, Tracker], experiment: Experiment, folder: Pa
             if (name, epoch) not in logged:
                 logged.add((name, epoch))
                 values = _finite({f"{name}/{key}": value for key, value in row.items()})
-                each(lambda tracker: tracker.log(values, epoch))  # noqa: B023
+                for_each(lambda tracker: tracker.log(values, epoch))  # noqa: B023
 
     def finish(status: Status) -> None:
         files = [path for name in FILES if (path := folder / name).is_file()] if status == "finished" else []
-        each(lambda tracker: tracker.finish(status, files))
+        for_each(lambda tracker: tracker.finish(status, files))
 
     sweep = sweep_folder()
     group = sweep.name if sweep else choices().get("pipeline", "weakseg")
-    each(lambda tracker: tracker.start(folder, group, _settings(experiment)))
+    for_each(lambda tracker: tracker.start(folder, group, _settings(experiment)))
     try:
         yield dataclasses.replace(experiment, store=experiment.store.with_callback(log_epochs))
     except BaseException as error:
@@ -75,32 +75,32 @@ def tracking(trackers: Mapping[str, Tracker], experiment: Experiment, folder: Pa
         raise
     for stage in trainings.values():
         log_epochs(stage)
-    each(lambda tracker: tracker.log(_results(experiment), 0))
+    for_each(lambda tracker: tracker.log(_results(experiment), 0))
     finish("finished")
 
 
 def _results(experiment: Experiment) -> dict[str, float]:
     trainval = [row for row in experiment.rows if row["split"] == "trainval"]
-    figures = {
-        f"{row['split']}/{tracked_name(experiment.steps[row['stage']].plain_name)}/{figure}": row[figure]
+    metrics = {
+        f"{row['split']}/{tracked_name(experiment.steps[row['stage']].plain_name)}/{metric}": row[metric]
         for row in experiment.rows
-        for figure in _FIGURES
+        for metric in _METRICS
     }
-    return _finite(figures | ({"miou": headline(trainval).get("miou")} if trainval else {}))
+    return _finite(metrics | ({"miou": headline(trainval).get("miou")} if trainval else {}))
 
 
 def _settings(experiment: Experiment) -> dict[str, str]:
-    """The main keys, whatever else was given that can change a figure, and the command line."""
+    """The main keys, every other override that can change a result, and the command line."""
     chosen, groups = choices(), ("pipeline", "data", "supervision", "refiner", "segmenter")
     main = {group: chosen[group] for group in groups if group in chosen}
     main |= {key: str(experiment.cfg[key]) for key in ("epoch", "threshold", "seed", "backbone")}
     given = (text.lstrip("+").partition("=") for text in given_overrides())
-    changed = {key: value for key, sign, value in given if sign and not changes_no_figure(key)}
+    changed = {key: value for key, sign, value in given if sign and not changes_no_result(key)}
     return {**changed, **main, "command": command(given_overrides())}
 
 
 def tracked_name(name: str) -> str:
-    """A step's name in characters that every tracker takes."""
+    """A step's name without the characters that some tracker refuses."""
     return re.sub(r"[^\w .:-]", "", name)
 
 

@@ -199,7 +199,7 @@ class Loop:
                     path.unlink(missing_ok=True)
         if not done:
             return 0, [], {}
-        log.info("%s: going on after epoch %d", self.name, done)
+        log.info("%s: resuming after epoch %d", self.name, done)
         state = torch.load(folder / _state(done), weights_only=True, map_location="cpu")
         history = [row for row in manifest["history"] if row["epoch"] <= done]
         return done, history, {**state, "saved": load_file(folder / _weights(done))}

@@ -74,8 +74,8 @@ def touch(root: Path, *names: str) -> None:
 @pytest.mark.parametrize(
     ("names", "options", "message"),
     [
-        ([], {}, "no image in a folder of a class"),
-        (["a.jpg", "b.jpg"], {}, "its 2 images lie in no folder"),
+        ([], {}, "no image in a class folder"),
+        (["a.jpg", "b.jpg"], {}, "its 2 images are not in class folders"),
         (["train/cat/a.jpg", "test/cat/b.jpg"], {}, "test, train are splits, not classes"),
         (["cat/images/a.jpg", "cat/masks/a.png"], {}, "cat/masks/a.png: looks like a mask among the images; put"),
         (["annotations/trainval.txt", "images/a.jpg"], {}, "use data=oxford_pet"),
@@ -175,7 +175,9 @@ def test_links_to_folders_make_no_copies(photos: Photos) -> None:
 def test_masks_that_fit_nothing_or_twice(photos: Photos) -> None:
     root = photos()
     mask(root / "masks/x.png")
-    with pytest.raises(SegError, match=r"none of its 1 masks is of an image that is used; 'x.png', .*mask_suffix"):
+    with pytest.raises(
+        SegError, match=r"none of its 1 masks matches an image that is used, for example 'x.png'.*mask_suffix"
+    ):
         dataset(root)
     shutil.copy(root / "cat/cat1.png", root / "dog/cat1.png")
     mask(root / "masks/cat/cat1.png")
@@ -253,7 +255,7 @@ def test_a_list_names_the_test_images(photos: Photos, tmp_path: Path) -> None:
     data = dataset(root, test_list=str(listed))
     assert {r.id for r in data.records if r.split == "test"} == {"cat1", "cat2", "dog3"}
     for text, said in (
-        ("cat1\ncta2.png\n", r"test.txt: 'cta2.png' is no image of"),
+        ("cat1\ncta2.png\n", r"test.txt: 'cta2.png' is not an image of"),
         ("\n".join(f"cat{i}" for i in range(1, 6)), "no trainval image of 'cat', which test images show; add some"),
         ("# none yet\n\n", r"test.txt: names no image; .* data.test_share=0"),
     ):
@@ -392,7 +394,7 @@ def test_boxes_with_classes(fruits: Path) -> None:
     assert data.warnings["boxes of a class that their image's labels lack (not used)"] == 3
     for line, said in (
         ("apple1.png,0,0,62,40", r"boxes.csv line 2: box outside of its 60 x 40 image \(xmin=0 .*xmax=62"),
-        ("a.png,0,0,6,4", "none of its 1 boxes is of an image that is used; 'a.png', say"),
+        ("a.png,0,0,6,4", "none of its 1 boxes matches an image that is used, for example 'a.png'"),
     ):
         boxes.write_text(f"{heading}{line}\n")
         with pytest.raises(SegError, match=said):
@@ -434,7 +436,7 @@ def test_the_folders_count_where_the_labels_are_left_out(photos: Photos) -> None
     [
         ("file,labels\napple1.png,\n", r"labels.csv: names no class"),
         ("file,labels\napple1.png,apple,pear\n", r"labels.csv: no CSV"),
-        ("gone.png,apple\n", r"labels.csv: none of its 1 labels is of an image .*; 'gone.png', say, is none"),
+        ("gone.png,apple\n", r"labels.csv: none of its 1 labels matches an image .*, for example 'gone.png'"),
         ("".join(f"apple1.png,{i}\n" for i in range(254)), r"254 classes, and masks have codes for 253"),
     ],
 )

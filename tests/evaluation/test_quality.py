@@ -70,7 +70,7 @@ def test_the_features_are_those_of_the_run(pool: Pool, classifier: Any) -> None:
 
 def test_a_backbone_that_cannot_judge_is_refused_before_anything_is_built(new_store: Store, pool: Pool) -> None:
     for wrong, message in (
-        ({"backbone": "vit_b_16"}, "is no chain of maps"),
+        ({"backbone": "vit_b_16"}, "is not a sequence of feature maps"),
         ({"backbone": "resnet18", "weights": "no.pth"}, "no.pth"),
     ):
         with pytest.raises(SegError, match=message):

@@ -15,9 +15,9 @@ def test_a_probe_finds_what_separates_classes_and_not_noise() -> None:
     probe = fit_label_probe(features[:100], labels[:100])
     found = features[100:] @ probe.weight.T + probe.bias > 0
     assert (found == labels[100:]).float().mean() > 0.95
-    assert probe.all_right > 0.85
+    assert probe.exact_match > 0.85
     noise = fit_label_probe(features[:, 3:], labels)
-    assert noise.strength < probe.strength and noise.held_out > 5 * probe.held_out
+    assert noise.variance < probe.variance and noise.held_out_loss > 5 * probe.held_out_loss
     with pytest.raises(ValueError, match="3 images: must be at least folds=4"):
         fit_label_probe(features[:3], labels[:3])
 

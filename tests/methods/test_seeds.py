@@ -5,7 +5,7 @@ import pytest
 import skimage.morphology
 
 from seg.errors import SegError
-from seg.methods.seeds import clean_mask, disk, root_of_power, threshold_scores
+from seg.methods.seeds import alpha_threshold, clean_mask, disk, threshold_scores
 
 NAN = np.float32(np.nan)
 
@@ -63,5 +63,5 @@ def test_the_power_of_the_background_is_a_threshold() -> None:
     """Foreground is where its score is at least (1 - score) ** alpha."""
     scores = np.linspace(0, 1, 1001, dtype=np.float32)
     for alpha in (0.5, 1.0, 4.0, 32.0):
-        root = root_of_power(alpha)
+        root = alpha_threshold(alpha)
         np.testing.assert_array_equal(threshold_scores(scores, root, root), scores >= (1 - scores) ** alpha)

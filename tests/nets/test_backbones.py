@@ -74,7 +74,7 @@ def test_the_linear_layer_of_the_pooled_features_gives_the_logits(name: str) -> 
 
 
 def test_another_form_is_refused() -> None:
-    with torch.device("meta"), pytest.raises(SegError, match=r"backbone=vit_b_32: .* is no chain of maps"):
+    with torch.device("meta"), pytest.raises(SegError, match=r"backbone=vit_b_32: .* is not a sequence of"):
         make_classifier("vit_b_32", 2, None)
 
 
