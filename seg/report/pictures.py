@@ -37,8 +37,8 @@ class Key(NamedTuple):
         return [(code, name, "#{:02x}{:02x}{:02x}".format(*self.colours[code])) for code, name in self.names.items()]
 
 
-#: Of masks of the foreground alone. No pet is magenta: it stands out from ginger fur as well as from grass. Undecided is
-#: white: grey is the seventh of VOC's colours.
+#: Of masks of the foreground alone. No pet is magenta: it stands out from ginger fur as well as from grass. Undecided
+#: is white, for grey is the seventh of VOC's colours.
 FOREGROUND = Key(
     {0: (38, 84, 160), 1: (240, 30, 120), BORDER: (250, 215, 50), UNKNOWN: (255, 255, 255)},
     {0: "background", 1: "foreground", BORDER: "border", UNKNOWN: "undecided"},
