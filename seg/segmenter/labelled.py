@@ -1,10 +1,10 @@
 """A segmenter that follows an image classifier."""
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from seg.methods.image_labels import follow_labels
 from seg.nets.backbones import make_classifier
+from seg.supervision.image_labels import resized
 
 
 class LabelledNetwork(nn.Module):
@@ -25,8 +25,7 @@ class LabelledNetwork(nn.Module):
         logits: Tensor = self.segmenter(images)
         if self.training:
             return logits
-        seen = F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True)
-        return follow_labels(logits, self.classifier(seen).to(logits.dtype))
+        return follow_labels(logits, self.classifier(resized(images, self.size)).to(logits.dtype))
 
 
 def labelled(segmenter: nn.Module, classes: int, backbone: str, size: int) -> LabelledNetwork:

@@ -1,23 +1,24 @@
 """Progress where there is no terminal: lines of the log, with the time left."""
 
 import logging
-import time
+from itertools import count
 
 import pytest
+import tqdm.std
 
-from seg.store import Runtime, runtime
+from seg.store import Runtime
 
 
 def test_lines_in_the_log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(runtime, "EVERY", 0.05)
+    clock = count(0.0, 4.0)  # seconds: every look at the clock is four later
+    monkeypatch.setattr(tqdm.std, "time", lambda: next(clock))
     caplog.set_level(logging.INFO)
-    for items in (range(10), iter(range(10))):
+    for items, total in ((range(100), "100"), (iter(range(100)), "?")):
         caplog.clear()
-        assert [(item, time.sleep(0.03))[0] for item in Runtime(accelerator="cpu").bar(items, "walking")] == [
-            *range(10)
-        ]
+        assert list(Runtime(accelerator="cpu").bar(items, "walking")) == [*range(100)]
         lines = [record.getMessage() for record in caplog.records]
-        assert 2 <= len(lines) <= 7 and all(line.startswith("walking: ") and "\r" not in line for line in lines)
+        assert 5 <= len(lines) <= 30 and all("\r" not in line and f" of {total} " in line for line in lines)
+        assert all(line.startswith("walking: ") and line.endswith(" left") for line in lines)
     caplog.clear()
-    list(Runtime(accelerator="cpu").bar(range(10), "soon done"))
+    list(Runtime(accelerator="cpu").bar(range(3), "soon done"))
     assert not caplog.records
