@@ -9,7 +9,7 @@ from seg.data.dataset import Dataset, Split
 from seg.data.download import CUT_OFF, MARKER, fetch
 from seg.data.layout import IMAGE_SUFFIXES, MissingDataError, files_by_stem, nfc, read_text
 from seg.data.read_report import ReadReport
-from seg.data.records import Layout, listed_splits, make_dataset, read_xmls
+from seg.data.records import Layout, listed_splits, make_dataset, place_boxes, read_xmls
 from seg.data.sources import InPlace
 from seg.store import Products, param
 
@@ -81,8 +81,10 @@ class OxfordPet(InPlace):
         return find_pets(Path(self.root), self.labels)
 
     def load(self, path: Path, store: Products) -> Dataset:
-        """Read the boxes."""
-        return read_pets(self.layout)
+        """Read the boxes of the XML files, which are of their image's class whatever they are called."""
+        layout = self.layout.copy()
+        boxes = {i: [box._replace(class_name="") for box in own] for i, own in read_xmls(layout).items()}
+        return make_dataset(layout, place_boxes(boxes, layout.images, layout.report))
 
 
 def pets_folder(root: Path) -> Path:
@@ -144,17 +146,6 @@ def find_pets(root: Path, labels: Labels = "breed") -> Layout:
         texts=texts,
         report=report,
     )
-
-
-def read_pets(layout: Layout) -> Dataset:
-    """The records, with the boxes of the XML files, which are of their image's class whatever they are called.
-
-    Raises:
-        SegError: a class without trainval images, and what :func:`seg.data.boxes.read_xml` refuses.
-    """
-    layout = layout.copy()
-    boxes = {i: [box._replace(class_name="") for box in own] for i, own in read_xmls(layout).items()}
-    return make_dataset(layout, boxes)
 
 
 def _read_list(path: Path, labels: Labels, report: ReadReport) -> list[re.Match[str]]:

@@ -15,7 +15,7 @@ from seg.data.dataset import Dataset
 from seg.data.decode import decode_trimap
 from seg.data.draw import draw_by_labels
 from seg.data.folder_layout import Names, image_ids, images_below
-from seg.data.image_folder import ImageFolder, find_images
+from seg.data.image_folder import ImageFolder
 from seg.data.prepared import Prepared, PreparedData
 from seg.data.read_report import ReadReport
 from seg.data.records import Layout
@@ -65,6 +65,10 @@ def mask(path: Path, value: int = 255, size: tuple[int, int] = (40, 60)) -> Path
     return path
 
 
+def find(root: Path, **options: Any) -> Layout:
+    return ImageFolder(root=str(root), **options).layout
+
+
 def touch(root: Path, *names: str) -> None:
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -94,7 +98,7 @@ def touch(root: Path, *names: str) -> None:
 def test_folders_that_are_refused(tmp_path: Path, names: list[str], options: dict[str, Any], message: str) -> None:
     touch(tmp_path, *names)
     with pytest.raises(SegError, match=message) as error:
-        find_images(tmp_path, **options)
+        find(tmp_path, **options)
     assert "\n" not in str(error.value)
 
 
@@ -105,7 +109,7 @@ def names_of(root: Path, layout: Layout) -> list[str]:
 def test_a_class_is_a_folder_with_images(tmp_path: Path) -> None:
     touch(tmp_path, "dog/b.JPG", "cat/c.png", "cat/a.webp", "cat/deep/er/d.tiff", "cat/a.jpg", "loose.png")
     touch(tmp_path, "cat/._c.png", "cat/notes.txt", "empty/.DS_Store", ".thumbnails/x.png", "dog/f.heic")
-    layout = find_images(tmp_path)
+    layout = find(tmp_path)
     assert names_of(tmp_path, layout) == ["cat/a.jpg", "cat/c.png", "cat/deep/er/d.tiff", "dog/b.JPG"]
     assert layout.classes == ("cat", "dog") and not layout.masks and not layout.boxes and not layout.texts
     assert layout.report.examples == {
@@ -119,13 +123,13 @@ def test_what_lies_beside_the_classes_is_found_and_is_no_class(tmp_path: Path) -
     touch(tmp_path, "cat/a.jpg", "cat/b.jpg", "Masks/a.png", "Masks/cat/b.png", "Masks/._a.png", "other.d/a.tif")
     touch(tmp_path, "boxes/a.xml")
     (tmp_path / "Masks").rename(tmp_path / "masks")
-    elsewhere = find_images(tmp_path, masks=str(tmp_path / "other.d"))
+    elsewhere = find(tmp_path, masks=str(tmp_path / "other.d"))
     assert names_of(tmp_path, elsewhere) == ["cat/a.jpg", "cat/b.jpg"]
     assert elsewhere.masks == {"a": tmp_path / "other.d/a.tif"} and set(elsewhere.boxes) == {"a.xml"}
-    assert not find_images(tmp_path, masks=False).masks
+    assert not find(tmp_path, masks=False).masks
     touch(tmp_path, "boxes.csv")
     with pytest.raises(SegError, match=r"say which to use with data\.boxes_from="):
-        find_images(tmp_path)
+        find(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -140,11 +144,11 @@ def test_what_lies_beside_the_classes_is_found_and_is_no_class(tmp_path: Path) -
 )
 def test_masks_with_a_suffix(tmp_path: Path, names: list[str], suffix: str | None) -> None:
     touch(tmp_path, "cat/1.jpg", "cat/2.jpg", "cat/a_b.jpg", *names)
-    layout = find_images(tmp_path, mask_suffix=suffix)
+    layout = find(tmp_path, mask_suffix=suffix)
     assert {*layout.masks.values()} == {tmp_path / name for name in names}
     assert names_of(tmp_path, layout) == ["cat/1.jpg", "cat/2.jpg", "cat/a_b.jpg"]
     if names[0].startswith("cat"):
-        assert {*names} < {*names_of(tmp_path, find_images(tmp_path, mask_suffix=""))}
+        assert {*names} < {*names_of(tmp_path, find(tmp_path, mask_suffix=""))}
 
 
 def test_an_image_by_any_of_its_names(photos: Photos) -> None:

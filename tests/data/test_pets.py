@@ -10,7 +10,7 @@ from PIL import Image
 
 from seg.data.dataset import Dataset
 from seg.data.layout import MissingDataError
-from seg.data.pets import Labels, OxfordPet, find_pets, read_pets
+from seg.data.pets import Labels, OxfordPet
 from seg.errors import SegError
 
 XML = (
@@ -47,7 +47,7 @@ def layout(tmp_path: Path) -> Path:
 
 
 def read(root: Path, labels: Labels = "breed") -> Dataset:
-    return read_pets(find_pets(root, labels))
+    return OxfordPet(root=str(root), labels=labels).load(root, None)  # type: ignore[arg-type]
 
 
 def append(layout: Path, name: str, text: str) -> None:

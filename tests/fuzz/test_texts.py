@@ -20,9 +20,9 @@ from seg.data.boxes import fit_box, read_xml
 from seg.data.coco_file import read_coco
 from seg.data.dataset import Region
 from seg.data.decode import draw_regions
-from seg.data.pets import find_pets, read_pets
+from seg.data.pets import OxfordPet, find_pets
 from seg.data.tables import read_boxes, read_labels
-from seg.data.voc import find_voc, read_voc
+from seg.data.voc import Voc, read_voc
 from seg.methods.boxes import gaussian_score
 from seg.supervision.mask import read_ids
 
@@ -152,7 +152,7 @@ def test_the_lists_of_the_official_layout(text: str) -> None:
     file("pets/images/cat_1.jpg", "")
     file("pets/annotations/trainval.txt", f"cat_1 1 1 1\n{text}")
     root = file("pets/annotations/test.txt", text).parent.parent
-    tried(lambda: read_pets(find_pets(root)))
+    tried(lambda: OxfordPet(root=str(root)).load(root, None))
 
 
 objects = st.lists(st.tuples(st.sampled_from(["cat", "dog", "", "rat"]), st.integers(-2, 12)), max_size=3)
@@ -177,7 +177,7 @@ def test_any_folder_in_voc_layout(train, val, classes, there, mask, labels_from)
     file("voc/VOCdevkit/VOC2012/Annotations/a.xml", f"<annotation>{''.join(things)}</annotation>")
     Image.fromarray(np.asarray([mask], np.uint8)).save(file("voc/VOCdevkit/VOC2012/SegmentationClass/a.png", ""))
     root = file("voc/classes.txt", classes).parent
-    data = tried(lambda: read_voc(find_voc(root), labels_from))
+    data = tried(lambda: read_voc(Voc(root=str(root), labels_from=labels_from)))
     for record in data.records if data else ():
         assert record.id in "ab" and record.labels == tuple(sorted(set(record.labels)))
         assert all(0 <= label < len(data.classes) for label in record.labels)
