@@ -117,14 +117,10 @@ def find_pets(root: Path, labels: Labels = "breed") -> Layout:
     texts = {str(split): annotations / f"{split}.txt" for split in SPLITS}
     lines = {split: _read_list(texts[split], labels, report) for split in SPLITS}
     every = [line for own in lines.values() for line in own]
-    names, numbers = dict[int, str](), dict[str, int]()
-    for line in every:
-        name, number = line["breed"], int(line["number"])
-        if names.setdefault(number, name) != name or numbers.setdefault(name, number) != number:
-            what = f"{line['id']!r} has class id {number}, as {names[number]!r}"
-            report.problems.append(
-                f"{annotations}: {what}; {name!r} has {numbers.get(name, number)}, too: correct the lists"
-            )
+    names = {int(line["number"]): line["breed"] for line in every}
+    pairs = {(int(line["number"]), line["breed"]) for line in every}
+    if len(pairs) > len(names) or len(pairs) > len({*names.values()}):
+        report.problems.append(f"{annotations}: a breed has two class ids, or a class id two breeds; correct the lists")
     report.raise_problems(folder)
     images = files_by_stem(folder / "images", IMAGE_SUFFIXES, report)
     splits = listed_splits({s: [line["id"] for line in lines[s]] for s in SPLITS}, images, folder / "images", report)

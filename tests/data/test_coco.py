@@ -137,14 +137,6 @@ def test_what_is_unusual_is_counted(coco: Layout, changes: dict[str, Any], warni
     assert data.warnings[warning] == 1 and data.examples[warning]
 
 
-def test_an_image_of_another_size_has_labels_alone(coco: Layout) -> None:
-    for changes, boxes in (({"annotations": first(segmentation=[])}, 1), ({"images": first(height=60, width=40)}, 0)):
-        one, two = dataset(coco(f"{boxes}", **changes)).records[:2]  # type: ignore[arg-type]
-        assert one.labels == (0,) and len(one.boxes) == boxes and not one.has_target and two.has_target
-    data = dataset(coco("boxes", annotations=lambda old: [a | {"segmentation": []} for a in old[1:]]))
-    assert not any(r.has_target for r in data.records) and sum(bool(r.boxes) for r in data.records) == 5
-
-
 def test_boxes_are_cut_by_a_pixel_and_no_more(coco: Layout) -> None:
     data = dataset(coco(annotations=first(bbox=[-0.4, 0, 61, 40])))
     assert data.records[0].boxes == ((0, 0, 60, 40),)

@@ -1,6 +1,5 @@
 """Own photos as a source."""
 
-import os
 import shutil
 import unicodedata
 from collections.abc import Callable
@@ -228,15 +227,6 @@ def test_ids_are_stems_made_unique_by_their_folders() -> None:
             image_ids(names)
 
 
-@pytest.mark.parametrize("name", ["cat/pipe.jpg", "masks/cat1.png", "boxes/pipe.xml"])
-def test_a_pipe_does_not_hang(photos: Photos, name: str) -> None:
-    root = photos(images=2)
-    (root / name).parent.mkdir(exist_ok=True)
-    os.mkfifo(root / name)
-    with pytest.raises(SegError, match=r"\.\w+: cannot be read \(is a pipe, a socket or a device, no file\)"):
-        _ = source(root).fingerprint
-
-
 def test_labels_come_from_the_folders(photos: Photos, new_store: Store) -> None:
     root = photos(classes=("dog", "cat", "ape"))
     (root / "rare").mkdir()
@@ -426,15 +416,6 @@ def test_a_file_of_labels(fruits: Path, new_store: Store) -> None:
     assert labels(moved) == labels(data) and moved.file_names()["apple1"] == "train/apple1.png"
 
 
-def test_the_folders_count_where_the_labels_are_left_out(photos: Photos) -> None:
-    root = photos()
-    key = source(root).key
-    (root / "labels.csv").write_text("file,labels\ncat1,a;b\ncat2,a\ndog1,b\ndog2,b\n")
-    assert dataset(root).classes == ("a", "b") and len(dataset(root).records) == 4
-    assert dataset(root, labels_from=False).classes == ("cat", "dog")
-    assert source(root, labels_from=False).key == key != source(root).key
-
-
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -451,9 +432,7 @@ def test_labels_that_are_refused(fruits: Path, text: str, said: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_the_content_is_the_identity_wherever_it_lies(
-    photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_content_is_the_identity_wherever_it_lies(photos: Photos, tmp_path: Path) -> None:
     root, copy = photos(), tmp_path / "elsewhere"
     shutil.copytree(root, copy)
     cache = str(tmp_path / "cache.json")
@@ -477,7 +456,3 @@ def test_the_content_is_the_identity_wherever_it_lies(
         listed.write_text(text)
         keys.add(source(copy, cache=cache, test_list=str(listed)).key)
     assert len(keys) == 3 + 6 + 2 + 2
-    # With a cache the files are hashed once.
-    key, read = source(copy, cache=cache).key, Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) if path == Path(cache) else pytest.fail(str(path)))
-    assert source(copy, cache=cache).key == key
