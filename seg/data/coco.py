@@ -88,7 +88,7 @@ class Coco(InPlace):
 
         Raises:
             MissingDataError: no such folder or JSON, or photos that are listed are not there.
-            SegError: a JSON is none.
+            SegError: a JSON is not of COCO's form.
         """
         if self.root is None:
             raise SegError("data=coco: give data.root=DIR, the folder that holds the photos and the instances JSON")
@@ -178,7 +178,7 @@ def _class_names(files: list[CocoFile], chosen: tuple[str, ...] | None, found: R
     """Names of the classes by their categories' ids, of those categories that are classes."""
     place, listed = files[0].path, files[0].categories
     if other := [file.path for file in files if not file.categories or file.categories != listed]:
-        raise SegError(f"{other[0]}: its categories are none, or others than in {place}; write the same into each")
+        raise SegError(f"{other[0]}: it has no categories, or others than {place}; write the same into each")
     used = {one.category for file in files for one in file.annotations} & {*listed}
     count, groups = Counter(listed[i] for i in used), files[0].groups
     names: dict[Id, str] = {}
@@ -210,7 +210,7 @@ def _photos(parts: list[Part], label_of: dict[Id, int], found: ReadReport) -> di
             if one.image not in part.names:
                 found.warn("annotations of images that are not listed (not used)", [f"image {one.image}"])
             elif one.category not in part.file.categories:
-                found.problems.append(f"{one.where}: category_id {one.category} is none of the file's categories")
+                found.problems.append(f"{one.where}: category_id {one.category} is not among the file's categories")
             elif one.category in label_of:
                 annotations[part.names[one.image]].append((one, label_of[one.category]))
         stated = {name: part.file.images[i].size for i, name in part.names.items()}
@@ -229,7 +229,7 @@ def _photos(parts: list[Part], label_of: dict[Id, int], found: ReadReport) -> di
 
 def _photo(split: Split, path: Path, stated: tuple[int, int] | None, annotations: list[Labelled]) -> Photo:
     size = None
-    with suppress(SegError):  # an image that is none is named and counted when it is decoded
+    with suppress(SegError):  # an unreadable image is named and counted when it is decoded
         size = image_size(path) if annotations else None
     if size is None or stated in (None, size):
         return Photo(split, size, "", annotations)

@@ -86,7 +86,7 @@ def listed_splits(
 
 
 def read_xmls(layout: Layout) -> dict[str, list[ListedBox]]:
-    """The boxes of a layout's VOC XML files by image id, as they stand there; a file that is none is a problem."""
+    """The boxes of a layout's VOC XML files by image id, as they stand there; an unreadable one is a problem."""
     listed: dict[str, list[ListedBox]] = {}
     for image_id, path in layout.boxes.items():
         with layout.report.collecting(str(path)):

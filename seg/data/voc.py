@@ -160,7 +160,9 @@ def find_voc(source: Voc) -> Layout:
     both = {"trainval": own | aug, "test": aug | own}
     used = {i: both[split][i] for i, split in splits.items() if i in both[split]}
     if own and not used:
-        raise SegError(f"{folder / masks}: no mask has the name of a listed image; {next(iter(own))!r}, say, is none")
+        raise SegError(
+            f"{folder / masks}: no mask has the name of a listed image; the masks are called {next(iter(own))!r}, say"
+        )
     xmls = files_by_stem(folder / "Annotations", (".xml",), report)
     file = _classes_file(folder, masks, source.classes)
     names, colours = read_classes(file) if file else (VOC_CLASSES, _colours(len(VOC_CLASSES)))

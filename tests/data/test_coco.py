@@ -149,7 +149,7 @@ def test_boxes_are_cut_by_a_pixel_and_no_more(coco: Layout) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"annotations": first(category_id=2)}, r"annotation 0: category_id 2 is none of the file's categories"),
+        ({"annotations": first(category_id=2)}, r"annotation 0: category_id 2 is not among the file's categories"),
         ({"annotations": added(3)}, r"annotation 6: needs image_id"),
         ({"annotations": first(segmentation={"size": [60, 40], "counts": [2400]})},
          r"annotation 0: its RLE has the size \(60, 40\), and its image \(40, 60\)"),
@@ -159,7 +159,7 @@ def test_boxes_are_cut_by_a_pixel_and_no_more(coco: Layout) -> None:
         ({"images": lambda _: []}, r"not one of its 6 annotations is of an image"),
         ({"images": lambda old: [i | {"width": 99} for i in old]},
          r"not one object .* can be used; images of another size .*: 6"),
-        ({"categories": lambda _: []}, r"its categories are none, or others"),
+        ({"categories": lambda _: []}, r"it has no categories, or others"),
         ({"categories": added({"id": 8, "name": "cup"}), "annotations": first(category_id=8)},
          r"the categories 7 and 8 are both called 'cup' and used; rename one"),
         ({"categories": lambda _: [{"id": i, "name": str(i)} for i in range(1, 255)]},
@@ -187,7 +187,7 @@ def test_where_nothing_is_found(coco: Layout, tmp_path: Path, new_store: Store) 
     coco(part="train2017", categories=added({"id": 9, "name": "kite"}))
     train, val = ("annotations/instances_train2017.json", "annotations/instances_val2017.json")
     for options, message in (
-        ({"instances": train, "test_instances": val}, r"its categories are none, or others than in"),
+        ({"instances": train, "test_instances": val}, r"it has no categories, or others than"),
         ({"test_instances": "no.json"}, "data.test_instances=no.json: no such file"),
         ({"instances": val, "photos": "no"}, "data.photos=no: no such folder"),
     ):
