@@ -9,7 +9,7 @@ from typing import Any
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from seg.errors import SegError, first_line, run_checks
+from seg.errors import SegError, first_line
 from seg.experiment import Experiment
 from seg.files import io_error, writable
 from seg.store.runtime import available_cores
@@ -18,7 +18,7 @@ from seg.sweep.plan import Job, Plan, make_plan
 from seg.sweep.results import Row, Sweep
 from seg.sweep.shared_config import SharedConfigs
 from seg.sweep.summary import summarise
-from seg.tracking.run import make_trackers
+from seg.tracking import check_trackers
 
 
 def run_sweep(
@@ -77,7 +77,7 @@ def run_sweep(
         return 0
     if not done:
         refuse_hopeless(experiment, (pending[0], pending[-1]), folder)
-    run_checks(tracker.check for tracker in make_trackers(config).values())
+    check_trackers(config)
     sweep = Sweep(folder, list(plan.swept), len(jobs), len(done), time.time(), workers)
     sweep.write(rows)
     OmegaConf.save(config, folder / "multirun.yaml")
