@@ -100,8 +100,10 @@ def draw_sweep(path: Path, rows: Sequence[Row], keys: Sequence[str], best: Row) 
     axes.set_xticks(range(table.shape[1]), table.columns, rotation=90, parse_math=False)
     axes.set_yticks(range(len(table)), table.index, parse_math=False)
     axes.set(xlabel=across, ylabel=down if len(keys) > 1 else "")
+    middle = np.nanmean([table.min(axis=None), table.max(axis=None)])
     for (y, x), value in np.ndenumerate(table) if table.size <= 400 else ():
-        axes.text(x, y, f"{value:.3f}", ha="center", va="center", fontsize=7, color="grey")
+        text, colour = ("-" if np.isnan(value) else f"{value:.3f}"), "white" if value < middle else "black"
+        axes.text(x, y, text, ha="center", va="center", fontsize=7, color=colour)
     axes.plot(
         table.columns.get_loc(best[across]),
         table.index.get_loc(best[down]) if len(keys) > 1 else 0,

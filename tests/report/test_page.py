@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from seg.report.page import data_uri, write_page
+from seg.report.run_page import data_uri, write_page
 
 #: Names that would add elements or attributes if they were not escaped.
 ATTACKS = (
@@ -22,25 +22,19 @@ PIXEL = data_uri(b"\xff\xd8", ".jpg")
 def run(folder: Path, name: str) -> Path:
     """The page of a run in which everything that a user, a folder or a file may name is called so."""
     card = {"id": name, "label": name, "split": name, "ious": {name: 0.5}, "pictures": {name: PIXEL}}
-    classes = {"stage": name, "split": name, "ious": [{"class": name}]}
     values: dict[str, Any] = {
-        **dict.fromkeys(("title", "written", "device", "command", "border", "resolution"), name),
+        **dict.fromkeys(("title", "written", "device", "command", "border", "resolution", "heading"), name),
         "seconds": 1.0,
-        "is_known": True,
-        "figures": [{"stage": name, "mIoU": 0.5}],
-        "oracle": True,
+        "figures": pd.DataFrame({"stage": [name], "mIoU": 0.5}),
+        "notes": [name],
         "true_masks": 1,
-        "qualities": [{"stage": name, "quality": 0.5}],
-        "worse": [name],
-        "classes": classes | {"confusion": pd.DataFrame([["1"]], index=[name], columns=[name])},
+        "classes": pd.DataFrame({"class": [name]}),
         "cards": [card],
         "total": 1,
         "legend": [(0, name, "#fff")],
-        "scale": "#000, #fff",
-        "training": None,
-        "costs": [{"product": name}],
+        "curves": None,
     }
-    return write_page(folder / "y.html", "run.html", values)
+    return write_page(folder / "y.html", values)
 
 
 class Tags(HTMLParser):
