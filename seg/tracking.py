@@ -160,7 +160,7 @@ def tracking(experiment: Experiment, folder: Path) -> Iterator[Experiment]:
 
 def _results(experiment: Experiment) -> dict[str, Any]:
     """``split/step/metric``, and the main ``miou``."""
-    found = {}
+    found: dict[str, Any] = {}
     for row in experiment.rows:
         step = re.sub(r"[^\w .:-]", "", experiment.steps[row["stage"]].plain_name)  # some trackers refuse the others
         found |= {f"{row['split']}/{step}/{key}": row[key] for key in _METRICS}

@@ -88,10 +88,10 @@ def draw_sweep(path: Path, rows: Sequence[Row], keys: Sequence[str], best: Row) 
     """Draw mIoU over the first two swept keys, the best of the others; a failed job is an empty cell."""
     from matplotlib.figure import Figure
 
+    down, across = (keys[0], keys[1]) if len(keys) > 1 else ("", keys[0])
     frame = pd.DataFrame(rows).assign(miou=[number(row["miou"]) for row in rows])
-    across, down = keys[min(1, len(keys) - 1)], keys[0]
-    table = frame.groupby([down, across] if len(keys) > 1 else down)["miou"].max()
-    table = table.unstack() if len(keys) > 1 else table.to_frame("").T
+    frame = frame if down else frame.assign(**{down: ""})
+    table = frame.pivot_table("miou", down, across, "max", dropna=False)
     table = table.reindex(columns=sorted(table, key=sortable), index=sorted(table.index, key=sortable))
     size = max(4.5, 0.55 * table.shape[1] + 2), max(2.5, 0.32 * len(table) + 1.4)
     figure = Figure(figsize=size, dpi=110, layout="constrained")
@@ -99,20 +99,13 @@ def draw_sweep(path: Path, rows: Sequence[Row], keys: Sequence[str], best: Row) 
     figure.colorbar(axes.imshow(table, aspect="auto", origin="lower"), label="mIoU")
     axes.set_xticks(range(table.shape[1]), table.columns, rotation=90, parse_math=False)
     axes.set_yticks(range(len(table)), table.index, parse_math=False)
-    axes.set(xlabel=across, ylabel=down if len(keys) > 1 else "")
+    axes.set(xlabel=across, ylabel=down)
     middle = np.nanmean([table.min(axis=None), table.max(axis=None)])
     for (y, x), value in np.ndenumerate(table) if table.size <= 400 else ():
         text, colour = ("-" if np.isnan(value) else f"{value:.3f}"), "white" if value < middle else "black"
         axes.text(x, y, text, ha="center", va="center", fontsize=7, color=colour)
-    axes.plot(
-        table.columns.get_loc(best[across]),
-        table.index.get_loc(best[down]) if len(keys) > 1 else 0,
-        "s",
-        ms=22,
-        mfc="none",
-        mec="red",
-        mew=2,
-    )
+    at = [*table.columns].index(best[across]), [*table.index].index(best[down] if down else "")
+    axes.plot(*at, "s", ms=22, mfc="none", mec="red", mew=2)
     axes.set_title(f"best: {_cell(keys, best)}, mIoU {number(best['miou']):.4f}", parse_math=False, wrap=True)
     with atomic_path(path) as tmp:
         figure.savefig(tmp, format="png")
