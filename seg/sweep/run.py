@@ -161,10 +161,9 @@ def refuse_hopeless(experiment: Callable[[Job], Experiment], ends: Sequence[Job]
 
 def parallel_jobs(config: Any) -> int:
     """How many jobs run at the same time on this machine; 1 where the launcher leaves that to a cluster."""
-    cores = available_cores()
-    if "joblib" in config.hydra.launcher._target_:
-        workers = int(config.hydra.launcher.n_jobs)
-        return workers if workers > 0 else max(1, cores + 1 + workers)
+    launcher, cores = config.hydra.launcher, available_cores()
+    if "joblib" in launcher._target_:
+        return int(launcher.n_jobs) if launcher.n_jobs > 0 else max(1, cores + 1 + int(launcher.n_jobs))
     return (config.hydra.sweeper.max_batch_size or cores) if _starts_all_at_once(config) else 1
 
 
