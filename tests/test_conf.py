@@ -130,7 +130,7 @@ def test_the_keys_of_the_groups_without_a_stage() -> None:
     assert set(cfg.checkpoints) == set(ROLES)
     written = yaml.safe_load((CONF / "common.yaml").read_text())
     written["runtime"] = yaml.safe_load((CONF / "runtime/default.yaml").read_text())
-    for group in ("checkpoints", "evaluation", "export", "labelled", "runtime"):
+    for group in ("evaluation", "export", "runtime"):
         assert written[group] == dict(bare[group]) == dict(cfg[group]), group
 
 
