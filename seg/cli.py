@@ -92,7 +92,6 @@ class RunCallback(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a folder that cannot be made; make one that is named by the time, so that no two runs share it."""
-        _refuse_chdir(config)
         if config.hydra.output_subdir is None:  # as of a dry run
             return
         HydraConfig.instance().set_config(config)  # as Hydra does for the job; the name refers to its pipeline
@@ -104,15 +103,6 @@ class RunCallback(Callback):
             with read_write(config.hydra):
                 config.hydra.run.dir = new_folder(folder).as_posix()
 
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Refuse what no job of a sweep can have."""
-        _refuse_chdir(config)
-
     def on_job_end(self, config: DictConfig, job_return: Any, **kwargs: Any) -> None:
         """Hydra keeps what it knows of every job until the sweep ends; nobody reads its copies of the config."""
         job_return.cfg = job_return.hydra_cfg = None
-
-
-def _refuse_chdir(config: DictConfig) -> None:
-    if config.hydra.job.chdir:
-        sys.exit("error: hydra.job.chdir=true: relative paths would be read from the run's folder; leave it out")

@@ -70,7 +70,6 @@ def test_a_sweep_is_expanded() -> None:
         # Ours, for what Hydra would take.
         "segmenter=null": "segmenter=null: no such choice; there are deeplabv3, none, ",
         "data.root=": "data.root=: must not be empty",
-        "hydra.job.chdir=true": "hydra.job.chdir=true: relative paths would be read from the run's folder",
         "-m epoch=1,2 classifier.batch_size=8,1": "classifier.batch_size=1: ",
         "-m supervision=cam,bx": "In 'config': Could not find 'supervision/bx'",
         "-m epoch=1..3 hydra.sweep.dir=/proc/x": "/proc/x: cannot be written to; choose another with hydra.sweep.dir=",

@@ -104,14 +104,6 @@ def test_a_dry_run_over_it_prints_what_is_built_and_what_is_not(
     assert files(folder) == before and files(Path.cwd()) == set()
 
 
-def test_help_is_a_page_that_names_the_choices(call: Callable[..., tuple[int, str]]) -> None:
-    status, said = call("--help")
-    assert status == 0 and len(said.splitlines()) < 60
-    for name in ("cam_affinity", "oxford_pet", "unet_resnet18", "threshold"):
-        assert name in said
-    assert files(Path.cwd()) <= {"outputs"}
-
-
 def test_networks_are_in_the_runs_folder_and_can_be_given_back(
     finished: Finished,
 ) -> None:

@@ -72,16 +72,20 @@ def collect_garbage(root: Path, dry_run: bool = False) -> None:
             record.unlink(missing_ok=True)
 
 
-@interruptible()
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line: ``arguments`` without the program's name, default as typed; returns the exit status."""
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The command line, without the program's name."""
     parser = argparse.ArgumentParser(prog="python -m seg.store", description=__doc__)
     parser.add_argument("command", choices=["ls", "gc"], help="list all products; remove what no run refers to")
     parser.add_argument("--store", type=Path, default=Path("outputs/store"), metavar="DIR", help="outputs/store")
     parser.add_argument("--dry-run", action="store_true", help="gc: only list what would be removed")
-    typed = sys.argv[1:] if arguments is None else arguments
     # As everywhere else in this program: store=DIR.
-    given = parser.parse_args([f"--{x}" if x.startswith("store=") else x for x in typed])
+    return parser.parse_args([f"--{x}" if x.startswith("store=") else x for x in arguments])
+
+
+@interruptible()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Console entrypoint; returns the exit status. ``arguments`` default to the command line's."""
+    given = parse(sys.argv[1:] if arguments is None else arguments)
     try:
         if given.command == "ls":
             show(products(given.store), "")

@@ -1,7 +1,6 @@
 """timm's networks as classifiers, features for co-localisation, AffinityNet and encoders; random weights."""
 
 import copy
-import os
 from pathlib import Path
 
 import pytest
@@ -18,29 +17,14 @@ from seg.supervision.colocalise import Levels
 
 timm = pytest.importorskip("timm")
 
-# fmt: off
-NAMES = [
-    "resnet18", "resnet50", "resnetv2_50", "seresnext26d_32x4d", "resnet50_clip.openai", "densenet121", "vgg11_bn",
-    "convnext_atto", "convnext_tiny", "convnextv2_atto", "convnext_tiny.dinov3_lvd1689m", "efficientnet_b0",
-    "tf_efficientnet_lite0", "tf_efficientnetv2_b0", "mobilenetv2_100", "mobilenetv3_small_100",
-    "mobilenetv4_conv_small", "mobileone_s0", "regnety_002", "regnetx_002", "vit_tiny_patch16_224",
-    "vit_small_patch16_224", "vit_base_patch32_224", "deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224",
-    "deit3_small_patch16_224", "vit_small_patch14_dinov2.lvd142m", "vit_small_patch14_reg4_dinov2.lvd142m",
-    "vit_small_patch16_dinov3.lvd1689m", "vit_base_patch32_clip_224.openai", "eva02_tiny_patch14_224",
-    "eva02_tiny_patch14_336", "swin_tiny_patch4_window7_224", "swinv2_tiny_window8_256", "swinv2_cr_tiny_ns_224",
-    "maxvit_tiny_tf_224", "maxvit_rmlp_pico_rw_256", "coatnet_0_rw_224", "hiera_tiny_224.mae",
-    "hiera_small_abswin_256",
-]
-# fmt: on
-
 
 def make(name: str) -> Backbone:
     torch.manual_seed(0)
     return make_classifier(f"timm/{name}", 3, None)
 
 
-#: One of each kind; all of NAMES with SEG_ALL_BACKBONES=1, which takes minutes.
-FEW = [
+#: One of each kind.
+NAMES = [
     "resnet18",
     "convnext_atto",
     "mobilenetv3_small_100",
@@ -53,7 +37,7 @@ FEW = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES if os.environ.get("SEG_ALL_BACKBONES") else FEW)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_network_in_every_role(name: str) -> None:
     """A step as a classifier whose CAM has its closed form; features; AffinityNet; an encoder."""
     backbone = make(name)
