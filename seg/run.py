@@ -34,6 +34,8 @@ def _hydra_main(cfg: DictConfig) -> Any:
         from seg.pipeline import run
 
         run(cfg, folder, figures=cfg.figures is not False, typed=given_overrides())
+    except BrokenPipeError:  # Hydra would have something to say
+        sys.exit(141)
     except Exception as error:
         refusal: object = error if isinstance(error, SegError) else io_error(error, "run", folder, "hydra.run.dir")
         if isinstance(error, OmegaConfBaseException):
