@@ -2,12 +2,16 @@
 
 from seg.methods.affinity import AffinityNet, FrozenAffinityNet, affinity_loss, pair_affinity, pair_labels
 from seg.methods.appearance import FourierFeatures, appearance_scores, describe, fit_appearance
+from seg.methods.average_precision import mean_average_precision
+from seg.methods.bootstrap import bootstrap_miou, percentile_interval
+from seg.methods.boundary import boundary_areas, boundary_region
 from seg.methods.boxes import body_box, gaussian_score
+from seg.methods.calibration import Reliability, reliability
 from seg.methods.cam import class_activation_maps, foreground_maps, multi_scale_cam, normalise_maps, predicted_classes
 from seg.methods.colocalise import class_discriminants, colocalise
 from seg.methods.image_labels import fit_label_probe, follow_labels
 from seg.methods.losses import focal_loss
-from seg.methods.metrics import Confusion, HistogramEvaluator, Metrics
+from seg.methods.metrics import Confusion, HistogramEvaluator, Metrics, mean_iou
 from seg.methods.pamr import pamr
 from seg.methods.quality import edge_contrast, estimate_quality, held_out_foreground, whiten
 from seg.methods.refine import grabcut, random_walker, superpixel_means
@@ -22,12 +26,16 @@ __all__ = [
     "FrozenAffinityNet",
     "HistogramEvaluator",
     "Metrics",
+    "Reliability",
     "ScoreStats",
     "affinity_loss",
     "alpha_threshold",
     "appearance_scores",
     "bin_scores",
     "body_box",
+    "bootstrap_miou",
+    "boundary_areas",
+    "boundary_region",
     "class_activation_maps",
     "class_discriminants",
     "clean_mask",
@@ -45,6 +53,8 @@ __all__ = [
     "gaussian_score",
     "grabcut",
     "held_out_foreground",
+    "mean_average_precision",
+    "mean_iou",
     "multi_scale_cam",
     "normalise_maps",
     "otsu",
@@ -52,9 +62,11 @@ __all__ = [
     "pair_labels",
     "pair_offsets",
     "pamr",
+    "percentile_interval",
     "predicted_classes",
     "random_walk",
     "random_walker",
+    "reliability",
     "superpixel_means",
     "threshold_scores",
     "valley",
