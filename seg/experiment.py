@@ -22,9 +22,10 @@ from seg.data.sources import Source
 from seg.errors import SegError, run_checks
 from seg.evaluation.auto import witness_for
 from seg.evaluation.quality import Estimated, Witness
-from seg.evaluation.stages import Evaluated, Histogram
+from seg.evaluation.stages import Boundary, Evaluated, Histogram
 from seg.files import writable
 from seg.masks import Threshold
+from seg.methods.calibration import Reliability
 from seg.methods.metrics import Metrics
 from seg.methods.quality import Quality
 from seg.models.mask_files import check_format
@@ -277,22 +278,42 @@ class Experiment:
                 known = {"oracle": step.masks.is_oracle, "masks_used": self.masks_used.get(name)}
                 bounds = dict(zip(("low", "high"), step.masks.bounds_in(self.store), strict=True))
                 row = {"stage": name, "split": split, **known, **bounds, **metrics.as_dict()}
+                if self._wants(self.cfg.evaluation.boundary):
+                    row["boundary_iou"] = self.store.get(self.evaluated(step, split, Boundary))
                 if split in self.qualities[name]:
                     row["estimated_quality"] = self.qualities[name][split].quality
                 if len(classes := self.store.get(self.pool).data.classes) > 1:
                     row["iou_by_class"] = dict(zip(classes, metrics.ious[1:].tolist(), strict=True))
                 self.rows.append(row)
 
-    def evaluated(self, step: Step, split: Split) -> Evaluated:
+    def evaluated(self, step: Step, split: Split, kind: type[Evaluated] = Evaluated) -> Evaluated:
         """The stage that measures one step on one split."""
         how = self.cfg.evaluation
         exclude = self.excluded(split)
-        return Evaluated(masks=step.masks, split=split, border=how.border, resolution=how.resolution, exclude=exclude)
+        return kind(masks=step.masks, split=split, border=how.border, resolution=how.resolution, exclude=exclude)
+
+    def per_image(self) -> list[tuple[list[str], np.ndarray]]:
+        """Of every row of the table the images and their confusion matrices."""
+        stages = [self.evaluated(self.steps[row["stage"]], row["split"]) for row in self.rows]
+        return [stage.per_image(self.store) for stage in stages]
+
+    def calibration(self) -> tuple[str, dict[str, Reliability]]:
+        """How reliable the scores of every step that has its own are, and of which split: test where there is one."""
+        split: Split = "test" if any(row["split"] == "test" for row in self.rows) else "trainval"
+        steps = {step.masks.scores.id: step for step in reversed(self.steps.values())}
+        found: dict[str, Reliability] = {}
+        for step in reversed(steps.values()):
+            counted = Histogram(scores=step.masks.scores, split=split, exclude=self.excluded(split))
+            found[step.plain_name] = self.store.get(counted).reliability(self.cfg.evaluation.border)
+        return split, {name: one for name, one in found.items() if one.pixels.any()}
+
+    @staticmethod
+    def _wants(said: bool | None) -> bool:
+        return not in_sweep() if said is None else said
 
     def _estimated(self, step: Step) -> dict[Split, Estimated]:
         """The stages that estimate one step's quality; none where that is not wanted."""
-        wanted = self.cfg.evaluation.quality
-        splits = get_args(Split) if (not in_sweep() if wanted is None else wanted) else ()
+        splits = get_args(Split) if self._wants(self.cfg.evaluation.quality) else ()
         chosen = {"backbone": self.cfg.evaluation.backbone, "weights": self.cfg.evaluation.weights}
         return {
             split: Estimated(
@@ -327,17 +348,20 @@ class Experiment:
 
     def evaluated_stages(self) -> list[Evaluated]:
         """The stages that measure every step on every split."""
-        return [self.evaluated(step, split) for step in self.steps.values() for split in get_args(Split)]
+        kinds = (Evaluated, Boundary) if self._wants(self.cfg.evaluation.boundary) else (Evaluated,)
+        return [
+            self.evaluated(s, split, kind) for kind in kinds for s in self.steps.values() for split in get_args(Split)
+        ]
 
     def stored(self) -> list[str]:
         """Everything in the store that this run is made of, measures or draws, as ``Stage/key``."""
-        tops: list[Stage] = [self.pool]
+        tops: list[Stage] = [self.pool, *self.evaluated_stages()]
         for step in self.steps.values():
             if in_sweep():  # what a job says of its threshold without masks
                 tops.append(ScoreHistogram(scores=step.masks.scores))
             for split in get_args(Split):
                 counted = Histogram(scores=step.masks.scores, split=split, exclude=self.excluded(split))
-                tops += [self.evaluated(step, split), counted]
+                tops.append(counted)
             tops += self._estimated(step).values()
         return sorted({s.id for top in tops for s in top.walk() if s.stored})
 

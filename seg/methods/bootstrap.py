@@ -1,4 +1,4 @@
-"""Percentile intervals over images (Efron, Annals of Statistics 1979): what other images of the same kind might give."""
+"""The bootstrap over images (Efron, Annals of Statistics 1979): figures of resampled sets, and their intervals."""
 
 from functools import lru_cache
 

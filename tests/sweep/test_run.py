@@ -12,12 +12,14 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from within import call as sweep
 from within import succeed
 
+from seg.compare import compare
+from seg.evaluation.per_image import RunFigures
 from seg.evaluation.table import headline
 from seg.store.code_hash import code_hash
 
@@ -37,6 +39,10 @@ GRID = ["epoch=1..2", "threshold=0.1..0.9"]
 def rows_of(folder: Path) -> list[dict[str, str]]:
     with (folder / "miou_results_all.csv").open() as file:
         return list(csv.DictReader(file))
+
+
+def read(*folders: str) -> list[list[RunFigures]]:
+    return [[RunFigures.read(Path(folder))] for folder in folders]
 
 
 def times_of(folder: Path) -> dict[str, int]:
@@ -252,9 +258,22 @@ def test_a_sweep_without_a_target_leaves_the_pictures(tmp_path, photos):
     assert "2 jobs, 2 done before" in sweep(tmp_path, *blind, "figures=true")[1]
 
 
-def test_a_sweep_over_seeds_alone_has_a_mean_and_no_best(swept):
+def test_a_sweep_over_seeds_has_a_table_and_no_best(swept):
     here, _, _ = swept
-    printed = succeed(here, "-m", *TINY, "epoch=1", "threshold=0.4", "seed=0,1", "hydra.sweep.dir=seeds")
-    mean, std = (lambda x: (x.mean(), x.std(ddof=1)))(np.array([float(row["miou"]) for row in rows_of(here / "seeds")]))
-    assert f"trainval: mIoU {mean:.4f} +- {std:.4f} (n = 2)" in printed
-    assert "best" not in printed
+    command = ["-m", *TINY, "epoch=1", "threshold=0.4,0.6", "seed=0,1", "evaluation.boundary=true"]
+    printed = succeed(here, *command, "hydra.sweep.dir=seeds")
+    table = pd.read_csv(here / "seeds/seeds.csv")
+    assert len(table) == 8 and set(table["n"]) == {2} and set(table["split"]) == {"trainval", "test"}
+    jobs = pd.read_csv(here / "seeds/miou_results_all.csv")
+    for threshold, rows in jobs.groupby("threshold"):
+        row = table[(table["threshold"] == threshold) & (table["stage"] == "seeds")].set_index("split")
+        for split, column in (("trainval", "miou"), ("test", "miou_test")):
+            assert row.loc[split, "miou_mean"] == pytest.approx(rows[column].mean())
+            assert row.loc[split, "miou_std"] == pytest.approx(rows[column].std())
+            assert row.loc[split, "miou_low"] < row.loc[split, "miou_mean"] < row.loc[split, "miou_high"]
+        assert f"{row.loc['trainval', 'miou_mean']:.4f} ± {row.loc['trainval', 'miou_std']:.4f}" in printed
+    assert table["boundary_iou_mean"].between(0, 1).all()
+    assert "best" not in printed and "next:" not in printed and not (here / "seeds/miou.png").exists()
+    # A row that is the same twice differs by nothing; a job of a sweep is a run.
+    folders = [str(here / f"seeds/threshold={t},seed=0") for t in ("0.4", "0.4", "0.6")]
+    assert [compare(*read(*folders[i : i + 2]))["difference"].eq(0).all() for i in (0, 1)] == [True, False]
