@@ -347,21 +347,23 @@ class Experiment:
         return [evaluated.id for evaluated in self.evaluated_stages()]
 
     def evaluated_stages(self) -> list[Evaluated]:
-        """The stages that measure every step on every split."""
-        kinds = (Evaluated, Boundary) if self._wants(self.cfg.evaluation.boundary) else (Evaluated,)
-        return [
-            self.evaluated(s, split, kind) for kind in kinds for s in self.steps.values() for split in get_args(Split)
-        ]
+        """The stages that measure every step on every split, the Boundary IoU too if it was asked for."""
+        # Not where it is the default: the sweeper, which is no job itself, has to come to the same.
+        kinds = (Evaluated, Boundary) if self.cfg.evaluation.boundary else (Evaluated,)
+        steps = self.steps.values()
+        return [self.evaluated(step, split, kind) for kind in kinds for step in steps for split in get_args(Split)]
 
     def stored(self) -> list[str]:
         """Everything in the store that this run is made of, measures or draws, as ``Stage/key``."""
-        tops: list[Stage] = [self.pool, *self.evaluated_stages()]
+        tops: list[Stage] = [self.pool]
         for step in self.steps.values():
             if in_sweep():  # what a job says of its threshold without masks
                 tops.append(ScoreHistogram(scores=step.masks.scores))
             for split in get_args(Split):
                 counted = Histogram(scores=step.masks.scores, split=split, exclude=self.excluded(split))
-                tops.append(counted)
+                tops += [self.evaluated(step, split), counted]
+                if self._wants(self.cfg.evaluation.boundary):
+                    tops.append(self.evaluated(step, split, Boundary))
             tops += self._estimated(step).values()
         return sorted({s.id for top in tops for s in top.walk() if s.stored})
 
