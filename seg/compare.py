@@ -18,7 +18,7 @@ from seg.sweep.seeds import interval_text, read_runs, write_table
 
 
 def compare(a: Sequence[RunFigures], b: Sequence[RunFigures]) -> pd.DataFrame:
-    """The differences of mIoU, B less A, by step and split: of steps of one name, whatever their threshold, and of the last.
+    """The differences of mIoU, B less A, by split, of steps of one name but for a threshold, and of the last steps.
 
     Args:
         a, b: runs in the same order of seeds.
@@ -103,12 +103,11 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         frame = compare(*_matched((given.a, given.b)))
         text = frame.drop(columns=["low", "high"]).rename(columns={"a": "A", "b": "B", "difference": "B - A"})
-        text["95% interval"] = interval_text(frame["low"].tolist(), frame["high"].tolist())
+        for column in ("A", "B", "B - A", "std"):
+            text[column] = ["-" if value != value else f"{value:.4f}" for value in text[column]]
+        text["95% interval"] = interval_text(frame["low"], frame["high"])
         if given.out:
-            written = text.copy()
-            for column in ("A", "B", "B - A", "std"):
-                written[column] = ["-" if value != value else f"{value:.4f}" for value in text[column]]
-            write_table(given.out, "compare", frame, written)
+            write_table(given.out, "compare", frame, text)
     except SegError as error:
         sys.exit(f"error: {error}")
     print(f"A: {given.a}\nB: {given.b}\n{frame_text(text)}\nmIoU; the interval is over resampled seeds and images")

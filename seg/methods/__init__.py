@@ -4,7 +4,7 @@ from seg.methods.affinity import AffinityNet, FrozenAffinityNet, affinity_loss, 
 from seg.methods.appearance import FourierFeatures, appearance_scores, describe, fit_appearance
 from seg.methods.average_precision import mean_average_precision
 from seg.methods.bootstrap import bootstrap_miou, percentile_interval
-from seg.methods.boundary import boundary_areas, boundary_region
+from seg.methods.boundary import boundary_areas
 from seg.methods.boxes import body_box, gaussian_score
 from seg.methods.calibration import Reliability, reliability
 from seg.methods.cam import class_activation_maps, foreground_maps, multi_scale_cam, normalise_maps, predicted_classes
@@ -35,7 +35,6 @@ __all__ = [
     "body_box",
     "bootstrap_miou",
     "boundary_areas",
-    "boundary_region",
     "class_activation_maps",
     "class_discriminants",
     "clean_mask",

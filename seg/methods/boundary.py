@@ -7,28 +7,6 @@ from seg.methods.codes import BORDER, UNKNOWN
 from seg.methods.metrics import Border
 
 
-def boundary_region(mask: NDArray[np.bool_], ratio: float = 0.02) -> NDArray[np.bool_]:
-    """The pixels of a mask that lie within ``ratio`` of the image's diagonal of its contour, at least one pixel deep.
-
-    The image's edge is contour, as in the authors' code.
-
-    Args:
-        mask: ``bool (H, W)``.
-
-    Examples:
-        >>> boundary_region(np.ones((4, 5), bool)).astype(int).tolist()
-        [[1, 1, 1, 1, 1], [1, 0, 0, 0, 1], [1, 0, 0, 0, 1], [1, 1, 1, 1, 1]]
-    """
-    depth = max(1, round(ratio * float(np.hypot(*mask.shape))))
-    inner, width = np.pad(mask, depth), 1
-    while width < 2 * depth + 1:  # eroded by a square whose width about doubles: faster than SciPy's erosions
-        step = min(width, 2 * depth + 1 - width)
-        inner = inner[:-step] & inner[step:]
-        inner = inner[:, :-step] & inner[:, step:]
-        width += step
-    return mask & ~inner
-
-
 def boundary_areas(
     pred: NDArray[np.uint8],
     target: NDArray[np.uint8],
@@ -44,7 +22,7 @@ def boundary_areas(
         pred: ``uint8 (H, W)``: 0 background, 1 and on the classes, 255 no decision. target: the same codes, 254 border,
             255 no ground truth.
         classes: how many there are. border: what border pixels count as.
-        ratio: depth of the region as a share of the diagonal.
+        ratio: depth of the regions as a share of the image's diagonal; at least one pixel.
 
     Returns:
         ``int64 (3, classes + 1)``: by class, background first, pixels in both regions, in the target's, in the
@@ -63,6 +41,18 @@ def boundary_areas(
     for code in range(classes + 1):
         wanted, found = (known & (mask == code) for mask in (target, pred))
         if wanted.any() or found.any():
-            wanted, found = boundary_region(wanted, ratio), boundary_region(found, ratio)
+            wanted, found = _region(wanted, ratio), _region(found, ratio)
             areas[:, code] = (wanted & found).sum(), wanted.sum(), found.sum()
     return areas
+
+
+def _region(mask: NDArray[np.bool_], ratio: float) -> NDArray[np.bool_]:
+    """The pixels of a mask near its contour; the image's edge is contour, as in the authors' code."""
+    depth = max(1, round(ratio * float(np.hypot(*mask.shape))))
+    inner, width = np.pad(mask, depth), 1
+    while width < 2 * depth + 1:  # eroded by a square whose width about doubles: faster than SciPy's erosions
+        step = min(width, 2 * depth + 1 - width)
+        inner = inner[:-step] & inner[step:]
+        inner = inner[:, :-step] & inner[:, step:]
+        width += step
+    return mask & ~inner

@@ -45,7 +45,7 @@ def read_runs(folder: Path) -> tuple[list[str], Runs]:
     swept = [*table.columns[: table.columns.get_loc("status")]]
     seeds, keys = [k for k in swept if is_seed(k)], [k for k in swept if not is_seed(k)]
     if not seeds:
-        raise SegError(f"{folder}: is a sweep without seeds; give one over seeds, or the folder of a job with figures")
+        raise SegError(f"{folder}: is a sweep without seeds; give sweeps over seeds, or folders of runs")
     runs: dict[tuple[str, ...], dict[tuple[str, ...], RunFigures]] = {}
     for row in table[table["status"] == "ok"].to_dict("records"):
         cell = runs.setdefault(tuple(row[key] for key in keys), {})

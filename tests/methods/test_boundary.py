@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from seg.methods.boundary import boundary_areas, boundary_region
+from seg.methods.boundary import _region, boundary_areas
 from seg.methods.metrics import mean_iou
 
 
@@ -24,12 +24,12 @@ def authors_region(mask, ratio):
 @pytest.mark.parametrize(("ratio", "shape"), [(0.02, (120, 90)), (0.001, (40, 41)), (0.1, (33, 150))])
 def test_the_region_is_that_of_the_authors_code(ratio, shape):
     mask = blobs(0, shape)
-    assert (boundary_region(mask == 1, ratio) == authors_region(mask, ratio)).all()
+    assert (_region(mask == 1, ratio) == authors_region(mask, ratio)).all()
 
 
 def test_the_figure_is_the_iou_of_the_regions_by_class():
     pred, target = blobs(1, classes=2), blobs(2, classes=2)
-    regions = [[boundary_region(m == c) for c in range(3)] for m in (pred, target)]
+    regions = [[_region(m == c, 0.02) for c in range(3)] for m in (pred, target)]
     expected = [(p & t).sum() / (p | t).sum() for p, t in zip(*regions, strict=True)]
     areas = boundary_areas(pred, target, classes=2)
     assert mean_iou(areas) == pytest.approx(np.mean(expected), abs=1e-14)
