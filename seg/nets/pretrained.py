@@ -20,6 +20,9 @@ from seg.nets.state_dicts import load_into, read_state_dict
 #: How names of timm's begin; all others are torchvision's.
 TIMM = "timm/"
 
+#: By what ``weights`` may say: the provider's own name of them, stems of their files, a function that fetches them.
+Published = dict[str, tuple[str, list[str], Callable[[], Mapping[str, Any]]]]
+
 
 def create(name: str) -> nn.Module:
     """A provider's classifier with random weights, made for inputs of any size if it can be.
@@ -54,7 +57,7 @@ def known_backbone(stage: Any, name: str) -> str:
     import timm
 
     bare = name.removeprefix(TIMM)
-    if name != bare and timm.is_model(bare) and ("." not in bare or timm.models.is_model_pretrained(bare)):
+    if name != bare and is_timm(bare):
         return name
     near = {n: TIMM + n for n in (*timm.list_pretrained(), *timm.list_models())}
     near |= {} if name != bare else {n: n for n in known}
@@ -63,11 +66,23 @@ def known_backbone(stage: Any, name: str) -> str:
     raise SegError(f"backbone={name}: neither torchvision nor timm (timm/NAME) has a classifier of that name{hint}")
 
 
-def weights_of(field: str) -> Callable[[Any, str], str]:
-    """What stands in a key for the weights of the backbone in ``field``: a file's bytes, or the provider's name."""
+def is_timm(name: str) -> bool:
+    """Whether timm has a network of this name, and such weights of it, if the name says which."""
+    import timm
+
+    return timm.is_model(name) and ("." not in name or timm.models.is_model_pretrained(name))
+
+
+def weights_of(field: str, published: Callable[[str], Published] | None = None) -> Callable[[Any, str], str]:
+    """What stands in a key for the weights of the backbone in ``field``: a file's bytes, or the provider's name.
+
+    Args:
+        field: name of the backbone's field. published: which weights there are by the backbone's name; None: those of
+            torchvision or timm.
+    """
 
     def content(stage: Any, weights: str) -> str:
-        file, tag, _ = _found(getattr(stage, field), weights)
+        file, tag, _ = _found(getattr(stage, field), weights, published)
         return tag if file is None else f"sha256:{file_sha256(file)}"
 
     return content
@@ -85,40 +100,54 @@ def load_weights(model: nn.Module, head: str, name: str, weights: str) -> None:
     Raises:
         SegError: weights that are missing, broken, of another architecture, or not to be had offline.
     """
-    file, tag, fetch = _found(name, weights)
-    if file is not None:
-        state = read_state_dict(file)
+    file, state = read_weights(name, weights)
+    if file is not None and name.startswith(TIMM):
         adapt = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
-        if name.startswith(TIMM) and adapt is not None:  # from the authors' own names to timm's
-            state = adapt(state, model)
-    else:
-        try:
-            with torch.random.fork_rng(devices=[]):
-                state = dict(fetch())
-        except Exception as error:  # each client has its own
-            raise SegError(
-                f"weights={weights}: cannot download the weights of {name} ({first_line(error)}); give a file instead: "
-                f"weights=/path/{_published(name)[tag][1][0]}.pth, or put it into weights_dir, or weights=null for none"
-            ) from error
+        state = state if adapt is None else adapt(state, model)  # from the authors' own names to timm's
     load_into(model, state, head=head, what=f"{weights} for {name}")
 
 
-def _found(name: str, weights: str) -> tuple[Path | None, str, Callable[[], Mapping[str, Any]]]:
+def read_weights(
+    name: str, weights: str, published: Callable[[str], Published] | None = None
+) -> tuple[Path | None, dict[str, Any]]:
+    """The file of some weights, if there is one, and their state dict; arguments as of :func:`load_weights`.
+
+    Raises:
+        SegError: weights that are missing, broken, or not to be had offline.
+    """
+    file, tag, fetch = _found(name, weights, published)
+    if file is not None:
+        return file, read_state_dict(file)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            return None, dict(fetch())
+    except Exception as error:  # each client has its own
+        raise SegError(
+            f"weights={weights}: cannot download the weights of {name} ({first_line(error)}); give a file instead: "
+            f"weights=/path/{(published or published_weights)(name)[tag][1][0]}.pth, or put it into weights_dir, or "
+            "weights=null for none"
+        ) from error
+
+
+def _found(
+    name: str, weights: str, published: Callable[[str], Published] | None
+) -> tuple[Path | None, str, Callable[[], Mapping[str, Any]]]:
     """The file of some weights, if there is one; else their name, and a function that fetches them."""
-    known_backbone(None, name)
+    if published is None:
+        known_backbone(None, name)
     folder = Path(os.environ.get("SEG_WEIGHTS") or os.devnull)
     if own := next((file for file in (Path(weights), folder / weights) if file.is_file()), None):
         return own, "", dict
-    if weights not in (published := _published(name)):
-        provider = "timm" if name.startswith(TIMM) else "torchvision"
-        raise SegError(f"weights={weights}: no such file; {provider} has {', '.join(published) or 'none'} for {name}")
-    tag, stems, fetch = published[weights]
+    if weights not in (there := (published or published_weights)(name)):
+        provider = "smp" if published else "timm" if name.startswith(TIMM) else "torchvision"
+        raise SegError(f"weights={weights}: no such file; {provider} has {', '.join(there) or 'none'} for {name}")
+    tag, stems, fetch = there[weights]
     files = (folder / (stem + suffix) for stem in stems for suffix in (".safetensors", ".pth", ".pt"))
     return next((file for file in files if file.is_file()), None), tag, fetch
 
 
-def _published(name: str) -> dict[str, tuple[str, list[str], Callable[[], Mapping[str, Any]]]]:
-    """By what ``weights`` may say: the provider's own name of them, stems of their files, a function that fetches."""
+def published_weights(name: str) -> Published:
+    """The weights that torchvision or timm has of a classifier."""
     if not name.startswith(TIMM):
         from torchvision import models
 
@@ -129,7 +158,7 @@ def _published(name: str) -> dict[str, tuple[str, list[str], Callable[[], Mappin
 
     architecture, _, own = name.removeprefix(TIMM).partition(".")
     default = own or getattr(timm.models.get_pretrained_cfg(architecture), "tag", None)
-    published: dict[str, Any] = {}
+    published: Published = {}
     for full in timm.list_pretrained(f"{architecture}.*"):
         tag, url = full.partition(".")[2], getattr(timm.models.get_pretrained_cfg(full), "url", None)
         stems = [*([Path(str(url)).stem] if url else []), full, *([architecture] if tag == default else [])]

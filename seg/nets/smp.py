@@ -1,0 +1,162 @@
+"""Networks of segmentation_models_pytorch (smp): a decoder over an encoder, both by name."""
+
+import difflib
+import logging
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seg.errors import SegError, first_line
+from seg.nets.augment import MEAN, STD
+from seg.nets.backbones import InputAdapter
+from seg.nets.pretrained import TIMM, Published, create, is_timm, load_weights, published_weights, read_weights
+from seg.nets.state_dicts import MainOutput
+
+#: How smp's names of timm's encoders begin.
+TU = "tu-"
+
+#: Names that stand in a key without a look into the package: a finished run does not import it.
+_USUAL = ("Unet", "FPN", "DeepLabV3Plus", "Segformer", "UPerNet", "resnet18", "resnet50", "resnet101")
+
+#: Of smp's own encoders these see images of another normalisation than ImageNet's, or are old names of timm's, which
+#: has all of them.
+_LEFT_TO_TIMM = ("timm-", "dpn", "inception", "xception")
+
+
+def smp() -> Any:
+    """The package, or a SegError if it is missing."""
+    try:
+        import segmentation_models_pytorch
+    except ImportError as error:
+        raise SegError(
+            "segmenter=smp: needs segmentation-models-pytorch, which is not installed: pip install 'weakseg[smp]'"
+        ) from error
+    return segmentation_models_pytorch
+
+
+def known_arch(stage: Any, name: str) -> str:
+    """The name, as it stands in a key; refused with near ones if smp has no such architecture."""
+    if name in _USUAL[:5]:
+        return name
+    names = [cls.__name__ for cls in smp().MODEL_ARCHITECTURES_MAPPING.values()]
+    return name if name in names else _refuse("arch", name, names)
+
+
+def known_encoder(stage: Any, name: str) -> str:
+    """The name, as it stands in a key; refused with near ones if smp has no such encoder."""
+    if name in _USUAL[5:]:
+        return name
+    own = [n for n in smp().encoders.encoders if not n.startswith(_LEFT_TO_TIMM)]
+    if name in own or (name.startswith(TU) and is_timm(name.removeprefix(TU))):
+        return name
+    import timm
+
+    return _refuse("encoder", name, [*own, *(TU + n for n in (*timm.list_models(), *timm.list_pretrained()))])
+
+
+def _refuse(field: str, name: str, names: list[str]) -> str:
+    near = difflib.get_close_matches(name, names, 3, 0.5) or difflib.get_close_matches(TU + name, names, 3)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names[:12])}"
+    raise SegError(f"segmenter.net.{field}={name}: no such {field} of smp (timm's are tu-NAME); {hint}")
+
+
+def encoder_weights(name: str) -> Published:
+    """The weights that there are of an encoder: timm's, or torchvision's where it has the network too, and smp's."""
+    if name.startswith(TU):
+        return published_weights(TIMM + name.removeprefix(TU))
+    from torchvision import models
+
+    settings = smp().encoders.encoders[name]["pretrained_settings"]
+
+    def fetch(tag: str) -> dict[str, Any]:
+        from huggingface_hub import hf_hub_download
+        from safetensors.torch import load_file
+
+        where = {"repo_id": settings[tag]["repo_id"], "revision": settings[tag]["revision"]}
+        return dict(load_file(hf_hub_download(filename="model.safetensors", **where)))
+
+    tags = [tag for tag in settings if tag != "advprop"]  # of another normalisation
+    published: Published = {tag: (tag, [f"{name}.{tag}"], lambda tag=tag: fetch(tag)) for tag in tags}
+    if tags:
+        published["DEFAULT"] = published["imagenet" if "imagenet" in tags else tags[0]]
+    return published | (published_weights(name) if name in models.list_models(module=models) else {})
+
+
+class AnySize(MainOutput):
+    """A network of smp's for images that are normalised as ImageNet's, of any size.
+
+    ``float (B, 3, H, W)`` to ``float (B, outputs, H, W)`` logits. Images are padded to a multiple of 32 with the mean
+    colour, at the bottom and on the right; for an encoder that takes one size alone they are resized.
+
+    Args:
+        model: smp's. adapt: to its encoder's normalisation, and size.
+    """
+
+    def __init__(self, model: nn.Module, adapt: InputAdapter) -> None:
+        super().__init__(model)
+        self.adapt = adapt
+
+    def forward(self, images: Tensor) -> Tensor:
+        height, width = images.shape[2:]
+        if self.adapt.size:
+            return F.interpolate(self.model(self.adapt(images)), (height, width), mode="bilinear")
+        x, more = self.adapt(images), (-height % 32, -width % 32)
+        if not torch.compiler.is_compiling() and more == (0, 0):  # an export for any size can't decide by what it sees
+            return self.model(x)
+        return self.model(F.pad(x, (0, more[1], 0, more[0])))[..., :height, :width]
+
+
+def make_network(arch: str, encoder: str, weights: str | None, outputs: int) -> AnySize:
+    """A network with random weights in its decoder.
+
+    Args:
+        arch: a class of smp's, such as ``Unet``, ``FPN``, ``DeepLabV3Plus``, ``Segformer``, ``UPerNet``.
+        encoder: smp's, such as ``resnet18``, ``mit_b0``; or timm's: ``tu-convnext_tiny``.
+        weights: of the encoder. None for random ones; else as of :func:`seg.nets.pretrained.load_weights`, and what smp
+            calls its own: ``imagenet``, ``ssl``.
+        outputs: channels of the output.
+
+    Returns:
+        A ``float32`` model on the CPU.
+
+    Raises:
+        SegError: an unknown name, a decoder and an encoder that do not go together, or weights that are missing,
+            broken, of another architecture, or not to be had offline.
+    """
+    known_arch(None, arch)
+    known_encoder(None, encoder)
+    options: dict[str, Any] = {"encoder_weights": None, "classes": outputs}
+    config: Any = None
+    if encoder.startswith(TU):
+        import timm
+
+        name = TIMM + (bare := encoder.removeprefix(TU))
+        config = timm.models.get_pretrained_cfg(bare, allow_unregistered=True)
+        if weights is not None:
+            # timm's own way from a classifier to its feature maps.
+            classifier = create(name)
+            load_weights(classifier, classifier.pretrained_cfg["classifier"], name, weights)
+            source = {"source": "", "state_dict": classifier.state_dict()}
+            options |= {"encoder_weights": True, "pretrained_cfg_overlay": source}
+            logging.getLogger("timm.models._builder").setLevel(logging.ERROR)  # warns of the head, which is left out
+    try:
+        model = smp().create_model(arch, encoder, **options)
+    except Exception as error:  # of smp, timm or the network itself
+        raise SegError(
+            f"segmenter.net: arch={arch} does not go with encoder={encoder} ({first_line(error)[:150]}); take another "
+            "of either"
+        ) from error
+    for module in model.modules():  # that is no place for weights
+        getattr(module, "pretrained_cfg", {}).pop("state_dict", None)
+    if weights is not None and config is None:
+        _, state = read_weights(encoder, weights, encoder_weights)
+        try:
+            model.encoder.load_state_dict(state)
+        except RuntimeError as error:
+            text = " ".join(str(error).split()[:20])
+            raise SegError(f"weights={weights} for {encoder}: another architecture: {text}") from error
+    mean, std = getattr(config, "mean", MEAN), getattr(config, "std", STD)
+    size = list(config.input_size[1:]) if getattr(config, "fixed_input_size", False) else None
+    return AnySize(model, InputAdapter(mean, std, 1, size))
