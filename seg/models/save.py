@@ -101,6 +101,7 @@ def describe(
         "std": list(STD),
         "working_size": data.side,
         "input_size": getattr(design, "input_size", None) or data.side,
+        **({"aspect": True} if getattr(design, "crop", None) else {}),
         "epoch": design.wanted if given is None else given.get("epoch"),
         "data": origin.get("data"),
         "licence": origin.get("licence"),

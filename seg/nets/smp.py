@@ -2,6 +2,7 @@
 
 import difflib
 import logging
+from functools import partial
 from typing import Any
 
 import torch
@@ -78,7 +79,7 @@ def encoder_weights(name: str) -> Published:
         return dict(load_file(hf_hub_download(filename="model.safetensors", **where)))
 
     tags = [tag for tag in settings if tag != "advprop"]  # of another normalisation
-    published: Published = {tag: (tag, [f"{name}.{tag}"], lambda tag=tag: fetch(tag)) for tag in tags}
+    published: Published = {tag: (tag, [f"{name}.{tag}"], partial(fetch, tag)) for tag in tags}
     if tags:
         published["DEFAULT"] = published["imagenet" if "imagenet" in tags else tags[0]]
     return published | (published_weights(name) if name in models.list_models(module=models) else {})
@@ -136,7 +137,7 @@ def make_network(arch: str, encoder: str, weights: str | None, outputs: int) -> 
         config = timm.models.get_pretrained_cfg(bare, allow_unregistered=True)
         if weights is not None:
             # timm's own way from a classifier to its feature maps.
-            classifier = create(name)
+            classifier: Any = create(name)
             load_weights(classifier, classifier.pretrained_cfg["classifier"], name, weights)
             source = {"source": "", "state_dict": classifier.state_dict()}
             options |= {"encoder_weights": True, "pretrained_cfg_overlay": source}
