@@ -38,6 +38,8 @@ FILES = sorted(p.relative_to(CONF).as_posix() for p in CONF.rglob("*.yaml"))
 CHOICES = [f.removesuffix(".yaml").rpartition("/")[::2] for f in FILES if "/" in f and not f.startswith("hydra/")]
 SUPERVISIONS = {"cam": CAM, "bbox": BoxScores, "mask": TargetScores}
 REFINERS = {"grabcut": GrabCut, "pamr": PAMR, "random_walker": RandomWalker, "superpixels": Superpixels}
+#: Experiments on data in VOC's layout begin with these.
+OF_VOC = ("animals", "msrc", "voc")
 #: Data that are made for masks of classes.
 MANY = {"data=coco", "data=voc", "data=toy_scenes"}
 
@@ -94,7 +96,8 @@ def test_every_choice_composes_and_instantiates(
     roots = {"oxford_pet": official, "image_folder": photos, "voc": voc, "coco": coco}
     overrides = [override, f"data.root={roots[choice]()}"] if group == "data" and choice in roots else [override]
     if group == "experiment":
-        overrides = [f"+{override}", f"data.root={(voc if choice.startswith(('animals', 'msrc')) else official)()}"]
+        overrides = [f"+{override}", f"data.root={(voc if choice.startswith(OF_VOC) else official)()}"]
+        overrides += ["data.train_list=train"] * choice.startswith("voc")  # in place of trainaug
     if group == "defaults_for":  # it is found by what it is for
         names = ("toy_pets", "toy_scenes", *roots, "colocalise")
         data = next(name for name in names if choice.startswith(name))
@@ -118,7 +121,7 @@ def test_every_choice_composes_and_instantiates(
     assert {line.status for line in planned} <= {"build", "on the fly", "see above"}
     expected = {"oxford_pet": OxfordPet, "image_folder": ImageFolder, "voc": Voc, "coco": Coco, "toy_scenes": ToyScenes}
     if group == "experiment":
-        override = "data=voc" if choice.startswith(("animals", "msrc")) else "data=oxford_pet"
+        override = "data=voc" if choice.startswith(OF_VOC) else "data=oxford_pet"
     assert isinstance(made.source, expected.get(override.removeprefix("data="), ToyPets))
     assert made.pool.task == ("classes" if override in MANY else "foreground")
 
