@@ -60,7 +60,8 @@ def known_encoder(stage: Any, name: str) -> str:
 def _refuse(field: str, name: str, names: list[str]) -> str:
     near = difflib.get_close_matches(name, names, 3, 0.5) or difflib.get_close_matches(TU + name, names, 3)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names[:12])}"
-    raise SegError(f"segmenter.net.{field}={name}: no such {field} of smp (timm's are tu-NAME); {hint}")
+    timm = " (timm's are tu-NAME)" if field == "encoder" else ""
+    raise SegError(f"segmenter.net.{field}={name}: no such {field} of smp{timm}; {hint}")
 
 
 def encoder_weights(name: str) -> Published:

@@ -67,7 +67,7 @@ class Segmenter(Training):
     def validate(self) -> None:
         super().validate()
         if len(self.scale) != 2 or self.scale[0] > self.scale[1]:
-            raise SegError(f"segmenter.scale={[*self.scale]}: must be the least and the largest factor, like [0.5,2.0]")
+            raise SegError(f"scale={[*self.scale]}: must be the least and the largest factor, like [0.5,2.0]")
 
     @property
     def unused_parameters(self) -> dict[str, str]:

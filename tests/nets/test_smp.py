@@ -67,7 +67,7 @@ def test_weights_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"arch": "Unett"}, r"^segmenter\.net\.arch=Unett: no such arch .*did you mean Unet or"),
+        ({"arch": "Unett"}, r"^segmenter\.net\.arch=Unett: no such arch of smp; did you mean Unet or"),
         ({"encoder": "convnext_tiny"}, r"^segmenter\.net\.encoder=convnext_tiny: .*did you mean tu-convnext_tiny or"),
         ({"encoder": "dpn68"}, "did you mean tu-dpn68"),  # smp's own wants another normalisation
         ({"weights": "IMGNET"}, r"^weights=IMGNET: no such file; smp has imagenet, .*IMAGENET1K_V1 for resnet18"),

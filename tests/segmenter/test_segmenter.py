@@ -159,6 +159,6 @@ def test_whole_images_are_predicted_at_their_aspect(new_store: Store, oblong: Po
 
 
 def test_sizes_of_crops_that_make_no_sense(pool: Pool) -> None:
-    with pytest.raises(SegError, match=r"segmenter\.scale=\[2\.0, 0\.5\]: must be the least and the largest"):
+    with pytest.raises(SegError, match=r"scale=\[2\.0, 0\.5\]: must be the least and the largest"):
         make(pool, scale=[2.0, 0.5])
     assert "zoom" in make(pool, crop=32).unused_parameters and "scale" in make(pool).unused_parameters
