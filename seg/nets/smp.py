@@ -139,7 +139,8 @@ def make_network(arch: str, encoder: str, weights: str | None, outputs: int) -> 
         if weights is not None:
             # timm's own way from a classifier to its feature maps.
             classifier: Any = create(name)
-            load_weights(classifier, classifier.pretrained_cfg["classifier"], name, weights)
+            head = classifier.pretrained_cfg["classifier"]
+            load_weights(classifier, head if isinstance(head, str) else head[0], name, weights)
             source = {"source": "", "state_dict": classifier.state_dict()}
             options |= {"encoder_weights": True, "pretrained_cfg_overlay": source}
             logging.getLogger("timm.models._builder").setLevel(logging.ERROR)  # warns of the head, which is left out
