@@ -3,7 +3,7 @@
 import difflib
 import logging
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +18,10 @@ from seg.nets.state_dicts import MainOutput
 #: How smp's names of timm's encoders begin.
 TU = "tu-"
 
-#: Names that stand in a key without a look into the package: a finished run does not import it.
-_USUAL = ("Unet", "FPN", "DeepLabV3Plus", "Segformer", "UPerNet", "resnet18", "resnet50", "resnet101")
+Arch = Literal[
+    "Unet", "UnetPlusPlus", "MAnet", "Linknet", "FPN", "PSPNet", "DeepLabV3", "DeepLabV3Plus", "PAN", "UPerNet",
+    "Segformer", "DPT",
+]  # fmt: skip
 
 #: Of smp's own encoders these see images of another normalisation than ImageNet's, or are old names of timm's, which
 #: has all of them.
@@ -37,31 +39,19 @@ def smp() -> Any:
     return segmentation_models_pytorch
 
 
-def known_arch(stage: Any, name: str) -> str:
-    """The name, as it stands in a key; refused with near ones if smp has no such architecture."""
-    if name in _USUAL[:5]:
-        return name
-    names = [cls.__name__ for cls in smp().MODEL_ARCHITECTURES_MAPPING.values()]
-    return name if name in names else _refuse("arch", name, names)
-
-
 def known_encoder(stage: Any, name: str) -> str:
     """The name, as it stands in a key; refused with near ones if smp has no such encoder."""
-    if name in _USUAL[5:]:
+    if name in ("resnet18", "resnet50", "resnet101"):  # nothing has to be imported
         return name
     own = [n for n in smp().encoders.encoders if not n.startswith(_LEFT_TO_TIMM)]
     if name in own or (name.startswith(TU) and is_timm(name.removeprefix(TU))):
         return name
     import timm
 
-    return _refuse("encoder", name, [*own, *(TU + n for n in (*timm.list_models(), *timm.list_pretrained()))])
-
-
-def _refuse(field: str, name: str, names: list[str]) -> str:
-    near = difflib.get_close_matches(name, names, 3, 0.5) or difflib.get_close_matches(TU + name, names, 3)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names[:12])}"
-    timm = " (timm's are tu-NAME)" if field == "encoder" else ""
-    raise SegError(f"segmenter.net.{field}={name}: no such {field} of smp{timm}; {hint}")
+    names = [*own, *(TU + n for n in (*timm.list_models(), *timm.list_pretrained()))]
+    near = difflib.get_close_matches(name, names, 3) or difflib.get_close_matches(TU + name, names, 3)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    raise SegError(f"segmenter.net.encoder={name}: smp has none of that name (timm's are tu-NAME){hint}")
 
 
 def encoder_weights(name: str) -> Published:
@@ -110,12 +100,11 @@ class AnySize(MainOutput):
         return self.model(F.pad(x, (0, more[1], 0, more[0])))[..., :height, :width]
 
 
-def make_network(arch: str, encoder: str, weights: str | None, outputs: int) -> AnySize:
+def make_network(arch: Arch, encoder: str, weights: str | None, outputs: int) -> AnySize:
     """A network with random weights in its decoder.
 
     Args:
-        arch: a class of smp's, such as ``Unet``, ``FPN``, ``DeepLabV3Plus``, ``Segformer``, ``UPerNet``.
-        encoder: smp's, such as ``resnet18``, ``mit_b0``; or timm's: ``tu-convnext_tiny``.
+        arch: a class of smp's. encoder: smp's, such as ``resnet18``, ``mit_b0``; or timm's: ``tu-convnext_tiny``.
         weights: of the encoder. None for random ones; else as of :func:`seg.nets.pretrained.load_weights`, and what smp
             calls its own: ``imagenet``, ``ssl``.
         outputs: channels of the output.
@@ -127,7 +116,6 @@ def make_network(arch: str, encoder: str, weights: str | None, outputs: int) -> 
         SegError: an unknown name, a decoder and an encoder that do not go together, or weights that are missing,
             broken, of another architecture, or not to be had offline.
     """
-    known_arch(None, arch)
     known_encoder(None, encoder)
     options: dict[str, Any] = {"encoder_weights": None, "classes": outputs}
     config: Any = None

@@ -8,7 +8,7 @@ from torch import nn
 from seg.errors import SegError
 from seg.nets.backbones import make_classifier
 from seg.nets.pretrained import known_backbone, weights_of
-from seg.nets.smp import encoder_weights, known_arch, known_encoder, make_network
+from seg.nets.smp import Arch, encoder_weights, known_encoder, make_network
 from seg.nets.state_dicts import MainOutput
 from seg.nets.unet import EncoderUNet, UNet
 from seg.store import Parameters, param
@@ -69,7 +69,7 @@ class SMPNetwork(Architecture):
         arch, encoder, weights: as for :func:`seg.nets.smp.make_network`.
     """
 
-    arch: str = param(default="Unet", content=known_arch)
+    arch: Arch = param(default="Unet")
     encoder: str = param(default="resnet18", content=known_encoder)
     weights: str | None = param(default="DEFAULT", content=weights_of("encoder", encoder_weights))
 

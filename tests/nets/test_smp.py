@@ -1,7 +1,7 @@
 """Networks of segmentation_models_pytorch."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -10,15 +10,18 @@ from torch.nn import functional as F
 
 from seg.errors import SegError
 from seg.nets.augment import normalise
-from seg.nets.smp import make_network
+from seg.nets.smp import Arch, make_network
 from seg.segmenter.architectures import SMPNetwork
 
 smp: Any = pytest.importorskip("segmentation_models_pytorch")
-ARCHS = ["Unet", "FPN", "DeepLabV3Plus", "Segformer", "UPerNet"]
 
 
-@pytest.mark.parametrize("arch", ARCHS)
-def test_logits_are_smps_own_at_any_size(arch: str) -> None:
+def test_all_of_its_architectures() -> None:
+    assert {*get_args(Arch)} == {cls.__name__ for cls in smp.MODEL_ARCHITECTURES_MAPPING.values()}
+
+
+@pytest.mark.parametrize("arch", ["Unet", "FPN", "DeepLabV3Plus", "Segformer", "UPerNet"])
+def test_logits_are_smps_own_at_any_size(arch: Arch) -> None:
     model = make_network(arch, "resnet18", None, 3).eval()
     own = smp.create_model(arch, "resnet18", encoder_weights=None, classes=3).eval()
     own.load_state_dict({k.removeprefix("model."): v for k, v in model.state_dict().items()})
@@ -67,7 +70,7 @@ def test_weights_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"arch": "Unett"}, r"^segmenter\.net\.arch=Unett: no such arch of smp; did you mean Unet or"),
+        ({"arch": "Unett"}, r"^SMPNetwork\.arch='Unett': must be one of Unet, UnetPlusPlus"),
         ({"encoder": "convnext_tiny"}, r"^segmenter\.net\.encoder=convnext_tiny: .*did you mean tu-convnext_tiny or"),
         ({"encoder": "dpn68"}, "did you mean tu-dpn68"),  # smp's own wants another normalisation
         ({"weights": "IMGNET"}, r"^weights=IMGNET: no such file; smp has imagenet, .*IMAGENET1K_V1 for resnet18"),
