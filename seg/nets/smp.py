@@ -13,10 +13,12 @@ from seg.errors import SegError, first_line
 from seg.nets.augment import MEAN, STD
 from seg.nets.backbones import InputAdapter
 from seg.nets.pretrained import TIMM, Published, create, is_timm, load_weights, published_weights, read_weights
-from seg.nets.state_dicts import MainOutput
 
 #: How smp's names of timm's encoders begin.
 TU = "tu-"
+
+#: Of the config, for messages.
+SECTION = "segmenter.net."
 
 Arch = Literal[
     "Unet", "UnetPlusPlus", "MAnet", "Linknet", "FPN", "PSPNet", "DeepLabV3", "DeepLabV3Plus", "PAN", "UPerNet",
@@ -76,7 +78,7 @@ def encoder_weights(name: str) -> Published:
     return published | (published_weights(name) if name in models.list_models(module=models) else {})
 
 
-class AnySize(MainOutput):
+class AnySize(nn.Module):
     """A network of smp's for images that are normalised as ImageNet's, of any size.
 
     ``float (B, 3, H, W)`` to ``float (B, outputs, H, W)`` logits. Images are padded to a multiple of 32 with the mean
@@ -86,9 +88,13 @@ class AnySize(MainOutput):
         model: smp's. adapt: to its encoder's normalisation, and size.
     """
 
+    model: Any
+    adapt: InputAdapter
+
     def __init__(self, model: nn.Module, adapt: InputAdapter) -> None:
-        super().__init__(model)
-        self.adapt = adapt
+        super().__init__()
+        # The model is no submodule: what it is made of is here, under its own names.
+        self.__dict__ |= {"model": model, "adapt": adapt, "_modules": model._modules}
 
     def forward(self, images: Tensor) -> Tensor:
         height, width = images.shape[2:]
@@ -128,7 +134,7 @@ def make_network(arch: Arch, encoder: str, weights: str | None, outputs: int) ->
             # timm's own way from a classifier to its feature maps.
             classifier: Any = create(name)
             head = classifier.pretrained_cfg["classifier"]
-            load_weights(classifier, head if isinstance(head, str) else head[0], name, weights)
+            load_weights(classifier, head if isinstance(head, str) else head[0], name, weights, SECTION)
             source = {"source": "", "state_dict": classifier.state_dict()}
             options |= {"encoder_weights": True, "pretrained_cfg_overlay": source}
             logging.getLogger("timm.models._builder").setLevel(logging.ERROR)  # warns of the head, which is left out
@@ -142,12 +148,12 @@ def make_network(arch: Arch, encoder: str, weights: str | None, outputs: int) ->
     for module in model.modules():  # that is no place for weights
         getattr(module, "pretrained_cfg", {}).pop("state_dict", None)
     if weights is not None and config is None:
-        _, state = read_weights(encoder, weights, encoder_weights)
+        _, state = read_weights(encoder, weights, SECTION, encoder_weights)
         try:
             model.encoder.load_state_dict(state)
         except RuntimeError as error:
             text = " ".join(str(error).split()[:20])
-            raise SegError(f"weights={weights} for {encoder}: another architecture: {text}") from error
+            raise SegError(f"{SECTION}weights={weights}: does not fit {encoder}: {text}") from error
     mean, std = getattr(config, "mean", MEAN), getattr(config, "std", STD)
     size = list(config.input_size[1:]) if getattr(config, "fixed_input_size", False) else None
     return AnySize(model, InputAdapter(mean, std, 1, size))

@@ -26,7 +26,7 @@ def model(net: Architecture, tmp_path: Path, classes: tuple[str, ...] = ()) -> M
     torch.manual_seed(0)
     network = net.make(1 + len(classes))
     with torch.no_grad():  # or all scores would be near to 0.5
-        head = network.head if hasattr(network, "head") else network.model.segmentation_head[0]
+        head = network.head if hasattr(network, "head") else network.segmentation_head[0]
         head.weight.mul_(20)  # type: ignore[union-attr, operator]
     info = {"data": "drawn"}
     return Model(network.eval(), torch.device("cpu"), 64, 32, MEAN, STD, info, tmp_path / "m.pth", "", classes)
