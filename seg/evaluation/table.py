@@ -28,13 +28,25 @@ _HEADINGS = {
 }
 
 
+#: Of a row that is marked: what its mark, the first character, means.
+MARKS = {
+    "oracle": "* oracle: made with the ground truth of the images, which weak labels do not have",
+    "trained_on_masks": "† trained on masks: a pretrained network in it has learnt ground-truth masks of other images",
+}
+
+
+def marks(row: Row) -> str:
+    """What follows the name of a row's stage."""
+    return "".join(f" {note[0]}" for key, note in MARKS.items() if row.get(key))
+
+
 def format_table(rows: Sequence[Row]) -> str:
     """The metrics by stage as plain text.
 
     Args:
         rows: each with ``stage`` and ``split``, and the fields of `seg.methods.metrics.Metrics`; a missing
             value or nan is "-". Coverage is a column if some row's is below 1, the estimated quality if some row has
-            it. ``oracle`` stars the stage, with a note under the table; another note tells ``masks_used``. If some
+            it. ``oracle`` and ``trained_on_masks`` mark the stage (:data:`MARKS`); a note tells ``masks_used``. If some
             row has ``iou_by_class``, the heading of ``iou_foreground`` is "classes".
 
     Returns:
@@ -43,15 +55,14 @@ def format_table(rows: Sequence[Row]) -> str:
     if not rows:
         return "no stage was evaluated"
     frame = pd.DataFrame(rows).reindex(columns=list(_HEADINGS))
-    frame["stage"] = [f"{shorten(str(row['stage']), 40)}{' *' if row.get('oracle') else ''}" for row in rows]
+    frame["stage"] = [shorten(str(row["stage"]), 40) + marks(row) for row in rows]
     if not (frame["coverage"] < 1).any():
         frame = frame.drop(columns="coverage")
     if frame["estimated_quality"].isna().all():
         frame = frame.drop(columns="estimated_quality")
     several = {"iou_foreground": "classes"} if any("iou_by_class" in row for row in rows) else {}
     lines = [_frame_text(frame.rename(columns=_HEADINGS | several))]
-    if any(row.get("oracle") for row in rows):
-        lines.append("* oracle: made with the ground truth of the images, which weak labels do not have")
+    lines += [note for key, note in MARKS.items() if any(row.get(key) for row in rows)]
     if empty := [str(s) for s in dict.fromkeys(row.get("split") for row in rows if not is_measured(row))]:
         lines.append(f"-: the ground truth of {' and '.join(empty)} shows no object, so nothing is measured there")
     if used := {str(row["stage"]): row["masks_used"] for row in rows if row.get("masks_used") is not None}:

@@ -9,6 +9,7 @@ from seg.methods.image_labels import fit_label_probe, follow_labels
 from seg.methods.losses import focal_loss
 from seg.methods.metrics import Confusion, HistogramEvaluator, Metrics
 from seg.methods.pamr import pamr
+from seg.methods.prompts import best_masks, score_prompts, soft_iou
 from seg.methods.quality import edge_contrast, estimate_quality, held_out_foreground, whiten
 from seg.methods.refine import grabcut, random_walker, superpixel_means
 from seg.methods.seeds import alpha_threshold, clean_mask, confident_seeds, threshold_scores
@@ -26,6 +27,7 @@ __all__ = [
     "affinity_loss",
     "alpha_threshold",
     "appearance_scores",
+    "best_masks",
     "bin_scores",
     "body_box",
     "class_activation_maps",
@@ -55,6 +57,8 @@ __all__ = [
     "predicted_classes",
     "random_walk",
     "random_walker",
+    "score_prompts",
+    "soft_iou",
     "superpixel_means",
     "threshold_scores",
     "valley",

@@ -13,7 +13,7 @@ from PIL import Image
 
 from seg.config.process import command, given_overrides
 from seg.data.prepared import PreparedData
-from seg.evaluation.table import Row, class_metrics, decisive_row
+from seg.evaluation.table import MARKS, Row, class_metrics, decisive_row, marks
 from seg.experiment import Experiment, Step
 from seg.format import duration, size
 from seg.masks import MaskSet
@@ -51,7 +51,7 @@ def write_run_page(folder: Path, experiment: Experiment, masks: Mapping[str, Mas
         "command": command(overrides, folders=False),
         "is_known": bool(overrides),
         "figures": figures_of(rows, data.count > 1),
-        "oracle": any(row["oracle"] for row in rows),
+        "marks": [note for key, note in MARKS.items() if any(row.get(key) for row in rows)],
         "border": cfg.evaluation.border,
         "resolution": cfg.evaluation.resolution,
         "true_masks": len(store.get(experiment.target)) if experiment.target is not None else 0,
@@ -86,7 +86,7 @@ def figures_of(rows: Sequence[Row], several: bool) -> list[dict[str, Any]]:
         "coverage": "coverage",
         "masks_used": "masks used to choose",
     }
-    marked = [f"{row['stage']}{' *' if row['oracle'] else ''}" for row in rows]
+    marked = [row["stage"] + marks(row) for row in rows]
     return [{"stage": mark} | {h: row[k] for k, h in headings.items()} for mark, row in zip(marked, rows, strict=True)]
 
 
