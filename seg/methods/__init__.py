@@ -4,6 +4,7 @@ from seg.methods.affinity import AffinityNet, FrozenAffinityNet, affinity_loss, 
 from seg.methods.appearance import FourierFeatures, appearance_scores, describe, fit_appearance
 from seg.methods.boxes import body_box, gaussian_score
 from seg.methods.cam import class_activation_maps, foreground_maps, multi_scale_cam, normalise_maps, predicted_classes
+from seg.methods.clip import text_scores
 from seg.methods.colocalise import class_discriminants, colocalise
 from seg.methods.image_labels import fit_label_probe, follow_labels
 from seg.methods.losses import focal_loss
@@ -60,6 +61,7 @@ __all__ = [
     "score_prompts",
     "soft_iou",
     "superpixel_means",
+    "text_scores",
     "threshold_scores",
     "valley",
     "whiten",

@@ -73,6 +73,13 @@ def weights_of(field: str) -> Callable[[Any, str], str]:
     return content
 
 
+def hub_folder(repository: str) -> Path | None:
+    """A folder of the Hugging Face hub on this machine: a path, or in ``$SEG_WEIGHTS`` its name or the last part."""
+    root = Path(os.environ.get("SEG_WEIGHTS") or os.devnull)
+    places = (Path(repository), root / repository, root / Path(repository).name)
+    return next((place for place in places if place.is_dir()), None)
+
+
 def load_weights(model: nn.Module, head: str, name: str, weights: str) -> None:
     """Load weights into a provider's classifier in place, without those of its head.
 

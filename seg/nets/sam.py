@@ -1,6 +1,5 @@
 """Promptable segmenters of transformers: SAM, SAM-HQ, SAM 2 and EdgeTAM."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from torch.nn import functional as F
 
 from seg.errors import SegError, first_line
 from seg.files import file_sha256
+from seg.nets.pretrained import hub_folder
 
 #: By transformers' ``model_type``: whether images keep their aspect and are padded, or are squashed to a square.
 PADDED = {
@@ -20,13 +20,6 @@ PADDED = {
     "edgetam": False,
     "edgetam_video": False,
 }
-
-
-def hub_folder(weights: str) -> Path | None:
-    """The folder that ``weights`` means: a path, or in ``$SEG_WEIGHTS`` the hub's name or its last part."""
-    root = Path(os.environ.get("SEG_WEIGHTS") or os.devnull)
-    places = (Path(weights), root / weights, root / Path(weights).name)
-    return next((place for place in places if place.is_dir()), None)
 
 
 def content_of_weights(stage: Any, weights: str) -> str:

@@ -72,7 +72,7 @@ class Classifier(Training):
         if dataset is not None and len(dataset.classes) < 2 and all(r.labels for r in dataset.records):
             raise SegError(
                 f"one class only, {dataset.classes[0]!r}: a classifier, and so supervision=cam, needs a contrast; "
-                "supervision=bbox works; for cam add a second class, such as a folder of like photos without the object"
+                "supervision=bbox and clip work; for cam add a second class, such as like photos without the object"
             )
         self._make(2, self.weights)
 

@@ -143,9 +143,7 @@ def test_what_cannot_be_loaded_is_refused_in_a_line(
     stage = SAM(scores=TargetScores(pool=pool), weights="facebook/sam-vit-base")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(
-        SegError, match=r"^refiner.scores.weights=facebook/sam-vit-base: not loaded \(.*\); offline put"
-    ):
+    with pytest.raises(SegError, match=r"^refiner.scores.weights=facebook/sam-vit-base: not .*; offline put"):
         stage.check(store)
     found: Callable[..., object] = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *_: None if name == "transformers" else found(name))
