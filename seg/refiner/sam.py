@@ -28,7 +28,7 @@ class SAM(ScoreStage):
     """
 
     what: ClassVar[str] = "SAM"
-    trained_on_masks: ClassVar[bool] = True  # type: ignore[assignment,misc]
+    trained_on_masks: ClassVar[bool] = True
 
     scores: ScoreStage
     weights: str = param(content=content_of_weights)
