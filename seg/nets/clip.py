@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from seg.errors import SegError, first_line
 from seg.files import file_sha256
 from seg.nets.backbones import InputAdapter
-from seg.nets.pretrained import hub_folder
+from seg.nets.pretrained import hub_folder, hub_is_reached
 
 
 def content_of_weights(stage: Any, weights: str) -> str:
@@ -104,16 +104,19 @@ def _own_file(weights: str) -> Path | None:
 def _published_file(name: str, weights: str, published: dict[str, Any]) -> Path:
     """The file of weights by open_clip's name of them, perhaps fetched."""
     import open_clip
+    from huggingface_hub import hf_hub_download
 
     if not published:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none"
         raise SegError(f"weights={weights}: no such file; open_clip has {tags} for {name}")
     repository = published.get("hf_hub", "").strip("/") or Path(published["url"]).name
-    if folder := hub_folder(repository):
-        files = (folder / file for file in ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"))
-        if found := next((file for file in files if file.is_file()), None):
-            return found
+    names = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+    folder = hub_folder(repository) or Path(os.devnull)
+    if found := next((folder / file for file in names if (folder / file).is_file()), None):
+        return found
     try:
+        if not hub_is_reached():
+            return Path(hf_hub_download(repository, names[0], local_files_only=True))  # an earlier download
         return Path(open_clip.download_pretrained(published))
     except Exception as error:  # each client has its own
         raise SegError(

@@ -80,6 +80,18 @@ def hub_folder(repository: str) -> Path | None:
     return next((place for place in places if place.is_dir()), None)
 
 
+def hub_is_reached() -> bool:
+    """Whether the Hugging Face hub answers, asked once: its own client repeats itself for half a minute."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    try:
+        get_session().head(constants.ENDPOINT, timeout=10)
+    except Exception:  # of the client, or of its offline mode
+        return False
+    return True
+
+
 def load_weights(model: nn.Module, head: str, name: str, weights: str) -> None:
     """Load weights into a provider's classifier in place, without those of its head.
 

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from seg.errors import SegError, first_line
 from seg.files import file_sha256
-from seg.nets.pretrained import hub_folder
+from seg.nets.pretrained import hub_folder, hub_is_reached
 
 #: By transformers' ``model_type``: whether images keep their aspect and are padded, or are squashed to a square.
 PADDED = {
@@ -44,10 +44,14 @@ def load_sam(weights: str) -> nn.Module:
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
+    folder = hub_folder(weights)
     try:
         with torch.random.fork_rng(devices=[]):
             model, report = transformers.AutoModelForMaskGeneration.from_pretrained(
-                hub_folder(weights) or weights, dtype=torch.float32, output_loading_info=True
+                folder or weights,
+                local_files_only=folder is not None or not hub_is_reached(),
+                dtype=torch.float32,
+                output_loading_info=True,
             )
     except Exception as error:  # each of its parts has its own
         raise SegError(

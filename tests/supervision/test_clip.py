@@ -127,6 +127,10 @@ def test_what_cannot_work_is_refused_in_a_line(
     monkeypatch.setattr("open_clip.CLIP", lambda **_: torch.nn.Identity())  # a large one takes seconds
     offline = r"^supervision.weights=openai: cannot download .*; offline put the folder of timm/\S+ into weights_dir"
     refused(offline, model="ViT-B-32-quickgelu", weights="openai")
+    (found := tmp_path / "vit_base_patch32_clip_224.openai/open_clip_model.safetensors").parent.mkdir()
+    found.write_bytes(b"no weights")
+    monkeypatch.setenv("SEG_WEIGHTS", str(tmp_path))
+    refused(rf"weights=openai: {found} does not fit", model="ViT-B-32-quickgelu", weights="openai")
     refused(r"weights=openai: are not for model=ViT-B-32 but ViT-B-32-quickgelu", model="ViT-B-32", weights="openai")
     monkeypatch.undo()
     refused(r"^supervision.weights=nine: no such file; open_clip has none for tiny-clip", weights="nine")
@@ -139,6 +143,6 @@ def test_what_cannot_work_is_refused_in_a_line(
         stage(pool, weights, background=[])
     with pytest.raises(SegError, match=r"each with \{\} for the name"):
         stage(pool, weights, templates=["a photo"])
-    found: Callable[..., object] = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *_: None if name == "open_clip" else found(name))
+    find: Callable[..., object] = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *_: None if name == "open_clip" else find(name))
     refused(r"supervision=clip: needs open_clip, .* pip install 'weakseg\[clip\]'")
