@@ -82,8 +82,7 @@ def hub_folder(repository: str) -> Path | None:
 
 def hub_is_reached() -> bool:
     """Whether the Hugging Face hub answers, asked once: its own client repeats itself for half a minute."""
-    from huggingface_hub import constants
-    from huggingface_hub.utils import get_session
+    from huggingface_hub import constants, get_session
 
     try:
         get_session().head(constants.ENDPOINT, timeout=10)

@@ -224,7 +224,7 @@ class Classifier(Training):
         if self._content not in kept:
             data: PreparedData = store.get(self.data)
             with torch.random.fork_rng(devices=[]):
-                model = self._make(2, self.weights).eval().to(store.runtime.device, memory_format=torch.channels_last)
+                model = self._make(2, self.weights).eval().to(store.runtime.device)
             rows, end = np.flatnonzero(~data.is_test), 0
             pooled = torch.zeros(len(data), model.channels)
             parts = infer(lambda images, _: model.features(images).mean((2, 3)), data, rows, store.runtime, "features")
