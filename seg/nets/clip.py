@@ -1,6 +1,7 @@
 """CLIP of open_clip: an image transformer's dense features, and embeddings of names, in one space."""
 
 import difflib
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,10 +59,13 @@ class CLIP(nn.Module):
         with torch.random.fork_rng(devices=[]):
             self.model: Any = kind(**config).eval()
         file = _own_file(weights) or _published_file(name, weights, published)
+        logging.disable(logging.INFO)  # it tells the root logger that position embeddings are resized
         try:
             open_clip.load_checkpoint(self.model, str(file))
         except Exception as error:  # of a broken file, or of another network
             raise SegError(f"weights={weights}: {file} does not fit model={name} ({first_line(error)})") from error
+        finally:
+            logging.disable(logging.NOTSET)
         mean, std = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
         self.adapt = InputAdapter(published.get("mean", mean), published.get("std", std), 1, [side, side])
         options = text.get("tokenizer_kwargs", {})
