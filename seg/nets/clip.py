@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from seg.errors import SegError, first_line
 from seg.files import file_sha256
 from seg.nets.backbones import InputAdapter
-from seg.nets.pretrained import hub_folder, hub_is_reached
+from seg.nets.pretrained import hub_folder, hub_is_reached, weights_folder
 
 
 def content_of_weights(stage: Any, weights: str) -> str:
@@ -28,8 +28,8 @@ class CLIP(nn.Module):
 
     Args:
         name: open_clip's, such as ``ViT-B-16``: image and text transformers of its own.
-        weights: open_clip's name of them, such as ``laion2b_s34b_b88k``, downloaded unless ``$SEG_WEIGHTS`` has the
-            folder of their repository by its last part; or a file by path, or by its name in ``$SEG_WEIGHTS``.
+        weights: open_clip's name of them, such as ``laion2b_s34b_b88k``, downloaded unless ``weights_dir`` has the
+            folder of their repository by its last part; or a file by path, or by its name in ``weights_dir``.
         size: side in pixels at which images are seen, rounded to whole patches; position embeddings are resized.
 
     Raises:
@@ -101,7 +101,7 @@ class CLIP(nn.Module):
 
 
 def _own_file(weights: str) -> Path | None:
-    folder = Path(os.environ.get("SEG_WEIGHTS") or os.devnull)
+    folder = weights_folder()
     return next((file for file in (Path(weights), folder / weights) if file.is_file()), None)
 
 

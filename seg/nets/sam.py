@@ -35,7 +35,7 @@ def load_sam(weights: str) -> nn.Module:
     """A network in ``eval`` mode on the CPU, in float32.
 
     Args:
-        weights: a name of the Hugging Face hub, such as ``facebook/sam-vit-base``, downloaded unless ``$SEG_WEIGHTS``
+        weights: a name of the Hugging Face hub, such as ``facebook/sam-vit-base``, downloaded unless ``weights_dir``
             has a folder of that name or of its last part; or a folder with ``config.json`` and the weights.
 
     Raises:

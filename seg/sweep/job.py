@@ -7,7 +7,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from seg.config.process import given_overrides, run_folder
 from seg.errors import SegError
 from seg.evaluation.table import headline
 from seg.experiment import Experiment
-from seg.files import io_error, is_disk_error, read_json, seal, unseal, write_json
+from seg.files import DiskError, io_error, read_json, seal, unseal, write_json
 from seg.methods.thresholds import ScoreStats
 from seg.pipeline import run
 from seg.store import Runtime, Store
@@ -44,25 +44,18 @@ class Shared:
             self.stores[name] = Store(Path(cfg.store), Runtime(**cfg.runtime))
         return self.stores[name]
 
-    def experiment(self, cfg: DictConfig) -> Experiment:
-        """What a job's config describes."""
-        return Experiment.from_config(cfg, self.store(cfg), self.objects)
 
-
-@cache
-def of_worker() -> Shared:
-    """What is shared in a process that a launcher has started for the jobs of one sweep."""
+@lru_cache(maxsize=1)
+def shared_by(started: float) -> Shared:
+    """What the jobs of the sweep that began then share in this process."""
     return Shared()
 
 
+@dataclass(frozen=True)
 class SweepTask:
-    """What Hydra's launchers call for every job; in other processes it finds what the jobs there share."""
+    """What Hydra's launchers call for every job, in this process or in another."""
 
-    def __init__(self, sweep: Sweep, shared: Shared | None = None) -> None:
-        self.sweep, self.shared = sweep, shared or of_worker()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return SweepTask, (self.sweep,)
+    sweep: Sweep
 
     def __call__(self, cfg: DictConfig) -> None:
         """Run one job, write its record and its row, show the progress. A full disk ends the sweep."""
@@ -70,7 +63,7 @@ class SweepTask:
             self._run(cfg)
         except Exception as error:
             refusal = io_error(error, "sweep", self.sweep.folder, "hydra.sweep.dir") or error
-            if not is_disk_error(refusal):
+            if not isinstance(refusal, DiskError):
                 raise
             sys.exit(f"error: {refusal}; the same command continues the sweep")
 
@@ -82,7 +75,7 @@ class SweepTask:
         record: dict[str, Any] = {"overrides": overrides}
         try:
             _take_device(self.sweep.workers)
-            shared = self.shared
+            shared = shared_by(self.sweep.started)
             experiment = run(cfg, folder, shared.store(cfg), figures=bool(cfg.figures), objects=shared.objects)
             row |= {"status": "ok", **headlines(experiment.rows)}
             row["held_out_accuracy"] = held_out_accuracy(experiment)
@@ -90,7 +83,7 @@ class SweepTask:
             record["figures"] = experiment.figures()
         except Exception as error:  # a KeyboardInterrupt still ends the sweep
             error = io_error(error, "sweep", self.sweep.folder, "hydra.sweep.dir") or error
-            if is_disk_error(error):
+            if isinstance(error, DiskError):
                 raise
             row |= {"status": "failed", "error": str(error) if isinstance(error, SegError) else repr(error)}
             (folder / "error.txt").write_text(traceback.format_exc())
