@@ -274,7 +274,11 @@ class Experiment:
                 metrics: Metrics = self.store.get(self.evaluated(step, split))
                 if metrics.images == 0:
                     continue
-                known = {"oracle": step.masks.is_oracle, "masks_used": self.masks_used.get(name)}
+                known = {
+                    "oracle": step.masks.is_oracle,
+                    "trained_on_masks": step.masks.trained_on_masks,
+                    "masks_used": self.masks_used.get(name),
+                }
                 bounds = dict(zip(("low", "high"), step.masks.bounds_in(self.store), strict=True))
                 row = {"stage": name, "split": split, **known, **bounds, **metrics.as_dict()}
                 if split in self.qualities[name]:

@@ -22,19 +22,21 @@ from seg.masks import Threshold
 from seg.nets.checkpoints import ROLES
 from seg.refiner.by_image import GrabCut, RandomWalker, Superpixels
 from seg.refiner.pamr import PAMR
+from seg.refiner.sam import SAM
 from seg.refiner.walk import Walk
 from seg.segmenter.predicted import Predicted
 from seg.store import Runtime
 from seg.supervision.bbox import BoxScores
 from seg.supervision.cam import CAM
+from seg.supervision.clip import TextScores
 from seg.supervision.colocalise import Colocalised
 from seg.supervision.mask import TargetScores
 
 FILES = sorted(p.relative_to(CONF).as_posix() for p in CONF.rglob("*.yaml"))
 #: Hydra's own groups have no choices of ours to compose.
 CHOICES = [f.removesuffix(".yaml").rpartition("/")[::2] for f in FILES if "/" in f and not f.startswith("hydra/")]
-SUPERVISIONS = {"cam": CAM, "bbox": BoxScores, "mask": TargetScores}
-REFINERS = {"grabcut": GrabCut, "pamr": PAMR, "random_walker": RandomWalker, "superpixels": Superpixels}
+SUPERVISIONS = {"cam": CAM, "bbox": BoxScores, "clip": TextScores, "mask": TargetScores}
+REFINERS = {"grabcut": GrabCut, "pamr": PAMR, "random_walker": RandomWalker, "sam": SAM, "superpixels": Superpixels}
 #: Data that are made for masks of classes.
 MANY = {"data=coco", "data=voc", "data=toy_scenes"}
 

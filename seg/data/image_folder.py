@@ -38,7 +38,7 @@ class ImageFolder(InPlace):
     nothing, and an image that the file does not name is not used.
 
     Attributes:
-        root: holds the folders. A single class is enough for ``supervision=bbox``.
+        root: holds the folders. A single class is enough for ``supervision=bbox`` and ``clip``.
         labels_from: a CSV, see :func:`seg.data.tables.read_labels`; null: ``root/labels.csv`` if it is there;
             false: the folders are the classes.
         masks: folder of PNG masks (or BMP, TIFF, GIF) by stem or ``class/stem``; null: ``root/masks``,
