@@ -202,7 +202,7 @@ def test_classes_from_the_command_line(
     out = tmp_path / "out"
     arguments = (f"model={run_of_classes[0]}", f"images={photos}", f"out={out}")
     status, _, wrong = call(capsys, *arguments, "format=png01")
-    assert status == 2 and "format=png01: cannot hold the classes of this model; leave it out" in wrong
+    assert status == 2 and "format=png01: must be one of palette, coco, cvat" in wrong
     assert not out.exists()
     status, printed, wrong = call(capsys, *arguments, "overlays=true", "scores=true")
     assert status == 0 and "3 of 3 images" in printed, wrong

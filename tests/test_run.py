@@ -197,7 +197,7 @@ def test_own_photos_with_masks_and_boxes(call: Callable[..., tuple[int, str]], p
         and f"({root}): 5 images of 1 class, mask files for 5 in {root}/masks, boxes for 5 in {root}" in said
     )
     assert files(Path.cwd()) == set() and files(root) == before
-    status, said = call(*options, "pipeline=bbox", "supervision.scale=3", "export.format=coco_rle")
+    status, said = call(*options, "pipeline=bbox", "supervision.scale=3", "export.format=coco")
     assert status == 0, said
     with Path("out/metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -207,7 +207,7 @@ def test_own_photos_with_masks_and_boxes(call: Callable[..., tuple[int, str]], p
     ]
     # A wide Gaussian cut off at the box is the box, and the box is the ground truth.
     assert all(float(row["miou"]) > 0.85 and row["oracle"] == "False" for row in rows)
-    document = json.loads(Path("out/masks/seeds.json").read_text())
+    document = json.loads(Path("out/masks/seeds/annotations/instances_default.json").read_text())
     assert {image["file_name"] for image in document["images"]} == {f"cat/cat{i}.png" for i in range(1, 6)}
     status, said = call(*options, *CLASSIFIER, "pipeline=cam")
     assert status != 0 and said.startswith("error: ") and "one class only, 'cat'" in said
