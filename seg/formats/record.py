@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
+from scipy.spatial import KDTree
 from skimage.measure import approximate_polygon, find_contours
 
 from seg.data.dataset import UNKNOWN, Box
@@ -107,7 +108,9 @@ def bridged(rings: Sequence[Points]) -> Points:
     """One polygon of an outline and its holes: a cut, there and back, leads from it to each hole."""
     ring = rings[0]
     for hole in rings[1:]:
-        i, j = np.unravel_index(((ring[:, None] - hole) ** 2).sum(2).argmin(), (len(ring), len(hole)))
+        distances, nearest = KDTree(ring).query(hole)
+        j = int(distances.argmin())
+        i = int(nearest[j])
         ring = np.concatenate([ring[: i + 1], hole[j:], hole[: j + 1], ring[i:]])
     return ring
 
