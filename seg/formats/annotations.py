@@ -73,7 +73,8 @@ class Annotations(Coco):
 
     def hashed(self, cache: Path | None, *, write: bool) -> str:
         """Of the photos, and of what is said of them."""
-        content, said = [], []
+        content: list[tuple[str, Path]] = []
+        said: list[tuple[Any, ...]] = []
         for part in self.parts:
             content += [(f"{part.split}/{name}", part.folder / name) for name in part.names.values()]
             said += [(part.split, name, part.file.images[i].size) for i, name in part.names.items()]

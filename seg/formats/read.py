@@ -86,8 +86,8 @@ def _cvat(file: Path) -> Iterator[Picture]:
             elif item.tag == "polygon":
                 shapes.append(_polygon(name, _xy(re.split("[,;]", item.attrib["points"]))))
             elif item.tag == "ellipse":
-                x, y, *radii = (float(item.attrib[key]) for key in ("cx", "cy", "rx", "ry"))
-                shapes.append(_polygon(name, turned(ellipse(x, y, *radii), degrees, x, y)))
+                x, y, wide, high = (float(item.attrib[key]) for key in ("cx", "cy", "rx", "ry"))
+                shapes.append(_polygon(name, turned(ellipse(x, y, wide, high), degrees, x, y)))
             elif item.tag == "mask":
                 left, top, width, height = (int(get(side, "")) for side in ("left", "top", "width", "height"))
                 lengths = [int(text) for text in item.attrib["rle"].split(",")]

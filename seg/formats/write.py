@@ -197,12 +197,17 @@ def _labelme(folder: Path, names: Sequence[str], pictures: Iterable[Picture], to
     """A JSON per image, which belongs beside its photo."""
     for picture in pictures:
         height, width = picture.size or (0, 0)
-        shapes = [
+        shapes: list[dict[str, Any]] = [
             {"label": name, "points": np.round(ring, 2).tolist(), "group_id": None, "shape_type": "polygon"}
             | {"description": "" if score is None else f"score {score:.2f}", "flags": {}}
             for name, ring, score in _polygons(picture, tolerance)
         ]
-        document = {"version": "5.5.0", "flags": {}, "shapes": shapes, "imagePath": PurePosixPath(picture.file).name}
+        document: dict[str, Any] = {
+            "version": "5.5.0",
+            "flags": {},
+            "shapes": shapes,
+            "imagePath": PurePosixPath(picture.file).name,
+        }
         document |= {"imageData": None, "imageHeight": height, "imageWidth": width}
         _save_json(_place(folder, picture.file, ".json"), document)
 
@@ -219,7 +224,7 @@ def _label_studio(folder: Path, names: Sequence[str], pictures: Iterable[Picture
                 kind, value = "polygon", {"points": np.round(points, 5).tolist(), "closed": True}
             else:
                 kind, value = "brush", {"format": "rle", "rle": brush.encode(full_mask(shape, size))}
-            one = {"id": f"r{number}", "type": f"{kind}labels", "from_name": kind, "to_name": "image"}
+            one: dict[str, Any] = {"id": f"r{number}", "type": f"{kind}labels", "from_name": kind, "to_name": "image"}
             one |= {"original_width": width, "original_height": height, "image_rotation": 0}
             one |= {} if shape.score is None else {"score": round(shape.score, 4)}
             results.append(one | {"value": value | {f"{kind}labels": [shape.class_name]}})
