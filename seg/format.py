@@ -1,7 +1,5 @@
 """Numbers and names for people."""
 
-from typing import Any
-
 
 def duration(seconds: float | None) -> str:
     """``0.4 s``, ``38 s``, ``12 min 5 s``, ``3 h 4 min``; a dash for None."""
@@ -26,11 +24,6 @@ def size(count: float | None) -> str:
             break
         value /= 1000
     return f"{value:.1f} {unit}" if value < 9.95 and unit != "B" else f"{value:.0f} {unit}"
-
-
-def figure(value: Any) -> str:
-    """A figure with four decimals; a dash for None and nan."""
-    return "–" if value is None or value != value else f"{value:.4f}"
 
 
 def shorten(text: str, limit: int) -> str:

@@ -9,13 +9,13 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from seg.config.process import choices, in_sweep
-from seg.errors import SegError, run_checks
+from seg.config.process import choices
+from seg.errors import SegError
 from seg.experiment import Experiment
 from seg.report.write import write_report
 from seg.store import Store
 from seg.store.run_folders import remember_run
-from seg.tracking.run import make_trackers, tracking
+from seg.tracking import check_trackers, tracking
 
 log = logging.getLogger("seg")
 
@@ -53,10 +53,8 @@ def run(
     if cfg.dry_run or folder is None:
         print(experiment.plan())
         return experiment
-    trackers = make_trackers(cfg)
     if runtime.leads:
-        # A sweep has checked its trackers: a server that goes away in the middle must not fail the jobs after it.
-        run_checks([] if in_sweep() else [tracker.check for tracker in trackers.values()])
+        check_trackers(cfg)
         experiment.check(folder)
     runtime.start()
     if not runtime.leads:
@@ -65,7 +63,7 @@ def run(
         return experiment
     remember_run(experiment.store.root, folder, experiment.stored())
     log.info(experiment.heading())
-    with tracking(trackers, experiment, folder) as followed:
+    with tracking(experiment, folder) as followed:
         followed.build()
         done = replace(followed, store=followed.store.alone())
         done.measure()

@@ -224,7 +224,7 @@ def test_classes_from_the_command_line(
         (["model={run}", "images={photos}", "out={out}", "imges=x"], "unrecognized arguments: imges=x"),
         (
             ["model={run}", "images={photos}", "out={out}", "input_size=1"],
-            "input_size=1 cannot be used (sides: 4 to 8192)",
+            "cannot be used (input_size=1 or mean and std; sides: 4 to 8192)",
         ),
         (["model={run}", "images={photos}/none", "out={out}"], "none: no such file, or no image"),
         (["model={run}", "images={photos}", "out={photos}/notes.txt/out"], "cannot be written to"),

@@ -1,16 +1,15 @@
-"""Boxes: read from VOC XML, brought into the pixels of their photo, written as a list."""
+"""Boxes: read from VOC XML, cut at the edges of their photo, written as a list."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 import numpy as np
 
 from seg.data.dataset import Box
-from seg.data.decode import exif_orientation, image_size
 from seg.data.layout import nfc, regular
 from seg.errors import SegError
 
@@ -44,7 +43,7 @@ def parse_xml(path: Path) -> ElementTree.Element:
 
 
 def read_xml(path: Path, image: str) -> list[ListedBox]:
-    """The boxes of one VOC XML file as they stand there, of an image of that name (see :func:`to_photo`).
+    """The boxes of one VOC XML file as they stand there, of an image of that name.
 
     Coordinates are taken as edges: ``0 <= xmin < xmax <= width`` and likewise for y, which holds for files that count
     pixels from 0 and for files that count from 1.
@@ -66,49 +65,6 @@ def read_xml(path: Path, image: str) -> list[ListedBox]:
             raise SegError(f"{path}: {what}; give it a <bndbox> or take it out") from error
         found.append(ListedBox(image, (xmin, ymin, xmax, ymax), str(path), name, size))
     return found
-
-
-def to_photo(stated: tuple[int, int] | None, photo: Path) -> tuple[tuple[int, int] | None, Callable[[Box], Box], str]:
-    """How boxes get into the pixels of their upright photo.
-
-    Args:
-        stated: ``(height, width)`` of the image that they are of, None where their file does not state it.
-        photo: its file.
-
-    Returns:
-        The photo's size, ``stated`` where it cannot be read; what brings a box there; and a sentence to count if the
-        sizes differ.
-
-    Raises:
-        SegError: they are of other proportions.
-    """
-    size = stated
-    with suppress(SegError):  # a photo that cannot be read is reported when it is decoded
-        size = image_size(photo)
-    if stated is None or size is None or size == stated:
-        return size, lambda box: box, ""
-    if size == stated[::-1]:
-        if (orientation := exif_orientation(photo)) >= 5:
-            sentence = "images whose boxes were turned along with their EXIF orientation"
-            return size, lambda box: _turned(box, stated, orientation), sentence
-        return size, lambda box: box, "images whose boxes' file has their width and height swapped"
-    down, right = stated[0] / size[0], stated[1] / size[1]
-    if abs(down - right) * max(size) <= 1:
-        sentence = "images of another size than their boxes' file says (boxes scaled)"
-        return size, lambda box: cast(Box, tuple(np.divide(box, (right, down, right, down)).tolist())), sentence
-    of = "{1} x {0}".format
-    raise SegError(f"its boxes are of an image of {of(*stated)}, and {photo.name} has {of(*size)}; correct one of them")
-
-
-def _turned(box: Box, stored: tuple[int, int], orientation: int) -> Box:
-    """A box of a photo stored as ``(height, width)`` as the EXIF orientations 5 to 8 turn it."""
-    y, x, y2, x2 = box  # transposed
-    height, width = stored
-    if orientation in (6, 7):
-        x, x2 = height - x2, height - x
-    if orientation in (7, 8):
-        y, y2 = width - y2, width - y
-    return x, y, x2, y2
 
 
 def fit_box(box: Box, size: tuple[int, int] | None, where: str) -> Box:

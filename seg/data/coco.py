@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple, cast
 from urllib.parse import unquote
 
 import numpy as np
@@ -24,6 +24,12 @@ from seg.data.sources import InPlace, require_few
 from seg.errors import SegError
 from seg.store import Products, param
 
+# What is counted if a JSON says another size than a photo has.
+_OTHER_SIZE = "images of another size than their JSON says (labels used alone)"
+_TURNED_FIT = "images that EXIF turns, so that the annotations of their JSON fit"
+_TURNED_UNFIT = (
+    "images that EXIF turns, so that the annotations of their JSON do not fit (labels used alone; save them upright)"
+)
 #: An annotation with its label.
 Labelled = tuple[Annotation, int]
 
@@ -82,7 +88,7 @@ class Coco(InPlace):
 
         Raises:
             MissingDataError: no such folder or JSON, or photos that are listed are not there.
-            SegError: a JSON is none.
+            SegError: a JSON is not of COCO's form.
         """
         if self.root is None:
             raise SegError("data=coco: give data.root=DIR, the folder that holds the photos and the instances JSON")
@@ -127,8 +133,11 @@ class Coco(InPlace):
         listed = {path: path.relative_to(folder).as_posix() for path in photos}
         ids = image_ids(listed.values())
         # One tool wrote a JSON: if some of its annotations are of a photo before EXIF, so may be those that fit.
-        stored = {photo.split for photo in photos.values() if photo.sides == "turned" and not _fit(photo)}
-        records = [_record(ids[listed[p]], p, photo, photo.split in stored, found) for p, photo in photos.items()]
+        stored = {photo.split for photo in photos.values() if photo.note == _TURNED_UNFIT}
+        for at, photo in photos.items():
+            if photo.note == _TURNED_FIT and photo.split in stored:
+                photos[at] = photo._replace(note=_TURNED_UNFIT)
+        records = [_record(ids[listed[at]], at, photo, found) for at, photo in photos.items()]
         found.raise_problems(Path(self.root or ""))
         if not any(record.boxes for record in records):
             why = "".join(f"; {sentence}: {count}" for sentence, count in found.warnings.items())
@@ -158,12 +167,12 @@ class Photo(NamedTuple):
 
     Attributes:
         size: ``(height, width)`` of the upright photo; None where it cannot be read.
-        sides: whether those are what the JSON says, or what it says but ``turned`` by EXIF, or ``other`` ones.
+        note: what to count if its JSON says another size.
     """
 
     split: Split
     size: tuple[int, int] | None
-    sides: Literal["same", "turned", "other"]
+    note: str
     annotations: list[Labelled]
 
 
@@ -171,7 +180,7 @@ def _class_names(files: list[CocoFile], chosen: tuple[str, ...] | None, found: R
     """Names of the classes by their categories' ids, of those categories that are classes."""
     place, listed = files[0].path, files[0].categories
     if other := [file.path for file in files if not file.categories or file.categories != listed]:
-        raise SegError(f"{other[0]}: its categories are none, or others than in {place}; write the same into each")
+        raise SegError(f"{other[0]}: it has no categories, or others than {place}; write the same into each")
     used = {one.category for file in files for one in file.annotations} & {*listed}
     count, groups = Counter(listed[i] for i in used), files[0].groups
     names: dict[Id, str] = {}
@@ -203,7 +212,7 @@ def _photos(parts: list[Part], label_of: dict[Id, int], found: ReadReport) -> di
             if one.image not in part.names:
                 found.warn("annotations of images that are not listed (not used)", [f"image {one.image}"])
             elif one.category not in part.file.categories:
-                found.problems.append(f"{one.where}: category_id {one.category} is none of the file's categories")
+                found.problems.append(f"{one.where}: category_id {one.category} is not among the file's categories")
             elif one.category in label_of:
                 annotations[part.names[one.image]].append((one, label_of[one.category]))
         stated = {name: part.file.images[i].size for i, name in part.names.items()}
@@ -222,38 +231,28 @@ def _photos(parts: list[Part], label_of: dict[Id, int], found: ReadReport) -> di
 
 def _photo(split: Split, path: Path, stated: tuple[int, int] | None, annotations: list[Labelled]) -> Photo:
     size = None
-    with suppress(SegError):  # an image that is none is named and counted when it is decoded
+    with suppress(SegError):  # an unreadable image is named and counted when it is decoded
         size = image_size(path) if annotations else None
     if size is None or stated in (None, size):
-        return Photo(split, size, "same", annotations)
-    is_turned = stated == size[::-1] and exif_orientation(path) >= 5
-    return Photo(split, size, "turned" if is_turned else "other", annotations)
+        return Photo(split, size, "", annotations)
+    if stated != size[::-1] or exif_orientation(path) < 5:
+        return Photo(split, size, _OTHER_SIZE, annotations)
+    right, low = (max(one.box[i] for one, _ in annotations) - TOLERANCE for i in (2, 3))
+    fit = right <= size[1] and low <= size[0] and {one.runs_size for one, _ in annotations} <= {size, None}
+    return Photo(split, size, _TURNED_FIT if fit else _TURNED_UNFIT, annotations)
 
 
-def _fit(photo: Photo) -> bool:
-    """Whether a photo's annotations lie in it."""
-    height, width = photo.size or (0, 0)
-    right, low = (max(one.box[i] for one, _ in photo.annotations) - TOLERANCE for i in (2, 3))
-    return right <= width and low <= height and {one.runs_size for one, _ in photo.annotations} <= {photo.size, None}
-
-
-def _record(name: str, path: Path, photo: Photo, is_stored: bool, found: ReadReport) -> Record:
-    """Bring a photo's annotations into this program's form; what is wrong with them goes to ``found``.
-
-    ``is_stored``: its JSON's annotations may be of photos as they are before EXIF turns them.
-    """
+def _record(name: str, path: Path, photo: Photo, found: ReadReport) -> Record:
+    """Bring a photo's annotations into this program's form; what is wrong with them goes to ``found``."""
     annotations, size = photo.annotations, photo.size
     labels = tuple(sorted({label for one, label in annotations if not one.is_crowd}))
     record = Record(name, path, labels, photo.split, codes="classes")
     if not annotations:
         found.warn("images without an object (background alone)", [name])
         return replace(record, regions=())
-    if photo.sides == "turned":
-        which = "do not fit (labels used alone; save them upright)" if is_stored else "fit"
-        found.warn(f"images that EXIF turns, so that the annotations of their JSON {which}", [name])
-    if photo.sides == "other":
-        found.warn("images of another size than their JSON says (labels used alone)", [name])
-    if photo.sides == "other" or (photo.sides == "turned" and is_stored):
+    if photo.note:
+        found.warn(photo.note, [name])
+    if photo.note not in ("", _TURNED_FIT):
         return record
     boxes: list[tuple[Box, int]] = []
     regions: list[Region] = []

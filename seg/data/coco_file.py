@@ -14,7 +14,7 @@ from seg.data.dataset import Box
 from seg.data.layout import is_writable, read_text
 from seg.errors import SegError, first_line
 
-#: A number, or a text that is none: ``3``, ``3.0`` and ``"3"`` are the same id.
+#: A number, or text that is not a number: ``3``, ``3.0`` and ``"3"`` are the same id.
 Id = int | str
 
 _WRONG = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, IndexError)

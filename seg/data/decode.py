@@ -39,13 +39,6 @@ _EXPECTED = {
 }
 # MPO comes with JPEG.
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "JPEG2000", "AVIF", "PPM")
-# What photos are that are not plain RGB, by their mode.
-_KINDS = {
-    ("F", "I", "I;16", "I;16L", "I;16B", "I;16N"): "images of more than 8 bits",
-    ("1", "L", "LA", "La"): "grey images",
-    ("P", "PA"): "palette images",
-    ("CMYK", "YCCK"): "CMYK images",
-}
 # A JPEG may be decoded at 1/2, 1/4 or 1/8 while that leaves this many times the wanted size: at 2 the
 # result stays within half a grey level of the full decode on average over an image, at 1 within three.
 _DRAFT_GAP = 2
@@ -242,11 +235,7 @@ def exif_orientation(path: Path) -> int:
 def image_warnings(path: Path) -> tuple[str, ...]:
     """What is unusual about a photo, as sentences to count over a data set. Raises SegError: it is no image."""
     with _image_at(path) as image:
-        extensions = Image.registered_extensions()
         found = []
-        if extensions.get(path.suffix.lower()) not in (image.format, None) and image.format != "MPO":
-            found.append(f"images whose name ends in {path.suffix.lower()} but that are {image.format}")
-        found += [kind for modes, kind in _KINDS.items() if image.mode in modes]
         if image.mode.startswith("I;16") and (white := _deep_values(image)[2]) < 65535:
             found.append(f"16-bit images without a value above {white:g} (which is white)")
         if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":

@@ -76,39 +76,34 @@ class ImageFolder(InPlace):
         """The files that were found."""
         if self.root is None:
             raise SegError("data=image_folder: give data.root=DIR, a folder with a folder of photos for each class")
-        names = ("masks", "mask_suffix", "mask_codes", "boxes_from", "test_list", "labels_from")
-        given = {name: getattr(self, name) for name in names}
-        return find_images(Path(self.root), **given, test_share=self.test_share, split_seed=self.split_seed)
+        return find_images(self)
 
     def params(self) -> dict[str, Any]:
         """The content, and the parameters that say how it is read."""
         keys = ("mask_codes", "mask_suffix", "test_share", "split_seed")
         return super().params() | {key: getattr(self, key) for key in keys}
 
-    def load(self, path: Path, store: Products) -> Dataset:
+    def load(self, out: Path, store: Products) -> Dataset:
         """Read the boxes, and the sizes of images that have boxes."""
-        return read_images(self.layout, _boxes_path(Path(self.root or ""), self.boxes_from))
+        layout, path = self.layout.copy(), _boxes_path(Path(self.root or ""), self.boxes_from)
+        if path is None:
+            return make_dataset(layout, {})
+        names = Names({nfc(path.relative_to(layout.folder).as_posix()): i for i, path in layout.images.items()})
+        listed = _match(names, ((x.image, x.where, x) for x in read_boxes(path)), "boxes", path, layout.report)
+        if "labels" not in layout.texts:  # the folder gives the class, not the boxes' file
+            listed = {i: [box._replace(class_name="") for box in own] for i, own in listed.items()}
+        return make_dataset(layout, place_boxes(listed, layout.images, layout.report))
 
 
-def find_images(
-    root: Path,
-    *,
-    masks: str | bool | None = None,
-    mask_suffix: str | None = None,
-    mask_codes: Codes = "binary",
-    boxes_from: str | None = None,
-    test_list: str | None = None,
-    labels_from: str | bool | None = None,
-    test_share: float = 0.2,
-    split_seed: int = 0,
-) -> Layout:
-    """List what is below ``root``, without opening an image. Arguments are those of :class:`ImageFolder`.
+def find_images(source: ImageFolder) -> Layout:
+    """List what is below the root, without opening an image.
 
     Raises:
         MissingDataError: there is no such folder, or no image in a class folder.
         SegError: another path is missing, masks are lossy, the folders are not classes, or a listed name or a mask
             matches no image, or several.
     """
+    root, masks, mask_codes = Path(source.root or ""), source.masks, source.mask_codes
     if not root.is_dir():
         raise MissingDataError(f"data.root={root}: no such folder at {root.absolute()}; give a folder of photos")
     if (root / "annotations" / "trainval.txt").is_file():
@@ -116,11 +111,11 @@ def find_images(
     report = ReadReport()
     usual = [entry.name for entry in scan(root) if entry.name.lower() in _MASK_FOLDERS and entry.is_dir()]
     folder = _find_path("masks", masks, root, "folder of masks", *usual)
-    boxes = _boxes_path(root, boxes_from)
-    listed = _find_path("labels_from", labels_from, root, "CSV file,labels", "labels.csv")
-    test_file = _find_path("test_list", test_list, root, "file with the name of an image per line")
+    boxes = _boxes_path(root, source.boxes_from)
+    listed = _find_path("labels_from", source.labels_from, root, "CSV file,labels", "labels.csv")
+    test_file = _find_path("test_list", source.test_list, root, "file with the name of an image per line")
     no_class = [root / name for name in usual] + [path for path in (folder, boxes) if path]
-    names, mask_files = split_masks(images_below(root, no_class, report), folder, mask_name(mask_suffix))
+    names, mask_files = split_masks(images_below(root, no_class, report), folder, mask_name(source.mask_suffix))
     _refuse_lossy([] if masks is False else mask_files)
     if listed is None:
         names = _in_class_folders(root, names, report)
@@ -133,9 +128,7 @@ def find_images(
     if listed or (mask_files and mask_codes == "classes"):
         require_few(len(classes), str(listed or root), "leave some out")
     sets = {i: tuple(sorted(map(classes.index, labels[i]))) for i in ids.values() if i in labels}
-    test = (
-        _read_test_list(test_file, ids) if test_file else _draw_test(ids, sets, listed is None, test_share, split_seed)
-    )
+    test = _read_test_list(test_file, ids) if test_file else _draw_test(ids, sets, listed is None, source)
     used = {name: i for name, i in ids.items() if i in sets}
     texts = {"test": test_file, "labels": listed}
     return Layout(
@@ -144,29 +137,12 @@ def find_images(
         {i: names[name] for name, i in used.items()},
         splits={i: "test" if i in test else "trainval" for i in sets},
         labels=sets,
-        masks={} if masks is False else _masks(used, mask_files, mask_name(mask_suffix), report),
+        masks={} if masks is False else _masks(used, mask_files, mask_name(source.mask_suffix), report),
         codes=mask_codes,
         boxes={path.relative_to(boxes or "").as_posix(): path for path in box_files(boxes)},
         texts={key: path for key, path in texts.items() if path},
         report=report,
     )
-
-
-def read_images(layout: Layout, boxes: Path | None) -> Dataset:
-    """The records of a folder of images, with the boxes of a file or folder.
-
-    Raises:
-        SegError: boxes that :func:`seg.data.tables.read_boxes` refuses, or that match no image; a class without a
-            trainval image.
-    """
-    layout = layout.copy()
-    if boxes is None:
-        return make_dataset(layout, {})
-    names = Names({nfc(path.relative_to(layout.folder).as_posix()): i for i, path in layout.images.items()})
-    listed = _match(names, ((x.image, x.where, x) for x in read_boxes(boxes)), "boxes", boxes, layout.report)
-    if "labels" not in layout.texts:  # the folder gives the class, not the boxes' file
-        listed = {i: [box._replace(class_name="") for box in own] for i, own in listed.items()}
-    return make_dataset(layout, place_boxes(listed, layout.images, layout.report))
 
 
 def _find_path(key: str, value: str | bool | None, root: Path, what: str, *usual: str) -> Path | None:
@@ -267,14 +243,14 @@ def _read_test_list(path: Path, ids: dict[str, str]) -> set[str]:
 
 
 def _draw_test(
-    ids: dict[str, str], labels: dict[str, tuple[int, ...]], by_folder: bool, share: float, seed: int
+    ids: dict[str, str], labels: dict[str, tuple[int, ...]], by_folder: bool, source: ImageFolder
 ) -> set[str]:
     """Ids of a random share of each class folder's images, or of all images."""
     groups: defaultdict[str, dict[str, tuple[int, ...]]] = defaultdict(dict)
     for name, i in ids.items():
         if i in labels:
             groups[name.split("/")[0] if by_folder else ""][name] = labels[i]
-    return {ids[name] for own in groups.values() for name in draw_by_labels(own, share, seed)}
+    return {ids[name] for own in groups.values() for name in draw_by_labels(own, source.test_share, source.split_seed)}
 
 
 def _masks(

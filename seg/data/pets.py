@@ -9,7 +9,7 @@ from seg.data.dataset import Dataset, Split
 from seg.data.download import CUT_OFF, MARKER, fetch
 from seg.data.layout import IMAGE_SUFFIXES, MissingDataError, files_by_stem, nfc, read_text
 from seg.data.read_report import ReadReport
-from seg.data.records import Layout, listed_splits, make_dataset, read_xmls
+from seg.data.records import Layout, listed_splits, make_dataset, place_boxes, read_xmls
 from seg.data.sources import InPlace
 from seg.store import Products, param
 
@@ -81,8 +81,10 @@ class OxfordPet(InPlace):
         return find_pets(Path(self.root), self.labels)
 
     def load(self, path: Path, store: Products) -> Dataset:
-        """Read the boxes."""
-        return read_pets(self.layout)
+        """Read the boxes of the XML files, which are of their image's class whatever they are called."""
+        layout = self.layout.copy()
+        boxes = {i: [box._replace(class_name="") for box in own] for i, own in read_xmls(layout).items()}
+        return make_dataset(layout, place_boxes(boxes, layout.images, layout.report))
 
 
 def pets_folder(root: Path) -> Path:
@@ -115,14 +117,10 @@ def find_pets(root: Path, labels: Labels = "breed") -> Layout:
     texts = {str(split): annotations / f"{split}.txt" for split in SPLITS}
     lines = {split: _read_list(texts[split], labels, report) for split in SPLITS}
     every = [line for own in lines.values() for line in own]
-    names, numbers = dict[int, str](), dict[str, int]()
-    for line in every:
-        name, number = line["breed"], int(line["number"])
-        if names.setdefault(number, name) != name or numbers.setdefault(name, number) != number:
-            what = f"{line['id']!r} has class id {number}, as {names[number]!r}"
-            report.problems.append(
-                f"{annotations}: {what}; {name!r} has {numbers.get(name, number)}, too: correct the lists"
-            )
+    names = {int(line["number"]): line["breed"] for line in every}
+    pairs = {(int(line["number"]), line["breed"]) for line in every}
+    if len(pairs) > len(names) or len(pairs) > len({*names.values()}):
+        report.problems.append(f"{annotations}: a breed has two class ids, or a class id two breeds; correct the lists")
     report.raise_problems(folder)
     images = files_by_stem(folder / "images", IMAGE_SUFFIXES, report)
     splits = listed_splits({s: [line["id"] for line in lines[s]] for s in SPLITS}, images, folder / "images", report)
@@ -144,17 +142,6 @@ def find_pets(root: Path, labels: Labels = "breed") -> Layout:
         texts=texts,
         report=report,
     )
-
-
-def read_pets(layout: Layout) -> Dataset:
-    """The records, with the boxes of the XML files, which are of their image's class whatever they are called.
-
-    Raises:
-        SegError: a class without trainval images, and what :func:`seg.data.boxes.read_xml` refuses.
-    """
-    layout = layout.copy()
-    boxes = {i: [box._replace(class_name="") for box in own] for i, own in read_xmls(layout).items()}
-    return make_dataset(layout, boxes)
 
 
 def _read_list(path: Path, labels: Labels, report: ReadReport) -> list[re.Match[str]]:

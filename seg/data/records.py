@@ -2,14 +2,17 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from seg.data.boxes import ListedBox, fit_box, read_xml, to_photo
+from seg.data.boxes import ListedBox, fit_box, read_xml
 from seg.data.dataset import Box, Codes, Colours, Dataset, Record, Split
+from seg.data.decode import exif_orientation, image_size
 from seg.data.layout import TOO_LONG, MissingDataError, nfc, too_long
 from seg.data.read_report import ReadReport
+from seg.errors import SegError
 
 
 @dataclass(frozen=True)
@@ -83,29 +86,36 @@ def listed_splits(
 
 
 def read_xmls(layout: Layout) -> dict[str, list[ListedBox]]:
-    """The boxes of a layout's VOC XML files by image id, see :func:`place_boxes`; a file that is none is a problem."""
+    """The boxes of a layout's VOC XML files by image id, as they stand there; an unreadable one is a problem."""
     listed: dict[str, list[ListedBox]] = {}
     for image_id, path in layout.boxes.items():
         with layout.report.collecting(str(path)):
             listed[image_id] = read_xml(path, image_id)
-    return place_boxes(listed, layout.images, layout.report)
+    return listed
 
 
 def place_boxes(
     listed: Mapping[str, Sequence[ListedBox]], images: Mapping[str, Path], report: ReadReport
 ) -> dict[str, list[ListedBox]]:
-    """Boxes by image id, in the pixels of their upright photo and within it; what does not fit is a problem."""
+    """Boxes by image id, cut at the edges of their upright photo; one that is far outside is a problem.
+
+    Boxes of an image of another size than the photo's are left out. If a file swaps width and height of a photo that
+    EXIF does not turn, its boxes are taken as they are.
+    """
     placed: dict[str, list[ListedBox]] = {image_id: [] for image_id in listed}
     for image_id, own in listed.items():
-        if not own:
+        size, is_same = own[0].size if own else None, True
+        with suppress(SegError):  # a photo that cannot be read is reported when it is decoded
+            if own:
+                size = image_size(images[image_id])
+                swapped = size[::-1] if exif_orientation(images[image_id]) < 5 else size
+                is_same = own[0].size in (None, size, swapped)
+        if not is_same:
+            report.warn("images of another size than their boxes' file says (boxes not used)", [image_id])
             continue
-        with report.collecting(own[0].where):
-            size, move, sentence = to_photo(own[0].size, images[image_id])
-            report.warn(sentence, [image_id] * bool(sentence))
-            for one in own:
-                with report.collecting(one.where):
-                    box = fit_box(move(one.box), size, one.where)
-                    placed[image_id].append(one._replace(box=box))
+        for one in own:
+            with report.collecting(one.where):
+                placed[image_id].append(one._replace(box=fit_box(one.box, size, one.where)))
     return placed
 
 

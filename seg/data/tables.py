@@ -121,9 +121,9 @@ def read_boxes(path: Path) -> list[ListedBox]:
 
     Args:
         path: a ``.csv`` with the columns ``file,xmin,ymin,xmax,ymax`` (or ``x1,y1,x2,y2``, or ``x,y,width,height``
-            with the left top corner) and perhaps ``class``, others not being read (without a heading these, in this
-            order); a ``.json`` as of COCO, whose crowds are left out; or a folder of VOC XML files, each with the
-            name of its image. Pixels count from the left and top edge of the upright image.
+            with the left top corner) and perhaps ``class``, others not being read; a ``.json`` as of COCO, whose
+            crowds are left out; or a folder of VOC XML files, each with the name of its image. Pixels count from the
+            left and top edge of the upright image.
 
     Returns:
         The boxes in the order of the file. Images are named as they are there.
@@ -159,12 +159,9 @@ def _csv_boxes(path: Path) -> Iterator[ListedBox]:
     headings = _headings(table)
     file_at, class_at = _column(headings, _FILE), _column(headings, _LABEL)
     sides = next((sides for sides in (_CORNERS, _X1, _EXTENT) if {*sides} <= {*headings}), None)
-    if file_at is not None and sides:
-        table, sides_at = table.iloc[1:], [headings.index(side) for side in sides]
-    elif len(headings) in (5, 6):
-        file_at, class_at, sides_at = 0, 5 if len(headings) == 6 else None, [1, 2, 3, 4]
-    else:
+    if file_at is None or sides is None:
         raise SegError(f"{path}: needs the heading file,xmin,ymin,xmax,ymax, and perhaps class")
+    table, sides_at = table.iloc[1:], [headings.index(side) for side in sides]
     for line, row in zip(table.index, table.itertuples(index=False), strict=True):
         where, cells = f"{path} line {line}", [row[at] for at in sides_at]
         if not any(cells):  # an image without an object
@@ -172,7 +169,6 @@ def _csv_boxes(path: Path) -> Iterator[ListedBox]:
         try:
             x, y, x2, y2 = map(float, cells)
         except ValueError as error:
-            what = f"{','.join(row)[:60]!r} is not file,xmin,ymin,xmax,ymax"
-            raise SegError(f"{where}: {what} (of which the first line may be a heading)") from error
+            raise SegError(f"{where}: {','.join(cells)[:60]!r} is not {','.join(sides)}") from error
         box = (x, y, x + x2, y + y2) if sides == _EXTENT else (x, y, x2, y2)
         yield ListedBox(row[file_at], box, where, "" if class_at is None else row[class_at])

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from seg.data.dataset import Dataset
-from seg.data.pets import Labels, find_pets, read_pets
+from seg.data.pets import Labels, OxfordPet
 from seg.data.sources import Source
-from seg.data.voc import find_voc, read_voc
+from seg.data.voc import Voc
 from seg.store import Products, param
 from seg.store.parameters import MOST_SEED
 
@@ -53,7 +53,7 @@ class ToyPets(Toy):
 
     def load(self, path: Path, store: Products) -> Dataset:
         """Read the layout back, as any other data set in it."""
-        return read_pets(find_pets(path, self.labels))
+        return OxfordPet(root=str(path), labels=self.labels).load(path, store)
 
 
 class ToyScenes(Toy):
@@ -75,4 +75,4 @@ class ToyScenes(Toy):
 
     def load(self, path: Path, store: Products) -> Dataset:
         """Read the layout back, as any other data set in it."""
-        return read_voc(find_voc(path))
+        return Voc(root=str(path)).load(path, store)

@@ -15,7 +15,7 @@ from seg.data.download import CUT_OFF, MARKER, fetch
 from seg.data.draw import draw_by_labels
 from seg.data.layout import IMAGE_SUFFIXES, MissingDataError, files_by_stem, nfc, read_text
 from seg.data.read_report import ReadReport
-from seg.data.records import Layout, listed_splits, make_dataset, read_xmls
+from seg.data.records import Layout, listed_splits, make_dataset, place_boxes, read_xmls
 from seg.data.sources import InPlace, require_few
 from seg.errors import SegError
 from seg.methods.codes import voc_palette
@@ -41,9 +41,8 @@ class Voc(InPlace):
     255 unknown; RGB masks by colour, as ``labelmap.txt`` or VOC's palette has it.
 
     Attributes:
-        root: the folder that holds ``VOCdevkit/VOC<year>/`` (or is ``VOCdevkit`` or ``VOC<year>``).
-        year: of the folder's name, and of a download.
-        download: fetch it with torchvision, checksum verified, if it is not there.
+        root: the folder that holds ``VOCdevkit/VOC2012/`` (or is ``VOCdevkit`` or ``VOC2012``).
+        download: fetch VOC 2012 with torchvision, checksum verified, if it is not there.
         train_list: what may be trained on: the name of a list in ``ImageSets/Segmentation`` or ``Main``. With
             ``trainaug``, which comes with SBD and not with VOC, the masks are those of ``SegmentationClassAug``, where
             it has them.
@@ -64,7 +63,6 @@ class Voc(InPlace):
     )
 
     root: str = param(key=False)
-    year: int = param(default=2012, low=2007, high=2012, key=False)
     download: bool = param(default=False, key=False)
     train_list: str = param(default="train", key=False)
     test_list: str | None = param(default="val", key=False)
@@ -76,27 +74,27 @@ class Voc(InPlace):
     title: str = param(default="voc", key=False)
 
     def _missing(self) -> list[str]:
-        folder = voc_folder(Path(self.root), self.year)
+        folder = voc_folder(Path(self.root))
         return [*missing_parts(folder), *([CUT_OFF] if (folder / MARKER).exists() else [])]
 
     def _by_hand(self) -> str:
-        page = f"http://host.robots.ox.ac.uk/pascal/VOC/voc{self.year}/"
+        page = "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/"
         return f"unpack the official VOCtrainval archive ({page}) into {self.root}"
 
     def acquire(self) -> None:
         """Download the data if that was asked for and it is not there; an archive that lies there is used."""
         if not self.download or not self._missing():
             return
-        folder = voc_folder(Path(self.root), self.year)
+        folder = voc_folder(Path(self.root))
 
         def get() -> None:
             from torchvision.datasets import VOCSegmentation
 
-            VOCSegmentation(self.root, year=str(self.year), image_set="train", download=True)
+            VOCSegmentation(self.root, year="2012", image_set="train", download=True)
 
         # What a killed download left is unpacked again; another folder in its place is moved aside.
         aside = folder / "nothing" if (folder / MARKER).exists() else folder
-        fetch(f"VOC{self.year}", folder, aside, self._by_hand(), get, lambda: missing_parts(folder))
+        fetch("VOC2012", folder, aside, self._by_hand(), get, lambda: missing_parts(folder))
 
     @cached_property
     def layout(self) -> Layout:
@@ -106,8 +104,7 @@ class Voc(InPlace):
                 f"no data in VOC's layout at {self.root} (missing: {', '.join(missing)}); pass data.download=true, or "
                 f"{self._by_hand()}, or point data.root elsewhere"
             )
-        names = ("year", "train_list", "test_list", "masks", "classes")
-        return find_voc(Path(self.root), **{name: getattr(self, name) for name in names})
+        return find_voc(self)
 
     def params(self) -> dict[str, Any]:
         """The content, where labels come from, and the draw if there is one."""
@@ -116,13 +113,13 @@ class Voc(InPlace):
 
     def load(self, path: Path, store: Products) -> Dataset:
         """Read the XML, and the masks of images whose labels come from them."""
-        return read_voc(self.layout, self.labels_from, self.test_share, self.split_seed, store.runtime.worker_count)
+        return read_voc(self, store.runtime.worker_count)
 
 
-def voc_folder(root: Path, year: int) -> Path:
+def voc_folder(root: Path) -> Path:
     """The folder that holds ``JPEGImages``; where a download has it, if there is none."""
-    unpacked = root / ("TrainVal" if year == 2011 else "") / "VOCdevkit" / f"VOC{year}"
-    places = (unpacked, root / f"VOC{year}", root)
+    unpacked = root / "VOCdevkit/VOC2012"
+    places = (unpacked, root / "VOC2012", root)
     return next((place for place in places if (place / "JPEGImages").is_dir()), unpacked)
 
 
@@ -136,15 +133,8 @@ def _lists_in(folder: Path) -> dict[str, Path]:
     return {path.stem: path for place in reversed(_LISTS) for path in sorted((folder / place).glob("*.txt"))}
 
 
-def find_voc(
-    root: Path,
-    year: int = 2012,
-    train_list: str = "train",
-    test_list: str | None = "val",
-    masks: str = MASKS,
-    classes: str | None = None,
-) -> Layout:
-    """Find files by their names and by the lists. Arguments are those of :class:`Voc`.
+def find_voc(source: Voc) -> Layout:
+    """Find files by their names and by the lists.
 
     An image that both lists name is of test alone. With the list ``trainaug`` the masks of trainval are those of
     ``SegmentationClassAug`` where that has them; test images keep their own, whose border is unknown, as the
@@ -154,10 +144,10 @@ def find_voc(
         MissingDataError: not one of the listed images is there.
         SegError: a list, folder or file that was named is not there, or no mask is of a listed image.
     """
-    folder, report = voc_folder(root, year), ReadReport()
+    folder, masks, report = voc_folder(Path(source.root)), source.masks, ReadReport()
     if masks != MASKS and not (folder / masks).is_dir():
         raise SegError(f"data.masks={masks}: no such folder in {folder}; give one of masks with the classes' codes")
-    lists, is_drawn = _lists(folder, train_list, test_list)
+    lists, is_drawn = _lists(folder, source.train_list, source.test_list)
     images = files_by_stem(folder / "JPEGImages", IMAGE_SUFFIXES, report)
     listed = {
         split: [_image_id(line.strip(), images) for line in read_text(path).splitlines() if line.strip()]
@@ -170,9 +160,11 @@ def find_voc(
     both = {"trainval": own | aug, "test": aug | own}
     used = {i: both[split][i] for i, split in splits.items() if i in both[split]}
     if own and not used:
-        raise SegError(f"{folder / masks}: no mask has the name of a listed image; {next(iter(own))!r}, say, is none")
+        raise SegError(
+            f"{folder / masks}: no mask has the name of a listed image; the masks are called {next(iter(own))!r}, say"
+        )
     xmls = files_by_stem(folder / "Annotations", (".xml",), report)
-    file = _classes_file(folder, masks, classes)
+    file = _classes_file(folder, masks, source.classes)
     names, colours = read_classes(file) if file else (VOC_CLASSES, _colours(len(VOC_CLASSES)))
     return Layout(
         folder / "JPEGImages",
@@ -223,7 +215,7 @@ def _classes_file(folder: Path, masks: str, classes: str | None) -> Path | None:
             raise SegError(f"data.classes={classes}: no such file; give one with a name per line, as the masks' codes")
         return Path(classes)
     places = [folder.absolute()]
-    while places[-1].name.startswith(("VOCdevkit", "TrainVal", "VOC2")):
+    while places[-1].name.startswith(("VOCdevkit", "VOC2")):
         places.append(places[-1].parent)
     names = ["classes_all.txt"] if masks == "SegmentationClassAll" else ["labelmap.txt", "classes.txt"]
     return next((place / name for name in names for place in places if (place / name).is_file()), None)
@@ -263,21 +255,20 @@ def _colours(count: int, own: Iterable[tuple[int, ...]] | None = None) -> Colour
     return colours | {colour: code for code, colour in enumerate(own or palette[1 : 1 + count], 1)}  # type: ignore[return-value]
 
 
-def read_voc(
-    layout: Layout, labels_from: LabelsFrom = "auto", test_share: float = 0.2, split_seed: int = 0, workers: int = 1
-) -> Dataset:
+def read_voc(source: Voc, workers: int = 1) -> Dataset:
     """Read XML, of photos with boxes the size, and as many masks as labels need, with so many threads.
 
-    The other arguments are those of :class:`Voc`. An image of which nothing says what it shows is left out.
+    An image of which nothing says what it shows is left out.
 
     Raises:
         SegError: XML that :func:`seg.data.boxes.read_xml` refuses, class names or codes that disagree with the
             list of classes, a class of test images without a training image.
     """
-    layout = layout.copy()
+    layout, labels_from = source.layout.copy(), source.labels_from
     report, label_of = layout.report, {name: label for label, name in enumerate(layout.classes)}
-    boxes = read_xmls(layout)
-    named = {i: {one.class_name for one in own} for i, own in boxes.items()}
+    listed = read_xmls(layout)
+    named = {i: {one.class_name for one in own} for i, own in listed.items()}
+    boxes = place_boxes(listed, layout.images, report)
     every = set[str]().union(*named.values())
     unlisted, unused = sorted(every - {*label_of}), [name for name in label_of if name not in every]
     if unlisted and unused:  # in both directions, as of a misspelt name
@@ -294,7 +285,7 @@ def read_voc(
     sets = {i: tuple(sorted(labels[i])) for i in layout.images if i in labels}
     splits = layout.splits
     if not splits:
-        drawn = draw_by_labels(sets, test_share, split_seed)
+        drawn = draw_by_labels(sets, source.test_share, source.split_seed)
         splits = {i: "test" if i in drawn else "trainval" for i in sets}
     masks = {i: path for i, path in layout.masks.items() if i not in wanted or i in labels}
     return make_dataset(replace(layout, labels=sets, splits=splits, masks=masks), boxes)

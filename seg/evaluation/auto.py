@@ -84,16 +84,14 @@ class Best(ScoreStage):
         chosen = (self.first, self.second)[best]
         scores: ScoreMaps = store.get(chosen.scores)
         threshold = min(max(chosen.bounds_in(store)[1], 1e-3), 1 - 1e-3)
-        said = {
-            m.scores.title: None if np.isnan(q) else round(q, 4)
-            for m, q in zip((self.first, self.second), qualities, strict=True)
-        }
-        log.info("auto: %s, of %s", chosen.scores.title, ", ".join(f"{name} ({value})" for name, value in said.items()))
-        write_json(out / "choice.json", {"chosen": chosen.scores.title, "estimated_quality": said})
+        titles = [masks.scores.title for masks in (self.first, self.second)]
+        said = {t: None if np.isnan(q) else round(q, 4) for t, q in zip(titles, qualities, strict=True)}
+        log.info("auto: %s, of %s", titles[best], ", ".join(f"{name} ({value})" for name, value in said.items()))
+        write_json(out / "choice.json", {"chosen": titles[best], "estimated_quality": said})
 
         def values() -> Iterator[np.ndarray]:
             for start in range(0, len(scores.class_ids), 256):
                 part = np.asarray(scores.values[start : start + 256], np.float32)
                 yield np.interp(part, [0, threshold, 1], [0, 0.5, 1]).astype(np.float16)
 
-        return self.save(out, scores.data, scores.rows, values(), scores.ids) | {"chosen": chosen.scores.title}
+        return self.save(out, scores.data, scores.rows, values(), scores.ids) | {"chosen": titles[best]}

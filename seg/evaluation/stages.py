@@ -24,9 +24,6 @@ from seg.supervision.scores import ScoreMaps, ScoreStage
 
 NONE = np.zeros(0, np.int64)
 
-#: Of the counts of all images when they are unpacked, 12 kB each: an archive of a few megabytes could hold any number.
-_MOST_BYTES = 8_000_000_000
-
 
 def rows_with_target(scores: ScoreMaps | MaskSet, split: Split, exclude: np.ndarray = NONE) -> np.ndarray:
     """Positions (``int64``) of the images of a split that have ground truth, without the rows ``exclude``."""
@@ -72,9 +69,6 @@ class Histogram(Stage):
 
     def load(self, path: Path, store: Products) -> HistogramEvaluator:
         """The counts."""
-        with zipfile.ZipFile(path / "counts.npz") as archive:
-            if (size := sum(x.file_size for x in archive.infolist())) > _MOST_BYTES:
-                raise SegError(f"{path / 'counts.npz'}: would be {size} bytes when it is unpacked: no counts of ours")
         with np.load(path / "counts.npz") as arrays:
             return HistogramEvaluator.from_arrays(dict(arrays))
 

@@ -28,20 +28,13 @@ _HEADINGS = {
 }
 
 
-def format_table(rows: Sequence[Row]) -> str:
-    """The metrics by stage as plain text.
+def stage_frame(rows: Sequence[Row]) -> pd.DataFrame:
+    """The table of stages with its headings; coverage and estimated quality are columns where they say something.
 
     Args:
-        rows: each with ``stage`` and ``split``, and the fields of `seg.methods.metrics.Metrics`; a missing
-            value or nan is "-". Coverage is a column if some row's is below 1, the estimated quality if some row has
-            it. ``oracle`` stars the stage, with a note under the table; another note tells ``masks_used``. If some
-            row has ``iou_by_class``, the heading of ``iou_foreground`` is "classes".
-
-    Returns:
-        The lines, without a final line break.
+        rows: each with ``stage`` and ``split``, and the fields of `seg.methods.metrics.Metrics`. ``oracle`` stars the
+            stage. If some row has ``iou_by_class``, the heading of ``iou_foreground`` is "classes".
     """
-    if not rows:
-        return "no stage was evaluated"
     frame = pd.DataFrame(rows).reindex(columns=list(_HEADINGS))
     frame["stage"] = [f"{shorten(str(row['stage']), 40)}{' *' if row.get('oracle') else ''}" for row in rows]
     if not (frame["coverage"] < 1).any():
@@ -49,18 +42,26 @@ def format_table(rows: Sequence[Row]) -> str:
     if frame["estimated_quality"].isna().all():
         frame = frame.drop(columns="estimated_quality")
     several = {"iou_foreground": "classes"} if any("iou_by_class" in row for row in rows) else {}
-    lines = [_frame_text(frame.rename(columns=_HEADINGS | several))]
+    return frame.rename(columns=_HEADINGS | several)
+
+
+def table_notes(rows: Sequence[Row]) -> list[str]:
+    """What a reader of the table has to know, in lines: oracles, what is not measured, the masks that were used."""
+    lines = []
     if any(row.get("oracle") for row in rows):
         lines.append("* oracle: made with the ground truth of the images, which weak labels do not have")
     if empty := [str(s) for s in dict.fromkeys(row.get("split") for row in rows if not is_measured(row))]:
         lines.append(f"-: the ground truth of {' and '.join(empty)} shows no object, so nothing is measured there")
     if used := {str(row["stage"]): row["masks_used"] for row in rows if row.get("masks_used") is not None}:
-        numbers = [
-            f"{number} ({', '.join(s for s in used if used[s] == number)})" for number in sorted({*used.values()})
-        ]
+        numbers = [f"{n} ({', '.join(s for s in used if used[s] == n)})" for n in sorted({*used.values()})]
         text = ", ".join(numbers) if len(numbers) > 1 else str(next(iter(used.values())))
         lines.append(f"masks used to choose thresholds and the like: {text}")
-    return "\n".join(lines)
+    return lines
+
+
+def format_table(rows: Sequence[Row]) -> str:
+    """The table of stages and its notes as plain text; a missing value is "-"."""
+    return "\n".join([_frame_text(stage_frame(rows)), *table_notes(rows)]) if rows else "no stage was evaluated"
 
 
 def _frame_text(frame: pd.DataFrame) -> str:
@@ -98,28 +99,27 @@ def class_metrics(row: Row) -> pd.DataFrame:
     """
     if "iou_by_class" not in row:
         return pd.DataFrame()
-    matrix = np.asarray(row["matrix"], np.int64)
-    return pd.DataFrame(
-        {
-            "class": ["background", *row["iou_by_class"]],
-            "iou": [row["iou_background"], *row["iou_by_class"].values()],
-            "pixels_of_target": matrix.sum(1),
-            "pixels_of_prediction": matrix.sum(0),
-            "pixels_right": np.diagonal(matrix),
-        }
-    )
+    matrix, ious = np.asarray(row["matrix"], np.int64), {"background": row["iou_background"], **row["iou_by_class"]}
+    pixels = {"target": matrix.sum(1), "prediction": matrix.sum(0)}
+    counts = {f"pixels_of_{key}": count for key, count in pixels.items()} | {"pixels_right": np.diagonal(matrix)}
+    return pd.DataFrame({"class": [*ious], "iou": [*ious.values()], **counts})
 
 
-def format_classes(rows: Sequence[Row]) -> str:
-    """The IoU of each class, of the last step that labels every pixel; empty for foreground masks."""
+def class_frame(rows: Sequence[Row]) -> tuple[str, pd.DataFrame]:
+    """The IoU of each class, of the last step that labels every pixel: what it is of, and a row by class, if any."""
     row = decisive_row(rows) if rows else {}
-    found = class_metrics(row)
-    if found.empty:
-        return ""
+    if (found := class_metrics(row)).empty:
+        return "", found
     target = found["pixels_of_target"]
     frame = pd.DataFrame({"class": [shorten(name, 40) for name in found["class"]], "IoU": found["iou"]})
     frame["share of ground truth"] = target / max(1, target.sum())
-    return f"{row['stage']}, {row['split']}, by class:\n{_frame_text(frame)}"
+    return f"{row['stage']}, {row['split']}, by class:", frame
+
+
+def format_classes(rows: Sequence[Row]) -> str:
+    """As :func:`class_frame`, as text; empty for foreground masks."""
+    heading, frame = class_frame(rows)
+    return "" if frame.empty else f"{heading}\n{_frame_text(frame)}"
 
 
 def format_unmeasured(masks_of: Mapping[str, Sized], qualities: Mapping[str, float], picture: Path | None) -> str:

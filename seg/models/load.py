@@ -75,6 +75,8 @@ def load_model(
     except SegError as error:
         raise SegError(str(error).replace("runtime.accelerator", "device")) from error
     file = Path(path) if Path(path).is_file() else saved_network(Path(path), "segmenter")
+    if file is None and Path(path, ".hydra").is_dir() and not Path(path, "metrics.json").exists():
+        raise SegError(f"model={path}: this run has not finished; the same command again resumes it")
     if file is None:
         raise SegError(
             f"model={path}: no such file, or no segmenter in that folder; give the folder of a finished run with "
@@ -87,43 +89,35 @@ def load_model(
     if size is None:
         raise SegError(f"model={file}: nothing says at which size it works; add input_size=SIDE")
     net = _architecture(file, info, network)
-    classes = info.get("task") == "classes"
-    names: Any = info.get("classes") if classes else ["background", "foreground"]
-    mean, std, working_size = info.get("mean", MEAN), info.get("std", STD), info.get("working_size", size)
-    valid = (
-        all(
-            isinstance(x, list | tuple) and len(x) == 3 and all(type(y) in (int, float) for y in x) for x in (mean, std)
-        )
-        and min(std) > 0
-        and isinstance(names, list)
-        and 2 <= len(names) <= MOST_CLASSES + 1
-        and all(isinstance(name, str) for name in names)
-        and all(type(side) is int and 1 <= side <= LARGEST_SIDE for side in (size, working_size))
-        and size >= net.smallest
-    )
-    if not valid:
-        raise SegError(
-            f"model={file}: mean, std, classes, working_size or input_size={reprlib.repr(size)} cannot be used (sides: "
-            f"{net.smallest} to {LARGEST_SIDE}); take the JSON of the run"
-        )
-    made = net.make(len(names) if classes else 1)
-    if labels := info.get("image_labels"):
-        try:
+    try:
+        names = ["background", *map(str, info["classes"][1:])] if info.get("task") == "classes" else []
+        mean, std = (tuple(map(float, info.get(key, usual))) for key, usual in (("mean", MEAN), ("std", STD)))
+        sides = int(size), int(info.get("working_size", size))
+        if not (
+            net.smallest <= min(sides) <= max(sides) <= LARGEST_SIDE and len(mean) == len(std) == 3 and min(std) > 0
+        ):
+            raise ValueError(f"input_size={size} or mean and std; sides: {net.smallest} to {LARGEST_SIDE}")
+        if names and not 2 <= len(names) <= MOST_CLASSES + 1:
+            raise ValueError(f"{len(names)} classes")
+        made = net.make(len(names) or 1)
+        if labels := info.get("image_labels"):
             made = labelled(made, len(names) - 1, str(labels["backbone"]), int(labels["size"]))
-        except (SegError, TypeError, ValueError, KeyError) as error:
-            raise SegError(f"model={file}: image_labels: {first_line(error)}") from error
+    except (SegError, TypeError, ValueError, KeyError, OverflowError) as error:
+        raise SegError(
+            f"model={file}: its description cannot be used ({first_line(error)}); take that of the run"
+        ) from error
     made.load_state_dict(fitting(made, state, f"model={file}", str(net)), strict=False)
     return Model(
         network=made.to(runtime.device).eval(),
         device=runtime.device,
-        working_size=working_size,
-        input_size=size,
-        mean=tuple(map(float, mean)),
-        std=tuple(map(float, std)),
+        working_size=sides[1],
+        input_size=sides[0],
+        mean=mean,
+        std=std,
         info=info,
         path=file,
         sha256=file_sha256(file),
-        classes=tuple(names[1:]) if classes else (),
+        classes=tuple(names[1:]),
     )
 
 

@@ -53,17 +53,10 @@ def class_key(names: Sequence[str]) -> Key:
     return Key(colours, dict(enumerate(names)) | {BORDER: "border", UNKNOWN: "undecided"})
 
 
-def overlay(
-    photo: NDArray[np.uint8], mask: NDArray[np.uint8], alpha: float = 0.6, key: Key = FOREGROUND
-) -> NDArray[np.uint8]:
-    """The mask's colours over the photo.
+def overlay(photo: NDArray[np.uint8], mask: NDArray, alpha: float = 0.6, key: Key = FOREGROUND) -> NDArray[np.uint8]:
+    """The colours of a mask ``uint8 (H, W)`` over a photo ``uint8 (H, W, 3)``, with the weight ``alpha`` in [0, 1].
 
-    Args:
-        photo: ``uint8 (H, W, 3)``. mask: ``uint8 (H, W)``, codes of ``key``.
-        alpha: weight of the colour in [0, 1]; background gets half of it, so that the object stands out.
-
-    Returns:
-        ``uint8 (H, W, 3)``.
+    Background gets half of it, so that the object stands out.
     """
     # Pillow blends in 8 bits: floats of a photo of 80 megapixels would take gigabytes.
     colours = np.zeros((256, 3), np.uint8)
@@ -74,16 +67,8 @@ def overlay(
     return np.asarray(Image.composite(paint.convert("RGB"), Image.fromarray(photo), weight))
 
 
-def score_overlay(photo: NDArray[np.uint8], score: NDArray[np.floating], alpha: float = 0.7) -> NDArray[np.uint8]:
-    """A score map in fixed colours for 0 to 1 over the grey photo; unknown (NaN) stays grey.
-
-    Args:
-        photo: ``uint8 (H, W, 3)``. score: ``float (h, w)`` in [0, 1] of any size, upsampled bilinearly.
-        alpha: weight of the colour in [0, 1].
-
-    Returns:
-        ``uint8 (H, W, 3)``.
-    """
+def score_overlay(photo: NDArray[np.uint8], score: NDArray, alpha: float = 0.7) -> NDArray[np.uint8]:
+    """A score map ``float (h, w)`` in [0, 1] in fixed colours over the grey photo; unknown (NaN) stays grey."""
     from matplotlib import colormaps
 
     from seg.nets.resize import upsample
@@ -106,11 +91,7 @@ def picture(photo: NDArray[np.uint8], array: NDArray, key: Key = FOREGROUND) -> 
 
 
 def panel(
-    path: Path,
-    rows: Sequence[Mapping[str, NDArray]],
-    names: Sequence[str],
-    heading: str = "",
-    key: Key = FOREGROUND,
+    path: Path, rows: Sequence[Mapping[str, NDArray]], names: Sequence[str], heading: str = "", key: Key = FOREGROUND
 ) -> Path:
     """Write a grid of pictures as PNG: an image per row, a step per column.
 
@@ -118,11 +99,7 @@ def panel(
         path: the PNG to write; its folder is made.
         rows: per image its arrays by column, as :func:`picture` takes them; ``photo`` has to be there. The longest has
             all columns; what another lacks is left free.
-        names: what stands beside each row. heading: a line above all.
-        key: the colours of masks. The legend has all of the foreground's, and of classes those that are drawn.
-
-    Returns:
-        ``path``.
+        names: what stands beside each row. heading: a line above all. key: the colours of masks.
     """
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
@@ -130,11 +107,7 @@ def panel(
     columns = [*max(rows, key=len)]
     masks = [array for row in rows for array in row.values() if array.ndim == 2 and array.dtype == np.uint8]
     found = {code for mask in masks for code in np.unique(mask).tolist()}
-    patches = [
-        Patch(facecolor=rgb, label=f" {shorten(name, 25)}", edgecolor="#444444", lw=0.5)
-        for code, name, rgb in key.legend
-        if key is FOREGROUND or code in found
-    ]
+    patches = [Patch(facecolor=rgb, label=f" {shorten(name, 25)}") for code, name, rgb in key.legend if code in found]
     width = max(1.82 * len(columns) + 0.5, 5.4)
     figure = Figure(figsize=(width, 1.75 * len(rows) + 1 + 0.05 * len(patches)), layout="constrained")
     figure.suptitle(heading, x=0.01, ha="left", fontsize=11, weight="bold", parse_math=False)
@@ -158,12 +131,8 @@ def curves(path: Path, history: Mapping[str, pd.DataFrame]) -> Path:
     """Write loss and metric curves as PNG: a column per network, losses above, metrics below.
 
     Args:
-        path: the PNG to write; its folder is made.
-        history: per network a table with ``epoch``, and columns of numbers; a name that contains "loss"
-            goes above, every other but ``seconds`` below. An empty cell is a gap.
-
-    Returns:
-        ``path``.
+        path: the PNG to write; its folder is made. history: per network a table with ``epoch`` and columns of numbers;
+            ``seconds`` are left out.
     """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator

@@ -1,9 +1,11 @@
-"""``report.html`` of a run: what was run, how good it is, what it looks like, what it cost; and the panel."""
+"""``report.html`` of a run: what was run, how good it is, what it looks like; and the panel."""
 
+import base64
 import functools
 import io
+import mimetypes
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,15 @@ from PIL import Image
 
 from seg.config.process import command, given_overrides
 from seg.data.prepared import PreparedData
-from seg.evaluation.table import Row, class_metrics, decisive_row
+from seg.errors import SegError
+from seg.evaluation.table import class_frame, stage_frame, table_notes
 from seg.experiment import Experiment, Step
-from seg.format import duration, size
+from seg.files import atomic_path
+from seg.format import duration
 from seg.masks import MaskSet
 from seg.methods.metrics import Border, Confusion
-from seg.report.page import NAME, data_uri, embedded, write_page
-from seg.report.pictures import FOREGROUND, SCORE_MAP, Key, class_key, panel, picture
-from seg.store.manifest import size_of
+from seg.report.pictures import FOREGROUND, Key, class_key, panel, picture
+from seg.version import __version__
 
 #: Images and pictures at most, and pixels of a picture's longer side: they bound the size of the page.
 MOST_IMAGES, MOST_PICTURES, SIDE = 80, 400, 256
@@ -38,98 +41,53 @@ def write_run_page(folder: Path, experiment: Experiment, masks: Mapping[str, Mas
     Raises:
         SegError: if it cannot be written.
     """
-    from matplotlib import colormaps
-    from matplotlib.colors import to_hex
-
-    cfg, store = experiment.cfg, experiment.store
-    data, overrides, rows = store.get(experiment.pool).data, given_overrides(), experiment.rows
+    cfg, store, rows = experiment.cfg, experiment.store, experiment.rows
+    data, curves = store.get(experiment.pool).data, folder / "curves.png"
+    heading, classes = class_frame(rows)
     values: dict[str, Any] = {
         "title": experiment.source.title,
         "written": time.strftime("%Y-%m-%d %H:%M:%S"),
         "seconds": time.perf_counter() - experiment.started,
         "device": str(store.runtime.device),
-        "command": command(overrides, folders=False),
-        "is_known": bool(overrides),
-        "figures": figures_of(rows, data.count > 1),
-        "oracle": any(row["oracle"] for row in rows),
+        "command": command(given_overrides(), folders=False),
+        "figures": stage_frame(rows) if rows else None,
+        "notes": [*table_notes(rows), *experiment.worse()],
         "border": cfg.evaluation.border,
         "resolution": cfg.evaluation.resolution,
         "true_masks": len(store.get(experiment.target)) if experiment.target is not None else 0,
-        "qualities": [
-            {"stage": name, "split": split}
-            | {key.replace("_", " "): getattr(one, key) for key in ("quality", "agreement", "edges", "false_positives")}
-            for name, found in experiment.qualities.items()
-            for split, one in found.items()
-        ],
-        "worse": experiment.worse(),
-        "classes": class_tables(rows),
+        "heading": heading,
+        "classes": classes,
         "cards": make_cards(experiment.steps, masks, cfg.evaluation.border),
         "total": len(shared_rows(masks)),
         "legend": key_of(data).legend,
-        "scale": ", ".join(to_hex(colormaps[SCORE_MAP](i / 8)) for i in range(9)),
-        "training": embedded(folder / "curves.png"),
-        "costs": costs(experiment),
+        "curves": data_uri(curves.read_bytes(), ".png") if curves.is_file() else None,
     }
-    return write_page(folder / NAME, "run.html", values)
+    return write_page(folder / "report.html", values)
 
 
-def figures_of(rows: Sequence[Row], several: bool) -> list[dict[str, Any]]:
-    """The stage table under the headings of the page; ``several`` classes have a mean IoU."""
-    headings = {
-        "split": "split",
-        "images": "images",
-        "miou": "mIoU",
-        "iou_background": "IoU background",
-        "iou_foreground": "IoU classes" if several else "IoU foreground",
-        "pixel_accuracy": "pixel accuracy",
-        "per_image_miou": "per-image mIoU",
-        "coverage": "coverage",
-        "masks_used": "masks used to choose",
-    }
-    marked = [f"{row['stage']}{' *' if row['oracle'] else ''}" for row in rows]
-    return [{"stage": mark} | {h: row[k] for k, h in headings.items()} for mark, row in zip(marked, rows, strict=True)]
+def data_uri(content: bytes, suffix: str) -> str:
+    """A picture (``.png`` or ``.jpg``) as text that an ``img`` takes for its source."""
+    return f"data:{mimetypes.types_map[suffix]};base64,{base64.b64encode(content).decode()}"
 
 
-def class_tables(rows: Sequence[Row]) -> dict[str, Any] | None:
-    """Of the last step that labels every pixel; None for masks of the foreground alone.
+def write_page(path: Path, values: Mapping[str, Any]) -> Path:
+    """Write ``run.html`` with its ``values`` to ``path``, in one step; raises SegError where that cannot be."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
 
-    Returns:
-        ``stage`` and ``split`` of the row; ``ious``, a row per class; ``confusion``, a frame of percentages: of the
-        ground truth's pixels of a row's class those that the masks say are of a column's, rows in the same order.
-    """
-    row: Row = decisive_row(rows) if rows else {}
-    found = class_metrics(row)
-    if found.empty:
-        return None
-    names, matrix = found["class"], np.asarray(row["matrix"], np.int64)
-    pixels = found[["pixels_of_target", "pixels_of_prediction"]]
-    pixels.columns = ["share of the ground truth", "share of the masks"]
-    shares = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    texts = np.where(shares >= 0.5, np.char.mod("%.0f", shares), "")
-    return {
-        "stage": row["stage"],
-        "split": row["split"],
-        "ious": pd.concat([found[["class", "iou"]], pixels / max(1, matrix.sum())], axis=1),
-        "confusion": pd.DataFrame(texts, index=names, columns=names.tolist()).rename_axis(None),
-    }
+    def table(frame: pd.DataFrame) -> Markup:
+        return Markup(frame.to_html(index=False, border=0, justify="left", float_format="{:.4f}".format, na_rep="–"))
 
-
-def costs(experiment: Experiment) -> list[dict[str, Any]]:
-    """The stored products that a run needed, each once, upstream first, with the time and the bytes that they took."""
-    store = experiment.store
-    stages = {stage.id: stage for stage in experiment.stages() if stage.stored and store.manifest(stage) is not None}
-    return [
-        {
-            "product": name,
-            "what": stage.what,
-            "time": duration((store.manifest(stage) or {}).get("seconds")),
-            "size": size(size_of(store.folder(stage))),
-        }
-        for name, stage in stages.items()
-    ]
-
-
-# -- pictures
+    folder = FileSystemLoader(Path(__file__).parent / "templates")
+    made = Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    made.filters |= {"duration": duration, "table": table}
+    text = made.get_template("run.html").render(version=__version__, **values).encode(errors="replace")
+    try:
+        with atomic_path(path) as tmp:
+            tmp.write_bytes(text)
+    except OSError as error:
+        raise SegError(f"{path}: cannot be written ({error.strerror}); choose another hydra.run.dir=") from error
+    return path
 
 
 def draw_panel(path: Path, experiment: Experiment, masks: Mapping[str, MaskSet]) -> Path | None:
@@ -144,7 +102,7 @@ def draw_panel(path: Path, experiment: Experiment, masks: Mapping[str, MaskSet])
     data = next(iter(masks.values())).data
     with_target = shared[data.has_target[shared]]
     rows = next(rows for rows in (with_target[data.is_test[with_target]], with_target, shared) if len(rows))
-    rows = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)]
+    rows = spread(rows, count)
     names = [f"{data.ids[row][-25:]}\n{label_of(data, row)[:25]}" for row in rows]
     return panel(path, [picture_cells(experiment.steps, masks, row) for row in rows], names, data.title, key_of(data))
 
@@ -194,7 +152,7 @@ def make_cards(steps: Mapping[str, Step], masks_of: Mapping[str, MaskSet], borde
         return []
     data = next(iter(masks_of.values())).data
     cards = []
-    for row in sample(data, shared_rows(masks_of), min(MOST_IMAGES, MOST_PICTURES // (len(masks_of) + 2))).tolist():
+    for row in spread(shared_rows(masks_of), min(MOST_IMAGES, MOST_PICTURES // (len(masks_of) + 2))).tolist():
         cells = picture_cells(steps, masks_of, row)
         masks = {name: cells[name] for name, step in steps.items() if step.kind != "scores"}
         ious = {}
@@ -214,18 +172,9 @@ def make_cards(steps: Mapping[str, Step], masks_of: Mapping[str, MaskSet], borde
     return sorted(cards, key=lambda card: card["iou"])
 
 
-def sample(data: PreparedData, rows: np.ndarray, most: int) -> np.ndarray:
-    """Some of ``rows``, as even as can be over split, class (of several the rarest), and whether there is ground truth.
-
-    Returns:
-        ``int64 (n,)`` with n at most ``most``, one of every group first.
-    """
-    # Shuffled, as neighbours in a list may be alike; from a seed, as a report that is written again is the same.
-    drawn = np.random.default_rng(0).permutation(rows)
-    count = data.as_read.is_labelled[drawn].sum(0)
-    rarest = np.asarray([min(data.as_read.label_sets[row], key=count.__getitem__, default=-1) for row in drawn])
-    turn = pd.Series(drawn).groupby([data.is_test[drawn], data.has_target[drawn], rarest]).cumcount()
-    return drawn[np.argsort(turn, kind="stable")][:most]
+def spread(rows: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of ``rows``, evenly over the list, which is sorted by split and often by class."""
+    return rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int)]
 
 
 def _iou(mask: np.ndarray, target: np.ndarray, border: Border, classes: int) -> float:

@@ -7,7 +7,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -44,25 +44,18 @@ class Shared:
             self.stores[name] = Store(Path(cfg.store), Runtime(**cfg.runtime))
         return self.stores[name]
 
-    def experiment(self, cfg: DictConfig) -> Experiment:
-        """What a job's config describes."""
-        return Experiment.from_config(cfg, self.store(cfg), self.objects)
 
-
-@cache
-def of_worker() -> Shared:
-    """What is shared in a process that a launcher has started for the jobs of one sweep."""
+@lru_cache(maxsize=1)
+def shared_by(started: float) -> Shared:
+    """What the jobs of the sweep that began then share in this process."""
     return Shared()
 
 
+@dataclass(frozen=True)
 class SweepTask:
-    """What Hydra's launchers call for every job; in other processes it finds what the jobs there share."""
+    """What Hydra's launchers call for every job, in this process or in another."""
 
-    def __init__(self, sweep: Sweep, shared: Shared | None = None) -> None:
-        self.sweep, self.shared = sweep, shared or of_worker()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return SweepTask, (self.sweep,)
+    sweep: Sweep
 
     def __call__(self, cfg: DictConfig) -> None:
         """Run one job, write its record and its row, show the progress. A full disk ends the sweep."""
@@ -82,7 +75,7 @@ class SweepTask:
         record: dict[str, Any] = {"overrides": overrides}
         try:
             _take_device(self.sweep.workers)
-            shared = self.shared
+            shared = shared_by(self.sweep.started)
             experiment = run(cfg, folder, shared.store(cfg), figures=bool(cfg.figures), objects=shared.objects)
             row |= {"status": "ok", **headlines(experiment.rows)}
             row["held_out_accuracy"] = held_out_accuracy(experiment)

@@ -53,15 +53,19 @@ class Plan:
         fixed = [f"{k}={v}" for k, v in self.fixed.items() if not k.startswith("hydra")]
         out = []
         for values in itertools.product(*self.swept.values()):
-            texts = [f"{k}={v}" for k, v in zip(self.swept, values, strict=True)]
-            out.append(Job(dict(zip(self.swept, values, strict=True)), (*fixed, *texts), safe_name(texts)))
+            swept = dict(zip(self.swept, values, strict=True))
+            texts = [f"{k}={v}" for k, v in swept.items()]
+            out.append(Job(swept, (*fixed, *texts), safe_name({k: [v] for k, v in swept.items()})))
         return out
 
     def folder(self, pipeline: str) -> Path:
         """Where the results go: the same for the same sweep, whenever and in whatever order it is typed."""
-        items = [f"{k}={collapse(list(v))}" for k, v in self.swept.items()]
-        items += [f"{k}={v}" for k, v in sorted(self.fixed.items()) if not changes_no_result(k) and k != "pipeline"]
-        return Path("outputs/sweeps") / ("several" if "pipeline" in self.swept else pipeline) / safe_name(items)
+        fixed = {k: [v] for k, v in sorted(self.fixed.items()) if not changes_no_result(k) and k != "pipeline"}
+        return (
+            Path("outputs/sweeps")
+            / ("several" if "pipeline" in self.swept else pipeline)
+            / safe_name({**self.swept, **fixed})
+        )
 
 
 def make_plan(params: Mapping[str, Any], arguments: Sequence[str], config_loader: Any) -> Plan:
@@ -113,10 +117,11 @@ def _choices(override: Any) -> list[str]:
     return list(dict.fromkeys(values))
 
 
-def safe_name(items: Sequence[str]) -> str:
-    """Join ``key=value`` items to a folder's name; with a hash where that drops or changes something."""
-    exact = ",".join(items)
-    name = re.sub(r"[^\w.,=+-]", "-", exact)
+def safe_name(values: Mapping[str, Sequence[str]]) -> str:
+    """``key=values,...`` as a folder's name, of a path its last part; with a hash where something is left out."""
+    exact = ",".join(f"{key}={collapse([*texts])}" for key, texts in values.items())
+    name = ",".join(f"{key}={collapse([x.rpartition('/')[2] for x in texts])}" for key, texts in values.items())
+    name = re.sub(r"[^\w.,=+-]", "-", name)
     if name == exact and len(name) <= MOST_CHARACTERS and name:
         return name
     return f"{name[:MOST_CHARACTERS].rstrip('-,')}-{hashlib.sha256(exact.encode()).hexdigest()[:8]}"

@@ -11,9 +11,9 @@ from typing import Any
 
 import pandas as pd
 from filelock import FileLock
+from tqdm import tqdm
 
 from seg.files import atomic_path
-from seg.format import duration
 
 Row = dict[str, Any]
 
@@ -70,17 +70,8 @@ class Sweep:
             self.write(rows)
         return rows
 
-    def progress(self, rows: Sequence[Mapping[str, Any]]) -> str:
-        """``12/180  1 failed  34 s left``."""
-        done, failed = len(rows), sum(row["status"] != "ok" for row in rows)
-        text = f"{done}/{self.total}" + (f"  {failed} failed" if failed else "")
-        here = done - self.skipped
-        if here > 0 and done < self.total:
-            text += f"  {duration((time.time() - self.started) / here * (self.total - done))} left"
-        return text
-
     def show(self, row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
-        """Print a finished job."""
+        """Print a finished job; ``rows`` are those of all that are done."""
         what = "no ground truth to measure with"
         if row["status"] != "ok":
             what = f"failed: {_text(row['error'])}"
@@ -89,14 +80,13 @@ class Sweep:
         elif not math.isnan(test := number(row.get("miou_test"))):
             what = f"test mIoU {test:.4f}"
         cell = " ".join(f"{key}={row[key]}" for key in self.swept)
-        print(f"[{self.progress(rows)}]  {cell}  {what}", file=sys.stderr, flush=True)
+        elapsed, here = time.time() - self.started, len(rows) - self.skipped
+        left = tqdm.format_interval(elapsed / max(1, here) * (self.total - len(rows)))
+        print(f"[{len(rows)}/{self.total}, {left} left]  {cell}  {what}", file=sys.stderr, flush=True)
 
 
 def average_seeds(rows: Sequence[Row], swept: Sequence[str]) -> tuple[list[str], list[Row]]:
     """What can be chosen among: the swept keys without seeds, and a row for each combination of their values.
-
-    Args:
-        rows: of :meth:`Sweep.read`. swept: the swept keys.
 
     Returns:
         The keys, and the rows. Where a seed was swept a row has the mean of each figure over the seeds, the

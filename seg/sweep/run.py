@@ -9,16 +9,16 @@ from typing import Any
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from seg.errors import SegError, first_line, run_checks
+from seg.errors import SegError, first_line
 from seg.experiment import Experiment
 from seg.files import io_error, writable
 from seg.store.runtime import available_cores
-from seg.sweep.job import Shared, SweepTask, read_record
+from seg.sweep.job import SweepTask, read_record, shared_by
 from seg.sweep.plan import Job, Plan, make_plan
 from seg.sweep.results import Row, Sweep
 from seg.sweep.shared_config import SharedConfigs
 from seg.sweep.summary import summarise
-from seg.tracking.run import make_trackers
+from seg.tracking import check_trackers
 
 
 def run_sweep(
@@ -44,7 +44,8 @@ def run_sweep(
     if given := [text for text in config.hydra.overrides.hydra if text.startswith("hydra.sweep.subdir=")]:
         raise SegError(f"{given[0]}: a job's folder is named by its swept values; leave it out")
     loader: Any = SharedConfigs(context.config_loader)
-    shared = Shared()
+    started = time.time()
+    shared = shared_by(started)
     plan = make_plan(config.hydra.sweeper.params or {}, arguments, loader)
     if "tracker" in plan.swept:
         several = ",".join(plan.swept["tracker"])
@@ -67,7 +68,8 @@ def run_sweep(
     commands = {job.folder: [*job.overrides, *extra, f"hydra.sweep.subdir='{job.folder}'"] for job in jobs}
 
     def experiment(job: Job) -> Experiment:
-        return shared.experiment(loader.load_sweep_config(config, commands[job.folder]))
+        cfg = loader.load_sweep_config(config, commands[job.folder])
+        return Experiment.from_config(cfg, shared.store(cfg), shared.objects)
 
     rows = done_before(plan, experiment, folder, list(config.hydra.overrides.task), choices)
     done = {row["folder"] for row in rows}
@@ -77,12 +79,12 @@ def run_sweep(
         return 0
     if not done:
         refuse_hopeless(experiment, (pending[0], pending[-1]), folder)
-    run_checks(tracker.check for tracker in make_trackers(config).values())
-    sweep = Sweep(folder, list(plan.swept), len(jobs), len(done), time.time(), workers)
+    check_trackers(config)
+    sweep = Sweep(folder, list(plan.swept), len(jobs), len(done), started, workers)
     sweep.write(rows)
     OmegaConf.save(config, folder / "multirun.yaml")
     print(f"sweep: {len(jobs)} jobs, {len(done)} done before; {folder}", file=sys.stderr, flush=True)
-    task = SweepTask(sweep, shared)
+    task = SweepTask(sweep)
     launcher = make_launcher(HydraContext(config_loader=loader, callbacks=context.callbacks), task)
     batch = config.hydra.sweeper.max_batch_size or (workers if _starts_all_at_once(config) else len(jobs))
     for start in range(0, len(pending), batch):
@@ -94,9 +96,7 @@ def run_sweep(
             # A process that was killed, say. Its job has no row; the summary counts it as missing.
             print(f"error: {type(error).__name__}: {first_line(error)}", file=sys.stderr)
     typed = [str(text) for text in config.hydra.overrides.task]
-    fixed = [text for text in typed if text.partition("=")[0].lstrip("+") not in (*plan.swept, "sweep")]
-    typed += [text for text in config.hydra.overrides.hydra if text.startswith("hydra.sweep.dir=")]
-    return summarise(sweep, typed, fixed, figures=config.figures is not False)
+    return summarise(sweep, [x for x in typed if x.partition("=")[0].lstrip("+") not in (*plan.swept, "sweep")])
 
 
 def done_before(
@@ -133,7 +133,7 @@ def done_before(
 def finished(folder: Path, experiment: Experiment) -> Row | None:
     """The row of a job that was done before and would give the same again: the stages of its figures have equal keys.
 
-    Where nothing could be measured, pictures are all that a job gives: if they are wanted, they have to be there.
+    If pictures are wanted, they have to be there.
     """
     record = read_record(folder)
     row: Row = record["row"]
@@ -141,8 +141,8 @@ def finished(folder: Path, experiment: Experiment) -> Row | None:
         is_same = row.get("status") == "ok" and record.get("figures") == experiment.figures()
     except SegError:  # the job itself reports it
         return None
-    lacks_picture = experiment.cfg.figures and row.get("miou") is None and not (folder / "panel.png").is_file()
-    return row if is_same and not lacks_picture else None
+    lacks_pictures = experiment.cfg.figures and not (folder / "report.html").is_file()
+    return row if is_same and not lacks_pictures else None
 
 
 def refuse_hopeless(experiment: Callable[[Job], Experiment], ends: Sequence[Job], folder: Path) -> None:
@@ -161,10 +161,9 @@ def refuse_hopeless(experiment: Callable[[Job], Experiment], ends: Sequence[Job]
 
 def parallel_jobs(config: Any) -> int:
     """How many jobs run at the same time on this machine; 1 where the launcher leaves that to a cluster."""
-    cores = available_cores()
-    if "joblib" in config.hydra.launcher._target_:
-        workers = int(config.hydra.launcher.n_jobs)
-        return workers if workers > 0 else max(1, cores + 1 + workers)
+    launcher, cores = config.hydra.launcher, available_cores()
+    if "joblib" in launcher._target_:
+        return int(launcher.n_jobs) if launcher.n_jobs > 0 else max(1, cores + 1 + int(launcher.n_jobs))
     return (config.hydra.sweeper.max_batch_size or cores) if _starts_all_at_once(config) else 1
 
 

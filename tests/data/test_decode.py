@@ -80,12 +80,12 @@ def test_broken_exif_is_ignored(tmp_path: Path) -> None:
     assert decode_image(path)[1] == (20, 30)
 
 
-@pytest.mark.parametrize(("mode", "kind"), [("L", "grey"), ("CMYK", "CMYK")])
-def test_photos_that_are_not_rgb(tmp_path: Path, mode: str, kind: str) -> None:
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_photos_that_are_not_rgb(tmp_path: Path, mode: str) -> None:
     array = np.broadcast_to(np.array([90, 90, 90] if mode == "L" else [220, 40, 90], np.uint8), (16, 16, 3))
     path = save(tmp_path / "a.jpg", array, mode, quality=95)
     assert np.abs(decode_image(path, 8)[0].astype(int) - array[0, 0]).max() <= 4
-    assert image_warnings(path) == (f"{kind} images",)
+    assert not image_warnings(path)
 
 
 def test_transparency_lies_on_white(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_transparency_lies_on_white(tmp_path: Path) -> None:
     image.save(path := tmp_path / "a.png", transparency=1)
     assert decode_image(path)[0][[0, 1], [0, 3]].tolist() == [[200, 10, 20], [255, 255, 255]]
     image.save(path)
-    assert decode_image(path)[0][1, 3].tolist() == [0, 0, 255] and image_warnings(path) == ("palette images",)
+    assert decode_image(path)[0][1, 3].tolist() == [0, 0, 255] and not image_warnings(path)
     rgba = np.zeros((1, 3, 4), np.uint8)
     rgba[0, :, 3] = [255, 0, 51]
     Image.fromarray(rgba).save(path)
@@ -114,7 +114,7 @@ def test_white_of_16_bit_images(tmp_path: Path, top: int, white: int) -> None:
         decoded, _ = decode_image(tmp_path / name)
         np.testing.assert_array_equal(decoded[..., 0], np.rint(values / white * 255))
         narrow = (f"16-bit images without a value above {white} (which is white)",) * (white < 65535)
-        assert image_warnings(tmp_path / name) == ("images of more than 8 bits", *narrow)
+        assert image_warnings(tmp_path / name) == narrow
 
 
 @pytest.mark.parametrize(
@@ -131,9 +131,7 @@ def test_gif_first_frame_under_another_name(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (6, 4), colour) for colour in ("red", "blue")]
     frames[0].save(path, format="GIF", save_all=True, append_images=frames[1:])
     assert (decode_image(path)[0] == [255, 0, 0]).all()
-    assert {
-        "images whose name ends in .jpg but that are GIF", "images of several frames or pages (first used)"
-    } <= {*image_warnings(path)}  # fmt: skip
+    assert image_warnings(path) == ("images of several frames or pages (first used)",)
 
 
 @pytest.mark.parametrize("fmt", ["JPEG", "PNG", "GIF"])
@@ -238,17 +236,6 @@ def test_what_is_no_mask_of_the_image(tmp_path: Path, mode: str, size: tuple[int
 
 
 # -- regions --------------------------------------------------------------------------------------------
-
-
-def test_a_polygon_covers_the_pixels_whose_middles_are_inside() -> None:
-    expected = np.zeros((5, 7), np.uint8)
-    expected[1:4, 2:5] = 9
-    for corners in ((2, 1, 5, 1, 5, 4, 2, 4), (1.6, 0.6, 5.4, 0.6, 5.4, 4.4, 1.6, 4.4), (5, 4, 5, 1, 2, 1, 2, 4)):
-        np.testing.assert_array_equal(draw_regions([Region(9, (corners,))], (5, 7)), expected)
-    # What sticks out is cut; what is outside, a line or less than a pixel covers nothing.
-    assert (draw_regions([Region(1, ((-50, -50, 1e6, -50, 1e6, 1e6, -50, 1e6),))], (5, 7)) == 1).all()
-    for corners in ((9, 9, 12, 9, 12, 12), (-9, 1, -4, 1, -4, 4), (0, 2.5, 7, 2.5, 3, 2.5), (1, 1, 1.3, 1, 1, 1.3)):
-        assert not draw_regions([Region(1, (corners,))], (5, 7)).any()
 
 
 def test_smaller_regions_are_on_top_crowds_below_and_runs_have_to_fit() -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from seg.data.download import fetch
 from seg.data.pets import OxfordPet
 from seg.data.sources import Source
 from seg.data.voc import Voc
@@ -108,19 +107,6 @@ def test_a_download_that_fails(served: Served, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SegError, match="cannot download"):
         make(tmp_path / "file/data").acquire()
-
-
-@pytest.mark.parametrize(
-    "error", [ImportError("torchvision"), ConnectionRefusedError("refused"), EOFError("cut"), None]
-)
-def test_each_failure_is_one_line(tmp_path: Path, error: Exception | None) -> None:
-    def get() -> None:
-        if error is not None:
-            raise error
-
-    why = str(error or "the archive lacks images, lists")
-    with pytest.raises(SegError, match=rf"cannot download it to .*it \({why}\); try again, or take it$"):
-        fetch("it", tmp_path / "it", tmp_path / "aside", "take it", get, lambda: ["images", "lists"])
 
 
 @pytest.mark.parametrize(("make", "archive"), [(OxfordPet, "annotations.tar.gz"), (Voc, "VOCtrainval")])

@@ -1,6 +1,5 @@
 """Own photos as a source."""
 
-import os
 import shutil
 import unicodedata
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from seg.data.dataset import Dataset
 from seg.data.decode import decode_trimap
 from seg.data.draw import draw_by_labels
 from seg.data.folder_layout import Names, image_ids, images_below
-from seg.data.image_folder import ImageFolder, find_images
+from seg.data.image_folder import ImageFolder
 from seg.data.prepared import Prepared, PreparedData
 from seg.data.read_report import ReadReport
 from seg.data.records import Layout
@@ -65,6 +64,10 @@ def mask(path: Path, value: int = 255, size: tuple[int, int] = (40, 60)) -> Path
     return path
 
 
+def find(root: Path, **options: Any) -> Layout:
+    return ImageFolder(root=str(root), **options).layout
+
+
 def touch(root: Path, *names: str) -> None:
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -94,7 +97,7 @@ def touch(root: Path, *names: str) -> None:
 def test_folders_that_are_refused(tmp_path: Path, names: list[str], options: dict[str, Any], message: str) -> None:
     touch(tmp_path, *names)
     with pytest.raises(SegError, match=message) as error:
-        find_images(tmp_path, **options)
+        find(tmp_path, **options)
     assert "\n" not in str(error.value)
 
 
@@ -105,7 +108,7 @@ def names_of(root: Path, layout: Layout) -> list[str]:
 def test_a_class_is_a_folder_with_images(tmp_path: Path) -> None:
     touch(tmp_path, "dog/b.JPG", "cat/c.png", "cat/a.webp", "cat/deep/er/d.tiff", "cat/a.jpg", "loose.png")
     touch(tmp_path, "cat/._c.png", "cat/notes.txt", "empty/.DS_Store", ".thumbnails/x.png", "dog/f.heic")
-    layout = find_images(tmp_path)
+    layout = find(tmp_path)
     assert names_of(tmp_path, layout) == ["cat/a.jpg", "cat/c.png", "cat/deep/er/d.tiff", "dog/b.JPG"]
     assert layout.classes == ("cat", "dog") and not layout.masks and not layout.boxes and not layout.texts
     assert layout.report.examples == {
@@ -119,13 +122,13 @@ def test_what_lies_beside_the_classes_is_found_and_is_no_class(tmp_path: Path) -
     touch(tmp_path, "cat/a.jpg", "cat/b.jpg", "Masks/a.png", "Masks/cat/b.png", "Masks/._a.png", "other.d/a.tif")
     touch(tmp_path, "boxes/a.xml")
     (tmp_path / "Masks").rename(tmp_path / "masks")
-    elsewhere = find_images(tmp_path, masks=str(tmp_path / "other.d"))
+    elsewhere = find(tmp_path, masks=str(tmp_path / "other.d"))
     assert names_of(tmp_path, elsewhere) == ["cat/a.jpg", "cat/b.jpg"]
     assert elsewhere.masks == {"a": tmp_path / "other.d/a.tif"} and set(elsewhere.boxes) == {"a.xml"}
-    assert not find_images(tmp_path, masks=False).masks
+    assert not find(tmp_path, masks=False).masks
     touch(tmp_path, "boxes.csv")
     with pytest.raises(SegError, match=r"say which to use with data\.boxes_from="):
-        find_images(tmp_path)
+        find(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -140,11 +143,11 @@ def test_what_lies_beside_the_classes_is_found_and_is_no_class(tmp_path: Path) -
 )
 def test_masks_with_a_suffix(tmp_path: Path, names: list[str], suffix: str | None) -> None:
     touch(tmp_path, "cat/1.jpg", "cat/2.jpg", "cat/a_b.jpg", *names)
-    layout = find_images(tmp_path, mask_suffix=suffix)
+    layout = find(tmp_path, mask_suffix=suffix)
     assert {*layout.masks.values()} == {tmp_path / name for name in names}
     assert names_of(tmp_path, layout) == ["cat/1.jpg", "cat/2.jpg", "cat/a_b.jpg"]
     if names[0].startswith("cat"):
-        assert {*names} < {*names_of(tmp_path, find_images(tmp_path, mask_suffix=""))}
+        assert {*names} < {*names_of(tmp_path, find(tmp_path, mask_suffix=""))}
 
 
 def test_an_image_by_any_of_its_names(photos: Photos) -> None:
@@ -222,15 +225,6 @@ def test_ids_are_stems_made_unique_by_their_folders() -> None:
     ):
         with pytest.raises(SegError, match=message):
             image_ids(names)
-
-
-@pytest.mark.parametrize("name", ["cat/pipe.jpg", "masks/cat1.png", "boxes/pipe.xml"])
-def test_a_pipe_does_not_hang(photos: Photos, name: str) -> None:
-    root = photos(images=2)
-    (root / name).parent.mkdir(exist_ok=True)
-    os.mkfifo(root / name)
-    with pytest.raises(SegError, match=r"\.\w+: cannot be read \(is a pipe, a socket or a device, no file\)"):
-        _ = source(root).fingerprint
 
 
 def test_labels_come_from_the_folders(photos: Photos, new_store: Store) -> None:
@@ -422,15 +416,6 @@ def test_a_file_of_labels(fruits: Path, new_store: Store) -> None:
     assert labels(moved) == labels(data) and moved.file_names()["apple1"] == "train/apple1.png"
 
 
-def test_the_folders_count_where_the_labels_are_left_out(photos: Photos) -> None:
-    root = photos()
-    key = source(root).key
-    (root / "labels.csv").write_text("file,labels\ncat1,a;b\ncat2,a\ndog1,b\ndog2,b\n")
-    assert dataset(root).classes == ("a", "b") and len(dataset(root).records) == 4
-    assert dataset(root, labels_from=False).classes == ("cat", "dog")
-    assert source(root, labels_from=False).key == key != source(root).key
-
-
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -447,9 +432,7 @@ def test_labels_that_are_refused(fruits: Path, text: str, said: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_the_content_is_the_identity_wherever_it_lies(
-    photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_content_is_the_identity_wherever_it_lies(photos: Photos, tmp_path: Path) -> None:
     root, copy = photos(), tmp_path / "elsewhere"
     shutil.copytree(root, copy)
     cache = str(tmp_path / "cache.json")
@@ -473,7 +456,3 @@ def test_the_content_is_the_identity_wherever_it_lies(
         listed.write_text(text)
         keys.add(source(copy, cache=cache, test_list=str(listed)).key)
     assert len(keys) == 3 + 6 + 2 + 2
-    # With a cache the files are hashed once.
-    key, read = source(copy, cache=cache).key, Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda path: read(path) if path == Path(cache) else pytest.fail(str(path)))
-    assert source(copy, cache=cache).key == key

@@ -65,23 +65,6 @@ def test_the_target(new_store: Store, official: Official) -> None:
     np.testing.assert_array_equal(data.target(np.asarray([row]))[0], np.asarray(small))
 
 
-def test_decoded_once(new_store: Store, official: Official, monkeypatch: pytest.MonkeyPatch) -> None:
-    decoded: list[str] = []
-
-    def counting(path: Path, size: int | None = None) -> object:
-        decoded.append(path.stem)
-        return decode_image(path, size)
-
-    monkeypatch.setattr("seg.data.prepared.decode_image", counting)
-    root = official()
-    new_store.get(make(root))
-    assert len(decoded) == len(set(decoded)) == 8
-    Store(new_store.root, new_store.runtime).get(make(root))
-    assert len(decoded) == 8
-    new_store.get(make(root, size=64))
-    assert len(decoded) == 16
-
-
 def test_a_truncated_image_is_named_skipped_and_counted(
     new_store: Store, official: Official, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -164,13 +147,12 @@ def test_not_one_readable_target_is_refused(new_store: Store, official: Official
 
 def test_warnings_are_counted_and_named(new_store: Store, official: Official, caplog: pytest.LogCaptureFixture) -> None:
     root = official(without_target=("beagle_1",))
-    Image.open(picture(root, "beagle_2")).convert("L").save(picture(root, "beagle_2"), "JPEG")
     trimap = root / "oxford-iiit-pet/annotations/trimaps/beagle_3.png"
     Image.open(trimap).reduce(2).save(trimap)
     with caplog.at_level(logging.INFO):
         data = new_store.get(make(root))
     said = [m for m in caplog.messages if m.startswith("data:")]
-    for what, name in (("grey images: 1", "beagle_2"), ("another size", "beagle_3"), ("without a mask", "beagle_1")):
+    for what, name in (("another size", "beagle_3"), ("without a mask", "beagle_1")):
         assert any(what in m and name in m for m in said), what
     row = data.row_of["beagle_3"]
     assert data.original_target(row).shape == tuple(data.sizes[row])
@@ -180,35 +162,25 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-@pytest.mark.parametrize("kind", ["official", "photos"])
 def test_a_product_tells_nothing_of_where_the_data_lie(
-    tmp_path: Path, official: Official, photos: Official, runtime: Runtime, kind: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, official: Official, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two copies of one data set, the second named relative to the working folder, and with another title."""
-    if kind == "official":
-        root, name = official("here"), "oxford-iiit-pet/images/beagle_2.jpg"
-        target = root / "oxford-iiit-pet/annotations/trimaps/beagle_1.png"
-    else:
-        root, name = photos("here"), "cat/cat2.png"
-        target = root / "masks/dog1.png"
-        for mask in (target, root / "masks/dog/dog2.png"):
-            mask.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("L", (60, 40), 255).save(mask)
-    for broken in (root / name, target):
+    root = official("here")
+    for broken in (picture(root, "beagle_2"), root / "oxford-iiit-pet/annotations/trimaps/beagle_1.png"):
         broken.write_bytes(broken.read_bytes()[:60])
     copy = tmp_path / "there/of/another/depth"
     shutil.copytree(root, copy)
     monkeypatch.chdir(copy.parent)
-    source = OxfordPet if kind == "official" else ImageFolder
     products, keys = [], set()
     for number, (place, title) in enumerate(((str(root), "one"), (copy.name, "other"))):
         store = Store(tmp_path / f"store{number}", runtime)
-        stage = Prepared(source=source(root=place, title=title), size=32, max_bad_share=0.5)
+        stage = Prepared(source=OxfordPet(root=place, title=title), size=32, max_bad_share=0.5)
         assert store.get(stage).title == title
         keys.add(stage.key)
         folder = store.folder(stage)
         said = json.loads((folder / "manifest.json").read_text())
-        assert said["notes"]["unreadable"] == [name.removeprefix("oxford-iiit-pet/images/")]
+        assert said["notes"]["unreadable"] == ["beagle_2.jpg"]
         assert len(said["notes"]["ground truth unreadable"]) == 1
         assert said.pop("seconds") >= 0 and said.pop("crc32")  # that of all the rest, the seconds too
         products.append(files_of(folder) | {"manifest.json": json.dumps(said).encode()})

@@ -26,9 +26,3 @@ def test_what_is_drawn_enters_the_key() -> None:
     changes = ({}, {"images": 40}, {"breeds": 3}, {"size": 64}, {"seed": 1})
     keys = {toy(**changed).key for toy in (ToyPets, ToyScenes) for changed in changes}  # type: ignore[arg-type]
     assert len(keys) == 10 and ToyPets(labels="species").key not in keys
-
-
-def test_species_are_other_labels_of_the_same_pictures(store: Store, prepared: Prepared) -> None:
-    drawn: Dataset = store.get(ToyPets(images=32, breeds=2, size=48, labels="species"))
-    breeds: Dataset = store.get(prepared.source)
-    assert set(drawn.classes) <= {"cat", "dog"} and [r.id for r in drawn.records] == [r.id for r in breeds.records]

@@ -25,15 +25,14 @@ def table(folder: Path, text: str) -> Path:
     [
         "file,xmin,ymin,xmax,ymax\na.jpg,1,2,30,40\ncat/b.jpg,0.5,0,3,4\na.jpg,5,6,7,8\n",
         "\ufefffile,xmin,ymin,xmax,ymax\r\na.jpg, 1,2,30,40\r\n\r\ncat/b.jpg,0.5,0,3,4\r\na.jpg,5,6,7,8",
-        "a.jpg,1,2,30,40\ncat/b.jpg,0.5,0,3,4\na.jpg,5,6,7,8\n",
         "file,x1,y1,x2,y2\na.jpg,1,2,30,40\ncat/b.jpg,0.5,0,3,4\na.jpg,5,6,7,8\n",
-        "a.jpg,1,2,30,40,x\ncat/b.jpg,0.5,0,3,4,y\nnone.jpg,,,,,\na.jpg,5,6,7,8,x\n",
+        "file,xmin,ymin,xmax,ymax,class\na.jpg,1,2,30,40,x\ncat/b.jpg,0.5,0,3,4,y\nnone.jpg,,,,,\na.jpg,5,6,7,8,x\n",
         "class,ymax,ymin,xmin,xmax,File_Name\nx,40,2,1,30,a.jpg\ny,4,0,0.5,3,cat/b.jpg\nx,8,6,5,7,a.jpg\n",
         "file;XMin;XMax;YMin;YMax\na.jpg;1;30;2;40\ncat/b.jpg;0.5;3;0;4\na.jpg;5;7;6;8\n",
         "label_name,bbox_x,bbox_y,bbox_width,bbox_height,image_name,image_width,image_height\n"
         "x,1,2,29,38,a.jpg,60,40\ny,0.5,0,2.5,4,cat/b.jpg,60,40\nx,5,6,2,2,a.jpg,60,40\n",
     ],
-    ids=["plain", "spreadsheet", "no heading", "x1", "classes", "other order", "semicolons", "width and height"],
+    ids=["plain", "spreadsheet", "x1", "classes", "other order", "semicolons", "width and height"],
 )
 def test_boxes(tmp_path: Path, text: str) -> None:
     found = [(one.image, one.box) for one in read_boxes(table(tmp_path, text))]
@@ -44,10 +43,11 @@ def test_boxes(tmp_path: Path, text: str) -> None:
     ("text", "message"),
     [
         ("file,cx,cy,w,h,x,y\na.jpg,1,2,3,4,5,6\n", r"table.csv: needs the heading file,xmin,ymin,xmax,ymax"),
-        ("file,xmin,ymin,xmax,ymax\n\na.jpg,1,2,x,4\n", r"table.csv line 3: 'a.jpg,1,2,x,4' is not"),
+        ("file,xmin,ymin,xmax,ymax\n\na.jpg,1,2,x,4\n", r"table.csv line 3: '1,2,x,4' is not xmin,ymin,xmax,ymax"),
         ("file,xmin,ymin,xmax,ymax\na.jpg,1,2,3\n", r"table.csv line 2"),
         ("file,xmin,ymin,xmax,ymax\na.jpg,1,2,3,4,5\n", r"no CSV \(.*Expected 5 fields in line 2, saw 6"),
-        ("a.jpg,0.1,0.2,0.5,1\n", r"table.csv line 1: all boxes lie within 0 to 1, .*; write pixels"),
+        ("a.jpg,1,2,30,40\n", r"table.csv: needs the heading file,xmin,ymin,xmax,ymax"),
+        ("file,x1,y1,x2,y2\na.jpg,0.1,0.2,0.5,1\n", r"table.csv line 2: all boxes lie within 0 to 1, .*; write pixels"),
         ("file,xmin,ymin,xmax,ymax\n", r"holds no box"),
         ("", r"no CSV"),
     ],

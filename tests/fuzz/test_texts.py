@@ -1,29 +1,23 @@
-"""What people and tools write: spans, boxes, CSV, COCO, VOC XML, lists. Read, or refused in a line."""
+"""What people and tools write: spans, CSV, COCO, any bytes. Read, or refused in a line."""
 
 import json
-import math
 import tempfile
 from collections.abc import Iterator
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from limits import EXAMPLES, refused, tried
-from PIL import Image
 
 from seg.config.spans import MOST_JOBS, expand_value
-from seg.data.boxes import fit_box, read_xml
+from seg.data.boxes import read_xml
 from seg.data.coco_file import read_coco
 from seg.data.dataset import Region
 from seg.data.decode import draw_regions
-from seg.data.pets import find_pets, read_pets
 from seg.data.tables import read_boxes, read_labels
-from seg.data.voc import find_voc, read_voc
-from seg.methods.boxes import gaussian_score
 from seg.supervision.mask import read_ids
 
 FOLDER = tempfile.TemporaryDirectory(prefix="fuzz-")
@@ -66,18 +60,6 @@ def test_spans(first: str, last: str, step: str | None) -> None:
         values = [Decimal(v) for v in out.split(",")]
         assert len(values) <= MOST_JOBS and values[0] == Decimal(first) and values[-1] <= Decimal(last)
         assert all(b - a == values[1] - values[0] > 0 for a, b in pairwise(values))
-
-
-@EXAMPLES
-@given(st.tuples(*[st.one_of(st.integers(-3, 50).map(float), st.floats())] * 4), st.integers(1, 60), st.integers(1, 60))
-def test_boxes(box: tuple[float, float, float, float], height: int, width: int) -> None:
-    def inside() -> np.ndarray:
-        xmin, ymin, xmax, ymax = clipped = fit_box(box, (height, width), "here")
-        assert all(map(math.isfinite, clipped)) and 0 <= xmin < xmax <= width and 0 <= ymin < ymax <= height
-        return gaussian_score([clipped], (height, width), (8, 8), clip=True)
-
-    score = tried(inside)
-    assert score is None or (np.isfinite(score).all() and 0 <= score.min() <= score.max() <= 1)
 
 
 @EXAMPLES
@@ -136,55 +118,6 @@ def test_outlines(outline: object) -> None:
             assert drawn.shape == (3, 4) and set(drawn.ravel().tolist()) <= {0, 7}
 
 
-@EXAMPLES
-@given(st.lists(number, min_size=4, max_size=4), st.lists(number, min_size=2, max_size=2), st.text(max_size=9))
-def test_xml(sides: list[str], size: list[str], name: str) -> None:
-    box = "".join(f"<{k}>{v}</{k}>" for k, v in zip(("xmin", "ymin", "xmax", "ymax"), sides, strict=True))
-    text = f"<a><size><height>{size[0]}</height><width>{size[1]}</width></size>"
-    tried(
-        lambda: read_xml(file("voc.xml", f"{text}<object><name>{name}</name><bndbox>{box}</bndbox></object></a>"), "a")
-    )
-
-
-@EXAMPLES
-@given(lines(" ", 5))
-def test_the_lists_of_the_official_layout(text: str) -> None:
-    file("pets/images/cat_1.jpg", "")
-    file("pets/annotations/trainval.txt", f"cat_1 1 1 1\n{text}")
-    root = file("pets/annotations/test.txt", text).parent.parent
-    tried(lambda: read_pets(find_pets(root)))
-
-
-objects = st.lists(st.tuples(st.sampled_from(["cat", "dog", "", "rat"]), st.integers(-2, 12)), max_size=3)
-
-
-@EXAMPLES
-@given(
-    lines(" ", 2),
-    lines(" ", 2),
-    lines(" ", 2),
-    objects,
-    st.lists(st.integers(0, 255), min_size=1, max_size=4),
-    st.sampled_from(["auto", "xml", "masks"]),
-)
-def test_any_folder_in_voc_layout(train, val, classes, there, mask, labels_from):  # type: ignore[no-untyped-def]
-    for name, text in (("train", train), ("val", val)):
-        file(f"voc/VOCdevkit/VOC2012/ImageSets/Segmentation/{name}.txt", text)
-    for stem in ("a", "b"):
-        file(f"voc/VOCdevkit/VOC2012/JPEGImages/{stem}.jpg", "")
-    sides = "<xmin>0</xmin><ymin>0</ymin><xmax>{}</xmax><ymax>5</ymax>"
-    things = (f"<object><name>{n}</name><bndbox>{sides.format(x)}</bndbox></object>" for n, x in there)
-    file("voc/VOCdevkit/VOC2012/Annotations/a.xml", f"<annotation>{''.join(things)}</annotation>")
-    Image.fromarray(np.asarray([mask], np.uint8)).save(file("voc/VOCdevkit/VOC2012/SegmentationClass/a.png", ""))
-    root = file("voc/classes.txt", classes).parent
-    data = tried(lambda: read_voc(find_voc(root), labels_from))
-    for record in data.records if data else ():
-        assert record.id in "ab" and record.labels == tuple(sorted(set(record.labels)))
-        assert all(0 <= label < len(data.classes) for label in record.labels)
-        boxed = record.box_labels or record.labels * len(record.boxes)
-        assert len(boxed) == len(record.boxes) and set(boxed) <= set(record.labels)
-
-
 # -- what was found before -------------------------------------------------------------------------------
 
 
@@ -192,9 +125,5 @@ def test_texts_that_once_failed() -> None:
     refused(lambda: read_boxes(file("a.csv", '"' + "a" * 1_000_000)), "no CSV .*EOF inside string")
     for text in ("[" * 100_000, '{"a":' * 100_000, "9" * 5000):
         refused(lambda text=text: read_coco(file("a.json", text)), "no COCO JSON")  # type: ignore[misc]
-    for name in ("trainval", "test"):
-        file(f"five/annotations/{name}.txt", f"cat_1 1 1 1\ncat_2 {'9' * 5000} 1 1\n")
-    file("five/images/cat_1.jpg", "")
-    refused(lambda: find_pets(Path(FOLDER.name, "five")), "is not 'class_number class-id species breed-id'")
     wide = file("big.xml", f"<a><size><width>{'9' * 5000}</width><height>1</height></size></a>")
     assert read_xml(wide, "big") == []

@@ -52,7 +52,7 @@ def test_a_model_of_classes(run_of_classes: tuple[Path, Threshold], data: Prepar
     save_file(load_file(run_of_classes[0] / "models/segmenter.safetensors"), file)
     described = json.loads((run_of_classes[0] / "models/segmenter.json").read_text())
     for changed, says in (
-        ({"classes": ["background"]}, "mean, std, classes, .* cannot be used"),
+        ({"classes": ["background"]}, "description cannot be used .1 classes"),
         ({"task": "foreground"}, r"does not fit PlainUNet.*: head\.\w+ is \(3,"),
     ):
         file.with_suffix(".json").write_text(json.dumps(described | changed))
@@ -65,6 +65,9 @@ def test_what_is_no_segmenter(tmp_path: Path) -> None:
     for path in (tmp_path / "none", tmp_path):
         with pytest.raises(SegError, match=r"no such file, or no segmenter in that folder; .* segmenter=unet"):
             load_model(path)
+    (tmp_path / ".hydra").mkdir()
+    with pytest.raises(SegError, match="this run has not finished; the same command again resumes it"):
+        load_model(tmp_path)
 
 
 @pytest.fixture
@@ -113,7 +116,7 @@ def test_a_module_that_a_json_names_is_not_imported(foreign: Callable[..., Path]
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"input_size": 10**30}, r"input_size=1000.* cannot be used \(sides: 2 to 8192\)"),
+        ({"input_size": 10**30}, r"cannot be used \(input_size=1000.* sides: 2 to 8192"),
         ({"role": ["segmenter"]}, r"its role is \['segmenter'\]: must be segmenter"),
         ({"architecture": {"class": "os.system"}}, "architecture: 'os.system' is no network of weakseg"),
         ({"architecture": {"width": "a"}}, "architecture: PlainUNet.width='a': must be"),

@@ -11,7 +11,7 @@ from PIL import Image
 from seg.data.prepared import Pool, PreparedData
 from seg.experiment import Step
 from seg.masks import MaskSet, Threshold
-from seg.report.run_page import make_cards, sample
+from seg.report.run_page import make_cards
 from seg.supervision.bbox import BoxScores
 from seg.supervision.scores import ScoreMaps
 
@@ -52,18 +52,6 @@ def masks_of(data: PreparedData) -> dict[str, MaskSet]:
     values = rng.random((len(data), 8, 8)).astype(np.float16)
     scores = ScoreMaps.of_foreground(data, np.arange(len(data)), values)
     return {"CAM (label) >= 0.5": MaskSet(scores, 0.5, 0.5), "seeds": MaskSet(scores, 0.4, 0.6)}
-
-
-def test_the_sample_is_even_over_splits_and_classes(data: PreparedData) -> None:
-    big = many(data, 600, 10)
-    chosen = sample(big, np.arange(600), 40)
-    assert len(set(chosen.tolist())) == 40
-    for part in (chosen, chosen[:20]):
-        groups = {(bool(big.is_test[r]), int(big.labels[r])) for r in part}
-        assert len(groups) == 20
-    few = sample(big, np.arange(600), 7)
-    assert len(few) == 7 and len({int(big.labels[r]) for r in few}) >= 5 and 0 < big.is_test[few].sum() < 7
-    assert sorted(sample(big, np.arange(5), 40).tolist()) == [0, 1, 2, 3, 4]
 
 
 def test_worst_first_and_the_iou_is_that_of_the_mask(data: PreparedData, steps: dict[str, Step]) -> None:

@@ -71,7 +71,7 @@ def test_a_panel_has_a_picture_for_each_image_and_step(tmp_path: Path) -> None:
     for colour in (blend(1), blend(0, 0.3)):
         assert share_of(first, colour) > 0.02
     assert share_of(second, blend(1)) > 0.01 and share_of(second, blend(254)) > 0.01
-    assert share_of(second, FOREGROUND.colours[254]) > 0  # the legend has all
+    assert share_of(second, FOREGROUND.colours[254]) > 0  # the legend
     assert (
         share_of(
             pixels(panel(path, [{"photo": PHOTO, "x": np.eye(40, dtype=np.uint8)}], ["a"], key=FRUIT)), (0, 128, 0)

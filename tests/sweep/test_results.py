@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seg.sweep.figure import draw_sweep
 from seg.sweep.job import headlines
 from seg.sweep.results import COLUMNS, Sweep, average_seeds
-from seg.sweep.summary import best_choices, best_row, describe_best, without_masks
+from seg.sweep.summary import best_row, describe_best, draw_sweep, without_masks
 
 
 def steps(*values):
@@ -48,7 +47,7 @@ def test_rows_are_replaced_and_sorted_by_value(tmp_path):
     assert rows[0]["error"] == "two lines"
     best = best_row(rows)
     assert best is not None and best["epoch"] == "10"
-    assert without_masks(["epoch"], rows) is None
+    assert without_masks(["epoch"], rows) == {}
 
 
 def test_seeds_are_averaged_and_never_chosen(tmp_path):
@@ -65,19 +64,17 @@ def test_seeds_are_averaged_and_never_chosen(tmp_path):
     assert [row["miou_std"] for row in rows] == pytest.approx([0.2, 0.0, 0.1])
     best = best_row(rows)
     assert best is not None and best["epoch"] == "1"  # of those whose every seed ended well
-    chosen = best_choices(keys, rows, best)
-    assert "epoch=1  mIoU 0.4000 +- 0.2000 over 3 seeds" in describe_best(keys, best, chosen)[0]
-    assert chosen["miou"]["overrides"] == chosen["held_out_accuracy"]["overrides"] == ["epoch=1"]
-    assert chosen["miou"]["seeds"] == 3 and chosen["miou"]["images"] == 3
+    said = describe_best(keys, rows, best)
+    assert "epoch=1  mIoU 0.4000 +- 0.2000 over 3 seeds" in said[0] and "3 trainval images" in said[0]
+    assert "without masks: epoch=1 " in said[1]
     assert average_seeds(results.read(), ["seed"]) == ([], [])
 
 
-def test_the_time_left_counts_this_run_only(monkeypatch):
-    session = Sweep(Path(), ["epoch"], total=180, skipped=100, started=1000.0)
+def test_the_time_left_counts_this_run_only(monkeypatch, capsys):
+    sweep = Sweep(Path(), ["epoch"], total=180, skipped=100, started=1000.0)
     monkeypatch.setattr(time, "time", lambda: 1100.0)
-    rows = [{"status": "ok"}] * 109 + [{"status": "failed"}]
-    assert session.progress(rows) == "110/180  1 failed  11 min 40 s left"
-    assert session.progress(rows[:100]) == "100/180"
+    sweep.show({"epoch": 3, "status": "ok", "miou": 0.5}, [{}] * 110)
+    assert capsys.readouterr().err == "[110/180, 11:40 left]  epoch=3  mIoU 0.5000\n"
 
 
 @pytest.mark.parametrize(

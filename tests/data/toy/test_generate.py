@@ -24,7 +24,7 @@ from seg.data.toy.generate import (
     draw_toy_scenes,
     layered,
 )
-from seg.data.voc import find_voc, read_voc
+from seg.data.voc import Voc, read_voc
 from seg.errors import SegError
 
 IMAGES, NAMES = 36, 4
@@ -42,7 +42,7 @@ def pets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def scenes(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     out = tmp_path_factory.mktemp("scenes")
     draw_toy_scenes(out, images=IMAGES, breeds=NAMES, size=64, seed=3)
-    return read_voc(find_voc(out))
+    return read_voc(Voc(root=str(out)))
 
 
 def digests(draw: Draw, out: Path, images: int, seed: int) -> dict[str, str]:
