@@ -94,6 +94,12 @@ def test_every_choice_composes_and_instantiates(
     override = f"{group}={choice}"
     roots = {"oxford_pet": official, "image_folder": photos, "voc": voc, "coco": coco}
     overrides = [override, f"data.root={roots[choice]()}"] if group == "data" and choice in roots else [override]
+    if choice == "annotations":
+        root = photos()
+        shape = '<polygon label="cat" points="1,1;9,1;9,9"/>'
+        image = f'<image name="cat1.png" width="60" height="40">{shape}</image>'
+        (root / "annotations.xml").write_text(f"<annotations>{image}</annotations>")
+        overrides += [f"data.root={root}", "data.format=cvat"]
     if group == "experiment":
         overrides = [f"+{override}", f"data.root={(voc if choice.startswith(('animals', 'msrc')) else official)()}"]
     if group == "defaults_for":  # it is found by what it is for

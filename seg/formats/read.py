@@ -142,8 +142,8 @@ def _labelme(file: Path) -> Iterator[Picture]:
         elif kind == "rectangle":
             shapes.append(Shape(name, box_of(points)))
         elif kind == "circle":
-            radius = float(np.hypot(*(points[1] - points[0])))
-            shapes.append(_polygon(name, ellipse(*points[0], radius, radius)))
+            (x, y), radius = points[0], float(np.hypot(*(points[1] - points[0])))
+            shapes.append(_polygon(name, ellipse(x, y, radius, radius)))
         elif kind == "mask":
             shapes.append(Shape(name, box_of(points), mask=_png(base64.b64decode(item["mask"]))))
         else:

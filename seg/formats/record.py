@@ -77,7 +77,7 @@ def picture_of(
             box = tuple(map(float, (columns.start, rows.start, columns.stop, rows.stop)))
             score = None if scores is None else float(np.nan_to_num(scores[place][mask]).mean())
             shapes.append(Shape(names[code], box, mask=mask, score=score))  # type: ignore[arg-type]
-    return Picture(file, codes.shape, shapes, codes)  # type: ignore[arg-type]
+    return Picture(file, codes.shape, shapes, codes)
 
 
 def outline(shape: Shape, tolerance: float = 0.0) -> list[Points]:

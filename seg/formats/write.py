@@ -130,7 +130,7 @@ def _voc(for_cvat: bool) -> Callable[..., None]:
         for picture in pictures:
             codes, objects = _codes(picture), np.zeros_like(_codes(picture))
             for number, shape in enumerate(picture.shapes):
-                objects[full_mask(shape, codes.shape)] = 1 + number % 253  # type: ignore[arg-type]
+                objects[full_mask(shape, codes.shape)] = 1 + number % 253
             if not for_cvat:
                 objects[codes == UNKNOWN] = UNKNOWN
             codes = np.where(codes == UNKNOWN, np.uint8(0), codes) if for_cvat else codes
