@@ -188,7 +188,8 @@ def test_own_photos_with_masks_and_boxes(call: Callable[..., tuple[int, str]], p
     (root / "masks").mkdir()
     for number in range(1, 6):
         Image.fromarray(target).save(root / f"masks/cat{number}.png")
-    (root / "boxes.csv").write_text("".join(f"cat{i}.png,20,10,45,30\n" for i in range(1, 6)))
+    lines = [f"cat{i}.png,20,10,45,30\n" for i in range(1, 6)]
+    (root / "boxes.csv").write_text("".join(["file,xmin,ymin,xmax,ymax\n", *lines]))
     options = [*OWN, f"data.root={root}", "threshold=0.5", "evaluation.panel=1"]
     before = files(root)
     status, said = call(*options, "pipeline=bbox", "dry_run=true")

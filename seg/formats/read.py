@@ -33,6 +33,8 @@ _FILES: dict[str, str] = {
     "via": "*.json",
     "yolo": "*.yaml",
 }
+#: More than any image has that is read.
+_MOST_PIXELS = 2**30
 _WRONG = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, IndexError, zlib.error)
 
 
@@ -53,7 +55,10 @@ def read_annotations(kind: ToolFormat, place: Path) -> list[Picture]:
     pictures: list[Picture] = []
     for file in files:
         try:
-            pictures += (p._replace(source=p.source or file) for p in READERS[kind](file))
+            for picture in READERS[kind](file):
+                if picture.size and not (min(picture.size) > 0 and picture.size[0] * picture.size[1] < _MOST_PIXELS):
+                    raise ValueError(f"{picture.file} is of the size {picture.size}")
+                pictures.append(picture._replace(source=picture.source or file))
         except (*_WRONG, yaml.YAMLError, OSError) as error:
             what = f"lacks {error}" if isinstance(error, KeyError) else first_line(error)
             raise SegError(f"{file}: no annotations of {kind} ({what}); export them again") from error
@@ -91,6 +96,8 @@ def _cvat(file: Path) -> Iterator[Picture]:
             elif item.tag == "mask":
                 left, top, width, height = (int(get(side, "")) for side in ("left", "top", "width", "height"))
                 lengths = [int(text) for text in item.attrib["rle"].split(",")]
+                if sum(lengths) != width * height or width * height > size[0] * size[1]:
+                    raise ValueError(f"the runs of a mask do not add up to its {width} x {height} pixels")
                 mask = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(height, width)
                 shapes.append(Shape(name, (left, top, left + width, top + height), mask=mask))
             elif item.tag != "tag":

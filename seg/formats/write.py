@@ -86,6 +86,8 @@ def write(
     """
     if kind in ("palette", "cvat", "voc") and len(names) > UNKNOWN:
         raise SegError(f"format={kind}: {len(names) - 1} classes, and it has room for {UNKNOWN - 1}")
+    if kind == "cvat" and (wrong := [name for name in names if ":" in name]):
+        raise SegError(f"format=cvat: {wrong[0]!r} has a colon, which its labelmap.txt cannot hold; rename the class")
     folder.mkdir(parents=True, exist_ok=True)
     FORMATS[kind](folder, names, pictures, tolerance)
 

@@ -210,6 +210,7 @@ def test_turned_boxes_and_ellipses(tmp_path: Path) -> None:
         ("cvat", "a.xml", "<annotation/>", r"a.xml: .*<annotation> where <annotations> was expected"),
         ("cvat", "a.xml", "<annotations><image name='a.png' width='60' height='40'><points label='x' points='1,1'/>"
          "</image></annotations>", r"a.png shape 1: is no box, polygon or mask"),
+        ("cvat", "a.xml", "<annotations><image name='a.png' width='-60' height='40'/></annotations>", "of the size"),
         ("labelme", "a.json", "{}", r"a.json: no annotations of labelme \(lacks 'imageHeight'\)"),
         ("label_studio", "a.json", '[{"data": {"image": "a.png"}, "annotations": [{"result": [{"type": "brushlabels", '
          '"original_width": 60, "original_height": 40, "value": {"rle": [0, 0], "brushlabels": ["x"]}}]}]}]',
