@@ -1,7 +1,6 @@
 """What one config describes: a chain of steps that are built and measured, and what is known about them before."""
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ from seg.masks import Threshold
 from seg.methods.metrics import Metrics
 from seg.methods.quality import Quality
 from seg.models.onnx import check_onnx
+from seg.nets.pretrained import weights_dir
 from seg.store import Parameters, Runtime, Stage, Store, param
 from seg.supervision.auto_threshold import ScoreHistogram
 from seg.supervision.mask import LabelledSubset
@@ -113,10 +113,9 @@ class Experiment:
         for key, least in (("epoch", 1), ("evaluation.panel", 0)):
             if not least <= (value := OmegaConf.select(cfg, key)) < 2**31:
                 raise SegError(f"{key}={value}: must be at least {least}")
-        if cfg.weights_dir is not None:
-            if not Path(cfg.weights_dir).is_dir():
-                raise SegError(f"weights_dir={cfg.weights_dir}: no such folder")
-            os.environ["SEG_WEIGHTS"] = cfg.weights_dir
+        if cfg.weights_dir is not None and not Path(cfg.weights_dir).is_dir():
+            raise SegError(f"weights_dir={cfg.weights_dir}: no such folder")
+        weights_dir.set(cfg.weights_dir)
         made: dict[str, Any] = {}
         pool = make_objects(cfg, "data.pool", made, objects)
         check_format(cfg.export.format, 1, cfg.export.tolerance, cfg.export.min_area)

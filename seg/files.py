@@ -190,11 +190,6 @@ def io_error(error: BaseException, what: str, place: object, key: str = "store")
     return None
 
 
-def is_disk_error(error: BaseException) -> bool:
-    """Whether an error, or what caused it, is a disk that is full or fails."""
-    return any(isinstance(e, DiskError) or getattr(e, "errno", None) in _OF_A_DISK for e in _chain(error))
-
-
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     seen: list[BaseException] = []
     while error is not None and error not in seen:

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from seg.console import handle_broken_pipe
 from seg.errors import SegError, interruptible
 from seg.files import atomic_path, file_sha256, writable
 
@@ -206,7 +205,6 @@ def _source(mask: Path) -> str | None:
 @interruptible()
 def main(arguments: list[str] | None = None) -> None:
     """Console entrypoint; ``arguments`` default to the command line's."""
-    handle_broken_pipe()
     try:
         bad = run(parse(sys.argv[1:] if arguments is None else arguments))
     except SegError as error:

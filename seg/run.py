@@ -19,7 +19,6 @@ from seg.cli import one_line, prepare_arguments
 from seg.config import schema
 from seg.config.paths import CONF
 from seg.config.process import given_overrides, run_folder
-from seg.console import flush, handle_broken_pipe
 from seg.errors import SegError, interruptible
 from seg.files import io_error
 
@@ -35,6 +34,8 @@ def _hydra_main(cfg: DictConfig) -> Any:
         from seg.pipeline import run
 
         run(cfg, folder, figures=cfg.figures is not False, typed=given_overrides())
+    except BrokenPipeError:  # Hydra would have something to say
+        sys.exit(141)
     except Exception as error:
         refusal: object = error if isinstance(error, SegError) else io_error(error, "run", folder, "hydra.run.dir")
         if isinstance(error, OmegaConfBaseException):
@@ -84,7 +85,6 @@ def _follow(arguments: list[str]) -> list[str]:
 @interruptible()
 def main(arguments: list[str] | None = None) -> Any:
     """Console entrypoint; ``arguments`` default to the command line's."""
-    handle_broken_pipe()
     typed = sys.argv[1:] if arguments is None else arguments
     try:
         sys.argv[1:] = _follow(prepare_arguments(typed))
@@ -96,6 +96,8 @@ def main(arguments: list[str] | None = None) -> Any:
     try:
         return _hydra_main()
     except Exception as error:
+        if refusal := io_error(error, "run", "its folder", "hydra.run.dir"):  # Hydra's own files
+            sys.exit(f"error: {refusal}")
         known = isinstance(error, HydraException | OmegaConfBaseException)
         # Before a job any error is in the config: Hydra has bare assertions, such as that nobody sets a key in a group
         # whose choice is ``none``.
@@ -107,7 +109,6 @@ def main(arguments: list[str] | None = None) -> Any:
         sys.exit(1)
     finally:
         os.environ.pop("HYDRA_FULL_ERROR") if debug is None else os.environ.update(HYDRA_FULL_ERROR=debug)
-        flush()
 
 
 if __name__ == "__main__":

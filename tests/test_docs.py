@@ -20,7 +20,7 @@ from seg import load_model, predict
 from seg.cli import prepare_arguments
 from seg.config.paths import CONF
 from seg.predict import parse
-from seg.store.__main__ import _parser
+from seg.store.__main__ import parse as parse_store
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -162,7 +162,7 @@ def test_every_command_is_understood(mine: Path, module: str, rest: str) -> None
     elif module == "seg.predict":
         assert parse(arguments)
     else:
-        assert module == "seg.store" and _parser().parse_args(arguments).do
+        assert module == "seg.store" and parse_store(arguments).command
 
 
 def test_the_commands_were_found() -> None:

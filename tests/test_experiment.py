@@ -116,22 +116,6 @@ def test_what_a_run_refers_to_is_known_before_anything_is_built(make: Make, tmp_
     assert training.endswith("@15")
 
 
-def test_figures_of_classes_are_by_name(make: Make) -> None:
-    def measured(task: str) -> dict[str, Any]:
-        experiment = make("supervision=bbox", "refiner=none", f"task={task}")
-        experiment.build()
-        experiment.measure()
-        return experiment.rows[-1]
-
-    row, plain = measured("classes"), measured("foreground")
-    assert [*row["iou_by_class"]] == ["Ginger_Tiger", "Seal_Mask"]
-    ious = [*row["iou_by_class"].values()]
-    assert sum(ious) / 2 == pytest.approx(row["iou_foreground"]) and ious[0] != ious[1]
-    # Boxes know the class: what is right is right either way, and no class is taken for the other.
-    assert row["matrix"][1][2] == row["matrix"][2][1] == 0 and row["pixel_accuracy"] == plain["pixel_accuracy"]
-    assert "iou_by_class" not in plain and len(plain["matrix"]) == 2
-
-
 def test_a_chain_that_is_wrong_is_refused(make: Make) -> None:
     with pytest.raises(SegError, match="chain: two steps are called 'seeds'; give one of them another title"):
         make("refiner=affinity", another("seeds", "refiner"))

@@ -1,5 +1,6 @@
 """A short form of ``scripts/faults``: a few kills, damages and full disks, in a process of its own that forks."""
 
+import errno
 import json
 import os
 import subprocess
@@ -9,12 +10,11 @@ from typing import Any
 
 import pytest
 
-from faults.tracing import Op, unsupported, watch
+from faults.tracing import watch
 
 ROOT = Path(__file__).parents[1]
 
-pytestmark = pytest.mark.faults
-traced = pytest.mark.skipif(unsupported() is not None, reason=str(unsupported()))
+pytestmark = [pytest.mark.faults, pytest.mark.skipif(sys.platform != "linux", reason="uses /proc")]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,6 @@ def _assert_good(outcome: dict[str, Any]) -> None:
     assert outcome["trials"] > 0 and outcome["wrong"] == outcome["tracebacks"] == outcome["repairs"] == 0
 
 
-@traced
 @pytest.mark.parametrize("what", ["killed: chain", "disk full at a point: chain"])
 def test_a_run_that_was_broken_off_goes_on(tried: dict[str, dict[str, Any]], what: str) -> None:
     _assert_good(tried[what])
@@ -44,7 +43,6 @@ def test_damage_is_noticed_and_repaired(tried: dict[str, dict[str, Any]]) -> Non
     _assert_good(tried["damaged files"])
 
 
-@traced
 def test_what_changes_files_is_seen_in_order_and_can_be_broken_off(tmp_path: Path) -> None:
     def work() -> int:
         os.chdir(tmp_path)
@@ -55,8 +53,11 @@ def test_what_changes_files_is_seen_in_order_and_can_be_broken_off(tmp_path: Pat
         return 3
 
     status, ops = watch(work, tmp_path, lambda number, op: None)
-    assert status == 3 and list(map(str, ops)) == ["open a", "write a", "rename a"]
-    status, _ = watch(work, tmp_path, lambda number, op: "half" if op == Op("write", "a", True) else None)
-    assert status == -9 and (tmp_path / "a").read_text() == "hello "
-    status, _ = watch(work, tmp_path, lambda number, op: "kill" if op.name == "rename" else None)
-    assert status == -9 and (tmp_path / "a").read_text() == "hello world!"
+    assert status == 3 and list(map(str, ops)) == ["open a", "rename a"]
+    for how, left in {"kill": "hello world!", "half": "hello "}.items():
+        status, _ = watch(work, tmp_path, lambda number, op, how=how: how if op.name == "rename" else None)
+        assert status == -9 and (tmp_path / "a").read_text() == left
+    status, _ = watch(work, tmp_path, lambda number, op: errno.EIO)
+    assert status == 70  # the exception's own exit
+    assert watch(work, tmp_path, lambda number, op: "cut" if number else None)[0] == -9
+    assert (tmp_path / "a").read_bytes() != b"hello world!"

@@ -12,9 +12,9 @@ import pytest
 
 from seg.errors import SegError
 from seg.files import (
+    DiskError,
     atomic_path,
     io_error,
-    is_disk_error,
     read_json,
     rows_file,
     seal,
@@ -155,14 +155,14 @@ def test_an_error_of_a_disk_names_place_and_remedy(number: int) -> None:
     error.__cause__ = OSError(number, "")
     found = io_error(error, "Number 1", "/store")
     expected = rf"^Number 1: /store: {os.strerror(number)}; make room .*, or choose another store=;"
-    assert found is not None and re.search(expected, str(found)) and is_disk_error(found) and is_disk_error(error)
+    assert isinstance(found, DiskError) and re.search(expected, str(found))
     other = io_error(OSError(number, "", "/elsewhere/run.log"), "run", "/store")
     assert "/elsewhere/run.log: " in str(other)
 
 
 def test_other_errors_are_not_of_a_disk() -> None:
     for error in (ValueError("no space left on device"), SegError("x"), FileNotFoundError(errno.ENOENT, "", "x")):
-        assert io_error(error, "run", "/store") is None and not is_disk_error(error)
+        assert io_error(error, "run", "/store") is None
     memory = io_error(MemoryError("cannot allocate"), "CAM 1", "/store")
     assert "CAM 1: out of memory (cannot allocate); lower runtime.batch_size" in str(memory)
-    assert not is_disk_error(memory or ValueError())
+    assert not isinstance(memory, DiskError)

@@ -118,13 +118,3 @@ def test_a_failed_or_broken_install_is_done_again(checkout):
     assert setup(checkout)[1] == [INSTALL]
     (checkout / ".venv/bin/python").unlink()  # as if making the environment had been cut off
     assert setup(checkout)[1][0] == "venv"
-
-
-def test_without_a_new_enough_python_one_line_says_so(checkout):
-    tools = checkout.parent / "tools"
-    tools.mkdir()
-    for tool in ("bash", "dirname", "env", "cat"):
-        (tools / tool).symlink_to(shutil.which(tool))
-    done, calls = setup(checkout, PATH=str(tools))
-    assert done.returncode == 1 and calls == []
-    assert done.stderr.startswith("error: Python 3.11 or newer was not found") and done.stderr.count("\n") == 1

@@ -16,7 +16,7 @@ import within
 from PIL import Image
 from within import TOYS, succeed
 
-from seg.store.__main__ import products
+from seg.store.__main__ import name_of, products
 from seg.store.run_folders import remembered_runs
 
 TINY = [*TOYS, "data.prepared.source.images=32", "epoch=1", "threshold=0.5", "evaluation.panel=2"]
@@ -84,7 +84,7 @@ def test_a_second_run_builds_nothing_and_says_the_same(
     new = {p: t for p, t in after.items() if p.suffix != ".lock" and before.get(p) != t}
     assert {p.parent for p in new} == {store / "runs"} and len(new) == 1  # the record of another run
     assert {f for _, f, _ in remembered_runs(store)} == {folder / "out", Path("out").resolve()}
-    stored = {product.name for product in products(store)}
+    stored = {name_of(product) for product in products(store)}
     assert all({needed.partition("@")[0] for needed in all_} == stored for _, _, all_ in remembered_runs(store))
     assert Path("out/metrics.csv").read_bytes() == (folder / "out/metrics.csv").read_bytes()
 
@@ -102,14 +102,6 @@ def test_a_dry_run_over_it_prints_what_is_built_and_what_is_not(
     assert re.search(r"\+ +Classifier \w+@2 +\[extend: has 1 epochs, 2 wanted\]", said)
     assert re.search(r"= +Prepared \w+ +\[built: ", said)
     assert files(folder) == before and files(Path.cwd()) == set()
-
-
-def test_help_is_a_page_that_names_the_choices(call: Callable[..., tuple[int, str]]) -> None:
-    status, said = call("--help")
-    assert status == 0 and len(said.splitlines()) < 60
-    for name in ("cam_affinity", "oxford_pet", "unet_resnet18", "threshold"):
-        assert name in said
-    assert files(Path.cwd()) <= {"outputs"}
 
 
 def test_networks_are_in_the_runs_folder_and_can_be_given_back(

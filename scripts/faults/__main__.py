@@ -10,11 +10,9 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 
-from faults.cuts import cuts
 from faults.damages import damages
 from faults.kills import TRIED, Outcome, Point, kills
 from faults.scarce import failing_disks, full_disks, processes
-from faults.tracing import unsupported
 from faults.trial import Workplace, workplace
 
 #: Of the findings, those that are no failure.
@@ -27,9 +25,6 @@ def main(arguments: list[str] | None = None) -> int:
     """Try, print the table and what was found; the exit status is 1 where anything is not as it should be."""
     given = _parse(arguments)
     wanted = given.only.split(",")
-    if reason := unsupported():
-        print(f"left out: kills, cuts and full disks: {reason}", file=sys.stderr)
-        wanted = [name for name in wanted if name not in ("kills", "full", "cuts")]
     found: list[Outcome] = []
     with workplace() as place:
         for name, trial in _trials(given):
@@ -76,9 +71,9 @@ def _trials(given: argparse.Namespace) -> list[tuple[str, Trial]]:
         ("damages", partial(damages, most=given.each, seed=given.seed)),
         ("processes", partial(processes, what="chain", count=given.processes)),
         ("processes", partial(processes, what="chain", count=given.processes, killed=True)),
-        ("cuts", partial(cuts, what="chain", count=given.cuts, seed=given.seed)),
+        ("cuts", partial(kills, what="chain", count=given.cuts, seed=given.seed, cut=True)),
     ]
-    for what, share in {"chain": 0.5, "sweep": 0.35, "command": 0.15}.items():
+    for what, share in {"chain": 0.6, "sweep": 0.4}.items():
         disks, times = max(1, round(given.full * share)), max(1, round(given.kills * share))
         out.append(("full", partial(full_disks, what=what, count=disks)))
         out.append(("full", partial(failing_disks, what=what, count=disks)))
@@ -97,13 +92,15 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--processes", type=int, default=8, help="at once on one store (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of what is drawn (default %(default)s)")
     parser.add_argument("--what", choices=list(TRIED), default="chain", help="of --at")
-    parser.add_argument("--at", type=_points, default=[], help="kill at these changes, one after the other: 12,57h")
+    parser.add_argument(
+        "--at", type=_points, default=[], help="kill (k), half (h) or cut (c) at these changes: 12k,57h"
+    )
     parser.add_argument("--out", type=Path, help="write the outcomes here as JSON, as they come")
     return parser.parse_args(arguments)
 
 
 def _points(text: str) -> list[Point]:
-    return [(int(part.rstrip("h")), "half" if part.endswith("h") else "kill") for part in text.split(",")]
+    return [(int(part[:-1]), {"k": "kill", "h": "half", "c": "cut"}[part[-1]]) for part in text.split(",")]
 
 
 if __name__ == "__main__":

@@ -7,18 +7,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from faults.kills import Outcome
-from faults.trial import CHAIN, COMMAND, SWEEP, Ended, Workplace, figures, kind_of
+from faults.trial import CHAIN, SWEEP, Ended, Workplace, figures, kind_of
 
-#: What needs a product again that is not needed by the same run: a new threshold, more epochs, another size.
-THRESHOLD = [*CHAIN, "threshold=0.35"]
-EPOCHS = [
-    *[x for x in CHAIN if not x.startswith(("epoch=", "segmenter.epochs=", "data.refine.epochs="))],
-    "epoch=3",
-    "segmenter.epochs=3",
-    "segmenter.keep=all",
-    "data.refine.epochs=2",
-]
-SIZE = [*[x for x in CHAIN if not x.startswith("data.size=")], "data.size=64"]
+#: The same command again, and those that need a product which it does not: a new threshold, more epochs, another size.
+COMMANDS = {
+    "same": CHAIN,
+    "threshold": [*CHAIN, "threshold=0.35"],
+    "epochs": [*CHAIN, "epoch=3", "segmenter.epochs=3", "segmenter.keep=all", "data.refine.epochs=2"],
+    "size": [*CHAIN, "data.size=64"],
+    "sweep": SWEEP,
+}
 
 
 def _flipped(data: bytes, where: float) -> bytes:
@@ -36,14 +34,10 @@ DAMAGES: dict[str, Callable[[bytes, random.Random], bytes | None]] = {
 }
 
 
-def _downstream(name: str) -> tuple[str, list[str]]:
-    """The command that needs a file of the store again, by the file's name below the folder."""
-    stage = name.split("/")[1]
-    if stage == "ToyPets":
-        return "size", SIZE
-    if stage in ("Classifier", "Affinity", "Segmenter"):
-        return "epochs", EPOCHS
-    return "threshold", THRESHOLD
+def _downstream(name: str) -> str:
+    """Which of the commands needs a file of the store again, by the file's name below the folder."""
+    stages = {"ToyPets": "size", "Classifier": "epochs", "Affinity": "epochs", "Segmenter": "epochs"}
+    return stages.get(name.split("/")[1], "threshold")
 
 
 def some(folder: Path, most: int) -> Iterator[str]:
@@ -66,13 +60,13 @@ def damages(place: Workplace, most: int = 1, limit: int = 0, seed: int = 0, only
             names that contain this.
     """
     chain, sweep = place.folder(), place.folder()
-    _done(place.run(place.command(chain, COMMAND)))
+    _done(place.run(place.command(chain, CHAIN)))
     out, jobs = Outcome("damaged files"), []
     for name in some(chain, most):
         for damage in DAMAGES:
             jobs.append((chain, name, damage, "same"))
             if name.startswith("store/") and name.count("/") > 2:
-                jobs.append((chain, name, damage, _downstream(name)[0]))
+                jobs.append((chain, name, damage, _downstream(name)))
     if not only.startswith("store/"):
         _done(place.run(place.command(sweep, SWEEP)))
         names = (name for name in some(sweep, most) if not name.startswith("store/"))
@@ -81,10 +75,10 @@ def damages(place: Workplace, most: int = 1, limit: int = 0, seed: int = 0, only
     if limit and limit < len(jobs):
         jobs = [jobs[i * len(jobs) // limit] for i in range(limit)]
     right = {"same": figures(chain), "sweep": figures(sweep)}
-    for label, arguments in (("threshold", THRESHOLD), ("epochs", EPOCHS), ("size", SIZE)):
+    for label in ("threshold", "epochs", "size"):
         if any(job[3] == label for job in jobs):
             folder = place.folder()
-            _done(place.run(place.chain(folder, arguments)))
+            _done(place.run(place.command(folder, COMMANDS[label])))
             right[label] = figures(folder)
             shutil.rmtree(folder)
     for like, name, damage, then in jobs:
@@ -132,9 +126,4 @@ def _one(
 def _again(place: Workplace, folder: Path, name: str, then: str) -> Ended:
     if name != "run/metrics.json":  # the figures that are there must not pass for new ones
         (folder / "run" / "metrics.json").unlink(missing_ok=True)
-    if then == "sweep":
-        return place.run(place.command(folder, SWEEP))
-    if name.startswith("store/"):
-        arguments = {"same": CHAIN, "threshold": THRESHOLD, "epochs": EPOCHS, "size": SIZE}[then]
-        return place.run(place.chain(folder, arguments))
-    return place.run(place.command(folder, COMMAND))
+    return place.run(place.command(folder, COMMANDS[then]))

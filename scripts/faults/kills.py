@@ -5,22 +5,18 @@ import re
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from faults.tracing import Op, watch
-from faults.trial import COMMAND, SWEEP, Ended, Workplace, figures, kind_of, product_files
+from faults.trial import CHAIN, SWEEP, Ended, Workplace, figures, kind_of, product_files
 
-#: What can be tried, by name: a function of the workplace and the folder.
-TRIED: dict[str, Callable[[Workplace, Path], Callable[[], int]]] = {
-    "chain": lambda place, folder: place.chain(folder),
-    "command": lambda place, folder: place.command(folder, COMMAND),
-    "sweep": lambda place, folder: place.command(folder, SWEEP),
-}
+#: What can be tried, by name: the arguments of the command.
+TRIED = {"chain": CHAIN, "sweep": SWEEP}
 
-#: A point where a process ends: before its change of that number, from 0, or in the middle of it (a write).
+#: A point where a process ends, and how: at its change of that number, from 0.
 Point = tuple[int, str]
 
 
@@ -99,13 +95,13 @@ class Outcome:
 def reference(place: Workplace, what: str) -> Reference:
     """Run it undisturbed, and note every change that it makes."""
     folder = place.folder()
-    status, ops = watch(TRIED[what](place, folder), folder, lambda number, op: None)
+    status, ops = watch(place.command(folder, TRIED[what]), folder, lambda number, op: None)
     ended = place.ended(status)
     if status:
         raise RuntimeError(f"{what} fails by itself:\n{ended.said}")
     points: list[Point] = []
     for number, op in enumerate(ops):
-        points += [(number, "kill"), (number, "half")] if op.divisible else [(number, "kill")]
+        points += [(number, "kill"), (number, "half")] if op.name == "rename" else [(number, "kill")]
     out = Reference(figures(folder), product_files(folder), len(ended.work), points, ops)
     shutil.rmtree(folder)
     return out
@@ -120,20 +116,23 @@ def chosen(points: Sequence[Point], count: int) -> Iterator[Point]:
 def kill(place: Workplace, what: str, folder: Path, point: Point) -> tuple[Ended, str]:
     """Run it in a folder up to a point and kill it there; where it ends before, it has ended by itself."""
     number, how = point
-    status, ops = watch(TRIED[what](place, folder), folder, lambda i, op: how if i == number else None)
+    status, ops = watch(place.command(folder, TRIED[what]), folder, lambda i, op: how if i == number else None)
     return place.ended(status), str(ops[number]) if number < len(ops) else "its end"
 
 
-def kills(place: Workplace, what: str, count: int, seed: int = 0, at: Sequence[Point] = ()) -> Outcome:
+def kills(
+    place: Workplace, what: str, count: int, seed: int = 0, at: Sequence[Point] = (), cut: bool = False
+) -> Outcome:
     """Kill it ``count`` times in all: at one of its changes, then its second start at one of that one's.
 
     Args:
         place: where. what: of :data:`TRIED`. count: of kills. seed: of where the second start is killed.
-        at: one trial alone, killed at these points one after the other.
+        at: one trial alone, killed at these points one after the other. cut: by a power cut the first time.
     """
     good = reference(place, what)
-    out, random_ = Outcome(f"killed: {what}"), random.Random(seed)
-    for first in [at[0]] if at else chosen(good.points, max(1, (count + 1) // 2)):
+    out, random_ = Outcome(f"{'power cut and killed' if cut else 'killed'}: {what}"), random.Random(seed)
+    points = [(number, "cut") for number in range(len(good.ops))] if cut else good.points
+    for first in [at[0]] if at else chosen(points, max(1, (count + 1) // 2)):
         # The second start has fewer changes left, the later the first was killed.
         second = (random_.randrange(max(1, len(good.ops) - first[0])), "kill")
         folder, work = place.folder(), 0
@@ -142,14 +141,14 @@ def kills(place: Workplace, what: str, count: int, seed: int = 0, at: Sequence[P
         for point in at or ([first, second] if out.kills + 1 < count else [first]):
             ended, before = kill(place, what, folder, point)
             work += len(ended.work)
-            named.append(f"{point[0]}{'h' if point[1] == 'half' else ''}")
+            named.append(f"{point[0]}{point[1][0]}")
             where.append(before)
             if ended.status == -9:
                 out.kills += 1
             elif ended.status:
                 said = f"--what {what} --at {','.join(named)} (at {' and '.join(where)})"
                 out.found(f"a restart fails: {ended.last_line[:160]}", said)
-        ended = place.run(TRIED[what](place, folder))
+        ended = place.run(place.command(folder, TRIED[what]))
         said = f"--what {what} --at {','.join(named)} (at {' and '.join(where)})"
         finish(out, good, folder, ended, said, work + len(ended.work), allowed=len(named))
         shutil.rmtree(folder)

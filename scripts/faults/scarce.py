@@ -17,7 +17,7 @@ from faults.trial import Ended, Workplace, figures, product_files
 Error = Callable[[int, Op, int], int | None]
 
 #: What needs room on a disk.
-_GROWS = ("write", "pwrite", "writev", "open", "mkdir", "allocate", "link", "symlink")
+_GROWS = ("open", "mkdir")
 
 
 def full_disks(place: Workplace, what: str, count: int) -> Outcome:
@@ -54,7 +54,9 @@ def _failing(
     points = [(n, "kill") for n, op in enumerate(good.ops) if not names or op.name in names]
     for point, _ in chosen(points, count):
         folder = place.folder()
-        status, ops = watch(TRIED[what](place, folder), folder, lambda number, op, at=point: error(number, op, at))
+        status, ops = watch(
+            place.command(folder, TRIED[what]), folder, lambda number, op, at=point: error(number, op, at)
+        )
         said = f"--what {what} at change {point} ({ops[point] if point < len(ops) else 'its end'})"
         _after_failure(place, out, good, folder, what, place.ended(status), said)
     return out
@@ -71,7 +73,7 @@ def processes(place: Workplace, what: str, count: int, killed: bool = False) -> 
         folder = place.folder()
         (folder / "store").symlink_to(shared / "store")
         folders.append(folder)
-        children.append(forked(TRIED[what](place, folder)))
+        children.append(forked(place.command(folder, TRIED[what])))
     dead = _kill_a_builder(place.root / "work.txt", len(good.ops)) if killed else None
     ended = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
     together = place.ended(0)
@@ -114,7 +116,7 @@ def _after_failure(
         pass  # what did not fit was not needed
     elif _failed_well(out, ended, said):
         out.refused += 1
-    second = place.run(TRIED[what](place, folder))
+    second = place.run(place.command(folder, TRIED[what]))
     finish(out, good, folder, second, said, len(ended.work) + len(second.work), allowed=1)
     shutil.rmtree(folder)
 

@@ -1,95 +1,47 @@
-"""A process whose changes of files are watched, one system call at a time, and broken off where one likes.
+"""A process whose changes of files are watched, one by one, and broken off where one likes.
 
-The kernel itself stops the process before every call that changes a file (seccomp and ptrace), so that what C++ and
-Rust write is seen as well as what Python writes, and nothing of the program is replaced. Linux on x86-64 alone.
+The changes are Python's audit events: files that are opened for writing, renamed or removed, folders that are made or
+removed. (This package writes no file but through Python.) Linux alone.
 """
 
 import contextlib
-import ctypes
+import itertools
 import os
-import platform
+import random
 import signal
-import struct
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-#: System calls that change files, by number: what they are called, and where their path or descriptor is.
-_CALLS = {
-    1: ("write", "fd"),
-    2: ("open", "path 0"),
-    18: ("pwrite", "fd"),
-    20: ("writev", "fd"),
-    76: ("truncate", "path 0"),
-    77: ("ftruncate", "fd"),
-    82: ("rename", "path 0"),
-    83: ("mkdir", "path 0"),
-    84: ("rmdir", "path 0"),
-    85: ("open", "path 0"),
-    86: ("link", "path 1"),
-    87: ("unlink", "path 0"),
-    88: ("symlink", "path 1"),
-    90: ("chmod", "path 0"),
-    91: ("chmod", "fd"),
-    74: ("fsync", "fd"),
-    75: ("fsync", "fd"),
-    257: ("open", "path 1"),
-    258: ("mkdir", "path 1"),
-    263: ("unlink", "path 1"),
-    264: ("rename", "path 1"),
-    265: ("link", "path 3"),
-    268: ("chmod", "path 1"),
-    280: ("utime", "path 1"),
-    285: ("allocate", "fd"),
-    316: ("rename", "path 1"),
-    326: ("write", "fd 2"),
+#: Audit events by what they are called here, with the places of the path and of its folder's descriptor.
+_EVENTS = {
+    "open": ("open", 0, None),
+    "os.mkdir": ("mkdir", 0, 2),
+    "os.rmdir": ("rmdir", 0, 1),
+    "os.remove": ("remove", 0, 1),
+    "os.rename": ("rename", 0, 2),
 }
-_WRITES = (1, 18)  # whose third argument is how much: these can be cut in half
 _CHANGES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
-_libc.ptrace.restype = ctypes.c_long
-
-_TRACEME, _POKEUSER, _CONT, _SYSCALL, _SETOPTIONS, _BORN, _INFO = 0, 6, 7, 24, 0x4200, 0x4201, 0x420E
-_OPTIONS = 1 | 2 | 4 | 8 | 0x10 | 0x80 | 0x100000  # sysgood, fork, vfork, clone, exec, seccomp, exitkill
-_EVENTS_BIRTH, _EVENT_SECCOMP = (1, 2, 3), 7
-_RAX, _RDX, _ORIG_RAX = 10 * 8, 12 * 8, 15 * 8  # struct user_regs_struct
 
 
 @dataclass(frozen=True)
 class Op:
-    """One change of a file, about to be made.
-
-    Attributes:
-        name: ``write``, ``rename``, ... path: below the root that is watched. divisible: whether half of it
-            can be done. inode: of the open file that is changed, if it is one.
-    """
+    """One change of a file, about to be made: ``open``, ``rename``, ...; the path below the root that is watched."""
 
     name: str
     path: str
-    divisible: bool = False
-    inode: int = field(default=0, compare=False)
 
     def __str__(self) -> str:
         return f"{self.name} {self.path}"
 
 
-#: What happens at a change, by its number from 0: None, "kill" before it, "half" of it and then killed, or an errno.
+#: What happens at a change, by its number from 0: None; an errno, with which it fails; "kill" before it; "half" of the
+#: file that is renamed and a kill, as in the middle of writing it; "cut": power fails, and what was not synced is lost.
 Decide = Callable[[int, Op], "str | int | None"]
-
-
-def unsupported() -> str | None:
-    """Why processes cannot be traced here; None if they can."""
-    if not sys.platform.startswith("linux") or platform.machine() != "x86_64":
-        return "system calls are traced on Linux and x86-64 only"
-    try:
-        status, _ = watch(lambda: 7, Path("/proc"), lambda number, op: None)
-    except OSError as error:
-        return f"processes cannot be traced here ({error})"
-    return None if status == 7 else "processes cannot be traced here"
 
 
 def forked(work: Callable[[], int]) -> int:
@@ -117,154 +69,74 @@ def watch(work: Callable[[], int], root: Path, decide: Decide) -> tuple[int, lis
     Args:
         work: returns the exit status.
         root: changes of files below this folder count.
-        decide: what happens at each of them.
+        decide: what happens at each of them; called in the forked process.
 
     Returns:
         The exit status, negative for a signal, and the changes up to there.
     """
+    with tempfile.TemporaryFile() as notes:
 
-    def traced() -> int:
-        _ptrace(_TRACEME, 0, 0, 0)
-        os.kill(os.getpid(), signal.SIGSTOP)
-        _ask_to_be_stopped()
-        return work()
+        def watched() -> int:
+            watcher = _Watcher(f"{root.resolve()}/", decide, notes.fileno())
+            os.fsync = watcher.fsync
+            sys.addaudithook(watcher)
+            return work()
 
-    child = forked(traced)
-    _, stopped = os.waitpid(child, 0)
-    if not os.WIFSTOPPED(stopped):
-        return os.waitstatus_to_exitcode(stopped), []
-    _ptrace(_SETOPTIONS, child, 0, _OPTIONS)
-    _ptrace(_CONT, child, 0, 0)
-    return _follow(child, str(root.resolve()) + "/", decide)
+        _, status = os.waitpid(forked(watched), 0)
+        notes.seek(0)
+        lines = os.fsdecode(notes.read()).split("\0")[:-1]
+    return os.waitstatus_to_exitcode(status), [Op(*line.split(" ", 1)) for line in lines]
 
 
-def _follow(child: int, root: str, decide: Decide) -> tuple[int, list[Op]]:
-    ops: list[Op] = []
-    status, dying = 0, False
-    alive = {child}  # not all children: this process may have others, which go on
-    while alive:
-        try:
-            task, stopped = os.waitpid(-1, 0x40000000)  # __WALL: threads too
-        except ChildProcessError:
-            break
-        if not os.WIFSTOPPED(stopped):
-            alive.discard(task)
-            if task == child:
-                status = os.waitstatus_to_exitcode(stopped)
-            continue
-        alive.add(task)
-        how, passed_on = _CONT, 0
-        sent, event = os.WSTOPSIG(stopped), stopped >> 16
-        if event in _EVENTS_BIRTH:
-            with contextlib.suppress(ProcessLookupError):
-                alive.add(_born(task))
-        if event == _EVENT_SECCOMP and not dying:
-            number, arguments = _call(task)
-            op = _described(task, number, arguments, root)
-            if op is not None:
-                wish = decide(len(ops), op)
-                ops.append(op)
-                if isinstance(wish, int):
-                    _ptrace(_POKEUSER, task, _ORIG_RAX, -1)
-                    _ptrace(_POKEUSER, task, _RAX, -wish)
-                elif wish == "half" and op.divisible:
-                    _ptrace(_POKEUSER, task, _RDX, arguments[2] // 2)
-                    how = _SYSCALL
-                elif wish is not None:
-                    os.kill(child, signal.SIGKILL)
-                    dying = True
-                    continue
-        elif sent == signal.SIGTRAP | 0x80:  # half of it is written
-            os.kill(child, signal.SIGKILL)
-            dying = True
-            continue
-        elif not event and sent not in (signal.SIGSTOP, signal.SIGTRAP):
-            passed_on = sent
-        try:
-            _ptrace(how, task, 0, passed_on)
-        except ProcessLookupError:  # killed by another
-            continue
-    return status, ops
+class _Watcher:
+    def __init__(self, root: str, decide: Decide, notes: int) -> None:
+        self.root, self.decide, self.notes = root, decide, notes
+        self.numbers = itertools.count()
+        self.dirty: set[str] = set()  # files that are not synced since they were written
+        self._fsync = os.fsync
+
+    def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
+        name, at, folder = _EVENTS.get(event, ("", 0, None))
+        if not name or isinstance(arguments[at], int) or (name == "open" and not arguments[2] & _CHANGES):
+            return
+        path = _whole(arguments[at], -1 if folder is None else arguments[folder])
+        if not path.startswith(self.root):
+            return
+        number, op = next(self.numbers), Op(name, path.removeprefix(self.root))
+        os.write(self.notes, os.fsencode(f"{op}\0"))
+        wish = self.decide(number, op)
+        if isinstance(wish, int):
+            raise OSError(wish, os.strerror(wish))
+        if wish == "half" and name == "rename" and os.path.isfile(path):
+            os.truncate(path, os.path.getsize(path) // 2)
+        if wish == "cut":
+            self.lose(random.Random(number))
+        if wish is not None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if name == "open":
+            self.dirty.add(path)
+        elif name == "rename":
+            self.renamed(path, _whole(arguments[1], arguments[3]))
+
+    def renamed(self, old: str, new: str) -> None:
+        for path in [path for path in self.dirty if f"{path}/".startswith(f"{old}/")]:
+            self.dirty.remove(path)
+            self.dirty.add(new + path.removeprefix(old))
+
+    def fsync(self, descriptor: int) -> None:
+        self._fsync(descriptor)
+        self.dirty.discard(os.readlink(f"/proc/self/fd/{descriptor}"))
+
+    def lose(self, random_: random.Random) -> None:
+        """ext4 with a lost log leaves each: an empty file, half of one, zeros of the right size."""
+        for path in sorted(self.dirty):
+            if os.path.isfile(path):
+                size, loss = os.path.getsize(path), random_.choice(("empty", "half", "zeros"))
+                os.truncate(path, size // 2 if loss == "half" else 0)
+                if loss == "zeros":
+                    os.truncate(path, size)
 
 
-def _ptrace(request: int, task: int, address: int, data: int) -> int:
-    ctypes.set_errno(0)
-    result = int(_libc.ptrace(request, task, address, data))
-    if result == -1 and (error := ctypes.get_errno()):
-        raise OSError(error, os.strerror(error))
-    return result
-
-
-def _born(task: int) -> int:
-    """What a task that is stopped at a birth has begun."""
-    number = ctypes.c_ulong()
-    _ptrace(_BORN, task, 0, ctypes.addressof(number))
-    return number.value
-
-
-def _call(task: int) -> tuple[int, tuple[int, ...]]:
-    """The number and the six arguments of the system call at which a task is stopped."""
-    buffer = ctypes.create_string_buffer(128)
-    _ptrace(_INFO, task, len(buffer), ctypes.addressof(buffer))
-    number, *arguments = struct.unpack_from("<7Q", buffer, 24)
-    return number, tuple(arguments)
-
-
-def _described(task: int, number: int, arguments: tuple[int, ...], root: str) -> Op | None:
-    name, where = _CALLS[number]
-    kind, _, place = where.partition(" ")
-    argument, inode = arguments[int(place or 0)], 0
-    try:
-        if kind == "fd":
-            opened = f"/proc/{task}/fd/{argument & 0xFFFFFFFF}"
-            path, inode = os.readlink(opened), os.stat(opened).st_ino
-        else:
-            folder = ctypes.c_int(arguments[int(place) - 1] & 0xFFFFFFFF).value if int(place) else -100
-            start = os.readlink(f"/proc/{task}/cwd" if folder == -100 else f"/proc/{task}/fd/{folder}")
-            path = os.path.normpath(os.path.join(start, _text(task, argument))) if argument else start
-    except OSError:
-        return None
-    if not path.startswith(root):
-        return None
-    return Op(name, path.removeprefix(root), number in _WRITES and arguments[2] > 1, inode)
-
-
-def _text(task: int, address: int) -> str:
-    with open(f"/proc/{task}/mem", "rb", buffering=0) as memory:
-        memory.seek(address)
-        out = b""
-        while b"\0" not in out:
-            # To the end of a page: the next one may be of nobody.
-            part = memory.read(4096 - (address + len(out)) % 4096)
-            if not part:
-                break
-            out += part
-    return os.fsdecode(out.partition(b"\0")[0])
-
-
-def _ask_to_be_stopped() -> None:
-    """Have the kernel stop this process, if it is traced, before every call that may change a file."""
-    load, equal, any_bit, give = 0x20, 0x15, 0x45, 0x06  # BPF: ld abs, jeq, jset, ret
-    stop, allow = 0x7FF00000, 0x7FFF0000
-    opens = {2: 1, 257: 2}  # which argument has the flags
-    program: list[tuple[int, int, int, int]] = [(load, 0, 0, 0)]
-    for number in _CALLS:
-        if number in opens:
-            program += [
-                (equal, 0, 4, number),
-                (load, 0, 0, 16 + 8 * opens[number]),
-                (any_bit, 0, 1, _CHANGES),
-                (give, 0, 0, stop),
-                (give, 0, 0, allow),
-            ]
-        else:
-            program += [(equal, 0, 1, number), (give, 0, 0, stop)]
-    program.append((give, 0, 0, allow))
-    code = b"".join(struct.pack("<HBBI", *line) for line in program)
-    buffer = ctypes.create_string_buffer(code, len(code))
-    head = ctypes.create_string_buffer(struct.pack("<HxxxxxxQ", len(program), ctypes.addressof(buffer)))
-    set_no_new_privileges, set_seccomp, mode_filter = 38, 22, 2
-    _libc.prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
-    for arguments in ((set_no_new_privileges, 1, 0, 0, 0), (set_seccomp, mode_filter, ctypes.addressof(head), 0, 0)):
-        if _libc.prctl(*arguments):
-            raise OSError(ctypes.get_errno(), "prctl")
+def _whole(path: Any, folder: int) -> str:
+    start = os.readlink(f"/proc/self/fd/{folder}") if folder >= 0 else ""
+    return os.path.abspath(os.path.join(start, os.fsdecode(path)))

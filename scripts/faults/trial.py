@@ -9,14 +9,13 @@ import csv
 import hashlib
 import importlib
 import json
-import logging
 import os
 import shutil
 import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -45,11 +44,9 @@ SMALL = [
     "store=store",
 ]
 
-#: What is run: a chain with three trainings, one of them of an epoch.
+#: What is run: a chain with three trainings, one of them of an epoch, its folder, page and networks.
 CHAIN = ["pipeline=cam_affinity", "segmenter=unet", "epoch=2", "segmenter.epochs=2", *SMALL]
-
-#: The same as a whole command, with its folder, pictures, page and networks.
-COMMAND = [*CHAIN, "hydra.run.dir=run"]
+CHAIN += ["hydra.run.dir=run", "figures=false"]
 
 #: Model 0, small: two epochs by three thresholds.
 SWEEP = [
@@ -102,7 +99,6 @@ class Workplace:
     """
 
     root: Path
-    _configs: dict[tuple[str, ...], Any] = field(default_factory=dict)
     _count: int = 0
 
     def folder(self, like: Path | None = None) -> Path:
@@ -115,51 +111,22 @@ class Workplace:
             shutil.copytree(like, out, symlinks=True)
         return out
 
-    def chain(self, folder: Path, arguments: list[str] | None = None) -> Callable[[], int]:
-        """A run without the command line around it, as a process does it: most of what is stored, in little time."""
-        arguments = CHAIN if arguments is None else arguments
-        config = self._configs.get(tuple(arguments))
-        if config is None:
-            config = self._configs[tuple(arguments)] = composed(arguments)
-
-        (folder / "run").mkdir(exist_ok=True)  # as Hydra does it before
+    def command(self, folder: Path, arguments: list[str]) -> Callable[[], int]:
+        """A whole command: ``python -m seg.run ARGUMENTS``, of equal keys the last."""
+        last = {x.partition("=")[0]: x for x in arguments}
 
         def work() -> int:
-            from seg.errors import SegError
-            from seg.files import io_error
-            from seg.pipeline import run
+            from seg.run import main
 
             self._enter(folder)
-            logging.basicConfig(level=logging.INFO, format="%(message)s", force=True)
-            with contextlib.suppress(OSError):
-                Path("run").mkdir(exist_ok=True)
             try:
-                run(config, Path("run"), figures=False)
-            except Exception as error:  # as seg.run tells it
-                refusal = error if isinstance(error, SegError) else io_error(error, "run", Path("run"), "hydra.run.dir")
-                if refusal is None:
-                    raise
-                logging.error("error: %s", refusal)
-                return 1
-            return 0
-
-        return work
-
-    def command(self, folder: Path, arguments: list[str], module: str = "seg.run") -> Callable[[], int]:
-        """A whole command: ``python -m MODULE ARGUMENTS``."""
-
-        def work() -> int:
-            main = importlib.import_module(module).main
-            self._enter(folder)
-            sys.argv = [module, *arguments]
-            try:
-                status = main(list(arguments))
+                main([*last.values()])
             except SystemExit as stop:
                 if isinstance(stop.code, str):
                     print(stop.code, file=sys.stderr)
                     return 1
                 return int(stop.code or 0)
-            return status if module != "seg.run" and isinstance(status, int) else 0
+            return 0
 
         return work
 
@@ -242,8 +209,6 @@ def kind_of(name: str) -> str:
     last = "".join("#" if c.isdigit() else c for c in plain[-1]) if plain else ""
     while "##" in last:
         last = last.replace("##", "#")
-    if "oxford-iiit-pet" in plain and last.endswith((".jpg", ".png", ".xml")):
-        last = "*" + Path(last).suffix
     return "/".join([plain[0], last]) if len(plain) > 1 else last
 
 
@@ -290,18 +255,6 @@ def _small_networks() -> None:
     _api.BUILTIN_MODELS["resnet18"] = resnet18
 
 
-def composed(arguments: list[str]) -> Any:
-    """The config of a command."""
-    from hydra import compose, initialize_config_dir
-
-    from seg.config import schema
-    from seg.config.paths import CONF
-
-    schema.register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", arguments)
-
-
 def _warm_up(place: Workplace) -> None:
     """Import here what a run and a sweep import, and let them find it in their forks."""
     folder = place.folder()
@@ -316,7 +269,7 @@ def _warm_up(place: Workplace) -> None:
 
         return noted
 
-    for work in (place.command(folder, COMMAND), place.command(folder, SWEEP)):
+    for work in (place.command(folder, CHAIN), place.command(folder, SWEEP)):
         ended = place.run(noting(work), 600)
         if ended.status:
             raise RuntimeError(f"the run that is to be disturbed fails by itself:\n{ended.said}")

@@ -8,24 +8,6 @@ from omegaconf import MISSING
 
 
 @dataclass
-class Checkpoints:
-    """Networks that are given."""
-
-    classifier: str | None = None
-    affinity: str | None = None
-    segmenter: str | None = None
-
-
-@dataclass
-class Labelled:
-    """Which images' ground truth a segmenter learns beside pseudo masks."""
-
-    count: int = 0
-    list: str | None = None
-    share: float = 0.3
-
-
-@dataclass
 class Evaluation:
     """How masks are compared with the ground truth."""
 
@@ -91,8 +73,8 @@ class Config:
     auto: dict[str, Any] = field(default_factory=dict)
     segmenter: dict[str, Any] | None = None
     chain: dict[str, Any] = field(default_factory=dict)
-    labelled: Labelled = field(default_factory=Labelled)
-    checkpoints: Checkpoints = field(default_factory=Checkpoints)
+    labelled: dict[str, Any] = field(default_factory=dict)
+    checkpoints: dict[str, Any] = field(default_factory=dict)
     evaluation: Evaluation = field(default_factory=Evaluation)
     export: Export = field(default_factory=Export)
     runtime: Runtime = field(default_factory=Runtime)

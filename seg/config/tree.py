@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import Container, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from seg.errors import SegError
+from seg.errors import SegError, did_you_mean
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z_]\w*(?:\.\w+)*)\}")
 _ABSENT = object()
@@ -80,7 +80,8 @@ class _Maker:
         if isinstance(cls, type) and dataclasses.is_dataclass(cls):
             names = _field_names(cls)
             unknown = [k for k in value if k not in names and k != "_target_"]
-            self.problems += [f"{path}.{k}: {cls.__name__} has no such parameter" for k in unknown]
+            has_none = f"{cls.__name__} has no such parameter"
+            self.problems += [f"{path}.{k}: {has_none}{did_you_mean(k, names)}" for k in unknown]
         values = {k: self.make(child, f"{path}.{k}") for k, child in value.items() if k != "_target_"}
         if unknown or any(child is _BROKEN for child in values.values()):
             return _BROKEN  # what refers to it has no problem of its own

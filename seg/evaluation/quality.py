@@ -42,7 +42,7 @@ class Witness(Stage):
     split: Split
     images: int = param(default=300, low=LEAST)
     backbone: str | None = param(default=None, content=known_backbone)
-    weights: str | None = param(default=None, content=weights_of("backbone"))
+    weights: str | None = param(default=None, content=weights_of("backbone", "evaluation."))
     levels: tuple[str, ...] | None = param(default=None)
     size: int = param(default=320, low=64)
     grid: int = param(default=40, low=8)
@@ -56,7 +56,8 @@ class Witness(Stage):
         """The network; None for colours and textures."""
         if self.backbone is None:
             return None
-        return Levels(make_classifier(self.backbone, 2, self.weights), self.levels, self.backbone)
+        backbone = make_classifier(self.backbone, 2, self.weights, section="evaluation.")
+        return Levels(backbone, self.levels, self.backbone)
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
         """One pass over the images."""

@@ -14,8 +14,7 @@ from seg.data.dataset import MOST_CLASSES
 from seg.errors import SegError, first_line
 from seg.files import file_sha256
 from seg.nets.augment import MEAN, STD
-from seg.nets.checkpoints import LARGEST_SIDE, description, fitting, saved_network
-from seg.nets.state_dicts import read_state_dict
+from seg.nets.checkpoints import LARGEST_SIDE, description, load_state, read_state_dict, saved_network
 from seg.segmenter.architectures import KNOWN, Architecture, class_of
 from seg.segmenter.labelled import labelled
 from seg.store import Runtime
@@ -106,7 +105,7 @@ def load_model(
         raise SegError(
             f"model={file}: its description cannot be used ({first_line(error)}); take that of the run"
         ) from error
-    made.load_state_dict(fitting(made, state, f"model={file}", str(net)), strict=False)
+    load_state(made, state, f"model={file}: does not fit {net}")
     return Model(
         network=made.to(runtime.device).eval(),
         device=runtime.device,

@@ -15,7 +15,6 @@ from seg.evaluation.table import plain
 from seg.files import atomic_path, file_sha256, write_json
 from seg.nets.augment import MEAN, STD
 from seg.nets.checkpoints import METADATA, description
-from seg.nets.state_dicts import to_plain
 from seg.segmenter.architectures import Architecture, name_of
 from seg.segmenter.segmenter import Segmenter
 from seg.store import Stage, Store
@@ -72,8 +71,6 @@ def save_models(
 def _write_weights(stage: NetworkStage, path: Path, about: Mapping[str, Any], store: Store) -> None:
     """A file of its own, no link: what is edited in a run's folder must not change the store."""
     state = load_file(store.checked_folder(stage) / stage.file_name)
-    if all(name.startswith("model.") for name in state):  # perhaps by a wrapper, which the network itself knows
-        state = to_plain(store.get(stage))
     with atomic_path(path, synced=True) as tmp:
         tmp.write_bytes(save(state, {METADATA: json.dumps(about, sort_keys=True)}))
 

@@ -281,7 +281,9 @@ class _Norm(nn.Module):
         return self.norm(x) if is_of_maps else self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-def make_classifier(name: str, classes: int, weights: str | None, stages: int = 4, output_stride: int = 32) -> Backbone:
+def make_classifier(
+    name: str, classes: int, weights: str | None, stages: int = 4, output_stride: int = 32, section: str = ""
+) -> Backbone:
     """A backbone with a fresh head for ``classes`` classes.
 
     Args:
@@ -290,6 +292,7 @@ def make_classifier(name: str, classes: int, weights: str | None, stages: int = 
         weights: None for random ones; else see :func:`seg.nets.pretrained.load_weights`.
         stages: 3 leaves the last stage out, for small images and from-scratch training.
         output_stride: 32, 16 or 8: that of the last map; see :meth:`Backbone.dilate`.
+        section: of the config, for messages: ``colocalise.``
 
     Returns:
         A ``float32`` model on the CPU.
@@ -304,7 +307,7 @@ def make_classifier(name: str, classes: int, weights: str | None, stages: int = 
     except SegError as error:
         raise SegError(f"backbone={name}: {error}") from None
     if weights is not None:
-        load_weights(model, backbone.head, name, weights)
+        load_weights(model, backbone.head, name, weights, section)
     if stages == 3:
         backbone.cut(16)
     if backbone.stride > output_stride and backbone.blocks:

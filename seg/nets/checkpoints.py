@@ -1,17 +1,20 @@
-"""Checkpoints: which file is meant, what is written of it, and loading it into the network that the config names."""
+"""Checkpoints: which file is meant, what is written of it, reading it and loading it into a network."""
 
 import contextlib
 import json
-import re
+import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from seg.errors import SegError
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from seg.errors import SegError, first_line
 from seg.files import read_json
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
 
 #: The networks that a run trains, the keys of ``checkpoints.*``, and the names of their files in its folder.
 ROLES = ("classifier", "affinity", "segmenter")
@@ -29,50 +32,16 @@ def saved_network(folder: Path, role: str) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def find_checkpoint(path: Path, role: str, epoch: int) -> Path:
-    """The file that ``checkpoints.<role>=path`` means.
-
-    Args:
-        path: a file; a folder of one file per epoch (``...epoch7.pth``); or a run's folder.
-        role: one of :data:`ROLES`.
-        epoch: the epoch that is wanted of a folder.
+def find_checkpoint(path: Path, role: str) -> Path:
+    """The file that ``checkpoints.<role>=path`` means: itself, or the network of that role in a run's folder.
 
     Raises:
-        SegError: there is no such file, folder or epoch.
+        SegError: there is none.
     """
-    if path.is_file():
-        return path
-    if not path.is_dir():
-        raise SegError(f"checkpoints.{role}={path}: no such file or folder")
-    if saved := saved_network(path, role):
-        return saved
-    found = {
-        int(m.group(1)): file
-        for file in sorted(path.iterdir())
-        if (m := re.search(r"epoch[_-]?0*(\d+)\.(?:pth|pt|safetensors)$", file.name))
-    }
-    if epoch not in found:
-        there = f"only of epochs {', '.join(map(str, sorted(found)))}" if found else f"nor models/{role}.safetensors"
-        raise SegError(f"checkpoints.{role}={path}: has no file of epoch={epoch} (...epoch{epoch}.pth), {there}")
-    return found[epoch]
-
-
-def fitting(model: "nn.Module", state: "Mapping[str, Tensor]", file: str, network: str) -> "dict[str, Tensor]":
-    """A checkpoint under the names of a network, which may be on the device ``meta``, without memory.
-
-    Args:
-        model: of the architecture that is expected. state: tensors by name; torchvision's where it is torchvision's.
-        file: ``key=path`` that named the checkpoint. network: what the config calls the network.
-
-    Raises:
-        SegError: naming file, network, and the first keys or shapes that differ.
-    """
-    from seg.nets.state_dicts import differences, from_plain
-
-    state = from_plain(model, state)
-    if found := differences(model.state_dict(), state):
-        raise SegError(f"{file}: does not fit {network}: {found}")
-    return state
+    file = path if path.is_file() else saved_network(path, role)
+    if file is None:
+        raise SegError(f"checkpoints.{role}={path}: no such file, nor a run's folder with models/{role}.safetensors")
+    return file
 
 
 def description(file: Path) -> dict[str, Any]:
@@ -81,8 +50,6 @@ def description(file: Path) -> dict[str, Any]:
     Raises:
         SegError: there is a JSON, but it is broken or no description.
     """
-    from safetensors import SafetensorError, safe_open
-
     beside = file.with_suffix(".json")
     if beside.exists() and beside != file:
         with contextlib.suppress(OSError, ValueError):
@@ -94,3 +61,77 @@ def description(file: Path) -> dict[str, Any]:
             written = json.loads((weights.metadata() or {}).get(METADATA, "{}"))
             return written if isinstance(written, dict) else {}
     return {}
+
+
+def read_state_dict(path: Path, key: str = "weights") -> dict[str, Tensor]:
+    """Read a plain state dict of any float type, with or without a wrapper or a ``module.`` prefix.
+
+    Nothing in the file is executed.
+
+    Args:
+        path: a ``.safetensors`` file or anything ``torch.load(weights_only=True)`` reads.
+        key: the config key that named the file, for the messages.
+
+    Returns:
+        Tensors by name, floats cast to ``float32``.
+
+    Raises:
+        SegError: for a file that is missing, truncated, no state dict, or has weights that are not finite.
+    """
+    if not path.is_file():
+        raise SegError(f"{key}={path}: no such file")
+    try:
+        if path.suffix == ".safetensors":
+            state: Any = load_file(path)
+        else:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                # Mapped, a storage that claims more bytes than the archive has is an error.
+                mapped = zipfile.is_zipfile(path)
+                state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except Exception as error:  # torch.load raises many kinds for a broken file
+        reason = first_line(error)[:120]
+        raise SegError(f"{key}={path}: cannot be read, truncated or not a state dict ({reason})") from error
+    for wrapper in ("state_dict", "model_state_dict", "model"):
+        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
+            state = state[wrapper]
+    if not isinstance(state, Mapping) or not all(
+        isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()
+    ):
+        raise SegError(f"{key}={path}: not a state dict of tensors by name; save model.state_dict()")
+    state = {k.removeprefix("module."): v.float() if v.is_floating_point() else v for k, v in state.items()}
+    if bad := [name for name, v in state.items() if v.is_floating_point() and not v.isfinite().all()]:
+        raise SegError(
+            f"{key}={path}: {bad[0]} holds NaN or infinite numbers: the training had diverged; give the weights of an "
+            "earlier epoch"
+        )
+    return state
+
+
+def load_state(model: nn.Module, state: Mapping[str, Tensor], what: str, *, head: str = "") -> None:
+    """Load a state dict into a network.
+
+    Counters of batch norm may be missing. An auxiliary head of torchvision's that the network lacks is left out.
+
+    Args:
+        model: changed in place. state: tensors by name. what: begins the message: which weights do not fit what.
+        head: dotted name of a layer that may be missing or of another size, and keeps its own weights.
+
+    Raises:
+        SegError: naming the first three keys or shapes that differ.
+    """
+    skipped = f"{head}." if head else "\0"
+    own = {k: v for k, v in model.state_dict().items() if not k.startswith(skipped)}
+    aux = "\0" if any(k.startswith("aux_classifier.") for k in own) else "aux_classifier."
+    given = {k: v for k, v in state.items() if not k.startswith((skipped, aux))}
+    problems = [f"lacks {k}" for k in own if k not in given and "num_batches" not in k]
+    problems += [f"has an unknown {k}" for k in given if k not in own]
+    problems += [
+        f"{k} is {tuple(v.shape)}, not {tuple(own[k].shape)}"
+        for k, v in given.items()
+        if k in own and v.shape != own[k].shape
+    ]
+    if problems:
+        more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise SegError(f"{what}: {'; '.join(problems[:3])}{more}")
+    model.load_state_dict(given, strict=False)

@@ -4,6 +4,7 @@ import difflib
 import os
 import sys
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch import nn
 
 from seg.errors import SegError, first_line
 from seg.files import file_sha256
-from seg.nets.state_dicts import load_into, read_state_dict
+from seg.nets.checkpoints import load_state, read_state_dict
 
 # torchvision and timm are imported where they are used: they take as long as PyTorch, and a finished run needs neither.
 
@@ -63,31 +64,36 @@ def known_backbone(stage: Any, name: str) -> str:
     raise SegError(f"backbone={name}: neither torchvision nor timm (timm/NAME) has a classifier of that name{hint}")
 
 
-def weights_of(field: str) -> Callable[[Any, str], str]:
+#: Folder of weights by the providers' file names; a run sets it to its ``weights_dir``, else it is ``$SEG_WEIGHTS``.
+weights_dir: ContextVar[str | None] = ContextVar("weights_dir", default=None)
+
+
+def weights_of(field: str, section: str = "") -> Callable[[Any, str], str]:
     """What stands in a key for the weights of the backbone in ``field``: a file's bytes, or the provider's name."""
 
     def content(stage: Any, weights: str) -> str:
-        file, tag, _ = _found(getattr(stage, field), weights)
+        file, tag, _ = _found(getattr(stage, field), weights, section)
         return tag if file is None else f"sha256:{file_sha256(file)}"
 
     return content
 
 
-def load_weights(model: nn.Module, head: str, name: str, weights: str) -> None:
+def load_weights(model: nn.Module, head: str, name: str, weights: str, section: str = "") -> None:
     """Load weights into a provider's classifier in place, without those of its head.
 
     Args:
         model: :func:`create` made it. head: dotted name of its linear layer. name: the provider's.
         weights: a state dict of the provider's names (``.pth``, ``.safetensors``; any float type; the head may be
-            missing) by path, or by its name in ``$SEG_WEIGHTS``; or what the provider calls them: ``DEFAULT``,
-            ``IMAGENET1K_V1``, ``lvd142m``. Those are downloaded, unless ``$SEG_WEIGHTS`` has the provider's file.
+            missing) by path, or by its name in :data:`weights_dir`; or what the provider calls them: ``DEFAULT``,
+            ``IMAGENET1K_V1``, ``lvd142m``. Those are downloaded, unless :data:`weights_dir` has the provider's file.
+        section: of the config, for messages: ``colocalise.``
 
     Raises:
         SegError: weights that are missing, broken, of another architecture, or not to be had offline.
     """
-    file, tag, fetch = _found(name, weights)
+    file, tag, fetch = _found(name, weights, section)
     if file is not None:
-        state = read_state_dict(file)
+        state = read_state_dict(file, f"{section}weights")
         adapt = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
         if name.startswith(TIMM) and adapt is not None:  # from the authors' own names to timm's
             state = adapt(state, model)
@@ -96,22 +102,24 @@ def load_weights(model: nn.Module, head: str, name: str, weights: str) -> None:
             with torch.random.fork_rng(devices=[]):
                 state = dict(fetch())
         except Exception as error:  # each client has its own
+            none = "" if section else ", or weights=null for none"
             raise SegError(
-                f"weights={weights}: cannot download the weights of {name} ({first_line(error)}); give a file instead: "
-                f"weights=/path/{_published(name)[tag][1][0]}.pth, or put it into weights_dir, or weights=null for none"
+                f"{section}weights={weights}: cannot download the weights of {name} ({first_line(error)}); give a file "
+                f"instead: {section}weights=/path/{_published(name)[tag][1][0]}.pth, or put it into weights_dir{none}"
             ) from error
-    load_into(model, state, head=head, what=f"{weights} for {name}")
+    load_state(model, state, f"{section}weights={weights}: does not fit {name}", head=head)
 
 
-def _found(name: str, weights: str) -> tuple[Path | None, str, Callable[[], Mapping[str, Any]]]:
+def _found(name: str, weights: str, section: str) -> tuple[Path | None, str, Callable[[], Mapping[str, Any]]]:
     """The file of some weights, if there is one; else their name, and a function that fetches them."""
     known_backbone(None, name)
-    folder = Path(os.environ.get("SEG_WEIGHTS") or os.devnull)
+    folder = Path(weights_dir.get() or os.environ.get("SEG_WEIGHTS") or os.devnull)
     if own := next((file for file in (Path(weights), folder / weights) if file.is_file()), None):
         return own, "", dict
     if weights not in (published := _published(name)):
         provider = "timm" if name.startswith(TIMM) else "torchvision"
-        raise SegError(f"weights={weights}: no such file; {provider} has {', '.join(published) or 'none'} for {name}")
+        has = ", ".join(published) or "none"
+        raise SegError(f"{section}weights={weights}: no such file; {provider} has {has} for {name}")
     tag, stems, fetch = published[weights]
     files = (folder / (stem + suffix) for stem in stems for suffix in (".safetensors", ".pth", ".pt"))
     return next((file for file in files if file.is_file()), None), tag, fetch

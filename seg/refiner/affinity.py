@@ -12,8 +12,8 @@ from seg.errors import SegError
 from seg.masks import MaskSet, Threshold
 from seg.methods.affinity import AffinityNet, FrozenAffinityNet, Pyramid, affinity_loss
 from seg.nets.backbones import Backbone, make_classifier
+from seg.nets.checkpoints import load_state
 from seg.nets.pretrained import known_backbone, weights_of
-from seg.nets.state_dicts import load_into
 from seg.store import Products, Stage, param
 from seg.supervision.classifier import Classifier
 from seg.train import NetworkStage, Training
@@ -67,7 +67,7 @@ class OnBackbone(Stage):
             # By its weights, not the object: a classifier that was dilated lacks the coarse levels.
             # The product itself stays where it is: the store hands it to others too.
             trained = {k: v.cpu() for k, v in store.get(self.classifier).state_dict().items()}
-            load_into(backbone, trained, head=backbone.head, what="the classifier")
+            load_state(backbone, trained, "the classifier does not fit affinity's backbone", head=backbone.head)
         return backbone
 
     def _net(self, backbone: nn.Module) -> Pyramid:

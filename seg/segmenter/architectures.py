@@ -2,13 +2,13 @@
 
 import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from seg.errors import SegError
 from seg.nets.backbones import make_classifier
 from seg.nets.pretrained import known_backbone, weights_of
-from seg.nets.state_dicts import MainOutput
 from seg.nets.unet import EncoderUNet, UNet
 from seg.store import Parameters, param
 
@@ -86,7 +86,13 @@ class TorchvisionNetwork(Architecture):
                 f"segmenter.net.weights_backbone={self.weights_backbone}: cannot be had for {self.name} "
                 f"({error}); offline, use weights_backbone=null"
             ) from error
-        return MainOutput(model)
+        model.register_forward_hook(_main_output)
+        return model
+
+
+def _main_output(model: nn.Module, inputs: Any, outputs: dict[str, Tensor]) -> Tensor:
+    """The auxiliary head's output is left out. A hook, not a module around it: so the weights keep their names."""
+    return outputs["out"]
 
 
 #: The networks that a file may name to describe its weights.

@@ -3,7 +3,6 @@
 import errno
 import hashlib
 import itertools
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -31,17 +30,6 @@ def new_folder(path: Path) -> Path:
             own.mkdir()
             break
     return own
-
-
-def check_room(folder: Path) -> None:
-    """Make a folder, and try whether the small files of a run (config, log, figures) have room in it.
-
-    Raises:
-        OSError: they have not.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".room.", suffix=".tmp") as probe:
-        probe.write(bytes(2**17))
 
 
 def remember_run(root: Path, folder: Path, products: Iterable[str]) -> None:

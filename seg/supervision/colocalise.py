@@ -78,7 +78,7 @@ class Colocalised(ScoreStage):
 
     scores: ScoreStage
     backbone: str = param(default="resnet18", content=known_backbone)
-    weights: str | None = param(default="DEFAULT", content=weights_of("backbone"))
+    weights: str | None = param(default="DEFAULT", content=weights_of("backbone", "colocalise."))
     levels: tuple[str, ...] | None = param(default=None)
     size: int = param(default=320, low=64)
     components: int = param(default=6, low=1)
@@ -103,10 +103,9 @@ class Colocalised(ScoreStage):
                 "colocalise.weights=null: random features have nothing in common; give ImageNet's, or a file"
             )
         try:
-            backbone = make_classifier(self.backbone, 2, self.weights)
+            backbone = make_classifier(self.backbone, 2, self.weights, section="colocalise.")
         except SegError as error:
-            text = str(error).replace(", or weights=null for none", "").replace("weights=", "colocalise.weights=")
-            raise SegError(f"{text}; colocalise=none does without") from error
+            raise SegError(f"{error}; colocalise=none does without") from error
         return Levels(backbone, self.levels, self.backbone)
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class ImageLabels(Stage):
 
     data: Prepared
     backbone: str = param(default="mobilenet_v2")
-    weights: str | None = param(default="DEFAULT", content=weights_of("backbone"))
+    weights: str | None = param(default="DEFAULT", content=weights_of("backbone", "image_labels."))
     size: int = param(default=320, low=64)
 
     def check(self, store: Products) -> None:
@@ -45,10 +45,9 @@ class ImageLabels(Stage):
                 "image_labels.weights=null: random features tell no classes apart; give ImageNet's, or a file"
             )
         try:
-            make_classifier(self.backbone, 2, self.weights)
+            make_classifier(self.backbone, 2, self.weights, section="image_labels.")
         except SegError as error:
-            text = str(error).replace(", or weights=null for none", "").replace("weights=", "image_labels.weights=")
-            raise SegError(f"{text}; image_labels=none does without") from error
+            raise SegError(f"{error}; image_labels=none does without") from error
 
     def shape(self) -> dict[str, Any]:
         """What rebuilds the network but for its weights and classes."""

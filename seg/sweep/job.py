@@ -17,7 +17,7 @@ from seg.config.process import given_overrides, run_folder
 from seg.errors import SegError
 from seg.evaluation.table import headline
 from seg.experiment import Experiment
-from seg.files import io_error, is_disk_error, read_json, seal, unseal, write_json
+from seg.files import DiskError, io_error, read_json, seal, unseal, write_json
 from seg.methods.thresholds import ScoreStats
 from seg.pipeline import run
 from seg.store import Runtime, Store
@@ -63,7 +63,7 @@ class SweepTask:
             self._run(cfg)
         except Exception as error:
             refusal = io_error(error, "sweep", self.sweep.folder, "hydra.sweep.dir") or error
-            if not is_disk_error(refusal):
+            if not isinstance(refusal, DiskError):
                 raise
             sys.exit(f"error: {refusal}; the same command continues the sweep")
 
@@ -83,7 +83,7 @@ class SweepTask:
             record["figures"] = experiment.figures()
         except Exception as error:  # a KeyboardInterrupt still ends the sweep
             error = io_error(error, "sweep", self.sweep.folder, "hydra.sweep.dir") or error
-            if is_disk_error(error):
+            if isinstance(error, DiskError):
                 raise
             row |= {"status": "failed", "error": str(error) if isinstance(error, SegError) else repr(error)}
             (folder / "error.txt").write_text(traceback.format_exc())

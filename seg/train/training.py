@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from seg.errors import SegError
 from seg.files import atomic_path, file_sha256
-from seg.nets.checkpoints import description, find_checkpoint, fitting
+from seg.nets.checkpoints import description, find_checkpoint, load_state, read_state_dict
 from seg.store import Products, Runtime, Stage, param
 from seg.store.manifest import read_manifest
 from seg.store.parameters import MOST_SEED
@@ -246,7 +246,7 @@ class Pretrained(NetworkStage):
 
     Attributes:
         design: the training that describes the network.
-        file: a state dict, a folder of one per epoch (``...epoch7.pth``), or a run's folder.
+        file: a state dict, or a run's folder.
     """
 
     what: ClassVar[str] = "pretrained weights"
@@ -261,14 +261,14 @@ class Pretrained(NetworkStage):
 
     @property
     def unused_parameters(self) -> dict[str, str]:
-        used = {*self.design.shape(), *self.design.needs(), "epoch", *(["epochs"] if self.design.epoch is None else [])}
+        used = {*self.design.shape(), *self.design.needs(), "epoch", "epochs"}  # which the command that trained it has
         why = f"nothing uses it, for the {self.role} is given by checkpoints.{self.role}"
         return {f.name: why for f in dataclasses.fields(self.design) if f.name not in used}
 
     @property
     def path(self) -> Path:
         """The file of weights that ``file`` means."""
-        return find_checkpoint(Path(self.file), self.role, self.design.wanted)
+        return find_checkpoint(Path(self.file), self.role)
 
     def params(self) -> dict[str, Any]:
         """The content of the file, and how it is used; not how one would have trained."""
@@ -287,8 +287,6 @@ class Pretrained(NetworkStage):
 
     def read(self, store: Products) -> "nn.Module":
         """The network with the weights, on the CPU; refuses another network's, and other classes than the data's."""
-        from seg.nets.state_dicts import read_state_dict
-
         path, file = self.path, f"checkpoints.{self.role}={self.path}"
         state = read_state_dict(path, key=f"checkpoints.{self.role}")
         model = self.design.empty(store)
@@ -299,7 +297,7 @@ class Pretrained(NetworkStage):
                 "give a network of these classes in this order, or correct the JSON beside it if they mean the same"
             )
         shape = " ".join(f"{k}={v}" for k, v in self.design.shape().items())
-        model.load_state_dict(fitting(model, state, file, f"the {self.role} of this config ({shape})"), strict=False)
+        load_state(model, state, f"{file}: does not fit the {self.role} of this config ({shape})")
         return model
 
     def build(self, out: Path, store: Products) -> None:

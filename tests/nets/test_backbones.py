@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from urllib.error import URLError
 
 import pytest
@@ -13,7 +12,6 @@ from torchvision import models
 
 from seg.errors import SegError
 from seg.nets.backbones import fold_batch_norm, make_classifier
-from seg.nets.pretrained import weights_of
 
 #: One of every family that the refusal names, small where there is a choice.
 FAMILIES = [
@@ -76,13 +74,6 @@ def test_the_linear_layer_of_the_pooled_features_gives_the_logits(name: str) -> 
 def test_another_form_is_refused() -> None:
     with torch.device("meta"), pytest.raises(SegError, match=r"backbone=vit_b_32: .* is not a sequence of"):
         make_classifier("vit_b_32", 2, None)
-
-
-def test_an_unknown_name_is_refused_with_the_nearest() -> None:
-    with pytest.raises(SegError, match=r"backbone=resnet81: .*did you mean .*resnet18"):
-        make_classifier("resnet81", 2, None)
-    with pytest.raises(SegError, match=r"backbone=resnet81: .*did you mean .*resnet18"):
-        weights_of("net")(SimpleNamespace(net="resnet81"), "DEFAULT")  # as a dry run asks, for a key
 
 
 @pytest.mark.parametrize(

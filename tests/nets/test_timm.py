@@ -13,7 +13,6 @@ from seg.methods.affinity import AffinityNet
 from seg.nets.augment import MEAN, STD
 from seg.nets.backbones import Backbone, make_classifier
 from seg.nets.pretrained import known_backbone, weights_of
-from seg.nets.state_dicts import to_plain
 from seg.nets.unet import EncoderUNet
 from seg.supervision.colocalise import Levels
 
@@ -141,7 +140,7 @@ def test_dilation_of_a_network_of_timms() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
 def test_a_file_by_the_providers_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
-    state = to_plain(make("mobilenetv3_small_100"))
+    state = make("mobilenetv3_small_100").state_dict()
     torch.save({k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}, tmp_path / "some.pth")
     file = tmp_path / "mobilenetv3_small_100.pth"
     torch.save({k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}, file)

@@ -10,7 +10,7 @@ import pytest
 from filelock import FileLock
 
 from seg.store import Stage, Store, param
-from seg.store.__main__ import main, products
+from seg.store.__main__ import main, name_of, products
 from seg.store.run_folders import remember_run, remembered_runs
 
 
@@ -59,7 +59,7 @@ def refer(*stages: Stage, name: str = "one") -> Path:
 
 
 def names(store: Store) -> set[str]:
-    return {x.name for x in products(store.root)}
+    return {name_of(x) for x in products(store.root)}
 
 
 def test_ls_lists_the_products_the_largest_first_also_broken_ones(
@@ -91,7 +91,7 @@ def test_gc_keeps_what_a_run_refers_to(filled: Store, capsys: pytest.CaptureFixt
     assert Count(number=4).key in printed and Count(number=3).key not in printed
     assert "would remove 3 products" in printed and sorted(filled.root.rglob("*")) == before
     assert main(["gc"]) == 0
-    assert "removed 3 products" in capsys.readouterr().out
+    assert "to remove: 3 products" in capsys.readouterr().out
     assert names(filled) == {doubled(3).id, Count(number=3).id}
     assert (part.parent / "notes.txt").exists() and len(list(filled.root.glob("*/*.lock"))) == 2
 

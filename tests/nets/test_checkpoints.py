@@ -12,8 +12,7 @@ from seg.data.prepared import Pool, Prepared
 from seg.errors import SegError
 from seg.masks import Threshold
 from seg.nets.backbones import make_classifier
-from seg.nets.checkpoints import find_checkpoint
-from seg.nets.state_dicts import read_state_dict
+from seg.nets.checkpoints import find_checkpoint, read_state_dict
 from seg.refiner.affinity import Affinity
 from seg.segmenter.architectures import BackboneUNet, PlainUNet, TorchvisionNetwork
 from seg.segmenter.segmenter import Segmenter
@@ -102,7 +101,7 @@ def test_an_affinity_net_and_its_wrong_strides(new_store: Store, pool: Pool, tmp
 def test_torchvisions_names_and_no_weights_to_start_from(new_store: Store, pool: Pool, tmp_path: Path) -> None:
     """A given network fetches no backbone's weights, and torchvision's auxiliary head is left out."""
     bare = TorchvisionNetwork(name="lraspp_mobilenet_v3_large")
-    plain = {k.removeprefix("model."): v for k, v in state_of(bare).items()}
+    plain = state_of(bare)
     assert "backbone.0.0.weight" in plain
     path = save(tmp_path / "net.pth", plain | {"aux_classifier.0.weight": torch.zeros(1)})
     net = TorchvisionNetwork(name="lraspp_mobilenet_v3_large", weights_backbone="NOT_TO_BE_HAD")
@@ -113,14 +112,12 @@ def test_torchvisions_names_and_no_weights_to_start_from(new_store: Store, pool:
     segmenter(pool, encoder, BackboneUNet(weights="/not/there.pth", width=2)).check(new_store)
 
 
-def test_a_folder_is_of_epochs_or_of_a_run(tmp_path: Path) -> None:
-    (tmp_path / "net_epoch7.pth").touch()
-    assert find_checkpoint(tmp_path, "classifier", 7).name == "net_epoch7.pth"
-    with pytest.raises(SegError, match=r"has no file of epoch=8 .*only of epochs 7"):
-        find_checkpoint(tmp_path, "classifier", 8)
+def test_a_folder_is_that_of_a_run(tmp_path: Path) -> None:
+    with pytest.raises(SegError, match=r"no such file, nor a run's folder with models/classifier\.safetensors"):
+        find_checkpoint(tmp_path, "classifier")
     (tmp_path / "models").mkdir()
     (tmp_path / "models/classifier.safetensors").touch()
-    assert find_checkpoint(tmp_path, "classifier", 8) == tmp_path / "models/classifier.safetensors"
+    assert find_checkpoint(tmp_path, "classifier") == tmp_path / "models/classifier.safetensors"
 
 
 class Run:
