@@ -48,7 +48,8 @@ class ImageFolder(InPlace):
             ``_mask``, ``_segmentation`` and other usual ones; "": none.
         mask_codes: ``binary``, 0 background, 1 or 255 foreground; ``ids``, 0 background, 255 no ground truth, all else
             foreground; ``trimap``, the official 1 foreground, 2 background, 3 border; ``classes``, 0 background, 1 and
-            on the classes in the order of their names, 255 no ground truth.
+            on the classes in the order of their names, 255 no ground truth. CVAT's ``labelmap.txt`` beside the masks'
+            folder says the colours of the classes instead.
         boxes_from: a CSV (``file,xmin,ymin,xmax,ymax``, with labels from a file also ``class``) or a folder of VOC
             XML; null: ``boxes.csv`` or ``boxes/`` in ``root``, if one is there.
         test_list: a file with a test image per line, by id, file name or ``class/file``; the rest is trainval.
