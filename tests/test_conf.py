@@ -18,6 +18,7 @@ from seg.data.pets import OxfordPet
 from seg.data.toys import ToyPets, ToyScenes
 from seg.data.voc import Voc
 from seg.experiment import Experiment
+from seg.formats.annotations import Annotations
 from seg.masks import Threshold
 from seg.nets.checkpoints import ROLES
 from seg.refiner.by_image import GrabCut, RandomWalker, Superpixels
@@ -38,7 +39,7 @@ CHOICES = [f.removesuffix(".yaml").rpartition("/")[::2] for f in FILES if "/" in
 SUPERVISIONS = {"cam": CAM, "bbox": BoxScores, "clip": TextScores, "mask": TargetScores}
 REFINERS = {"grabcut": GrabCut, "pamr": PAMR, "random_walker": RandomWalker, "sam": SAM, "superpixels": Superpixels}
 #: Data that are made for masks of classes.
-MANY = {"data=coco", "data=voc", "data=toy_scenes"}
+MANY = {"data=annotations", "data=coco", "data=voc", "data=toy_scenes"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -66,6 +67,12 @@ def test_every_choice_composes_and_instantiates(
     override = f"{group}={choice}"
     roots = {"oxford_pet": official, "image_folder": photos, "voc": voc, "coco": coco}
     overrides = [override, f"data.root={roots[choice]()}"] if group == "data" and choice in roots else [override]
+    if choice == "annotations":
+        root = photos()
+        shape = '<polygon label="cat" points="1,1;9,1;9,9"/>'
+        image = f'<image name="cat1.png" width="60" height="40">{shape}</image>'
+        (root / "annotations.xml").write_text(f"<annotations>{image}</annotations>")
+        overrides += [f"data.root={root}", "data.format=cvat"]
     if group == "experiment":
         overrides = [f"+{override}", f"data.root={(voc if choice.startswith(('animals', 'msrc')) else official)()}"]
     if group == "defaults_for":  # it is found by what it is for
@@ -90,6 +97,7 @@ def test_every_choice_composes_and_instantiates(
     assert {line.stage.id for line in planned} | {s.id for s in made.pool.walk()} == {s.id for s in made.stages()}
     assert {line.status for line in planned} <= {"build", "on the fly", "see above"}
     expected = {"oxford_pet": OxfordPet, "image_folder": ImageFolder, "voc": Voc, "coco": Coco, "toy_scenes": ToyScenes}
+    expected |= {"annotations": Annotations}
     if group == "experiment":
         override = "data=voc" if choice.startswith(("animals", "msrc")) else "data=oxford_pet"
     assert isinstance(made.source, expected.get(override.removeprefix("data="), ToyPets))
