@@ -25,6 +25,8 @@ class Export:
 
     masks: bool = False
     format: str | None = None
+    tolerance: float = 0.0
+    min_area: int = 0
     models: bool | None = None
     onnx: bool = False
 

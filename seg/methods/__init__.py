@@ -4,11 +4,13 @@ from seg.methods.affinity import AffinityNet, FrozenAffinityNet, affinity_loss, 
 from seg.methods.appearance import FourierFeatures, appearance_scores, describe, fit_appearance
 from seg.methods.boxes import body_box, gaussian_score
 from seg.methods.cam import class_activation_maps, foreground_maps, multi_scale_cam, normalise_maps, predicted_classes
+from seg.methods.clip import text_scores
 from seg.methods.colocalise import class_discriminants, colocalise
 from seg.methods.image_labels import fit_label_probe, follow_labels
 from seg.methods.losses import focal_loss
 from seg.methods.metrics import Confusion, HistogramEvaluator, Metrics
 from seg.methods.pamr import pamr
+from seg.methods.prompts import best_masks, score_prompts, soft_iou
 from seg.methods.quality import edge_contrast, estimate_quality, held_out_foreground, whiten
 from seg.methods.refine import grabcut, random_walker, superpixel_means
 from seg.methods.seeds import alpha_threshold, clean_mask, confident_seeds, threshold_scores
@@ -26,6 +28,7 @@ __all__ = [
     "affinity_loss",
     "alpha_threshold",
     "appearance_scores",
+    "best_masks",
     "bin_scores",
     "body_box",
     "class_activation_maps",
@@ -55,7 +58,10 @@ __all__ = [
     "predicted_classes",
     "random_walk",
     "random_walker",
+    "score_prompts",
+    "soft_iou",
     "superpixel_means",
+    "text_scores",
     "threshold_scores",
     "valley",
     "whiten",

@@ -21,7 +21,7 @@ from seg.segmenter.predicted import class_maps, logits
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".jp2", ".avif", ".ppm", ".pgm")
 
 #: Folders that ``seg.predict`` writes.
-RESULTS = ("masks", "overlays", "scores")
+RESULTS = ("masks", "overlays", "scores", "cvat", "voc")
 
 Image = str | Path | np.ndarray
 

@@ -103,6 +103,7 @@ def describe(
         "data": origin.get("data"),
         "licence": origin.get("licence"),
         "oracle": stage.is_oracle,
+        "trained_on_masks": stage.trained_on_masks,
         "given": stage.path.name if isinstance(stage, Pretrained) else None,
         "metrics": plain(rows),
         "command": command(overrides, folders=False) if overrides else None,

@@ -90,6 +90,29 @@ def weights_of(
     return content
 
 
+def weights_folder() -> Path:
+    """The folder that :data:`weights_dir` means; no folder where there is none."""
+    return Path(weights_dir.get() or os.environ.get("SEG_WEIGHTS") or os.devnull)
+
+
+def hub_folder(repository: str) -> Path | None:
+    """A folder of the Hugging Face hub on this machine: a path, or in :data:`weights_dir` its name or the last part."""
+    root = weights_folder()
+    places = (Path(repository), root / repository, root / Path(repository).name)
+    return next((place for place in places if place.is_dir()), None)
+
+
+def hub_is_reached() -> bool:
+    """Whether the Hugging Face hub answers, asked once: its own client repeats itself for half a minute."""
+    from huggingface_hub import constants, get_session
+
+    try:
+        get_session().head(constants.ENDPOINT, timeout=10)
+    except Exception:  # of the client, or of its offline mode
+        return False
+    return True
+
+
 def load_weights(model: nn.Module, head: str, name: str, weights: str, section: str = "") -> None:
     """Load weights into a provider's classifier in place, without those of its head.
 
@@ -139,7 +162,7 @@ def _found(
     """The file of some weights, if there is one; else their name, and a function that fetches them."""
     if published is None:
         known_backbone(None, name)
-    folder = Path(weights_dir.get() or os.environ.get("SEG_WEIGHTS") or os.devnull)
+    folder = weights_folder()
     if own := next((file for file in (Path(weights), folder / weights) if file.is_file()), None):
         return own, "", dict
     if weights not in (there := (published or published_weights)(name)):

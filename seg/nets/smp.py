@@ -12,7 +12,16 @@ from torch.nn import functional as F
 from seg.errors import SegError, first_line
 from seg.nets.augment import MEAN, STD
 from seg.nets.backbones import InputAdapter
-from seg.nets.pretrained import TIMM, Published, create, is_timm, load_weights, published_weights, read_weights
+from seg.nets.pretrained import (
+    TIMM,
+    Published,
+    create,
+    hub_is_reached,
+    is_timm,
+    load_weights,
+    published_weights,
+    read_weights,
+)
 
 #: How smp's names of timm's encoders begin.
 TU = "tu-"
@@ -68,6 +77,8 @@ def encoder_weights(name: str) -> Published:
         from huggingface_hub import hf_hub_download
         from safetensors.torch import load_file
 
+        if not hub_is_reached():
+            raise OSError("the Hugging Face hub does not answer")
         where = {"repo_id": settings[tag]["repo_id"], "revision": settings[tag]["revision"]}
         return dict(load_file(hf_hub_download(filename="model.safetensors", **where)))
 

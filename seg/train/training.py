@@ -284,6 +284,10 @@ class Pretrained(NetworkStage):
     def is_oracle(self) -> bool:
         return bool(description(self.path).get("oracle"))
 
+    @cached_property
+    def trained_on_masks(self) -> bool:
+        return bool(description(self.path).get("trained_on_masks"))
+
     def check(self, store: Products) -> None:
         self.read(store)
 
