@@ -60,4 +60,4 @@ def test_its_name_and_what_it_refuses(planted: Pool, new_store: Store, tmp_path:
         Colocalised(scores=prior, weights=weights(tmp_path), rounds=0)
     with pytest.raises(SegError, match=r"colocalise.weights=null: random features"):
         Colocalised(scores=prior, weights=None).check(new_store)
-    assert isinstance(Colocalised(scores=prior, weights=weights(tmp_path))._net(), nn.Module)
+    assert isinstance(Colocalised(scores=prior, weights=weights(tmp_path)).net(), nn.Module)
