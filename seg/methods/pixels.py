@@ -77,7 +77,7 @@ def nearest_scores(grid: Codes, class_ids: Sequence[int], spacing: tuple[float, 
 
 
 def condition_scores(
-    scores: Floats, features: Floats, grid: Codes, class_ids: Sequence[int], reach: float = 1.0, noise: float = 0.1
+    scores: Floats, features: Floats, grid: Codes, class_ids: Sequence[int], reach: float = 0.7, noise: float = 0.2
 ) -> Floats:
     r"""Correct score maps by labelled pixels, and by these most where the features are like theirs.
 

@@ -71,8 +71,8 @@ class WithPixels(ScoreStage):
     scores: ScoreStage
     pixels: PixelLabels
     like: ScoreStage
-    reach: float = param(default=1.0, above=0)
-    noise: float = param(default=0.1, above=0)
+    reach: float = param(default=0.7, above=0)
+    noise: float = param(default=0.2, above=0)
 
     @classmethod
     def from_config(cls, scores: ScoreStage, pixels: PixelLabels, **values: Any) -> ScoreStage:

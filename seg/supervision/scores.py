@@ -105,9 +105,8 @@ class ScoreMaps:
 
     def labelled(self, positions: np.ndarray, size: tuple[int, int]) -> Iterator[tuple[int, np.ndarray]]:
         """Which of some images have labelled pixels, and these on a grid: ``uint8 (H, W)``, 255 elsewhere."""
-        for place, row in enumerate(self.rows[positions] if self.pixels else ()):
-            if self.pixels.has(row):
-                yield place, self.pixels.grid(row, size)
+        if (pixels := self.pixels) is not None:
+            yield from ((i, pixels.grid(row, size)) for i, row in enumerate(self.rows[positions]) if pixels.has(row))
 
     def argmax(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The largest score of some images, and of which class it is; arguments as of :meth:`per_class`.
