@@ -96,7 +96,8 @@ def subset(root: Path, folder: Path, train: int, test: int) -> None:
 def command(kind: str, images: int, folder: Path, data: Path, draws: int, given: list[str]) -> list[str]:
     """The run of one kind of label on so many images; what is given wins."""
     epochs = max(2, round(draws / images))
-    own = [*KINDS[kind][0].split(), "segmenter=unet_resnet18", f"segmenter.epochs={epochs}", "segmenter.input_size=160"]
+    own = [*KINDS[kind][0].split(), "segmenter=unet_resnet18", f"segmenter.epochs={epochs}"]
+    own += ["segmenter.input_size=160", "segmenter.batch_size=8"]
     own += ["data.images=with_masks", "figures=false", "evaluation.quality=false", "runtime.progress=false"]
     if "supervision" not in KINDS[kind][0] and kind != "masks":
         own.append(f"epoch={epochs}")  # of the classifier
