@@ -184,19 +184,12 @@ class PixelLabels(Stage):
         pool: PoolRows = store.get(self.pool)
         data = pool.data
         given = self._given(store.get(self.pool.data.source))
-        parts: list[np.ndarray] = []  # (n, 3): y, x, code
-        for row, name in enumerate(data.ids):
-            own = [given.get(name, np.empty((0, 3)))]
-            if self.simulate and data.has_target[row] and not data.is_test[row] and row in pool.rows:
-                own.append(self._simulated(data.original_target(row), name))
-            parts.append(np.concatenate(own))
-        joined = np.concatenate(parts)
-        np.savez(
-            out / "pixels.npz",
-            first=np.cumsum([0, *map(len, parts)]),
-            at=joined[:, :2],
-            codes=joined[:, 2].astype(np.uint8),
-        )
+        parts = [given.get(name, np.empty((0, 3))) for name in data.ids]  # (n, 3): y, x, code
+        for row in pool.rows[data.has_target[pool.rows] & ~data.is_test[pool.rows]] if self.simulate else ():
+            drawn = self._simulated(data.original_target(int(row)), data.ids[row])
+            parts[row] = np.concatenate([parts[row], drawn])
+        joined, first = np.concatenate(parts), np.cumsum([0, *map(len, parts)])
+        np.savez(out / "pixels.npz", first=first, at=joined[:, :2], codes=joined[:, 2].astype(np.uint8))
         return {"images": sum(len(own) > 0 for own in parts), "pixels": len(joined)}
 
     def load(self, path: Path, store: Products) -> LabelledPixels:
