@@ -1,5 +1,6 @@
 """Labelled pixels as supervision, and beside any other: they keep their class in whatever follows."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from within import TINY, succeed
 
 from seg.data.image_folder import ImageFolder
 from seg.data.pixels import PixelLabels
@@ -94,3 +96,11 @@ def test_an_unlabelled_image_keeps_its_scores(new_store: Store, photos: Callable
     changed = np.abs(before - after).max((1, 2)) > 1e-3
     assert np.flatnonzero(changed).tolist() == [new_store.get(pool).data.row_of["cat2"]]
     assert not stages[1].is_oracle
+
+
+def test_a_run_with_points_beside_image_labels_is_marked_as_an_oracle(tmp_path: Path) -> None:
+    given = ["pixels.simulate=points", "pipeline=cam_affinity", "refiner=random_walker", "hydra.run.dir=out"]
+    succeed(tmp_path, *TINY, *given, "evaluation.quality=false")
+    rows = json.loads((tmp_path / "out/metrics.json").read_text())["rows"]
+    marked = {row["stage"]: row["oracle"] for row in rows}
+    assert marked == {"CAM (label) >= 0.5": False, "appearance >= 0.5": False, "seeds": True, "refined masks": True}
