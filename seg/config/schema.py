@@ -68,6 +68,8 @@ class Config:
     image_labels: dict[str, Any] | None = None
     seeds: dict[str, Any] = field(default_factory=dict)
     best_scores: Any = None
+    pixels: dict[str, Any] = field(default_factory=dict)
+    corrected: Any = None
     refiner: Any = None
     best_masks: Any = None
     auto: dict[str, Any] = field(default_factory=dict)

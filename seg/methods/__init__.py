@@ -10,6 +10,14 @@ from seg.methods.image_labels import fit_label_probe, follow_labels
 from seg.methods.losses import focal_loss
 from seg.methods.metrics import Confusion, HistogramEvaluator, Metrics
 from seg.methods.pamr import pamr
+from seg.methods.pixels import (
+    condition_scores,
+    nearest_scores,
+    paint_scores,
+    pixel_grid,
+    simulated_points,
+    simulated_scribbles,
+)
 from seg.methods.prompts import best_masks, score_prompts, soft_iou
 from seg.methods.quality import edge_contrast, estimate_quality, held_out_foreground, whiten
 from seg.methods.refine import grabcut, random_walker, superpixel_means
@@ -35,6 +43,7 @@ __all__ = [
     "class_discriminants",
     "clean_mask",
     "colocalise",
+    "condition_scores",
     "confident_seeds",
     "count_scores",
     "describe",
@@ -49,16 +58,21 @@ __all__ = [
     "grabcut",
     "held_out_foreground",
     "multi_scale_cam",
+    "nearest_scores",
     "normalise_maps",
     "otsu",
+    "paint_scores",
     "pair_affinity",
     "pair_labels",
     "pair_offsets",
     "pamr",
+    "pixel_grid",
     "predicted_classes",
     "random_walk",
     "random_walker",
     "score_prompts",
+    "simulated_points",
+    "simulated_scribbles",
     "soft_iou",
     "superpixel_means",
     "text_scores",

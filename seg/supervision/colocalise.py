@@ -119,9 +119,10 @@ class Colocalised(ScoreStage):
 
     def check(self, store: Products) -> None:
         """Load the weights once, before anything long, and see that the backbone has the levels."""
-        self._net()
+        self.net()
 
-    def _net(self) -> Joined:
+    def net(self) -> Joined:
+        """The frozen features."""
         if self.weights is None:
             raise SegError(
                 "colocalise.weights=null: random features have nothing in common; give ImageNet's, or a file"
@@ -139,7 +140,7 @@ class Colocalised(ScoreStage):
     def build(self, out: Path, store: Products) -> dict[str, Any]:
         """Three passes: moments of the features, their projections, the maps. Memory does not grow with the images."""
         prior: ScoreMaps = store.get(self.scores)
-        cells = _Cells(self._net(), self.size, prior, store.runtime)
+        cells = _Cells(self.net(), self.size, prior, store.runtime)
         chosen = np.linspace(0, len(prior) - 1, min(self.fit_images, len(prior))).round().astype(int)
         project, above, boundary, bias = self._learn(prior, chosen, cells)
 

@@ -61,7 +61,7 @@ def test_features_of_two_backbones_stand_side_by_side(planted: Pool, tmp_path: P
 
     torch.save(shufflenet_v2_x0_5(weights=None).state_dict(), tmp_path / "second.pth")
     both = replace(both, second_weights=str(tmp_path / "second.pth"))
-    net, images = both._net(), torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(1))
+    net, images = both.net(), torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         joined, first, second = net(images), net.nets[0](images), net.nets[1](images)
     assert joined.shape == (2, first.shape[1] + second.shape[1], *first.shape[2:])
@@ -69,7 +69,7 @@ def test_features_of_two_backbones_stand_side_by_side(planted: Pool, tmp_path: P
         assert torch.allclose(joined[:, part], F.interpolate(whole, first.shape[2:], mode="bilinear"), atol=1e-5)
     # The same network twice adds nothing, and there are no features without weights.
     for options in ({"second_backbone": "resnet18"}, {"second_weights": None}):
-        assert len(replace(both, **options)._net().nets) == 1  # type: ignore[arg-type]
+        assert len(replace(both, **options).net().nets) == 1  # type: ignore[arg-type]
 
 
 def test_a_margin_moves_the_boundary_alone(planted: Pool, new_store: Store, tmp_path: Path) -> None:
@@ -92,4 +92,4 @@ def test_its_name_and_what_it_refuses(planted: Pool, new_store: Store, tmp_path:
         Colocalised(scores=prior, weights=weights(tmp_path), rounds=0)
     with pytest.raises(SegError, match=r"colocalise.weights=null: random features"):
         Colocalised(scores=prior, weights=None).check(new_store)
-    assert isinstance(Colocalised(scores=prior, weights=weights(tmp_path))._net(), nn.Module)
+    assert isinstance(Colocalised(scores=prior, weights=weights(tmp_path)).net(), nn.Module)
