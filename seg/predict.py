@@ -5,6 +5,7 @@ import hashlib
 import re
 import sys
 import types
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -68,8 +69,14 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--model", type=path, required=True, metavar="RUN", help="a run's folder, or a file of weights")
     add("--images", type=path, required=True, metavar="WHERE", help="a file or a folder")
     add("--out", type=path, required=True, metavar="FOLDER", help="gets masks/, overlays/, scores/")
-    kinds = ["png255", "png01", "palette"]
-    add("--format", choices=kinds, help="0 and 255, 0 and 1, or a palette (default for several classes)")
+    add(
+        "--format",
+        metavar="F",
+        help="png255, png01, palette; besides a palette coco, cvat, voc, yolo, labelme, label_studio in out/F",
+    )
+    add("--tolerance", type=float, default=0.0, metavar="T", help="pixels by which outlines are simplified (0)")
+    add("--min_area", type=int, default=0, metavar="N", help="leaves smaller regions out of coco, cvat, ... (0)")
+    add("--class_name", metavar="NAME", help="what the foreground is, of a model without classes (foreground)")
     add("--threshold", type=share, default=0.5, metavar="T", help="scores of at least T are foreground (0.5)")
     add("--overlays", type=flag, default=False, metavar="true", help="write overlays/NAME.jpg: the mask over the photo")
     add("--scores", type=flag, default=False, metavar="true", help="write scores/NAME.png: 16 bits, 65535 is 1")
@@ -96,8 +103,8 @@ def run(request: argparse.Namespace) -> list[str]:
     from PIL import Image, PngImagePlugin
 
     from seg.data.decode import decode_image
+    from seg.formats import MASKS, WITH_SCORES, check_format, save_mask, write_classes
     from seg.models.load import load_model
-    from seg.models.mask_files import CLASSES, save_mask, write_classes
     from seg.models.predictor import find_images, predict_each
     from seg.report.pictures import FOREGROUND, class_key, overlay
     from seg.store import Runtime
@@ -108,9 +115,13 @@ def run(request: argparse.Namespace) -> list[str]:
     images = find_images(request.images, out)
     runtime = Runtime(accelerator=request.device, workers=request.workers, threads=request.threads)
     model = load_model(request.model, request.device, request.input_size, request.network)
-    request.format = request.format or ("palette" if model.classes else "png255")
-    if model.classes and request.format != "palette":
-        raise SegError(f"format={request.format}: cannot hold the classes of this model; leave it out")
+    check_format(request.format, max(1, len(model.classes)), request.tolerance, request.min_area, key="")
+    tool = request.format if request.format not in (None, *MASKS) else None
+    if (not tool and (request.min_area or request.class_name)) or (model.classes and request.class_name):
+        raise SegError("min_area and class_name are for format=coco, cvat, ...; class_name for a model without classes")
+    names = model.names if request.class_name is None else ("background", request.class_name)
+    request.format = "palette" if tool or model.classes else request.format or "png255"
+    request.scores = request.scores or tool in WITH_SCORES
     # The mask is written last: it marks that the others are complete.
     suffixes = ({"overlays": ".jpg"} if request.overlays else {}) | ({"scores": ".png"} if request.scores else {})
     suffixes["masks"] = ".png"
@@ -130,9 +141,9 @@ def run(request: argparse.Namespace) -> list[str]:
         skipped = len(images) - len(todo)
         runtime.start()
         results = predict_each(model, [t[0] for t in todo], batch_size=request.batch_size, workers=runtime.worker_count)
-        if model.classes:
+        if model.classes or tool:
             out.mkdir(parents=True, exist_ok=True)
-            write_classes(out / CLASSES, model.names)
+            write_classes(out / "classes.txt", names)
         for (photo, targets, source), result in zip(todo, runtime.bar(results, "predicting", len(todo)), strict=True):
             if isinstance(result, SegError):
                 bad.append(str(result))
@@ -151,11 +162,33 @@ def run(request: argparse.Namespace) -> list[str]:
                             text = PngImagePlugin.PngInfo()
                             text.add_text(SOURCE, source)
                             save_mask(tmp, mask, request.format, pnginfo=text)
+        if tool:
+            _write_for_tool(request, tool, images, names)
     except OSError as error:
         raise SegError(f"{error.filename or out}: {error.strerror}; fix that and run it again") from error
     there = f", {skipped} existed already (overwrite=true redoes them)" if skipped else ""
     print(f"{len(todo) - len(bad)} of {len(images)} images: {out}/masks{there}")
     return bad
+
+
+def _write_for_tool(
+    request: argparse.Namespace, tool: Any, images: list[tuple[Path, Path]], names: Sequence[str]
+) -> None:
+    """Write ``out/<tool>`` from the masks and scores that are there."""
+    import numpy as np
+    from PIL import Image
+
+    from seg.formats import Picture, picture_of, write
+
+    def pictures() -> Iterator[Picture]:
+        for photo, name in images:
+            mask, scores = (request.out / folder / f"{name}.png" for folder in ("masks", "scores"))
+            if mask.exists():  # an unreadable photo has none
+                shown = np.asarray(Image.open(scores)) / 65535 if request.scores else None
+                file = photo.name if photo == request.images else photo.relative_to(request.images).as_posix()
+                yield picture_of(file, np.asarray(Image.open(mask)), names, shown, request.min_area)
+
+    write(tool, request.out / tool, names, pictures(), request.tolerance)
 
 
 def _source(mask: Path) -> str | None:

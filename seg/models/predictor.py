@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image as Pillow
 
-from seg.data.decode import decode_image
+from seg.data.decode import decode_image, fitted
 from seg.errors import SegError
 from seg.methods.seeds import threshold_scores
 from seg.models.load import Model
@@ -21,7 +21,7 @@ from seg.segmenter.predicted import class_maps, logits
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".jp2", ".avif", ".ppm", ".pgm")
 
 #: Folders that ``seg.predict`` writes.
-RESULTS = ("masks", "overlays", "scores")
+RESULTS = ("masks", "overlays", "scores", "cvat", "voc")
 
 Image = str | Path | np.ndarray
 
@@ -95,13 +95,15 @@ def predict_each(
     An unreadable image gives the error that it met. The next batch is decoded while one is computed; images are
     squashed, computed and scaled back exactly as a run does it.
     """
+    side = model.input_size if model.aspect else model.working_size
     with ThreadPoolExecutor(workers) as pool:
         waiting: list[Future[Any]] = []
         for start in range(0, len(images) + batch_size, batch_size):
-            decoding = [pool.submit(_decode, image, model.working_size) for image in images[start : start + batch_size]]
+            decoding = [pool.submit(_decode, image, side, model.aspect) for image in images[start : start + batch_size]]
             decoded, waiting = [future.result() for future in waiting], decoding
             good = [one[0] for one in decoded if not isinstance(one, SegError)]
-            found = iter(_class_maps(model, np.stack(good)) if good else ())
+            batches = [np.stack([one]) for one in good] if model.aspect else [np.stack(good)] if good else []
+            found = (maps for batch in batches for maps in _class_maps(model, batch))
             for i, one in enumerate(decoded, start - batch_size):
                 if isinstance(one, SegError):
                     yield one
@@ -115,24 +117,25 @@ def predict_each(
                     yield Prediction(maps.max(0), codes[maps.argmax(0)] if model.classes else None)
 
 
-def _decode(image: Image, side: int) -> tuple[np.ndarray, tuple[int, int]] | SegError:
-    """``uint8 (side, side, 3)`` and the original height and width."""
+def _decode(image: Image, side: int, aspect: bool) -> tuple[np.ndarray, tuple[int, int]] | SegError:
+    """``uint8 (side, side, 3)``, or at its aspect, and the original height and width."""
     try:
         if not isinstance(image, np.ndarray):
-            return decode_image(Path(image), side)
+            return decode_image(Path(image), side, aspect)
     except SegError as error:
         return error
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         return SegError(f"an image is {image.dtype} {image.shape}; give uint8 (H, W, 3) RGB, or a path")
-    squashed = Pillow.fromarray(image).resize((side, side), Pillow.Resampling.BILINEAR)
+    pillow = Pillow.fromarray(image)
+    squashed = pillow.resize(fitted(pillow.size, side) if aspect else (side, side), Pillow.Resampling.BILINEAR)
     return np.asarray(squashed), (image.shape[0], image.shape[1])
 
 
 @torch.inference_mode()
 def _class_maps(model: Model, images: np.ndarray) -> list[tuple[np.ndarray, list[int]]]:
-    """``uint8 (B, S, S, 3)`` to ``float32 (k, s, s)`` scores of each image's classes, and the codes of these."""
+    """``uint8 (B, H, W, 3)`` to ``float32 (k, s, s)`` scores of each image's classes, and the codes of these."""
     batch = normalise(torch.from_numpy(images).to(model.device), model.mean, model.std)
-    found = map(class_maps, logits(model.network, batch, model.input_size))
+    found = map(class_maps, logits(model.network, batch, model.input_size, aspect=model.aspect))
     return [(maps.float().cpu().numpy(), class_ids) for maps, class_ids in found]
 
 
