@@ -54,9 +54,7 @@ class RunFigures:
                 raise OSError
             return cls(folder, content["header"], rows)
         except (OSError, ValueError, KeyError, TypeError):
-            raise SegError(
-                f"{folder}: has no metrics.json and {FILE} of a run, or of a sweep over seeds; run it again"
-            ) from None
+            raise SegError(f"{folder}: has no metrics.json and {FILE}; name a run, or a sweep over seeds") from None
 
     def load(self, name: str, key: Key) -> np.ndarray:
         """``ids`` or ``matrices`` of a row."""

@@ -42,6 +42,6 @@ def test_what_is_no_sweep_over_seeds_is_refused(tmp_path):
     Sweep(tmp_path, ["epoch"]).add({"epoch": 1, "status": "ok", "folder": "epoch=1"})
     with pytest.raises(SegError, match="is a sweep without seeds"):
         read_runs(tmp_path)
-    with pytest.raises(SegError, match=r"has no metrics\.json and per_image\.npz, .*; run it again"):
+    with pytest.raises(SegError, match=r"has no metrics\.json and per_image\.npz; name a run, or a sweep over seeds"):
         read_runs(tmp_path / "epoch=1")
     assert seeds_frame([], {}).empty
