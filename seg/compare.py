@@ -92,14 +92,19 @@ def _matched(folders: Sequence[Path]) -> list[list[RunFigures]]:
     return [[by_seed[seed] for seed in sorted(seeds[0])] for by_seed in found]
 
 
-@interruptible()
-def main(arguments: list[str] | None = None) -> None:
-    """Console entrypoint; ``arguments`` default to the command line's."""
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The arguments: ``a``, ``b`` and ``out``."""
     parser = argparse.ArgumentParser("python -m seg.compare", description=__doc__)
     parser.add_argument("a", type=Path, metavar="A", help="a run's folder, or a sweep's over seeds")
     parser.add_argument("b", type=Path, metavar="B", help="the same of what A is compared with")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="gets compare.csv, compare.md and compare.tex")
-    given = parser.parse_args(arguments)
+    return parser.parse_args(arguments)
+
+
+@interruptible()
+def main(arguments: list[str] | None = None) -> None:
+    """Console entrypoint; ``arguments`` default to the command line's."""
+    given = parse(arguments)
     try:
         frame = compare(*_matched((given.a, given.b)))
         text = frame.drop(columns=["low", "high"]).rename(columns={"a": "A", "b": "B", "difference": "B - A"})

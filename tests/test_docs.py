@@ -18,6 +18,7 @@ from within import TINY, TOYS, succeed
 
 from seg import load_model, predict
 from seg.cli import prepare_arguments
+from seg.compare import parse as parse_compare
 from seg.config.paths import CONF
 from seg.predict import parse
 from seg.store.__main__ import parse as parse_store
@@ -161,12 +162,15 @@ def test_every_command_is_understood(mine: Path, module: str, rest: str) -> None
                 assert any(place.is_file() for place in places), argument
     elif module == "seg.predict":
         assert parse(arguments)
+    elif module == "seg.compare":
+        assert parse_compare(arguments).b
     else:
         assert module == "seg.store" and parse_store(arguments).command
 
 
 def test_the_commands_were_found() -> None:
-    assert len(commands()) > 20 and {module for module, _ in commands()} == {"seg.run", "seg.predict", "seg.store"}
+    modules = {"seg.run", "seg.predict", "seg.compare", "seg.store"}
+    assert len(commands()) > 20 and {module for module, _ in commands()} == modules
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
