@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -296,10 +296,10 @@ class Experiment:
         exclude = self.excluded(split)
         return kind(masks=step.masks, split=split, border=how.border, resolution=how.resolution, exclude=exclude)
 
-    def per_image(self) -> list[tuple[list[str], np.ndarray]]:
+    def per_image(self) -> Iterator[tuple[list[str], np.ndarray]]:
         """Of every row of the table the images and their confusion matrices."""
-        stages = [self.evaluated(self.steps[row["stage"]], row["split"]) for row in self.rows]
-        return [stage.per_image(self.store) for stage in stages]
+        for row in self.rows:
+            yield self.evaluated(self.steps[row["stage"]], row["split"]).per_image(self.store)
 
     def calibration(self) -> tuple[str, dict[str, Reliability]]:
         """How reliable the scores of every step that has its own are, and of which split: test where there is one."""

@@ -1,7 +1,7 @@
 """``per_image.npz`` of a run's folder: the confusion matrix of every image, of which intervals are made."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from seg.errors import SegError
+from seg.evaluation.stages import save_quickly
 from seg.evaluation.table import Row
 from seg.files import atomic_path
 from seg.methods.bootstrap import bootstrap_miou
@@ -19,17 +20,19 @@ FILE = "per_image.npz"
 Key = tuple[str, str]
 
 
-def write_per_image(folder: Path, counts: Sequence[tuple[Sequence[str], np.ndarray]]) -> None:
+def write_per_image(folder: Path, counts: Iterable[tuple[Sequence[str], np.ndarray]]) -> None:
     """Write the matrices of each row of the table, in its order.
 
     Args:
         folder: the run's. counts: the images' ids, and ``int64 (n, K, K)`` pixels by target and prediction.
     """
-    arrays: dict[str, np.ndarray] = {}
-    for number, (ids, matrices) in enumerate(counts):
-        arrays |= {f"ids_{number}": np.asarray(ids, str), f"matrices_{number}": matrices}
-    with atomic_path(folder / FILE) as tmp, tmp.open("wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+    arrays = (
+        pair
+        for number, (ids, matrices) in enumerate(counts)
+        for pair in ((f"ids_{number}", np.asarray(ids, str)), (f"matrices_{number}", matrices))
+    )
+    with atomic_path(folder / FILE) as tmp:
+        save_quickly(tmp, arrays)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import io
 import json
 import logging
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -65,7 +65,7 @@ class Histogram(Stage):
             target = data.target(scores.rows[part])
             maps, class_ids = scores.argmax(part)
             histogram.add(maps, target, class_ids)
-        _save_quickly(out / "counts.npz", histogram.to_arrays())
+        save_quickly(out / "counts.npz", histogram.to_arrays().items())
         return {"images": len(chosen)}
 
     def load(self, path: Path, store: Products) -> HistogramEvaluator:
@@ -74,10 +74,10 @@ class Histogram(Stage):
             return HistogramEvaluator.from_arrays(dict(arrays))
 
 
-def _save_quickly(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+def save_quickly(path: Path, arrays: Iterable[tuple[str, np.ndarray]]) -> None:
     """``np.savez_compressed`` with zlib's fastest level: counts take a sixth of the time, and a tenth more space."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for name, array in arrays.items():
+        for name, array in arrays:
             file = io.BytesIO()
             np.lib.format.write_array(file, array, allow_pickle=False)
             # Without the time of now: equal counts are equal files.
@@ -134,7 +134,7 @@ class Evaluated(Stage):
             for pred, target in self._batches(store):
                 confusion.add(pred, target, self.border)
             metrics = confusion.compute()
-            _save_quickly(out / "matrices.npz", {"matrices": confusion.matrices})
+            save_quickly(out / "matrices.npz", [("matrices", confusion.matrices)])
         write_json(out / "metrics.json", metrics.as_dict())
 
     def _chosen(self, masks: MaskSet, store: Products) -> np.ndarray:

@@ -42,8 +42,7 @@ def marks(row: Row) -> str:
 
 
 def stage_frame(rows: Sequence[Row]) -> pd.DataFrame:
-    """The table of stages with its headings; coverage, Boundary IoU and estimated quality are columns where they say
-    something.
+    """The table of stages with its headings; a column that says nothing is left out.
 
     Args:
         rows: each with ``stage`` and ``split``, and the fields of `seg.methods.metrics.Metrics`. ``oracle`` and

@@ -8,7 +8,7 @@ import pandas as pd
 
 from seg.errors import SegError
 from seg.evaluation.per_image import RunFigures, image_ids, resampled_miou
-from seg.evaluation.table import frame_text
+from seg.evaluation.table import MARKS, frame_text, marks
 from seg.files import atomic_path
 from seg.methods.bootstrap import percentile_interval
 from seg.sweep.results import CSV
@@ -57,7 +57,7 @@ def seeds_frame(keys: Sequence[str], runs: Runs) -> pd.DataFrame:
     """The table in full precision.
 
     Returns:
-        ``keys``, ``stage``, ``split``, ``images``, ``n`` (how many seeds); of each figure the mean over them and the
+        ``keys``, ``stage``, ``split``, ``images``, ``n`` (how many seeds), ``masks_used``; of each figure the mean over them and the
         standard deviation (n - 1, nan of one run); and the bootstrap interval (95%) over images of the mean mIoU.
     """
     rows = []
@@ -66,8 +66,9 @@ def seeds_frame(keys: Sequence[str], runs: Runs) -> pd.DataFrame:
             having = [run for run in by_seed.values() if key in run.rows]
             figures = pd.DataFrame([run.rows[key] for run in having]).reindex(columns=[*FIGURES]).astype(float)
             row: dict[str, Any] = dict(zip(keys, values, strict=True))
-            row |= {"stage": key[0] + " *" * bool(having[0].rows[key]["oracle"]), "split": key[1]}
+            row |= {"stage": key[0] + marks(having[0].rows[key]), "split": key[1]}
             row |= {"images": len(image_ids(having, key)), "n": len(having)}
+            row["masks_used"] = max(run.rows[key].get("masks_used") or 0 for run in having)
             for name in FIGURES:
                 row |= {f"{name}_mean": figures[name].mean(), f"{name}_std": figures[name].std()}
             row["miou_low"], row["miou_high"] = percentile_interval(resampled_miou(having, key).mean(0))
@@ -95,7 +96,12 @@ def interval_text(low: Iterable[float], high: Iterable[float]) -> list[str]:
 def write_table(folder: Path, name: str, frame: pd.DataFrame, text: pd.DataFrame) -> None:
     """``NAME.csv`` in full precision; ``NAME.md`` and ``NAME.tex`` (booktabs) for a reader."""
     rows = [text.columns, ["---"] * len(text.columns), *text.values]
-    latex = text.to_latex(index=False, escape=True).replace("±", r"$\pm$").replace(">=", r"$\geq$")
+    latex = (
+        text.to_latex(index=False, escape=True)
+        .replace("±", r"$\pm$")
+        .replace(">=", r"$\geq$")
+        .replace("†", r"$\dagger$")
+    )
     contents = {
         "csv": frame.to_csv(index=False, lineterminator="\n"),
         "md": "".join(f"| {' | '.join(map(str, row))} |\n" for row in rows),
@@ -120,4 +126,5 @@ def summarise_seeds(folder: Path, most: int = 60) -> list[str]:
     write_table(folder, "seeds", frame, text)
     left = [f"and {len(text) - most} more rows"] if len(text) > most else []
     note = "mean ± standard deviation over the seeds; the interval of the mean mIoU is over resampled images"
-    return [frame_text(text.head(most)), *left, note, str(folder / "seeds.csv")]
+    notes = [note, *(said for said in MARKS.values() if frame["stage"].str.endswith(said[0]).any())]
+    return [frame_text(text.head(most)), *left, *notes, str(folder / "seeds.csv")]
