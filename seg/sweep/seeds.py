@@ -57,8 +57,9 @@ def seeds_frame(keys: Sequence[str], runs: Runs) -> pd.DataFrame:
     """The table in full precision.
 
     Returns:
-        ``keys``, ``stage``, ``split``, ``images``, ``n`` (how many seeds), ``masks_used``; of each figure the mean over them and the
-        standard deviation (n - 1, nan of one run); and the bootstrap interval (95%) over images of the mean mIoU.
+        ``keys``, ``stage``, ``split``, ``images``, ``n`` (how many seeds), ``masks_used``; of each figure the mean over
+        seeds and the standard deviation (n - 1, nan of one run); and the bootstrap interval (95%) over images of the
+        mean mIoU.
     """
     rows = []
     for values, by_seed in runs.items():
@@ -96,12 +97,9 @@ def interval_text(low: Iterable[float], high: Iterable[float]) -> list[str]:
 def write_table(folder: Path, name: str, frame: pd.DataFrame, text: pd.DataFrame) -> None:
     """``NAME.csv`` in full precision; ``NAME.md`` and ``NAME.tex`` (booktabs) for a reader."""
     rows = [text.columns, ["---"] * len(text.columns), *text.values]
-    latex = (
-        text.to_latex(index=False, escape=True)
-        .replace("±", r"$\pm$")
-        .replace(">=", r"$\geq$")
-        .replace("†", r"$\dagger$")
-    )
+    latex = text.to_latex(index=False, escape=True)
+    for sign, command in (("±", r"$\pm$"), (">=", r"$\geq$"), ("†", r"$\dagger$")):
+        latex = latex.replace(sign, command)
     contents = {
         "csv": frame.to_csv(index=False, lineterminator="\n"),
         "md": "".join(f"| {' | '.join(map(str, row))} |\n" for row in rows),
