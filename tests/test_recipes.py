@@ -88,7 +88,9 @@ def test_weak_masks_corrected_in_cvat(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_settings_chosen_by_optuna(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     optuna = pytest.importorskip("optuna", reason="needs optuna")
     monkeypatch.chdir(tmp_path)
-    code = re.findall(r"^```python\n(.*?)^```$", (PAGE.parent / "optuna.md").read_text(encoding="utf-8"), re.M | re.S)[0]
+    code = re.findall(r"^```python\n(.*?)^```$", (PAGE.parent / "optuna.md").read_text(encoding="utf-8"), re.M | re.S)[
+        0
+    ]
     small = "data.prepared.source.images=60 data.prepared.source.breeds=2 data.size=64 epoch=1 store=store"
     code = code.replace("data=image_folder data.root=photos", small).replace("n_trials=20", "n_trials=2")
     code = code.replace("colocalise.margin", "colocalise.smooth")  # drawings have another co-localisation
