@@ -133,7 +133,10 @@ class Colocalised(ScoreStage):
             raise SegError(f"{error}; colocalise=none does without") from error
         nets = [Levels(backbone, self.levels, self.backbone)]
         if self.second_weights is not None and self.second_backbone != self.backbone:
-            second = make_classifier(self.second_backbone, 2, self.second_weights, section="colocalise.second_")
+            try:
+                second = make_classifier(self.second_backbone, 2, self.second_weights, section="colocalise.second_")
+            except SegError as error:
+                raise SegError(f"{error}; colocalise.second_weights=null does without") from error
             nets.append(Levels(second, None, self.second_backbone))
         return Joined(nets)
 
