@@ -2,9 +2,11 @@
 
 import argparse
 import hashlib
+import itertools
 import re
 import sys
 import types
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -40,6 +42,20 @@ def share(text: str) -> float:
     return float(text)
 
 
+def part(text: str) -> float:
+    """A number in [0, 1)."""
+    if not 0 <= float(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: must lie in [0, 1)")
+    return float(text)
+
+
+def above_0(text: str) -> float:
+    """A number above 0, up to 16."""
+    if not 0 < float(text) <= 16:
+        raise argparse.ArgumentTypeError(f"{text}: must lie in (0, 16]")
+    return float(text)
+
+
 def flag(text: str) -> bool:
     """True or false."""
     if text.lower() not in ("true", "false"):
@@ -66,7 +82,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--model", type=path, required=True, metavar="RUN", help="a run's folder, or a file of weights")
-    add("--images", type=path, required=True, metavar="WHERE", help="a file or a folder")
+    add(
+        "--images",
+        type=path,
+        required=True,
+        metavar="WHERE",
+        help="a file, a folder, a video; - reads paths",
+    )
     add("--out", type=path, required=True, metavar="FOLDER", help="gets masks/, overlays/, scores/")
     kinds = ["png255", "png01", "palette"]
     add("--format", choices=kinds, help="0 and 255, 0 and 1, or a palette (default for several classes)")
@@ -79,8 +101,18 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--workers", type=count, metavar="N", help="threads that decode images")
     add("--threads", type=count, metavar="N", help="threads of PyTorch's CPU operators")
     add("--input_size", type=count, metavar="N", help="side in pixels of the network's input")
+    add("--tile", type=count, metavar="N", help="cut images into tiles of N pixels instead of resizing them")
+    add("--overlap", type=part, metavar="O", help="share of a tile that the next one covers too (0.25)")
+    add("--scale", type=above_0, metavar="S", help="cut the image at S times its size (1)")
+    add("--precision", choices=["32-true", "bf16-mixed"], default="32-true", help="of the network (32-true)")
+    add("--compile", type=flag, default=False, metavar="true", help="torch.compile: faster after a minute")
     add("--network", metavar="CLASS", help="of a file of weights without a description, or your own MODULE.CLASS")
-    return parser.parse_args([a if a.startswith("-") else f"--{a}" for a in arguments])
+    request = parser.parse_args([a if a.startswith("-") else f"--{a}" for a in arguments])
+    if request.tile is None and (request.overlap, request.scale) != (None, None):
+        raise SegError("overlap and scale are of tiles: add tile=N")
+    if request.tile is not None and request.input_size is not None:
+        raise SegError("input_size: with tile=N that is the size of the network's input; leave it out")
+    return request
 
 
 def run(request: argparse.Namespace) -> list[str]:
@@ -96,9 +128,11 @@ def run(request: argparse.Namespace) -> list[str]:
     from PIL import Image, PngImagePlugin
 
     from seg.data.decode import decode_image
-    from seg.models.load import load_model
+    from seg.models.load import faster, load_model
     from seg.models.mask_files import CLASSES, save_mask, write_classes
     from seg.models.predictor import find_images, predict_each
+    from seg.models.tiles import Tiles
+    from seg.models.video import Frame, read
     from seg.report.pictures import FOREGROUND, class_key, overlay
     from seg.store import Runtime
 
@@ -107,7 +141,10 @@ def run(request: argparse.Namespace) -> list[str]:
         raise SegError(f"out={out}: cannot be written to; choose another folder")
     images = find_images(request.images, out)
     runtime = Runtime(accelerator=request.device, workers=request.workers, threads=request.threads)
-    model = load_model(request.model, request.device, request.input_size, request.network)
+    model = load_model(request.model, request.device, request.tile or request.input_size, request.network)
+    given = {key: value for key in Tiles._fields if (value := getattr(request, key)) is not None}
+    tiles = Tiles(**given) if request.tile else None
+    checksum = cache(file_sha256)  # one for all frames of a video
     request.format = request.format or ("palette" if model.classes else "png255")
     if model.classes and request.format != "palette":
         raise SegError(f"format={request.format}: cannot hold the classes of this model; leave it out")
@@ -119,21 +156,28 @@ def run(request: argparse.Namespace) -> list[str]:
         for photo, name in images:
             targets = {kind: out / kind / f"{name}{suffix}" for kind, suffix in suffixes.items()}
             settings = f"{model.sha256} {request.threshold} {request.format} {model.input_size}"
-            source = hashlib.sha256(f"{file_sha256(photo)} {settings}".encode()).hexdigest()
+            settings += f" {tiles} {request.precision}"
+            content = f"{checksum(photo.video)} {photo.index}" if isinstance(photo, Frame) else checksum(photo)
+            source = hashlib.sha256(f"{content} {settings}".encode()).hexdigest()
             if not request.overwrite and targets["masks"].exists() and _source(targets["masks"]) != source:
                 raise SegError(
-                    f"out={out}: {targets['masks']} was made from another photo, model, threshold, format or input_size"
+                    f"out={out}: {targets['masks']} was made from another photo, model or settings"
                     "; choose another folder, or overwrite=true"
                 )
             if request.overwrite or not all(target.exists() for target in targets.values()):
                 todo.append((photo, targets, source))
         skipped = len(images) - len(todo)
         runtime.start()
-        results = predict_each(model, [t[0] for t in todo], batch_size=request.batch_size, workers=runtime.worker_count)
+        if todo:
+            model = faster(model, bf16=request.precision == "bf16-mixed", compiled=request.compile)
+        coming, photos = itertools.tee(read(t[0] for t in todo))
+        workers = runtime.worker_count
+        results = predict_each(model, coming, batch_size=request.batch_size, workers=workers, tiles=tiles)
         if model.classes:
             out.mkdir(parents=True, exist_ok=True)
             write_classes(out / CLASSES, model.names)
-        for (photo, targets, source), result in zip(todo, runtime.bar(results, "predicting", len(todo)), strict=True):
+        shown = runtime.bar(results, "predicting", len(todo))
+        for (_, targets, source), photo, result in zip(todo, photos, shown, strict=True):
             if isinstance(result, SegError):
                 bad.append(str(result))
             else:
@@ -144,7 +188,8 @@ def run(request: argparse.Namespace) -> list[str]:
                     with atomic_path(target) as tmp:
                         if kind == "overlays":
                             key = class_key(model.names) if model.classes else FOREGROUND
-                            Image.fromarray(overlay(decode_image(photo)[0], mask, key=key)).save(tmp, format="JPEG")
+                            pixels = photo if isinstance(photo, np.ndarray) else decode_image(photo)[0]
+                            Image.fromarray(overlay(pixels, mask, key=key)).save(tmp, format="JPEG")
                         elif kind == "scores":
                             Image.fromarray(np.rint(result.scores * 65535).astype(np.uint16)).save(tmp, format="PNG")
                         else:
