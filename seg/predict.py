@@ -17,8 +17,12 @@ from seg.files import atomic_path, file_sha256, writable
 SOURCE = "weakseg"
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Reads ``key=value``, as ``seg.run`` does."""
+
+    def parse(self, arguments: list[str]) -> argparse.Namespace:
+        """The values. Raises SegError, naming what is wrong."""
+        return self.parse_args([a if a.startswith("-") else f"--{a}" for a in arguments])
 
     def error(self, message: str) -> NoReturn:
         raise SegError(f"{message.replace('--', '')}; --help shows all arguments")
@@ -74,7 +78,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     Raises:
         SegError: naming what is wrong.
     """
-    parser = _Parser(
+    parser = Parser(
         "python -m seg.predict",
         description="weakseg: masks of images with a trained segmenter, out/masks/NAME.png, each at its own size.",
         epilog="Existing masks are skipped. Unreadable files are listed at the end; the exit status is then 1.",
@@ -107,7 +111,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--precision", choices=["32-true", "bf16-mixed"], default="32-true", help="of the network (32-true)")
     add("--compile", type=flag, default=False, metavar="true", help="torch.compile: faster after a minute")
     add("--network", metavar="CLASS", help="of a file of weights without a description, or your own MODULE.CLASS")
-    request = parser.parse_args([a if a.startswith("-") else f"--{a}" for a in arguments])
+    request = parser.parse(arguments)
     if request.tile is None and (request.overlap, request.scale) != (None, None):
         raise SegError("overlap and scale are of tiles: add tile=N")
     if request.tile is not None and request.input_size is not None:
@@ -191,7 +195,7 @@ def run(request: argparse.Namespace) -> list[str]:
                             pixels = photo if isinstance(photo, np.ndarray) else decode_image(photo)[0]
                             Image.fromarray(overlay(pixels, mask, key=key)).save(tmp, format="JPEG")
                         elif kind == "scores":
-                            Image.fromarray(np.rint(result.scores * 65535).astype(np.uint16)).save(tmp, format="PNG")
+                            Image.fromarray((result.scores * 65535 + 0.5).astype(np.uint16)).save(tmp, format="PNG")
                         else:
                             text = PngImagePlugin.PngInfo()
                             text.add_text(SOURCE, source)
