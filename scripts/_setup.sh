@@ -57,3 +57,17 @@ setup() {
         die "the packages could not be installed (see above): mend that and run this again"
     printf '%s\n' "$wanted" >"$stamp.part" && mv "$stamp.part" "$stamp"
 }
+
+# What reads exports back in tests/formats, in an environment of its own: it needs another NumPy. Without it those
+# tests are skipped.
+setup_formats() {
+    local folder="$ROOT/.venv-formats" listed="$ROOT/tests/formats/requirements.txt"
+    if [[ -n "${SEG_FORMATS_PYTHON:-}" ]] || cmp -s "$listed" "$folder/.installed"; then return; fi
+    echo "Installing the libraries of annotation tools into $folder (once)" >&2
+    if "$VENV/bin/python" -m venv --clear "$folder" && "$folder/bin/python" -m pip install --quiet -r "$listed" >&2; then
+        cp "$listed" "$folder/.installed"
+    else
+        rm -rf "$folder"
+        echo "They could not be installed: the tests that need them are skipped" >&2
+    fi
+}

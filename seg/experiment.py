@@ -24,10 +24,10 @@ from seg.evaluation.auto import witness_for
 from seg.evaluation.quality import Estimated, Witness
 from seg.evaluation.stages import Evaluated, Histogram
 from seg.files import writable
+from seg.formats import check_format
 from seg.masks import Threshold
 from seg.methods.metrics import Metrics
 from seg.methods.quality import Quality
-from seg.models.mask_files import check_format
 from seg.models.onnx import check_onnx
 from seg.nets.pretrained import weights_dir
 from seg.store import Parameters, Runtime, Stage, Store, param
@@ -118,7 +118,7 @@ class Experiment:
         weights_dir.set(cfg.weights_dir)
         made: dict[str, Any] = {}
         pool = make_objects(cfg, "data.pool", made, objects)
-        check_format(cfg.export.format)
+        check_format(cfg.export.format, 1, cfg.export.tolerance, cfg.export.min_area)
         named = {k: step for k, step in make_objects(cfg, "chain", made, objects).items() if step is not None}
         steps: dict[str, Step] = {}
         for key, step in named.items():
@@ -274,7 +274,11 @@ class Experiment:
                 metrics: Metrics = self.store.get(self.evaluated(step, split))
                 if metrics.images == 0:
                     continue
-                known = {"oracle": step.masks.is_oracle, "masks_used": self.masks_used.get(name)}
+                known = {
+                    "oracle": step.masks.is_oracle,
+                    "trained_on_masks": step.masks.trained_on_masks,
+                    "masks_used": self.masks_used.get(name),
+                }
                 bounds = dict(zip(("low", "high"), step.masks.bounds_in(self.store), strict=True))
                 row = {"stage": name, "split": split, **known, **bounds, **metrics.as_dict()}
                 if split in self.qualities[name]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from seg.data.prepared import PreparedData
 from seg.errors import SegError
+from seg.methods.codes import UNKNOWN
 from seg.methods.seeds import CleanUp, alpha_threshold, clean_mask, threshold_scores
 from seg.store import Products, Stage, param
 from seg.supervision.auto_threshold import AutoThreshold, Choice, Criterion, ScoreHistogram
@@ -47,14 +48,17 @@ class MaskSet:
         return len(self.scores)
 
     def at(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
-        """Masks of some images: ``uint8 (b, H, W)``, 0 background, ``1 + class``, 255 ignore."""
+        """Masks of some images: ``uint8 (b, H, W)``, 0 background, ``1 + class``, 255 ignore; with labelled pixels."""
         scores, class_ids = self.scores.argmax(positions, size)
         masks = threshold_scores(scores, self.low, self.high)
         for mask in masks if self.clean_up else ():
             height, width = (max(1, round(self.radius * side / self.data.side)) for side in mask.shape)
             for operation in self.clean_up:
                 clean_mask(mask, operation, (height, width))
-        return np.where(masks == 1, class_ids, masks)
+        masks = np.where(masks == 1, class_ids, masks)
+        for place, grid in self.scores.labelled(positions, masks.shape[1:]):
+            masks[place] = np.where(grid == UNKNOWN, masks[place], grid)
+        return masks
 
 
 class Threshold(Stage):

@@ -6,12 +6,16 @@ import itertools
 import re
 import sys
 import types
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from seg.errors import SegError, interruptible
 from seg.files import atomic_path, file_sha256, writable
+
+if TYPE_CHECKING:
+    from seg.models.video import Frame
 
 #: The text in a mask's PNG that says what it was made from.
 SOURCE = "weakseg"
@@ -86,21 +90,21 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--model", type=path, required=True, metavar="RUN", help="a run's folder, or a file of weights")
-    add(
-        "--images",
-        type=path,
-        required=True,
-        metavar="WHERE",
-        help="a file, a folder, a video; - reads paths",
-    )
+    add("--images", type=path, required=True, metavar="WHERE", help="a file, a folder, a video; - reads paths")
     add("--out", type=path, required=True, metavar="FOLDER", help="gets masks/, overlays/, scores/")
-    kinds = ["png255", "png01", "palette"]
-    add("--format", choices=kinds, help="0 and 255, 0 and 1, or a palette (default for several classes)")
+    add(
+        "--format",
+        metavar="F",
+        help="png255, png01, palette; besides a palette coco, cvat, voc, yolo, labelme, label_studio in out/F",
+    )
+    add("--tolerance", type=float, default=0.0, metavar="T", help="pixels by which outlines are simplified (0)")
+    add("--min_area", type=int, default=0, metavar="N", help="leaves smaller regions out of coco, cvat, ... (0)")
+    add("--class_name", metavar="NAME", help="what the foreground is, of a model without classes (foreground)")
     add("--threshold", type=share, default=0.5, metavar="T", help="scores of at least T are foreground (0.5)")
     add("--overlays", type=flag, default=False, metavar="true", help="write overlays/NAME.jpg: the mask over the photo")
     add("--scores", type=flag, default=False, metavar="true", help="write scores/NAME.png: 16 bits, 65535 is 1")
     add("--overwrite", type=flag, default=False, metavar="true", help="redo existing masks")
-    add("--batch_size", type=count, default=16, metavar="N", help="images per forward pass (16)")
+    add("--batch_size", type=count, metavar="N", help="images per forward pass (16; tiles: 4)")
     add("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="device to run on (auto)")
     add("--workers", type=count, metavar="N", help="threads that decode images")
     add("--threads", type=count, metavar="N", help="threads of PyTorch's CPU operators")
@@ -131,10 +135,9 @@ def run(request: argparse.Namespace) -> list[str]:
     import numpy as np
     from PIL import Image, PngImagePlugin
 
-    from seg.data.decode import decode_image
+    from seg.formats import MASKS, WITH_SCORES, check_format, save_mask, write_classes
     from seg.models.load import faster, load_model
-    from seg.models.mask_files import CLASSES, save_mask, write_classes
-    from seg.models.predictor import find_images, predict_each
+    from seg.models.predictor import decoded, find_images, predict_each
     from seg.models.tiles import Tiles
     from seg.models.video import Frame, read
     from seg.report.pictures import FOREGROUND, class_key, overlay
@@ -149,9 +152,13 @@ def run(request: argparse.Namespace) -> list[str]:
     given = {key: value for key in Tiles._fields if (value := getattr(request, key)) is not None}
     tiles = Tiles(**given) if request.tile else None
     checksum = cache(file_sha256)  # one for all frames of a video
-    request.format = request.format or ("palette" if model.classes else "png255")
-    if model.classes and request.format != "palette":
-        raise SegError(f"format={request.format}: cannot hold the classes of this model; leave it out")
+    check_format(request.format, max(1, len(model.classes)), request.tolerance, request.min_area, key="")
+    tool = request.format if request.format not in (None, *MASKS) else None
+    if (not tool and (request.min_area or request.class_name)) or (model.classes and request.class_name):
+        raise SegError("min_area and class_name are for format=coco, cvat, ...; class_name for a model without classes")
+    names = model.names if request.class_name is None else ("background", request.class_name)
+    request.format = "palette" if tool or model.classes else request.format or "png255"
+    request.scores = request.scores or tool in WITH_SCORES
     # The mask is written last: it marks that the others are complete.
     suffixes = ({"overlays": ".jpg"} if request.overlays else {}) | ({"scores": ".png"} if request.scores else {})
     suffixes["masks"] = ".png"
@@ -175,11 +182,11 @@ def run(request: argparse.Namespace) -> list[str]:
         if todo:
             model = faster(model, bf16=request.precision == "bf16-mixed", compiled=request.compile)
         coming, photos = itertools.tee(read(t[0] for t in todo))
-        workers = runtime.worker_count
-        results = predict_each(model, coming, batch_size=request.batch_size, workers=workers, tiles=tiles)
-        if model.classes:
+        workers, batch = runtime.worker_count, request.batch_size or (4 if tiles else 16)
+        results = predict_each(model, coming, batch_size=batch, workers=workers, tiles=tiles)
+        if model.classes or tool:
             out.mkdir(parents=True, exist_ok=True)
-            write_classes(out / CLASSES, model.names)
+            write_classes(out / "classes.txt", names)
         shown = runtime.bar(results, "predicting", len(todo))
         for (_, targets, source), photo, result in zip(todo, photos, shown, strict=True):
             if isinstance(result, SegError):
@@ -192,19 +199,43 @@ def run(request: argparse.Namespace) -> list[str]:
                     with atomic_path(target) as tmp:
                         if kind == "overlays":
                             key = class_key(model.names) if model.classes else FOREGROUND
-                            pixels = photo if isinstance(photo, np.ndarray) else decode_image(photo)[0]
-                            Image.fromarray(overlay(pixels, mask, key=key)).save(tmp, format="JPEG")
+                            painted = overlay(decoded(photo), mask, key=key)
+                            Image.fromarray(painted).save(tmp, format="JPEG")
+                            del painted  # of a large photo
                         elif kind == "scores":
                             Image.fromarray((result.scores * 65535 + 0.5).astype(np.uint16)).save(tmp, format="PNG")
                         else:
                             text = PngImagePlugin.PngInfo()
                             text.add_text(SOURCE, source)
                             save_mask(tmp, mask, request.format, pnginfo=text)
+        if tool:
+            _write_for_tool(request, tool, images, names)
     except OSError as error:
         raise SegError(f"{error.filename or out}: {error.strerror}; fix that and run it again") from error
     there = f", {skipped} existed already (overwrite=true redoes them)" if skipped else ""
     print(f"{len(todo) - len(bad)} of {len(images)} images: {out}/masks{there}")
     return bad
+
+
+def _write_for_tool(
+    request: argparse.Namespace, tool: Any, images: "list[tuple[Path | Frame, Path]]", names: Sequence[str]
+) -> None:
+    """Write ``out/<tool>`` from the masks and scores that are there."""
+    import numpy as np
+    from PIL import Image
+
+    from seg.formats import Picture, picture_of, write
+    from seg.models.video import Frame
+
+    def pictures() -> Iterator[Picture]:
+        for photo, name in images:
+            mask, scores = (request.out / folder / f"{name}.png" for folder in ("masks", "scores"))
+            if mask.exists():  # an unreadable photo has none
+                shown = np.asarray(Image.open(scores)) / 65535 if request.scores else None
+                file = f"{name}.png" if isinstance(photo, Frame) else (name.parent / photo.name).as_posix()
+                yield picture_of(file, np.asarray(Image.open(mask)), names, shown, request.min_area)
+
+    write(tool, request.out / tool, names, pictures(), request.tolerance)
 
 
 def _source(mask: Path) -> str | None:

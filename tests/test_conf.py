@@ -18,25 +18,30 @@ from seg.data.pets import OxfordPet
 from seg.data.toys import ToyPets, ToyScenes
 from seg.data.voc import Voc
 from seg.experiment import Experiment
+from seg.formats.annotations import Annotations
 from seg.masks import Threshold
 from seg.nets.checkpoints import ROLES
 from seg.refiner.by_image import GrabCut, RandomWalker, Superpixels
 from seg.refiner.pamr import PAMR
+from seg.refiner.sam import SAM
 from seg.refiner.walk import Walk
 from seg.segmenter.predicted import Predicted
 from seg.store import Runtime
 from seg.supervision.bbox import BoxScores
 from seg.supervision.cam import CAM
+from seg.supervision.clip import TextScores
 from seg.supervision.colocalise import Colocalised
 from seg.supervision.mask import TargetScores
 
 FILES = sorted(p.relative_to(CONF).as_posix() for p in CONF.rglob("*.yaml"))
 #: Hydra's own groups have no choices of ours to compose.
 CHOICES = [f.removesuffix(".yaml").rpartition("/")[::2] for f in FILES if "/" in f and not f.startswith("hydra/")]
-SUPERVISIONS = {"cam": CAM, "bbox": BoxScores, "mask": TargetScores}
-REFINERS = {"grabcut": GrabCut, "pamr": PAMR, "random_walker": RandomWalker, "superpixels": Superpixels}
+SUPERVISIONS = {"cam": CAM, "bbox": BoxScores, "clip": TextScores, "mask": TargetScores}
+REFINERS = {"grabcut": GrabCut, "pamr": PAMR, "random_walker": RandomWalker, "sam": SAM, "superpixels": Superpixels}
+#: Experiments on data in VOC's layout begin with these.
+OF_VOC = ("animals", "msrc", "voc")
 #: Data that are made for masks of classes.
-MANY = {"data=coco", "data=voc", "data=toy_scenes"}
+MANY = {"data=annotations", "data=coco", "data=voc", "data=toy_scenes"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -64,8 +69,15 @@ def test_every_choice_composes_and_instantiates(
     override = f"{group}={choice}"
     roots = {"oxford_pet": official, "image_folder": photos, "voc": voc, "coco": coco}
     overrides = [override, f"data.root={roots[choice]()}"] if group == "data" and choice in roots else [override]
+    if choice == "annotations":
+        root = photos()
+        shape = '<polygon label="cat" points="1,1;9,1;9,9"/>'
+        image = f'<image name="cat1.png" width="60" height="40">{shape}</image>'
+        (root / "annotations.xml").write_text(f"<annotations>{image}</annotations>")
+        overrides += [f"data.root={root}", "data.format=cvat"]
     if group == "experiment":
-        overrides = [f"+{override}", f"data.root={(voc if choice.startswith(('animals', 'msrc')) else official)()}"]
+        overrides = [f"+{override}", f"data.root={(voc if choice.startswith(OF_VOC) else official)()}"]
+        overrides += ["data.train_list=train"] * choice.startswith("voc")  # in place of trainaug
     if group == "defaults_for":  # it is found by what it is for
         names = ("toy_pets", "toy_scenes", *roots, "colocalise")
         data = next(name for name in names if choice.startswith(name))
@@ -88,8 +100,9 @@ def test_every_choice_composes_and_instantiates(
     assert {line.stage.id for line in planned} | {s.id for s in made.pool.walk()} == {s.id for s in made.stages()}
     assert {line.status for line in planned} <= {"build", "on the fly", "see above"}
     expected = {"oxford_pet": OxfordPet, "image_folder": ImageFolder, "voc": Voc, "coco": Coco, "toy_scenes": ToyScenes}
+    expected |= {"annotations": Annotations}
     if group == "experiment":
-        override = "data=voc" if choice.startswith(("animals", "msrc")) else "data=oxford_pet"
+        override = "data=voc" if choice.startswith(OF_VOC) else "data=oxford_pet"
     assert isinstance(made.source, expected.get(override.removeprefix("data="), ToyPets))
     assert made.pool.task == ("classes" if override in MANY else "foreground")
 

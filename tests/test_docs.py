@@ -23,7 +23,7 @@ from seg.predict import parse
 from seg.store.__main__ import parse as parse_store
 
 ROOT = Path(__file__).parents[1]
-PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 EXTENDING = ROOT / "docs/extending.md"
 OWN = ["--config-dir", "conf", "hydra.run.dir=out"]
 

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import importlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pycocotools import mask as coco_mask
 
 import seg
 from seg.data.prepared import Pool, Prepared, PreparedData
@@ -202,7 +204,7 @@ def test_classes_from_the_command_line(
     out = tmp_path / "out"
     arguments = (f"model={run_of_classes[0]}", f"images={photos}", f"out={out}")
     status, _, wrong = call(capsys, *arguments, "format=png01")
-    assert status == 2 and "format=png01: cannot hold the classes of this model; leave it out" in wrong
+    assert status == 2 and "format=png01: must be one of palette, coco, cvat" in wrong
     assert not out.exists()
     status, printed, wrong = call(capsys, *arguments, "overlays=true", "scores=true")
     assert status == 0 and "3 of 3 images" in printed, wrong
@@ -244,3 +246,31 @@ def test_the_package_stays_light_and_the_two_names_do_not_collide(model: Model, 
     assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
     assert seg.predict is command and command.main  # the module, once it is imported
     np.testing.assert_array_equal(seg.predict(model, photos / "a.jpg"), predict(model, photos / "a.jpg"))
+
+
+def test_masks_for_a_tool(capsys: pytest.CaptureFixture[str], run: Path, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = (f"model={run}", f"images={photos}", f"out={out}", "class_name=pet")
+    assert call(capsys, *arguments, "format=coco")[0] == 0
+    document = json.loads((out / "coco/annotations/instances_default.json").read_text())
+    assert [one["file_name"] for one in document["images"]] == ["a.jpg", "b.png", "below/c.JPG"]
+    assert document["categories"] == [{"id": 1, "name": "pet"}]
+    drawn: dict[int, np.ndarray] = {}
+    for one in document["annotations"]:
+        part = coco_mask.decode(one["segmentation"])
+        drawn[one["image_id"]] = drawn.get(one["image_id"], np.zeros_like(part)) + part
+        assert 0.5 <= one["score"] <= 1
+    for number, mask in enumerate(predict(load_model(run, "cpu"), str(photos)), 1):
+        np.testing.assert_array_equal(drawn.get(number, np.zeros_like(mask)), mask)
+    times = {p: p.stat().st_mtime_ns for p in (out / "masks").rglob("*.png")}
+    assert len(times) == 3
+    assert call(capsys, *arguments, "format=yolo", "tolerance=1", "min_area=20")[0] == 0
+    assert (out / "yolo/labels/below/c.txt").is_file() and "pet" in (out / "yolo/data.yaml").read_text()
+    assert times == {p: p.stat().st_mtime_ns for p in (out / "masks").rglob("*.png")}  # they are not made again
+    for wrong, message in (
+        (("format=png255",), "class_name are for format=coco"),
+        (("format=cvat", "tolerance=1"), "error: tolerance=1: simplifies outlines; give format, coco or"),
+        (("format=cvta",), "error: format=cvta: must be one of png255"),
+    ):
+        status, _, printed = call(capsys, *arguments, *wrong)
+        assert status == 2 and message in printed

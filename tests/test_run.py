@@ -180,7 +180,8 @@ def test_own_photos_with_masks_and_boxes(call: Callable[..., tuple[int, str]], p
     (root / "masks").mkdir()
     for number in range(1, 6):
         Image.fromarray(target).save(root / f"masks/cat{number}.png")
-    (root / "boxes.csv").write_text("".join(f"cat{i}.png,20,10,45,30\n" for i in range(1, 6)))
+    lines = [f"cat{i}.png,20,10,45,30\n" for i in range(1, 6)]
+    (root / "boxes.csv").write_text("".join(["file,xmin,ymin,xmax,ymax\n", *lines]))
     options = [*OWN, f"data.root={root}", "threshold=0.5", "evaluation.panel=1"]
     before = files(root)
     status, said = call(*options, "pipeline=bbox", "dry_run=true")
@@ -189,7 +190,7 @@ def test_own_photos_with_masks_and_boxes(call: Callable[..., tuple[int, str]], p
         and f"({root}): 5 images of 1 class, mask files for 5 in {root}/masks, boxes for 5 in {root}" in said
     )
     assert files(Path.cwd()) == set() and files(root) == before
-    status, said = call(*options, "pipeline=bbox", "supervision.scale=3", "export.format=coco_rle")
+    status, said = call(*options, "pipeline=bbox", "supervision.scale=3", "export.format=coco")
     assert status == 0, said
     with Path("out/metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -199,7 +200,7 @@ def test_own_photos_with_masks_and_boxes(call: Callable[..., tuple[int, str]], p
     ]
     # A wide Gaussian cut off at the box is the box, and the box is the ground truth.
     assert all(float(row["miou"]) > 0.85 and row["oracle"] == "False" for row in rows)
-    document = json.loads(Path("out/masks/seeds.json").read_text())
+    document = json.loads(Path("out/masks/seeds/annotations/instances_default.json").read_text())
     assert {image["file_name"] for image in document["images"]} == {f"cat/cat{i}.png" for i in range(1, 6)}
     status, said = call(*options, *CLASSIFIER, "pipeline=cam")
     assert status != 0 and said.startswith("error: ") and "one class only, 'cat'" in said

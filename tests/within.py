@@ -1,6 +1,7 @@
 """The entrypoint within this process: a fresh one would import PyTorch for longer than most tests take."""
 
 import contextlib
+import contextvars
 import io
 import logging
 import sys
@@ -31,7 +32,7 @@ def call(folder: Path, *arguments: str) -> tuple[int, str]:
     GlobalHydra.instance().clear()
     with contextlib.chdir(folder), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
         try:
-            entrypoint.main(list(arguments))
+            contextvars.copy_context().run(entrypoint.main, list(arguments))  # which sets weights_dir
             status = 0
         except SystemExit as stop:
             status = stop.code if isinstance(stop.code, int) else 1

@@ -25,6 +25,8 @@ class Export:
 
     masks: bool = False
     format: str | None = None
+    tolerance: float = 0.0
+    min_area: int = 0
     models: bool | None = None
     onnx: bool = False
 
@@ -66,6 +68,8 @@ class Config:
     image_labels: dict[str, Any] | None = None
     seeds: dict[str, Any] = field(default_factory=dict)
     best_scores: Any = None
+    pixels: dict[str, Any] = field(default_factory=dict)
+    corrected: Any = None
     refiner: Any = None
     best_masks: Any = None
     auto: dict[str, Any] = field(default_factory=dict)

@@ -28,6 +28,20 @@ class ListedBox(NamedTuple):
     size: tuple[int, int] | None = None
 
 
+def parse_xml(path: Path) -> ElementTree.Element:
+    """The root of an XML file. Raises SegError: it cannot be read or parsed."""
+    regular(path)
+    try:
+        content = path.read_bytes().lstrip()
+        # A few entities of entities are gigabytes of text, and others are files. In UTF-16 there are zeros in between.
+        if b"<!ENTITY" in content.replace(b"\0", b""):
+            raise ValueError("it declares an entity, which is not followed")
+        return ElementTree.fromstring(content)
+    # Unknown and unsupported encodings come as LookupError and ValueError.
+    except (OSError, ElementTree.ParseError, LookupError, ValueError) as error:
+        raise SegError(f"{path}: XML that does not parse ({error}); correct or delete the file") from error
+
+
 def read_xml(path: Path, image: str) -> list[ListedBox]:
     """The boxes of one VOC XML file as they stand there, of an image of that name.
 
@@ -37,16 +51,7 @@ def read_xml(path: Path, image: str) -> list[ListedBox]:
     Raises:
         SegError: the file cannot be read or parsed, or an object has no complete box.
     """
-    regular(path)
-    try:
-        content = path.read_bytes().lstrip()
-        # A few entities of entities are gigabytes of text, and others are files. In UTF-16 there are zeros in between.
-        if b"<!ENTITY" in content.replace(b"\0", b""):
-            raise ValueError("it declares an entity, which is not followed")
-        root = ElementTree.fromstring(content)
-    # Unknown and unsupported encodings come as LookupError and ValueError.
-    except (OSError, ElementTree.ParseError, LookupError, ValueError) as error:
-        raise SegError(f"{path}: XML that does not parse ({error}); correct or delete the file") from error
+    root = parse_xml(path)
     size, found = None, []
     with suppress(ValueError, OverflowError):
         height, width = (int(float(root.findtext(f"size/{side}") or 0)) for side in ("height", "width"))

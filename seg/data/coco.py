@@ -100,10 +100,12 @@ class Coco(InPlace):
                 raise SegError(f"data.{key}={given}: no such file in {root}; give a COCO JSON")
         test = root / self.test_instances if self.test_instances else None
         file, test = (root / self.instances, test) if self.instances else _find_files(root, test)
-        parts = [_part("trainval", root, file, self.photos, "photos")]
+        parts = [coco_part("trainval", root, read_coco(file), self.photos, "photos")]
         if not parts[0].file.annotations:
             raise SegError(f"{file}: lists no annotation; give the JSON of the instances")
-        return [*parts, _part("test", root, test, self.test_photos or self.photos, "test_photos")] if test else parts
+        if test is None:
+            return parts
+        return [*parts, coco_part("test", root, read_coco(test), self.test_photos or self.photos, "test_photos")]
 
     def hashed(self, cache: Path | None, *, write: bool) -> str:
         """Of the JSONs and the photos that they list."""
@@ -301,8 +303,9 @@ def _find_files(root: Path, test: Path | None) -> tuple[Path, Path | None]:
     raise MissingDataError(f"data.root={root}: {what} data.instances=FILE (and data.test_instances=FILE)")
 
 
-def _part(split: Split, root: Path, instances: Path, photos: str | None, key: str) -> Part:
-    file, stem = read_coco(instances), instances.stem.removeprefix("instances_")
+def coco_part(split: Split, root: Path, file: CocoFile, photos: str | None, key: str) -> Part:
+    """A file with its photos, which lie in ``root / photos`` or where they usually do; ``key`` is for messages."""
+    instances, stem = file.path, file.path.stem.removeprefix("instances_")
     usual = [root / stem, root / "images" / stem, root / "images", root]
     usual = [instances.parent] if stem == "_annotations.coco" else usual
     folder = root / photos if photos else next(place for place in usual if place.is_dir())

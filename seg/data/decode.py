@@ -44,7 +44,9 @@ _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "JPEG2000", "AVI
 _DRAFT_GAP = 2
 
 
-def decode_image(path: Path, size: int | None = None) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
+def decode_image(
+    path: Path, size: int | None = None, aspect: bool = False
+) -> tuple[npt.NDArray[np.uint8], tuple[int, int]]:
     """Decode a photo to RGB, upright as its EXIF orientation says.
 
     Grey, palette and CMYK images are converted, transparency is laid on white, of several frames or pages the first is
@@ -54,6 +56,7 @@ def decode_image(path: Path, size: int | None = None) -> tuple[npt.NDArray[np.ui
     Args:
         path: the file; its extension does not matter.
         size: squash to ``size x size`` (antialiased bilinear), or None for the original size.
+        aspect: ``size`` is that of the longer side instead, and the aspect stays, see :func:`fitted`.
 
     Returns:
         uint8 ``(H, W, 3)`` and the original ``(height, width)`` after orientation.
@@ -65,14 +68,21 @@ def decode_image(path: Path, size: int | None = None) -> tuple[npt.NDArray[np.ui
         orientation = _orientation(image)
         width, height = image.size
         # Only a JPEG decoder can do it; for every other format this does nothing.
-        drafted = image.draft(None, (_DRAFT_GAP * size, _DRAFT_GAP * size)) if size is not None else None
+        target = None if size is None else fitted(image.size, size) if aspect else (size, size)
+        drafted = image.draft(None, (_DRAFT_GAP * target[0], _DRAFT_GAP * target[1])) if target else None
         rgb = _to_rgb(image)
-        if size is not None:
+        if target is not None:
             # The drafted image is rounded up to whole pixels: the box is the part that the photo covers.
             box = drafted[1] if drafted else None
-            rgb = rgb.resize((size, size), Image.Resampling.BILINEAR, box=box)
+            rgb = rgb.resize(target, Image.Resampling.BILINEAR, box=box)
         array = np.array(upright(rgb, orientation), dtype=np.uint8)
     return array, (width, height) if orientation >= 5 else (height, width)
+
+
+def fitted(size: tuple[int, int], longer: int) -> tuple[int, int]:
+    """Two sides in pixels scaled so that the longer one is ``longer``; the shorter one is at least a quarter of it."""
+    first, second = (max(1, round(longer * max(0.25, side / max(size)))) for side in size)
+    return first, second
 
 
 def upright(image: Image.Image, orientation: int) -> Image.Image:

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-from seg.data.dataset import Codes, Dataset
+from seg.data.dataset import UNKNOWN, Codes, Colours, Dataset
 from seg.data.draw import draw_by_labels
 from seg.data.folder_layout import Names, image_ids, images_below, mask_name, split_masks
 from seg.data.layout import MissingDataError, nfc, read_text, scan
@@ -16,6 +16,7 @@ from seg.data.read_report import ReadReport
 from seg.data.records import Layout, make_dataset, place_boxes
 from seg.data.sources import InPlace, require_few
 from seg.data.tables import box_files, read_boxes, read_labels
+from seg.data.voc import read_classes
 from seg.errors import SegError
 from seg.store import Products, param
 
@@ -38,7 +39,7 @@ class ImageFolder(InPlace):
     nothing, and an image that the file does not name is not used.
 
     Attributes:
-        root: holds the folders. A single class is enough for ``supervision=bbox``.
+        root: holds the folders. A single class is enough for ``supervision=bbox`` and ``clip``.
         labels_from: a CSV, see :func:`seg.data.tables.read_labels`; null: ``root/labels.csv`` if it is there;
             false: the folders are the classes.
         masks: folder of PNG masks (or BMP, TIFF, GIF) by stem or ``class/stem``; null: ``root/masks``,
@@ -47,7 +48,8 @@ class ImageFolder(InPlace):
             ``_mask``, ``_segmentation`` and other usual ones; "": none.
         mask_codes: ``binary``, 0 background, 1 or 255 foreground; ``ids``, 0 background, 255 no ground truth, all else
             foreground; ``trimap``, the official 1 foreground, 2 background, 3 border; ``classes``, 0 background, 1 and
-            on the classes in the order of their names, 255 no ground truth.
+            on the classes in the order of their names, 255 no ground truth. CVAT's ``labelmap.txt`` beside the masks'
+            folder says the colours of the classes instead.
         boxes_from: a CSV (``file,xmin,ymin,xmax,ymax``, with labels from a file also ``class``) or a folder of VOC
             XML; null: ``boxes.csv`` or ``boxes/`` in ``root``, if one is there.
         test_list: a file with a test image per line, by id, file name or ``class/file``; the rest is trainval.
@@ -130,7 +132,11 @@ def find_images(source: ImageFolder) -> Layout:
     sets = {i: tuple(sorted(map(classes.index, labels[i]))) for i in ids.values() if i in labels}
     test = _read_test_list(test_file, ids) if test_file else _draw_test(ids, sets, listed is None, source)
     used = {name: i for name, i in ids.items() if i in sets}
-    texts = {"test": test_file, "labels": listed}
+    labelmap = folder.parent / "labelmap.txt" if folder and mask_codes in ("binary", "classes") else None
+    colours = None
+    if labelmap and labelmap.is_file():
+        mask_codes, colours = "classes", _colours(labelmap, classes)
+    texts = {"test": test_file, "labels": listed, "colours": labelmap if colours else None}
     return Layout(
         root,
         tuple(classes),
@@ -141,6 +147,7 @@ def find_images(source: ImageFolder) -> Layout:
         codes=mask_codes,
         boxes={path.relative_to(boxes or "").as_posix(): path for path in box_files(boxes)},
         texts={key: path for key, path in texts.items() if path},
+        colours=colours,
         report=report,
     )
 
@@ -161,6 +168,17 @@ def _find_path(key: str, value: str | bool | None, root: Path, what: str, *usual
 def _boxes_path(root: Path, boxes_from: str | None) -> Path | None:
     kinds = "CSV, COCO JSON or folder of VOC XML"
     return _find_path("boxes_from", boxes_from, root, kinds, "boxes.csv", "boxes.json", "boxes")
+
+
+def _colours(labelmap: Path, classes: list[str]) -> Colours:
+    """The codes of the masks that CVAT writes beside its ``labelmap.txt``, whose classes may be in another order."""
+    names, colours = read_classes(labelmap)
+    if unknown := [name for name in names if name not in classes]:
+        raise SegError(
+            f"{labelmap}: {unknown[0]!r} is none of the classes {', '.join(classes[:8])}; rename one of them"
+        )
+    new = [0, *(1 + classes.index(name) for name in names)]
+    return {colour: code if code == UNKNOWN else new[code] for colour, code in colours.items()}
 
 
 def _refuse_lossy(masks: list[tuple[str, Path]]) -> None:

@@ -401,6 +401,10 @@ class Pool(Stage):
         # Images are not decoded for them, nor the lists read again once they are.
         return self.classes_of(store.get(self.data if store.has(self.data) else self.data.source))
 
+    def files(self, store: Products) -> dict[str, Path]:
+        """The image files, by image id."""
+        return {record.id: record.image for record in store.get(self.data.source).records}
+
     def load(self, path: Path, store: Products) -> PoolRows:
         """The rows chosen; refuses to choose none with a label. With ``task=foreground`` all classes are one."""
         data: PreparedData = store.get(self.data)

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -95,3 +96,7 @@ class Best(ScoreStage):
                 yield np.interp(part, [0, threshold, 1], [0, 0.5, 1]).astype(np.float16)
 
         return self.save(out, scores.data, scores.rows, values(), scores.ids) | {"chosen": titles[best]}
+
+    def load(self, path: Path, store: Products) -> ScoreMaps:
+        """Of either candidate, with the labelled pixels that both have."""
+        return replace(super().load(path, store), pixels=store.get(self.second.scores).pixels)

@@ -79,9 +79,11 @@ class Witness(Stage):
             described = torch.from_numpy(
                 np.stack([self._pooled(torch.from_numpy(describe(data.images[r]))) for r in rows])
             )
-            flat = described.flatten(0, 2).numpy()
-            features = FourierFeatures(flat, 2 * self.dims, np.random.default_rng(0))(flat)
-            return features[:, :-1].reshape(*described.shape[:3], -1)
+            waves = FourierFeatures(described.flatten(0, 2).numpy(), 2 * self.dims, np.random.default_rng(0))
+            shape = described.shape[1:3]
+            return np.stack(
+                [waves(one.flatten(0, 1).numpy())[:, :-1].astype(np.float16).reshape(*shape, -1) for one in described]
+            )
         net.to(store.runtime.device)
 
         def compute(images: torch.Tensor, _: np.ndarray) -> torch.Tensor:

@@ -28,15 +28,28 @@ _HEADINGS = {
 }
 
 
+#: Of a row that is marked: what its mark, the first character, means.
+MARKS = {
+    "oracle": "* oracle: made with the ground truth of the images, which weak labels do not have",
+    "trained_on_masks": "† trained on masks: a pretrained network in it has learnt ground-truth masks of other images",
+}
+
+
+def marks(row: Row) -> str:
+    """What follows the name of a row's stage."""
+    return "".join(f" {note[0]}" for key, note in MARKS.items() if row.get(key))
+
+
 def stage_frame(rows: Sequence[Row]) -> pd.DataFrame:
     """The table of stages with its headings; coverage and estimated quality are columns where they say something.
 
     Args:
-        rows: each with ``stage`` and ``split``, and the fields of `seg.methods.metrics.Metrics`. ``oracle`` stars the
-            stage. If some row has ``iou_by_class``, the heading of ``iou_foreground`` is "classes".
+        rows: each with ``stage`` and ``split``, and the fields of `seg.methods.metrics.Metrics`. ``oracle`` and
+            ``trained_on_masks`` mark the stage (:data:`MARKS`). If some row has ``iou_by_class``, the heading of
+            ``iou_foreground`` is "classes".
     """
     frame = pd.DataFrame(rows).reindex(columns=list(_HEADINGS))
-    frame["stage"] = [f"{shorten(str(row['stage']), 40)}{' *' if row.get('oracle') else ''}" for row in rows]
+    frame["stage"] = [shorten(str(row["stage"]), 40) + marks(row) for row in rows]
     if not (frame["coverage"] < 1).any():
         frame = frame.drop(columns="coverage")
     if frame["estimated_quality"].isna().all():
@@ -46,10 +59,8 @@ def stage_frame(rows: Sequence[Row]) -> pd.DataFrame:
 
 
 def table_notes(rows: Sequence[Row]) -> list[str]:
-    """What a reader of the table has to know, in lines: oracles, what is not measured, the masks that were used."""
-    lines = []
-    if any(row.get("oracle") for row in rows):
-        lines.append("* oracle: made with the ground truth of the images, which weak labels do not have")
+    """What a reader of the table has to know, in lines: marks, what is not measured, the masks that were used."""
+    lines = [note for key, note in MARKS.items() if any(row.get(key) for row in rows)]
     if empty := [str(s) for s in dict.fromkeys(row.get("split") for row in rows if not is_measured(row))]:
         lines.append(f"-: the ground truth of {' and '.join(empty)} shows no object, so nothing is measured there")
     if used := {str(row["stage"]): row["masks_used"] for row in rows if row.get("masks_used") is not None}:

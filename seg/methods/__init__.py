@@ -4,11 +4,21 @@ from seg.methods.affinity import AffinityNet, FrozenAffinityNet, affinity_loss, 
 from seg.methods.appearance import FourierFeatures, appearance_scores, describe, fit_appearance
 from seg.methods.boxes import body_box, gaussian_score
 from seg.methods.cam import class_activation_maps, foreground_maps, multi_scale_cam, normalise_maps, predicted_classes
+from seg.methods.clip import text_scores
 from seg.methods.colocalise import class_discriminants, colocalise
 from seg.methods.image_labels import fit_label_probe, follow_labels
 from seg.methods.losses import focal_loss
 from seg.methods.metrics import Confusion, HistogramEvaluator, Metrics
 from seg.methods.pamr import pamr
+from seg.methods.pixels import (
+    condition_scores,
+    nearest_scores,
+    paint_scores,
+    pixel_grid,
+    simulated_points,
+    simulated_scribbles,
+)
+from seg.methods.prompts import best_masks, score_prompts, soft_iou
 from seg.methods.quality import edge_contrast, estimate_quality, held_out_foreground, whiten
 from seg.methods.refine import grabcut, random_walker, superpixel_means
 from seg.methods.seeds import alpha_threshold, clean_mask, confident_seeds, threshold_scores
@@ -26,12 +36,14 @@ __all__ = [
     "affinity_loss",
     "alpha_threshold",
     "appearance_scores",
+    "best_masks",
     "bin_scores",
     "body_box",
     "class_activation_maps",
     "class_discriminants",
     "clean_mask",
     "colocalise",
+    "condition_scores",
     "confident_seeds",
     "count_scores",
     "describe",
@@ -46,16 +58,24 @@ __all__ = [
     "grabcut",
     "held_out_foreground",
     "multi_scale_cam",
+    "nearest_scores",
     "normalise_maps",
     "otsu",
+    "paint_scores",
     "pair_affinity",
     "pair_labels",
     "pair_offsets",
     "pamr",
+    "pixel_grid",
     "predicted_classes",
     "random_walk",
     "random_walker",
+    "score_prompts",
+    "simulated_points",
+    "simulated_scribbles",
+    "soft_iou",
     "superpixel_means",
+    "text_scores",
     "threshold_scores",
     "valley",
     "whiten",

@@ -185,8 +185,13 @@ def whiten(features: np.ndarray, dims: int = 128) -> np.ndarray:
         >>> bool(abs(np.cov(white.reshape(-1, 3).T, bias=True) - np.eye(3)).max() < 1e-3)
         True
     """
-    flat = np.asarray(features, np.float32).reshape(-1, features.shape[-1])
-    centred = flat - flat.mean(0)
-    variances, vectors = np.linalg.eigh(centred.T @ centred / len(flat))
+    # Some images at a time: a copy of all would take more memory than what is asked for.
+    parts = [features[i : i + 32].reshape(-1, features.shape[-1]) for i in range(0, len(features), 32)]
+    cells = sum(map(len, parts))
+    mean = sum(part.sum(0, dtype=np.float64) for part in parts) / cells
+    moments = sum((x.T @ x).astype(np.float64) for x in (np.asarray(part - mean, np.float32) for part in parts))
+    variances, vectors = np.linalg.eigh(moments / cells)
     first = np.flatnonzero(variances > 1e-9)[-dims:][::-1]
-    return (centred @ (vectors[:, first] / np.sqrt(variances[first]))).reshape(*features.shape[:-1], -1)
+    scaled = (vectors[:, first] / np.sqrt(variances[first])).astype(np.float32)
+    white = [np.asarray(part - mean, np.float32) @ scaled for part in parts]
+    return np.concatenate(white).reshape(*features.shape[:-1], -1)

@@ -70,6 +70,7 @@ def random_walk(
     beta: float = 8.0,
     steps: int = 256,
     eps: float = 1e-5,
+    fixed: Tensor | None = None,
 ) -> Tensor:
     """``T^steps @ scores`` with ``T = D^-1 (A^beta + I)``, for a batch of images on any device.
 
@@ -81,6 +82,7 @@ def random_walk(
         beta: power of the affinity; above 1 it weakens doubtful couplings more than sure ones.
         steps: number of steps of the walk, >= 0.
         eps: error allowed to the polynomial, relative to the largest score.
+        fixed: bool (B, h, w), pixels that keep their score: their rows of T are the identity's. None: no pixel does.
 
     Returns:
         float32 (B, C, h, w) within the minimum and maximum of each input channel. A pixel without any
@@ -109,14 +111,16 @@ def random_walk(
     at_once = batch if affinity.is_cuda else max(1, _CPU_CHUNK // (height * width))
     return torch.cat(
         [
-            _walk_chunk(a, s, offsets, beta, coefficients)
-            for a, s in zip(torch.split(affinity, at_once), torch.split(scores, at_once), strict=True)
+            _walk_chunk(a, s, offsets, beta, coefficients, None if fixed is None else fixed[i * at_once :][: len(a)])
+            for i, (a, s) in enumerate(zip(affinity.split(at_once), scores.split(at_once), strict=True))
         ]
     )
 
 
 @torch.no_grad()
-def _walk_chunk(affinity: Tensor, scores: Tensor, offsets: Offsets, beta: float, coefficients: list[float]) -> Tensor:
+def _walk_chunk(
+    affinity: Tensor, scores: Tensor, offsets: Offsets, beta: float, coefficients: list[float], fixed: Tensor | None
+) -> Tensor:
     batch, channels, height, width = scores.shape
     # All images of the chunk lie in one long row of pixels, so an offset is one shift along that row; shifts
     # that would wrap into the next row or image have the coupling 0.
@@ -150,6 +154,8 @@ def _walk_chunk(affinity: Tensor, scores: Tensor, offsets: Offsets, beta: float,
         change.addcmul_(diagonal, value)
         for target, coupling, source in plan:
             target.addcmul_(coupling, source)
+        if fixed is not None:
+            change.masked_fill_(fixed.flatten(), 0)
         if k == 1:
             change.mul_(0.5)  # T_1 = S
         value.add_(change)

@@ -34,6 +34,7 @@ class Model:
         mean, std: of the RGB channels in [0, 1], for the normalisation.
         info: the description, as JSON values; empty without one. path: the weights' file. sha256: of its bytes.
         classes: names of those that it tells apart, () if it knows the foreground alone.
+        aspect: images keep their aspect, ``input_size`` being their longer side.
     """
 
     network: nn.Module
@@ -46,6 +47,7 @@ class Model:
     path: Path
     sha256: str
     classes: tuple[str, ...] = ()
+    aspect: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -118,6 +120,7 @@ def load_model(
         path=file,
         sha256=file_sha256(file),
         classes=tuple(names[1:]),
+        aspect=info.get("aspect") is True,
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from PIL import Image as Pillow
 
-from seg.data.decode import decode_image
+from seg.data.decode import decode_image, fitted
 from seg.errors import SegError
 from seg.methods.seeds import threshold_scores
 from seg.models import video
@@ -27,7 +27,7 @@ from seg.segmenter.predicted import class_maps, logits
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".jp2", ".avif", ".ppm", ".pgm")
 
 #: Folders that ``seg.predict`` writes.
-RESULTS = ("masks", "overlays", "scores")
+RESULTS = ("masks", "overlays", "scores", "cvat", "voc")
 
 Image = str | Path | np.ndarray
 
@@ -114,13 +114,15 @@ def predict_each(
                 yield _checked(image, Prediction(scores, codes if model.classes else None))
         return
     images = iter(images)
+    side = model.input_size if model.aspect else model.working_size
     with ThreadPoolExecutor(workers) as pool:
         waiting: list[tuple[Image, Future[Any]]] = []
         while True:
-            following = [(im, pool.submit(_decode, im, model.working_size)) for im in islice(images, batch_size)]
+            coming = [(im, pool.submit(_decode, im, side, model.aspect)) for im in islice(images, batch_size)]
             decoded = [(image, future.result()) for image, future in waiting]
             good = [one[0] for _, one in decoded if not isinstance(one, SegError)]
-            found = iter(_class_maps(model, np.stack(good)) if good else ())
+            batches = [np.stack([one]) for one in good] if model.aspect else [np.stack(good)] if good else []
+            found = (maps for batch in batches for maps in _class_maps(model, batch))
             for image, one in decoded:
                 if isinstance(one, SegError):
                     yield one
@@ -128,8 +130,13 @@ def predict_each(
                 maps, class_ids = next(found)
                 maps, codes = upsample(maps, one[1]), np.asarray(class_ids, np.uint8)
                 yield _checked(image, Prediction(maps.max(0), codes[maps.argmax(0)] if model.classes else None))
-            if not (waiting := following):
+            if not (waiting := coming):
                 return
+
+
+def decoded(image: Image) -> np.ndarray:
+    """``uint8 (H, W, 3)``. Raises SegError: it is missing or unreadable."""
+    return image if isinstance(image, np.ndarray) else decode_image(Path(image))[0]
 
 
 def _checked(image: Image, prediction: Prediction) -> Prediction | SegError:
@@ -139,26 +146,26 @@ def _checked(image: Image, prediction: Prediction) -> Prediction | SegError:
     return SegError(f"{name}: the network answers with NaN; its weights, mean or std are broken")
 
 
-def _decode(image: Image, side: int | None) -> tuple[np.ndarray, tuple[int, int]] | SegError:
-    """``uint8 (side, side, 3)``, or the whole image, and the original height and width."""
+def _decode(image: Image, side: int | None, aspect: bool = False) -> tuple[np.ndarray, tuple[int, int]] | SegError:
+    """``uint8 (side, side, 3)``, or at its aspect, or with None the whole image, and the original height and width."""
     try:
         if not isinstance(image, np.ndarray):
-            return decode_image(Path(image), side)
+            return decode_image(Path(image), side, aspect)
     except SegError as error:
         return error
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         return SegError(f"an image is {image.dtype} {image.shape}; give uint8 (H, W, 3) RGB, or a path")
-    size = (image.shape[0], image.shape[1])
-    if side is None:
-        return image, size
-    return np.asarray(Pillow.fromarray(image).resize((side, side), Pillow.Resampling.BILINEAR)), size
+    pillow = Pillow.fromarray(image)
+    if side is not None:
+        pillow = pillow.resize(fitted(pillow.size, side) if aspect else (side, side), Pillow.Resampling.BILINEAR)
+    return np.asarray(pillow), (image.shape[0], image.shape[1])
 
 
 @torch.inference_mode()
 def _class_maps(model: Model, images: np.ndarray) -> list[tuple[np.ndarray, list[int]]]:
-    """``uint8 (B, S, S, 3)`` to ``float32 (k, s, s)`` scores of each image's classes, and the codes of these."""
+    """``uint8 (B, H, W, 3)`` to ``float32 (k, s, s)`` scores of each image's classes, and the codes of these."""
     batch = normalise(torch.from_numpy(images).to(model.device), model.mean, model.std)
-    found = map(class_maps, logits(model.network, batch, model.input_size))
+    found = map(class_maps, logits(model.network, batch, model.input_size, aspect=model.aspect))
     return [(maps.float().cpu().numpy(), class_ids) for maps, class_ids in found]
 
 

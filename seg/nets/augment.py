@@ -23,6 +23,26 @@ def normalise(images: np.ndarray | Tensor, mean: Sequence[float] = MEAN, std: Se
     return tensor.float().div_(scale).sub_(shift).permute(0, 3, 1, 2)
 
 
+def crop(array: np.ndarray, side: int, at: Sequence[float], fill: int | Sequence[int]) -> np.ndarray:
+    """A square window of an image or mask.
+
+    Args:
+        array: ``(H, W, ...)``. side: in pixels.
+        at: two numbers in [0, 1], down and right: where between its first and its last place the window is, or, along
+            a side that is shorter than it, where the array is in the window.
+        fill: what is in the window beyond the array.
+
+    Returns:
+        ``(side, side, ...)``.
+    """
+    out = np.full((side, side, *array.shape[2:]), fill, array.dtype)
+    starts = [round(share * (length - side)) for share, length in zip(at, array.shape, strict=False)]
+    taken = array[tuple(slice(max(start, 0), max(start, 0) + side) for start in starts)]
+    top, left = (max(-start, 0) for start in starts)
+    out[top : top + taken.shape[0], left : left + taken.shape[1]] = taken
+    return out
+
+
 def augment(
     images: Tensor,
     masks: Tensor | None,

@@ -108,7 +108,8 @@ class Backbone(nn.Module):
         return self
 
     def forward(self, images: Tensor) -> Tensor:
-        pooled = F.adaptive_avg_pool2d(self.features(images), 1).flatten(1)
+        """Images, or ``float (B, channels)``, the means of :meth:`features` over each."""
+        pooled = images if images.ndim == 2 else F.adaptive_avg_pool2d(self.features(images), 1).flatten(1)
         return self.linear(F.dropout(pooled, self.dropout, self.training))
 
     @property

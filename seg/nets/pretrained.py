@@ -21,6 +21,9 @@ from seg.nets.checkpoints import load_state, read_state_dict
 #: How names of timm's begin; all others are torchvision's.
 TIMM = "timm/"
 
+#: By what ``weights`` may say: the provider's own name of them, stems of their files, a function that fetches them.
+Published = dict[str, tuple[str, list[str], Callable[[], Mapping[str, Any]]]]
+
 
 def create(name: str) -> nn.Module:
     """A provider's classifier with random weights, made for inputs of any size if it can be.
@@ -55,7 +58,7 @@ def known_backbone(stage: Any, name: str) -> str:
     import timm
 
     bare = name.removeprefix(TIMM)
-    if name != bare and timm.is_model(bare) and ("." not in bare or timm.models.is_model_pretrained(bare)):
+    if name != bare and is_timm(bare):
         return name
     near = {n: TIMM + n for n in (*timm.list_pretrained(), *timm.list_models())}
     near |= {} if name != bare else {n: n for n in known}
@@ -64,18 +67,50 @@ def known_backbone(stage: Any, name: str) -> str:
     raise SegError(f"backbone={name}: neither torchvision nor timm (timm/NAME) has a classifier of that name{hint}")
 
 
+def is_timm(name: str) -> bool:
+    """Whether timm has a network of this name, and such weights of it, if the name says which."""
+    import timm
+
+    return timm.is_model(name) and ("." not in name or timm.models.is_model_pretrained(name))
+
+
 #: Folder of weights by the providers' file names; a run sets it to its ``weights_dir``, else it is ``$SEG_WEIGHTS``.
 weights_dir: ContextVar[str | None] = ContextVar("weights_dir", default=None)
 
 
-def weights_of(field: str, section: str = "") -> Callable[[Any, str], str]:
+def weights_of(
+    field: str, section: str = "", published: Callable[[str], Published] | None = None
+) -> Callable[[Any, str], str]:
     """What stands in a key for the weights of the backbone in ``field``: a file's bytes, or the provider's name."""
 
     def content(stage: Any, weights: str) -> str:
-        file, tag, _ = _found(getattr(stage, field), weights, section)
+        file, tag, _ = _found(getattr(stage, field), weights, section, published)
         return tag if file is None else f"sha256:{file_sha256(file)}"
 
     return content
+
+
+def weights_folder() -> Path:
+    """The folder that :data:`weights_dir` means; no folder where there is none."""
+    return Path(weights_dir.get() or os.environ.get("SEG_WEIGHTS") or os.devnull)
+
+
+def hub_folder(repository: str) -> Path | None:
+    """A folder of the Hugging Face hub on this machine: a path, or in :data:`weights_dir` its name or the last part."""
+    root = weights_folder()
+    places = (Path(repository), root / repository, root / Path(repository).name)
+    return next((place for place in places if place.is_dir()), None)
+
+
+def hub_is_reached() -> bool:
+    """Whether the Hugging Face hub answers, asked once: its own client repeats itself for half a minute."""
+    from huggingface_hub import constants, get_session
+
+    try:
+        get_session().head(constants.ENDPOINT, timeout=10)
+    except Exception:  # of the client, or of its offline mode
+        return False
+    return True
 
 
 def load_weights(model: nn.Module, head: str, name: str, weights: str, section: str = "") -> None:
@@ -91,42 +126,56 @@ def load_weights(model: nn.Module, head: str, name: str, weights: str, section: 
     Raises:
         SegError: weights that are missing, broken, of another architecture, or not to be had offline.
     """
-    file, tag, fetch = _found(name, weights, section)
-    if file is not None:
-        state = read_state_dict(file, f"{section}weights")
-        adapt = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
-        if name.startswith(TIMM) and adapt is not None:  # from the authors' own names to timm's
-            state = adapt(state, model)
-    else:
-        try:
-            with torch.random.fork_rng(devices=[]):
-                state = dict(fetch())
-        except Exception as error:  # each client has its own
-            none = "" if section else ", or weights=null for none"
-            raise SegError(
-                f"{section}weights={weights}: cannot download the weights of {name} ({first_line(error)}); give a file "
-                f"instead: {section}weights=/path/{_published(name)[tag][1][0]}.pth, or put it into weights_dir{none}"
-            ) from error
+    file, state = read_weights(name, weights, section)
+    adapt = getattr(sys.modules[type(model).__module__], "checkpoint_filter_fn", None)
+    if file is not None and name.startswith(TIMM) and adapt is not None:  # from the authors' own names to timm's
+        state = adapt(state, model)
     load_state(model, state, f"{section}weights={weights}: does not fit {name}", head=head)
 
 
-def _found(name: str, weights: str, section: str) -> tuple[Path | None, str, Callable[[], Mapping[str, Any]]]:
+def read_weights(
+    name: str, weights: str, section: str = "", published: Callable[[str], Published] | None = None
+) -> tuple[Path | None, dict[str, Any]]:
+    """The file of some weights, if there is one, and their state dict.
+
+    Args and errors as of :func:`load_weights`. published: which weights there are by the network's name; None: those of
+    torchvision or timm.
+    """
+    file, tag, fetch = _found(name, weights, section, published)
+    if file is not None:
+        return file, read_state_dict(file, f"{section}weights")
+    try:
+        with torch.random.fork_rng(devices=[]):
+            return None, dict(fetch())
+    except Exception as error:  # each client has its own
+        stem = (published or published_weights)(name)[tag][1][0]
+        none = "" if section else ", or weights=null for none"
+        raise SegError(
+            f"{section}weights={weights}: cannot download the weights of {name} ({first_line(error)}); give a file "
+            f"instead: {section}weights=/path/{stem}.pth, or put it into weights_dir{none}"
+        ) from error
+
+
+def _found(
+    name: str, weights: str, section: str, published: Callable[[str], Published] | None = None
+) -> tuple[Path | None, str, Callable[[], Mapping[str, Any]]]:
     """The file of some weights, if there is one; else their name, and a function that fetches them."""
-    known_backbone(None, name)
-    folder = Path(weights_dir.get() or os.environ.get("SEG_WEIGHTS") or os.devnull)
+    if published is None:
+        known_backbone(None, name)
+    folder = weights_folder()
     if own := next((file for file in (Path(weights), folder / weights) if file.is_file()), None):
         return own, "", dict
-    if weights not in (published := _published(name)):
-        provider = "timm" if name.startswith(TIMM) else "torchvision"
-        has = ", ".join(published) or "none"
+    if weights not in (there := (published or published_weights)(name)):
+        provider = "smp" if published else "timm" if name.startswith(TIMM) else "torchvision"
+        has = ", ".join(there) or "none"
         raise SegError(f"{section}weights={weights}: no such file; {provider} has {has} for {name}")
-    tag, stems, fetch = published[weights]
+    tag, stems, fetch = there[weights]
     files = (folder / (stem + suffix) for stem in stems for suffix in (".safetensors", ".pth", ".pt"))
     return next((file for file in files if file.is_file()), None), tag, fetch
 
 
-def _published(name: str) -> dict[str, tuple[str, list[str], Callable[[], Mapping[str, Any]]]]:
-    """By what ``weights`` may say: the provider's own name of them, stems of their files, a function that fetches."""
+def published_weights(name: str) -> Published:
+    """The weights that torchvision or timm has of a classifier."""
     if not name.startswith(TIMM):
         from torchvision import models
 
@@ -137,7 +186,7 @@ def _published(name: str) -> dict[str, tuple[str, list[str], Callable[[], Mappin
 
     architecture, _, own = name.removeprefix(TIMM).partition(".")
     default = own or getattr(timm.models.get_pretrained_cfg(architecture), "tag", None)
-    published: dict[str, Any] = {}
+    published: Published = {}
     for full in timm.list_pretrained(f"{architecture}.*"):
         tag, url = full.partition(".")[2], getattr(timm.models.get_pretrained_cfg(full), "url", None)
         stems = [*([Path(str(url)).stem] if url else []), full, *([architecture] if tag == default else [])]

@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from seg.methods.affinity import AffinityNet, FrozenAffinityNet
 from seg.methods.cam import normalise_maps
+from seg.methods.codes import UNKNOWN
 from seg.methods.walk import random_walk
 from seg.refiner.affinity import FrozenAffinity
 from seg.store import Products, param
@@ -16,7 +18,7 @@ from seg.train import NetworkStage
 
 
 class Walk(ScoreStage):
-    """The scores after a random walk with the affinities (Ahn and Kwak, eq. 7 and 8).
+    """The scores after a random walk with the affinities (Ahn and Kwak, eq. 7 and 8); labelled pixels keep theirs.
 
     Attributes:
         scores: of the supervision. affinity: the trained AffinityNet, or frozen features.
@@ -43,7 +45,11 @@ class Walk(ScoreStage):
             maps = scores.per_class(part, grid)
             # Side by side: all maps of an image walk by its affinities.
             start = maps.stacked(len(part)).to(images.device)
-            out = random_walk(net(images), start, offsets=net.offsets, beta=self.beta, steps=2**self.log_steps)
+            fixed = torch.zeros(len(part), *grid, dtype=torch.bool)
+            for place, labelled in scores.labelled(part, grid):
+                fixed[place] = torch.from_numpy(labelled != UNKNOWN)
+            how: Any = {"fixed": fixed.to(images.device) if fixed.any() else None}
+            out = random_walk(net(images), start, offsets=net.offsets, beta=self.beta, steps=2**self.log_steps, **how)
             out = out[maps.image, maps.place].clamp(0, 1)
             return (normalise_maps(out, "minmax") if self.rescale else out).half()
 

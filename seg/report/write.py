@@ -65,8 +65,9 @@ def write_report(experiment: Experiment, folder: Path, figures: bool = True) -> 
             log.info("%s: scores differ from PyTorch's by at most %.1g", onnx, difference)
     if cfg.export.masks or cfg.export.format:
         names = store.get(experiment.source).file_names()
-        count = export_masks(folder / "masks", masks, store, cfg.export.format, names)
-        log.info("masks: %s (%d files)", folder / "masks", count)
+        export = cfg.export
+        count = export_masks(folder / "masks", masks, store, export.format, names, export.tolerance, export.min_area)
+        log.info("masks: %s (%d masks)", folder / "masks", count)
     rows = experiment.rows
     qualities = {name: found["trainval"].quality for name, found in experiment.qualities.items() if "trainval" in found}
     log.info("\n%s\n", format_table(rows) if rows or not masks else format_unmeasured(masks, qualities, picture))

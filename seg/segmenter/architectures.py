@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from seg.errors import SegError
 from seg.nets.backbones import make_classifier
 from seg.nets.pretrained import known_backbone, weights_of
+from seg.nets.smp import SECTION, Arch, encoder_weights, known_encoder, make_network
 from seg.nets.unet import EncoderUNet, UNet
 from seg.store import Parameters, param
 
@@ -61,6 +62,25 @@ class BackboneUNet(Architecture):
         return EncoderUNet(make_classifier(self.encoder, 2, self.weights), self.width, outputs)
 
 
+class SMPNetwork(Architecture):
+    """A network of segmentation_models_pytorch: a decoder over an encoder.
+
+    Attributes:
+        arch, encoder, weights: as for :func:`seg.nets.smp.make_network`.
+    """
+
+    arch: Arch = param(default="Unet")
+    encoder: str = param(default="resnet18", content=known_encoder)
+    weights: str | None = param(default="DEFAULT", content=weights_of("encoder", SECTION, published=encoder_weights))
+
+    @property
+    def smallest(self) -> int:
+        return 128 if self.arch == "PAN" else 32
+
+    def make(self, outputs: int = 1) -> nn.Module:
+        return make_network(self.arch, self.encoder, self.weights, outputs)
+
+
 class TorchvisionNetwork(Architecture):
     """A segmentation model of torchvision's.
 
@@ -96,7 +116,9 @@ def _main_output(model: nn.Module, inputs: Any, outputs: dict[str, Tensor]) -> T
 
 
 #: The networks that a file may name to describe its weights.
-KNOWN: dict[str, type[Architecture]] = {cls.__name__: cls for cls in (PlainUNet, BackboneUNet, TorchvisionNetwork)}
+KNOWN: dict[str, type[Architecture]] = {
+    cls.__name__: cls for cls in (PlainUNet, BackboneUNet, SMPNetwork, TorchvisionNetwork)
+}
 
 
 def name_of(net: Architecture) -> str:

@@ -1,6 +1,8 @@
 """The predictions of a trained segmenter, as score maps."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -9,29 +11,42 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seg.data.decode import decode_image
 from seg.data.prepared import Pool, PoolRows
 from seg.errors import SegError
+from seg.nets.augment import normalise
 from seg.segmenter.segmenter import Segmenter
-from seg.store import Products, param
+from seg.store import Products, Runtime, param
 from seg.supervision.scores import ScoreStage, infer
 from seg.train import NetworkStage
 
 
-def logits(model: nn.Module, images: Tensor, side: int, scales: Sequence[float] = (1.0,), flip: bool = False) -> Tensor:
+def logits(
+    model: nn.Module,
+    images: Tensor,
+    side: int,
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
+    aspect: bool = False,
+) -> Tensor:
     """A segmenter's logits, their mean over scales and directions: ``float (B, K, side, side)``.
 
     Args:
-        model: in ``eval`` mode. images: ``float32 (B, 3, S, S)``, normalised. side: of the network's input, in pixels.
+        model: in ``eval`` mode. images: ``float32 (B, 3, H, W)``, normalised. side: of the network's input, in pixels.
         scales: multiples of ``side``, rounded to 32. flip: mirrored too.
+        aspect: the input is of the images' own size, and only the logits are squashed to a square.
     """
+    size = images.shape[2:] if aspect else (side, side)
     parts = []
     for scale in scales:
-        s = side if scale == 1 else max(32, round(side * scale / 32) * 32)
-        resized = images if s == images.shape[-1] else F.interpolate(images, (s, s), mode="bilinear", antialias=True)
+        wanted = [s if scale == 1 else max(32, round(s * scale / 32) * 32) for s in size]
+        fits = wanted == [*images.shape[2:]]
+        resized = images if fits else F.interpolate(images, wanted, mode="bilinear", antialias=True)
         found = model(resized)
         if flip:
             found = (found + model(resized.flip(3)).flip(3)) / 2
-        parts.append(found if s == side else F.interpolate(found, (side, side), mode="bilinear"))
+        fits = [*found.shape[2:]] == [side, side]
+        parts.append(found if fits else F.interpolate(found, (side, side), mode="bilinear"))
     return sum(parts[1:], start=parts[0]) / len(parts)
 
 
@@ -55,6 +70,19 @@ def class_maps(logits: Tensor, least: float = 0.1) -> tuple[Tensor, list[int]]:
     ids = code[score >= least].unique()
     ids = ids if len(ids) else code.flatten()[score.argmax()][None]
     return (score * (logits[1:][ids] - best).exp()).half(), (ids + 1).tolist()
+
+
+@torch.inference_mode()
+def _infer_files(
+    compute: Callable[[Tensor, np.ndarray], Tensor], files: Sequence[Path], side: int, runtime: Runtime, what: str
+) -> Iterator[np.ndarray]:
+    """:func:`infer` for images at their aspect, one at a time, with ``side`` as their longer side."""
+    decode = partial(decode_image, size=side, aspect=True)
+    with ThreadPoolExecutor(runtime.worker_count) as threads:
+        for start in runtime.bar(range(0, len(files), runtime.batch_size), what):
+            for i, (image, _) in enumerate(threads.map(decode, files[start : start + runtime.batch_size]), start):
+                images = normalise(torch.from_numpy(image[None]).to(runtime.device))
+                yield compute(images, np.asarray([i])).cpu().numpy()
 
 
 class Predicted(ScoreStage):
@@ -89,11 +117,12 @@ class Predicted(ScoreStage):
         """One forward pass per image, at the size that the network was trained at."""
         pool: PoolRows = store.get(self.pool)
         model: nn.Module = store.get(self.segmenter).to(memory_format=torch.channels_last)
-        side = self.design.input_size or pool.data.side
+        side, aspect = self.design.input_size or pool.data.side, self.design.crop is not None
         class_ids: list[list[int]] = []
 
         def maps(images: Tensor, _: np.ndarray) -> Tensor:
-            made, ids = zip(*map(class_maps, logits(model, images, side, self.scales, self.flip)), strict=True)
+            answer = logits(model, images, side, self.scales, self.flip, aspect)
+            made, ids = zip(*map(class_maps, answer), strict=True)
             class_ids.extend(ids)
             if (found := torch.cat(made)).isnan().any():  # as scores these would be unknown
                 raise SegError(
@@ -102,5 +131,10 @@ class Predicted(ScoreStage):
                 )
             return found
 
-        parts = infer(maps, pool.data, pool.rows, store.runtime, self.what)
+        if aspect:
+            by_id = self.pool.files(store)
+            files = [by_id[pool.data.ids[row]] for row in pool.rows]
+            parts = _infer_files(maps, files, side, store.runtime, self.what)
+        else:
+            parts = infer(maps, pool.data, pool.rows, store.runtime, self.what)
         return self.save(out, pool.data, pool.rows, parts, class_ids)

@@ -1,6 +1,7 @@
 """Train a segmentation network on any masks."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
@@ -9,10 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from seg.data.decode import decode_image
 from seg.data.prepared import Pool, Prepared
 from seg.errors import SegError
 from seg.masks import MaskSet, Threshold
 from seg.methods.losses import focal_loss
+from seg.nets.augment import MEAN, augment, crop, normalise
 from seg.segmenter.architectures import Architecture
 from seg.segmenter.labelled import LabelledNetwork, labelled
 from seg.segmenter.mixed_masks import MixedMasks, MixedMaskSet
@@ -34,6 +37,10 @@ class Segmenter(Training):
         image_labels: which says what class an image's foreground is of; null for the network alone. Of several classes.
         gamma: of the focal loss.
         input_size: side in pixels of what the network sees, null for the working resolution.
+        crop: side in pixels of random crops of the images at their aspect, with ``input_size`` as their longer side.
+            What a crop has beyond its image is ignored. The network then predicts whole images at their aspect. null:
+            images are squashed to a square.
+        scale: bounds of a random factor of the images' size before they are cropped.
     """
 
     what: ClassVar[str] = "segmenter"
@@ -44,6 +51,8 @@ class Segmenter(Training):
     image_labels: ImageLabels | None = None
     gamma: float = param(default=2.0, low=0)
     input_size: int | None = param(default=None, low=32)
+    crop: int | None = param(default=None, low=32)
+    scale: tuple[float, ...] = param(default=(0.5, 2.0), above=0, high=8)
     zoom: float = param(default=0.7, above=0, high=1)
     jitter: float = param(default=0.2, low=0, below=1)
 
@@ -54,6 +63,18 @@ class Segmenter(Training):
         if design.pool.task == "foreground":
             values["image_labels"] = None
         return super().from_config(checkpoint, **values)
+
+    def validate(self) -> None:
+        super().validate()
+        if len(self.scale) != 2 or self.scale[0] > self.scale[1]:
+            raise SegError(f"scale={[*self.scale]}: must be the least and the largest factor, like [0.5,2.0]")
+
+    @property
+    def unused_parameters(self) -> dict[str, str]:
+        own = {"scale": "is used with segmenter.crop alone"}
+        if self.crop is not None:
+            own = {"zoom": "is not used with segmenter.crop, whose random size is segmenter.scale"}
+        return super().unused_parameters | own
 
     @cached_property
     def pool(self) -> Pool:
@@ -83,12 +104,13 @@ class Segmenter(Training):
     def check(self, store: Products) -> None:
         """Make the network once, and refuse images that are too small for it, before anything long."""
         prepared = _first(self.masks, Prepared)
-        side = self.input_size or (prepared.size if prepared else None)
+        side = self.crop or self.input_size or (prepared.size if prepared else None)
         if side is not None and side < self.net.smallest:
             built = " ".join(f"segmenter.net.{k}={v}" for k, v in self.net.params().items())
+            key = "segmenter.crop" if self.crop else "segmenter.input_size" if self.input_size else "data.size"
             raise SegError(
-                f"{built}: takes images from {self.net.smallest} pixels on, and here it would see {side}; raise "
-                f"{'segmenter.input_size' if self.input_size else 'data.size'}, or lower segmenter.net.depth"
+                f"{built}: takes images from {self.net.smallest} pixels on, and here it would see {side}; raise {key}, "
+                "or lower segmenter.net.depth"
             )
         dataset = self.pool.data.source.dataset_if_known(store)
         self.net.make(2 if dataset and len(self.pool.classes_of(dataset)) > 1 else 1)
@@ -97,7 +119,8 @@ class Segmenter(Training):
         """What decides how checkpoints are used: the architecture, without the weights that it would start from."""
         net = self.net.bare()
         labels = {} if self.image_labels is None else {"image_labels": self.image_labels.shape()}
-        return {"input_size": self.input_size, "net": {"class": type(net).__name__, **net.params()}, **labels}
+        size = {"input_size": self.input_size, "crop": self.crop}
+        return {**size, "net": {"class": type(net).__name__, **net.params()}, **labels}
 
     def empty(self, store: Products) -> nn.Module:
         outputs = self.outputs(store)
@@ -126,6 +149,8 @@ class Segmenter(Training):
     def batch(self, rows: np.ndarray, generator: torch.Generator, store: Products) -> tuple[Tensor, ...]:
         """Augmented images ``float32 (B, 3, s, s)`` and masks ``uint8 (B, s, s)``, 255 where nothing is learnt."""
         masks: MaskSet | MixedMaskSet = store.get(self.masks)
+        if self.crop is not None:
+            return self._crops(masks, rows, self.crop, generator, store)
         images, target = self.augmented(masks.data.images[masks.rows[rows]], masks.at(rows), generator)
         if self.input_size is not None:
             side = (self.input_size, self.input_size)
@@ -133,6 +158,26 @@ class Segmenter(Training):
             images = images.contiguous(memory_format=torch.channels_last)
             target = F.interpolate(target[:, None].float(), side, mode="nearest-exact")[:, 0].to(target.dtype)
         return images, target
+
+    def _crops(
+        self, masks: MaskSet | MixedMaskSet, rows: np.ndarray, side: int, generator: torch.Generator, store: Products
+    ) -> tuple[Tensor, ...]:
+        """A batch of images at their aspect, each of a random size, cropped at a random place."""
+        files, data = self.pool.files(store), masks.data
+        (low, high), longer = self.scale, self.input_size or data.side
+
+        def one(position: int, drawn: list[float]) -> tuple[np.ndarray, np.ndarray]:
+            size = max(1, round(longer * (low + (high - low) * drawn[0])))
+            image, _ = decode_image(files[data.ids[masks.rows[position]]], size, aspect=True)
+            mask = masks.at(np.asarray([position]), image.shape[:2])[0]
+            return crop(image, side, drawn[1:], [round(255 * mean) for mean in MEAN]), crop(mask, side, drawn[1:], 255)
+
+        drawn = torch.rand(len(rows), 3, generator=generator).tolist()
+        with ThreadPoolExecutor(store.runtime.worker_count) as threads:
+            images, target = map(np.stack, zip(*threads.map(one, rows, drawn), strict=True))
+        known = torch.from_numpy(target)
+        moved: Any = augment(normalise(images), known, generator, flip=self.flip, jitter=self.jitter)
+        return moved
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, Tensor]]:
         """Focal loss, and the accuracy over the pixels that are not ignored (of the masks learnt)."""

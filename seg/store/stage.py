@@ -114,3 +114,8 @@ class Stage(Parameters):
     def is_oracle(self) -> bool:
         """Whether ground truth that a user would not have has entered upstream; tables mark it."""
         return any(stage.is_oracle for stage in self.upstream().values())
+
+    @cached_property
+    def trained_on_masks(self) -> bool:
+        """Whether a network that was trained on ground-truth masks of other images has entered; tables mark it."""
+        return any(stage.trained_on_masks for stage in self.upstream().values())

@@ -1,6 +1,7 @@
 """The image classifier that CAM looks into."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -28,7 +29,8 @@ class Classifier(Training):
         output_stride: pixels per cell of the last feature map; below 32 the last stages are dilated.
         stages: 3 leaves the last stage out; the stride is then 16 at most.
         frozen_stages: the stem and so many stages of the backbone keep their weights and batch-norm statistics. The
-            CAMs of several epochs share their features.
+            CAMs of several epochs share their features. With ``all`` the linear layer alone is trained, on pooled
+            features of the images as they are, which a process computes once.
         recalibrate: so many images of trainval are used to estimate the batch-norm statistics anew at the end
             of an epoch; running averages lag behind fast-moving weights (0: keep the running averages).
         train_size: side of the training's input in pixels, null for the working resolution.
@@ -45,7 +47,7 @@ class Classifier(Training):
     weights: str | None = param(default=None, content=weights_of("backbone"))
     output_stride: Literal[8, 16, 32] = param(default=32)
     stages: Literal[3, 4] = param(default=4)
-    frozen_stages: int = param(default=0, low=0)
+    frozen_stages: int | Literal["all"] = param(default=0, low=0)
     recalibrate: int = param(default=0, low=0)
     train_size: int | None = param(default=None, low=32)
     hold_out: float = param(default=0.1, low=0, below=1)
@@ -53,12 +55,24 @@ class Classifier(Training):
 
     @classmethod
     def from_config(
-        cls, checkpoint: str | None = None, frozen_stages: int | None = 0, weights: str | None = None, **values: Any
+        cls, checkpoint: str | None = None, frozen_stages: Any = 0, weights: str | None = None, **values: Any
     ) -> NetworkStage:
         """As for every training; ``frozen_stages=None`` is 2 of given weights and 0 of random ones."""
         if frozen_stages is None:
             frozen_stages = 0 if weights is None else 2
         return super().from_config(checkpoint, frozen_stages=frozen_stages, weights=weights, **values)
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether the linear layer alone is trained."""
+        return self.frozen_stages == "all"
+
+    @property
+    def unused_parameters(self) -> dict[str, str]:
+        """Pooled features are of the images as they are."""
+        names = ("flip", "zoom", "jitter", "train_size", "recalibrate") if self.is_linear else ()
+        why = "classifier.frozen_stages=all trains on features of the images as they are"
+        return super().unused_parameters | dict.fromkeys(names, why)
 
     def shape(self) -> dict[str, Any]:
         return {"backbone": self.backbone, "stages": self.stages, "output_stride": self.output_stride}
@@ -72,8 +86,10 @@ class Classifier(Training):
         if dataset is not None and len(dataset.classes) < 2 and all(r.labels for r in dataset.records):
             raise SegError(
                 f"one class only, {dataset.classes[0]!r}: a classifier, and so supervision=cam, needs a contrast; "
-                "supervision=bbox works; for cam add a second class, such as a folder of like photos without the object"
+                "supervision=bbox and clip work; for cam add a second class, such as like photos without the object"
             )
+        if self.is_linear and self.weights is None:
+            raise SegError("classifier.frozen_stages=all: random features tell nothing apart; give weights")
         self._make(2, self.weights)
 
     def class_names(self, store: Products) -> Sequence[str]:
@@ -101,13 +117,17 @@ class Classifier(Training):
     def _make(self, classes: int, weights: str | None) -> Backbone:
         model = make_classifier(self.backbone, classes, weights, self.stages, self.output_stride)
         try:
-            model.first_stages(self.frozen_stages)
+            model.first_stages(self._stages(model))
         except SegError as error:
             raise SegError(f"classifier.frozen_stages={self.frozen_stages}: {self.backbone} {error}") from None
         return model
 
+    def _stages(self, model: Backbone) -> int:
+        return len(model.stages) if isinstance(self.frozen_stages, str) else self.frozen_stages
+
     def frozen(self, model: Any) -> Sequence[nn.Module]:
-        modules: list[nn.Module] = model.first_stages(self.frozen_stages)
+        modules: list[nn.Module] = model.first_stages(self._stages(model))
+        modules += [model.get_submodule(name) for name in model.norms] if self.is_linear else []
         return modules
 
     def is_logistic(self, data: PreparedData) -> bool:
@@ -128,10 +148,16 @@ class Classifier(Training):
         return self._rows(store)[0]
 
     def batch(self, rows: np.ndarray, generator: torch.Generator, store: Products) -> tuple[Tensor, ...]:
-        """Augmented images ``(B, 3, S, S)`` and labels ``int64 (B,)``, or ``float32 (B, classes)`` of 0 and 1."""
+        """Augmented images ``(B, 3, S, S)``, or pooled features ``(B, channels)``, and their labels.
+
+        Those are ``int64 (B,)``, or ``float32 (B, classes)`` of 0 and 1.
+        """
         data: PreparedData = store.get(self.data)
-        images, _ = self.augmented(data.images[rows], None, generator)
-        if self.train_size is not None:
+        if self.is_linear:
+            images = self._pooled(store)[rows]
+        else:
+            images, _ = self.augmented(data.images[rows], None, generator)
+        if self.train_size is not None and not self.is_linear:
             images = F.interpolate(images, (self.train_size,) * 2, mode="bilinear", antialias=True)
             images = images.contiguous(memory_format=torch.channels_last)
         if self.is_logistic(data):
@@ -150,7 +176,7 @@ class Classifier(Training):
         return F.cross_entropy(logits, labels), {"accuracy": (logits.argmax(1) == labels).float().mean()}
 
     def after_epoch(self, model: nn.Module, store: Products) -> None:
-        if self.recalibrate == 0:
+        if self.recalibrate == 0 or self.is_linear:
             return
         data: PreparedData = store.get(self.data)
         rows = self.samples(store)
@@ -185,9 +211,32 @@ class Classifier(Training):
             logits = model(images.to(like))
             return logits > 0 if logistic else logits.argmax(1)
 
-        answers = np.concatenate(list(infer(answer, data, rows, store.runtime, "held-out images")))
+        if self.is_linear:
+            answers = answer(self._pooled(store)[rows], rows).cpu().numpy()
+        else:
+            answers = np.concatenate(list(infer(answer, data, rows, store.runtime, "held-out images")))
         right = (answers == data.is_labelled[rows]).all(1) if logistic else answers == data.labels[rows]
         return {"held_out_accuracy": int(right.sum()) / len(rows)}
+
+    def _pooled(self, store: Products) -> Tensor:
+        """Features after the pooling, ``float32 (N, channels)``, 0 for test images; kept for the next training."""
+        kept: dict[str, Tensor] = store.runtime.kept.setdefault("pooled features", {})
+        if self._content not in kept:
+            data: PreparedData = store.get(self.data)
+            with torch.random.fork_rng(devices=[]):
+                model = self._make(2, self.weights).eval().to(store.runtime.device)
+            rows, end = np.flatnonzero(~data.is_test), 0
+            pooled = torch.zeros(len(data), model.channels)
+            parts = infer(lambda images, _: model.features(images).mean((2, 3)), data, rows, store.runtime, "features")
+            for part in parts:
+                pooled[rows[end : (end := end + len(part))]] = torch.from_numpy(part)
+            kept.clear()  # those of one network at a time
+            kept[self._content] = pooled
+        return kept[self._content]
+
+    @cached_property
+    def _content(self) -> str:
+        return f"{self.data.id} {self.params()['weights']} {self.shape()}"
 
     def parts(self, model: Any) -> tuple[nn.Module, Tensor, Tensor]:
         """Network up to the pooling, class weights ``(classes, channels)`` and biases ``(classes,)``."""
@@ -195,5 +244,5 @@ class Classifier(Training):
 
     def halves(self, model: Any) -> tuple[nn.Module, nn.Module] | None:
         """The network up to the pooling in two: what is frozen, what comes after it; None where nothing is frozen."""
-        halves: tuple[nn.Module, nn.Module] = model.split(self.frozen_stages)
+        halves: tuple[nn.Module, nn.Module] = model.split(self._stages(model))
         return None if isinstance(halves[0], nn.Identity) else halves

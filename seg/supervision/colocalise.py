@@ -55,6 +55,23 @@ class Levels(nn.Module):
         return torch.cat([F.interpolate(x.float(), grid, mode="bilinear", align_corners=False) for x in levels], 1)
 
 
+class Joined(nn.Module):
+    """Levels of several backbones, on the first one's grid."""
+
+    def __init__(self, nets: Sequence[Levels]) -> None:
+        super().__init__()
+        self.nets = nn.ModuleList(nets)
+        starts = np.cumsum([0, *(net.slices[-1].stop for net in nets)]).tolist()
+        self.slices = [
+            slice(s.start + start, s.stop + start) for start, net in zip(starts, nets, strict=False) for s in net.slices
+        ]
+
+    def forward(self, images: Tensor) -> Tensor:
+        first, *others = (net(images) for net in self.nets)
+        resized = (F.interpolate(x, first.shape[2:], mode="bilinear", align_corners=False) for x in others)
+        return torch.cat([first, *resized], 1)
+
+
 class Colocalised(ScoreStage):
     """Score maps of what the images share where a prior points (:mod:`seg.methods.colocalise`); nothing is trained.
 
@@ -64,14 +81,18 @@ class Colocalised(ScoreStage):
         scores: the prior: CAM, Gaussians on boxes, or any other.
         backbone: as for the classifier. weights: as for :func:`seg.nets.backbones.make_classifier`.
         levels: modules whose outputs are the features; null for those that suit the backbone, see :class:`Levels`.
+        second_backbone: whose features stand beside the first one's, with ``second_weights``. Without weights, or where
+            it is the first one too, there is no second.
         size: side in pixels at which images are seen.
         components: so many of each level's first principal components are looked at.
         prior: weight of the prior in the first map, in standard deviations, beside the components' 1.
         rounds: of regression. dims: principal components of all levels together that it uses. ridge: its penalty, in
             units of a feature's variance.
         fit_images: so many images at most, spread evenly, are learnt from; all get maps.
-        gain: slope of the logistic that brings a map, in standard deviations, to [0, 1]; the discriminant's own
-            boundary becomes 0.5.
+        margin: the boundary lies so many standard deviations above the discriminant's own: a cell beside an object sees
+            it too.
+        gain: slope of the logistic that brings a map, in standard deviations, to [0, 1]; the boundary
+            becomes 0.5.
     """
 
     what: ClassVar[str] = "co-localisation"
@@ -80,6 +101,8 @@ class Colocalised(ScoreStage):
     backbone: str = param(default="resnet18", content=known_backbone)
     weights: str | None = param(default="DEFAULT", content=weights_of("backbone", "colocalise."))
     levels: tuple[str, ...] | None = param(default=None)
+    second_backbone: str = param(default="resnet18", content=known_backbone)
+    second_weights: str | None = param(default=None, content=weights_of("second_backbone", "colocalise.second_"))
     size: int = param(default=320, low=64)
     components: int = param(default=6, low=1)
     prior: float = param(default=0.25, low=0)
@@ -87,6 +110,7 @@ class Colocalised(ScoreStage):
     dims: int = param(default=512, low=1)
     ridge: float = param(default=0.03, above=0)
     fit_images: int = param(default=1000, low=1)
+    margin: float = param(default=0.0)
     gain: float = param(default=2.0, above=0)
 
     @property
@@ -95,9 +119,10 @@ class Colocalised(ScoreStage):
 
     def check(self, store: Products) -> None:
         """Load the weights once, before anything long, and see that the backbone has the levels."""
-        self._net()
+        self.net()
 
-    def _net(self) -> Levels:
+    def net(self) -> Joined:
+        """The frozen features."""
         if self.weights is None:
             raise SegError(
                 "colocalise.weights=null: random features have nothing in common; give ImageNet's, or a file"
@@ -106,18 +131,22 @@ class Colocalised(ScoreStage):
             backbone = make_classifier(self.backbone, 2, self.weights, section="colocalise.")
         except SegError as error:
             raise SegError(f"{error}; colocalise=none does without") from error
-        return Levels(backbone, self.levels, self.backbone)
+        nets = [Levels(backbone, self.levels, self.backbone)]
+        if self.second_weights is not None and self.second_backbone != self.backbone:
+            second = make_classifier(self.second_backbone, 2, self.second_weights, section="colocalise.second_")
+            nets.append(Levels(second, None, self.second_backbone))
+        return Joined(nets)
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
         """Three passes: moments of the features, their projections, the maps. Memory does not grow with the images."""
         prior: ScoreMaps = store.get(self.scores)
-        cells = _Cells(self._net(), self.size, prior, store.runtime)
+        cells = _Cells(self.net(), self.size, prior, store.runtime)
         chosen = np.linspace(0, len(prior) - 1, min(self.fit_images, len(prior))).round().astype(int)
         project, above, boundary, bias = self._learn(prior, chosen, cells)
 
         def maps(images: Tensor, part: np.ndarray) -> Tensor:
             answers = project(cells(images)).reshape(len(images), *cells.grid, -1)
-            values = torch.sigmoid(self.gain * (answers[..., 0] - boundary)).half()
+            values = torch.sigmoid(self.gain * (answers[..., 0] - boundary - self.margin)).half()
             several = [values[:0]]
             for own, value, answer in zip((prior.ids[i] for i in part), values, answers, strict=True):
                 if len(own) > 1:
@@ -164,7 +193,7 @@ class Colocalised(ScoreStage):
 class _Cells:
     """Features of the cells of the prior's images, ``float (n, C)``; ``grid`` is known after a batch."""
 
-    def __init__(self, net: Levels, size: int, prior: ScoreMaps, runtime: Runtime) -> None:
+    def __init__(self, net: Joined, size: int, prior: ScoreMaps, runtime: Runtime) -> None:
         self.net, self.size, self.prior, self.runtime = net.to(runtime.device), size, prior, runtime
         self.grid = (0, 0)
 

@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seg.data.pixels import LabelledPixels
 from seg.data.prepared import PreparedData
 from seg.errors import SegError
 from seg.files import rows_file
+from seg.methods.pixels import paint_scores
 from seg.nets.augment import normalise
 from seg.nets.resize import upsample
 from seg.store import Products, Runtime, Stage
@@ -54,6 +56,7 @@ class ScoreMaps:
         first: ``int64 (n + 1,)``, where those of each image begin, and the last end.
         class_ids: ``uint8 (m,)``, the masks' code of each map's class, from 1 on.
         resize: of ``float32 (b, h, w)`` to another height and width: bilinear, ``align_corners=False``.
+        pixels: labelled ones, which keep their class at every size.
     """
 
     data: PreparedData
@@ -62,6 +65,7 @@ class ScoreMaps:
     first: np.ndarray
     class_ids: np.ndarray
     resize: Callable[[np.ndarray, tuple[int, int]], np.ndarray] = upsample
+    pixels: LabelledPixels | None = None
 
     @classmethod
     def of_foreground(cls, data: PreparedData, rows: np.ndarray, values: np.ndarray) -> "ScoreMaps":
@@ -92,7 +96,17 @@ class ScoreMaps:
         maps = np.concatenate([np.arange(a, b) for a, b in zip(starts, ends, strict=True)] or [starts])
         values = np.asarray(self.values[maps], np.float32)
         image = np.repeat(np.arange(len(positions)), ends - starts)
-        return ClassMaps(self.resize(values, size or (self.data.side,) * 2), image, self.class_ids[maps])
+        size, class_ids = size or (self.data.side,) * 2, self.class_ids[maps]
+        resized = self.resize(values, size)
+        for place, grid in self.labelled(positions, size):
+            own = image == place
+            resized[own] = paint_scores(resized[own], class_ids[own], grid)
+        return ClassMaps(resized, image, class_ids)
+
+    def labelled(self, positions: np.ndarray, size: tuple[int, int]) -> Iterator[tuple[int, np.ndarray]]:
+        """Which of some images have labelled pixels, and these on a grid: ``uint8 (H, W)``, 255 elsewhere."""
+        if (pixels := self.pixels) is not None:
+            yield from ((i, pixels.grid(row, size)) for i, row in enumerate(self.rows[positions]) if pixels.has(row))
 
     def argmax(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The largest score of some images, and of which class it is; arguments as of :meth:`per_class`.
@@ -180,11 +194,16 @@ class ScoreStage(Stage):
         return {"images": len(rows), "resolution": list(file.shape)}
 
     def load(self, path: Path, store: Products) -> ScoreMaps:
-        """What :meth:`save` wrote, memory-mapped; of the images of the stage's field ``pool`` or ``scores``."""
+        """What :meth:`save` wrote, memory-mapped; of the images of the stage's field ``pool`` or ``scores``.
+
+        Pixels that are labelled in ``scores`` are so here too.
+        """
         upstream = self.upstream()
-        data = store.get(upstream["scores"] if "scores" in upstream else upstream["pool"]).data
+        source = store.get(upstream["scores"] if "scores" in upstream else upstream["pool"])
+        pixels = source.pixels if isinstance(source, ScoreMaps) else None
         rows, first, class_ids = (np.load(path / f"{name}.npy") for name in ("rows", "first", "class_ids"))
-        return ScoreMaps(data, rows, np.load(path / "scores.npy", mmap_mode="r"), first, class_ids)
+        values = np.load(path / "scores.npy", mmap_mode="r")
+        return ScoreMaps(source.data, rows, values, first, class_ids, pixels=pixels)
 
 
 @torch.inference_mode()

@@ -92,8 +92,10 @@ class Loop:
             part.requires_grad_(False)
         groups = stage.groups(self.model)
         self.rates = [group["lr"] for group in groups]
-        adam = torch.optim.Adam(groups, weight_decay=stage.weight_decay)
-        self.wrapped, self.optimizer = self.fabric.setup(self.model, adam)
+        options: dict[str, Any] = {"params": groups, "weight_decay": stage.weight_decay}
+        sgd = stage.optimizer == "sgd"
+        optimizer = torch.optim.SGD(momentum=0.9, **options) if sgd else torch.optim.Adam(**options)
+        self.wrapped, self.optimizer = self.fabric.setup(self.model, optimizer)
         if state:
             self.optimizer.load_state_dict(state["optimizer"])
             if "precision" in state:

@@ -64,14 +64,15 @@ class NetworkStage(Stage):
 
 
 class Training(NetworkStage):
-    """Base of the stages that train a network with Adam.
+    """Base of the stages that train a network.
 
     Attributes:
         epochs: length of the training as the schedule sees it.
         epoch: the epoch whose weights are wanted; null for the last.
         batch_size: images per optimizer step; batch norm can't use a single one.
-        lr: Adam's learning rate (after warm-up none; see ``schedule``).
-        weight_decay: Adam's L2 penalty.
+        optimizer: ``adam``; ``sgd``, with a momentum of 0.9.
+        lr: the learning rate (after warm-up none; see ``schedule``).
+        weight_decay: L2 penalty.
         schedule: ``constant``; ``poly`` (factor ``(1 - step/total)**0.9``); ``cosine``.
         flip: mirror half of the images.
         zoom: random crops down to this share of the side are stretched to the full size.
@@ -89,6 +90,7 @@ class Training(NetworkStage):
     epochs: int = param(default=20, low=1, key=False)
     epoch: int | None = param(default=None, low=1, key=False)
     batch_size: int = param(default=32, low=2)
+    optimizer: Literal["adam", "sgd"] = param(default="adam")
     lr: float = param(default=1e-4, above=0)
     weight_decay: float = param(default=0.0, low=0)
     schedule: Literal["constant", "poly", "cosine"] = param(default="constant")
@@ -210,7 +212,7 @@ class Training(NetworkStage):
         return augment(normalise(images), given, generator, flip=self.flip, zoom=self.zoom, jitter=self.jitter)
 
     def groups(self, model: "nn.Module") -> list[dict[str, Any]]:
-        """Parameter groups for Adam; ``lr`` in a group is multiplied by the schedule too."""
+        """Parameter groups for the optimizer; ``lr`` in a group is multiplied by the schedule too."""
         return [{"params": [p for p in model.parameters() if p.requires_grad], "lr": self.lr}]
 
     def frozen(self, model: "nn.Module") -> "Sequence[nn.Module]":
@@ -281,6 +283,10 @@ class Pretrained(NetworkStage):
     @cached_property
     def is_oracle(self) -> bool:
         return bool(description(self.path).get("oracle"))
+
+    @cached_property
+    def trained_on_masks(self) -> bool:
+        return bool(description(self.path).get("trained_on_masks"))
 
     def check(self, store: Products) -> None:
         self.read(store)

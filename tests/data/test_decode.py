@@ -248,3 +248,18 @@ def test_smaller_regions_are_on_top_crowds_below_and_runs_have_to_fit() -> None:
     assert draw_regions([], (2, 3)).tolist() == [[0] * 3] * 2
     with pytest.raises(SegError, match=r"a region of 3 pixels in an image of 4 x 2"):
         draw_regions([Region(1, runs=(1, 2))], (2, 4))
+
+
+@pytest.mark.parametrize(("size", "wanted"), [((600, 200), (96, 32)), ((60, 90), (64, 96)), ((900, 9), (96, 24))])
+def test_at_its_aspect_the_longer_side_is_what_was_asked_for(
+    size: tuple[int, int], wanted: tuple[int, int], tmp_path: Path
+) -> None:
+    """Also where a JPEG is decoded smaller and turned; a strip is squashed to four to one."""
+    ramp = np.repeat(np.linspace(0, 255, size[0]).round().astype(np.uint8), 3 * size[1]).reshape(*size, 3)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.fromarray(ramp[::-1, ::-1].copy()).save(tmp_path / "a.jpg", exif=exif, quality=95)
+    decoded, original = decode_image(tmp_path / "a.jpg", 96, aspect=True)
+    assert (decoded.shape[:2], original) == (wanted, size)
+    expected = np.linspace(0, 255, wanted[0])[:, None, None]
+    assert np.abs(decoded - expected).max() < 8

@@ -215,6 +215,28 @@ def test_masks_that_name_classes(fruits: Path, new_store: Store) -> None:
     assert notes["warnings"]["masks with values that are no class (3; unknown there)"] == 1
 
 
+def test_masks_in_the_colours_of_cvat(photos: Photos, tmp_path: Path, new_store: Store) -> None:
+    """Its labels may be in another order than the folders."""
+    root, export = photos(), tmp_path / "export"
+    colours = {"cat": (9, 8, 7), "dog": (128, 0, 0)}
+    for name, colour in colours.items():
+        mask = np.zeros((40, 60, 3), np.uint8)
+        mask[10:30, 20:45] = colour
+        (export / "SegmentationClass" / name).mkdir(parents=True)
+        Image.fromarray(mask).save(export / f"SegmentationClass/{name}/{name}1.png")
+    (export / "labelmap.txt").write_text("background:0,0,0::\ndog:128,0,0::\ncat:9,8,7::\n")
+    source = ImageFolder(root=str(root), masks=str(export / "SegmentationClass"))
+    data = new_store.get(Prepared(source=source, size=32))
+    for code, name in enumerate(("cat", "dog"), 1):
+        assert set(np.unique(data.original_target(data.row_of[f"{name}1"]))) == {0, code}
+    before = source.fingerprint
+    (export / "labelmap.txt").write_text("background:0,0,0::\ncow:128,0,0::\ncat:9,8,7::\n")
+    with pytest.raises(SegError, match=r"labelmap\.txt: 'cow' is none of the classes cat, dog; rename"):
+        ImageFolder(root=str(root), masks=str(export / "SegmentationClass")).layout  # noqa: B018
+    (export / "labelmap.txt").write_text("background:0,0,0::\ncat:128,0,0::\ndog:9,8,7::\n")
+    assert ImageFolder(root=str(root), masks=str(export / "SegmentationClass")).fingerprint != before
+
+
 def test_ids_are_stems_made_unique_by_their_folders() -> None:
     ids = image_ids(["cat/1.jpg", "cat/2.jpg", "dog/1.jpg", "dog/x/2.b.png", f"cat/{'a' * 220}.jpg"])
     assert list(ids.values()) == ["cat_1", "2", "dog_1", "2.b", "a" * 220]

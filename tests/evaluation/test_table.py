@@ -46,6 +46,8 @@ def test_notes_tell_oracles_masks_used_and_what_is_not_measured():
     text = format_table([row("boxes"), row("boxes of trimaps", oracle=True)])
     assert text.splitlines()[2].startswith("boxes of trimaps *") and text.splitlines()[-1].startswith("* oracle")
     assert "*" not in format_table([row("boxes", oracle=False)])
+    text = format_table([row("seeds", oracle=True, trained_on_masks=True)])
+    assert "seeds * †" in text and [line[0] for line in text.splitlines()[-2:]] == ["*", "†"]
     note = "masks used to choose thresholds and the like: "
     assert format_table([row(masks_used=0), row("refined", masks_used=0)]).splitlines()[-1] == f"{note}0"
     text = format_table([row(masks_used=0), row(split="trainval", masks_used=0), row("refined", masks_used=300)])

@@ -14,7 +14,9 @@ from seg.methods.walk import chebyshev_coefficients, pair_offsets, random_walk
 OFFSETS = pair_offsets(5)
 
 
-def dense_walk(affinity: Tensor, scores: Tensor, beta: float, steps: int, radius: float = 5) -> Tensor:
+def dense_walk(
+    affinity: Tensor, scores: Tensor, beta: float, steps: int, radius: float = 5, fixed: Tensor | None = None
+) -> Tensor:
     """T^steps v in float64 by the matrix power, pair by pair from the definition."""
     offsets = pair_offsets(radius)
     batch, _, height, width = affinity.shape
@@ -25,7 +27,10 @@ def dense_walk(affinity: Tensor, scores: Tensor, beta: float, steps: int, radius
             if 0 <= y + dy < height and 0 <= x + dx < width:
                 i, j = y * width + x, (y + dy) * width + x + dx
                 matrix[i, j] = matrix[j, i] = affinity[b, p, y, x].double() ** beta
-        transition = torch.linalg.matrix_power(matrix / matrix.sum(1, keepdim=True), steps)
+        matrix /= matrix.sum(1, keepdim=True)
+        if fixed is not None:
+            matrix[fixed[b].flatten()] = torch.eye(len(matrix), dtype=torch.float64)[fixed[b].flatten()]
+        transition = torch.linalg.matrix_power(matrix, steps)
         results.append(transition @ scores[b].double().flatten(1).T)
     return torch.stack(results).mT.reshape(scores.shape)
 
@@ -60,6 +65,17 @@ def test_walk_is_the_dense_walk(height: int, width: int, beta: float, steps: int
     affinity, scores = random_case(height, width)
     walked = random_walk(affinity, scores, offsets=OFFSETS, beta=beta, steps=steps)
     assert (walked - dense_walk(affinity, scores, beta, steps)).abs().max() <= 1e-4
+
+
+@pytest.mark.parametrize("steps", [1, 30, 256])
+def test_fixed_pixels_keep_their_score_and_pull_the_others(steps: int) -> None:
+    affinity, scores = random_case(9, 17, batch=3)
+    fixed = torch.zeros(3, 9, 17, dtype=torch.bool)
+    fixed[0, 2, 3], fixed[0, 7, 12], fixed[2, :, 5] = True, True, True
+    walked = random_walk(affinity, scores, offsets=OFFSETS, beta=2.0, steps=steps, fixed=fixed)
+    assert (walked - dense_walk(affinity, scores, 2.0, steps, fixed=fixed)).abs().max() <= 1e-4
+    kept = fixed[:, None].expand_as(scores)
+    torch.testing.assert_close(walked[kept], scores[kept], atol=1e-5, rtol=0)
 
 
 def test_isolated_pixel_keeps_its_score_and_gives_nothing() -> None:

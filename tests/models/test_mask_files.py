@@ -17,8 +17,9 @@ from seg.data.decode import decode_trimap, draw_regions
 from seg.data.image_folder import ImageFolder
 from seg.data.prepared import Prepared, PreparedData
 from seg.errors import SegError
+from seg.formats import check_format
 from seg.masks import MaskSet
-from seg.models.mask_files import check_format, export_masks
+from seg.models.mask_files import export_masks
 from seg.store import Store
 from seg.supervision.scores import ScoreMaps
 
@@ -88,17 +89,17 @@ def test_coco_is_read_by_pycocotools_and_by_this_program(
 ) -> None:
     chosen = of_classes if classes else masks
     names = {i: f"{i}.png" for i in masks.data.ids}
-    assert export_masks(tmp_path / "annotations", {"instances_all": chosen}, new_store, "coco_rle", names) == 1
-    path = next((tmp_path / "annotations").glob("*.json"))
+    assert export_masks(tmp_path, {"seeds": chosen}, new_store, "coco", names) == 10
+    path = tmp_path / "seeds/annotations/instances_default.json"
     with contextlib.redirect_stdout(io.StringIO()):
         theirs = COCO(str(path))
     assert theirs.dataset["categories"] == [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
     assert len(theirs.anns) == (18 if classes else 9)  # one image has no foreground
-    (tmp_path / "images").mkdir()
+    (tmp_path / "seeds/images").mkdir()
     for image in theirs.dataset["images"]:
         assert image["file_name"] == names[Path(image["file_name"]).stem]
-        Image.new("RGB", (60, 40)).save(tmp_path / "images" / image["file_name"])
-    ours = {r.id: r for r in Coco(root=str(tmp_path), test_share=0).load(Path(), None).records}  # type: ignore[arg-type]
+        Image.new("RGB", (60, 40)).save(tmp_path / "seeds/images" / image["file_name"])
+    ours = {r.id: r for r in Coco(root=str(tmp_path / "seeds"), test_share=0).load(Path(), None).records}  # type: ignore[arg-type]
     for image in theirs.dataset["images"]:
         name = Path(image["file_name"]).stem
         wanted = expected(chosen, name, by_label=not classes) % 255  # what is ignored is of no class
@@ -121,18 +122,18 @@ def test_a_foreground_of_several_labels_is_of_none_of_them(masks: MaskSet, new_s
     export_masks(tmp_path, {"seeds": masks}, new_store, "palette")
     assert (tmp_path / "seeds/classes.txt").read_text() == "0 background\n1 foreground\n255 ignored\n"
     assert {v for i in data.ids for v in np.unique(Image.open(tmp_path / f"seeds/{i}.png"))} == {0, 1, 255}
-    export_masks(tmp_path, {"seeds": masks}, new_store, "coco_rle")
-    document = json.loads((tmp_path / "seeds.json").read_text())
+    export_masks(tmp_path, {"seeds": masks}, new_store, "coco")
+    document = json.loads((tmp_path / "seeds/annotations/instances_default.json").read_text())
     assert document["categories"] == [{"id": 1, "name": "foreground"}]
     assert {a["category_id"] for a in document["annotations"]} == {1}
 
 
 def test_what_is_no_format_or_has_no_room_for_classes() -> None:
     check_format(None)
-    check_format("coco_rle", 2)
-    with pytest.raises(SegError, match=r"export\.format=png: must be one of png255, png01, palette, coco_rle"):
+    check_format("coco", 2)
+    with pytest.raises(SegError, match=r"export\.format=png: must be one of png255, png01, palette, coco, cvat, "):
         check_format("png")
-    with pytest.raises(SegError, match="format=png01: must be one of palette, coco_rle"):
+    with pytest.raises(SegError, match="format=png01: must be one of palette, coco, cvat, voc, "):
         check_format("png01", 2)
 
 
@@ -141,6 +142,6 @@ def test_ids_that_lead_elsewhere(masks: MaskSet, new_store: Store, tmp_path: Pat
     """A store of somebody else's says what its images are called."""
     data = replace(masks.data, ids=[name, *masks.data.ids[1:]])
     masks = replace(masks, scores=replace(masks.scores, data=data))  # type: ignore[type-var]
-    with pytest.raises(SegError, match="an image's id that leads out of"):
+    with pytest.raises(SegError, match="an image's name that leads out of"):
         export_masks(tmp_path / "out", {"seeds": masks}, new_store)
     assert not list(tmp_path.rglob("*outside*"))

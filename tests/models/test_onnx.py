@@ -15,7 +15,7 @@ from seg.models import onnx as onnx_export
 from seg.models.load import Model
 from seg.models.onnx import check_onnx, export_onnx
 from seg.nets.augment import MEAN, STD
-from seg.segmenter.architectures import Architecture, BackboneUNet, PlainUNet
+from seg.segmenter.architectures import Architecture, BackboneUNet, PlainUNet, SMPNetwork
 from seg.version import __version__
 
 MISSING = [name for name in ("onnx", "onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]
@@ -26,7 +26,8 @@ def model(net: Architecture, tmp_path: Path, classes: tuple[str, ...] = ()) -> M
     torch.manual_seed(0)
     network = net.make(1 + len(classes))
     with torch.no_grad():  # or all scores would be near to 0.5
-        network.head.weight.mul_(20)  # type: ignore[union-attr, operator]
+        head = network.head if hasattr(network, "head") else network.segmentation_head[0]
+        head.weight.mul_(20)  # type: ignore[union-attr, operator]
     info = {"data": "drawn"}
     return Model(network.eval(), torch.device("cpu"), 64, 32, MEAN, STD, info, tmp_path / "m.pth", "", classes)
 
@@ -34,8 +35,12 @@ def model(net: Architecture, tmp_path: Path, classes: tuple[str, ...] = ()) -> M
 @needs_onnx
 @pytest.mark.parametrize(
     ("net", "classes"),
-    [(BackboneUNet(weights=None, width=2), ()), (PlainUNet(width=2, depth=2), ("cat", "dog"))],
-    ids=["foreground", "classes"],
+    [
+        (BackboneUNet(weights=None, width=2), ()),
+        (PlainUNet(width=2, depth=2), ("cat", "dog")),
+        (SMPNetwork(arch="FPN", weights=None), ("cat", "dog")),
+    ],
+    ids=["foreground", "classes", "smp"],
 )
 def test_scores_are_pytorchs_at_any_batch_and_size(net: Architecture, classes: tuple[str, ...], tmp_path: Path) -> None:
     import onnxruntime

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from seg.errors import SegError
-from seg.segmenter.architectures import BackboneUNet, PlainUNet, TorchvisionNetwork
+from seg.segmenter.architectures import BackboneUNet, PlainUNet, SMPNetwork, TorchvisionNetwork
 from seg.store import Store
 
 
@@ -16,9 +16,10 @@ from seg.store import Store
     [
         PlainUNet(width=4, depth=2),
         BackboneUNet(weights=None, width=8),
+        SMPNetwork(weights=None),
         TorchvisionNetwork(name="lraspp_mobilenet_v3_large"),
     ],
-    ids=["unet", "resnet18", "lraspp"],
+    ids=["unet", "resnet18", "smp", "lraspp"],
 )
 def test_images_to_one_logit_per_pixel(network: PlainUNet, new_store: Store) -> None:
     model = network.make().eval()

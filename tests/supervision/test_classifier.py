@@ -1,5 +1,6 @@
 """What the classifier is trained on, and on what not."""
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,8 @@ from seg.data.image_folder import ImageFolder
 from seg.data.prepared import Prepared, PreparedData
 from seg.data.toys import ToyPets
 from seg.errors import SegError
+from seg.nets.augment import normalise
+from seg.nets.backbones import Backbone, make_classifier
 from seg.store import Store
 from seg.supervision.classifier import Classifier
 from seg.train import Pretrained
@@ -86,7 +89,7 @@ def test_output_stride_makes_the_map_finer(store: Store, prepared: Prepared) -> 
 
 def test_one_class_has_no_contrast(new_store: Store, photos: Callable[..., Path]) -> None:
     alone = Prepared(source=ImageFolder(root=str(photos("alone", classes=("cat",)))), size=32)
-    with pytest.raises(SegError, match=r"one class only, 'cat'.*needs a contrast; supervision=bbox works") as error:
+    with pytest.raises(SegError, match=r"one class only, 'cat'.*supervision=bbox and clip work") as error:
         Classifier(data=alone).check(new_store)
     assert "\n" not in str(error.value)
     Classifier(data=Prepared(source=ImageFolder(root=str(photos())), size=32)).check(new_store)
@@ -124,3 +127,37 @@ def test_the_recipe_freezes_given_weights_and_never_random_ones(
 def test_more_frozen_stages_than_there_are(new_store: Store, prepared: Prepared) -> None:
     with pytest.raises(SegError, match="frozen_stages=4: resnet18 has 3 stages before its pooling; use 0 to 3"):
         Classifier(data=prepared, stages=3, frozen_stages=4).check(new_store)
+
+
+def test_frozen_as_a_whole_the_linear_layer_learns_from_features_that_are_computed_once(
+    store: Store, prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    torch.save(make_classifier("resnet18", 2, None).state_dict(), tmp_path / "given.pth")
+    given = str(tmp_path / "given.pth")
+    options: dict[str, Any] = {"data": prepared, "weights": given, "frozen_stages": "all", "batch_size": 8, "lr": 0.01}
+    seen: list[int] = []
+    features = Backbone.features
+    monkeypatch.setattr(Backbone, "features", lambda self, x: (seen.append(len(x)), features(self, x))[1])
+    own = Store(store.root, dataclasses.replace(store.runtime))
+    stage = Classifier(epochs=3, **options)
+    own.ensure(stage)
+    trainval = int((~own.get(prepared).is_test).sum())
+    assert sum(seen) == trainval
+    own.ensure(Classifier(epochs=5, **options))  # goes on, in the same process
+    assert sum(seen) == trainval
+    history = Classifier(epochs=5, **options).history(own)
+    assert len(history) == 5 and history["loss"].iloc[-1] < history["loss"].iloc[0] and "held_out_accuracy" in history
+    before, after = torch.load(given), weights_at(stage, 3, own)
+    assert {n for n in before if not n.startswith("fc.") and not torch.equal(before[n], after[n])} == set()
+    # The features are those of the network that is saved, and CAM finds all of it frozen.
+    model, rows = own.get(stage), stage.samples(own)[:4]
+    pooled, _ = stage.batch(rows, torch.Generator(), own)
+    with torch.inference_mode():
+        images = normalise(own.get(prepared).images[rows])
+        torch.testing.assert_close(model(pooled), model(images), atol=1e-5, rtol=1e-5)
+    _, rest = stage.halves(model) or (None, None)
+    assert rest is not None and not list(rest.children())
+    assert {"zoom", "recalibrate"} <= stage.unused_parameters.keys()
+    with pytest.raises(SegError, match=r"frozen_stages=all: random features tell nothing apart; give weights"):
+        Classifier(**options | {"weights": None}).check(store)

@@ -1,11 +1,13 @@
 """Co-localisation: a planted object, what it refuses."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from seg.data.prepared import Pool
 from seg.errors import SegError
@@ -52,6 +54,36 @@ def test_the_rest_of_the_object_is_found_from_a_part(planted: Pool, new_store: S
     assert manifest is not None and 0.02 < manifest["notes"]["foreground"] < 0.5
 
 
+def test_features_of_two_backbones_stand_side_by_side(planted: Pool, tmp_path: Path) -> None:
+    options = {"scores": BoxScores(pool=planted), "weights": weights(tmp_path)}
+    both = Colocalised(**options, second_backbone="shufflenet_v2_x0_5", second_weights="DEFAULT")  # type: ignore[arg-type]
+    from torchvision.models import shufflenet_v2_x0_5
+
+    torch.save(shufflenet_v2_x0_5(weights=None).state_dict(), tmp_path / "second.pth")
+    both = replace(both, second_weights=str(tmp_path / "second.pth"))
+    net, images = both.net(), torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        joined, first, second = net(images), net.nets[0](images), net.nets[1](images)
+    assert joined.shape == (2, first.shape[1] + second.shape[1], *first.shape[2:])
+    for part, whole in zip(net.slices, (first, second), strict=True):
+        assert torch.allclose(joined[:, part], F.interpolate(whole, first.shape[2:], mode="bilinear"), atol=1e-5)
+    # The same network twice adds nothing, and there are no features without weights.
+    for options in ({"second_backbone": "resnet18"}, {"second_weights": None}):
+        assert len(replace(both, **options).net().nets) == 1  # type: ignore[arg-type]
+
+
+def test_a_margin_moves_the_boundary_alone(planted: Pool, new_store: Store, tmp_path: Path) -> None:
+    stage = Colocalised(
+        scores=BoxScores(pool=planted), weights=weights(tmp_path), levels=("layer1",), size=128, dims=16
+    )
+    plain, moved = (
+        np.asarray(new_store.get(replace(stage, margin=margin)).values, np.float64) for margin in (0.0, 0.5)
+    )
+    known = (plain > 0.1) & (plain < 0.9)
+    logits = [np.log(x[known] / (1 - x[known])) for x in (plain, moved)]
+    assert np.median(logits[0] - logits[1]) == pytest.approx(stage.gain * 0.5, abs=0.02)
+
+
 def test_its_name_and_what_it_refuses(planted: Pool, new_store: Store, tmp_path: Path) -> None:
     prior = BoxScores(pool=planted)
     assert Colocalised(scores=prior, weights=weights(tmp_path)).title == "co-loc. Gaussian on HEAD boxes"
@@ -60,4 +92,4 @@ def test_its_name_and_what_it_refuses(planted: Pool, new_store: Store, tmp_path:
         Colocalised(scores=prior, weights=weights(tmp_path), rounds=0)
     with pytest.raises(SegError, match=r"colocalise.weights=null: random features"):
         Colocalised(scores=prior, weights=None).check(new_store)
-    assert isinstance(Colocalised(scores=prior, weights=weights(tmp_path))._net(), nn.Module)
+    assert isinstance(Colocalised(scores=prior, weights=weights(tmp_path)).net(), nn.Module)

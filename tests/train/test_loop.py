@@ -54,6 +54,15 @@ def test_a_later_epoch_trains_only_what_is_missing(new_store: Store, tmp_path: P
     assert same(extended, weights(Store(tmp_path / "other", new_store.runtime), make(epochs=3)))
 
 
+def test_stochastic_gradient_descent_goes_on_with_its_momentum(new_store: Store, tmp_path: Path) -> None:
+    one, two = (make(optimizer="sgd", epochs=n, lr=0.01) for n in (1, 2))
+    new_store.ensure(one)
+    (state,) = new_store.folder(one).glob("state_*.pt")
+    assert "momentum_buffer" in torch.load(state, weights_only=True)["optimizer"]["state"][0]
+    assert same(weights(new_store, two), weights(Store(tmp_path / "other", new_store.runtime), two))
+    assert two.key != make(lr=0.01).key
+
+
 def test_keep_last_keeps_the_last_epoch_and_the_one_before(new_store: Store) -> None:
     stage, everything = make(keep="last", epochs=4, lr=0.1), make(epochs=4, lr=0.1)
     assert not new_store.get(stage).training and stage.key != everything.key

@@ -1,0 +1,120 @@
+"""``data=annotations``: photos with what an annotation tool has written of them."""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from seg.data.coco import Coco, Part, coco_part
+from seg.data.coco_file import Annotation, CocoFile, CocoImage, Id
+from seg.data.dataset import Split
+from seg.data.layout import MissingDataError, content_fingerprint
+from seg.errors import SegError
+from seg.formats.read import ToolFormat, read_annotations
+from seg.formats.record import Picture, Shape, box_of, full_mask, runs
+from seg.store import param
+
+_TEST = ("val", "valid", "validation", "test", "testing")
+
+
+class Annotations(Coco):
+    """Photos and annotations in the format of a tool, understood as :class:`seg.data.coco.Coco` understands COCO's.
+
+    Boxes are boxes; polygons, ellipses and masks are ground truth, too. What is of the splits ``val`` and ``test`` is
+    test. Classes are in alphabetical order.
+
+    Attributes:
+        format: what wrote them. instances, test_instances: a file or a folder; null: found below ``root``.
+    """
+
+    what: ClassVar[str] = "photos with annotations, read in place"
+
+    format: ToolFormat | None = param(default=None)
+    title: str = param(default="annotations", key=False)
+
+    @cached_property
+    def pictures(self) -> dict[Split, list[Picture]]:
+        """What the files say, by split.
+
+        Raises:
+            MissingDataError: no such folder or file. SegError: it is of another format.
+        """
+        if self.root is None or self.format is None:
+            raise SegError("data=annotations: give data.root=DIR and data.format=cvat, label_studio, labelme, ...")
+        root = Path(self.root)
+        for given in (self.instances or "", self.test_instances or ""):
+            if not (root / given).exists():
+                raise MissingDataError(f"data.root={root}: no such folder, or no {given} in it")
+        found = read_annotations(self.format, root / (self.instances or ""))
+        if self.test_instances:
+            return {"trainval": found, "test": read_annotations(self.format, root / self.test_instances)}
+        test = [picture for picture in found if picture.subset.lower() in _TEST]
+        if len(test) == len(found):  # one split alone is none
+            return {"trainval": found, "test": []}
+        return {"trainval": [p for p in found if p.subset.lower() not in _TEST], "test": test}
+
+    @cached_property
+    def parts(self) -> list[Part]:
+        """As of :class:`Coco`."""
+        pictures, root = self.pictures, Path(self.root or "")
+        names = sorted({shape.class_name for own in pictures.values() for one in own for shape in one.shapes})
+        files = {split: _as_coco(root / (self.instances or ""), own, names) for split, own in pictures.items()}
+        if not files["trainval"].annotations:
+            problem = next(iter(files["trainval"].problems), f"{root}: not one annotation of {self.format}")
+            raise SegError(f"{problem}; annotate some photos")
+        parts = [coco_part("trainval", root, files["trainval"], self.photos, "photos")]
+        if pictures["test"]:
+            parts.append(coco_part("test", root, files["test"], self.test_photos or self.photos, "test_photos"))
+        return parts
+
+    def hashed(self, cache: Path | None, *, write: bool) -> str:
+        """Of the photos, and of what is said of them."""
+        content: list[tuple[str, Path]] = []
+        said: list[tuple[Any, ...]] = []
+        for part in self.parts:
+            content += [(f"{part.split}/{name}", part.folder / name) for name in part.names.values()]
+            said += [(part.split, name, part.file.images[i].size) for i, name in part.names.items()]
+            said += [(part.split, part.names[one.image], *one[2:]) for one in part.file.annotations]
+        photos = content_fingerprint(os.path.abspath(self.root or ""), content, cache, write=write)
+        return hashlib.sha256(f"{photos} {said}".encode()).hexdigest()
+
+    def params(self) -> dict[str, Any]:
+        """The content, and how it is understood."""
+        return super().params() | {"format": self.format}
+
+
+def _as_coco(path: Path, pictures: Sequence[Picture], names: Sequence[str]) -> CocoFile:
+    """Pictures as what COCO's reader gives; ids are names."""
+    images: dict[Id, CocoImage] = {}
+    annotations, problems = [], []
+    for picture in pictures:
+        if images.setdefault(picture.file, CocoImage(picture.file, picture.size)).size != picture.size:
+            problems.append(f"{picture.source}: {picture.file} is annotated twice, with other sizes")
+        for number, shape in enumerate(picture.shapes, 1):
+            where = f"{picture.source} {picture.file} shape {number}"
+            if shape.box is None and not shape.polygons:
+                problems.append(f"{where}: is no box, polygon or mask; draw it as one")
+            else:
+                annotations.append(_annotation(where, picture, shape))
+    return CocoFile(path, images, {name: name for name in names}, set(), annotations, problems, False)
+
+
+def _annotation(where: str, picture: Picture, shape: Shape) -> Annotation:
+    box, extent, run_lengths = shape.box, None, tuple[int, ...]()
+    if shape.polygons:
+        extent = box_of(np.concatenate(shape.polygons))
+    elif shape.mask is not None and picture.size is not None:
+        mask = full_mask(shape, picture.size)
+        run_lengths, at = runs(mask), np.argwhere(mask)
+        if len(at):
+            (top, left), (low, right) = at.min(0).tolist(), at.max(0).tolist()
+            extent = float(left), float(top), right + 1.0, low + 1.0
+    polygons = tuple(tuple(points.ravel().tolist()) for points in shape.polygons)
+    size = picture.size if run_lengths else None
+    return Annotation(
+        where, picture.file, shape.class_name, False, extent or box or (0, 0, 0, 0), extent, polygons, run_lengths, size
+    )

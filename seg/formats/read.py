@@ -1,0 +1,251 @@
+"""Annotations as tools write them: a reader per format, from a file to the pictures that it tells of."""
+
+import base64
+import io
+import json
+import os
+import re
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+from PIL import Image
+
+from seg.data.boxes import parse_xml
+from seg.data.decode import image_size
+from seg.data.layout import IMAGE_SUFFIXES, MissingDataError, nfc, read_text
+from seg.errors import SegError, first_line
+from seg.formats import brush
+from seg.formats.record import Picture, Points, Shape, box_of, bridged, corners, ellipse, turned
+
+ToolFormat = Literal["cvat", "label_studio", "labelme", "supervisely", "via", "yolo"]
+
+#: Where a format's files are below the data's root; of those in the root itself there must be one.
+_FILES: dict[str, str] = {
+    "cvat": "*.xml",
+    "label_studio": "*.json",
+    "labelme": "**/*.json",
+    "supervisely": "**/ann/*.json",
+    "via": "*.json",
+    "yolo": "*.yaml",
+}
+#: More than any image has that is read.
+_MOST_PIXELS = 2**30
+_WRONG = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, IndexError, zlib.error)
+
+
+def read_annotations(kind: ToolFormat, place: Path) -> list[Picture]:
+    """The pictures of a file, or of all files of a format in a folder.
+
+    Images are named as the files do it, perhaps by paths of another machine.
+
+    Raises:
+        MissingDataError: there is no file, or several of which only one can be meant.
+        SegError: a file is of another format; the message names it.
+    """
+    files = [place] if place.is_file() else sorted(p for p in place.glob(_FILES[kind]) if p.name[0] != ".")
+    if not files or (len(files) > 1 and "/" not in _FILES[kind]):
+        names = ", ".join(file.name for file in files[:4])
+        what = f"holds {names}; say which with data.instances=FILE" if files else "export it again, or give data.root="
+        raise MissingDataError(f"{place}: {'' if files else f'no {_FILES[kind]} of {kind}; '}{what}")
+    pictures: list[Picture] = []
+    for file in files:
+        try:
+            for picture in READERS[kind](file):
+                if picture.size and not (min(picture.size) > 0 and picture.size[0] * picture.size[1] < _MOST_PIXELS):
+                    raise ValueError(f"{picture.file} is of the size {picture.size}")
+                pictures.append(picture._replace(source=picture.source or file))
+        except (*_WRONG, yaml.YAMLError, OSError) as error:
+            what = f"lacks {error}" if isinstance(error, KeyError) else first_line(error)
+            raise SegError(f"{file}: no annotations of {kind} ({what}); export them again") from error
+    return pictures
+
+
+def _xy(flat: Sequence[Any]) -> Points:
+    return np.asarray(flat, float).reshape(-1, 2)
+
+
+def _polygon(name: str, points: Points) -> Shape:
+    if len(points) < 3 or not np.isfinite(points).all():
+        raise ValueError("a polygon of fewer than three points")
+    return Shape(name, polygons=(points,))
+
+
+def _cvat(file: Path) -> Iterator[Picture]:
+    """CVAT's "CVAT for images 1.1", an XML with all images."""
+    root = parse_xml(file)
+    if root.tag != "annotations":
+        raise ValueError(f"<{root.tag}> where <annotations> was expected")
+    for image in root.iter("image"):
+        size, shapes = (int(image.attrib["height"]), int(image.attrib["width"])), []
+        for item in image:
+            get, name, degrees = item.attrib.get, nfc(item.attrib["label"]), float(item.attrib.get("rotation", 0))
+            if item.tag == "box":
+                box = [float(item.attrib[side]) for side in ("xtl", "ytl", "xbr", "ybr")]
+                middle = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+                shapes.append(Shape(name, box_of(turned(corners(box), degrees, *middle))))
+            elif item.tag == "polygon":
+                shapes.append(_polygon(name, _xy(re.split("[,;]", item.attrib["points"]))))
+            elif item.tag == "ellipse":
+                x, y, wide, high = (float(item.attrib[key]) for key in ("cx", "cy", "rx", "ry"))
+                shapes.append(_polygon(name, turned(ellipse(x, y, wide, high), degrees, x, y)))
+            elif item.tag == "mask":
+                left, top, width, height = (int(get(side, "")) for side in ("left", "top", "width", "height"))
+                lengths = [int(text) for text in item.attrib["rle"].split(",")]
+                if sum(lengths) != width * height or width * height > size[0] * size[1]:
+                    raise ValueError(f"the runs of a mask do not add up to its {width} x {height} pixels")
+                mask = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(height, width)
+                shapes.append(Shape(name, (left, top, left + width, top + height), mask=mask))
+            elif item.tag != "tag":
+                shapes.append(Shape(name))
+        yield Picture(image.attrib["name"], size, shapes, subset=image.get("subset", ""))
+
+
+def _label_studio(file: Path) -> Iterator[Picture]:
+    """A JSON of tasks. A task without an annotation is left out; of several annotations the first counts."""
+    for task in json.loads(read_text(file)):
+        done = [one for one in task.get("annotations", ()) if not one.get("was_cancelled")]
+        if not done:
+            continue
+        data = task["data"]
+        photo = next(v for v in (data.get("image"), *data.values()) if isinstance(v, str))
+        size, shapes = None, []
+        for item in done[0]["result"]:
+            kind, value = item["type"], item.get("value", {})
+            if not kind.endswith("labels"):  # a choice, a text, a relation
+                continue
+            width, height = item["original_width"], item["original_height"]
+            size, percent, name = (height, width), np.array([width, height]) / 100, nfc(str(value[kind][0]))
+            if "points" in value:
+                shapes.append(_polygon(name, _xy(value["points"]) * percent))
+            elif "rle" in value:
+                mask = brush.decode(value["rle"], size)
+                shapes.append(Shape(name, (0, 0, width, height), mask=mask))
+            elif "radiusX" in value:
+                x, y = _xy([value["x"], value["y"]])[0] * percent
+                points = ellipse(x, y, *(np.array([value["radiusX"], value["radiusY"]]) * percent))
+                shapes.append(_polygon(name, turned(points, value.get("rotation") or 0, x, y)))
+            elif "height" in value:
+                x, y, wide, high = (_xy([value[key] for key in ("x", "y", "width", "height")]) * percent).ravel()
+                box = corners((x, y, x + wide, y + high))
+                shapes.append(Shape(name, box_of(turned(box, value.get("rotation") or 0, x, y))))
+            else:
+                shapes.append(Shape(name))
+        yield Picture(photo, size, shapes)
+
+
+def _labelme(file: Path) -> Iterator[Picture]:
+    """A JSON beside each photo."""
+    content = json.loads(read_text(file))
+    size, shapes = (int(content["imageHeight"]), int(content["imageWidth"])), []
+    for item in content["shapes"]:
+        name, kind, points = nfc(item["label"]), item.get("shape_type") or "polygon", _xy(item["points"])
+        if kind == "polygon":
+            shapes.append(_polygon(name, points))
+        elif kind == "rectangle":
+            shapes.append(Shape(name, box_of(points)))
+        elif kind == "circle":
+            (x, y), radius = points[0], float(np.hypot(*(points[1] - points[0])))
+            shapes.append(_polygon(name, ellipse(x, y, radius, radius)))
+        elif kind == "mask":
+            shapes.append(Shape(name, box_of(points), mask=_png(base64.b64decode(item["mask"]))))
+        else:
+            shapes.append(Shape(name))
+    photo = content["imagePath"].replace("\\", "/")
+    yield Picture(os.path.normpath(file.parent / photo), size, shapes)
+
+
+def _png(content: bytes) -> npt.NDArray[np.bool_]:
+    with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+        values = np.asarray(image)
+    return (values[..., -1] if values.ndim == 3 else values) > 0  # in colour, where it is not transparent
+
+
+def _supervisely(file: Path) -> Iterator[Picture]:
+    """``<data set>/ann/<photo>.json`` for ``<data set>/img/<photo>``."""
+    content = json.loads(read_text(file))
+    size, shapes = (int(content["size"]["height"]), int(content["size"]["width"])), []
+    for item in content["objects"]:
+        name, kind = nfc(item["classTitle"]), item["geometryType"]
+        if kind == "bitmap":
+            mask = _png(zlib.decompress(base64.b64decode(item["bitmap"]["data"])))
+            left, top = item["bitmap"]["origin"]
+            shapes.append(Shape(name, (left, top, left + mask.shape[1], top + mask.shape[0]), mask=mask))
+        elif kind == "rectangle":
+            shapes.append(Shape(name, box_of(_xy(item["points"]["exterior"]))))
+        elif kind == "polygon":
+            rings = [_xy(item["points"]["exterior"]), *map(_xy, item["points"].get("interior", ()))]
+            shapes.append(_polygon(name, rings[0])._replace(polygons=(bridged(rings),)))
+        else:
+            shapes.append(Shape(name))
+    yield Picture(str(file.parent.parent / "img" / file.stem), size, shapes)
+
+
+def _via(file: Path) -> Iterator[Picture]:
+    """A project, or its annotations as JSON. A class is the value of a region's first attribute that has one."""
+    content = json.loads(read_text(file))
+    for image in content.get("_via_img_metadata", content).values():
+        shapes, regions = [], image["regions"]
+        for region in regions.values() if isinstance(regions, dict) else regions:
+            at, given = region["shape_attributes"], [v for v in region["region_attributes"].values() if v]
+            name = next(iter(given[0]) if isinstance(given[0], dict) else iter([str(given[0])]))
+            if at["name"] == "polygon":
+                shapes.append(_polygon(nfc(name), np.stack([at["all_points_x"], at["all_points_y"]], 1).astype(float)))
+            elif at["name"] == "rect":
+                shapes.append(Shape(nfc(name), (at["x"], at["y"], at["x"] + at["width"], at["y"] + at["height"])))
+            elif at["name"] in ("circle", "ellipse"):
+                radii = at.get("r", at.get("rx")), at.get("r", at.get("ry"))
+                points = turned(ellipse(at["cx"], at["cy"], *radii), np.rad2deg(at.get("theta", 0)), at["cx"], at["cy"])
+                shapes.append(_polygon(nfc(name), points))
+            else:
+                shapes.append(Shape(nfc(name)))
+        yield Picture(image["filename"], None, shapes)
+
+
+def _yolo(file: Path) -> Iterator[Picture]:
+    """Ultralytics' ``data.yaml``: for ``images/a.jpg`` lines ``class x y width height``, of the middle, or ``class x y
+    x y x y ...`` in ``labels/a.txt``, as shares of the sides."""
+    content = yaml.safe_load(read_text(file))
+    names = content["names"] if isinstance(content["names"], dict) else dict(enumerate(content["names"]))
+    base = file.parent / str(content.get("path") or "")
+    base = base if base.is_dir() else file.parent  # of another machine
+    for subset in ("train", "val", "test"):
+        places = content.get(subset) or ()
+        for place in [places] if isinstance(places, str) else places:
+            there = base / place if (base / place).exists() else base / re.sub(r"^(\.\./)+", "", place)
+            listed = read_text(there).split("\n") if there.is_file() else []
+            photos = [there.parent / line for line in listed if line.strip()] or sorted(there.rglob("*"))
+            for photo in (p for p in photos if p.suffix.lower() in IMAGE_SUFFIXES):
+                head, images, tail = str(photo.with_suffix(".txt")).rpartition(f"{os.sep}images{os.sep}")
+                label = Path(f"{head}{os.sep}labels{os.sep}{tail}" if images else tail)
+                lines = read_text(label).splitlines() if label.is_file() else []
+                size = image_size(photo) if lines else None
+                shapes = [_yolo_shape(line, names, size, f"{label.name} line {i}") for i, line in enumerate(lines, 1)]
+                yield Picture(str(photo), size, shapes, subset=subset, source=label if lines else None)
+
+
+def _yolo_shape(line: str, names: dict[int, str], size: tuple[int, int] | None, where: str) -> Shape:
+    number, *numbers = map(float, line.split())
+    name = nfc(str(names[int(number)]))
+    shares = _xy(numbers) * (size or (1, 1))[::-1]
+    if len(shares) == 2:
+        middle, sides = shares
+        return Shape(name, box_of(np.array([middle - sides / 2, middle + sides / 2])))
+    if len(shares) < 3:
+        raise ValueError(f"{where} is neither a box nor a polygon")
+    return _polygon(name, shares)
+
+
+#: By format, its reader: of a file.
+READERS = {
+    "cvat": _cvat,
+    "label_studio": _label_studio,
+    "labelme": _labelme,
+    "supervisely": _supervisely,
+    "via": _via,
+    "yolo": _yolo,
+}

@@ -1,0 +1,256 @@
+"""Masks as files: PNG, and what annotation tools import."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, get_args
+from xml.sax.saxutils import quoteattr
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from pycocotools import mask as coco_mask
+
+from seg.data.dataset import UNKNOWN
+from seg.errors import SegError
+from seg.files import atomic_path
+from seg.formats import brush
+from seg.formats.record import Picture, Points, bridged, full_mask, outline
+from seg.methods.codes import voc_palette
+
+PNGKind = Literal["png255", "png01", "palette"]
+Format = Literal[PNGKind, "coco", "cvat", "voc", "yolo", "labelme", "label_studio"]
+
+#: A PNG for each image, and no more.
+MASKS = get_args(PNGKind)
+#: Those that have room for classes.
+WITH_CLASSES = tuple(kind for kind in get_args(Format) if kind not in ("png255", "png01"))
+#: Those that have a score for each region.
+WITH_SCORES = ("coco", "label_studio")
+#: Those that can have outlines, which a tolerance simplifies.
+OUTLINES = ("coco", "yolo", "labelme", "label_studio")
+
+
+def check_format(value: Any, classes: int = 1, tolerance: float = 0.0, min_area: int = 0, key: str = "export.") -> None:
+    """Raise for what is no :data:`Format` for masks of so many classes, or has no use for a tolerance.
+
+    ``value``: None is the default. ``key``: what precedes the names of the settings in messages.
+    """
+    allowed = get_args(Format) if classes == 1 else WITH_CLASSES
+    if value is not None and value not in allowed:
+        raise SegError(f"{key}format={value}: must be one of {', '.join(allowed)} for these masks")
+    if not 0 <= tolerance < float("inf"):
+        raise SegError(f"{key}tolerance={tolerance}: must be at least 0, in pixels; 0 leaves outlines as they are")
+    if min_area < 0:
+        raise SegError(f"{key}min_area={min_area}: must be at least 0, in pixels")
+    if tolerance and value not in OUTLINES:
+        raise SegError(f"{key}tolerance={tolerance:g}: simplifies outlines; give {key}format, {' or '.join(OUTLINES)}")
+    if min_area and value is None:
+        raise SegError(f"{key}min_area={min_area}: drops regions of exported masks; give {key}format")
+
+
+def save_mask(path: Path, mask: npt.NDArray[np.uint8], kind: str, **options: Any) -> None:
+    """Write a mask ``uint8 (H, W)`` of 0, ``1 + class`` and 255 (ignored) as PNG, whatever the ending of the file.
+
+    ``png255`` has 255 for foreground and 128 for ignored; ``png01`` and ``palette`` keep the codes. ``options`` are
+    Pillow's.
+    """
+    image = Image.fromarray(mask)
+    if kind == "png255":
+        image = image.point([0, 255, *[0] * 253, 128])
+    if kind == "palette":
+        image = image.convert("P")
+        image.putpalette(voc_palette().ravel().tolist())
+    image.save(path, format="PNG", **options)
+
+
+def write_classes(path: Path, names: Sequence[str]) -> None:
+    """Write ``classes.txt``, a line for every index of indexed PNG: the number and its name, ``background`` first."""
+    lines = [f"{code} {' '.join(name.splitlines())}" for code, name in enumerate(names)]
+    path.write_text("\n".join([*lines, "255 ignored"]) + "\n", encoding="utf-8")
+
+
+def write(
+    kind: Format, folder: Path, names: Sequence[str], pictures: Iterable[Picture], tolerance: float = 0.0
+) -> None:
+    """Write pictures for a tool; what is there of the same names is replaced.
+
+    Args:
+        kind: see ``docs/outputs.md``. folder: is made.
+        names: by code, ``background`` first.
+        pictures: with codes; all but PNG need their shapes, too. Taken one after the other.
+        tolerance: of outlines, in pixels; at 0 they are exact, and COCO and Label Studio get runs instead.
+
+    Raises:
+        SegError: too many classes for the codes of an image, or a file's name that leads elsewhere.
+    """
+    if kind in ("palette", "cvat", "voc") and len(names) > UNKNOWN:
+        raise SegError(f"format={kind}: {len(names) - 1} classes, and it has room for {UNKNOWN - 1}")
+    if kind == "cvat" and (wrong := [name for name in names if ":" in name]):
+        raise SegError(f"format=cvat: {wrong[0]!r} has a colon, which its labelmap.txt cannot hold; rename the class")
+    folder.mkdir(parents=True, exist_ok=True)
+    FORMATS[kind](folder, names, pictures, tolerance)
+
+
+def _place(folder: Path, file: str, suffix: str) -> Path:
+    """The file after a photo, whose folder is made."""
+    path = PurePosixPath(file)
+    if path.is_absolute() or ".." in path.parts or "\0" in file or not path.name:
+        raise SegError(f"{file[:200]!r}: an image's name that leads out of {folder}; rename the image")
+    place = folder / path.with_suffix(suffix)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    return place
+
+
+def _save_json(path: Path, document: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as tmp:
+        tmp.write_text(json.dumps(document) + "\n", encoding="utf-8")
+
+
+def _codes(picture: Picture) -> npt.NDArray[np.uint8]:
+    if picture.codes is None:
+        raise ValueError("a mask's picture has codes")
+    return picture.codes
+
+
+def _png(kind: PNGKind) -> Callable[..., None]:
+    def write_png(folder: Path, names: Sequence[str], pictures: Iterable[Picture], tolerance: float) -> None:
+        if kind == "palette":
+            write_classes(folder / "classes.txt", names)
+        for picture in pictures:
+            save_mask(_place(folder, picture.file, ".png"), _codes(picture), kind)
+
+    return write_png
+
+
+def _voc(for_cvat: bool) -> Callable[..., None]:
+    """VOC's layout; CVAT's is that with ``labelmap.txt``, and has no code for what is undecided: background."""
+
+    def write_voc(folder: Path, names: Sequence[str], pictures: Iterable[Picture], tolerance: float) -> None:
+        listed, colours = [], voc_palette().tolist()
+        for picture in pictures:
+            codes, objects = _codes(picture), np.zeros_like(_codes(picture))
+            for number, shape in enumerate(picture.shapes):
+                objects[full_mask(shape, codes.shape)] = 1 + number % 253
+            if not for_cvat:
+                objects[codes == UNKNOWN] = UNKNOWN
+            codes = np.where(codes == UNKNOWN, np.uint8(0), codes) if for_cvat else codes
+            save_mask(_place(folder / "SegmentationClass", picture.file, ".png"), codes, "palette")
+            save_mask(_place(folder / "SegmentationObject", picture.file, ".png"), objects, "palette")
+            listed.append(PurePosixPath(picture.file).with_suffix("").as_posix() + "\n")
+        lists = folder / "ImageSets/Segmentation"
+        lists.mkdir(parents=True, exist_ok=True)
+        (lists / ("default.txt" if for_cvat else "train.txt")).write_text("".join(listed), encoding="utf-8")
+        if for_cvat:
+            rows = [f"{name}:{','.join(map(str, colours[code]))}::" for code, name in enumerate(names)]
+            text = "\n".join(["# label:color_rgb:parts:actions", *rows])
+        else:
+            text = "\n".join(names)
+        (folder / ("labelmap.txt" if for_cvat else "classes.txt")).write_text(text + "\n", encoding="utf-8")
+
+    return write_voc
+
+
+def _coco(folder: Path, names: Sequence[str], pictures: Iterable[Picture], tolerance: float) -> None:
+    """A JSON of instances: runs; with a tolerance polygons, but of regions with holes runs again."""
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for picture in pictures:
+        size = height, width = picture.size or (0, 0)
+        images.append({"id": len(images) + 1, "file_name": picture.file, "height": height, "width": width})
+        for shape in picture.shapes:
+            rle = coco_mask.encode(np.asfortranarray(full_mask(shape, size), dtype=np.uint8))
+            one: dict[str, Any] = {"id": len(annotations) + 1, "image_id": len(images), "iscrowd": 0}
+            one |= {"category_id": names.index(shape.class_name), "area": int(coco_mask.area(rle))}
+            one |= {"bbox": coco_mask.toBbox(rle).tolist()}
+            one |= {} if shape.score is None else {"score": round(shape.score, 4)}
+            rings = outline(shape, tolerance) if tolerance else []
+            runs = rle | {"counts": rle["counts"].decode()}
+            annotations.append(one | {"segmentation": [_flat(rings[0])] if len(rings) == 1 else runs})
+    document: dict[str, Any] = {"info": {"description": "weakseg"}, "images": images, "annotations": annotations}
+    document["categories"] = [{"id": code, "name": name} for code, name in enumerate(names) if code]
+    _save_json(folder / "annotations/instances_default.json", document)
+
+
+def _flat(ring: Points) -> list[float]:
+    return np.round(ring, 2).ravel().tolist()
+
+
+def _polygons(picture: Picture, tolerance: float) -> Iterator[tuple[str, Points, float | None]]:
+    """Of each region the class, a polygon, into which its holes are cut, and the score."""
+    for shape in picture.shapes:
+        yield shape.class_name, bridged(outline(shape, tolerance)), shape.score
+
+
+def _yolo(folder: Path, names: Sequence[str], pictures: Iterable[Picture], tolerance: float) -> None:
+    """Ultralytics' segmentation: a text file per image in ``labels/``, whose photos belong into ``images/``."""
+    for picture in pictures:
+        sides, lines = (picture.size or (1, 1))[::-1], []
+        for name, ring, _ in _polygons(picture, tolerance):
+            shares = " ".join(f"{share:.6g}" for share in (ring / sides).ravel())
+            lines.append(f"{names.index(name) - 1} {shares}\n")
+        _place(folder / "labels", picture.file, ".txt").write_text("".join(lines), encoding="utf-8")
+    listed = "".join(f"  {code}: {json.dumps(name)}\n" for code, name in enumerate(names[1:]))
+    (folder / "data.yaml").write_text(f"train: images\nval: images\nnames:\n{listed}", encoding="utf-8")
+
+
+def _labelme(folder: Path, names: Sequence[str], pictures: Iterable[Picture], tolerance: float) -> None:
+    """A JSON per image, which belongs beside its photo."""
+    for picture in pictures:
+        height, width = picture.size or (0, 0)
+        shapes: list[dict[str, Any]] = [
+            {"label": name, "points": np.round(ring, 2).tolist(), "group_id": None, "shape_type": "polygon"}
+            | {"description": "" if score is None else f"score {score:.2f}", "flags": {}}
+            for name, ring, score in _polygons(picture, tolerance)
+        ]
+        document: dict[str, Any] = {
+            "version": "5.5.0",
+            "flags": {},
+            "shapes": shapes,
+            "imagePath": PurePosixPath(picture.file).name,
+        }
+        document |= {"imageData": None, "imageHeight": height, "imageWidth": width}
+        _save_json(_place(folder, picture.file, ".json"), document)
+
+
+def _label_studio(folder: Path, names: Sequence[str], pictures: Iterable[Picture], tolerance: float) -> None:
+    """Tasks with predictions, brush strokes or with a tolerance polygons; and the interface that shows them."""
+    tasks = []
+    for picture in pictures:
+        size = height, width = picture.size or (0, 0)
+        results = []
+        for number, shape in enumerate(picture.shapes):
+            if tolerance:
+                points = bridged(outline(shape, tolerance)) / (width, height) * 100
+                kind, value = "polygon", {"points": np.round(points, 5).tolist(), "closed": True}
+            else:
+                kind, value = "brush", {"format": "rle", "rle": brush.encode(full_mask(shape, size))}
+            one: dict[str, Any] = {"id": f"r{number}", "type": f"{kind}labels", "from_name": kind, "to_name": "image"}
+            one |= {"original_width": width, "original_height": height, "image_rotation": 0}
+            one |= {} if shape.score is None else {"score": round(shape.score, 4)}
+            results.append(one | {"value": value | {f"{kind}labels": [shape.class_name]}})
+        prediction: dict[str, Any] = {"model_version": "weakseg", "result": results}
+        scores = [shape.score for shape in picture.shapes if shape.score is not None]
+        prediction |= {"score": round(sum(scores) / len(scores), 4)} if scores else {}
+        tasks.append({"data": {"image": f"/data/local-files/?d={picture.file}"}, "predictions": [prediction]})
+    _save_json(folder / "tasks.json", tasks)
+    kind = "Polygon" if tolerance else "Brush"
+    labels = "".join(f"    <Label value={quoteattr(name)}/>\n" for name in names[1:])
+    (folder / "interface.xml").write_text(
+        f'<View>\n  <Image name="image" value="$image"/>\n  <{kind}Labels name="{kind.lower()}" toName="image">\n'
+        f"{labels}  </{kind}Labels>\n</View>\n",
+        encoding="utf-8",
+    )
+
+
+#: By format, what writes it: a function of folder, names by code, pictures and tolerance.
+FORMATS: Mapping[Format, Callable[[Path, Sequence[str], Iterable[Picture], float], None]] = {
+    **{kind: _png(kind) for kind in MASKS},
+    "coco": _coco,
+    "cvat": _voc(True),
+    "voc": _voc(False),
+    "yolo": _yolo,
+    "labelme": _labelme,
+    "label_studio": _label_studio,
+}

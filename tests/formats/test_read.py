@@ -1,0 +1,228 @@
+"""Readers of annotation tools: one drawing, as each tool writes it, is one data set."""
+
+import base64
+import io
+import json
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from seg.data.dataset import Dataset
+from seg.data.decode import draw_regions
+from seg.errors import SegError
+from seg.formats import brush
+from seg.formats.annotations import Annotations
+from seg.formats.read import read_annotations
+
+SIZE = (40, 60)
+#: A polygon with the corners (10, 5), (30, 5), (30, 25), (10, 25) of a cat, and a mask or a box of a dog.
+CAT = np.zeros(SIZE, bool)
+CAT[5:25, 10:30] = True
+DOG = np.zeros(SIZE, bool)
+DOG[30:38, 40:55] = True
+DOG[30:33, 40:43] = False
+POINTS = [[10, 5], [30, 5], [30, 25], [10, 25]]
+
+
+def png(mask: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(mask).save(file, "PNG")
+    return file.getvalue()
+
+
+def write_json(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def cvat(root: Path) -> None:
+    crop = DOG[30:38, 40:55].ravel()
+    edges = np.flatnonzero(np.diff(crop.astype(int), prepend=0))
+    rle = np.diff(edges, prepend=0, append=crop.size)
+    (root / "annotations.xml").write_text(
+        "<annotations><version>1.1</version>"
+        '<image id="0" name="a.png" width="60" height="40"><polygon label="cat" points="10,5;30,5;30.0,25;10,25"/>'
+        f'<mask label="dog" rle="{", ".join(map(str, rle))}" left="40" top="30" width="15" height="8"/>'
+        '<tag label="x"/></image>'
+        '<image id="1" name="b.png" width="60" height="40"><box label="dog" xtl="1" ytl="2" xbr="11" ybr="12"/></image>'
+        '<image id="2" name="c.png" width="60" height="40"/></annotations>'
+    )
+
+
+def label_studio(root: Path) -> None:
+    def item(kind: str, label: str, **value: Any) -> dict[str, Any]:
+        both = {"original_width": 60, "original_height": 40, "to_name": "image"}
+        return both | {"type": kind, "value": value | {kind: [label]}}
+
+    points = (np.array(POINTS) / (60, 40) * 100).tolist()
+    results = [
+        [
+            item("polygonlabels", "cat", points=points),
+            item("brushlabels", "dog", format="rle", rle=brush.encode(DOG)),
+            {"type": "choices", "value": {"choices": ["sharp"]}},
+        ],
+        [item("rectanglelabels", "dog", x=100 / 60, y=5, width=1000 / 60, height=25, rotation=0)],
+        [],
+    ]
+    tasks: list[Any] = [
+        {"data": {"image": f"/data/upload/1/3f2a91c0-{name}.png"}, "annotations": [{"result": result}]}
+        for name, result in zip("abc", results, strict=True)
+    ]
+    tasks.append({"data": {"image": "d.png"}, "annotations": [{"was_cancelled": True, "result": []}]})
+    write_json(root / "export.json", tasks)
+
+
+def labelme(root: Path) -> None:
+    mask = {"shape_type": "mask", "points": [[40, 30], [54, 37]], "mask": base64.b64encode(png(DOG[30:38, 40:55]))}
+    shapes = {
+        "a": [{"label": "cat", "points": POINTS}, {"label": "dog", **mask, "mask": mask["mask"].decode()}],  # type: ignore[attr-defined]
+        "b": [{"label": "dog", "points": [[11, 12], [1, 2]], "shape_type": "rectangle"}],
+        "c": [],
+    }
+    for name, own in shapes.items():
+        content = {"imagePath": f"..\\{root.name}\\{name}.png", "imageHeight": 40, "imageWidth": 60, "shapes": own}
+        write_json(root / f"{name}.json", content)
+
+
+def supervisely(root: Path) -> None:
+    rgba = np.zeros((8, 15, 4), np.uint8)
+    rgba[DOG[30:38, 40:55]] = 255
+    bitmap = {"data": base64.b64encode(zlib.compress(png(rgba))).decode(), "origin": [40, 30]}
+    cat = {"classTitle": "cat", "geometryType": "polygon", "points": {"exterior": POINTS, "interior": []}}
+    box = {"classTitle": "dog", "geometryType": "rectangle", "points": {"exterior": [[1, 2], [11, 12]], "interior": []}}
+    objects = {"a": [cat, {"classTitle": "dog", "geometryType": "bitmap", "bitmap": bitmap}], "b": [box], "c": []}
+    write_json(root / "meta.json", {"classes": []})
+    (root / "ds0/img").mkdir(parents=True)
+    for name, own in objects.items():
+        (root / f"{name}.png").rename(root / f"ds0/img/{name}.png")
+        content = {"size": {"height": 40, "width": 60}, "objects": own}
+        write_json(root / f"ds0/ann/{name}.png.json", content)
+
+
+def via(root: Path) -> None:
+    def region(label: Any, **shape: Any) -> dict[str, Any]:
+        return {"shape_attributes": shape, "region_attributes": {"empty": "", "kind": label}}
+
+    x, y = np.array(POINTS).T.tolist()
+    outline = DOG_OUTLINE.T.tolist()
+    regions: dict[str, Any] = {
+        "a": [
+            region("cat", name="polygon", all_points_x=x, all_points_y=y),
+            region({"dog": True}, name="polygon", all_points_x=outline[0], all_points_y=outline[1]),
+        ],
+        "b": {"0": region("dog", name="rect", x=1, y=2, width=10, height=10)},
+        "c": [],
+    }
+    listed = {f"{name}.png123": {"filename": f"{name}.png", "regions": own} for name, own in regions.items()}
+    write_json(root / "via_project.json", {"_via_settings": {}, "_via_img_metadata": listed})
+
+
+def yolo(root: Path) -> None:
+    def line(number: int, points: Any) -> str:
+        return f"{number} " + " ".join(f"{share:.6f}" for share in (np.array(points) / (60, 40)).ravel()) + "\n"
+
+    texts = {"a": line(1, POINTS) + line(0, DOG_OUTLINE), "b": line(0, [[6, 7], [10, 10]])}
+    for name in "abc":
+        (root / "images/train").mkdir(parents=True, exist_ok=True)
+        (root / f"{name}.png").rename(root / f"images/train/{name}.png")
+    (root / "labels/train").mkdir(parents=True)
+    for name, text in texts.items():
+        (root / f"labels/train/{name}.txt").write_text(text)
+    content = {"path": "/another/machine", "train": "../images/train", "val": "images/val", "names": ["dog", "cat"]}
+    (root / "data.yaml").write_text(yaml.safe_dump(content))
+
+
+DOG_OUTLINE = np.array([[43, 30], [55, 30], [55, 38], [40, 38], [40, 33], [43, 33]])
+WRITERS = {f.__name__: f for f in (cvat, label_studio, labelme, supervisely, via, yolo)}
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Callable[[str], Path]:
+    def write(kind: str) -> Path:
+        for name in "abc":
+            Image.new("RGB", SIZE[::-1]).save(tmp_path / f"{name}.png")
+        WRITERS[kind](tmp_path)
+        return tmp_path
+
+    return write
+
+
+def load(root: Path, kind: Any, **options: Any) -> Dataset:
+    return Annotations(root=str(root), format=kind, **({"test_share": 0} | options)).load(Path(), None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_one_drawing_of_every_tool(written: Callable[[str], Path], kind: str) -> None:
+    dataset = load(written(kind), kind)
+    assert dataset.classes == ("cat", "dog")
+    one, two, three = sorted(dataset.records, key=lambda record: record.id)
+    assert [(r.id, r.labels) for r in (one, two, three)] == [("a", (0, 1)), ("b", (1,)), ("c", ())]
+    drawn = draw_regions(one.regions or (), SIZE)
+    np.testing.assert_array_equal(drawn, np.where(DOG, 2, np.where(CAT, 1, 0)))
+    np.testing.assert_allclose(one.boxes, [(10, 5, 30, 25), (40, 30, 55, 38)], atol=1e-3)
+    assert one.box_labels == (0, 1)
+    np.testing.assert_allclose(two.boxes, [(1, 2, 11, 12)], atol=1e-3)  # a box alone is no ground truth
+    assert two.regions is None and three.regions == ()
+
+
+def test_the_key_is_of_what_is_said_and_not_of_where(written: Callable[[str], Path], tmp_path: Path) -> None:
+    root = written("yolo")
+    before = Annotations(root=str(root), format="yolo").fingerprint
+    moved = root.rename(tmp_path.parent / f"{tmp_path.name}_moved")
+    assert Annotations(root=str(moved), format="yolo").fingerprint == before
+    text = (moved / "data.yaml").read_text()
+    (moved / "data.yaml").write_text(text.replace("- cat", "- cow"))
+    assert Annotations(root=str(moved), format="yolo").fingerprint != before
+
+
+def test_val_is_test(written: Callable[[str], Path]) -> None:
+    root = written("yolo")
+    for place in ("images/val", "labels/val"):
+        (root / place).mkdir()
+    for name in ("images/train/b.png", "labels/train/b.txt"):
+        (root / name).rename(root / name.replace("train", "val"))
+    assert {r.id: r.split for r in load(root, "yolo").records} == {"a": "trainval", "c": "trainval", "b": "test"}
+
+
+def test_turned_boxes_and_ellipses(tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_text(
+        '<annotations><image name="a.png" width="60" height="40">'
+        '<box label="x" xtl="10" ytl="10" xbr="30" ybr="20" rotation="90"/>'
+        '<ellipse label="x" cx="20" cy="15" rx="10" ry="5" rotation="90"/></image></annotations>'
+    )
+    (picture,) = read_annotations("cvat", tmp_path)
+    np.testing.assert_allclose(picture.shapes[0].box or (), (15, 5, 25, 25))
+    (points,) = picture.shapes[1].polygons
+    np.testing.assert_allclose([*points.min(0), *points.max(0)], (15, 5, 25, 25))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "text", "message"),
+    [
+        ("yolo", "data.yaml", "train: images", r"data.yaml: no annotations of yolo \(lacks 'names'\); export them"),
+        ("yolo", "b.yaml", "a: [", r"b.yaml: no annotations of yolo"),
+        ("cvat", "a.xml", "<annotation/>", r"a.xml: .*<annotation> where <annotations> was expected"),
+        ("cvat", "a.xml", "<annotations><image name='a.png' width='60' height='40'><points label='x' points='1,1'/>"
+         "</image></annotations>", r"a.png shape 1: is no box, polygon or mask"),
+        ("cvat", "a.xml", "<annotations><image name='a.png' width='-60' height='40'/></annotations>", "of the size"),
+        ("labelme", "a.json", "{}", r"a.json: no annotations of labelme \(lacks 'imageHeight'\)"),
+        ("label_studio", "a.json", '[{"data": {"image": "a.png"}, "annotations": [{"result": [{"type": "brushlabels", '
+         '"original_width": 60, "original_height": 40, "value": {"rle": [0, 0], "brushlabels": ["x"]}}]}]}]',
+         r"no annotations of label_studio \("),
+        ("via", "a.json", "[]", r"a.json: no annotations of via"),
+        ("supervisely", "x.json", "{}", r"no \*\*/ann/\*\.json of supervisely; export it again"),
+        ("coco", "x.json", "{}", r"format='coco': must be one of cvat, "),
+    ],
+)  # fmt: skip
+def test_files_that_are_refused(tmp_path: Path, kind: str, name: str, text: str, message: str) -> None:
+    (tmp_path / name).write_text(text)
+    Image.new("RGB", SIZE[::-1]).save(tmp_path / "a.png")
+    with pytest.raises(SegError, match=message) as error:
+        load(tmp_path, kind)
+    assert "\n" not in str(error.value)
