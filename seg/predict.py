@@ -168,7 +168,7 @@ def run(request: argparse.Namespace) -> list[str]:
             targets = {kind: out / kind / f"{name}{suffix}" for kind, suffix in suffixes.items()}
             settings = f"{model.sha256} {request.threshold} {request.format} {model.input_size}"
             settings += f" {tiles} {request.precision}"
-            content = f"{checksum(photo.video)} {photo.index}" if isinstance(photo, Frame) else checksum(photo)
+            content = f"{checksum(photo.video)} {photo.number}" if isinstance(photo, Frame) else checksum(photo)
             source = hashlib.sha256(f"{content} {settings}".encode()).hexdigest()
             if not request.overwrite and targets["masks"].exists() and _source(targets["masks"]) != source:
                 raise SegError(
@@ -188,7 +188,7 @@ def run(request: argparse.Namespace) -> list[str]:
             out.mkdir(parents=True, exist_ok=True)
             write_classes(out / "classes.txt", names)
         shown = runtime.bar(results, "predicting", len(todo))
-        for (_, targets, source), photo, result in zip(todo, photos, shown, strict=True):
+        for (_, targets, source), image, result in zip(todo, photos, shown, strict=True):
             if isinstance(result, SegError):
                 bad.append(str(result))
             else:
@@ -199,7 +199,7 @@ def run(request: argparse.Namespace) -> list[str]:
                     with atomic_path(target) as tmp:
                         if kind == "overlays":
                             key = class_key(model.names) if model.classes else FOREGROUND
-                            painted = overlay(decoded(photo), mask, key=key)
+                            painted = overlay(decoded(image), mask, key=key)
                             Image.fromarray(painted).save(tmp, format="JPEG")
                             del painted  # of a large photo
                         elif kind == "scores":

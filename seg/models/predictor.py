@@ -83,12 +83,13 @@ def predict(
     Raises:
         SegError: an image that is missing or unreadable, or no array of that kind.
     """
+    each: Iterable[Image] = images if isinstance(images, Sequence) else [images]
     if isinstance(images, str | Path):
-        images = video.read(image for image, _ in find_images(Path(images)))
-    elif isinstance(images, np.ndarray):
-        images = [images] if images.ndim == 3 else list(images)
+        each = video.read(image for image, _ in find_images(Path(images)))
+    elif isinstance(images, np.ndarray) and images.ndim != 3:
+        each = list(images)
     out = []
-    for result in predict_each(model, images, batch_size=batch_size, tiles=tiles):
+    for result in predict_each(model, each, batch_size=batch_size, tiles=tiles):
         if isinstance(result, SegError):
             raise result
         out.append(result.scores if scores else result.mask(threshold))
@@ -217,4 +218,4 @@ def _is_image(path: Path, folder: Path, results: tuple[Path, ...]) -> bool:
 def _frames(file: Path, name: Path) -> list[tuple[Path | Frame, Path]]:
     if file.suffix.lower() not in video.SUFFIXES:
         return [(file, name)]
-    return [(frame, name / f"{frame.index:06d}") for frame in frames(file)]
+    return [(frame, name / f"{frame.number:06d}") for frame in frames(file)]

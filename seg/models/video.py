@@ -12,10 +12,10 @@ SUFFIXES = (".mp4", ".mov", ".m4v", ".avi", ".mkv", ".webm")
 
 
 class Frame(NamedTuple):
-    """A frame of a video; ``index`` counts from 0."""
+    """A frame of a video; ``number`` counts from 0."""
 
     video: Path
-    index: int
+    number: int
 
 
 def frames(video: Path) -> list[Frame]:
@@ -31,7 +31,7 @@ def frames(video: Path) -> list[Frame]:
         count += 1
     if not count:
         raise SegError(f"{video}: OpenCV finds no frame in it; convert it to MP4 (H.264)")
-    return [Frame(video, index) for index in range(count)]
+    return [Frame(video, number) for number in range(count)]
 
 
 def read(images: Iterable[Path | Frame]) -> Iterator[Path | np.ndarray]:
@@ -40,19 +40,20 @@ def read(images: Iterable[Path | Frame]) -> Iterator[Path | np.ndarray]:
     Raises:
         SegError: a frame that cannot be decoded.
     """
-    capture, position = None, Frame(Path(), 0)
+    capture: Any = None
+    position = Frame(Path(), 0)  # the next that the capture reads
     for image in images:
         if not isinstance(image, Frame):
             yield image
             continue
         if position.video != image.video:
             capture, position = _opened(image.video), Frame(image.video, 0)
-        while capture.grab() and position.index < image.index:
-            position = position._replace(index=position.index + 1)
-        position = image._replace(index=image.index + 1)
+        while capture.grab() and position.number < image.number:
+            position = position._replace(number=position.number + 1)
+        position = image._replace(number=image.number + 1)
         ok, pixels = capture.retrieve()
         if not ok:
-            raise SegError(f"{image.video}: frame {image.index} cannot be decoded; convert the video again")
+            raise SegError(f"{image.video}: frame {image.number} cannot be decoded; convert the video again")
         yield np.ascontiguousarray(pixels[..., ::-1])
 
 

@@ -68,7 +68,8 @@ def overlay(photo: NDArray[np.uint8], mask: NDArray, alpha: float = 0.6, key: Ke
         strip = Image.fromarray(mask[rows])
         paint = strip.convert("P")
         paint.putpalette(colours.ravel().tolist())
-        out[rows] = Image.composite(paint.convert("RGB"), Image.fromarray(photo[rows]), strip.point(weights))
+        blend = Image.composite(paint.convert("RGB"), Image.fromarray(photo[rows]), strip.point(weights))
+        out[rows] = np.asarray(blend)
     return out
 
 
