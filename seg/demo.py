@@ -1,5 +1,6 @@
 """``python -m seg.demo model=RUN``: a page in the browser that shows what a segmenter says of a photo."""
 
+import argparse
 import sys
 from html import escape
 from typing import Any
@@ -66,9 +67,8 @@ def page(model: Model) -> Any:
     return blocks
 
 
-@interruptible()
-def main(arguments: list[str] | None = None) -> None:
-    """Console entrypoint; ``arguments`` default to the command line's."""
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """Arguments ``key=value``. Raises SegError, naming what is wrong."""
     parser = Parser("python -m seg.demo", description="weakseg: try a segmenter in the browser.", allow_abbrev=False)
     add = parser.add_argument
     add("--model", type=path, required=True, metavar="RUN", help="a run's folder, or a file of weights")
@@ -76,16 +76,21 @@ def main(arguments: list[str] | None = None) -> None:
     add("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="device to run on (auto)")
     add("--input_size", type=count, metavar="N", help="side in pixels of the network's input")
     add("--network", metavar="CLASS", help="of a file of weights without a description, or your own MODULE.CLASS")
+    return parser.parse(arguments)
+
+
+@interruptible()
+def main(arguments: list[str] | None = None) -> None:
+    """Console entrypoint; ``arguments`` default to the command line's."""
     try:
-        request = parser.parse(sys.argv[1:] if arguments is None else arguments)
-        model = load_model(request.model, request.device, request.input_size, request.network)
-        # Fonts of this machine: the page asks no other for anything.
-        fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["monospace"]}
-        blocks = page(model)
+        request = parse(sys.argv[1:] if arguments is None else arguments)
+        blocks = page(load_model(request.model, request.device, request.input_size, request.network))
         import gradio as gr
 
+        # Fonts of this machine: the page asks no other for anything.
+        theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
         try:
-            blocks.launch(server_port=request.port, theme=gr.themes.Default(**fonts))
+            blocks.launch(server_port=request.port, theme=theme)
         except OSError as error:
             raise SegError(f"port={request.port}: is taken; choose another") from error
     except SegError as error:

@@ -7,7 +7,6 @@ import re
 import sys
 import types
 from collections.abc import Iterator, Sequence
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -151,7 +150,6 @@ def run(request: argparse.Namespace) -> list[str]:
     model = load_model(request.model, request.device, request.tile or request.input_size, request.network)
     given = {key: value for key in Tiles._fields if (value := getattr(request, key)) is not None}
     tiles = Tiles(**given) if request.tile else None
-    checksum = cache(file_sha256)  # one for all frames of a video
     check_format(request.format, max(1, len(model.classes)), request.tolerance, request.min_area, key="")
     tool = request.format if request.format not in (None, *MASKS) else None
     if (not tool and (request.min_area or request.class_name)) or (model.classes and request.class_name):
@@ -168,8 +166,8 @@ def run(request: argparse.Namespace) -> list[str]:
             targets = {kind: out / kind / f"{name}{suffix}" for kind, suffix in suffixes.items()}
             settings = f"{model.sha256} {request.threshold} {request.format} {model.input_size}"
             settings += f" {tiles} {request.precision}"
-            content = f"{checksum(photo.video)} {photo.number}" if isinstance(photo, Frame) else checksum(photo)
-            source = hashlib.sha256(f"{content} {settings}".encode()).hexdigest()
+            file, number = photo if isinstance(photo, Frame) else (photo, "")
+            source = hashlib.sha256(f"{file_sha256(file)} {number} {settings}".encode()).hexdigest()
             if not request.overwrite and targets["masks"].exists() and _source(targets["masks"]) != source:
                 raise SegError(
                     f"out={out}: {targets['masks']} was made from another photo, model or settings"
