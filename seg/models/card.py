@@ -39,7 +39,7 @@ def model_card(networks: Mapping[str, Mapping[str, Any]]) -> str:
     Args:
         networks: by the name of its file without ending, what the JSON beside it says; at least one.
     """
-    last = next(reversed(networks.values()))
+    last = list(networks.values())[-1]
     groups = [f"{key}={value}" for key in ("supervision", "refiner", "segmenter") if (value := choices().get(key))]
     lines = [
         f"* **Data:** {last['data'] or 'unknown'}",
