@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -22,10 +22,11 @@ from seg.data.sources import Source
 from seg.errors import SegError, run_checks
 from seg.evaluation.auto import witness_for
 from seg.evaluation.quality import Estimated, Witness
-from seg.evaluation.stages import Evaluated, Histogram
+from seg.evaluation.stages import Boundary, Evaluated, Histogram
 from seg.files import writable
 from seg.formats import check_format
 from seg.masks import Threshold
+from seg.methods.calibration import Reliability
 from seg.methods.metrics import Metrics
 from seg.methods.quality import Quality
 from seg.models.onnx import check_onnx
@@ -282,22 +283,42 @@ class Experiment:
                 }
                 bounds = dict(zip(("low", "high"), step.masks.bounds_in(self.store), strict=True))
                 row = {"stage": name, "split": split, **known, **bounds, **metrics.as_dict()}
+                if self._wants(self.cfg.evaluation.boundary):
+                    row["boundary_iou"] = self.store.get(self.evaluated(step, split, Boundary))
                 if split in self.qualities[name]:
                     row["estimated_quality"] = self.qualities[name][split].quality
                 if len(classes := self.store.get(self.pool).data.classes) > 1:
                     row["iou_by_class"] = dict(zip(classes, metrics.ious[1:].tolist(), strict=True))
                 self.rows.append(row)
 
-    def evaluated(self, step: Step, split: Split) -> Evaluated:
+    def evaluated(self, step: Step, split: Split, kind: type[Evaluated] = Evaluated) -> Evaluated:
         """The stage that measures one step on one split."""
         how = self.cfg.evaluation
         exclude = self.excluded(split)
-        return Evaluated(masks=step.masks, split=split, border=how.border, resolution=how.resolution, exclude=exclude)
+        return kind(masks=step.masks, split=split, border=how.border, resolution=how.resolution, exclude=exclude)
+
+    def per_image(self) -> Iterator[tuple[list[str], np.ndarray]]:
+        """Of every row of the table the images and their confusion matrices."""
+        for row in self.rows:
+            yield self.evaluated(self.steps[row["stage"]], row["split"]).per_image(self.store)
+
+    def calibration(self) -> tuple[str, dict[str, Reliability]]:
+        """How reliable the scores of every step that has its own are, and of which split: test where there is one."""
+        split: Split = "test" if any(row["split"] == "test" for row in self.rows) else "trainval"
+        steps = {step.masks.scores.id: step for step in reversed(self.steps.values())}
+        found: dict[str, Reliability] = {}
+        for step in reversed(steps.values()):
+            counted = Histogram(scores=step.masks.scores, split=split, exclude=self.excluded(split))
+            found[step.plain_name] = self.store.get(counted).reliability(self.cfg.evaluation.border)
+        return split, {name: one for name, one in found.items() if one.pixels.any()}
+
+    @staticmethod
+    def _wants(said: bool | None) -> bool:
+        return not in_sweep() if said is None else said
 
     def _estimated(self, step: Step) -> dict[Split, Estimated]:
         """The stages that estimate one step's quality; none where that is not wanted."""
-        wanted = self.cfg.evaluation.quality
-        splits = get_args(Split) if (not in_sweep() if wanted is None else wanted) else ()
+        splits = get_args(Split) if self._wants(self.cfg.evaluation.quality) else ()
         chosen = {"backbone": self.cfg.evaluation.backbone, "weights": self.cfg.evaluation.weights}
         return {
             split: Estimated(
@@ -331,8 +352,11 @@ class Experiment:
         return [evaluated.id for evaluated in self.evaluated_stages()]
 
     def evaluated_stages(self) -> list[Evaluated]:
-        """The stages that measure every step on every split."""
-        return [self.evaluated(step, split) for step in self.steps.values() for split in get_args(Split)]
+        """The stages that measure every step on every split, the Boundary IoU too if it was asked for."""
+        # Not where it is the default: the sweeper, which is no job itself, has to come to the same.
+        kinds = (Evaluated, Boundary) if self.cfg.evaluation.boundary else (Evaluated,)
+        steps = self.steps.values()
+        return [self.evaluated(step, split, kind) for kind in kinds for step in steps for split in get_args(Split)]
 
     def stored(self) -> list[str]:
         """Everything in the store that this run is made of, measures or draws, as ``Stage/key``."""
@@ -343,6 +367,8 @@ class Experiment:
             for split in get_args(Split):
                 counted = Histogram(scores=step.masks.scores, split=split, exclude=self.excluded(split))
                 tops += [self.evaluated(step, split), counted]
+                if self._wants(self.cfg.evaluation.boundary):
+                    tops.append(self.evaluated(step, split, Boundary))
             tops += self._estimated(step).values()
         return sorted({s.id for top in tops for s in top.walk() if s.stored})
 

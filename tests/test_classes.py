@@ -6,6 +6,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import average_precision_score
 from torchvision.models import resnet18
 
 from seg.data.dataset import Dataset, Record, Region, Task
@@ -121,9 +122,20 @@ def test_several_labels_are_learnt_as_such(store: Store, images: Prepared, class
     loss, metrics = classifier.loss(Fixed(), (pictures, labels))
     expected = torch.nn.MultiLabelSoftMarginLoss()(logits, labels)
     torch.testing.assert_close(loss, expected)
-    assert float(metrics["accuracy"]) == pytest.approx(2 / 3)  # the last finds what is not there
+    assert float(metrics["all_labels_right"]) == pytest.approx(2 / 3)  # the last finds what is not there
     with pytest.raises(SegError, match=r"classifier\.kind=softmax: some images have no label"):
         Classifier(data=images, kind="softmax").batch(np.asarray([0, 3]), torch.Generator(), store)
+
+
+def test_the_held_out_figure_of_several_labels_is_map(store: Store, images: Prepared) -> None:
+    stage, data = Classifier(data=images, hold_out=0.5), store.get(images)
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 2))
+    rows = stage._rows(store)[1]
+    with torch.inference_mode():
+        scores = model(normalise(torch.from_numpy(data.images[rows]))).numpy()
+    expected = average_precision_score(data.is_labelled[rows], scores, average="macro")
+    assert 0 < expected < 1 and stage.held_out(model, store) == {"held_out_map": pytest.approx(expected)}
 
 
 def test_a_cam_for_each_label(store: Store, images: Prepared, squares: Pool, classifier: Classifier) -> None:

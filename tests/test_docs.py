@@ -18,6 +18,7 @@ from within import TINY, TOYS, succeed
 
 from seg import load_model, predict
 from seg.cli import prepare_arguments
+from seg.compare import parse as parse_compare
 from seg.config.paths import CONF
 from seg.demo import parse as parse_demo
 from seg.predict import parse
@@ -160,19 +161,15 @@ def test_every_command_is_understood(mine: Path, module: str, rest: str) -> None
             if group and not group.startswith("hydra/") and (CONF / group).is_dir() and re.fullmatch(r"\w+", choice):
                 places = [place / group / f"{choice}.yaml" for place in (CONF, mine / "conf")]
                 assert any(place.is_file() for place in places), argument
-    elif module in ("seg.predict", "seg.demo"):
-        assert (parse if module == "seg.predict" else parse_demo)(arguments)
+    elif parse_of := {"seg.predict": parse, "seg.demo": parse_demo, "seg.compare": parse_compare}.get(module):
+        assert parse_of(arguments)
     else:
         assert module == "seg.store" and parse_store(arguments).command
 
 
 def test_the_commands_were_found() -> None:
-    assert len(commands()) > 20 and {module for module, _ in commands()} == {
-        "seg.run",
-        "seg.predict",
-        "seg.demo",
-        "seg.store",
-    }
+    modules = {f"seg.{name}" for name in ("compare", "demo", "predict", "run", "store")}
+    assert len(commands()) > 20 and {module for module, _ in commands()} == modules
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -109,7 +109,7 @@ def test_what_a_run_refers_to_is_known_before_anything_is_built(make: Make, tmp_
     kinds = {name.partition("/")[0] for name in stored}
     assert kinds == {
         *("ToyPets", "Prepared", "Classifier", "CAM", "Affinity", "Walk", "Segmenter", "Predicted"),
-        *("Evaluated", "Histogram", "Estimated", "Witness"),
+        *("Boundary", "Evaluated", "Histogram", "Estimated", "Witness"),
     }
     assert set(experiment.figures()) <= set(stored)
     (training,) = (name for name in stored if name.startswith("Segmenter/"))

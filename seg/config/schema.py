@@ -14,6 +14,7 @@ class Evaluation:
     border: str = "ignore"
     resolution: str = "working"
     panel: int = 6
+    boundary: bool | None = None
     quality: bool | None = None
     backbone: str | None = None
     weights: str | None = "DEFAULT"

@@ -22,6 +22,7 @@ _HEADINGS = {
     "miou": "mIoU",
     "iou_background": "bg",
     "iou_foreground": "fg",
+    "boundary_iou": "boundary",
     "per_image_miou": "per image",
     "coverage": "coverage",
     "estimated_quality": "est. quality",
@@ -41,7 +42,7 @@ def marks(row: Row) -> str:
 
 
 def stage_frame(rows: Sequence[Row]) -> pd.DataFrame:
-    """The table of stages with its headings; coverage and estimated quality are columns where they say something.
+    """The table of stages with its headings; a column that says nothing is left out.
 
     Args:
         rows: each with ``stage`` and ``split``, and the fields of `seg.methods.metrics.Metrics`. ``oracle`` and
@@ -52,8 +53,9 @@ def stage_frame(rows: Sequence[Row]) -> pd.DataFrame:
     frame["stage"] = [shorten(str(row["stage"]), 40) + marks(row) for row in rows]
     if not (frame["coverage"] < 1).any():
         frame = frame.drop(columns="coverage")
-    if frame["estimated_quality"].isna().all():
-        frame = frame.drop(columns="estimated_quality")
+    for column in ("boundary_iou", "estimated_quality"):
+        if frame[column].isna().all():
+            frame = frame.drop(columns=column)
     several = {"iou_foreground": "classes"} if any("iou_by_class" in row for row in rows) else {}
     return frame.rename(columns=_HEADINGS | several)
 
@@ -72,10 +74,10 @@ def table_notes(rows: Sequence[Row]) -> list[str]:
 
 def format_table(rows: Sequence[Row]) -> str:
     """The table of stages and its notes as plain text; a missing value is "-"."""
-    return "\n".join([_frame_text(stage_frame(rows)), *table_notes(rows)]) if rows else "no stage was evaluated"
+    return "\n".join([frame_text(stage_frame(rows)), *table_notes(rows)]) if rows else "no stage was evaluated"
 
 
-def _frame_text(frame: pd.DataFrame) -> str:
+def frame_text(frame: pd.DataFrame) -> str:
     """A frame as text: names left-aligned, numbers right-aligned with four decimals, a dash for a missing value."""
     frame = frame.copy()
     for column in frame.select_dtypes(exclude="number"):
@@ -130,7 +132,7 @@ def class_frame(rows: Sequence[Row]) -> tuple[str, pd.DataFrame]:
 def format_classes(rows: Sequence[Row]) -> str:
     """As :func:`class_frame`, as text; empty for foreground masks."""
     heading, frame = class_frame(rows)
-    return "" if frame.empty else f"{heading}\n{_frame_text(frame)}"
+    return "" if frame.empty else f"{heading}\n{frame_text(frame)}"
 
 
 def format_unmeasured(masks_of: Mapping[str, Sized], qualities: Mapping[str, float], picture: Path | None) -> str:
@@ -143,7 +145,7 @@ def format_unmeasured(masks_of: Mapping[str, Sized], qualities: Mapping[str, flo
     frame = pd.DataFrame({"stage": list(masks_of), "masks": [len(masks) for masks in masks_of.values()]})
     frame["est. quality"] = [qualities.get(name, math.nan) for name in masks_of]
     look = f"look at {picture}" if picture else "draw pictures with figures=true evaluation.panel=6"
-    return f"{_frame_text(frame)}\nnothing was measured: no image that gets a mask has ground truth; {look}"
+    return f"{frame_text(frame)}\nnothing was measured: no image that gets a mask has ground truth; {look}"
 
 
 def write_metrics(folder: Path, rows: Sequence[Row], header: Mapping[str, Any]) -> tuple[Path, Path]:

@@ -2,13 +2,17 @@
 
 from seg.methods.affinity import AffinityNet, FrozenAffinityNet, affinity_loss, pair_affinity, pair_labels
 from seg.methods.appearance import FourierFeatures, appearance_scores, describe, fit_appearance
+from seg.methods.average_precision import mean_average_precision
+from seg.methods.bootstrap import bootstrap_miou, percentile_interval
+from seg.methods.boundary import boundary_areas
 from seg.methods.boxes import body_box, gaussian_score
+from seg.methods.calibration import Reliability, reliability
 from seg.methods.cam import class_activation_maps, foreground_maps, multi_scale_cam, normalise_maps, predicted_classes
 from seg.methods.clip import text_scores
 from seg.methods.colocalise import class_discriminants, colocalise
 from seg.methods.image_labels import fit_label_probe, follow_labels
 from seg.methods.losses import focal_loss
-from seg.methods.metrics import Confusion, HistogramEvaluator, Metrics
+from seg.methods.metrics import Confusion, HistogramEvaluator, Metrics, mean_iou
 from seg.methods.pamr import pamr
 from seg.methods.pixels import (
     condition_scores,
@@ -32,6 +36,7 @@ __all__ = [
     "FrozenAffinityNet",
     "HistogramEvaluator",
     "Metrics",
+    "Reliability",
     "ScoreStats",
     "affinity_loss",
     "alpha_threshold",
@@ -39,6 +44,8 @@ __all__ = [
     "best_masks",
     "bin_scores",
     "body_box",
+    "bootstrap_miou",
+    "boundary_areas",
     "class_activation_maps",
     "class_discriminants",
     "clean_mask",
@@ -57,6 +64,8 @@ __all__ = [
     "gaussian_score",
     "grabcut",
     "held_out_foreground",
+    "mean_average_precision",
+    "mean_iou",
     "multi_scale_cam",
     "nearest_scores",
     "normalise_maps",
@@ -66,10 +75,12 @@ __all__ = [
     "pair_labels",
     "pair_offsets",
     "pamr",
+    "percentile_interval",
     "pixel_grid",
     "predicted_classes",
     "random_walk",
     "random_walker",
+    "reliability",
     "score_prompts",
     "simulated_points",
     "simulated_scribbles",

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from seg.errors import SegError
+from seg.methods.calibration import Reliability, reliability
 from seg.methods.codes import BORDER, UNKNOWN
 from seg.methods.thresholds import STEPS, bin_scores
 
@@ -137,7 +138,12 @@ class Confusion:
     @property
     def per_image_iou(self) -> NDArray[np.float64]:
         """float64 (N, C + 1): IoU of background and each class of every image added; nan where absent."""
-        return _iou(self._stacked[:, :, :-1])
+        return _iou(self.matrices)
+
+    @property
+    def matrices(self) -> Counts:
+        """int64 (N, C + 1, C + 1): `matrix` of every image added."""
+        return self._stacked[:, :, :-1]
 
     def compute(self) -> Metrics:
         """The figures over everything added so far."""
@@ -218,6 +224,27 @@ class HistogramEvaluator:
         Raises:
             ValueError: on another threshold or border mode.
         """
+        return _metrics(self._tables(threshold, border))
+
+    def matrices(self, threshold: float, border: Border = "ignore") -> Counts:
+        """int64 (N, C + 1, C + 1): pixels of each image by target and prediction; arguments as of `metrics`."""
+        return self._tables(threshold, border)[:, :, :-1]
+
+    def reliability(self, border: Border = "ignore", bins: int = 15) -> Reliability:
+        """How often a pixel with a score is of the class that is scored there.
+
+        Args:
+            border: what border pixels count as. bins: as of :func:`seg.methods.reliability`.
+        """
+        _, target, kind = self._joined(self._places, 3).T
+        if border != "ignore":
+            target = np.where(target == self._classes + 1, int(border == "foreground"), target)
+        counts = self._joined(self._counts, _BINS)[:, :_UNKNOWN]
+        total = counts[target <= self._classes].sum(0, np.int64)
+        middles = np.minimum((np.arange(_UNKNOWN) + 0.5) / STEPS, 1)
+        return reliability(middles, counts[target == kind].sum(0, np.int64), total, bins)
+
+    def _tables(self, threshold: float, border: Border) -> Counts:
         edge = _edge(threshold)
         _check_border(border)
         if self._above is None:
@@ -230,7 +257,7 @@ class HistogramEvaluator:
         np.add.at(table, (image, target, kind), above[:, edge])
         np.add.at(table, (image, target, 0), above[:, 0] - above[:, edge])
         np.add.at(table, (image, target, width - 1), above[:, _UNKNOWN])
-        return _metrics(_resolve(table, border))
+        return _resolve(table, border)
 
     @staticmethod
     def _joined(parts: Sequence[NDArray[Any]], width: int) -> NDArray[Any]:
@@ -255,6 +282,26 @@ class HistogramEvaluator:
         made = cls(classes)
         made._images, made._counts, made._places = images, [counts], [places]
         return made
+
+
+def mean_iou(areas: NDArray[Any]) -> NDArray[np.float64]:
+    """mIoU of areas that were summed over images.
+
+    Args:
+        areas: ``(..., 3, K)``: pixels in both masks, in the target, in the prediction; by class, background first.
+
+    Returns:
+        ``float64 (...)`` in [0, 1]: the mean over those in target or prediction; nan without an object in the target.
+
+    Examples:
+        >>> float(mean_iou(np.array([[6, 2], [8, 4], [7, 4]])))
+        0.5
+    """
+    hit, target, pred = np.moveaxis(np.asarray(areas, np.float64), -2, 0)
+    union = target + pred - hit
+    ious = np.where(union > 0, hit / np.maximum(union, 1), 0)
+    found: NDArray[np.float64] = ious.sum(-1) / np.maximum((union > 0).sum(-1), 1)
+    return np.where(target[..., 1:].any(-1), found, np.nan)
 
 
 def _edge(threshold: float) -> int:

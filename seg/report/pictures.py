@@ -1,4 +1,4 @@
-"""Pictures: masks and scores over photos, a panel of images by step, the curves of the trainings.
+"""Pictures: masks and scores over photos, a panel of images by step, the curves of the trainings, calibration.
 
 Matplotlib is imported inside the functions and used without pyplot: a run that draws nothing does not wait for it.
 """
@@ -15,6 +15,7 @@ from PIL import Image
 from seg.data.dataset import BORDER, UNKNOWN
 from seg.files import atomic_path
 from seg.format import shorten
+from seg.methods.calibration import Reliability
 from seg.methods.codes import voc_palette
 
 if TYPE_CHECKING:
@@ -159,6 +160,26 @@ def curves(path: Path, history: Mapping[str, pd.DataFrame]) -> Path:
                 axes.legend(fontsize=8, frameon=False)
             else:
                 axes.set_axis_off()
+    return _save(figure, path)
+
+
+def calibration(path: Path, split: str, found: Mapping[str, Reliability]) -> Path:
+    """Draw as PNG how often the pixels with a score are of its class, by step; ECE is the expected calibration error.
+
+    Args:
+        path: the PNG to write; its folder is made. split: of the pixels. found: by step; at least one.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.2, 5.2), dpi=110, layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="grey", linewidth=1)
+    for name, one in found.items():
+        axes.plot(one.score, one.share, marker="o", markersize=3.5, label=f"{shorten(name, 40)}, ECE {one.error:.3f}")
+    axes.set(xlabel="score", ylabel="share of pixels of the class", xlim=(0, 1), ylim=(0, 1), title=f"{split} images")
+    axes.grid(alpha=0.3)
+    for text in axes.legend(fontsize=8).get_texts():
+        text.set_parse_math(False)
     return _save(figure, path)
 
 

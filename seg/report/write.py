@@ -4,6 +4,8 @@ import logging
 import time
 from pathlib import Path
 
+from seg.config.process import in_sweep
+from seg.evaluation.per_image import write_per_image
 from seg.evaluation.table import format_classes, format_table, format_unmeasured, write_metrics
 from seg.experiment import Experiment, wants_models
 from seg.files import write_lines
@@ -41,9 +43,12 @@ def write_report(experiment: Experiment, folder: Path, figures: bool = True) -> 
     if len(experiment.agreement):
         lines = (f"{name}\t{value:.4f}" for name, value in experiment.agreement.items())
         write_lines(folder / "doubtful.txt", ["# image\tagreement", *lines])
+    if not in_sweep():
+        write_per_image(folder, experiment.per_image())
     masks = {name: store.get(step.masks) for name, step in experiment.steps.items()}
-    picture = curves = page = None
+    picture = curves = calibrated = page = None
     if figures:
+        from seg.report.pictures import calibration as draw_calibration
         from seg.report.pictures import curves as draw_curves
         from seg.report.run_page import draw_panel, write_run_page
 
@@ -51,6 +56,8 @@ def write_report(experiment: Experiment, folder: Path, figures: bool = True) -> 
         histories = {name: stage.history(store) for name, stage in experiment.trainings().items()}
         histories = {name: frame for name, frame in histories.items() if len(frame)}
         curves = draw_curves(folder / "curves.png", histories) if histories else None
+        split, reliable = experiment.calibration()
+        calibrated = draw_calibration(folder / "calibration.png", split, reliable) if reliable else None
         page = write_run_page(folder, experiment, masks)
     if wants_models(cfg):
         stages = {name: step.masks for name, step in experiment.steps.items()}
@@ -75,6 +82,6 @@ def write_report(experiment: Experiment, folder: Path, figures: bool = True) -> 
         log.info("%s\n", by_class)
     for line in experiment.worse():
         log.warning(line)
-    for path in (picture, curves, page, folder / "metrics.csv" if rows else None):
+    for path in (picture, curves, calibrated, page, folder / "metrics.csv" if rows else None):
         if path is not None:
             log.info("%s", path)

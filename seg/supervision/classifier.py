@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from seg.data.prepared import Prepared, PreparedData
 from seg.errors import SegError
+from seg.methods.average_precision import mean_average_precision
 from seg.nets.augment import normalise
 from seg.nets.backbones import Backbone, make_classifier
 from seg.nets.pretrained import TIMM, known_backbone, weights_of
@@ -34,7 +35,8 @@ class Classifier(Training):
         recalibrate: so many images of trainval are used to estimate the batch-norm statistics anew at the end
             of an epoch; running averages lag behind fast-moving weights (0: keep the running averages).
         train_size: side of the training's input in pixels, null for the working resolution.
-        hold_out: share of trainval, drawn by class, that is not trained on: its accuracy is logged at every epoch.
+        hold_out: share of trainval, drawn by class, that is not trained on: its accuracy, or where images may have
+            several labels the mAP, is logged at every epoch.
         kind: ``softmax``, one class an image, by the cross-entropy; ``logistic``, any number of them, by one logistic
             loss a class; ``auto``, what the labels are.
     """
@@ -167,12 +169,12 @@ class Classifier(Training):
         return images, torch.from_numpy(data.labels[rows])
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy, and the accuracy: how many images are answered right, of several classes all of them."""
+        """Cross-entropy, and the accuracy; where images may have several labels the share with all labels right."""
         images, labels = batch
         logits = model(images)
         if labels.is_floating_point():
             loss = F.binary_cross_entropy_with_logits(logits, labels)
-            return loss, {"accuracy": ((logits > 0) == (labels > 0)).all(1).float().mean()}
+            return loss, {"all_labels_right": ((logits > 0) == (labels > 0)).all(1).float().mean()}
         return F.cross_entropy(logits, labels), {"accuracy": (logits.argmax(1) == labels).float().mean()}
 
     def after_epoch(self, model: nn.Module, store: Products) -> None:
@@ -208,15 +210,16 @@ class Classifier(Training):
         logistic = self.is_logistic(data)
 
         def answer(images: Tensor, _: np.ndarray) -> Tensor:
-            logits = model(images.to(like))
-            return logits > 0 if logistic else logits.argmax(1)
+            logits: Tensor = model(images.to(like))
+            return logits.detach().float() if logistic else logits.argmax(1)
 
         if self.is_linear:
             answers = answer(self._pooled(store)[rows], rows).cpu().numpy()
         else:
             answers = np.concatenate(list(infer(answer, data, rows, store.runtime, "held-out images")))
-        right = (answers == data.is_labelled[rows]).all(1) if logistic else answers == data.labels[rows]
-        return {"held_out_accuracy": int(right.sum()) / len(rows)}
+        if logistic:
+            return {"held_out_map": mean_average_precision(answers, data.is_labelled[rows])}
+        return {"held_out_accuracy": int((answers == data.labels[rows]).sum()) / len(rows)}
 
     def _pooled(self, store: Products) -> Tensor:
         """Features after the pooling, ``float32 (N, channels)``, 0 for test images; kept for the next training."""

@@ -1,6 +1,5 @@
 """One job of a sweep: a run whose failure ends nothing but itself."""
 
-import math
 import os
 import sys
 import time
@@ -15,6 +14,7 @@ from omegaconf import DictConfig
 
 from seg.config.process import given_overrides, run_folder
 from seg.errors import SegError
+from seg.evaluation.per_image import write_per_image
 from seg.evaluation.table import headline
 from seg.experiment import Experiment
 from seg.files import DiskError, io_error, read_json, seal, unseal, write_json
@@ -24,6 +24,7 @@ from seg.store import Runtime, Store
 from seg.store.run_folders import RECORD
 from seg.supervision.auto_threshold import ScoreHistogram
 from seg.sweep.results import Row, Sweep
+from seg.sweep.seeds import is_seed
 
 
 @dataclass
@@ -78,8 +79,10 @@ class SweepTask:
             shared = shared_by(self.sweep.started)
             experiment = run(cfg, folder, shared.store(cfg), figures=bool(cfg.figures), objects=shared.objects)
             row |= {"status": "ok", **headlines(experiment.rows)}
-            row["held_out_accuracy"] = held_out_accuracy(experiment)
+            row |= held_out(experiment)
             row["separability"] = separability(experiment)
+            if any(map(is_seed, self.sweep.swept)):
+                write_per_image(folder, experiment.per_image())
             record["figures"] = experiment.figures()
         except Exception as error:  # a KeyboardInterrupt still ends the sweep
             error = io_error(error, "sweep", self.sweep.folder, "hydra.sweep.dir") or error
@@ -119,14 +122,14 @@ def read_record(folder: Path) -> dict[str, Any]:
     return {"row": {}} | record
 
 
-def held_out_accuracy(experiment: Experiment) -> float | None:
-    """Of the classifier at the job's epoch; None where there is none or nothing was held out."""
+def held_out(experiment: Experiment) -> Row:
+    """``held_out_accuracy`` or ``held_out_map`` of the classifier at the job's epoch, where there is one."""
     trainings = experiment.trainings().values()
     history = next((stage.history(experiment.store) for stage in trainings if stage.role == "classifier"), None)
-    if history is None or "held_out_accuracy" not in history or history.empty:
-        return None
-    value = float(history["held_out_accuracy"].iloc[-1])
-    return None if math.isnan(value) else value
+    if history is None or history.empty:
+        return {}
+    last = history.iloc[-1].reindex(["held_out_accuracy", "held_out_map"]).dropna()
+    return {str(key): float(value) for key, value in last.items()}
 
 
 def separability(experiment: Experiment) -> float | None:

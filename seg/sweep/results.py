@@ -1,4 +1,4 @@
-"""The table of a sweep: a row per job in one CSV that grows while the sweep runs, and its average over seeds."""
+"""The table of a sweep: a row per job in one CSV that grows while the sweep runs."""
 
 import math
 import sys
@@ -23,7 +23,7 @@ CSV = "miou_results_all.csv"
 FIGURES = (
     *("miou", "iou_background", "iou_foreground", "images"),
     *("miou_test", "iou_background_test", "iou_foreground_test", "images_test"),
-    *("held_out_accuracy", "separability"),
+    *("held_out_accuracy", "held_out_map", "separability"),
 )
 #: Columns after the swept keys.
 COLUMNS = ("status", *FIGURES, "masks_used", "stage", "split", "seconds", "folder", "error")
@@ -83,28 +83,6 @@ class Sweep:
         elapsed, here = time.time() - self.started, len(rows) - self.skipped
         left = tqdm.format_interval(elapsed / max(1, here) * (self.total - len(rows)))
         print(f"[{len(rows)}/{self.total}, {left} left]  {cell}  {what}", file=sys.stderr, flush=True)
-
-
-def average_seeds(rows: Sequence[Row], swept: Sequence[str]) -> tuple[list[str], list[Row]]:
-    """What can be chosen among: the swept keys without seeds, and a row for each combination of their values.
-
-    Returns:
-        The keys, and the rows. Where a seed was swept a row has the mean of each figure over the seeds, the
-        standard deviation ``miou_std`` (n - 1) and ``seeds``, the number of jobs that ended well; its status is
-        ``ok`` where no other row has more. Of a sweep over nothing but seeds: no key and no row.
-    """
-    keys = [key for key in swept if key.rpartition(".")[2] != "seed"]
-    if len(keys) == len(swept) or not keys or not rows:
-        return keys, list(rows) if keys else []
-    frame = pd.DataFrame(rows)
-    frame[list(FIGURES)] = frame[list(FIGURES)].replace("", None).apply(pd.to_numeric)
-    frame[["stage", "split"]] = frame[["stage", "split"]].replace("", None)
-    groups = frame.assign(seeds=frame["status"] == "ok").groupby(keys, sort=False)
-    table = groups[list(FIGURES)].mean().join(groups[["stage", "split"]].first())
-    table["miou_std"], table["seeds"] = groups["miou"].std(), groups["seeds"].sum()
-    table["status"] = ["ok" if n == table["seeds"].max() else "incomplete" for n in table["seeds"]]
-    averaged: list[Any] = table.reset_index().to_dict("records")
-    return keys, averaged
 
 
 def sortable(text: str) -> tuple[int, Any]:

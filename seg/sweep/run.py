@@ -10,12 +10,14 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from seg.errors import SegError, first_line
+from seg.evaluation.per_image import FILE
 from seg.experiment import Experiment
 from seg.files import io_error, writable
 from seg.store.runtime import available_cores
 from seg.sweep.job import SweepTask, read_record, shared_by
 from seg.sweep.plan import Job, Plan, make_plan
 from seg.sweep.results import Row, Sweep
+from seg.sweep.seeds import is_seed
 from seg.sweep.shared_config import SharedConfigs
 from seg.sweep.summary import summarise
 from seg.tracking import check_trackers
@@ -133,7 +135,7 @@ def done_before(
 def finished(folder: Path, experiment: Experiment) -> Row | None:
     """The row of a job that was done before and would give the same again: the stages of its figures have equal keys.
 
-    If pictures are wanted, they have to be there.
+    If pictures are wanted, they have to be there; so have what a table over seeds is made of.
     """
     record = read_record(folder)
     row: Row = record["row"]
@@ -142,7 +144,8 @@ def finished(folder: Path, experiment: Experiment) -> Row | None:
     except SegError:  # the job itself reports it
         return None
     lacks_pictures = experiment.cfg.figures and not (folder / "report.html").is_file()
-    return row if is_same and not lacks_pictures else None
+    lacks_counts = any(map(is_seed, row)) and not (folder / FILE).is_file()
+    return None if not is_same or lacks_pictures or lacks_counts else row
 
 
 def refuse_hopeless(experiment: Callable[[Job], Experiment], ends: Sequence[Job], folder: Path) -> None:

@@ -11,14 +11,15 @@ import pandas as pd
 
 from seg.config.used import FACTS
 from seg.files import atomic_path
-from seg.sweep.results import CSV, FIGURES, Row, Sweep, average_seeds, number, sortable
+from seg.sweep.results import CSV, FIGURES, Row, Sweep, number, sortable
+from seg.sweep.seeds import is_seed, summarise_seeds
 
-#: Swept keys that change a classifier's accuracy.
+#: Swept keys that change a classifier.
 _OF_CLASSIFIER = ("epoch", "backbone", "weights", "data.size")
 
 
 def summarise(sweep: Sweep, fixed: Sequence[str]) -> int:
-    """Print the summary, and draw ``miou.png``.
+    """Print the summary, and draw ``miou.png``; over seeds there is no best job, but a table.
 
     Args:
         sweep: whose jobs have been run. fixed: the overrides of keys that are not swept.
@@ -27,21 +28,17 @@ def summarise(sweep: Sweep, fixed: Sequence[str]) -> int:
         How many jobs failed or are missing.
     """
     folder, rows = sweep.folder, sweep.read()
-    keys, choices = average_seeds(rows, sweep.swept)
-    best = best_row(choices)
+    keys, over_seeds = sweep.swept, any(map(is_seed, sweep.swept))
+    best = None if over_seeds else best_row(rows)
     failed = [row for row in rows if row["status"] != "ok"]
     missing = sweep.total - len(rows)
     counts = f"{sweep.skipped} done before, {len(failed)} failed" + (f", {missing} missing" if missing else "")
     lines = [f"sweep: {sweep.total} jobs, {counts}, {time.time() - sweep.started:.1f} s"]
     if best is not None:
-        lines += [*describe_best(keys, choices, best), f"next: {_next(keys, best, fixed)}"]
-        lines.append(str(draw_sweep(folder / "miou.png", choices, keys, best)))
-    elif not keys and rows:
-        for split, column in (("trainval", "miou"), ("test", "miou_test")):
-            values = pd.to_numeric(pd.Series([row[column] for row in rows])).dropna()
-            if len(values):
-                spread = _spread(values.std())
-                lines.append(f"mean over the seeds, {split}: mIoU {values.mean():.4f}{spread} (n = {len(values)})")
+        lines += [*describe_best(keys, rows, best), f"next: {_next(keys, best, fixed)}"]
+        lines.append(str(draw_sweep(folder / "miou.png", rows, keys, best)))
+    elif over_seeds and (table := summarise_seeds(folder)):
+        lines += table
     elif len(failed) < len(rows):
         lines.append(f"nothing was measured: no trainval image has ground truth; the jobs are in {folder}")
     if failed:
@@ -59,24 +56,24 @@ def best_row(rows: Sequence[Row], key: str = "miou") -> Row | None:
 
 def describe_best(keys: Sequence[str], rows: Sequence[Row], best: Row) -> list[str]:
     """The best row in lines; and the choice that needs no mask."""
-    spread = f"{_spread(best['miou_std'])} over {best['seeds']} seeds" if "seeds" in best else ""
     miou, background, foreground, images = (number(best[name]) for name in FIGURES[:4])
     lines = [
-        f"best: {_cell(keys, best)}  mIoU {miou:.4f}{spread} (IoU bg {background:.4f}, fg {foreground:.4f}; "
+        f"best: {_cell(keys, best)}  mIoU {miou:.4f} (IoU bg {background:.4f}, fg {foreground:.4f}; "
         f"{best['stage']} on {images:.0f} {best['split']} images, whose masks were used)"
     ]
     if chosen := without_masks(keys, rows):
-        lines.append(f"  without masks: {_cell([*chosen], chosen)} (classifier's accuracy, separation of scores)")
+        lines.append(f"  without masks: {_cell([*chosen], chosen)} (classifier on held-out images, separation)")
     return lines
 
 
 def without_masks(keys: Sequence[str], rows: Sequence[Row]) -> Row:
-    """The values that are chosen without masks: those of the classifier by its accuracy on held-out images.
+    """The values that are chosen without masks: those of the classifier by its accuracy (mAP, if images have
+    several labels) on held-out images.
 
     Of the rows with these, the one whose threshold separates the scores best has the keys that are thresholds.
     """
     judged = [key for key in keys if key in _OF_CLASSIFIER or key.startswith("classifier.")]
-    best = best_row(rows, "held_out_accuracy")
+    best = best_row(rows, "held_out_accuracy") or best_row(rows, "held_out_map")
     if best is None or not judged:
         return {}
     cut = best_row([row for row in rows if all(row[key] == best[key] for key in judged)], "separability")
@@ -129,8 +126,3 @@ def _next(keys: Sequence[str], best: Row, fixed: Sequence[str]) -> str:
 
 def _cell(keys: Sequence[str], row: Row) -> str:
     return " ".join(f"{key}={row[key]}" for key in keys)
-
-
-def _spread(std: float) -> str:
-    """A standard deviation, where there is more than one value."""
-    return "" if math.isnan(std) else f" +- {std:.4f}"

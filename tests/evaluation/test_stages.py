@@ -9,9 +9,10 @@ import pytest
 
 from seg.data.pets import OxfordPet
 from seg.data.prepared import Pool, Prepared, PreparedData
-from seg.evaluation.stages import Evaluated, Histogram, rows_with_target
+from seg.evaluation.stages import Boundary, Evaluated, Histogram, rows_with_target
 from seg.masks import Threshold
-from seg.methods.metrics import Border, Confusion
+from seg.methods.boundary import boundary_areas
+from seg.methods.metrics import Border, Confusion, mean_iou
 from seg.store import Store
 from seg.supervision.mask import LabelledSubset, TargetScores
 from seg.supervision.scores import ScoreStage
@@ -132,3 +133,19 @@ def test_what_was_learnt_from_is_left_out(
     assert store.get(apart).as_dict() == direct.compute().as_dict()
     assert store.get(apart).images == store.get(whole).images - 4
     assert "exclude" not in whole.params() | whole.upstream()  # an old key is as it was
+
+
+@pytest.mark.parametrize("clean_up", [(), ("fill_holes",)])  # by the histogram, and by the masks
+def test_the_images_matrices_and_the_boundary_iou(store: Store, scores: RandomScores, clean_up: Any) -> None:
+    masks = Threshold(scores=scores, threshold=0.6, clean_up=clean_up)
+    evaluated, made = Evaluated(masks=masks, split="test"), store.get(masks)
+    ids, matrices = evaluated.per_image(store)
+    assert matrices.sum(0).tolist() == store.get(evaluated).matrix
+    chosen = rows_with_target(made, "test")
+    assert ids == [made.data.ids[row] for row in made.rows[chosen]] and len(matrices) == len(ids)
+    pairs = list(zip(made.at(chosen), made.data.target(made.rows[chosen]), strict=True))
+    direct = Confusion()
+    direct.add(*pairs[3])
+    assert (matrices[3] == direct.matrix).all()
+    areas = sum(boundary_areas(pred, target) for pred, target in pairs)
+    assert store.get(Boundary(masks=masks, split="test")) == mean_iou(np.asarray(areas))

@@ -7,6 +7,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, jaccard_score
 from torchmetrics import JaccardIndex
 
 from seg.errors import SegError
+from seg.methods.calibration import reliability
 from seg.methods.metrics import Confusion, HistogramEvaluator, Metrics
 
 BORDERS = ("ignore", "foreground", "background")
@@ -196,3 +197,15 @@ def test_border_modes_are_checked_and_not_mixed():
         confusion.add(u8([0]), u8([0]), "foreground")
     with pytest.raises(SegError, match="of several classes, a border is of none"):
         metrics_of(u8([1]), u8([254]), "foreground", classes=5)
+
+
+@pytest.mark.parametrize("border", ["ignore", "background"])
+def test_a_histogram_knows_how_reliable_scores_are(border):
+    scores, class_ids, target = random_case(classes=3)
+    histogram = HistogramEvaluator(3)
+    histogram.add(scores, target, class_ids)
+    known = ~np.isnan(scores) & (target != 255) & ((target != 254) | (border == "background"))
+    direct = reliability(scores[known], (target == class_ids)[known].astype(int), np.ones(known.sum(), int))
+    found = histogram.reliability(border)
+    assert (found.pixels.sum(), found.share[-1]) == (known.sum(), direct.share[-1])
+    assert found.error == pytest.approx(direct.error, abs=2e-3)  # its scores are intervals of 0.001

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from seg.sweep.job import headlines
-from seg.sweep.results import COLUMNS, Sweep, average_seeds
-from seg.sweep.summary import best_row, describe_best, draw_sweep, without_masks
+from seg.sweep.results import COLUMNS, Sweep
+from seg.sweep.summary import best_row, draw_sweep, without_masks
 
 
 def steps(*values):
@@ -50,24 +50,11 @@ def test_rows_are_replaced_and_sorted_by_value(tmp_path):
     assert without_masks(["epoch"], rows) == {}
 
 
-def test_seeds_are_averaged_and_never_chosen(tmp_path):
-    results = Sweep(tmp_path, ["epoch", "data.source.seed"])
-    figures = {"1": (0.2, 0.4, 0.6), "2": (0.5, 0.5, None), "3": (0.3, 0.4, 0.2)}
-    for epoch, values in figures.items():
-        for seed, miou in enumerate(values):
-            row = {"epoch": epoch, "data.source.seed": seed, "folder": f"{epoch},{seed}", "miou": miou, "images": 3}
-            row |= {"iou_background": miou, "iou_foreground": miou, "held_out_accuracy": miou, "stage": "seeds"}
-            results.add(row | {"status": "failed" if miou is None else "ok", "split": "trainval"})
-    keys, rows = average_seeds(results.read(), results.swept)
-    assert keys == ["epoch"] and [row["seeds"] for row in rows] == [3, 2, 3]
-    assert [row["miou"] for row in rows] == pytest.approx([0.4, 0.5, 0.3])
-    assert [row["miou_std"] for row in rows] == pytest.approx([0.2, 0.0, 0.1])
-    best = best_row(rows)
-    assert best is not None and best["epoch"] == "1"  # of those whose every seed ended well
-    said = describe_best(keys, rows, best)
-    assert "epoch=1  mIoU 0.4000 +- 0.2000 over 3 seeds" in said[0] and "3 trainval images" in said[0]
-    assert "without masks: epoch=1 " in said[1]
-    assert average_seeds(results.read(), ["seed"]) == ([], [])
+def test_without_masks_the_classifier_chooses_by_accuracy_or_map():
+    for name in ("held_out_accuracy", "held_out_map"):
+        rows = [{"epoch": e, "status": "ok", name: v} for e, v in (("1", "0.2"), ("2", "0.9"), ("3", ""))]
+        rows = [dict.fromkeys(COLUMNS, "") | row for row in rows]
+        assert without_masks(["epoch"], rows) == {"epoch": "2"}
 
 
 def test_the_time_left_counts_this_run_only(monkeypatch, capsys):

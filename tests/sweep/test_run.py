@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from within import call as sweep
@@ -237,7 +237,8 @@ def test_jobs_in_several_processes_share_a_store(swept, tmp_path, launcher, thre
 
 def test_a_sweep_without_a_target_leaves_the_pictures(tmp_path, photos):
     root = photos(images=4)
-    (root / "boxes.csv").write_text("".join(f"{c}{i}.png,20,10,45,30\n" for c in ("cat", "dog") for i in range(1, 5)))
+    lines = [f"{c}{i}.png,20,10,45,30\n" for c in ("cat", "dog") for i in range(1, 5)]
+    (root / "boxes.csv").write_text("".join(["file,xmin,ymin,xmax,ymax\n", *lines]))
     blind = ["-m", "data=image_folder", f"data.root={root}", "data.size=32", "pipeline=bbox", "threshold=0.3,0.5"]
     blind += ["runtime.accelerator=cpu", "evaluation.panel=1"]
     printed = succeed(tmp_path, *blind)
@@ -252,9 +253,22 @@ def test_a_sweep_without_a_target_leaves_the_pictures(tmp_path, photos):
     assert "2 jobs, 2 done before" in sweep(tmp_path, *blind, "figures=true")[1]
 
 
-def test_a_sweep_over_seeds_alone_has_a_mean_and_no_best(swept):
+def test_a_sweep_over_seeds_has_a_table_and_no_best(swept):
     here, _, _ = swept
-    printed = succeed(here, "-m", *TINY, "epoch=1", "threshold=0.4", "seed=0,1", "hydra.sweep.dir=seeds")
-    mean, std = (lambda x: (x.mean(), x.std(ddof=1)))(np.array([float(row["miou"]) for row in rows_of(here / "seeds")]))
-    assert f"trainval: mIoU {mean:.4f} +- {std:.4f} (n = 2)" in printed
-    assert "best" not in printed
+    command = ["-m", *TINY, "epoch=1", "threshold=0.4,0.6", "seed=0,1", "evaluation.boundary=true"]
+    printed = succeed(here, *command, "hydra.sweep.dir=seeds")
+    table = pd.read_csv(here / "seeds/seeds.csv")
+    assert len(table) == 8 and set(table["n"]) == {2} and set(table["split"]) == {"trainval", "test"}
+    jobs = pd.read_csv(here / "seeds/miou_results_all.csv")
+    for threshold, rows in jobs.groupby("threshold"):
+        row = table[(table["threshold"] == threshold) & (table["stage"] == "seeds")].set_index("split")
+        for split, column in (("trainval", "miou"), ("test", "miou_test")):
+            assert row.loc[split, "miou_mean"] == pytest.approx(rows[column].mean())
+            assert row.loc[split, "miou_std"] == pytest.approx(rows[column].std())
+            assert row.loc[split, "miou_low"] < row.loc[split, "miou_mean"] < row.loc[split, "miou_high"]
+        assert f"{row.loc['trainval', 'miou_mean']:.4f} ± {row.loc['trainval', 'miou_std']:.4f}" in printed
+    assert table["boundary_iou_mean"].between(0, 1).all()
+    assert "best" not in printed and "next:" not in printed and not (here / "seeds/miou.png").exists()
+    # What the table is made of is made again where it has gone.
+    (here / "seeds/threshold=0.4,seed=0/per_image.npz").unlink()
+    assert "4 jobs, 3 done before" in succeed(here, *command, "hydra.sweep.dir=seeds")

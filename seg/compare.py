@@ -1,0 +1,122 @@
+"""``python -m seg.compare A B``: what B gains over A, paired by seed and image, with an interval."""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from seg.errors import SegError, interruptible
+from seg.evaluation.per_image import Key, RunFigures, image_ids, resampled_miou
+from seg.evaluation.table import decisive_row, frame_text
+from seg.methods.bootstrap import percentile_interval
+from seg.sweep.seeds import interval_text, read_runs, write_table
+
+
+def compare(a: Sequence[RunFigures], b: Sequence[RunFigures]) -> pd.DataFrame:
+    """The differences of mIoU, B less A, by split, of steps of one name but for a threshold, and of the last steps.
+
+    Args:
+        a, b: runs in the same order of seeds.
+
+    Returns:
+        ``stage`` (both names where they differ), ``split``, ``images``, ``n`` (seeds); the mean mIoU ``a`` and ``b``;
+        ``difference``, its standard deviation over seeds ``std``, and ``low`` and ``high``, the bootstrap interval
+        (95%) over seeds and images.
+
+    Raises:
+        SegError: for runs over different images, or measured in different ways.
+    """
+    pairs = [pair for pair in product(a[0].rows, b[0].rows) if _plain(pair[0]) == _plain(pair[1])]
+    for split in ("trainval", "test"):
+        last = [[row for key, row in runs[0].rows.items() if key[1] == split] for runs in (a, b)]
+        if all(last):
+            key_a, key_b = ((str(decisive_row(rows)["stage"]), split) for rows in last)
+            pairs += [(key_a, key_b)] if (key_a, key_b) not in pairs else []
+    if not pairs:
+        raise SegError(f"{a[0].folder} and {b[0].folder}: have measured no split in common")
+    return pd.DataFrame([_compared(a, b, *pair) for pair in pairs])
+
+
+def _plain(key: Key) -> Key:
+    """A row without the threshold of its step, in which runs may differ."""
+    return key[0].partition(" >= ")[0], key[1]
+
+
+def _compared(a: Sequence[RunFigures], b: Sequence[RunFigures], key_a: Key, key_b: Key) -> dict[str, Any]:
+    for run_a, run_b in zip(a, b, strict=True):
+        _refuse_unlike(run_a, run_b, key_a, key_b)
+    before, after = (np.array([run.rows[k]["miou"] for run in runs], float) for runs, k in ((a, key_a), (b, key_b)))
+    resampled = resampled_miou(b, key_b) - resampled_miou(a, key_a)
+    n, samples = resampled.shape
+    drawn = np.random.default_rng(1).multinomial(n, np.full(n, 1 / n), samples)
+    low, high = percentile_interval((drawn.T * resampled).sum(0) / n)
+    stage, images = (key_a[0] if key_a == key_b else f"{key_a[0]} / {key_b[0]}"), len(image_ids(a, key_a))
+    means = {"a": before.mean(), "b": after.mean(), "difference": (after - before).mean()}
+    std = (after - before).std(ddof=1) if n > 1 else np.nan
+    return {"stage": stage, "split": key_a[1], "images": images, "n": n, **means, "std": std, "low": low, "high": high}
+
+
+def _refuse_unlike(a: RunFigures, b: RunFigures, key_a: Key, key_b: Key) -> None:
+    both = f"{a.folder} and {b.folder}"
+    for name in ("data", "border", "resolution"):
+        if a.header[name] != b.header[name]:
+            raise SegError(f"{both}: {name} is {a.header[name]} and {b.header[name]}; compare runs with the same")
+    for run, key in ((a, key_a), (b, key_b)):
+        if key not in run.rows:
+            raise SegError(f"{run.folder}: has no row {' '.join(key)}, as other seeds have; run it again")
+    ids = [set(run.load("ids", key).tolist()) for run, key in ((a, key_a), (b, key_b))]
+    if ids[0] != ids[1]:
+        alone = f"{len(ids[0] - ids[1])} and {len(ids[1] - ids[0])}"
+        raise SegError(f"{both}: measured other {key_a[1]} images ({alone} of their own); compare over the same")
+    if len(a.rows[key_a]["matrix"]) != len(b.rows[key_b]["matrix"]):
+        raise SegError(f"{both}: have different numbers of classes; compare runs of the same task")
+
+
+def _matched(folders: Sequence[Path]) -> list[list[RunFigures]]:
+    """The runs of both by seed, in the same order."""
+    found: list[Mapping[tuple[str, ...], RunFigures]] = []
+    for folder in folders:
+        keys, runs = read_runs(folder)
+        if len(runs) != 1:
+            raise SegError(f"{folder}: has {len(runs)} combinations of {', '.join(keys)}; give sweeps over seeds alone")
+        found += runs.values()
+    seeds = [{*by_seed} for by_seed in found]
+    if seeds[0] != seeds[1]:
+        said = (",".join(sorted("/".join(seed) for seed in one)) or "one run" for one in seeds)
+        raise SegError(f"{folders[0]} and {folders[1]}: differ in their seeds ({' and '.join(said)}); use the same")
+    return [[by_seed[seed] for seed in sorted(seeds[0])] for by_seed in found]
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The arguments: ``a``, ``b`` and ``out``."""
+    parser = argparse.ArgumentParser("python -m seg.compare", description=__doc__)
+    parser.add_argument("a", type=Path, metavar="A", help="a run's folder, or a sweep's over seeds")
+    parser.add_argument("b", type=Path, metavar="B", help="the same of what A is compared with")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="gets compare.csv, compare.md and compare.tex")
+    return parser.parse_args(arguments)
+
+
+@interruptible()
+def main(arguments: list[str] | None = None) -> None:
+    """Console entrypoint; ``arguments`` default to the command line's."""
+    given = parse(arguments)
+    try:
+        frame = compare(*_matched((given.a, given.b)))
+        text = frame.drop(columns=["low", "high"]).rename(columns={"a": "A", "b": "B", "difference": "B - A"})
+        for column in ("A", "B", "B - A", "std"):
+            text[column] = ["-" if value != value else f"{value:.4f}" for value in text[column]]
+        text["95% interval"] = interval_text(frame["low"], frame["high"])
+        if given.out:
+            write_table(given.out, "compare", frame, text)
+    except SegError as error:
+        sys.exit(f"error: {error}")
+    print(f"A: {given.a}\nB: {given.b}\n{frame_text(text)}\nmIoU; the interval is over resampled seeds and images")
+
+
+if __name__ == "__main__":
+    main()
