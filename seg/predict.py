@@ -229,9 +229,9 @@ def _write_for_tool(
         for photo, name in images:
             mask, scores = (request.out / folder / f"{name}.png" for folder in ("masks", "scores"))
             if mask.exists():  # an unreadable photo has none
-                shown = np.asarray(Image.open(scores)) / 65535 if request.scores else None
+                shown = np.asarray(Image.open(scores, formats=["PNG"])) / 65535 if request.scores else None
                 file = f"{name}.png" if isinstance(photo, Frame) else (name.parent / photo.name).as_posix()
-                yield picture_of(file, np.asarray(Image.open(mask)), names, shown, request.min_area)
+                yield picture_of(file, np.asarray(Image.open(mask, formats=["PNG"])), names, shown, request.min_area)
 
     write(tool, request.out / tool, names, pictures(), request.tolerance)
 

@@ -25,7 +25,7 @@ EDITS = {
     "the training": ("train/loop.py", "import torch", "import torch\nX = 1", {Classifier, Segmenter}, {ToyPets}),
     "a docstring": ("refiner/walk.py", '"""', '"""Other words: ', set(), {Walk, Segmenter}),
     "a comment": ("refiner/walk.py", "class Walk", "# a comment\n\nclass Walk", set(), {Walk, Segmenter}),
-    "a report": ("report/page.py", "import ", "import os\nimport ", set(), {Walk, Segmenter, Classifier}),
+    "a report": ("report/run_page.py", "import ", "import os\nimport ", set(), {Walk, Segmenter, Classifier}),
 }
 
 
