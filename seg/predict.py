@@ -103,7 +103,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--overlays", type=flag, default=False, metavar="true", help="write overlays/NAME.jpg: the mask over the photo")
     add("--scores", type=flag, default=False, metavar="true", help="write scores/NAME.png: 16 bits, 65535 is 1")
     add("--overwrite", type=flag, default=False, metavar="true", help="redo existing masks")
-    add("--batch_size", type=count, metavar="N", help="images per forward pass (16; tiles: 4)")
+    add("--batch_size", type=count, metavar="N", help="images per forward pass (16; tiles: 2)")
     add("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="device to run on (auto)")
     add("--workers", type=count, metavar="N", help="threads that decode images")
     add("--threads", type=count, metavar="N", help="threads of PyTorch's CPU operators")
@@ -111,7 +111,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--tile", type=count, metavar="N", help="cut images into tiles of N pixels instead of resizing them")
     add("--overlap", type=part, metavar="O", help="share of a tile that the next one covers too (0.25)")
     add("--scale", type=above_0, metavar="S", help="cut the image at S times its size (1)")
-    add("--precision", choices=["32-true", "bf16-mixed"], default="32-true", help="of the network (32-true)")
+    add("--precision", choices=["32-true", "bf16-mixed"], default="32-true", help="bfloat16 is faster on GPUs")
     add("--compile", type=flag, default=False, metavar="true", help="torch.compile: faster after a minute")
     add("--network", metavar="CLASS", help="of a file of weights without a description, or your own MODULE.CLASS")
     request = parser.parse(arguments)
@@ -180,7 +180,7 @@ def run(request: argparse.Namespace) -> list[str]:
         if todo:
             model = faster(model, bf16=request.precision == "bf16-mixed", compiled=request.compile)
         coming, photos = itertools.tee(read(t[0] for t in todo))
-        workers, batch = runtime.worker_count, request.batch_size or (4 if tiles else 16)
+        workers, batch = runtime.worker_count, request.batch_size or (2 if tiles else 16)
         results = predict_each(model, coming, batch_size=batch, workers=workers, tiles=tiles)
         if model.classes or tool:
             out.mkdir(parents=True, exist_ok=True)

@@ -140,7 +140,7 @@ def faster(model: Model, *, bf16: bool = False, compiled: bool = False) -> Model
 
     Args:
         model: of :func:`load_model`.
-        bf16: convolutions in bfloat16: scores differ in the third digit.
+        bf16: convolutions in bfloat16: scores differ in the third digit; slower on CPUs that do not have it.
         compiled: through ``torch.compile``: for many images, since compiling takes a minute.
 
     Raises:

@@ -125,6 +125,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="counts in kB on Linux alone")
 def test_memory_is_bounded(saved: tuple[Path, object], tmp_path: Path) -> None:
     """From 1 to 9 megapixels the peak grows by less than 22 bytes a pixel: 8,000 x 8,000 needs less than 2 GB."""
