@@ -136,7 +136,7 @@ def run(request: argparse.Namespace) -> list[str]:
 
     from seg.formats import MASKS, WITH_SCORES, check_format, save_mask, write_classes
     from seg.models.load import faster, load_model
-    from seg.models.predictor import decoded, find_images, predict_each
+    from seg.models.predictor import find_images, pixels_of, predict_each
     from seg.models.tiles import Tiles
     from seg.models.video import Frame, read
     from seg.report.pictures import FOREGROUND, class_key, overlay
@@ -197,7 +197,7 @@ def run(request: argparse.Namespace) -> list[str]:
                     with atomic_path(target) as tmp:
                         if kind == "overlays":
                             key = class_key(model.names) if model.classes else FOREGROUND
-                            painted = overlay(decoded(image), mask, key=key)
+                            painted = overlay(pixels_of(image), mask, key=key)
                             Image.fromarray(painted).save(tmp, format="JPEG")
                             del painted  # of a large photo
                         elif kind == "scores":

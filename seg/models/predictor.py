@@ -135,7 +135,7 @@ def predict_each(
                 return
 
 
-def decoded(image: Image) -> np.ndarray:
+def pixels_of(image: Image) -> np.ndarray:
     """``uint8 (H, W, 3)``. Raises SegError: it is missing or unreadable."""
     return image if isinstance(image, np.ndarray) else decode_image(Path(image))[0]
 
@@ -192,7 +192,7 @@ def find_images(path: Path, out: Path | None = None) -> list[tuple[Path | Frame,
             raise SegError(f"images=-: {missing}: no such file")
         if not found:
             raise SegError("images=-: standard input names no file; give a path per line")
-        root = Path(os.path.commonpath([file.parent for file in found])) if found else path
+        root = Path(os.path.commonpath([file.parent for file in found]))
     elif path.is_file():
         found, root = [path], path.parent
     else:
