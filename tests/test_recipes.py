@@ -83,3 +83,19 @@ def test_weak_masks_corrected_in_cvat(tmp_path: Path, monkeypatch: pytest.Monkey
     predict_main(shlex.split(drafts)[3:])
     assert "thing:128,0,0::" in Path("drafts/cvat/labelmap.txt").read_text()
     assert len(list(Path("drafts/cvat/SegmentationObject").iterdir())) == 8
+
+
+def test_settings_chosen_by_optuna(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    optuna = pytest.importorskip("optuna", reason="needs optuna")
+    monkeypatch.chdir(tmp_path)
+    code = re.findall(r"^```python\n(.*?)^```$", (PAGE.parent / "optuna.md").read_text(encoding="utf-8"), re.M | re.S)[
+        0
+    ]
+    small = "data.prepared.source.images=60 data.prepared.source.breeds=2 data.size=64 epoch=1 store=store"
+    code = code.replace("data=image_folder data.root=photos", small).replace("n_trials=20", "n_trials=2")
+    code = code.replace("colocalise.margin", "colocalise.smooth")  # drawings have another co-localisation
+    space: dict[str, object] = {}
+    exec(compile(code, "optuna.md", "exec"), space)
+    study = space["study"]
+    assert isinstance(study, optuna.Study) and len({trial.value for trial in study.trials}) == 2
+    assert study.best_value == max(trial.value for trial in study.trials) > 0

@@ -41,7 +41,7 @@ def test_body_boxes_are_the_targets_and_marked_as_an_oracle(store: Store, data: 
 def test_test_images_count_where_that_is_asked_for(new_store: Store, photos: Callable[..., Path]) -> None:
     root = photos()
     lines = [f"{c}{i}.png,20,10,45,30\n" for c in ("cat", "dog") for i in range(1, 6) if (c, i) != ("dog", 5)]
-    (root / "boxes.csv").write_text("".join(lines))
+    (root / "boxes.csv").write_text("".join(["file,xmin,ymin,xmax,ymax\n", *lines]))
     pool = Pool(data=Prepared(source=ImageFolder(root=str(root)), size=32))
     trainval, both = (BoxScores(pool=pool, resolution=16, test_images=t) for t in (False, True))
     data = new_store.get(pool).data
