@@ -239,6 +239,7 @@ class Experiment:
 
     def build(self) -> None:
         """Build every step, in order."""
+        self.store.expect(self.stages())
         data: PreparedData = self.store.get(self.pool.data)
         rows = self.store.get(self.pool).rows
         counts, targets = split_counts(data, rows), split_counts(data, rows[data.has_target[rows]])

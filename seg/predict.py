@@ -2,22 +2,30 @@
 
 import argparse
 import hashlib
+import itertools
 import re
 import sys
 import types
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from seg.errors import SegError, interruptible
 from seg.files import atomic_path, file_sha256, writable
+
+if TYPE_CHECKING:
+    from seg.models.video import Frame
 
 #: The text in a mask's PNG that says what it was made from.
 SOURCE = "weakseg"
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Reads ``key=value``, as ``seg.run`` does."""
+
+    def parse(self, arguments: list[str]) -> argparse.Namespace:
+        """The values. Raises SegError, naming what is wrong."""
+        return self.parse_args([a if a.startswith("-") else f"--{a}" for a in arguments])
 
     def error(self, message: str) -> NoReturn:
         raise SegError(f"{message.replace('--', '')}; --help shows all arguments")
@@ -41,6 +49,20 @@ def share(text: str) -> float:
     return float(text)
 
 
+def part(text: str) -> float:
+    """A number in [0, 1)."""
+    if not 0 <= float(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: must lie in [0, 1)")
+    return float(text)
+
+
+def above_0(text: str) -> float:
+    """A number above 0, up to 16."""
+    if not 0 < float(text) <= 16:
+        raise argparse.ArgumentTypeError(f"{text}: must lie in (0, 16]")
+    return float(text)
+
+
 def flag(text: str) -> bool:
     """True or false."""
     if text.lower() not in ("true", "false"):
@@ -59,7 +81,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     Raises:
         SegError: naming what is wrong.
     """
-    parser = _Parser(
+    parser = Parser(
         "python -m seg.predict",
         description="weakseg: masks of images with a trained segmenter, out/masks/NAME.png, each at its own size.",
         epilog="Existing masks are skipped. Unreadable files are listed at the end; the exit status is then 1.",
@@ -67,7 +89,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("--model", type=path, required=True, metavar="RUN", help="a run's folder, or a file of weights")
-    add("--images", type=path, required=True, metavar="WHERE", help="a file or a folder")
+    add("--images", type=path, required=True, metavar="WHERE", help="a file, a folder, a video; - reads paths")
     add("--out", type=path, required=True, metavar="FOLDER", help="gets masks/, overlays/, scores/")
     add(
         "--format",
@@ -81,13 +103,23 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--overlays", type=flag, default=False, metavar="true", help="write overlays/NAME.jpg: the mask over the photo")
     add("--scores", type=flag, default=False, metavar="true", help="write scores/NAME.png: 16 bits, 65535 is 1")
     add("--overwrite", type=flag, default=False, metavar="true", help="redo existing masks")
-    add("--batch_size", type=count, default=16, metavar="N", help="images per forward pass (16)")
+    add("--batch_size", type=count, metavar="N", help="images per forward pass (16; tiles: 2)")
     add("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto", help="device to run on (auto)")
     add("--workers", type=count, metavar="N", help="threads that decode images")
     add("--threads", type=count, metavar="N", help="threads of PyTorch's CPU operators")
     add("--input_size", type=count, metavar="N", help="side in pixels of the network's input")
+    add("--tile", type=count, metavar="N", help="cut images into tiles of N pixels instead of resizing them")
+    add("--overlap", type=part, metavar="O", help="share of a tile that the next one covers too (0.25)")
+    add("--scale", type=above_0, metavar="S", help="cut the image at S times its size (1)")
+    add("--precision", choices=["32-true", "bf16-mixed"], default="32-true", help="bfloat16 is faster on GPUs")
+    add("--compile", type=flag, default=False, metavar="true", help="torch.compile: faster after a minute")
     add("--network", metavar="CLASS", help="of a file of weights without a description, or your own MODULE.CLASS")
-    return parser.parse_args([a if a.startswith("-") else f"--{a}" for a in arguments])
+    request = parser.parse(arguments)
+    if request.tile is None and (request.overlap, request.scale) != (None, None):
+        raise SegError("overlap and scale are of tiles: add tile=N")
+    if request.tile is not None and request.input_size is not None:
+        raise SegError("input_size: with tile=N that is the size of the network's input; leave it out")
+    return request
 
 
 def run(request: argparse.Namespace) -> list[str]:
@@ -102,10 +134,11 @@ def run(request: argparse.Namespace) -> list[str]:
     import numpy as np
     from PIL import Image, PngImagePlugin
 
-    from seg.data.decode import decode_image
     from seg.formats import MASKS, WITH_SCORES, check_format, save_mask, write_classes
-    from seg.models.load import load_model
-    from seg.models.predictor import find_images, predict_each
+    from seg.models.load import faster, load_model
+    from seg.models.predictor import find_images, pixels_of, predict_each
+    from seg.models.tiles import Tiles
+    from seg.models.video import Frame, read
     from seg.report.pictures import FOREGROUND, class_key, overlay
     from seg.store import Runtime
 
@@ -114,7 +147,9 @@ def run(request: argparse.Namespace) -> list[str]:
         raise SegError(f"out={out}: cannot be written to; choose another folder")
     images = find_images(request.images, out)
     runtime = Runtime(accelerator=request.device, workers=request.workers, threads=request.threads)
-    model = load_model(request.model, request.device, request.input_size, request.network)
+    model = load_model(request.model, request.device, request.tile or request.input_size, request.network)
+    given = {key: value for key in Tiles._fields if (value := getattr(request, key)) is not None}
+    tiles = Tiles(**given) if request.tile else None
     check_format(request.format, max(1, len(model.classes)), request.tolerance, request.min_area, key="")
     tool = request.format if request.format not in (None, *MASKS) else None
     if (not tool and (request.min_area or request.class_name)) or (model.classes and request.class_name):
@@ -130,21 +165,28 @@ def run(request: argparse.Namespace) -> list[str]:
         for photo, name in images:
             targets = {kind: out / kind / f"{name}{suffix}" for kind, suffix in suffixes.items()}
             settings = f"{model.sha256} {request.threshold} {request.format} {model.input_size}"
-            source = hashlib.sha256(f"{file_sha256(photo)} {settings}".encode()).hexdigest()
+            settings += f" {tiles} {request.precision}"
+            file, number = photo if isinstance(photo, Frame) else (photo, "")
+            source = hashlib.sha256(f"{file_sha256(file)} {number} {settings}".encode()).hexdigest()
             if not request.overwrite and targets["masks"].exists() and _source(targets["masks"]) != source:
                 raise SegError(
-                    f"out={out}: {targets['masks']} was made from another photo, model, threshold, format or input_size"
+                    f"out={out}: {targets['masks']} was made from another photo, model or settings"
                     "; choose another folder, or overwrite=true"
                 )
             if request.overwrite or not all(target.exists() for target in targets.values()):
                 todo.append((photo, targets, source))
         skipped = len(images) - len(todo)
         runtime.start()
-        results = predict_each(model, [t[0] for t in todo], batch_size=request.batch_size, workers=runtime.worker_count)
+        if todo:
+            model = faster(model, bf16=request.precision == "bf16-mixed", compiled=request.compile)
+        coming, photos = itertools.tee(read(t[0] for t in todo))
+        workers, batch = runtime.worker_count, request.batch_size or (2 if tiles else 16)
+        results = predict_each(model, coming, batch_size=batch, workers=workers, tiles=tiles)
         if model.classes or tool:
             out.mkdir(parents=True, exist_ok=True)
             write_classes(out / "classes.txt", names)
-        for (photo, targets, source), result in zip(todo, runtime.bar(results, "predicting", len(todo)), strict=True):
+        shown = runtime.bar(results, "predicting", len(todo))
+        for (_, targets, source), image, result in zip(todo, photos, shown, strict=True):
             if isinstance(result, SegError):
                 bad.append(str(result))
             else:
@@ -155,9 +197,11 @@ def run(request: argparse.Namespace) -> list[str]:
                     with atomic_path(target) as tmp:
                         if kind == "overlays":
                             key = class_key(model.names) if model.classes else FOREGROUND
-                            Image.fromarray(overlay(decode_image(photo)[0], mask, key=key)).save(tmp, format="JPEG")
+                            painted = overlay(pixels_of(image), mask, key=key)
+                            Image.fromarray(painted).save(tmp, format="JPEG")
+                            del painted  # of a large photo
                         elif kind == "scores":
-                            Image.fromarray(np.rint(result.scores * 65535).astype(np.uint16)).save(tmp, format="PNG")
+                            Image.fromarray((result.scores * 65535 + 0.5).astype(np.uint16)).save(tmp, format="PNG")
                         else:
                             text = PngImagePlugin.PngInfo()
                             text.add_text(SOURCE, source)
@@ -172,20 +216,21 @@ def run(request: argparse.Namespace) -> list[str]:
 
 
 def _write_for_tool(
-    request: argparse.Namespace, tool: Any, images: list[tuple[Path, Path]], names: Sequence[str]
+    request: argparse.Namespace, tool: Any, images: "list[tuple[Path | Frame, Path]]", names: Sequence[str]
 ) -> None:
     """Write ``out/<tool>`` from the masks and scores that are there."""
     import numpy as np
     from PIL import Image
 
     from seg.formats import Picture, picture_of, write
+    from seg.models.video import Frame
 
     def pictures() -> Iterator[Picture]:
         for photo, name in images:
             mask, scores = (request.out / folder / f"{name}.png" for folder in ("masks", "scores"))
             if mask.exists():  # an unreadable photo has none
                 shown = np.asarray(Image.open(scores, formats=["PNG"])) / 65535 if request.scores else None
-                file = photo.name if photo == request.images else photo.relative_to(request.images).as_posix()
+                file = f"{name}.png" if isinstance(photo, Frame) else (name.parent / photo.name).as_posix()
                 yield picture_of(file, np.asarray(Image.open(mask, formats=["PNG"])), names, shown, request.min_area)
 
     write(tool, request.out / tool, names, pictures(), request.tolerance)

@@ -20,6 +20,7 @@ from seg import load_model, predict
 from seg.cli import prepare_arguments
 from seg.compare import parse as parse_compare
 from seg.config.paths import CONF
+from seg.demo import parse as parse_demo
 from seg.predict import parse
 from seg.store.__main__ import parse as parse_store
 
@@ -160,16 +161,14 @@ def test_every_command_is_understood(mine: Path, module: str, rest: str) -> None
             if group and not group.startswith("hydra/") and (CONF / group).is_dir() and re.fullmatch(r"\w+", choice):
                 places = [place / group / f"{choice}.yaml" for place in (CONF, mine / "conf")]
                 assert any(place.is_file() for place in places), argument
-    elif module == "seg.predict":
-        assert parse(arguments)
-    elif module == "seg.compare":
-        assert parse_compare(arguments).b
+    elif parse_of := {"seg.predict": parse, "seg.demo": parse_demo, "seg.compare": parse_compare}.get(module):
+        assert parse_of(arguments)
     else:
         assert module == "seg.store" and parse_store(arguments).command
 
 
 def test_the_commands_were_found() -> None:
-    modules = {"seg.run", "seg.predict", "seg.compare", "seg.store"}
+    modules = {f"seg.{name}" for name in ("compare", "demo", "predict", "run", "store")}
     assert len(commands()) > 20 and {module for module, _ in commands()} == modules
 
 

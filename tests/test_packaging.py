@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
 
@@ -62,6 +63,18 @@ def test_every_requirement_is_pinned_within_its_range():
             assert requirement.extras <= extras.keys()
         else:
             assert Version(pins[requirement.name.lower()]) in requirement.specifier, requirement
+
+
+def test_what_is_published_about_it():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert {"cff-version", "message", "title", "authors"} <= cited.keys()  # those that the format demands
+    assert cited["license"] == PROJECT["license"]
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    copied = [name for line in lines if line.startswith("COPY ") for name in line.split()[1:-1]]
+    assert all((ROOT / name).exists() for name in copied)
+    assert {"seg", "conf", "hydra_plugins", PROJECT["readme"], *PROJECT["license-files"]} <= {*copied}
+    (extras,) = re.findall(r"'\.\[(.*)\]'", "\n".join(lines))
+    assert {*extras.split(",")} <= PROJECT["optional-dependencies"].keys()
 
 
 # A Python that makes a virtual environment out of itself and writes down what pip is asked to do.

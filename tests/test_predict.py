@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import importlib
+import io
 import json
 import subprocess
 import sys
@@ -19,9 +20,12 @@ import seg
 from seg.data.prepared import Pool, Prepared, PreparedData
 from seg.errors import SegError
 from seg.masks import Threshold
+from seg.models import video
 from seg.models.load import Model, load_model
 from seg.models.predictor import find_images, predict, predict_each
 from seg.models.save import save_models
+from seg.models.tiles import Tiles
+from seg.report.pictures import overlay
 from seg.segmenter.architectures import PlainUNet
 from seg.segmenter.predicted import Predicted
 from seg.segmenter.segmenter import Segmenter
@@ -217,10 +221,73 @@ def test_classes_from_the_command_line(
             np.testing.assert_array_equal(np.asarray(image), mask)
 
 
+def test_tiles_from_the_command_line(
+    capsys: pytest.CaptureFixture[str], run: Path, photos: Path, tmp_path: Path
+) -> None:
+    options = [f"model={run}", f"images={photos}", f"out={tmp_path}/out"]
+    status, printed, wrong = call(capsys, *options, "tile=24", "overlap=0.5", "scale=0.8", "batch_size=2")
+    assert status == 0 and "3 of 3 images" in printed, wrong
+    model = load_model(run, "cpu", input_size=24)
+    expected = predict(model, str(photos), tiles=Tiles(0.5, 0.8))
+    for name, mask in zip(("a", "b", "below/c"), expected, strict=True):
+        np.testing.assert_array_equal(masks_in(tmp_path / "out/masks")[f"{name}.png"] == 255, mask == 1)
+    for changed in (["tile=24"], [], ["input_size=24", "precision=bf16-mixed"]):
+        status, _, wrong = call(capsys, *options, *changed)
+        assert status == 2 and "was made from another photo, model or settings" in wrong
+
+
+def test_a_list_on_standard_input(
+    capsys: pytest.CaptureFixture[str], run: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = [f"model={run}", "images=-", f"out={tmp_path}/out"]
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{photos}/below/c.JPG\n\n{photos}/b.png\n{photos}/b.png\n"))
+    status, printed, wrong = call(capsys, *options)
+    assert status == 0 and "2 of 2 images" in printed, wrong
+    assert set(masks_in(tmp_path / "out/masks")) == {"below/c.png", "b.png"}
+    for text, says in (("none.jpg\n", "none.jpg: no such file"), ("", "names no file")):
+        monkeypatch.setattr("sys.stdin", io.StringIO(text))
+        assert says in call(capsys, *options)[2]
+
+
+def test_the_frames_of_a_video(capsys: pytest.CaptureFixture[str], run: Path, model: Model, tmp_path: Path) -> None:
+    cv2 = pytest.importorskip("cv2")
+    clip, out = tmp_path / "clip.avi", tmp_path / "out"
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
+    for size in range(10, 15):  # a red square that grows
+        frame = np.zeros((48, 64, 3), np.uint8)
+        frame[8 : 8 + size, 16 : 16 + 2 * size, 2] = 250
+        writer.write(frame)
+    writer.release()
+    seen = list(video.read(video.frames(clip)))
+    assert [image.shape for image in seen] == [(48, 64, 3)] * 5
+    assert [(image[..., 0] > 120).sum() for image in seen] == [2 * size**2 for size in range(10, 15)]
+    np.testing.assert_array_equal(list(video.read(video.frames(clip)[1::2])), seen[1::2])
+    options = [f"model={run}", f"images={clip}", f"out={out}", "overlays=true", "batch_size=2"]
+    assert "5 of 5 images" in call(capsys, *options)[1]
+    expected = predict(model, clip)
+    masks = masks_in(out / "masks/clip")
+    assert set(masks) == {f"{i:06d}.png" for i in range(5)}
+    for i, mask in enumerate(expected):
+        np.testing.assert_array_equal(masks[f"{i:06d}.png"] == 255, mask == 1)
+    painted = np.asarray(Image.open(out / "overlays/clip/000003.jpg"), np.int16)
+    wanted = np.asarray(overlay(seen[3], expected[3]), np.int16)
+    assert abs(painted - wanted).mean() < 5 < abs(painted - np.asarray(overlay(seen[0], expected[0]))).mean()
+    (out / "masks/clip/000003.png").unlink()
+    assert "1 of 5 images" in call(capsys, *options)[1]
+    clip.write_bytes(clip.read_bytes()[:100])
+    assert "clip.avi: OpenCV finds no frame in it" in call(capsys, *options)[2]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "cv2", None)
+        assert "a video needs OpenCV; pip install" in call(capsys, *options)[2]
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["model={run}"], "are required: images, out"),
+        (["model={run}", "images={photos}", "out={out}", "overlap=0.5"], "overlap and scale are of tiles: add tile=N"),
+        (["model={run}", "images={photos}", "out={out}", "tile=24", "input_size=8"], "input_size: with tile=N"),
+        (["model={run}", "images={photos}", "out={out}", "tile=24", "overlap=1"], "overlap: 1: must lie in [0, 1)"),
         (["model={run}", "images={photos}", "out={out}", "imges=x"], "unrecognized arguments: imges=x"),
         (
             ["model={run}", "images={photos}", "out={out}", "input_size=1"],

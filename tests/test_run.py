@@ -109,7 +109,8 @@ def test_networks_are_in_the_runs_folder_and_can_be_given_back(
 ) -> None:
     folder = finished[0]
     roles = ("classifier", "affinity", "segmenter")
-    assert files(folder / "out/models") == {f"{role}.{end}" for role in roles for end in ("safetensors", "json")}
+    named = {f"{role}.{end}" for role in roles for end in ("safetensors", "json")}
+    assert files(folder / "out/models") == named | {"README.md"}
     info = json.loads((folder / "out/models/segmenter.json").read_text())
     assert info["command"].startswith("python -m seg.run ") and "segmenter=unet" in info["command"]
     assert {row["stage"] for row in info["metrics"]} == {"PlainUNet prediction"}
@@ -119,6 +120,7 @@ def test_networks_are_in_the_runs_folder_and_can_be_given_back(
     for line in given:
         assert f"{line}: given, not trained" in printed
     assert "loss" not in printed
+    assert f"next: python -m seg.predict model={folder}/given images=PHOTOS out=masks\n" in printed
     for path in (folder / "out/masks").rglob("*.png"):
         again = folder / "given/masks" / path.relative_to(folder / "out/masks")
         assert np.array_equal(np.asarray(Image.open(path)), np.asarray(Image.open(again))), path

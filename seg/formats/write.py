@@ -55,9 +55,9 @@ def save_mask(path: Path, mask: npt.NDArray[np.uint8], kind: str, **options: Any
     ``png255`` has 255 for foreground and 128 for ignored; ``png01`` and ``palette`` keep the codes. ``options`` are
     Pillow's.
     """
-    image = Image.fromarray(
-        np.where(mask == 255, 128, 255 * (mask == 1)).astype(np.uint8) if kind == "png255" else mask
-    )
+    image = Image.fromarray(mask)
+    if kind == "png255":
+        image = image.point([0, 255, *[0] * 253, 128])
     if kind == "palette":
         image = image.convert("P")
         image.putpalette(voc_palette().ravel().tolist())

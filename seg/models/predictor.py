@@ -1,7 +1,10 @@
 """Masks of any images with a trained segmenter, as arrays."""
 
-from collections.abc import Iterator, Sequence
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +15,10 @@ from PIL import Image as Pillow
 from seg.data.decode import decode_image, fitted
 from seg.errors import SegError
 from seg.methods.seeds import threshold_scores
+from seg.models import video
 from seg.models.load import Model
+from seg.models.tiles import Tiles, scores_in_tiles
+from seg.models.video import Frame, frames
 from seg.nets.augment import normalise
 from seg.nets.resize import upsample
 from seg.segmenter.predicted import class_maps, logits
@@ -51,6 +57,7 @@ def predict(
     scores: bool = False,
     threshold: float = 0.5,
     batch_size: int = 16,
+    tiles: Tiles | None = None,
 ) -> list[np.ndarray]:
     """Masks of images, each at its own size. ::
 
@@ -61,11 +68,12 @@ def predict(
 
     Args:
         model: of :func:`seg.load_model`.
-        images: paths, or ``uint8 (H, W, 3)`` RGB arrays of any sizes; one or many. A single path may also be a folder,
-            whose images come in the order of :func:`find_images`.
+        images: paths, or ``uint8 (H, W, 3)`` RGB arrays of any sizes; one or many. A single path may also be a folder
+            or a video, whose images come in the order of :func:`find_images`.
         scores: return :attr:`Prediction.scores` instead.
         threshold: an object from this score on; at 0.5 a pixel is of what the model finds likeliest.
-        batch_size: images per forward pass.
+        batch_size: images (or tiles) per forward pass.
+        tiles: cut images into tiles of ``model.input_size``, instead of resizing them to it.
 
     Returns:
         In the order of ``images``: ``uint8 (H, W)``, 0 background, 1 foreground or ``1 + class``, which is
@@ -75,12 +83,13 @@ def predict(
     Raises:
         SegError: an image that is missing or unreadable, or no array of that kind.
     """
+    each: Iterable[Image] = images if isinstance(images, Sequence) else [images]
     if isinstance(images, str | Path):
-        images = [path for path, _ in find_images(Path(images))]
-    elif isinstance(images, np.ndarray):
-        images = [images] if images.ndim == 3 else list(images)
+        each = video.read(image for image, _ in find_images(Path(images)))
+    elif isinstance(images, np.ndarray) and images.ndim != 3:
+        each = list(images)
     out = []
-    for result in predict_each(model, images, batch_size=batch_size):
+    for result in predict_each(model, each, batch_size=batch_size, tiles=tiles):
         if isinstance(result, SegError):
             raise result
         out.append(result.scores if scores else result.mask(threshold))
@@ -88,37 +97,58 @@ def predict(
 
 
 def predict_each(
-    model: Model, images: Sequence[Image], *, batch_size: int = 16, workers: int = 1
+    model: Model, images: Iterable[Image], *, batch_size: int = 16, workers: int = 1, tiles: Tiles | None = None
 ) -> Iterator[Prediction | SegError]:
     """What a model says of images, one after the other, each at its own size.
 
     An unreadable image gives the error that it met. The next batch is decoded while one is computed; images are
-    squashed, computed and scaled back exactly as a run does it.
+    squashed, computed and scaled back exactly as a run does it. Of images in tiles only one is held at a time.
     """
+    if tiles is not None:
+        for image in images:
+            whole = _decode(image, None)
+            if isinstance(whole, SegError):
+                yield whole
+            else:
+                scores, codes = scores_in_tiles(model, whole[0], tiles, batch_size)
+                del whole
+                yield _checked(image, Prediction(scores, codes if model.classes else None))
+        return
+    images = iter(images)
     side = model.input_size if model.aspect else model.working_size
     with ThreadPoolExecutor(workers) as pool:
-        waiting: list[Future[Any]] = []
-        for start in range(0, len(images) + batch_size, batch_size):
-            decoding = [pool.submit(_decode, image, side, model.aspect) for image in images[start : start + batch_size]]
-            decoded, waiting = [future.result() for future in waiting], decoding
-            good = [one[0] for one in decoded if not isinstance(one, SegError)]
+        waiting: list[tuple[Image, Future[Any]]] = []
+        while True:
+            coming = [(im, pool.submit(_decode, im, side, model.aspect)) for im in islice(images, batch_size)]
+            decoded = [(image, future.result()) for image, future in waiting]
+            good = [one[0] for _, one in decoded if not isinstance(one, SegError)]
             batches = [np.stack([one]) for one in good] if model.aspect else [np.stack(good)] if good else []
             found = (maps for batch in batches for maps in _class_maps(model, batch))
-            for i, one in enumerate(decoded, start - batch_size):
+            for image, one in decoded:
                 if isinstance(one, SegError):
                     yield one
                     continue
                 maps, class_ids = next(found)
-                if np.isnan(maps).any():
-                    name = "an array" if isinstance(images[i], np.ndarray) else images[i]
-                    yield SegError(f"{name}: the network answers with NaN; its weights, mean or std are broken")
-                else:
-                    maps, codes = upsample(maps, one[1]), np.asarray(class_ids, np.uint8)
-                    yield Prediction(maps.max(0), codes[maps.argmax(0)] if model.classes else None)
+                maps, codes = upsample(maps, one[1]), np.asarray(class_ids, np.uint8)
+                yield _checked(image, Prediction(maps.max(0), codes[maps.argmax(0)] if model.classes else None))
+            if not (waiting := coming):
+                return
 
 
-def _decode(image: Image, side: int, aspect: bool) -> tuple[np.ndarray, tuple[int, int]] | SegError:
-    """``uint8 (side, side, 3)``, or at its aspect, and the original height and width."""
+def pixels_of(image: Image) -> np.ndarray:
+    """``uint8 (H, W, 3)``. Raises SegError: it is missing or unreadable."""
+    return image if isinstance(image, np.ndarray) else decode_image(Path(image))[0]
+
+
+def _checked(image: Image, prediction: Prediction) -> Prediction | SegError:
+    if not np.isnan(prediction.scores.sum()):
+        return prediction
+    name = "an array" if isinstance(image, np.ndarray) else image
+    return SegError(f"{name}: the network answers with NaN; its weights, mean or std are broken")
+
+
+def _decode(image: Image, side: int | None, aspect: bool = False) -> tuple[np.ndarray, tuple[int, int]] | SegError:
+    """``uint8 (side, side, 3)``, or at its aspect, or with None the whole image, and the original height and width."""
     try:
         if not isinstance(image, np.ndarray):
             return decode_image(Path(image), side, aspect)
@@ -127,8 +157,9 @@ def _decode(image: Image, side: int, aspect: bool) -> tuple[np.ndarray, tuple[in
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         return SegError(f"an image is {image.dtype} {image.shape}; give uint8 (H, W, 3) RGB, or a path")
     pillow = Pillow.fromarray(image)
-    squashed = pillow.resize(fitted(pillow.size, side) if aspect else (side, side), Pillow.Resampling.BILINEAR)
-    return np.asarray(squashed), (image.shape[0], image.shape[1])
+    if side is not None:
+        pillow = pillow.resize(fitted(pillow.size, side) if aspect else (side, side), Pillow.Resampling.BILINEAR)
+    return np.asarray(pillow), (image.shape[0], image.shape[1])
 
 
 @torch.inference_mode()
@@ -139,32 +170,52 @@ def _class_maps(model: Model, images: np.ndarray) -> list[tuple[np.ndarray, list
     return [(maps.float().cpu().numpy(), class_ids) for maps, class_ids in found]
 
 
-def find_images(path: Path, out: Path | None = None) -> list[tuple[Path, Path]]:
-    """The images in a folder and in all folders below it; or the one that is named.
+def find_images(path: Path, out: Path | None = None) -> list[tuple[Path | Frame, Path]]:
+    """The images in a folder and in all folders below it; or the one that is named, or the frames of a video.
 
     Args:
-        path: a file or a folder. out: where results are written: those that are there already are no images.
+        path: a file or a folder; ``-`` for those that standard input names, a line each. out: where results are
+            written: those that are there already are no images.
 
     Returns:
-        In the order of their names: the path, and a name for its result: the path below the folder, without the
-        ending (with it where two images differ in nothing else).
+        In the order of their names, or of the lines: the image, and a name for its result: the path below the folder
+        (of lines: below their common folder), without the ending (with it where two differ in nothing else). Of a
+        video's frames it ends in ``/000000`` and so on.
 
     Raises:
         SegError: there is none.
     """
-    if path.is_file():
-        return [(path, Path(path.stem))]
-    results = () if out is None else tuple(out / name for name in RESULTS)
-    found = sorted(
-        p
-        for p in path.rglob("*")
-        if p.suffix.lower() in SUFFIXES
-        and p.is_file()
-        and not any(part.startswith(".") for part in p.relative_to(path).parts)
-        and not any(p.is_relative_to(folder) for folder in results)
-    )
+    if path == Path("-"):
+        lines = (text.rstrip("\r\n") for text in sys.stdin)
+        found = [*dict.fromkeys(Path(os.path.abspath(line)) for line in lines if line)]
+        if missing := next((file for file in found if not file.is_file()), None):
+            raise SegError(f"images=-: {missing}: no such file")
+        if not found:
+            raise SegError("images=-: standard input names no file; give a path per line")
+        root = Path(os.path.commonpath([file.parent for file in found]))
+    elif path.is_file():
+        found, root = [path], path.parent
+    else:
+        results = () if out is None else tuple(out / name for name in RESULTS)
+        found, root = sorted(p for p in path.rglob("*") if _is_image(p, path, results)), path
     if not found:
         raise SegError(f"images={path}: no such file, or no image ({', '.join(SUFFIXES[:4])}, ...) in that folder")
-    names = [p.relative_to(path) for p in found]
+    names = [p.relative_to(root) for p in found]
     short = [name.with_suffix("") for name in names]
-    return list(zip(found, short if len({*short}) == len(short) else names, strict=True))
+    named = zip(found, short if len({*short}) == len(short) else names, strict=True)
+    return [one for file, name in named for one in _frames(file, name)]
+
+
+def _is_image(path: Path, folder: Path, results: tuple[Path, ...]) -> bool:
+    return (
+        path.suffix.lower() in SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and not any(path.is_relative_to(result) for result in results)
+    )
+
+
+def _frames(file: Path, name: Path) -> list[tuple[Path | Frame, Path]]:
+    if file.suffix.lower() not in video.SUFFIXES:
+        return [(file, name)]
+    return [(frame, name / f"{frame.number:06d}") for frame in frames(file)]

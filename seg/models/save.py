@@ -12,7 +12,8 @@ from seg.config.process import command, given_overrides
 from seg.data.dataset import FOREGROUND
 from seg.data.prepared import Prepared, PreparedData
 from seg.evaluation.table import plain
-from seg.files import atomic_path, file_sha256, write_json
+from seg.files import atomic_path, file_sha256, write_json, write_lines
+from seg.models.card import model_card
 from seg.nets.augment import MEAN, STD
 from seg.nets.checkpoints import METADATA, description
 from seg.segmenter.architectures import Architecture, name_of
@@ -54,6 +55,7 @@ def save_models(
         if networks:  # what is measured is the last network on its way
             users[networks[-1].id][1].append(name)
     written: list[Path] = []
+    described: dict[str, dict[str, Any]] = {}
     total = Counter(stage.role for stage, _ in users.values())
     seen: Counter[str] = Counter()
     for stage, names in users.values():
@@ -65,6 +67,9 @@ def save_models(
         _write_weights(stage, path, {k: v for k, v in about.items() if k not in OF_THE_RUN}, store)
         write_json(path.with_suffix(".json"), {**about, "sha256": file_sha256(path)}, synced=True)
         written.append(path)
+        described[path.stem] = about
+    if described:
+        write_lines(folder / "README.md", model_card(described).splitlines())
     return written
 
 

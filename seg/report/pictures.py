@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 RGB = tuple[int, int, int]
 
+_STRIP = 256  # rows of a photo that are painted at a time: one of 80 megapixels would take gigabytes
+
 SCORE_MAP = "inferno"  # dark to bright in even steps: reads the same in grey and to the colour-blind
 
 
@@ -59,13 +61,17 @@ def overlay(photo: NDArray[np.uint8], mask: NDArray, alpha: float = 0.6, key: Ke
 
     Background gets half of it, so that the object stands out.
     """
-    # Pillow blends in 8 bits: floats of a photo of 80 megapixels would take gigabytes.
     colours = np.zeros((256, 3), np.uint8)
     colours[list(key.colours)] = list(key.colours.values())
-    paint = Image.fromarray(mask).convert("P")
-    paint.putpalette(colours.ravel().tolist())
-    weight = Image.fromarray(mask).point([round(255 * alpha * (0.5 if code == 0 else 1)) for code in range(256)])
-    return np.asarray(Image.composite(paint.convert("RGB"), Image.fromarray(photo), weight))
+    weights = [round(255 * alpha * (0.5 if code == 0 else 1)) for code in range(256)]
+    out = np.empty_like(photo)
+    for rows in (slice(top, top + _STRIP) for top in range(0, len(photo), _STRIP)):
+        strip = Image.fromarray(mask[rows])
+        paint = strip.convert("P")
+        paint.putpalette(colours.ravel().tolist())
+        blend = Image.composite(paint.convert("RGB"), Image.fromarray(photo[rows]), strip.point(weights))
+        out[rows] = np.asarray(blend)
+    return out
 
 
 def score_overlay(photo: NDArray[np.uint8], score: NDArray, alpha: float = 0.7) -> NDArray[np.uint8]:

@@ -1,6 +1,7 @@
 """All that a run leaves in its folder: the table, pictures, the page, networks, masks."""
 
 import logging
+import shlex
 import time
 from pathlib import Path
 
@@ -85,3 +86,5 @@ def write_report(experiment: Experiment, folder: Path, figures: bool = True) -> 
     for path in (picture, curves, calibrated, page, folder / "metrics.csv" if rows else None):
         if path is not None:
             log.info("%s", path)
+    if (folder / "models/segmenter.safetensors").exists():
+        log.info("next: python -m seg.predict %s images=PHOTOS out=masks", shlex.quote(f"model={folder}"))

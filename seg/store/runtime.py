@@ -124,6 +124,8 @@ class Runtime(Parameters):
             return iter(items)
         from tqdm import tqdm
 
+        if so_far := self.kept.get("so far"):  # of the whole run, as the store has said it
+            what = f"[{so_far}] {what}"
         if sys.stderr.isatty():
             return iter(tqdm(items, what, total, leave=False))
         line = "{desc}: {n_fmt} of {total_fmt} ({percentage:.0f} %), {remaining} left"

@@ -3,6 +3,7 @@
 import copy
 import logging
 import shutil
+import statistics
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -14,6 +15,7 @@ from typing import Any
 
 from seg.errors import SegError
 from seg.files import io_error, sync_folder, sync_tree
+from seg.format import duration
 from seg.store.manifest import NAME, entry_of, locked, misfit, read_manifest, remove_damaged, write_manifest
 from seg.store.runtime import Runtime
 from seg.store.stage import Stage
@@ -62,6 +64,7 @@ class Store:
         self._allowed: list[set[str]] = []
         self._read: set[tuple[Path, str]] = set()
         self._complete: set[Path] = set()
+        self._expected: dict[str, float | None] = {}
 
     def alone(self) -> "Store":
         """The same store for what the first of several processes does by itself: checks before, reports after."""
@@ -172,6 +175,32 @@ class Store:
                 team.barrier()
         self._settled.add(stage.id)
 
+    def expect(self, stages: Iterable[Stage]) -> None:
+        """Let the log and the bars say of each build of these stages which it is, and how long all may take."""
+        self._expected.clear()
+        self._expected.update((s.id, self._usual_seconds(s)) for s in stages if s.stored and not self.has(s))
+
+    def _usual_seconds(self, stage: Stage) -> float | None:
+        """What the newest products of its kind took, at the median; of a training per epoch that is missing."""
+        newest = sorted(self.folder(stage).parent.glob(f"*/{NAME}"), key=lambda path: path.stat().st_mtime)[-5:]
+        own, wanted, seconds = self.manifest(stage) or {}, getattr(stage, "wanted", 0), []
+        for manifest in filter(None, (read_manifest(path.parent) for path in newest)):
+            done = manifest.get("epochs_done")
+            share = (wanted - own.get("epochs_done", 0)) / done if done else 1
+            seconds.append(manifest["seconds"] * share)
+        return statistics.median(seconds) if seconds else None
+
+    def _so_far(self, stage: Stage) -> str:
+        if stage.id not in self._expected:
+            return ""
+        at = [*self._expected].index(stage.id)
+        rest = [*self._expected.values()][at:]
+        known = [seconds for seconds in rest if seconds is not None]
+        more = "at least " if len(known) < len(rest) else "about "
+        return f"{at + 1} of {len(self._expected)}" + (
+            f", {more}{duration(sum(known))} left" if sum(known) >= 1 else ""
+        )
+
     def manifest(self, stage: Stage) -> dict[str, Any] | None:
         """The manifest of a stored product, or None if there is none, or a damaged one."""
         return read_manifest(self.folder(stage))
@@ -227,7 +256,8 @@ class Store:
 
     def _build(self, stage: Stage, folder: Path) -> None:
         name = f"{type(stage).__name__} {stage.key}"
-        log.log(stage.log_level, "%s: building", name)
+        so_far = self.runtime.kept["so far"] = self._so_far(stage)
+        log.log(stage.log_level, "%s: building%s", name, so_far and f" ({so_far})")
         self.builds.append(stage.id)
         started = time.perf_counter()
         self._allowed.append({up.id for up in stage.walk()})
@@ -239,6 +269,7 @@ class Store:
             raise
         finally:
             self._allowed.pop()
+            self.runtime.kept["so far"] = ""
         log.log(stage.log_level, "%s: done in %.1f s", name, time.perf_counter() - started)
 
     def _build_in_place(self, stage: Stage, folder: Path) -> None:

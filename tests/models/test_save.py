@@ -1,10 +1,13 @@
 """Networks in the run's folder, and the way back."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+import yaml
+from PIL import Image as Pillow
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -23,7 +26,8 @@ def test_weights_and_what_they_are(
 ) -> None:
     folder = saved[0]
     assert {p.name for p in folder.iterdir()} == {
-        f"{role}.{end}" for role in ("classifier", "segmenter") for end in ("safetensors", "json")
+        *(f"{role}.{end}" for role in ("classifier", "segmenter") for end in ("safetensors", "json")),
+        "README.md",
     }
     info = {role: json.loads((folder / f"{role}.json").read_text()) for role in ("classifier", "segmenter")}
     # Each has the rows of its own product, in JSON that others can read.
@@ -55,6 +59,22 @@ def test_the_file_itself_says_what_its_network_is(
         assert described.keys() - own.keys() == {"weakseg", "given", "metrics", "command", "sha256"}
         # Equal networks are equal files, whatever the run measured: their keys in a store are those of their bytes.
         assert (tmp_path / f"{role}.safetensors").read_bytes() == (folder / f"{role}.safetensors").read_bytes()
+
+
+def test_the_model_card(saved: tuple[Path, dict[str, Threshold]]) -> None:
+    text = (saved[0] / "README.md").read_text()
+    _, front, body = text.split("---\n", 2)
+    assert yaml.safe_load(front)["license"] == "other" and yaml.safe_load(front)["library_name"] == "weakseg"
+    info = json.loads((saved[0] / "segmenter.json").read_text())
+    assert f"* **Data:** {info['data']}\n* **Their licence:** {info['licence']}\n" in body
+    assert "| `segmenter.safetensors` | segmenter: PlainUNet | 32 px | background, foreground |" in body
+    assert "| `classifier.safetensors` | classifier: resnet18 | 64 px | " in body
+    assert "| prediction | test | - | 0.2500 | - |" in body and "| seeds |" not in body
+    code = re.search(r"```python\n(.*?)```", body, re.DOTALL)
+    Pillow.new("RGB", (40, 30)).save(saved[0].parent / "photo.jpg")
+    used = code[1].replace("FOLDER", str(saved[0])).replace("photo.jpg", f"{saved[0].parent}/photo.jpg") if code else ""
+    exec(used, found := {})
+    assert [mask.shape for mask in found["masks"]] == [(30, 40)]
 
 
 def test_a_segmenter_that_learnt_from_an_oracle_stays_marked(

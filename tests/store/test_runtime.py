@@ -15,10 +15,13 @@ def test_lines_in_the_log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCap
     caplog.set_level(logging.INFO)
     for items, total in ((range(100), "100"), (iter(range(100)), "?")):
         caplog.clear()
-        assert list(Runtime(accelerator="cpu").bar(items, "walking")) == [*range(100)]
+        runtime = Runtime(accelerator="cpu")
+        runtime.kept["so far"] = "2 of 5, about 1 min 0 s left" if total == "100" else ""
+        assert list(runtime.bar(items, "walking")) == [*range(100)]
         lines = [record.getMessage() for record in caplog.records]
         assert 5 <= len(lines) <= 30 and all("\r" not in line and f" of {total} " in line for line in lines)
-        assert all(line.startswith("walking: ") and line.endswith(" left") for line in lines)
+        start = "[2 of 5, about 1 min 0 s left] walking: " if total == "100" else "walking: "
+        assert all(line.startswith(start) and line.endswith(" left") for line in lines)
     caplog.clear()
     list(Runtime(accelerator="cpu").bar(range(3), "soon done"))
     assert not caplog.records

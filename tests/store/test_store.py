@@ -233,3 +233,26 @@ def test_a_flipped_bit_of_a_manifest_is_noticed(new_store: Store, caplog: pytest
     assert not store.has(number) and store.plan([number])[0].status == "build"
     assert store.get(number) == 5 and store.has(number)
     assert messages(caplog) == [f"{number.id}: manifest.json is damaged; removed, and built anew"]
+
+
+def test_a_build_says_how_far_the_run_is(new_store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    new_store.ensure(Number(number=1))
+    folder = new_store.folder(Number(number=1))
+    manifest = seg.store.manifest.read_manifest(folder)
+    assert manifest is not None
+    seg.store.manifest.write_manifest(folder, {**manifest, "seconds": 45})
+    two, three = Double(of=Number(number=2)), Double(of=Number(number=3))
+    new_store.expect([Number(number=1), two.of, two, three.of, three])
+    with caplog.at_level(logging.INFO):
+        for stage in (two, three):
+            new_store.ensure(stage)
+    said = [message.partition("building ")[2] for message in caplog.messages if "building" in message]
+    assert said == [
+        "(1 of 4, at least 1 min 30 s left)",
+        "(2 of 4, at least 45 s left)",
+        "(3 of 4, at least 45 s left)",
+        "(4 of 4)",
+    ]
+    caplog.clear()
+    new_store.ensure(Number(number=5))  # nobody has told of it
+    assert "(" not in caplog.text and new_store.runtime.kept["so far"] == ""

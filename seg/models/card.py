@@ -1,0 +1,75 @@
+"""The model card beside a run's networks, for people and for model hubs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from seg.config.process import choices
+from seg.version import __version__
+
+_HEAD = """---
+library_name: weakseg
+pipeline_tag: image-segmentation
+license: other  # choose one that the data's licence allows
+tags: [weakly-supervised-segmentation]
+---
+
+# {title}
+"""
+
+_USE = """
+## Use
+
+Install weakseg {version} and give the folder of this file:
+
+```python
+from seg import load_model, predict
+
+masks = predict(load_model("FOLDER"), ["photo.jpg"])  # uint8 (H, W) each: {codes}
+```
+
+```bash
+python -m seg.predict model=FOLDER images=photos out=masks
+```
+"""
+
+
+def model_card(networks: Mapping[str, Mapping[str, Any]]) -> str:
+    """Markdown with the front matter of model hubs.
+
+    Args:
+        networks: by the name of its file without ending, what the JSON beside it says; at least one.
+    """
+    last = list(networks.values())[-1]
+    groups = [f"{key}={value}" for key in ("supervision", "refiner", "segmenter") if (value := choices().get(key))]
+    lines = [
+        f"* **Data:** {last['data'] or 'unknown'}",
+        f"* **Their licence:** {last['licence'] or 'unknown'}",
+        f"* **Labels and method:** {', '.join(groups) or 'see the JSON files'}",
+        *(["* **Uses ground truth** that weak labels do not have"] if last["oracle"] else []),
+        *([f"* **Command:** `{last['command']}`"] if last["command"] else []),
+        "* **Licence of the weights:** to be chosen by who publishes them",
+        "",
+        "| file | network | input | tells apart |",
+        "|---|---|---|---|",
+    ]
+    for name, about in networks.items():
+        what = about["architecture"].get("class") or about["architecture"].get("backbone", "")
+        shown = ", ".join(about["classes"][:20]) + (", ..." if len(about["classes"]) > 20 else "")
+        lines.append(f"| `{name}.safetensors` | {about['role']}: {what} | {about['input_size']} px | {shown} |")
+    if rows := last["metrics"]:
+        lines += ["", "## Figures", *_figures(rows)]
+    text = _HEAD.format(title=f"{last['role'].capitalize()} trained on {last['data'] or 'unknown data'}")
+    text += "\n" + "\n".join(lines) + "\n"
+    if last["role"] == "segmenter":
+        codes = ", ".join(f"{code} {name}" for code, name in enumerate(last["classes"][:4]))
+        text += _USE.format(version=__version__, codes=codes + (", ..." if len(last["classes"]) > 4 else ""))
+    return text
+
+
+def _figures(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    lines = ["", "| step | split | images | mIoU | masks used to choose |", "|---|---|---|---|---|"]
+    for row in rows:
+        miou = "-" if row.get("miou") is None else f"{row['miou']:.4f}"
+        cells = (row.get("stage"), row.get("split"), row.get("images", "-"), miou, row.get("masks_used", "-"))
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    return lines
