@@ -6,7 +6,7 @@ from seg.methods.average_precision import mean_average_precision
 from seg.methods.bootstrap import bootstrap_miou, percentile_interval
 from seg.methods.boundary import boundary_areas
 from seg.methods.boxes import body_box, gaussian_score
-from seg.methods.calibration import Reliability, reliability
+from seg.methods.calibration import reliability
 from seg.methods.cam import class_activation_maps, foreground_maps, multi_scale_cam, normalise_maps, predicted_classes
 from seg.methods.clip import text_scores
 from seg.methods.colocalise import class_discriminants, colocalise
@@ -36,7 +36,6 @@ __all__ = [
     "FrozenAffinityNet",
     "HistogramEvaluator",
     "Metrics",
-    "Reliability",
     "ScoreStats",
     "affinity_loss",
     "alpha_threshold",

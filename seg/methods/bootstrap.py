@@ -35,7 +35,12 @@ def bootstrap_miou(matrices: NDArray[np.int64], samples: int = 1000, seed: int =
 
 
 def percentile_interval(values: NDArray[np.float64], level: float = 0.95) -> tuple[float, float]:
-    """The interval that leaves out ``(1 - level) / 2`` of the values at either end; nan of no value at all."""
+    """The interval that leaves out ``(1 - level) / 2`` of the values at either end; nan of no value at all.
+
+    Examples:
+        >>> percentile_interval(np.arange(101.0), level=0.5)
+        (25.0, 75.0)
+    """
     values = values[~np.isnan(values)]
     if values.size == 0:
         return float("nan"), float("nan")
