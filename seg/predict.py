@@ -6,7 +6,7 @@ import itertools
 import re
 import sys
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -35,32 +35,19 @@ class Parser(argparse.ArgumentParser):
         return re.sub(r"--(?!help)(\w+) ", r"\1=", text)
 
 
-def count(text: str) -> int:
-    """A number from 1 on."""
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: must be at least 1")
-    return int(text)
+def number(kind: type[int] | type[float], holds: Callable[[Any], bool], what: str) -> Callable[[str], Any]:
+    """A reader of numbers for which something holds; ``what`` says it after "must"."""
+
+    def read(text: str) -> int | float:
+        if not holds(value := kind(text)):
+            raise argparse.ArgumentTypeError(f"{text}: must {what}")
+        return value
+
+    read.__name__ = kind.__name__  # argparse's messages have it
+    return read
 
 
-def share(text: str) -> float:
-    """A number in (0, 1]."""
-    if not 0 < float(text) <= 1:
-        raise argparse.ArgumentTypeError(f"{text}: must lie in (0, 1]")
-    return float(text)
-
-
-def part(text: str) -> float:
-    """A number in [0, 1)."""
-    if not 0 <= float(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: must lie in [0, 1)")
-    return float(text)
-
-
-def above_0(text: str) -> float:
-    """A number above 0, up to 16."""
-    if not 0 < float(text) <= 16:
-        raise argparse.ArgumentTypeError(f"{text}: must lie in (0, 16]")
-    return float(text)
+count = number(int, lambda n: n >= 1, "be at least 1")
 
 
 def flag(text: str) -> bool:
@@ -99,7 +86,13 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--tolerance", type=float, default=0.0, metavar="T", help="pixels by which outlines are simplified (0)")
     add("--min_area", type=int, default=0, metavar="N", help="leaves smaller regions out of coco, cvat, ... (0)")
     add("--class_name", metavar="NAME", help="what the foreground is, of a model without classes (foreground)")
-    add("--threshold", type=share, default=0.5, metavar="T", help="scores of at least T are foreground (0.5)")
+    add(
+        "--threshold",
+        type=number(float, lambda t: 0 < t <= 1, "lie in (0, 1]"),
+        default=0.5,
+        metavar="T",
+        help="scores of at least T are foreground (0.5)",
+    )
     add("--overlays", type=flag, default=False, metavar="true", help="write overlays/NAME.jpg: the mask over the photo")
     add("--scores", type=flag, default=False, metavar="true", help="write scores/NAME.png: 16 bits, 65535 is 1")
     add("--overwrite", type=flag, default=False, metavar="true", help="redo existing masks")
@@ -109,8 +102,18 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--threads", type=count, metavar="N", help="threads of PyTorch's CPU operators")
     add("--input_size", type=count, metavar="N", help="side in pixels of the network's input")
     add("--tile", type=count, metavar="N", help="cut images into tiles of N pixels instead of resizing them")
-    add("--overlap", type=part, metavar="O", help="share of a tile that the next one covers too (0.25)")
-    add("--scale", type=above_0, metavar="S", help="cut the image at S times its size (1)")
+    add(
+        "--overlap",
+        type=number(float, lambda o: 0 <= o < 1, "lie in [0, 1)"),
+        metavar="O",
+        help="share of a tile that the next one covers too (0.25)",
+    )
+    add(
+        "--scale",
+        type=number(float, lambda s: 0 < s <= 16, "lie in (0, 16]"),
+        metavar="S",
+        help="cut the image at S times its size (1)",
+    )
     add("--precision", choices=["32-true", "bf16-mixed"], default="32-true", help="bfloat16 is faster on GPUs")
     add("--compile", type=flag, default=False, metavar="true", help="torch.compile: faster after a minute")
     add("--network", metavar="CLASS", help="of a file of weights without a description, or your own MODULE.CLASS")
