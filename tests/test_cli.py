@@ -68,7 +68,7 @@ def test_a_sweep_is_expanded() -> None:
         "epoch": "Error parsing override 'epoch' missing EQUAL",
         "-m epoch=1..2 hydra.sweep.subdir=mine": "hydra.sweep.subdir=mine: a job's folder is ",
         # Ours, for what Hydra would take.
-        "segmenter=null": "segmenter=null: no such choice; there are deeplabv3, none, ",
+        "segmenter=null": "segmenter=null: no such choice; there are none, ",
         "data.root=": "data.root=: must not be empty",
         "-m epoch=1,2 classifier.batch_size=8,1": "classifier.batch_size=1: ",
         "-m supervision=cam,bx": "In 'config': Could not find 'supervision/bx'",

@@ -111,7 +111,7 @@ def read_state_dict(path: Path, key: str = "weights") -> dict[str, Tensor]:
 def load_state(model: nn.Module, state: Mapping[str, Tensor], what: str, *, head: str = "") -> None:
     """Load a state dict into a network.
 
-    Counters of batch norm may be missing. An auxiliary head of torchvision's that the network lacks is left out.
+    Counters of batch norm may be missing.
 
     Args:
         model: changed in place. state: tensors by name. what: begins the message: which weights do not fit what.
@@ -122,8 +122,7 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor], what: str, *, head
     """
     skipped = f"{head}." if head else "\0"
     own = {k: v for k, v in model.state_dict().items() if not k.startswith(skipped)}
-    aux = "\0" if any(k.startswith("aux_classifier.") for k in own) else "aux_classifier."
-    given = {k: v for k, v in state.items() if not k.startswith((skipped, aux))}
+    given = {k: v for k, v in state.items() if not k.startswith(skipped)}
     problems = [f"lacks {k}" for k in own if k not in given and "num_batches" not in k]
     problems += [f"has an unknown {k}" for k in given if k not in own]
     problems += [

@@ -2,11 +2,9 @@
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from seg.errors import SegError
 from seg.nets.backbones import make_classifier
 from seg.nets.pretrained import known_backbone, weights_of
 from seg.nets.smp import SECTION, Arch, encoder_weights, known_encoder, make_network
@@ -81,44 +79,8 @@ class SMPNetwork(Architecture):
         return make_network(self.arch, self.encoder, self.weights, outputs)
 
 
-class TorchvisionNetwork(Architecture):
-    """A segmentation model of torchvision's.
-
-    Attributes:
-        name: such as ``deeplabv3_resnet50``, ``deeplabv3_mobilenet_v3_large``, ``fcn_resnet50``,
-            ``lraspp_mobilenet_v3_large``.
-        weights_backbone: null, or a member of the enum of its backbone's weights, such as ``DEFAULT``.
-    """
-
-    name: str = param(default="deeplabv3_mobilenet_v3_large")
-    weights_backbone: str | None = param(default=None)
-
-    def make(self, outputs: int = 1) -> nn.Module:
-        from torchvision.models import get_model, list_models, segmentation
-
-        names = list_models(module=segmentation)
-        if self.name not in names:
-            raise SegError(f"segmenter.net.name={self.name}: must be one of {', '.join(names)}")
-        try:
-            model = get_model(self.name, weights=None, weights_backbone=self.weights_backbone, num_classes=outputs)
-        except (OSError, ValueError, KeyError) as error:
-            raise SegError(
-                f"segmenter.net.weights_backbone={self.weights_backbone}: cannot be had for {self.name} "
-                f"({error}); offline, use weights_backbone=null"
-            ) from error
-        model.register_forward_hook(_main_output)
-        return model
-
-
-def _main_output(model: nn.Module, inputs: Any, outputs: dict[str, Tensor]) -> Tensor:
-    """The auxiliary head's output is left out. A hook, not a module around it: so the weights keep their names."""
-    return outputs["out"]
-
-
 #: The networks that a file may name to describe its weights.
-KNOWN: dict[str, type[Architecture]] = {
-    cls.__name__: cls for cls in (PlainUNet, BackboneUNet, SMPNetwork, TorchvisionNetwork)
-}
+KNOWN: dict[str, type[Architecture]] = {cls.__name__: cls for cls in (PlainUNet, BackboneUNet, SMPNetwork)}
 
 
 def name_of(net: Architecture) -> str:

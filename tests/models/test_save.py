@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
 import yaml
 from PIL import Image as Pillow
 from safetensors import safe_open
@@ -13,9 +12,7 @@ from safetensors.torch import load_file
 
 from seg.data.prepared import Pool, Prepared
 from seg.masks import Threshold
-from seg.models.load import load_model
 from seg.models.save import save_models
-from seg.segmenter.architectures import TorchvisionNetwork
 from seg.store import Store
 from seg.supervision.bbox import BoxScores
 from seg.supervision.classifier import Classifier
@@ -88,19 +85,3 @@ def test_a_segmenter_that_learnt_from_an_oracle_stays_marked(
     honest = Threshold(scores=BoxScores(pool=pool), threshold=0.5)
     assert not prediction(honest).is_oracle
     assert prediction(honest, tmp_path).is_oracle
-
-
-def test_torchvisions_segmenter_has_torchvisions_names(
-    store: Store, pool: Pool, prepared: Prepared, prediction: Callable[..., Threshold], tmp_path: Path
-) -> None:
-    seeds = Threshold(scores=BoxScores(pool=pool), threshold=0.5)
-    net = TorchvisionNetwork(name="lraspp_mobilenet_v3_large")
-    start = tmp_path / "start.pth"
-    torch.save(net.make().state_dict(), start)
-    product = prediction(seeds, start, net=net)
-    store.ensure(product)
-    save_models(tmp_path, {"p": product}, [], prepared, store)
-    assert "backbone.0.0.weight" in load_file(tmp_path / "segmenter.safetensors")
-    model = load_model(tmp_path, "cpu")
-    with torch.inference_mode():
-        assert model.network(torch.zeros(1, 3, 32, 32)).shape == (1, 1, 32, 32)

@@ -14,7 +14,7 @@ from seg.masks import Threshold
 from seg.nets.backbones import make_classifier
 from seg.nets.checkpoints import find_checkpoint, read_state_dict
 from seg.refiner.affinity import Affinity
-from seg.segmenter.architectures import BackboneUNet, PlainUNet, TorchvisionNetwork
+from seg.segmenter.architectures import BackboneUNet, PlainUNet
 from seg.segmenter.segmenter import Segmenter
 from seg.store import Store
 from seg.supervision.classifier import Classifier
@@ -98,16 +98,7 @@ def test_an_affinity_net_and_its_wrong_strides(new_store: Store, pool: Pool, tmp
         affinity(pool, path, strides=(8, 16)).check(new_store)
 
 
-def test_torchvisions_names_and_no_weights_to_start_from(new_store: Store, pool: Pool, tmp_path: Path) -> None:
-    """A given network fetches no backbone's weights, and torchvision's auxiliary head is left out."""
-    bare = TorchvisionNetwork(name="lraspp_mobilenet_v3_large")
-    plain = state_of(bare)
-    assert "backbone.0.0.weight" in plain
-    path = save(tmp_path / "net.pth", plain | {"aux_classifier.0.weight": torch.zeros(1)})
-    net = TorchvisionNetwork(name="lraspp_mobilenet_v3_large", weights_backbone="NOT_TO_BE_HAD")
-    stage = segmenter(pool, path, net)
-    stage.check(new_store)
-    assert segmenter(pool, path, bare).key == stage.key
+def test_a_given_network_needs_no_weights_to_start_from(new_store: Store, pool: Pool, tmp_path: Path) -> None:
     encoder = save(tmp_path / "unet.pth", state_of(BackboneUNet(weights=None, width=2)))
     segmenter(pool, encoder, BackboneUNet(weights="/not/there.pth", width=2)).check(new_store)
 
