@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 #: Seconds of a label. Bearman et al., What's the Point, ECCV 2016: whether an image shows a class, a point on it, a
-#: scribble, an object's outline. Papadopoulos et al., Extreme Clicking, ICCV 2017: a box (34.5 by the usual way).
+#: scribble, an object's outline. Papadopoulos et al., Extreme Clicking, ICCV 2017: a box.
 SECONDS = {"class": 1.0, "point": 2.4, "scribble": 10.9, "box": 7.0, "mask": 79.0}
 #: By kind: what is run, whether absent classes are looked for too, and what is drawn on each class or object.
 KINDS = {
