@@ -49,10 +49,8 @@ def _speed(lab: Lab, side: int) -> Iterator[Row]:
         return f"largest difference {(ours() - other).abs().max():.1e}"
 
     if side <= lab.sizes.dense_up_to:
-        # The largest takes minutes: once, and the smaller ones have warmed up for it.
-        many, warm_up = (1, 0) if side > 64 else (min(3, lab.sizes.repeats), 1)
         last: list[Tensor] = []
-        slow = interleaved([ours, lambda: last.append(dense())], many, warm_up)[1]
+        slow = interleaved([ours, lambda: last.append(dense())], min(3, lab.sizes.repeats), 1)[1]
         yield Row(
             what,
             interleaved([ours], repeats)[0],
