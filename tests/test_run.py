@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +25,7 @@ UNET = ["segmenter=unet", "segmenter.epochs=1", "segmenter.net.width=4", "segmen
 
 
 @pytest.fixture
-def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
+def call(tmp_path, monkeypatch):
     """The entrypoint within this process, in an empty folder: exit status and all that it printed."""
     folder = tmp_path / "here"
     folder.mkdir()
@@ -34,18 +33,18 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple
     return partial(within.call, folder)
 
 
-def files(folder: Path) -> set[str]:
+def files(folder):
     return {p.relative_to(folder).as_posix() for p in folder.rglob("*")}
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def finished(tmp_path_factory):
     """The folder and the output of one run through every stage, from nothing."""
     folder = tmp_path_factory.mktemp("run")
     return folder, succeed(folder, *TINY, *AFFINITY, *UNET, "export.masks=true", "hydra.run.dir=out")
 
 
-def test_the_figures(finished: Finished) -> None:
+def test_the_figures(finished):
     folder, printed = finished
     with (folder / "out/metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -72,9 +71,7 @@ def test_the_figures(finished: Finished) -> None:
     assert "out/panel.png" in printed
 
 
-def test_a_second_run_builds_nothing_and_says_the_same(
-    finished: Finished, call: Callable[..., tuple[int, str]]
-) -> None:
+def test_a_second_run_builds_nothing_and_says_the_same(finished, call):
     folder = finished[0]
     store = folder / "outputs/store"
     before = {p: p.stat().st_mtime_ns for p in store.rglob("*") if p.is_file()}
@@ -89,9 +86,7 @@ def test_a_second_run_builds_nothing_and_says_the_same(
     assert Path("out/metrics.csv").read_bytes() == (folder / "out/metrics.csv").read_bytes()
 
 
-def test_a_dry_run_over_it_prints_what_is_built_and_what_is_not(
-    finished: Finished, call: Callable[..., tuple[int, str]]
-) -> None:
+def test_a_dry_run_over_it_prints_what_is_built_and_what_is_not(finished, call):
     folder = finished[0]
     before = files(folder)
     same = [*TINY, *AFFINITY, *UNET, f"store={folder / 'outputs/store'}", "dry_run=true"]
@@ -104,9 +99,7 @@ def test_a_dry_run_over_it_prints_what_is_built_and_what_is_not(
     assert files(folder) == before and files(Path.cwd()) == set()
 
 
-def test_networks_are_in_the_runs_folder_and_can_be_given_back(
-    finished: Finished,
-) -> None:
+def test_networks_are_in_the_runs_folder_and_can_be_given_back(finished):
     folder = finished[0]
     roles = ("classifier", "affinity", "segmenter")
     named = {f"{role}.{end}" for role in roles for end in ("safetensors", "json")}
@@ -128,9 +121,7 @@ def test_networks_are_in_the_runs_folder_and_can_be_given_back(
     assert again_info["given"] == "segmenter.safetensors" and again_info["data"] == info["data"]
 
 
-def test_boxes_on_data_in_the_official_layout(
-    call: Callable[..., tuple[int, str]], official: Callable[..., Path]
-) -> None:
+def test_boxes_on_data_in_the_official_layout(call, official):
     root = official(without_target=("beagle_1",))
     options = ["data=oxford_pet", f"data.root={root}", "data.size=32", "runtime.accelerator=cpu"]
     status, said = call(*options, "pipeline=bbox", "evaluation.resolution=original", "hydra.run.dir=out")
@@ -155,7 +146,7 @@ OWN = [
 CLASSIFIER = ["weights=null", "epoch=1", "classifier.train_size=64"]
 
 
-def test_own_photos_without_any_target(call: Callable[..., tuple[int, str]], photos: Callable[..., Path]) -> None:
+def test_own_photos_without_any_target(call, photos):
     root = photos(images=4)
     status, said = call(*OWN, *CLASSIFIER, f"data.root={root}", *AFFINITY, "evaluation.panel=3", "export.format=png01")
     assert status == 0, said
@@ -175,7 +166,7 @@ def test_own_photos_without_any_target(call: Callable[..., tuple[int, str]], pho
             assert mask.size == (60, 40) and set(np.unique(np.asarray(mask)).tolist()) <= {0, 1}
 
 
-def test_own_photos_with_masks_and_boxes(call: Callable[..., tuple[int, str]], photos: Callable[..., Path]) -> None:
+def test_own_photos_with_masks_and_boxes(call, photos):
     root = photos(classes=("cat",))
     target = np.zeros((40, 60), np.uint8)
     target[10:30, 20:45] = 255
@@ -210,7 +201,7 @@ def test_own_photos_with_masks_and_boxes(call: Callable[..., tuple[int, str]], p
     assert status != 0 and said.startswith("error: ") and "no trainval image has ground truth" in said
 
 
-def test_two_processes_share_one_run(tmp_path: Path) -> None:
+def test_two_processes_share_one_run(tmp_path):
     """Started by ``python -m seg.run`` and Lightning Fabric."""
     path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(

@@ -3,8 +3,6 @@
 import os
 import shutil
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -25,7 +23,7 @@ from seg.supervision.classifier import Classifier
 from seg.supervision.mask import TargetScores
 
 
-def keys(*overrides: str) -> dict[str, str]:
+def keys(*overrides):
     """The ids of all stages of a run, the evaluated ones among them."""
     schema.register()
     GlobalHydra.instance().clear()
@@ -48,7 +46,7 @@ WEIGHTS: dict[str, Callable[[Pool, str | None, str], Stage]] = {
 
 
 @pytest.mark.parametrize(("what", "net"), [*((what, "resnet18") for what in WEIGHTS), ("segmenter", "resnet50")])
-def test_default_weights_are_the_member_that_they_stand_for(pool: Pool, what: str, net: str) -> None:
+def test_default_weights_are_the_member_that_they_stand_for(pool, what, net):
     """So that torchvision may choose another default."""
     default = {"resnet18": ResNet18_Weights, "resnet50": ResNet50_Weights}[net].DEFAULT.name
     assert default == {"resnet18": "IMAGENET1K_V1", "resnet50": "IMAGENET1K_V2"}[net]
@@ -60,7 +58,7 @@ def test_default_weights_are_the_member_that_they_stand_for(pool: Pool, what: st
 
 
 @pytest.mark.parametrize("what", ["classifier", "segmenter"])
-def test_a_file_of_weights_is_its_bytes(pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+def test_a_file_of_weights_is_its_bytes(pool, tmp_path, monkeypatch, what):
     make = WEIGHTS[what]
     (tmp_path / "sub").mkdir()
     (tmp_path / "a.pth").write_bytes(b"weights")
@@ -78,9 +76,7 @@ def test_a_file_of_weights_is_its_bytes(pool: Pool, tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.parametrize("data", ["oxford_pet", "image_folder"])
-def test_no_place_of_the_data_enters_a_key(
-    data: str, official: Any, photos: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_place_of_the_data_enters_a_key(data, official, photos, tmp_path, monkeypatch):
     """Nor the working folder, nor the store."""
     root = {"oxford_pet": official, "image_folder": photos}[data]()
     shutil.copytree(root, tmp_path / "elsewhere/copy")

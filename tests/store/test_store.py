@@ -24,7 +24,7 @@ class Number(Stage):
     fail: ClassVar[bool] = False
     number: int = param(1)
 
-    def build(self, out: Path, store: Store) -> dict[str, Any]:
+    def build(self, out, store):
         calls.append(f"build {self.number}")
         (out / "sub").mkdir()
         (out / "sub" / "half.txt").write_text("half")
@@ -33,7 +33,7 @@ class Number(Stage):
         (out / "number.txt").write_text(str(self.number))
         return {"note": self.number}
 
-    def load(self, path: Path, store: Store) -> int:
+    def load(self, path, store):
         calls.append(f"load {self.number}")
         return int((path / "number.txt").read_text())
 
@@ -43,11 +43,11 @@ class Double(Stage):
 
     of: Number
 
-    def build(self, out: Path, store: Store) -> None:
+    def build(self, out, store):
         calls.append("build double")
         (out / "number.txt").write_text(str(2 * store.get(self.of)))
 
-    def load(self, path: Path, store: Store) -> int:
+    def load(self, path, store):
         return int((path / "number.txt").read_text())
 
 
@@ -57,20 +57,20 @@ class View(Stage):
     stored: ClassVar[bool] = False
     of: Double
 
-    def load(self, path: Path, store: Store) -> str:
+    def load(self, path, store):
         return f"<{store.get(self.of)}>"
 
 
 @pytest.fixture(autouse=True)
-def _no_calls() -> None:
+def _no_calls():
     calls.clear()
 
 
-def everything(folder: Path) -> list[str]:
+def everything(folder):
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*")) if folder.exists() else []
 
 
-def test_a_product_is_built_once_with_what_it_needs(new_store: Store) -> None:
+def test_a_product_is_built_once_with_what_it_needs(new_store):
     view = View(of=Double(of=Number(number=21)))
     assert not new_store.has(view)
     assert new_store.get(view) == "<42>"
@@ -80,11 +80,11 @@ def test_a_product_is_built_once_with_what_it_needs(new_store: Store) -> None:
     # Another process, and equal stages made anew, find it.
     assert new_store.builds == [view.of.of.id, view.of.id]
     again = Store(new_store.root)
-    assert again.get(View(of=Double(of=Number(number=21.0)))) == "<42>"  # type: ignore[arg-type]
+    assert again.get(View(of=Double(of=Number(number=21.0)))) == "<42>"
     assert [c for c in calls if c.startswith("build")] == ["build 21", "build double"]
 
 
-def test_the_manifest(new_store: Store, manifest: Callable[[Path], dict[str, Any]]) -> None:
+def test_the_manifest(new_store, manifest):
     double = Double(of=Number(number=4))
     new_store.get(double)
     found = manifest(new_store.folder(double.of))
@@ -104,12 +104,12 @@ class Meddler(Stage):
 
     of: Double
 
-    def build(self, out: Path, store: Store) -> None:
+    def build(self, out, store):
         store.get(self.of.of)  # upstream of what is upstream
         store.get(Number(number=5))
 
 
-def test_a_build_that_asks_for_what_is_not_upstream_is_a_mistake(new_store: Store) -> None:
+def test_a_build_that_asks_for_what_is_not_upstream_is_a_mistake(new_store):
     other, stage = Number(number=5), Meddler(of=Double(of=Number(number=3)))
     for _ in range(2):
         with pytest.raises(TypeError, match=rf"^a build asked for {other.id}, which is not upstream of it"):
@@ -126,9 +126,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 
 @pytest.mark.parametrize("how", DAMAGES)
-def test_a_damaged_file_is_noticed_when_it_is_used_and_built_anew(
-    new_store: Store, caplog: pytest.LogCaptureFixture, how: str
-) -> None:
+def test_a_damaged_file_is_noticed_when_it_is_used_and_built_anew(new_store, caplog, how):
     double = Double(of=Number(number=5))
     new_store.ensure(double.of)
     damage, problem = DAMAGES[how]
@@ -140,9 +138,7 @@ def test_a_damaged_file_is_noticed_when_it_is_used_and_built_anew(
     assert Store(new_store.root, new_store.runtime).get(double.of) == 5 and len(messages(caplog)) == 1
 
 
-def test_a_file_is_read_once_in_a_process_and_its_size_compared_each_time(
-    new_store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_is_read_once_in_a_process_and_its_size_compared_each_time(new_store, monkeypatch):
     monkeypatch.setattr("seg.store.store._OPEN_PRODUCTS", 1)
     read: list[str] = []
     crc32 = seg.store.manifest.file_crc32
@@ -159,9 +155,7 @@ def test_a_file_is_read_once_in_a_process_and_its_size_compared_each_time(
     assert store.get(number) == 5 and store.builds.count(number.id) == 1
 
 
-def test_a_disk_that_damages_all_or_may_not_be_read_is_a_clear_line(
-    new_store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_that_damages_all_or_may_not_be_read_is_a_clear_line(new_store, monkeypatch):
     number = Number(number=5)
     with monkeypatch.context() as broken:
         broken.setattr("seg.store.store.entry_of", lambda folder, path: {"name": path.name, "size": 9, "crc32": ""})
@@ -169,7 +163,7 @@ def test_a_disk_that_damages_all_or_may_not_be_read_is_a_clear_line(
             new_store.get(number)
     new_store.get(number)
 
-    def refuse(path: Path) -> str:
+    def refuse(path):
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr("seg.store.manifest.file_crc32", refuse)
@@ -178,13 +172,11 @@ def test_a_disk_that_damages_all_or_may_not_be_read_is_a_clear_line(
     assert (new_store.folder(number) / "number.txt").is_file()
 
 
-def messages(caplog: pytest.LogCaptureFixture) -> list[str]:
+def messages(caplog):
     return [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING]
 
 
-def test_a_build_that_fails_leaves_nothing_and_is_tried_again(
-    new_store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_build_that_fails_leaves_nothing_and_is_tried_again(new_store, monkeypatch):
     double = Double(of=Number(number=5))
     monkeypatch.setattr(Number, "fail", True)
     with pytest.raises(SegError, match="the build failed"):
@@ -195,7 +187,7 @@ def test_a_build_that_fails_leaves_nothing_and_is_tried_again(
     assert not [name for name in everything(new_store.root) if name.endswith(".part")]
 
 
-def test_plan_says_what_would_happen_and_writes_nothing(new_store: Store) -> None:
+def test_plan_says_what_would_happen_and_writes_nothing(new_store):
     view = View(of=Double(of=Number(number=7)))
     lines = {type(p.stage).__name__: p for p in new_store.plan([view])}
     assert {n: (p.status, p.depth) for n, p in lines.items()} == {
@@ -212,13 +204,13 @@ def test_plan_says_what_would_happen_and_writes_nothing(new_store: Store) -> Non
     assert everything(new_store.root) == before
 
 
-def test_an_unwritable_store_is_one_clear_line(tmp_path: Path) -> None:
+def test_an_unwritable_store_is_one_clear_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SegError, match=r"file/store: cannot write to the store.*choose another store="):
         Store(tmp_path / "file" / "store").get(Number())
 
 
-def test_a_flipped_bit_of_a_manifest_is_noticed(new_store: Store, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_flipped_bit_of_a_manifest_is_noticed(new_store, caplog):
     number = Number(number=5)
     new_store.ensure(number)
     path = new_store.folder(number) / "manifest.json"
@@ -235,7 +227,7 @@ def test_a_flipped_bit_of_a_manifest_is_noticed(new_store: Store, caplog: pytest
     assert messages(caplog) == [f"{number.id}: manifest.json is damaged; removed, and built anew"]
 
 
-def test_a_build_says_how_far_the_run_is(new_store: Store, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_build_says_how_far_the_run_is(new_store, caplog):
     new_store.ensure(Number(number=1))
     folder = new_store.folder(Number(number=1))
     manifest = seg.store.manifest.read_manifest(folder)

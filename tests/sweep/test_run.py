@@ -34,17 +34,17 @@ TINY = [
 GRID = ["epoch=1..2", "threshold=0.1..0.9"]
 
 
-def rows_of(folder: Path) -> list[dict[str, str]]:
+def rows_of(folder):
     with (folder / "miou_results_all.csv").open() as file:
         return list(csv.DictReader(file))
 
 
-def times_of(folder: Path) -> dict[str, int]:
+def times_of(folder):
     """When each job was last run."""
     return {path.parent.name: path.stat().st_mtime_ns for path in folder.glob("*/job.json")}
 
 
-def cells(rows) -> list[tuple[str, str]]:
+def cells(rows):
     return [(row["epoch"], row["threshold"]) for row in rows]
 
 
@@ -168,7 +168,7 @@ def test_a_sweep_that_can_only_fail_is_refused(swept):
     assert status == 0 and "18 jobs, 0 done, 18 to run" in printed and not (here / "no").exists()
 
 
-def module(here: Path, *arguments: str) -> "subprocess.Popen[str]":
+def module(here, *arguments):
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     return subprocess.Popen(
         [sys.executable, "-m", "seg.run", *arguments],
@@ -198,7 +198,7 @@ def test_a_killed_sweep_leaves_a_valid_table_and_goes_on(swept):
     assert all(after[row["folder"]] == before[row["folder"]] for row in done)
 
 
-def built(folder: Path) -> Counter[str]:
+def built(folder):
     """How often each stage was built, by the logs of all jobs."""
     text = "".join(path.read_text() for path in folder.glob("*/run.log"))
     return Counter(re.findall(r"(\w+ [0-9a-f]{16}): building", text))
