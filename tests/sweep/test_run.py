@@ -22,12 +22,8 @@ from seg.evaluation.table import headline
 from seg.store.code_hash import code_hash
 
 ROOT = Path(__file__).parents[2]
-TINY = [
-    *TOYS[:-1],
-    "data.prepared.source.images=32",
-    "classifier.hold_out=0.25",
-    "classifier.batch_size=8",
-]  # threads are the launcher's
+#: Without a number of threads, which a launcher of several processes sets.
+TINY = [*TOYS[:-1], "data.prepared.source.images=32", "classifier.hold_out=0.25", "classifier.batch_size=8"]
 GRID = ["epoch=1..2", "threshold=0.1..0.9"]
 
 
