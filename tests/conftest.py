@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from seg.data.dataset import Task
 from seg.data.prepared import Pool, Prepared, PreparedData
 from seg.data.toys import ToyPets
 from seg.masks import Threshold
@@ -81,24 +82,33 @@ def classifier(prepared: Prepared) -> Classifier:
 
 
 @pytest.fixture(scope="session")
-def run_of_classes(
+def random_run(
     store: Store, prepared: Prepared, data: PreparedData, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, Threshold]:
-    """A run's folder with a segmenter of the data's classes, and its masks: random, and so of every class."""
-    folder = tmp_path_factory.mktemp("classes")
-    pool, net = Pool(data=prepared, task="classes"), PlainUNet(width=4, depth=2)
-    torch.manual_seed(0)
-    network: Any = net.make(1 + len(data.classes)).eval()
-    with torch.no_grad():  # none is ahead of the others everywhere
-        network.head.weight.mul_(20)
-        network.head.bias -= network(normalise(np.array(data.images[:8]))).mean((0, 2, 3))
-    torch.save(network.state_dict(), folder / "random.pth")
-    target = Threshold(scores=TargetScores(pool=pool), threshold=0.5)
-    given = Segmenter.from_config(checkpoint=str(folder / "random.pth"), masks=target, net=net, input_size=32)
-    masks = Threshold(scores=Predicted(pool=pool, segmenter=given), threshold=0.5)
-    store.ensure(masks)
-    save_models(folder / "models", {"prediction": masks}, [], prepared, store)
-    return folder, masks
+) -> Callable[[Task], tuple[Path, Threshold]]:
+    """Make a run's folder with a segmenter of a task, and its masks: random, and so of every class."""
+
+    def make(task: Task) -> tuple[Path, Threshold]:
+        folder = tmp_path_factory.mktemp(task)
+        pool, net = Pool(data=prepared, task=task), PlainUNet(width=4, depth=2)
+        torch.manual_seed(0)
+        network: Any = net.make(1 + len(data.classes) if task == "classes" else 1).eval()
+        with torch.no_grad():  # none is ahead of the others everywhere
+            network.head.weight.mul_(20)
+            network.head.bias -= network(normalise(np.array(data.images[:8]))).mean((0, 2, 3))
+        torch.save(network.state_dict(), folder / "random.pth")
+        target = Threshold(scores=TargetScores(pool=pool), threshold=0.5)
+        given = Segmenter.from_config(checkpoint=str(folder / "random.pth"), masks=target, net=net, input_size=32)
+        masks = Threshold(scores=Predicted(pool=pool, segmenter=given), threshold=0.5)
+        store.ensure(masks)
+        save_models(folder / "models", {"prediction": masks}, [], prepared, store)
+        return folder, masks
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def run_of_classes(random_run: Callable[[Task], tuple[Path, Threshold]]) -> tuple[Path, Threshold]:
+    return random_run("classes")
 
 
 @pytest.fixture

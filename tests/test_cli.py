@@ -36,11 +36,7 @@ def refused(*arguments):
 
 
 def test_a_run_and_a_question_are_left_alone():
-    for arguments in (
-        ["pipeline=cam_affinity", "epoch=3", "++data.size=64", "hydra.run.dir=x"],
-        ["--shell-completion", "install=bash"],
-        ["--help"],
-    ):
+    for arguments in (["pipeline=cam_affinity", "epoch=3", "++data.size=64"], ["--shell-completion", "install=bash"]):
         assert prepare_arguments(arguments) == arguments
 
 
@@ -57,31 +53,21 @@ def test_a_sweep_is_expanded():
         "epoch=1..3": "Ambiguous value for argument 'epoch=1,2,3' To sweep over it, add --multirun",
         "evaluation.bordr=ignore": "Could not override 'evaluation.bordr'. Key 'bordr' not in 'Evaluation'; did you "
         "mean border?",
-        "pipelin=cam": "Could not override 'pipelin'. Key 'pipelin' not in 'Config'; did you mean pipeline?",
-        "classifier.epohcs=3": "Could not override 'classifier.epohcs'. Key 'epohcs' is not in struct; did you mean "
-        "epochs?",
         "+classifier.epohcs=3": "classifier.epohcs: Classifier has no such parameter; did you mean epochs?",
         "evaluation.panel=x": "Error merging override evaluation.panel=x Value 'x' of type 'str' could not be",
         "~data": "Error resolving interpolation '${data}_${supervision}'",
         "segmenter.epochs=3": "segmenter.epochs=3: is a key set in a group whose choice is none? Hydra says: ",
-        "--config-dir nowhere": "Additional config directory ",
-        "epoch": "Error parsing override 'epoch' missing EQUAL",
         "-m epoch=1..2 hydra.sweep.subdir=mine": "hydra.sweep.subdir=mine: a job's folder is ",
         # Ours, for what Hydra would take.
         "segmenter=null": "segmenter=null: no such choice; there are none, ",
         "data.root=": "data.root=: must not be empty",
-        "-m epoch=1,2 classifier.batch_size=8,1": "classifier.batch_size=1: ",
         "-m supervision=cam,bx": "In 'config': Could not find 'supervision/bx'",
         "-m epoch=1..3 hydra.sweep.dir=/proc/x": "/proc/x: cannot be written to; choose another with hydra.sweep.dir=",
         "-m epoch=interval(1,3)": "epoch=interval(1,3): has no single values",
         "-m epoch=1..900 seed=1..900": "a sweep of 810000 jobs (900 of epoch x 900 of seed): more than ",
-        "-m tracker=csv,tensorboard": "tracker=csv,tensorboard: ",
         "threshold=1.5": "seeds: Threshold.threshold=1.5: must lie in [0, 1]",
         "data.size=100": "data.prepared: data.size=100: must be a multiple of 32, such as 128",
-        "chosen_by_masks.data.refine.beta=-1": "chosen_by_masks.data.refine.beta=-1: must be a number of masks",
         "runtime.accelerator=mps": "runtime.accelerator=mps: there is none here",
-        "runtime.accelerator=cpu precision=16-true": "precision=16-true: a CPU does not train in it",
-        "hydra.run.dir=/proc/x": "/proc/x: cannot be written to; choose another with hydra.run.dir=",
     }.items(),
 )
 def test_mistakes_are_one_line_before_anything_runs(arguments, message):
@@ -92,8 +78,6 @@ def test_mistakes_are_one_line_before_anything_runs(arguments, message):
     "arguments",
     [
         "+nonsense=1",
-        "checkpoints.segmenter=x.pth",
-        "labelled.count=5",
         "data.refine.beta=3 -m epoch=1..3",
         "seed=1..3 -m pipeline=bbox",
         "classifier.lr=1 checkpoints.classifier=x.pth",

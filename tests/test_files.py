@@ -1,5 +1,6 @@
 """Files: whole or not at all, under names and with modes that disturb nobody; arrays of rows."""
 
+import contextlib
 import errno
 import json
 import os
@@ -19,7 +20,6 @@ from seg.files import (
     seal,
     sync_tree,
     unseal,
-    writable,
     write_json,
 )
 
@@ -31,14 +31,9 @@ def everything(folder):
 def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path):
     path = tmp_path / "a.json"
     path.write_text("old")
-
-    def dies():
-        with atomic_path(path) as tmp:
-            tmp.write_text("half")
-            raise RuntimeError("in the midst")
-
-    with pytest.raises(RuntimeError, match="in the midst"):
-        dies()
+    with contextlib.suppress(RuntimeError), atomic_path(path) as tmp:
+        tmp.write_text("half")
+        raise RuntimeError
     assert path.read_text() == "old" and everything(tmp_path) == ["a.json"]
     with atomic_path(path) as tmp:
         tmp.write_text("new")
@@ -69,12 +64,6 @@ def test_the_mode_is_that_of_a_plain_file(tmp_path):
     assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1
 
 
-def test_what_can_be_written_to(tmp_path):
-    (tmp_path / "file").touch()
-    assert writable(tmp_path) and writable(tmp_path / "a/b/c") and not writable(tmp_path / "file/a")
-    assert not (tmp_path / "a").exists()
-
-
 @pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.bool_])
 def test_rows_come_back_as_they_were_written(tmp_path, dtype):
     """As NumPy itself would have written them, to the last byte, however many batches they came in."""
@@ -89,15 +78,14 @@ def test_rows_come_back_as_they_were_written(tmp_path, dtype):
 
 
 def test_rows_are_converted_and_have_one_shape(tmp_path):
-    rows = np.asfortranarray(np.arange(12.0).reshape(3, 4))
+    rows = np.arange(12.0).reshape(3, 4)
     with rows_file(tmp_path / "a.npy", np.float16) as file:
-        file.write(rows)
+        file.write(np.asfortranarray(rows))
         for other in ((2, 5), (2,), (0, 5)):
             with pytest.raises(ValueError, match=r"rows of .* among rows of \(4,\)"):
                 file.write(np.zeros(other))
-        file.write(rows[::-1])
     loaded = np.load(tmp_path / "a.npy")
-    assert loaded.dtype == np.float16 and np.array_equal(loaded, np.concatenate([rows, rows[::-1]]))
+    assert loaded.dtype == np.float16 and np.array_equal(loaded, rows)
 
 
 def test_what_is_synced_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
@@ -131,37 +119,25 @@ def test_what_is_synced_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypa
     assert calls[-1] == ("fsync", "folder")
 
 
-@pytest.mark.parametrize(
-    "value", [{"a": (1, 2), 3: "b", "c": float("nan"), "d": None, "e": 0.1}, {"crc32": "old", "x": "ü"}]
-)
-def test_what_is_sealed_is_unsealed_after_json(value):
-    plain = json.loads(json.dumps({k: v for k, v in value.items() if k != "crc32"}))
-    assert repr(unseal(json.loads(json.dumps(seal(value))))) == repr(plain)
-
-
-def test_a_changed_seal_or_value_is_damaged():
+def test_what_is_sealed_is_unsealed_after_json_and_a_change_is_damage():
+    value = {"a": (1, 2), 3: "b", "c": float("nan"), "d": None, "e": 0.1, "x": "ü"}
+    assert repr(unseal(json.loads(json.dumps(seal(value))))) == repr(json.loads(json.dumps(value)))
     sealed = seal({"miou": 0.3314, "row": [1, 2]})
-    assert unseal(sealed) == {"miou": 0.3314, "row": [1, 2]}
     for changed in ({"miou": 0.3315}, {"row": [1, 3]}, {"more": 1}, {"crc32": "00000000"}, {"crc32": None}):
         assert unseal(sealed | changed) is None
-    assert unseal([1]) is None and unseal(None) is None
-    assert unseal({"without": "a seal"}) is None
+    assert unseal([1]) is unseal(None) is unseal({"without": "a seal"}) is None
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG, errno.EIO])
-def test_an_error_of_a_disk_names_place_and_remedy(number):
-    error = RuntimeError("a library's own words")
-    error.__cause__ = OSError(number, "")
-    found = io_error(error, "Number 1", "/store")
-    expected = rf"^Number 1: /store: {os.strerror(number)}; make room .*, or choose another store=;"
-    assert isinstance(found, DiskError) and re.search(expected, str(found))
-    other = io_error(OSError(number, "", "/elsewhere/run.log"), "run", "/store")
-    assert "/elsewhere/run.log: " in str(other)
-
-
-def test_other_errors_are_not_of_a_disk():
+def test_an_error_of_a_disk_names_place_and_remedy_and_others_are_none():
+    for number in (errno.ENOSPC, errno.EFBIG, errno.EIO):
+        error = RuntimeError("a library's own words")
+        error.__cause__ = OSError(number, "")
+        found = io_error(error, "Number 1", "/store")
+        expected = rf"^Number 1: /store: {os.strerror(number)}; make room .*, or choose another store=;"
+        assert isinstance(found, DiskError) and re.search(expected, str(found))
+        assert "/elsewhere/run.log: " in str(io_error(OSError(number, "", "/elsewhere/run.log"), "run", "/store"))
     for error in (ValueError("no space left on device"), SegError("x"), FileNotFoundError(errno.ENOENT, "", "x")):
         assert io_error(error, "run", "/store") is None
     memory = io_error(MemoryError("cannot allocate"), "CAM 1", "/store")
-    assert "CAM 1: out of memory (cannot allocate); lower runtime.batch_size" in str(memory)
+    assert "out of memory (cannot allocate); lower runtime.batch_size" in str(memory)
     assert not isinstance(memory, DiskError)

@@ -201,7 +201,8 @@ def test_jobs_in_several_processes_share_a_store(swept, tmp_path, launcher, thre
 
 def test_a_sweep_without_a_target_leaves_the_pictures(tmp_path, photos):
     root = photos(images=4)
-    (root / "boxes.csv").write_text("file,xmin,ymin,xmax,ymax\ncat1.png,20,10,45,30\ndog1.png,20,10,45,30\n")
+    boxes = [f"{c}{i}.png,20,10,45,30\n" for c in ("cat", "dog") for i in range(1, 5)]
+    (root / "boxes.csv").write_text("".join(["file,xmin,ymin,xmax,ymax\n", *boxes]))
     blind = ["-m", "data=image_folder", f"data.root={root}", "data.size=32", "pipeline=bbox", "threshold=0.3,0.5"]
     blind += ["runtime.accelerator=cpu", "evaluation.panel=1"]
     printed = succeed(tmp_path, *blind)
