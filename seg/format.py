@@ -1,4 +1,4 @@
-"""Numbers and names for people."""
+"""Durations, sizes and names as short text."""
 
 
 def duration(seconds: float | None) -> str:

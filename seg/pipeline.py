@@ -1,4 +1,4 @@
-"""One run from start to end: refuse what can't work, build, measure, report."""
+"""One run from start to end: check, build, measure, report."""
 
 import logging
 import os
@@ -33,13 +33,13 @@ def run(
     Args:
         cfg: the composed config.
         folder: where figures, pictures and exports go; None for a dry run.
-        store: where products are kept, if several runs of this process share one; else the config says.
-        figures: whether to draw the panel and the curves, and to write report.html.
-        objects: stages that several runs of this process share.
-        typed: overrides of the command line, of which each has to be used.
+        store: to share between runs of this process; None for the config's.
+        figures: draw the panel and the curves, and write report.html.
+        objects: stages to share between runs of this process.
+        typed: overrides of the command line; each must have an effect.
 
     Returns:
-        The experiment, its steps built and its rows measured.
+        The experiment, built and measured.
 
     Raises:
         SegError: for bad input, before any long work where that can be known.
@@ -58,7 +58,7 @@ def run(
         experiment.check(folder)
     runtime.start()
     if not runtime.leads:
-        # One of several processes that train together, and not the first, helps to build and no more.
+        # Of several processes that train together, only the first measures and reports.
         experiment.build()
         return experiment
     remember_run(experiment.store.root, folder, experiment.stored())
@@ -72,7 +72,7 @@ def run(
 
 
 def _refuse_uncoordinated(processes: int) -> None:
-    """Refuse processes that were started together without being told of each other: each would do all the work."""
+    """Refuse several processes whose number is not configured: each of them would do all the work."""
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if processes == 1 < started:
         raise SegError(

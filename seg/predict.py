@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from seg.errors import SegError, interruptible
+from seg.errors import SegError, entrypoint
 from seg.files import atomic_path, file_sha256, writable
 
 if TYPE_CHECKING:
@@ -250,15 +250,10 @@ def _source(mask: Path) -> str | None:
         return None
 
 
-@interruptible()
+@entrypoint()
 def main(arguments: list[str] | None = None) -> None:
     """Console entrypoint; ``arguments`` default to the command line's."""
-    try:
-        bad = run(parse(sys.argv[1:] if arguments is None else arguments))
-    except SegError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    if bad:
+    if bad := run(parse(sys.argv[1:] if arguments is None else arguments)):
         print(f"error: {len(bad)} unreadable: " + "; ".join(bad), file=sys.stderr)
         sys.exit(1)
 

@@ -6,7 +6,6 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import average_precision_score
 from torchvision.models import resnet18
 
 from seg.data.dataset import Dataset, Record, Region, Task
@@ -127,17 +126,6 @@ def test_several_labels_are_learnt_as_such(store: Store, images: Prepared, class
         Classifier(data=images, kind="softmax").batch(np.asarray([0, 3]), torch.Generator(), store)
 
 
-def test_the_held_out_figure_of_several_labels_is_map(store: Store, images: Prepared) -> None:
-    stage, data = Classifier(data=images, hold_out=0.5), store.get(images)
-    torch.manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 2))
-    rows = stage._rows(store)[1]
-    with torch.inference_mode():
-        scores = model(normalise(torch.from_numpy(data.images[rows]))).numpy()
-    expected = average_precision_score(data.is_labelled[rows], scores, average="macro")
-    assert 0 < expected < 1 and stage.held_out(model, store) == {"held_out_map": pytest.approx(expected)}
-
-
 def test_a_cam_for_each_label(store: Store, images: Prepared, squares: Pool, classifier: Classifier) -> None:
     """From one pass, and the maps are those that each class gets alone."""
     scores = store.get(CAM(pool=squares, classifier=classifier, flip=True, scales=(1.0, 1.5)))
@@ -206,11 +194,6 @@ def test_the_segmenter_tells_them_apart(store: Store, squares: Pool) -> None:
     with torch.inference_mode():
         logits = store.get(segmenter)(normalise(masks.data.images[:4]))
     np.testing.assert_array_equal(masks.at(np.arange(4)), logits.argmax(1).numpy())
-
-
-def test_a_border_of_classes_is_no_classs(store: Store, squares: Pool) -> None:
-    with pytest.raises(SegError, match=r"evaluation\.border=foreground: goes with one class alone"):
-        Evaluated(masks=boxes(squares), split="test", border="foreground").check(store)
 
 
 def choices(pool: Pool) -> dict[str, ScoreStage]:

@@ -57,27 +57,18 @@ def test_a_sweep_is_expanded() -> None:
         "epoch=1..3": "Ambiguous value for argument 'epoch=1,2,3' To sweep over it, add --multirun",
         "evaluation.bordr=ignore": "Could not override 'evaluation.bordr'. Key 'bordr' not in 'Evaluation'; did you "
         "mean border?",
-        "pipelin=cam": "Could not override 'pipelin'. Key 'pipelin' not in 'Config'; did you mean pipeline?",
-        "classifier.epohcs=3": "Could not override 'classifier.epohcs'. Key 'epohcs' is not in struct; did you mean "
-        "epochs?",
         "+classifier.epohcs=3": "classifier.epohcs: Classifier has no such parameter; did you mean epochs?",
-        "evaluation.panel=x": "Error merging override evaluation.panel=x Value 'x' of type 'str' could not be",
-        "~data": "Error resolving interpolation '${data}_${supervision}'",
         "segmenter.epochs=3": "segmenter.epochs=3: is a key set in a group whose choice is none? Hydra says: ",
-        "--config-dir nowhere": "Additional config directory ",
-        "epoch": "Error parsing override 'epoch' missing EQUAL",
         "-m epoch=1..2 hydra.sweep.subdir=mine": "hydra.sweep.subdir=mine: a job's folder is ",
         # Ours, for what Hydra would take.
         "segmenter=null": "segmenter=null: no such choice; there are none, ",
         "data.root=": "data.root=: must not be empty",
         "-m epoch=1,2 classifier.batch_size=8,1": "classifier.batch_size=1: ",
-        "-m supervision=cam,bx": "In 'config': Could not find 'supervision/bx'",
         "-m epoch=1..3 hydra.sweep.dir=/proc/x": "/proc/x: cannot be written to; choose another with hydra.sweep.dir=",
         "-m epoch=interval(1,3)": "epoch=interval(1,3): has no single values",
         "-m epoch=1..900 seed=1..900": "a sweep of 810000 jobs (900 of epoch x 900 of seed): more than ",
         "-m tracker=csv,tensorboard": "tracker=csv,tensorboard: ",
         "threshold=1.5": "seeds: Threshold.threshold=1.5: must lie in [0, 1]",
-        "data.size=100": "data.prepared: data.size=100: must be a multiple of 32, such as 128",
         "chosen_by_masks.data.refine.beta=-1": "chosen_by_masks.data.refine.beta=-1: must be a number of masks",
         "runtime.accelerator=mps": "runtime.accelerator=mps: there is none here",
         "runtime.accelerator=cpu precision=16-true": "precision=16-true: a CPU does not train in it",
@@ -92,7 +83,6 @@ def test_mistakes_are_one_line_before_anything_runs(arguments, message):
     "arguments",
     [
         "+nonsense=1",
-        "checkpoints.segmenter=x.pth",
         "labelled.count=5",
         "data.refine.beta=3 -m epoch=1..3",
         "seed=1..3 -m pipeline=bbox",
@@ -132,10 +122,10 @@ def test_every_key_is_used_or_refused(pipeline):
     chosen = [f"pipeline={pipeline[0]}", *pipeline[1:], "data.prepared.source.images=24"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("config", chosen)
-    before, tried = {s.id for s in Experiment.from_config(cfg).stages()}, 0
-    for key, value in leaves(OmegaConf.to_container(cfg, resolve=False)):
-        number = OmegaConf.select(cfg, key)
-        is_used = not Experiment.from_config(cfg).unused([f"{key}=x"], [])
+    plain, tried, values = Experiment.from_config(cfg), 0, dict(leaves(OmegaConf.to_container(cfg, resolve=False)))
+    before, unused = {s.id for s in plain.stages()}, plain.unused(values, [])
+    for key, value in values.items():
+        number, is_used = OmegaConf.select(cfg, key), key not in unused
         if re.fullmatch(OF_THE_RUN, key):
             assert is_used
         elif isinstance(value, int | float) and not isinstance(value, bool) and not re.fullmatch(IN_NO_KEY, key):
@@ -153,8 +143,8 @@ def test_every_key_is_used_or_refused(pipeline):
     assert tried > 15
 
 
-@pytest.mark.parametrize("value", ["/home/jö/x", "photos (1)"])
-def test_a_value_that_hydra_cannot_read_is_refused_with_the_way_to_quote_it(value):
+def test_a_value_that_hydra_cannot_read_is_refused_with_the_way_to_quote_it():
+    value = "/home/jö/photos (1)"
     assert "needs double quotes within single ones" in refused("data=image_folder", f"data.root={value}")
     given = ["data=image_folder", f'data.root="{value}"']
     assert prepare_arguments(given) == given

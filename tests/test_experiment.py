@@ -102,20 +102,6 @@ def test_figures_are_what_the_table_depends_on(make: Make) -> None:
         assert not set(make(change).figures()) & set(first), change
 
 
-def test_what_a_run_refers_to_is_known_before_anything_is_built(make: Make, tmp_path: Path) -> None:
-    experiment = make("refiner=affinity", "segmenter=unet")
-    stored = experiment.stored()
-    assert stored == sorted(set(stored)) and not list(tmp_path.iterdir())
-    kinds = {name.partition("/")[0] for name in stored}
-    assert kinds == {
-        *("ToyPets", "Prepared", "Classifier", "CAM", "Affinity", "Walk", "Segmenter", "Predicted"),
-        *("Boundary", "Evaluated", "Histogram", "Estimated", "Witness"),
-    }
-    assert set(experiment.figures()) <= set(stored)
-    (training,) = (name for name in stored if name.startswith("Segmenter/"))
-    assert training.endswith("@15")
-
-
 def test_a_chain_that_is_wrong_is_refused(make: Make) -> None:
     with pytest.raises(SegError, match="chain: two steps are called 'seeds'; give one of them another title"):
         make("refiner=affinity", another("seeds", "refiner"))

@@ -1,6 +1,5 @@
 """A short form of ``scripts/faults``: a few kills, damages and full disks, in a process of its own that forks."""
 
-import errno
 import json
 import os
 import subprocess
@@ -9,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from faults.tracing import watch
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,23 +38,3 @@ def test_a_run_that_was_broken_off_goes_on(tried: dict[str, dict[str, Any]], wha
 
 def test_damage_is_noticed_and_repaired(tried: dict[str, dict[str, Any]]) -> None:
     _assert_good(tried["damaged files"])
-
-
-def test_what_changes_files_is_seen_in_order_and_can_be_broken_off(tmp_path: Path) -> None:
-    def work() -> int:
-        os.chdir(tmp_path)
-        Path("a").write_text("hello world!")
-        os.replace("a", "b")
-        Path("b").read_text()
-        (tmp_path.parent / "elsewhere").write_text("not below the folder")
-        return 3
-
-    status, ops = watch(work, tmp_path, lambda number, op: None)
-    assert status == 3 and list(map(str, ops)) == ["open a", "rename a"]
-    for how, left in {"kill": "hello world!", "half": "hello "}.items():
-        status, _ = watch(work, tmp_path, lambda number, op, how=how: how if op.name == "rename" else None)
-        assert status == -9 and (tmp_path / "a").read_text() == left
-    status, _ = watch(work, tmp_path, lambda number, op: errno.EIO)
-    assert status == 70  # the exception's own exit
-    assert watch(work, tmp_path, lambda number, op: "cut" if number else None)[0] == -9
-    assert (tmp_path / "a").read_bytes() != b"hello world!"

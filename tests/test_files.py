@@ -1,7 +1,6 @@
 """Files: whole or not at all, under names and with modes that disturb nobody; arrays of rows."""
 
 import errno
-import json
 import os
 import re
 from pathlib import Path
@@ -52,15 +51,6 @@ def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path: Path) -> None:
     assert read_json(path) == value
 
 
-def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    with atomic_path(path) as one, atomic_path(path) as two:
-        assert one != two and one.parent == two.parent == tmp_path and one.suffix == two.suffix == ".tmp"
-        one.write_text("one")
-        two.write_text("two")
-    assert path.read_text() == "one" and everything(tmp_path) == ["a.json"]  # which was moved last
-
-
 @pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
 def test_the_mode_is_that_of_a_plain_file(tmp_path: Path) -> None:
     write_json(tmp_path / "written.json", {"a": 1})
@@ -87,18 +77,6 @@ def test_rows_come_back_as_they_were_written(tmp_path: Path, dtype: Any) -> None
     np.save(tmp_path / "b.npy", rows)
     assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
     assert np.load(tmp_path / "a.npy", mmap_mode="r").dtype == dtype
-
-
-def test_rows_are_converted_and_have_one_shape(tmp_path: Path) -> None:
-    rows = np.asfortranarray(np.arange(12.0).reshape(3, 4))
-    with rows_file(tmp_path / "a.npy", np.float16) as file:
-        file.write(rows)
-        for other in ((2, 5), (2,), (0, 5)):
-            with pytest.raises(ValueError, match=r"rows of .* among rows of \(4,\)"):
-                file.write(np.zeros(other))
-        file.write(rows[::-1])
-    loaded = np.load(tmp_path / "a.npy")
-    assert loaded.dtype == np.float16 and np.array_equal(loaded, np.concatenate([rows, rows[::-1]]))
 
 
 def test_what_is_synced_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,14 +108,6 @@ def test_what_is_synced_is_on_the_disk_before_it_has_its_name(tmp_path: Path, mo
     sync_tree(tmp_path)
     assert sorted(calls[:-1]) == sorted(("fsync", x) for x in ["content", "a picture, say", *map(str, range(9))])
     assert calls[-1] == ("fsync", "folder")
-
-
-@pytest.mark.parametrize(
-    "value", [{"a": (1, 2), 3: "b", "c": float("nan"), "d": None, "e": 0.1}, {"crc32": "old", "x": "ü"}]
-)
-def test_what_is_sealed_is_unsealed_after_json(value: dict[Any, Any]) -> None:
-    plain = json.loads(json.dumps({k: v for k, v in value.items() if k != "crc32"}))
-    assert repr(unseal(json.loads(json.dumps(seal(value))))) == repr(plain)
 
 
 def test_a_changed_seal_or_value_is_damaged() -> None:

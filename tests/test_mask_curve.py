@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mask_curve import arguments, draw, read, summary
+from mask_curve import draw, read, summary
 
 
 def sweep(folder: Path) -> None:
@@ -44,21 +44,3 @@ def test_mean_and_spread_over_the_seeds(tmp_path: Path) -> None:
     assert points["std"][points["others"]].tolist() == pytest.approx([0.02 / 2**0.5] * 3)
     draw(tmp_path / "curve.png", points)
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_what_is_given_wins_over_what_is_swept() -> None:
-    said = arguments(Path("out"), ["seed=0,1", "labelled.count=0,5"])
-    assert said == [
-        "-m",
-        "seg.run",
-        "-m",
-        "seed=0,1",
-        "labelled.count=0,5",
-        "labelled.share=0.3,1",
-        "hydra.sweep.dir=out",
-    ]
-
-
-def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="no finished run that was measured on test images"):
-        read(tmp_path)

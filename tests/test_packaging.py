@@ -1,8 +1,7 @@
-"""The wheel, the pinned versions, and the scripts that set everything up."""
+"""The wheel, the pinned versions, and what is published."""
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -75,59 +74,3 @@ def test_what_is_published_about_it():
     assert {"seg", "conf", "hydra_plugins", PROJECT["readme"], *PROJECT["license-files"]} <= {*copied}
     (extras,) = re.findall(r"'\.\[(.*)\]'", "\n".join(lines))
     assert {*extras.split(",")} <= PROJECT["optional-dependencies"].keys()
-
-
-# A Python that makes a virtual environment out of itself and writes down what pip is asked to do.
-FAKE_PYTHON = """#!/bin/bash
-case "$1 $2" in
-    "-m venv") mkdir -p "$4/bin" && cp "$0" "$4/bin/python"; echo venv >>"$CALLS" ;;
-    "-m pip") echo "$@" >>"$CALLS"; [[ -z "${PIP_FAILS:-}" ]] ;;
-    "-m seg.run") shift 2; echo "run from $PWD: $*" ;;
-    *) exec REAL "$@" ;;
-esac
-"""
-INSTALL = "-m pip install --quiet -c constraints.txt -e ."
-
-
-@pytest.fixture
-def checkout(tmp_path):
-    """A checkout without an environment, in a folder whose name pip and bash could misread."""
-    root = tmp_path / "a checkout [1]"
-    shutil.copytree(ROOT / "scripts", root / "scripts")
-    for name in ("pyproject.toml", "constraints.txt"):
-        shutil.copy(ROOT / name, root / name)
-    fake = tmp_path / "fake" / "python3.11"
-    fake.parent.mkdir()
-    fake.write_text(FAKE_PYTHON.replace("REAL", sys.executable))
-    fake.chmod(0o755)
-    return root
-
-
-def setup(root, use="run", *arguments, **extra):
-    """The finished script, and what it asked for: "venv" or pip's arguments."""
-    calls = root.parent / "calls"
-    calls.write_text("")
-    env = {"PATH": f"{root.parent / 'fake'}:/usr/bin:/bin", "CALLS": str(calls), "HOME": str(root.parent), **extra}
-    command = ("bash", "-euc", f'source "$0" && setup {use}', root / "scripts/_setup.sh")
-    done = call(*((root / "scripts/run", *arguments) if use == "run" else command), env=env, cwd=root.parent)
-    return done, calls.read_text().splitlines()
-
-
-def test_each_use_installs_its_extras_once_and_again_after_a_change(checkout):
-    done, calls = setup(checkout, "run", "pipeline=cam", "note=two words")
-    assert done.returncode == 0 and calls == ["venv", INSTALL]
-    assert done.stdout == f"run from {checkout.parent}: pipeline=cam note=two words\n"
-    assert setup(checkout, "test")[1] == [INSTALL + "[test,dev,docs]"]
-    assert setup(checkout, "test")[1] == setup(checkout)[1] == []
-    with (checkout / "constraints.txt").open("a") as file:
-        file.write("# another line\n")
-    assert setup(checkout)[1] == [INSTALL]
-
-
-def test_a_failed_or_broken_install_is_done_again(checkout):
-    done, _ = setup(checkout, PIP_FAILS="yes")
-    assert done.returncode == 1 and not done.stdout
-    assert "error: the packages could not be installed" in done.stderr
-    assert setup(checkout)[1] == [INSTALL]
-    (checkout / ".venv/bin/python").unlink()  # as if making the environment had been cut off
-    assert setup(checkout)[1][0] == "venv"

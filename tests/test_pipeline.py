@@ -15,9 +15,7 @@ from within import succeed
 from seg import pipeline
 from seg.config import schema
 from seg.config.paths import CONF
-from seg.errors import SegError
 from seg.experiment import Experiment
-from seg.store import Store
 from seg.store.run_folders import remembered_runs
 
 schema.register()
@@ -47,31 +45,6 @@ def test_a_run_records_what_it_refers_to_before_it_builds(tmp_path: Path, monkey
     with pytest.raises(RuntimeError, match="goes down"):
         pipeline.run(config(store), folder)
     assert seen["records"] == seen["expected"] and [path.name for path in store.iterdir()] == ["runs"]
-
-
-def test_a_refused_run_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(SegError, match=r"checkpoints\.classifier=none\.pth: no such file"):
-        pipeline.run(config(tmp_path / "store", "checkpoints.classifier=none.pth"), tmp_path / "run")
-    assert not (tmp_path / "store").exists()
-
-
-def test_only_the_building_is_done_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, views, used = Store.alone, [], {}
-
-    def alone(self: Store) -> Store:
-        views.append(real(self))
-        return views[-1]
-
-    monkeypatch.setattr(Store, "alone", alone)
-    monkeypatch.setattr(Experiment, "build", lambda self: used.update(build=self.store))
-    monkeypatch.setattr(Experiment, "measure", lambda self: used.update(measure=self.store))
-    monkeypatch.setattr(pipeline, "write_report", lambda experiment, *_: used.update(report=experiment.store))
-    folder = tmp_path / "run"
-    folder.mkdir()
-    done = pipeline.run(config(tmp_path / "store"), folder)
-    assert list(used) == ["build", "measure", "report"]
-    assert used["build"] not in views
-    assert used["measure"] is used["report"] is done.store is views[-1]
 
 
 @pytest.mark.slow

@@ -16,7 +16,6 @@ from within import TINY, TOYS, call, succeed
 
 from seg import experiment, pipeline
 from seg.store.run_folders import new_folder
-from seg.sweep import summary
 from seg.train.loop import Loop
 
 
@@ -63,15 +62,6 @@ def test_a_sweep_stops_at_a_full_disk(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "the same command continues the sweep" in said
 
 
-def test_a_summary_that_cannot_be_written_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments = [*TOYS, "epoch=1", "figures=false", "-m", "threshold=0.4,0.5", "hydra.sweep.dir=sweep"]
-    monkeypatch.setattr(summary, "draw_sweep", full)
-    status, said = call(tmp_path, *arguments)
-    assert status == 1 and "error: sweep: sweep: No space left on device" in said, said
-    monkeypatch.setattr(summary, "draw_sweep", lambda *_: 1 / 0)
-    assert call(tmp_path, *arguments)[0] == 1
-
-
 def test_runs_that_start_at_once_have_folders_of_their_own(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(lambda _: new_folder(tmp_path / "deep" / "run"), range(8)))
@@ -98,8 +88,8 @@ def test_a_store_to_read_only_does_if_all_is_there(tmp_path: Path, monkeypatch: 
 
 PROGRAM = """
 import logging, sys
-from seg.errors import interruptible
-with interruptible():
+from seg.errors import entrypoint
+with entrypoint():
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
     print("caf\\udce9", flush=True)
     for i in range(100_000):

@@ -13,6 +13,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from seg.config.process import given_overrides, run_folder
+from seg.config.tree import make_objects
 from seg.errors import SegError
 from seg.evaluation.per_image import write_per_image
 from seg.evaluation.table import headline
@@ -20,7 +21,7 @@ from seg.experiment import Experiment
 from seg.files import DiskError, io_error, read_json, seal, unseal, write_json
 from seg.methods.thresholds import ScoreStats
 from seg.pipeline import run
-from seg.store import Runtime, Store
+from seg.store import Store
 from seg.store.run_folders import RECORD
 from seg.supervision.auto_threshold import ScoreHistogram
 from seg.sweep.results import Row, Sweep
@@ -42,7 +43,7 @@ class Shared:
         """The store that a job's config names."""
         name = f"{cfg.store} {cfg.runtime}"
         if name not in self.stores:
-            self.stores[name] = Store(Path(cfg.store), Runtime(**cfg.runtime))
+            self.stores[name] = Store(Path(cfg.store), make_objects(cfg, "runtime"))
         return self.stores[name]
 
 

@@ -5,7 +5,6 @@ Each case runs to its end with ``scripts/bench --quick``; here one does, at a ti
 
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmark.__main__ import main, parse
 from benchmark.cases import run_case
 from benchmark.cases.peers import our_maps, torchcam_maps, torchcam_of
 from benchmark.cases.walk import csr_walk, dense_walk, our_walk, random_case
@@ -23,7 +21,6 @@ from benchmark.measure import Sample
 from benchmark.report import as_markdown, write_report
 from benchmark.rows import Goal, Row
 from benchmark.script_way import confusion, mask_of
-from seg.errors import SegError
 from seg.methods import normalise_maps
 from seg.nets.backbones import make_classifier
 
@@ -75,33 +72,6 @@ def test_the_scripts_way_by_hand(tmp_path: Path) -> None:
     assert confusion(tmp_path / "mask.png", tmp_path / "trimap.png").tolist() == [[960, 0], [200, 400]]
 
 
-def test_photos_by_links(tmp_path: Path, official: Callable[..., Path]) -> None:
-    root = official(trainval=12, test=8, without_target=("beagle_1",))
-    lab = Lab(tmp_path / "lab", TINY, root)
-    assert lab.has_photos
-    made = lab.photos(8) / "oxford-iiit-pet"
-    for split in ("trainval", "test"):
-        lines = (made / "annotations" / f"{split}.txt").read_text().splitlines()
-        assert len(lines) == 4 and not any(line.startswith("beagle_1 ") for line in lines)
-        for stem in (line.split()[0] for line in lines):
-            assert (made / "images" / f"{stem}.jpg").is_file()
-            assert (made / "annotations" / "trimaps" / f"{stem}.png").is_file()
-
-
-@pytest.mark.parametrize(
-    ("goal", "ratio", "met"),
-    [
-        (Goal("speed", 2), 4, True),
-        (Goal("speed", 5), 4, False),
-        (Goal("cost", 0.2), 0.25, False),
-        (None, 4, None),
-    ],
-)
-def test_ratios_and_goals(goal: Goal | None, ratio: float, met: bool | None) -> None:
-    row = Row("x", Sample((1.0,)), "y", Sample((4.0,)), goal)
-    assert (row.ratio, row.met) == (ratio, met)
-
-
 def test_the_table_as_markdown_and_json(tmp_path: Path) -> None:
     walk = Row("walk | 56", Sample((0.5, 0.5)), "dense", Sample((100.0,)), Goal("speed", 150), note="once")
     rows = {"walk": [walk, Row("memory", Sample((9.0,), "MB"), goal=Goal("value", 300))]}
@@ -117,10 +87,3 @@ def test_the_table_as_markdown_and_json(tmp_path: Path) -> None:
     assert first["ours"] == {"median": 0.5, "spread": 0, "n": 2, "unit": "s", "values": [0.5, 0.5]}
     assert second["baseline"] is None and second["goal"] == {"of": "value", "bound": 300}
     assert {"cpu", "cores", "torch_threads", "memory_gib", "versions", "date", "command"} <= report["header"].keys()
-
-
-def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SegError, match="--only wlak: no such case; there are cam"):
-        parse(["--only", "wlak"])
-    assert main(["--weights", str(tmp_path / "none.pth")]) == 2
-    assert capsys.readouterr().err.count("\n") == 1

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from seg.config.process import command, without_folders
+from seg.config.process import without_folders
 
 
 @pytest.mark.parametrize(
@@ -29,9 +29,3 @@ def test_folders_of_this_machine_are_left_out(
         (tmp_path / name).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     assert without_folders(given) == shown
-
-
-def test_the_command_with_and_without_folders() -> None:
-    overrides = ["data.root=/home/me/my pets", "epoch=1"]
-    assert command(overrides) == "python -m seg.run 'data.root=/home/me/my pets' epoch=1"
-    assert command(overrides, folders=False) == "python -m seg.run 'data.root=DIR/my pets' epoch=1"

@@ -11,9 +11,7 @@ from seg.errors import SegError
     [
         ("1..20", ",".join(map(str, range(1, 21)))),
         ("0.1..0.9", "0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8,0.9"),
-        ("0..1:0.5", "0.0,0.5,1.0"),
         ("0.1..0.9:0.25", "0.1,0.35,0.6,0.85"),
-        (".1...3", "0.1,0.2,0.3"),
         ("1e-4..3e-4", "0.0001,0.0002,0.0003"),
         ("100..300:1e2", "100,200,300"),
         ("0.3,0.5..0.7", "0.3,0.5,0.6,0.7"),
@@ -31,12 +29,9 @@ def test_spans_are_expanded_to_exact_decimals(typed, values):
     "argument",
     [
         "data.root=../x",
-        "version=v1..2",
         "epoch=1..",
-        "threshold=glob(*)",
         "name='1..5'",
         "list=[1..5]",
-        "key=${oc.env:A}..5",
         "hydra.run.dir=1..5",
         "--config-dir=1..5",
     ],
@@ -50,7 +45,6 @@ def test_anything_else_is_untouched(argument):
     [
         ("5..1", r"epoch=5\.\.1: descends, so it is empty; write 1\.\.5"),
         ("1..5:0", "step must be greater than 0"),
-        ("1..5:x", "the step 'x' is no number"),
         ("0..1000000", "more than 10000 values; give a larger step"),
     ],
 )

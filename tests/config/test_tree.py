@@ -52,11 +52,6 @@ def test_a_node_is_one_object_however_often_it_is_named() -> None:
     assert make_objects(cfg, "again").key == pair.key
 
 
-def test_what_has_no_target_stays_plain() -> None:
-    assert make_objects(config(group={"a": "${size}", "b": [1, "${leaf.size}"]}), "group") == {"a": 3, "b": [1, 3]}
-    assert make_objects(config(group=None), "group") is None
-
-
 @pytest.mark.parametrize(
     ("changed", "message"),
     [

@@ -9,7 +9,7 @@ import pytest
 
 from seg.data.prepared import Pool
 from seg.errors import SegError
-from seg.evaluation.auto import Best, witness_for
+from seg.evaluation.auto import Best
 from seg.evaluation.quality import Estimated, Witness
 from seg.masks import Threshold
 from seg.store import Store, param
@@ -62,10 +62,6 @@ def test_the_first_is_kept_where_nothing_can_be_told(new_store: Store, prepared:
     new_store.ensure(best)
     written = json.loads((new_store.folder(best) / "choice.json").read_text())
     assert written == {"chosen": "moved by 16", "estimated_quality": {"moved by 16": None, "moved by 0": None}}
-
-
-def test_the_features_are_those_of_the_run(pool: Pool, classifier: Any) -> None:
-    assert witness_for([classifier], pool, "test").backbone is None  # random weights are no witness
 
 
 def test_a_backbone_that_cannot_judge_is_refused_before_anything_is_built(new_store: Store, pool: Pool) -> None:

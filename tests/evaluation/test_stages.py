@@ -14,7 +14,7 @@ from seg.masks import Threshold
 from seg.methods.boundary import boundary_areas
 from seg.methods.metrics import Border, Confusion, mean_iou
 from seg.store import Store
-from seg.supervision.mask import LabelledSubset, TargetScores
+from seg.supervision.mask import LabelledSubset
 from seg.supervision.scores import ScoreStage
 
 
@@ -96,14 +96,6 @@ def test_original_resolution(store: Store, data: PreparedData, scores: RandomSco
         pixels += int((target < 254).sum())
     assert metrics.as_dict() == direct.compute().as_dict()
     assert metrics.pixels == pixels
-
-
-def test_the_target_against_itself_is_perfect(store: Store, pool: Pool) -> None:
-    masks = Threshold(scores=TargetScores(pool=pool), threshold=0.5)
-    metrics = store.get(Evaluated(masks=masks, split="trainval"))
-    assert metrics.miou == metrics.pixel_accuracy == 1
-    # Nothing of test is in it, and that is no error.
-    assert store.get(Evaluated(masks=masks, split="test")).images == 0
 
 
 def test_images_without_target_are_left_out(new_store: Store, official: Callable[..., Path]) -> None:

@@ -17,7 +17,6 @@ from seg.data.decode import decode_trimap, draw_regions
 from seg.data.image_folder import ImageFolder
 from seg.data.prepared import Prepared, PreparedData
 from seg.errors import SegError
-from seg.formats import check_format
 from seg.masks import MaskSet
 from seg.models.mask_files import export_masks
 from seg.store import Store
@@ -126,15 +125,6 @@ def test_a_foreground_of_several_labels_is_of_none_of_them(masks: MaskSet, new_s
     document = json.loads((tmp_path / "seeds/annotations/instances_default.json").read_text())
     assert document["categories"] == [{"id": 1, "name": "foreground"}]
     assert {a["category_id"] for a in document["annotations"]} == {1}
-
-
-def test_what_is_no_format_or_has_no_room_for_classes() -> None:
-    check_format(None)
-    check_format("coco", 2)
-    with pytest.raises(SegError, match=r"export\.format=png: must be one of png255, png01, palette, coco, cvat, "):
-        check_format("png")
-    with pytest.raises(SegError, match="format=png01: must be one of palette, coco, cvat, voc, "):
-        check_format("png01", 2)
 
 
 @pytest.mark.parametrize("name", ["../outside", "a\0b"])

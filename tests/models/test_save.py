@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import yaml
@@ -10,11 +9,10 @@ from PIL import Image as Pillow
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from seg.data.prepared import Pool, Prepared
+from seg.data.prepared import Prepared
 from seg.masks import Threshold
 from seg.models.save import save_models
 from seg.store import Store
-from seg.supervision.bbox import BoxScores
 from seg.supervision.classifier import Classifier
 
 
@@ -72,16 +70,3 @@ def test_the_model_card(saved: tuple[Path, dict[str, Threshold]]) -> None:
     used = code[1].replace("FOLDER", str(saved[0])).replace("photo.jpg", f"{saved[0].parent}/photo.jpg") if code else ""
     exec(used, found := {})
     assert [mask.shape for mask in found["masks"]] == [(30, 40)]
-
-
-def test_a_segmenter_that_learnt_from_an_oracle_stays_marked(
-    store: Store, pool: Pool, prepared: Prepared, prediction: Callable[..., Threshold], tmp_path: Path
-) -> None:
-    seeds = Threshold(scores=BoxScores(pool=pool, box_source="trimap"), threshold=0.5)
-    product = prediction(seeds)
-    store.ensure(product)
-    save_models(tmp_path, {"p": product}, [], prepared, store)
-    assert product.is_oracle
-    honest = Threshold(scores=BoxScores(pool=pool), threshold=0.5)
-    assert not prediction(honest).is_oracle
-    assert prediction(honest, tmp_path).is_oracle

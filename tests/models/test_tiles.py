@@ -73,13 +73,6 @@ def test_tiles_say_what_the_whole_image_says(
         assert (mask == np.where(score >= 0.5, expected, 0))[certain].mean() > 0.999  # ties of rounded scores
 
 
-def test_an_image_of_one_tile_is_as_without_tiles(saved: tuple[Path, object], rng: np.random.Generator) -> None:
-    model = load_model(saved[0], "cpu", input_size=64)
-    image = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)  # of the working size as well
-    (whole,), (tiled,) = (predict(model, image, scores=True, tiles=tiles) for tiles in (None, Tiles()))
-    np.testing.assert_allclose(tiled, whole, atol=1e-3)
-
-
 def test_scale_is_the_size_at_which_the_network_sees_the_image(
     saved: tuple[Path, object], rng: np.random.Generator
 ) -> None:

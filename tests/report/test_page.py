@@ -5,17 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pytest
 
 from seg.report.run_page import data_uri, write_page
 
-#: Names that would add elements or attributes if they were not escaped.
-ATTACKS = (
-    "</script><script>window.owned = 1</script></title><img src=x onerror='window.owned = 1'>",
-    '" onfocus="window.owned = 1" autofocus x="',
-    "' onfocus='window.owned = 1' autofocus='",
-    "{{ 7 * 7 }}{% include 'x' %}\ud800",
-)
+#: A name that would add elements and attributes if it were not escaped.
+ATTACK = '" onfocus="owned = 1" x="\' onclick=\'owned = 1\'></title><script>owned = 1</script>{{ 7 * 7 }}\ud800'
 PIXEL = data_uri(b"\xff\xd8", ".jpg")
 
 
@@ -49,8 +43,7 @@ class Tags(HTMLParser):
         self.found.append((tag, [name for name, _ in attrs]))
 
 
-@pytest.mark.parametrize("attack", ATTACKS)
-def test_names_are_escaped(tmp_path: Path, attack: str) -> None:
+def test_names_are_escaped(tmp_path: Path) -> None:
     """A name adds no element and no attribute, wherever it stands."""
-    usual, attacked = Tags(run(tmp_path, "name")).found, run(tmp_path, attack)
+    usual, attacked = Tags(run(tmp_path, "name")).found, run(tmp_path, ATTACK)
     assert Tags(attacked).found == usual and len(usual) > 30

@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from PIL import Image
 
-from seg.report.pictures import FOREGROUND, class_key, curves, overlay, panel, score_overlay
+from seg.report.pictures import FOREGROUND, class_key, overlay, panel, score_overlay
 
 PHOTO = np.full((40, 40, 3), 128, np.uint8)
 LEFT_IS_FOREGROUND = np.zeros((40, 40), np.uint8)
@@ -78,17 +77,3 @@ def test_a_panel_has_a_picture_for_each_image_and_step(tmp_path: Path) -> None:
         )
         == 0
     )
-
-
-def test_curves_draw_a_line_per_number_and_network(tmp_path: Path) -> None:
-    epochs = np.arange(1, 6)
-    plain = pd.DataFrame({"epoch": epochs, "loss": 1 / epochs})
-    one = pixels(curves(tmp_path / "one.png", {"$\\net{$": plain}))
-    richer = plain.assign(val_loss=2 / epochs, accuracy=[0.1, None, 0.3, 0.4, 0.5], seconds=9.0)
-    two = pixels(curves(tmp_path / "two.png", {"classifier": richer, "unet": plain}))
-    assert two.shape[1] > 1.7 * one.shape[1]
-    blue, orange, green = (31, 119, 180), (255, 127, 14), (44, 160, 44)
-    assert share_of(one, blue) and not share_of(one, orange)
-    assert share_of(two[: len(two) // 2], orange)  # the second loss
-    assert share_of(two[len(two) // 2 :], blue)  # the metric
-    assert not share_of(two, green)  # seconds are no curve

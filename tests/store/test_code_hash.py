@@ -91,8 +91,3 @@ def test_an_edit_of_a_users_module_or_of_its_helper_changes_its_key(define: Call
     assert define(folder, more="X = 1\n")().key != before
     assert define(folder, helper="side = 2\n")().key != before
     assert define(folder, helper="side = 1  # metre\n")().key == before
-
-
-def test_a_class_without_a_file_has_a_key() -> None:
-    made = type("Typed", (Stage,), {"__module__": "nowhere_of_code"})
-    assert len(made().key) == 16

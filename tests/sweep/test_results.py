@@ -50,13 +50,6 @@ def test_rows_are_replaced_and_sorted_by_value(tmp_path):
     assert without_masks(["epoch"], rows) == {}
 
 
-def test_without_masks_the_classifier_chooses_by_accuracy_or_map():
-    for name in ("held_out_accuracy", "held_out_map"):
-        rows = [{"epoch": e, "status": "ok", name: v} for e, v in (("1", "0.2"), ("2", "0.9"), ("3", ""))]
-        rows = [dict.fromkeys(COLUMNS, "") | row for row in rows]
-        assert without_masks(["epoch"], rows) == {"epoch": "2"}
-
-
 def test_the_time_left_counts_this_run_only(monkeypatch, capsys):
     sweep = Sweep(Path(), ["epoch"], total=180, skipped=100, started=1000.0)
     monkeypatch.setattr(time, "time", lambda: 1100.0)
