@@ -1,4 +1,4 @@
-"""The model card beside a run's networks, for people and for model hubs."""
+"""The model card of a run's networks, for people and model hubs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""All that a run leaves in its folder: the table, pictures, the page, networks, masks."""
+"""Writes the results of a run: table, pictures, page, networks, masks."""
 
 import logging
 import shlex
@@ -18,7 +18,7 @@ log = logging.getLogger("seg")
 
 
 def write_report(experiment: Experiment, folder: Path, figures: bool = True) -> None:
-    """Write the table; pictures, if ``figures`` are wanted; and what was asked to be exported.
+    """Write the table, the pictures and the exports.
 
     Args:
         experiment: built and measured. folder: the run's. figures: whether to draw.

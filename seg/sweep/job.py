@@ -1,4 +1,4 @@
-"""One job of a sweep: a run whose failure ends nothing but itself."""
+"""One job of a sweep: a run whose failure does not end the others."""
 
 import os
 import sys
@@ -30,10 +30,10 @@ from seg.sweep.seeds import is_seed
 
 @dataclass
 class Shared:
-    """What the jobs of one process share: what one has made or opened, the next one finds.
+    """What the jobs of one process share.
 
     Attributes:
-        stores: by their settings. objects: stages, by what they are made of; so each folder of data is read once.
+        stores: by their settings, with open products. objects: stages by class and arguments.
     """
 
     stores: dict[str, Store] = field(default_factory=dict)
@@ -49,18 +49,18 @@ class Shared:
 
 @lru_cache(maxsize=1)
 def shared_by(started: float) -> Shared:
-    """What the jobs of the sweep that began then share in this process."""
+    """The shared objects of the sweep that started at this time."""
     return Shared()
 
 
 @dataclass(frozen=True)
 class SweepTask:
-    """What Hydra's launchers call for every job, in this process or in another."""
+    """The task that Hydra's launchers call for every job, in this process or another."""
 
     sweep: Sweep
 
     def __call__(self, cfg: DictConfig) -> None:
-        """Run one job, write its record and its row, show the progress. A full disk ends the sweep."""
+        """Run one job, write its record and its row, print the progress. A full disk ends the sweep."""
         try:
             self._run(cfg)
         except Exception as error:
@@ -99,10 +99,10 @@ class SweepTask:
 
 
 def headlines(rows: Sequence[Row]) -> Row:
-    """The figures that a sweep compares, of trainval alone; and ``miou_test`` and so on, of the same step on test.
+    """The metrics that a sweep compares, on trainval; and those of the same step on test (``miou_test``, ...).
 
     Args:
-        rows: the stage table. If a split has no ground truth, only the pictures and the accuracy can be compared.
+        rows: of the table.
     """
     trainval, test = ([row for row in rows if row["split"] == split] for split in ("trainval", "test"))
     found: Row = {"miou": None, **(headline(trainval) if trainval else {})}
@@ -115,7 +115,7 @@ def headlines(rows: Sequence[Row]) -> Row:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """What a job's folder says of its last run, with a ``row``; nothing of a damaged record."""
+    """The record of a job's last run; with an empty ``row`` if it is missing or damaged."""
     try:
         record = unseal(read_json(folder / RECORD)) or {}
     except (OSError, ValueError, RecursionError):
@@ -134,9 +134,9 @@ def held_out(experiment: Experiment) -> Row:
 
 
 def separability(experiment: Experiment) -> float | None:
-    """How far the job's threshold separates the scores of trainval's images into two groups, in [0, 1], without masks.
+    """How well the job's threshold separates the scores of the trainval images into two groups, in [0, 1].
 
-    Of the last step that labels every pixel, as the mIoU is; None where there is none, or no image of trainval.
+    It is of the last step that labels every pixel, as the mIoU is, and needs no mask; None without such a step.
     """
     cuts = [step.masks for step in experiment.steps.values() if step.masks.is_cut]
     if not cuts:
@@ -147,7 +147,7 @@ def separability(experiment: Experiment) -> float | None:
 
 
 def _take_device(workers: int) -> None:
-    """Spread the processes of a parallel sweep over the GPUs, each staying with the one it took first."""
+    """Spread the processes of a parallel sweep over the GPUs; each keeps its GPU."""
     if workers > 1 and "CUDA_VISIBLE_DEVICES" not in os.environ:
         import torch
 
