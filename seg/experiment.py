@@ -17,7 +17,6 @@ from seg.config.tree import make_objects
 from seg.config.used import masks_used, unused
 from seg.data.dataset import Split
 from seg.data.prepared import Pool, Prepared, PreparedData, split_counts
-from seg.data.read_report import ReadReport
 from seg.data.sources import Source
 from seg.errors import SegError, run_checks
 from seg.evaluation.auto import witness_for
@@ -26,7 +25,6 @@ from seg.evaluation.stages import Boundary, Evaluated, Histogram
 from seg.files import writable
 from seg.formats import check_format
 from seg.masks import Threshold
-from seg.methods.calibration import Reliability
 from seg.methods.metrics import Metrics
 from seg.methods.quality import Quality
 from seg.models.onnx import check_onnx
@@ -217,20 +215,6 @@ class Experiment:
             visit(stage)
         return list(out.values())
 
-    def plan(self) -> str:
-        """What a run would do, as a tree in lines."""
-        dataset = self.source.dataset_if_known(self.store)
-        warnings = ReadReport(dataset.warnings, dataset.examples).lines() if dataset else []
-        lines = [self.heading(), *warnings, f"store: {self.store.root}"]
-        for planned in self.store.plan([step.masks for step in self.steps.values()]):
-            mark = {"built": "=", "build": "+", "extend": "+", "on the fly": ".", "see above": "^"}[planned.status]
-            name = planned.stage.id.replace("/", " ")
-            note = f"{planned.status}: {planned.why}" if planned.why else planned.status
-            lines.append(f"{mark} {'  ' * planned.depth}{name}  [{note}]")
-        lines += self.given()
-        lines.append("+ would run   = in the store   . made on the fly   ^ see above")
-        return "\n".join(lines)
-
     def heading(self) -> str:
         """The first line of a run: the data and their folder."""
         root = getattr(self.source, "root", None)
@@ -292,8 +276,7 @@ class Experiment:
 
     def evaluated(self, step: Step, split: Split, kind: type[Evaluated] = Evaluated) -> Evaluated:
         """The stage that measures a step on a split."""
-        how = self.cfg.evaluation
-        exclude = self.excluded(split)
+        how, exclude = self.cfg.evaluation, self.excluded(split)
         return kind(masks=step.masks, split=split, border=how.border, resolution=how.resolution, exclude=exclude)
 
     def per_image(self) -> Iterator[tuple[list[str], np.ndarray]]:
@@ -301,15 +284,9 @@ class Experiment:
         for row in self.rows:
             yield self.evaluated(self.steps[row["stage"]], row["split"]).per_image(self.store)
 
-    def calibration(self) -> tuple[str, dict[str, Reliability]]:
-        """The split (test if it was measured), and the calibration of each step that has its own scores."""
-        split: Split = "test" if any(row["split"] == "test" for row in self.rows) else "trainval"
-        steps = {step.masks.scores.id: step for step in reversed(self.steps.values())}
-        found: dict[str, Reliability] = {}
-        for step in reversed(steps.values()):
-            counted = Histogram(scores=step.masks.scores, split=split, exclude=self.excluded(split))
-            found[step.plain_name] = self.store.get(counted).reliability(self.cfg.evaluation.border)
-        return split, {name: one for name, one in found.items() if one.pixels.any()}
+    def histogram(self, step: Step, split: Split) -> Histogram:
+        """The stage that counts the scores of a step on a split."""
+        return Histogram(scores=step.masks.scores, split=split, exclude=self.excluded(split))
 
     @staticmethod
     def _wants(said: bool | None) -> bool:
@@ -364,8 +341,7 @@ class Experiment:
             if in_sweep():  # for a job's separability
                 tops.append(ScoreHistogram(scores=step.masks.scores))
             for split in get_args(Split):
-                counted = Histogram(scores=step.masks.scores, split=split, exclude=self.excluded(split))
-                tops += [self.evaluated(step, split), counted]
+                tops += [self.evaluated(step, split), self.histogram(step, split)]
                 if self._wants(self.cfg.evaluation.boundary):
                     tops.append(self.evaluated(step, split, Boundary))
             tops += self._estimated(step).values()
@@ -375,8 +351,3 @@ class Experiment:
 def _refuse_unwritable(place: Path) -> None:
     if not writable(place):
         raise SegError(f"{place}: cannot be written to; choose another with hydra.run.dir= or store=")
-
-
-def wants_models(cfg: DictConfig) -> bool:
-    """Whether the run's networks are saved in its folder; by default not in a sweep."""
-    return bool(cfg.export.onnx or (not in_sweep() if cfg.export.models is None else cfg.export.models))

@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from seg.config.process import choices
+from seg.data.read_report import ReadReport
 from seg.errors import SegError
 from seg.experiment import Experiment
 from seg.report.write import write_report
@@ -51,7 +52,7 @@ def run(
     _refuse_uncoordinated(runtime.processes)
     experiment.acquire()
     if cfg.dry_run or folder is None:
-        print(experiment.plan())
+        print(plan(experiment))
         return experiment
     if runtime.leads:
         check_trackers(cfg)
@@ -69,6 +70,21 @@ def run(
         done.measure()
         write_report(done, folder, figures)
     return done
+
+
+def plan(experiment: Experiment) -> str:
+    """What a run would do, as a tree in lines."""
+    dataset = experiment.source.dataset_if_known(experiment.store)
+    warnings = ReadReport(dataset.warnings, dataset.examples).lines() if dataset else []
+    lines = [experiment.heading(), *warnings, f"store: {experiment.store.root}"]
+    for planned in experiment.store.plan([step.masks for step in experiment.steps.values()]):
+        mark = {"built": "=", "build": "+", "extend": "+", "on the fly": ".", "see above": "^"}[planned.status]
+        name = planned.stage.id.replace("/", " ")
+        note = f"{planned.status}: {planned.why}" if planned.why else planned.status
+        lines.append(f"{mark} {'  ' * planned.depth}{name}  [{note}]")
+    lines += experiment.given()
+    lines.append("+ would run   = in the store   . made on the fly   ^ see above")
+    return "\n".join(lines)
 
 
 def _refuse_uncoordinated(processes: int) -> None:

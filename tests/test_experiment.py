@@ -9,11 +9,8 @@ from hydra import compose, initialize_config_dir
 
 from seg.config import schema
 from seg.config.paths import CONF
-from seg.data.prepared import Pool
 from seg.errors import SegError
-from seg.experiment import Experiment, Step
-from seg.masks import Threshold
-from seg.supervision.bbox import BoxScores
+from seg.experiment import Experiment
 
 schema.register()
 
@@ -36,26 +33,6 @@ def another(kind: str, masks: str, **more: str) -> str:
     """A step that is added to the chain."""
     values = {"_target_": "seg.experiment.Step", "kind": kind, "masks": f"${{{masks}}}", **more}
     return "+chain.another={" + ",".join(f"{k}: '{v}'" for k, v in values.items()) + "}"
-
-
-def test_a_step_is_called_by_its_kind_or_its_title(pool: Pool) -> None:
-    masks = Threshold(scores=BoxScores(pool=pool), threshold=0.25)
-    names = {
-        kind: Step(kind=kind, masks=masks).name  # type: ignore[arg-type]
-        for kind in ("scores", "seeds", "refined", "prediction")
-    }
-    title = masks.scores.title
-    assert names == {
-        "scores": f"{title} >= 0.25",
-        "seeds": "seeds",
-        "refined": "refined masks",
-        "prediction": title,
-    }
-    named = Step(kind="scores", masks=masks, title="boxes")
-    assert (named.name, named.plain_name) == ("boxes", "boxes")
-    assert Step(kind="scores", masks=masks).plain_name == title  # in which runs of other thresholds agree
-    with pytest.raises(SegError, match=r"Step\.kind='mask': must be one of scores, seeds, refined, prediction"):
-        Step(kind="mask", masks=masks)  # type: ignore[arg-type]
 
 
 def test_the_chain_is_in_the_datas_order_and_null_leaves_a_step_out(make: Make) -> None:

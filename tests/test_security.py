@@ -10,27 +10,8 @@ import pytest
 from seg.data.image_folder import ImageFolder
 from seg.errors import SegError
 from seg.store import Store
-from seg.store.__main__ import main as store_main
-from seg.store.run_folders import remember_run
 
 ROOT = Path(__file__).parents[1]
-
-
-def test_gc_instantiates_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run folders hold configs, and may come from others."""
-    (tmp_path / "evil_stage.py").write_text(f"open({str(tmp_path / 'was_run')!r}, 'w')\n")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
-    run = tmp_path / "outputs/runs/one"
-    (run / ".hydra").mkdir(parents=True)
-    (tmp_path / "outputs/store").mkdir()
-    node = "{_target_: evil_stage.Evil}"
-    for name in ("config", "overrides", "hydra"):
-        (run / f".hydra/{name}.yaml").write_text(f"chain: {{a: {node}}}\nsupervision: {node}\ntracker: {node}\n")
-    for products in (["../../../x/y"], [node], node):
-        remember_run(tmp_path / "outputs/store", run, products)
-        store_main(["gc"])
-    assert not (tmp_path / "was_run").exists() and run.is_dir()
 
 
 @pytest.mark.parametrize("name", ["{root}/secret_1.jpg", "cat/../../secret_1", "..\\secret_1"])

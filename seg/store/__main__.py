@@ -8,8 +8,10 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from tqdm import tqdm
+
 from seg.errors import SegError, entrypoint
-from seg.format import duration, size
+from seg.format import duration
 from seg.store.manifest import NAME, locked, read_manifest, size_of
 from seg.store.run_folders import remembered_runs
 
@@ -44,6 +46,10 @@ def remove(folder: Path) -> bool:
     return free
 
 
+def _bytes(count: int) -> str:
+    return str(tqdm.format_sizeof(count, "B"))
+
+
 def show(folders: Iterable[Path], what: str) -> None:
     """A line for each product, the largest first, and one for all of them."""
     sizes = {folder: size_of(folder) for folder in folders}
@@ -51,8 +57,8 @@ def show(folders: Iterable[Path], what: str) -> None:
         made = time.strftime("%Y-%m-%d %H:%M", time.localtime(folder.stat().st_mtime))
         manifest = read_manifest(folder)
         took = "unfinished" if manifest is None else duration(manifest["seconds"])
-        print(f"{size(count):>8}  {took:>12}  {made}  {name_of(folder)}")
-    print(f"{what}{len(sizes)} products, {size(sum(sizes.values()))}")
+        print(f"{_bytes(count):>8}  {took:>12}  {made}  {name_of(folder)}")
+    print(f"{what}{len(sizes)} products, {_bytes(sum(sizes.values()))}")
 
 
 def collect_garbage(root: Path, dry_run: bool = False) -> None:

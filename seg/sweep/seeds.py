@@ -10,6 +10,7 @@ from seg.errors import SegError
 from seg.evaluation.per_image import RunFigures, image_ids, resampled_miou
 from seg.evaluation.table import MARKS, frame_text, marks
 from seg.files import atomic_path
+from seg.format import markdown
 from seg.methods.bootstrap import percentile_interval
 from seg.sweep.results import CSV
 
@@ -95,13 +96,12 @@ def interval_text(low: Iterable[float], high: Iterable[float]) -> list[str]:
 
 def write_table(folder: Path, name: str, frame: pd.DataFrame, text: pd.DataFrame) -> None:
     """Write ``NAME.csv`` in full precision, and the text as ``NAME.md`` and ``NAME.tex`` (booktabs)."""
-    rows = [text.columns, ["---"] * len(text.columns), *text.values]
     latex = text.to_latex(index=False, escape=True)
     for sign, command in (("±", r"$\pm$"), (">=", r"$\geq$"), ("†", r"$\dagger$")):
         latex = latex.replace(sign, command)
     contents = {
         "csv": frame.to_csv(index=False, lineterminator="\n"),
-        "md": "".join(f"| {' | '.join(map(str, row))} |\n" for row in rows),
+        "md": markdown(text),
         "tex": latex,
     }
     folder.mkdir(parents=True, exist_ok=True)

@@ -37,10 +37,9 @@ def model(net: Architecture, tmp_path: Path, classes: tuple[str, ...] = ()) -> M
     ("net", "classes"),
     [
         (BackboneUNet(weights=None, width=2), ()),
-        (PlainUNet(width=2, depth=2), ("cat", "dog")),
         (SMPNetwork(arch="FPN", weights=None), ("cat", "dog")),
     ],
-    ids=["foreground", "classes", "smp"],
+    ids=["foreground", "classes"],
 )
 def test_scores_are_pytorchs_at_any_batch_and_size(net: Architecture, classes: tuple[str, ...], tmp_path: Path) -> None:
     import onnxruntime

@@ -39,14 +39,6 @@ def many(data: PreparedData, count: int, classes: int, side: int = 16) -> Prepar
     )
 
 
-def several(data: PreparedData, classes: int) -> PreparedData:
-    """As `many`, with two classes in most images and none in the first; the ground truth says which is where."""
-    big = many(data, 3 * classes, classes)
-    pairs = [tuple(sorted({i % classes, (7 * i + 1) % classes})) for i in range(len(big))]
-    target = np.random.default_rng(2).integers(0, classes + 1, big._target.shape, dtype=np.uint8)
-    return dataclasses.replace(big, target_is_classes=True, _target=target, label_sets=[(), *pairs[1:]])
-
-
 def masks_of(data: PreparedData) -> dict[str, MaskSet]:
     rng = np.random.default_rng(1)
     values = rng.random((len(data), 8, 8)).astype(np.float16)
@@ -68,20 +60,3 @@ def test_worst_first_and_the_iou_is_that_of_the_mask(data: PreparedData, steps: 
     assert [*card["pictures"]] == ["photo", "score map", "seeds", "ground truth"]
     encoded = io.BytesIO(base64.b64decode(card["pictures"]["seeds"].partition(",")[2]))
     assert Image.open(encoded).size == (16, 12)  # as the original's 400 x 300
-
-
-def test_the_iou_of_an_image_is_the_mean_of_its_classes(data: PreparedData, steps: dict[str, Step]) -> None:
-    small = several(data, 4)
-    masks = masks_of(small)
-    cards = {card["id"]: card for card in make_cards(steps, masks, "ignore")}
-    assert len(cards) == 12
-    assert (cards["image_0"]["label"], cards["image_1"]["label"]) == ("no class", "class <0>, class <1>")
-    for name, card in cards.items():
-        row = small.ids.index(name)
-        target, mask = small.target(np.asarray([row]))[0], masks["seeds"].at(np.asarray([row]))[0]
-        counted = mask != 255
-        ious = [
-            ((target == code) & (mask == code))[counted].sum() / ((target == code) | (mask == code))[counted].sum()
-            for code in range(1, 5)
-        ]
-        assert card["ious"]["seeds"] == pytest.approx(np.mean(ious))

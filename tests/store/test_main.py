@@ -70,7 +70,7 @@ def test_ls_lists_the_products_the_largest_first_also_broken_ones(
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[-1].split("/")[0] for line in lines[:4]] == ["Count", "Count", "Doubled", "Doubled"]
     one, other = (next(line for line in lines if Count(number=n).key in line) for n in (3, 4))
-    assert " kB " in one and time.strftime("%Y-%m-%d") in one and "unfinished" in other and "unfinished" not in one
+    assert "kB " in one and time.strftime("%Y-%m-%d") in one and "unfinished" in other and "unfinished" not in one
     assert lines[-1].startswith("4 products, ")
 
 
