@@ -63,8 +63,8 @@ def known_backbone(stage: Any, name: str) -> str:
     near = {n: TIMM + n for n in (*timm.list_pretrained(), *timm.list_models())}
     near |= {} if name != bare else {n: n for n in known}
     close = [near[n] for n in difflib.get_close_matches(bare, near, 3)]
-    hint = f"; did you mean {' or '.join(close)}?" if close else ""
-    raise SegError(f"backbone={name}: neither torchvision nor timm (timm/NAME) has a classifier of that name{hint}")
+    hint = f"did you mean {' or '.join(close)}?" if close else "your own is known once a _target_ imports it"
+    raise SegError(f"backbone={name}: neither torchvision nor timm (timm/NAME) has a classifier of that name; {hint}")
 
 
 def is_timm(name: str) -> bool:
