@@ -3,6 +3,7 @@
 Compose the config, make the stages, refuse what can't work, build, evaluate, draw.
 """
 
+import argparse
 import logging
 import os
 import sys
@@ -25,6 +26,11 @@ from seg.files import io_error
 log = logging.getLogger("seg")
 
 schema.register()
+
+
+if sys.version_info >= (3, 14):
+    # argparse then reads every help text at once, and one of Hydra's is no string until it is shown.
+    argparse.ArgumentParser._check_help = lambda self, action: None
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
