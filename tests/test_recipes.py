@@ -120,13 +120,18 @@ def test_weak_masks_corrected_in_cvat(tmp_path: Path, monkeypatch: pytest.Monkey
         masks[number] = mask
         boxes.append(f"{number}.png,{','.join(map(str, box))}\n" * (number < 16))
     Path("photos/boxes.csv").write_text("".join(boxes))
-    text = page("photos_to_masks").replace("\\\n", " ")
-    weak, pack, better, drafts = "".join(re.findall(r"^```bash\n(.*?)^```$", text, re.M | re.S)).splitlines()
+    _, dry, weak, pack, better, alone, drafts = commands("photos_to_masks")
+    # Boxes need no pretrained network, and the segmenter shows what the corrected masks are worth.
+    boxed = ["data=image_folder", "data.root=photos", "pipeline=bbox", "segmenter=unet"]
+    dry, weak, better = ([*boxed, *(a for a in c[2:] if a != "segmenter=unet_resnet18")] for c in (dry, weak, better))
 
-    succeed(tmp_path, *shlex.split(weak)[3:], *SMALL)
-    subprocess.run(["bash", "-c", pack.replace("python ", f"{shlex.quote(sys.executable)} ")], check=True)
+    assert "16 images of 1 class" in succeed(tmp_path, *dry)
+    succeed(tmp_path, *weak, *SMALL)
+    folder = Path("weak/masks/PlainUNet_prediction")
+    assert pack[-1] == "weak/masks/refined_masks/*"
+    subprocess.run([sys.executable, "-m", *pack[:-1], *sorted(map(str, folder.iterdir()))], check=True)
     Path("corrected").mkdir()
-    shutil.unpack_archive("outputs/weak/masks/weak.zip", "corrected")  # what CVAT would get
+    shutil.unpack_archive("weak.zip", "corrected")  # what CVAT would get
     listed = Path("corrected/ImageSets/Segmentation/default.txt").read_text().split()
     assert sorted(listed) == sorted(f"hook/{number}" for number in range(16))
     for number in range(16):  # of half of them it gives the masks of a careful annotator, in colour
@@ -142,15 +147,22 @@ def test_weak_masks_corrected_in_cvat(tmp_path: Path, monkeypatch: pytest.Monkey
     lines = [f"{number}\n" for number in range(1, 16, 2) if splits[str(number)] == "trainval"]
     Path("corrected.txt").write_text("".join(lines))
 
-    said = succeed(tmp_path, *shlex.split(better)[3:], *SMALL)
+    said = succeed(tmp_path, *better, *SMALL)
     assert "mask files for 8 in corrected/SegmentationClass" in said
     truth = {Path(f"new/{number}.png"): masks[number] for number in range(16, 24)}
-    before, after = iou("outputs/weak", truth), iou("outputs/better", truth)
+    before, after = iou("weak", truth), iou("better", truth)
     assert after > before + 0.1, (before, after)
 
-    predict_main(shlex.split(drafts)[3:])
+    predict_main(drafts[1:])
     assert "thing:128,0,0::" in Path("drafts/cvat/labelmap.txt").read_text()
     assert len(list(Path("drafts/cvat/SegmentationObject").iterdir())) == 8
+
+    succeed(tmp_path, *weak[:-1], "export.format=label_studio", "hydra.run.dir=tasks", *SMALL)
+    tasks = json.loads(Path("tasks/masks/PlainUNet_prediction/tasks.json").read_text())
+    for task in tasks[:10]:  # as Label Studio exports what was accepted
+        task["annotations"] = [{"result": task.pop("predictions")[0]["result"]}]
+    Path("export.json").write_text(json.dumps(tasks))
+    assert "10 images of 1 class in export.json, masks for 10" in succeed(tmp_path, *alone[1:], "dry_run=true")
 
 
 def test_settings_chosen_by_optuna(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
