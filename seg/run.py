@@ -101,6 +101,8 @@ def main(arguments: list[str] | None = None) -> Any:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises what it would print at length
     try:
         return _hydra_main()
+    except BrokenPipeError:  # of a reader such as `head`
+        raise
     except Exception as error:
         if refusal := io_error(error, "run", "its folder", "hydra.run.dir"):  # Hydra's own files
             sys.exit(f"error: {refusal}")
