@@ -21,13 +21,16 @@ class FeatureCache:
 
     The first network computes them, the second one writes them, all others read: a single network costs no more than
     without. On a GPU, which is faster than a disk, and where the file takes half of the space, they are computed again.
+
+    Args:
+        folder: for the file. is_used: False: compute them every time. networks: how many there are already; 2: write at
+            once.
     """
 
-    def __init__(self, folder: Path, is_used: bool) -> None:
-        self.folder, self.is_used = folder, is_used
-        self.networks = 0
+    def __init__(self, folder: Path, is_used: bool, networks: int = 0) -> None:
+        self.folder, self.is_used, self.networks = folder, is_used, networks
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  closed when nobody has it any more
-        self._places: dict[tuple[int, int, int], tuple[int, torch.Size]] = {}  # by batch and call: offset and shape
+        self._places: dict[tuple[int, int, int], tuple[int, torch.Size]] = {}  # by batch and call: offset, shape
         self._batch, self._call = (0, 0), 0
 
     @classmethod
@@ -49,8 +52,8 @@ class FeatureCache:
         return found
 
     def begin(self, part: np.ndarray) -> None:
-        """A batch begins: ``int (b,)``, the images' positions."""
-        self._batch, self._call = (int(part[0]), len(part)), 0
+        """A batch begins: ``int (b,)``, the images' positions, ascending."""
+        self._batch, self._call = (int(part[0]), int(part[-1])), 0
 
     def __call__(self, compute: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         """``compute(images)``, ``float (b, C, h, w)``, channels-last, or what that was for another network.
