@@ -15,7 +15,7 @@ import numpy as np
 from seg.data.boxes import TOLERANCE, fit_box
 from seg.data.coco_file import Annotation, CocoFile, Id, read_coco
 from seg.data.dataset import UNKNOWN, Box, Dataset, Record, Region, Split
-from seg.data.decode import exif_orientation, image_size
+from seg.data.decode import image_size
 from seg.data.draw import draw_by_labels
 from seg.data.folder_layout import image_ids
 from seg.data.layout import IMAGE_SUFFIXES, MissingDataError, content_fingerprint, nfc, scan
@@ -24,14 +24,7 @@ from seg.data.sources import InPlace, require_few
 from seg.errors import SegError
 from seg.store import Products, param
 
-# What is counted if a JSON says another size than a photo has.
-_OTHER_SIZE = "images of another size than their JSON says (labels used alone)"
-_TURNED_FIT = "images that EXIF turns, so that the annotations of their JSON fit"
-_TURNED_UNFIT = (
-    "images that EXIF turns, so that the annotations of their JSON do not fit (labels used alone; save them upright)"
-)
-#: An annotation with its label.
-Labelled = tuple[Annotation, int]
+_OTHER_SIZE = "images of another size than their JSON says (only labels used; save photos upright)"
 
 
 class Coco(InPlace):
@@ -132,11 +125,6 @@ class Coco(InPlace):
         folder = Path(os.path.commonpath([part.folder for part in parts]))
         listed = {path: path.relative_to(folder).as_posix() for path in photos}
         ids = image_ids(listed.values())
-        # One tool wrote a JSON: if some of its annotations are of a photo before EXIF, so may be those that fit.
-        stored = {photo.split for photo in photos.values() if photo.note == _TURNED_UNFIT}
-        for at, photo in photos.items():
-            if photo.note == _TURNED_FIT and photo.split in stored:
-                photos[at] = photo._replace(note=_TURNED_UNFIT)
         records = [_record(ids[listed[at]], at, photo, found) for at, photo in photos.items()]
         found.raise_problems(Path(self.root or ""))
         if not any(record.boxes for record in records):
@@ -163,37 +151,28 @@ class Part(NamedTuple):
 
 
 class Photo(NamedTuple):
-    """A photo, and its annotations with their labels.
-
-    Attributes:
-        size: ``(height, width)`` of the upright photo; None where it cannot be read.
-        note: what to count if its JSON says another size.
-    """
+    """A photo: its split, the ``(height, width)`` that the JSON states, and its annotations with their labels."""
 
     split: Split
-    size: tuple[int, int] | None
-    note: str
-    annotations: list[Labelled]
+    stated: tuple[int, int] | None
+    annotations: list[tuple[Annotation, int]]
 
 
 def _class_names(files: list[CocoFile], chosen: tuple[str, ...] | None, found: ReadReport) -> dict[Id, str]:
-    """Names of the classes by their categories' ids, of those categories that are classes."""
-    place, listed = files[0].path, files[0].categories
+    """Names of the classes by the ids of their categories."""
+    place, listed, groups = files[0].path, files[0].categories, files[0].groups
     if other := [file.path for file in files if not file.categories or file.categories != listed]:
         raise SegError(f"{other[0]}: it has no categories, or others than {place}; write the same into each")
-    used = {one.category for file in files for one in file.annotations} & {*listed}
-    count, groups = Counter(listed[i] for i in used), files[0].groups
-    names: dict[Id, str] = {}
-    for i, name in listed.items():
-        if count[name] > 1:
-            same = " and ".join(str(other) for other in listed if listed[other] == name)
-            raise SegError(f"{place}: the categories {same} are both called {name!r} and used; rename one")
-        # Roboflow's root has id 0, and is the supercategory of the others where that is written.
-        is_root = name in groups or (i == 0 and not groups and bool(used))
-        if i in used or not (is_root or count[name] or name in names.values()):
-            names[i] = name
-        else:
-            found.warn("categories without annotations that are a group or named twice (no class)", [f"{i} {name!r}"])
+    used = {one.category for file in files for one in file.annotations}
+    count = Counter(listed.values())
+    # Roboflow's root has id 0, and is the supercategory of the others where that is written.
+    groups = groups or {listed.get(0, "")}
+    names = {i: name for i, name in listed.items() if i in used or not (name in groups or count[name] > 1)}
+    unused = (f"{i} {name!r}" for i, name in listed.items() if i not in names)
+    found.warn("categories without annotations that are a group or named twice (no class)", unused)
+    if twice := [name for name, number in Counter(names.values()).items() if number > 1]:
+        same = " and ".join(str(i) for i, name in names.items() if name == twice[0])
+        raise SegError(f"{place}: the categories {same} are both called {twice[0]!r} and used; rename one")
     if unknown := sorted({*(chosen or ())} - {*names.values()}):
         there = ", ".join([*names.values()][:8])
         raise SegError(f"data.classes: {unknown[0]!r} is no category of {place}; there are {there}")
@@ -202,11 +181,11 @@ def _class_names(files: list[CocoFile], chosen: tuple[str, ...] | None, found: R
     return names
 
 
-def _photos(parts: list[Part], label_of: dict[Id, int], found: ReadReport) -> dict[Path, Photo]:
-    """What the JSONs list, by photo; one that two of them list is of the later split."""
+def _photos(parts: list["Part"], label_of: dict[Id, int], found: ReadReport) -> dict[Path, Photo]:
+    """The photos that the JSONs list, by path; one that both list is in the test split."""
     photos: dict[Path, Photo] = {}
     for part in parts:
-        annotations: dict[str, list[Labelled]] = {name: [] for name in part.names.values()}
+        own = {name: Photo(part.split, part.file.images[i].size, []) for i, name in part.names.items()}
         found.problems += part.file.problems
         for one in part.file.annotations:
             if one.image not in part.names:
@@ -214,14 +193,12 @@ def _photos(parts: list[Part], label_of: dict[Id, int], found: ReadReport) -> di
             elif one.category not in part.file.categories:
                 found.problems.append(f"{one.where}: category_id {one.category} is not among the file's categories")
             elif one.category in label_of:
-                annotations[part.names[one.image]].append((one, label_of[one.category]))
-        stated = {name: part.file.images[i].size for i, name in part.names.items()}
-        for name, own in annotations.items():
-            if (path := part.folder / name) in photos:
-                found.warn("images listed in both splits (kept in test only)", [name])
-            photos[path] = _photo(part.split, path, stated[name], own)
+                own[part.names[one.image]].annotations.append((one, label_of[one.category]))
+        both = [name for name in own if part.folder / name in photos]
+        found.warn("images listed in both splits (kept in test only)", both)
+        photos |= {part.folder / name: photo for name, photo in own.items()}
         if part.file.crowds_only:
-            what = "files whose every annotation has iscrowd 1, as tools write it with RLE (taken for objects)"
+            what = "files whose every annotation has iscrowd 1, as tools write it with RLE (used as objects)"
             found.warn(what, [part.file.path.name])
     for folder in {part.folder: None for part in parts}:
         there = [e for e in scan(folder) if e.name.lower().endswith(IMAGE_SUFFIXES) and e.name[0] != "."]
@@ -229,34 +206,22 @@ def _photos(parts: list[Part], label_of: dict[Id, int], found: ReadReport) -> di
     return photos
 
 
-def _photo(split: Split, path: Path, stated: tuple[int, int] | None, annotations: list[Labelled]) -> Photo:
-    size = None
-    with suppress(SegError):  # an unreadable image is named and counted when it is decoded
-        size = image_size(path) if annotations else None
-    if size is None or stated in (None, size):
-        return Photo(split, size, "", annotations)
-    if stated != size[::-1] or exif_orientation(path) < 5:
-        return Photo(split, size, _OTHER_SIZE, annotations)
-    right, low = (max(one.box[i] for one, _ in annotations) - TOLERANCE for i in (2, 3))
-    fit = right <= size[1] and low <= size[0] and {one.runs_size for one, _ in annotations} <= {size, None}
-    return Photo(split, size, _TURNED_FIT if fit else _TURNED_UNFIT, annotations)
-
-
 def _record(name: str, path: Path, photo: Photo, found: ReadReport) -> Record:
-    """Bring a photo's annotations into this program's form; what is wrong with them goes to ``found``."""
-    annotations, size = photo.annotations, photo.size
-    labels = tuple(sorted({label for one, label in annotations if not one.is_crowd}))
+    """Make the record of a photo; problems with its annotations go to ``found``."""
+    labels = tuple(sorted({label for one, label in photo.annotations if not one.is_crowd}))
     record = Record(name, path, labels, photo.split, codes="classes")
-    if not annotations:
+    if not photo.annotations:
         found.warn("images without an object (background alone)", [name])
         return replace(record, regions=())
-    if photo.note:
-        found.warn(photo.note, [name])
-    if photo.note not in ("", _TURNED_FIT):
+    size = None
+    with suppress(SegError):  # an unreadable image is named and counted when it is decoded
+        size = image_size(path)
+    if size and photo.stated not in (None, size):
+        found.warn(_OTHER_SIZE, [name])
         return record
     boxes: list[tuple[Box, int]] = []
     regions: list[Region] = []
-    for one, label in annotations:
+    for one, label in photo.annotations:
         with found.collecting(one.where):
             if size and one.runs_size not in (None, size):
                 raise SegError(f"its RLE has the size {one.runs_size}, and its image {size}; export it again")
@@ -264,15 +229,16 @@ def _record(name: str, path: Path, photo: Photo, found: ReadReport) -> Record:
             if one.extent is not None:
                 regions.append(Region(UNKNOWN if one.is_crowd else 1 + label, one.polygons, one.runs))
                 inside = np.clip(one.extent, 0, (*size[::-1], *size[::-1])) if size else one.extent
-                is_cut = np.abs(np.subtract(one.extent, inside)).max() > TOLERANCE
-                found.warn("outlines that stick out of their image (cut)", [name] * bool(is_cut))
-                found.warn("crowd regions (unknown)", [name] * one.is_crowd)
+                if np.abs(np.subtract(one.extent, inside)).max() > TOLERANCE:
+                    found.warn("outlines that extend beyond their image (cut)", [name])
                 box = cast(Box, tuple(map(float, inside))) if box == one.extent else box
-            if box[0] == box[2] or box[1] == box[3]:
+            if one.is_crowd:
+                found.warn("crowd regions (unknown)", [name])
+            elif box[0] == box[2] or box[1] == box[3]:
                 found.warn("empty boxes (not used)", [name])
-            elif not one.is_crowd:
+            else:
                 boxes.append((fit_box(box, size, one.where), label))
-    has_target = all(one.extent for one, _ in annotations)
+    has_target = all(one.extent for one, _ in photo.annotations)
     found.warn("images with an object without an outline (no ground truth)", [name] * (not has_target))
     return replace(
         record,

@@ -97,7 +97,7 @@ def read_coco(path: Path) -> CocoFile:
         raise SegError(f"{path}: no COCO JSON of instances ({what}); export it as COCO again") from error
     annotations: list[Annotation] = []
     problems = []
-    crowds_only = bool(entries) and all(isinstance(e, dict) and _is_true(e.get("iscrowd")) for e in entries)
+    crowds_only = bool(entries) and all(isinstance(e, dict) and e.get("iscrowd") == 1 for e in entries)
     for number, entry in enumerate(entries):
         try:
             annotations.append(_annotation(entry, f"{path} annotation {number}", crowds_only))
@@ -115,26 +115,19 @@ def read_coco(path: Path) -> CocoFile:
     return CocoFile(path, images, {i: categories[i] for i in order}, groups, annotations, problems, crowds_only)
 
 
-def _is_true(value: Any) -> bool:
-    return str(value).lower() in ("1", "1.0", "true")
-
-
 def _id(value: Any) -> Id:
-    text = str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
-    return int(text) if re.fullmatch("0|-?[1-9][0-9]{0,17}", text) else text
+    text = str(value)
+    return int(text) if text.isdecimal() else text
 
 
-def _size(*sides: Any) -> tuple[int, int] | None:
-    try:
-        height, width = (int(float(side)) for side in sides)
-    except _WRONG:
-        return None
-    return (height, width) if height > 0 and width > 0 else None
+def _size(height: Any, width: Any) -> tuple[int, int] | None:
+    are_sides = all(isinstance(side, int) and side > 0 for side in (height, width))
+    return (height, width) if are_sides else None
 
 
 def _annotation(entry: dict[str, Any], where: str, crowds_only: bool) -> Annotation:
     image, category = _id(entry["image_id"]), _id(entry.get("category_id"))
-    is_crowd = _is_true(entry.get("ignore")) or (_is_true(entry.get("iscrowd")) and not crowds_only)
+    is_crowd = entry.get("ignore") == 1 or (entry.get("iscrowd") == 1 and not crowds_only)
     extent: Box | None = None
     polygons: tuple[tuple[float, ...], ...] = ()
     runs: tuple[int, ...] = ()
@@ -160,11 +153,11 @@ def _annotation(entry: dict[str, Any], where: str, crowds_only: bool) -> Annotat
 
 
 def _polygons(outline: Any) -> tuple[tuple[float, ...], ...]:
-    """Of ``[[x, y, ...], ...]``, of one flat list ``[x, y, ...]``, or with points as pairs ``[x, y]``."""
-    if not isinstance(outline[0], list) or (len(outline) > 2 and all(len(part) == 2 for part in outline)):
+    """Of ``[[x, y, ...], ...]``, or of one polygon ``[x, y, ...]``, as VIA writes it."""
+    if not isinstance(outline[0], list):
         outline = [outline]
-    polygons = [np.asarray(part, float).ravel() for part in outline]
-    if any(len(part) % 2 or not np.isfinite(part).all() for part in polygons):
+    polygons = [np.asarray(part, float) for part in outline]
+    if any(part.ndim != 1 or len(part) % 2 or not np.isfinite(part).all() for part in polygons):
         raise ValueError("a polygon is x, y, x, y, ...")
     return tuple(tuple(part.tolist()) for part in polygons if len(part) >= 6)
 
