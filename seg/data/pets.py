@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from seg.data.dataset import Dataset, Split
-from seg.data.download import CUT_OFF, MARKER, fetch
-from seg.data.layout import IMAGE_SUFFIXES, MissingDataError, files_by_stem, nfc, read_text
+from seg.data.download import Downloadable
+from seg.data.layout import IMAGE_SUFFIXES, files_by_stem, nfc, read_text
 from seg.data.read_report import ReadReport
 from seg.data.records import Layout, listed_splits, make_dataset, place_boxes, read_xmls
-from seg.data.sources import InPlace
 from seg.store import Products, param
 
 FOLDER = "oxford-iiit-pet"
@@ -21,14 +20,15 @@ _SPECIES = {"1": "cat", "2": "dog"}
 _LINE = re.compile(r"(?P<id>(?P<breed>[^\s/\\]+)_[^\s/\\]*)\s+(?P<number>[0-9]{1,9})(\s+(?P<species>[0-9]+)\s+[0-9]+)?")
 
 
-class OxfordPet(InPlace):
-    """Oxford-IIIT Pet, or anything in its official layout, below ``root``.
+class OxfordPet(Downloadable):
+    """Oxford-IIIT Pet, or anything in its official layout, below ``root`` or in ``root/oxford-iiit-pet``.
+
+    Classes are ordered by their official ids, which may have gaps. Breeds are the image names without their number
+    (``american_bulldog_12`` is an ``american_bulldog``).
 
     Attributes:
-        root: the folder that holds ``oxford-iiit-pet/`` (or is it).
-        download: fetch it with torchvision, checksums verified, if it is not there.
-        labels: what an image's label is: its ``breed``, or its ``species``, which makes two classes of all.
-        title: what the first line of a run calls it.
+        labels: an image's label is its ``breed``, or its ``species``, cat or dog.
+        title: the data set's name in a run's log.
     """
 
     what: ClassVar[str] = "official layout, read in place"
@@ -36,52 +36,44 @@ class OxfordPet(InPlace):
         "Oxford-IIIT Pet is CC BY-SA 4.0 by its authors and its photos belong to their owners; "
         "of other images in its layout, that of the images"
     )
+    data_name: ClassVar[str] = "Oxford-IIIT Pet"
+    archives: ClassVar[str] = "images.tar.gz and annotations.tar.gz (https://www.robots.ox.ac.uk/~vgg/data/pets/)"
 
-    root: str = param(key=False)
-    download: bool = param(default=False, key=False)
     labels: Labels = param(default="breed")
     title: str = param(default="oxford_pet", key=False)
 
     def params(self) -> dict[str, Any]:
-        """The content, and what is read of it."""
+        """The content and ``labels``."""
         return super().params() | {"labels": self.labels}
 
-    def _missing(self) -> list[str]:
-        is_cut = (pets_folder(Path(self.root)) / MARKER).exists()
-        return [*missing_parts(Path(self.root)), *([CUT_OFF] if is_cut else [])]
+    @property
+    def folder(self) -> Path:
+        """``root/oxford-iiit-pet``, or ``root`` itself."""
+        return pets_folder(Path(self.root))
 
-    def _by_hand(self) -> str:
-        archives = "images.tar.gz and annotations.tar.gz (https://www.robots.ox.ac.uk/~vgg/data/pets/)"
-        return f"unpack the official {archives} into {Path(self.root) / FOLDER}"
+    def missing_parts(self) -> list[str]:
+        """See :func:`missing_parts`."""
+        return missing_parts(Path(self.root))
 
-    def acquire(self) -> None:
-        """Download the data if that was asked for and a part is missing; archives that lie there are used."""
-        if not self.download or not self._missing():
-            return
-        folder = pets_folder(Path(self.root))
-        place = folder.parent if folder.name == FOLDER else Path(self.root)
+    def target(self) -> tuple[Path, Path]:
+        """The annotations are renamed: torchvision does not unpack where both folders exist."""
+        folder = self.folder if self.folder.name == FOLDER else Path(self.root) / FOLDER
+        return folder, folder / "annotations"
 
-        def get() -> None:
-            from torchvision.datasets import OxfordIIITPet
+    def fetch(self, folder: Path) -> None:
+        """Download and unpack with torchvision."""
+        from torchvision.datasets import OxfordIIITPet
 
-            OxfordIIITPet(str(place), split="trainval", download=True)
-
-        folder = place / FOLDER
-        # torchvision takes the data for complete where both folders exist, whatever is in them.
-        fetch("Oxford-IIIT Pet", folder, folder / "annotations", self._by_hand(), get, lambda: missing_parts(place))
+        OxfordIIITPet(str(folder.parent), split="trainval", download=True)
 
     @cached_property
     def layout(self) -> Layout:
         """The files, found by the lists."""
-        if missing := self._missing():
-            raise MissingDataError(
-                f"no Oxford-IIIT Pet data at {self.root} (missing: {', '.join(missing)}); pass data.download=true, or "
-                f"{self._by_hand()}, or point data.root elsewhere"
-            )
+        self.require()
         return find_pets(Path(self.root), self.labels)
 
     def load(self, path: Path, store: Products) -> Dataset:
-        """Read the boxes of the XML files, which are of their image's class whatever they are called."""
+        """Read the boxes of the XML files; a box has its image's class."""
         layout = self.layout.copy()
         boxes = {i: [box._replace(class_name="") for box in own] for i, own in read_xmls(layout).items()}
         return make_dataset(layout, place_boxes(boxes, layout.images, layout.report))
@@ -95,18 +87,14 @@ def pets_folder(root: Path) -> Path:
 
 
 def missing_parts(root: Path) -> list[str]:
-    """The parts without which nothing can be read and that are not there, relative to the layout."""
+    """The required parts that are not there, relative to the layout."""
     folder = pets_folder(root)
     parts = ("images", *(f"annotations/{name}.txt" for name in SPLITS))
     return [name for name in parts if not (folder / name).exists()] if folder.is_dir() else [FOLDER]
 
 
 def find_pets(root: Path, labels: Labels = "breed") -> Layout:
-    """Read the lists and file names of ``root/oxford-iiit-pet`` (or of ``root`` itself); open no image.
-
-    Classes are ordered by their official ids, which may have gaps. Names are the image names without their number
-    (``american_bulldog_12`` is an ``american_bulldog``). An image that both lists name is of test alone. With
-    ``labels="species"`` the classes are cat and dog, which the lists' third column tells apart.
+    """Read the lists and file names; open no image. An image that both lists name is in the test split only.
 
     Raises:
         MissingDataError: no listed image is there.

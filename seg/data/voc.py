@@ -11,12 +11,12 @@ from typing import Any, ClassVar, Literal
 
 from seg.data.dataset import UNKNOWN, Colours, Dataset, Split
 from seg.data.decode import codes_in, mask_values
-from seg.data.download import CUT_OFF, MARKER, fetch
+from seg.data.download import Downloadable
 from seg.data.draw import draw_by_labels
 from seg.data.layout import IMAGE_SUFFIXES, MissingDataError, files_by_stem, nfc, read_text
 from seg.data.read_report import ReadReport
 from seg.data.records import Layout, listed_splits, make_dataset, place_boxes, read_xmls
-from seg.data.sources import InPlace, require_few
+from seg.data.sources import require_few
 from seg.errors import SegError
 from seg.methods.codes import voc_palette
 from seg.store import Products, param
@@ -33,7 +33,7 @@ _LISTS = ("ImageSets/Segmentation", "ImageSets/Main")
 _LABELMAP = re.compile(r"([^:]+):(\d+),(\d+),(\d+):[^:]*:[^:]*")
 
 
-class Voc(InPlace):
+class Voc(Downloadable):
     """Pascal VOC, or anything in its layout: the one that torchvision's ``VOCSegmentation`` reads.
 
     An image's labels are the classes of all objects in its XML, difficult ones too, as the published methods for image
@@ -42,7 +42,6 @@ class Voc(InPlace):
 
     Attributes:
         root: the folder that holds ``VOCdevkit/VOC2012/`` (or is ``VOCdevkit`` or ``VOC2012``).
-        download: fetch VOC 2012 with torchvision, checksum verified, if it is not there.
         train_list: what may be trained on: the name of a list in ``ImageSets/Segmentation`` or ``Main``. With
             ``trainaug``, which comes with SBD and not with VOC, the masks are those of ``SegmentationClassAug``, where
             it has them.
@@ -62,8 +61,9 @@ class Voc(InPlace):
         "images"
     )
 
-    root: str = param(key=False)
-    download: bool = param(default=False, key=False)
+    data_name: ClassVar[str] = "Pascal VOC 2012"
+    archives: ClassVar[str] = "VOCtrainval archive (http://host.robots.ox.ac.uk/pascal/VOC/voc2012/)"
+
     train_list: str = param(default="train", key=False)
     test_list: str | None = param(default="val", key=False)
     test_share: float = param(default=0.2, low=0, below=1)
@@ -73,37 +73,29 @@ class Voc(InPlace):
     classes: str | None = param(default=None, key=False)
     title: str = param(default="voc", key=False)
 
-    def _missing(self) -> list[str]:
-        folder = voc_folder(Path(self.root))
-        return [*missing_parts(folder), *([CUT_OFF] if (folder / MARKER).exists() else [])]
+    @property
+    def folder(self) -> Path:
+        """The folder that holds ``JPEGImages``; where a download puts it, if there is none."""
+        root = Path(self.root)
+        unpacked = root / "VOCdevkit/VOC2012"
+        places = (unpacked, root / "VOC2012", root)
+        return next((place for place in places if (place / "JPEGImages").is_dir()), unpacked)
 
-    def _by_hand(self) -> str:
-        page = "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/"
-        return f"unpack the official VOCtrainval archive ({page}) into {self.root}"
+    def missing_parts(self) -> list[str]:
+        """The required parts that the folder lacks."""
+        images = [] if (self.folder / "JPEGImages").is_dir() else ["JPEGImages"]
+        return images + ([] if _lists_in(self.folder) else [f"a list in {_LISTS[0]}"])
 
-    def acquire(self) -> None:
-        """Download the data if that was asked for and it is not there; an archive that lies there is used."""
-        if not self.download or not self._missing():
-            return
-        folder = voc_folder(Path(self.root))
+    def fetch(self, folder: Path) -> None:
+        """Download and unpack with torchvision."""
+        from torchvision.datasets import VOCSegmentation
 
-        def get() -> None:
-            from torchvision.datasets import VOCSegmentation
-
-            VOCSegmentation(self.root, year="2012", image_set="train", download=True)
-
-        # What a killed download left is unpacked again; another folder in its place is moved aside.
-        aside = folder / "nothing" if (folder / MARKER).exists() else folder
-        fetch("VOC2012", folder, aside, self._by_hand(), get, lambda: missing_parts(folder))
+        VOCSegmentation(self.root, year="2012", image_set="train", download=True)
 
     @cached_property
     def layout(self) -> Layout:
         """The files, found by the lists."""
-        if missing := self._missing():
-            raise MissingDataError(
-                f"no data in VOC's layout at {self.root} (missing: {', '.join(missing)}); pass data.download=true, or "
-                f"{self._by_hand()}, or point data.root elsewhere"
-            )
+        self.require()
         return find_voc(self)
 
     def params(self) -> dict[str, Any]:
@@ -114,19 +106,6 @@ class Voc(InPlace):
     def load(self, path: Path, store: Products) -> Dataset:
         """Read the XML, and the masks of images whose labels come from them."""
         return read_voc(self, store.runtime.worker_count)
-
-
-def voc_folder(root: Path) -> Path:
-    """The folder that holds ``JPEGImages``; where a download has it, if there is none."""
-    unpacked = root / "VOCdevkit/VOC2012"
-    places = (unpacked, root / "VOC2012", root)
-    return next((place for place in places if (place / "JPEGImages").is_dir()), unpacked)
-
-
-def missing_parts(folder: Path) -> list[str]:
-    """The parts that a folder lacks and without which nothing can be read."""
-    images = [] if (folder / "JPEGImages").is_dir() else ["JPEGImages"]
-    return images + ([] if _lists_in(folder) else [f"a list in {_LISTS[0]}"])
 
 
 def _lists_in(folder: Path) -> dict[str, Path]:
@@ -144,7 +123,7 @@ def find_voc(source: Voc) -> Layout:
         MissingDataError: not one of the listed images is there.
         SegError: a list, folder or file that was named is not there, or no mask is of a listed image.
     """
-    folder, masks, report = voc_folder(Path(source.root)), source.masks, ReadReport()
+    folder, masks, report = source.folder, source.masks, ReadReport()
     if masks != MASKS and not (folder / masks).is_dir():
         raise SegError(f"data.masks={masks}: no such folder in {folder}; give one of masks with the classes' codes")
     lists, is_drawn = _lists(folder, source.train_list, source.test_list)
