@@ -1,4 +1,4 @@
-"""``data=image_folder``: your own photos, a folder per class or labels in a file, with or without masks."""
+"""``data=image_folder``: your own photos, with a folder per class or labels in a file."""
 
 import os
 import re
@@ -30,32 +30,26 @@ _LOSSLESS = (".png", ".bmp", ".tif", ".tiff", ".gif")
 
 
 class ImageFolder(InPlace):
-    """A folder of images per class, as of torchvision's ``ImageFolder``; masks, boxes and a split are optional.
+    """A folder of images per class, as for torchvision's ``ImageFolder``; masks, boxes and a split are optional.
 
-    An image's id is its file's stem, or ``class_stem`` where classes share a stem. The key depends on the
-    content of the files and their names below ``root``, not on where ``root`` is.
-
-    With a file of labels an image may have several classes, or none, which makes it background. Folder names then mean
-    nothing, and an image that the file does not name is not used.
+    An image's id is its file's stem, or ``class_stem`` if classes share a stem. With a file of labels an image may have
+    several classes or none; then folder names are ignored, and images that the file does not name are not used.
 
     Attributes:
         root: holds the folders. A single class is enough for ``supervision=bbox`` and ``clip``.
-        labels_from: a CSV, see :func:`seg.data.tables.read_labels`; null: ``root/labels.csv`` if it is there;
+        labels_from: a CSV, see :func:`seg.data.tables.read_labels`; null: ``root/labels.csv`` if it exists;
             false: the folders are the classes.
         masks: folder of PNG masks (or BMP, TIFF, GIF) by stem or ``class/stem``; null: ``root/masks``,
-            ``root/ground_truth`` and the like, which are never classes; false: none.
-        mask_suffix: ``_mask`` for masks called ``1_mask.png``, in their folder or beside their images; null:
-            ``_mask``, ``_segmentation`` and other usual ones; "": none.
-        mask_codes: ``binary``, 0 background, 1 or 255 foreground; ``ids``, 0 background, 255 no ground truth, all else
-            foreground; ``trimap``, the official 1 foreground, 2 background, 3 border; ``classes``, 0 background, 1 and
-            on the classes in the order of their names, 255 no ground truth. CVAT's ``labelmap.txt`` beside the masks'
-            folder says the colours of the classes instead.
-        boxes_from: a CSV (``file,xmin,ymin,xmax,ymax``, with labels from a file also ``class``) or a folder of VOC
-            XML; null: ``boxes.csv`` or ``boxes/`` in ``root``, if one is there.
+            ``root/ground_truth`` and the like; false: none.
+        mask_suffix: ``_mask`` for masks named ``1_mask.png``, in their folder or beside their images; null:
+            ``_mask``, ``_segmentation`` and other usual suffixes; "": none.
+        mask_codes: see :func:`seg.data.decode.decode_trimap`. With CVAT's ``labelmap.txt`` beside the masks' folder,
+            its colours are used.
+        boxes_from: a CSV, a COCO JSON or a folder of VOC XML, see :func:`seg.data.tables.read_boxes`; null:
+            ``boxes.csv``, ``boxes.json`` or ``boxes/`` in ``root``, if one exists.
         test_list: a file with a test image per line, by id, file name or ``class/file``; the rest is trainval.
-        test_share: without a list, the share of each class that becomes test.
-        split_seed: seed of that random choice.
-        title: the data set's name in the first line of a run.
+        test_share: without a list, the share of each class that becomes test. split_seed: of that draw.
+        title: the data set's name in a run's log.
     """
 
     what: ClassVar[str] = "own images, read in place"
@@ -81,7 +75,7 @@ class ImageFolder(InPlace):
         return find_images(self)
 
     def params(self) -> dict[str, Any]:
-        """The content, and the parameters that say how it is read."""
+        """The content and the parameters of reading it."""
         keys = ("mask_codes", "mask_suffix", "test_share", "split_seed")
         return super().params() | {key: getattr(self, key) for key in keys}
 
@@ -98,12 +92,12 @@ class ImageFolder(InPlace):
 
 
 def find_images(source: ImageFolder) -> Layout:
-    """List what is below the root, without opening an image.
+    """Find the files below the root; no image is opened.
 
     Raises:
         MissingDataError: there is no such folder, or no image in a class folder.
         SegError: another path is missing, masks are lossy, the folders are not classes, or a listed name or a mask
-            matches no image, or several.
+            matches no image or several.
     """
     root, masks, mask_codes = Path(source.root or ""), source.masks, source.mask_codes
     if not root.is_dir():
@@ -153,7 +147,7 @@ def find_images(source: ImageFolder) -> Layout:
 
 
 def _find_path(key: str, value: str | bool | None, root: Path, what: str, *usual: str) -> Path | None:
-    """The given path; without one, the only usual name that exists, if any."""
+    """The given path, or else the one usual name that exists, if any."""
     if value is False:
         return None
     existing = [root / name for name in usual if (root / name).exists()]
@@ -171,7 +165,7 @@ def _boxes_path(root: Path, boxes_from: str | None) -> Path | None:
 
 
 def _colours(labelmap: Path, classes: list[str]) -> Colours:
-    """The codes of the masks that CVAT writes beside its ``labelmap.txt``, whose classes may be in another order."""
+    """Mask codes by colour of CVAT's ``labelmap.txt``, whose classes may be in another order."""
     names, colours = read_classes(labelmap)
     if unknown := [name for name in names if name not in classes]:
         raise SegError(
@@ -230,7 +224,7 @@ def _match(
         message = f"none of its {len(unmatched)} {what} matches an image that is used, for example {unmatched[0]!r}"
         report.problems.append(f"{source}: {message}{remedy}")
     report.raise_problems(Path(str(source)))
-    report.warn(f"{what} of images that are not there (not used)", dict.fromkeys(unmatched))
+    report.warn(f"{what} of missing images (not used)", dict.fromkeys(unmatched))
     return matched
 
 
@@ -239,12 +233,12 @@ def _labels(path: Path, ids: dict[str, str], report: ReadReport) -> tuple[dict[s
     listed = read_labels(path)
     remedy = " (data.labels_from=false: the folders are the classes)"
     matched = _match(Names(ids), listed, "labels", path, report, remedy)
-    # Missing images count too, so that the codes of masks do not depend on which images are there.
+    # Missing images count too, so that the codes of masks do not depend on which images exist.
     classes = sorted({name for _, _, names in listed for name in names})
     if not classes:
         raise SegError(f"{path}: names no class{remedy}")
     report.warn(
-        "images that the file of labels does not name (not used)", (i for i in ids.values() if i not in matched)
+        "images not named in the file of labels (not used)", (i for i in ids.values() if i not in matched)
     )
     return {i: tuple(dict.fromkeys(name for names in own for name in names)) for i, own in matched.items()}, classes
 

@@ -23,7 +23,7 @@ from seg.store import Store
 
 Photos = Callable[..., Path]
 LABELS = "file,labels\napple1.png,apple\napple2.png,apple;pear\npear1.png, pear ; apple\npear2.png,pear\nnone.png,\n"
-NOT_NAMED = "images that the file of labels does not name (not used)"
+NOT_NAMED = "images not named in the file of labels (not used)"
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_a_class_is_a_folder_with_images(tmp_path: Path) -> None:
     assert layout.classes == ("cat", "dog") and not layout.masks and not layout.boxes and not layout.texts
     assert layout.report.examples == {
         "files of other kinds (skipped)": ("cat/notes.txt", "dog/f.heic"),
-        "files of the name of another, in another format (one of them is used)": ("cat/a.webp",),
+        "files with the stem of another file (one of them is used)": ("cat/a.webp",),
         "images beside the folders of the classes (not used)": ("loose.png",),
     }
 
@@ -272,7 +272,7 @@ def test_a_list_names_the_test_images(photos: Photos, tmp_path: Path) -> None:
     assert {r.id for r in data.records if r.split == "test"} == {"cat1", "cat2", "dog3"}
     for text, said in (
         ("cat1\ncta2.png\n", r"test.txt: 'cta2.png' is not an image of"),
-        ("\n".join(f"cat{i}" for i in range(1, 6)), "no trainval image of 'cat', which test images show; add some"),
+        ("\n".join(f"cat{i}" for i in range(1, 6)), "no trainval image of 'cat', which test images have; add some"),
         ("# none yet\n\n", r"test.txt: names no image; .* data.test_share=0"),
     ):
         listed.write_text(text)
@@ -302,7 +302,7 @@ def test_masks_by_stem_by_folder_and_by_id(photos: Photos, new_store: Store, tmp
     mask(root / "masks/cat3.png", size=(80, 120))
     data, names = dataset(root), {"cat1": "cat1.png", "dog2": "dog/dog2.png", "cat3": "cat3.png"}
     assert masks(data) == {i: root / "masks" / name for i, name in names.items()}
-    assert data.warnings == {"masks of images that are not there (not used)": 1, "images without a mask": 7}
+    assert data.warnings == {"masks of missing images (not used)": 1, "images without a mask": 7}
     assert f"mask files for 3 in {root / 'masks'} and {root / 'masks/dog'}," in source(root).detail(new_store)
     made = Prepared(source=source(root), size=32)
     prepared: PreparedData = new_store.get(made)
@@ -392,7 +392,7 @@ def test_boxes_in_two_forms(photos: Photos, form: str, unknown: str) -> None:
     data = dataset(root)
     # What sticks out by less than a pixel is cut off.
     assert {r.id: r.boxes for r in data.records if r.boxes} == {"cat1": ((20, 10, 45, 30),), "dog1": ((0, 0, 60, 40),)}
-    assert data.examples["boxes of images that are not there (not used)"] == (unknown,)
+    assert data.examples["boxes of missing images (not used)"] == (unknown,)
 
 
 def test_boxes_with_classes(fruits: Path) -> None:
@@ -403,7 +403,7 @@ def test_boxes_with_classes(fruits: Path) -> None:
     data = dataset(fruits, test_share=0)
     records = {r.id: (r.boxes, r.box_labels) for r in data.records if r.boxes}
     assert records == {"apple2": (((1, 2, 30, 40), (5, 5, 9, 9)), (1, 0)), "pear2": (((0, 0, 60, 9),), ())}
-    assert data.warnings["boxes of images that are not there (not used)"] == 1
+    assert data.warnings["boxes of missing images (not used)"] == 1
     boxes.write_text(f"{heading}apple2.png,1,2,3,4,plum\napple2.png,1,2,3,4,\nnone.png,1,2,3,4,\n")
     data = dataset(fruits)
     assert not any(r.boxes for r in data.records)

@@ -399,7 +399,7 @@ def with_broken_xml(root: Path) -> None:
         ),
         (in_unknown_colours, r"8 of 9 masks cannot be read .*has the colour \(.*\), which is of no class"),
         (with_a_wrong_labelmap, r"labelmap\.txt: 'apple:1,2' is not name:r,g,b:parts:actions"),
-        (without_apples, r"no trainval image of 'apple', which test images show; add some"),
+        (without_apples, r"no trainval image of 'apple', which test images have; add some"),
         (of_other_names, r"none of the 2 listed images is in .*: the lists name 'a', say, .*2007_000000\.jpg"),
         (lambda root: shutil.rmtree(layout(root) / "ImageSets"), r"missing: a list in ImageSets/Segmentation"),
         (with_other_masks, r"no mask has the name of a listed image; the masks are called '2007_00000\d_mask', say"),
