@@ -1,4 +1,4 @@
-"""``data=coco``: photos with COCO's instances JSON, whose outlines are the ground truth."""
+"""``data=coco``: photos with COCO's instances JSON; its outlines are the ground truth."""
 
 import os
 import re
@@ -28,25 +28,24 @@ _OTHER_SIZE = "images of another size than their JSON says (only labels used; sa
 
 
 class Coco(InPlace):
-    """Photos and an instances JSON: the layout of COCO, and of the tools that export it.
+    """Photos and an instances JSON, from COCO or from a tool that exports it.
 
-    Classes are the categories in the order of their ids. An image's labels are those of its objects, crowds left out.
-    The ground truth is drawn from the outlines; crowds are unknown. An image with an object that has no outline has
-    none.
+    Classes are the categories in the order of their ids. An image's labels are those of its objects without crowds.
+    The ground truth is drawn from the outlines; crowds are unknown. An image with an object without an outline has no
+    ground truth.
 
     Attributes:
-        root: what the other paths are relative to.
+        root: the other paths are relative to it.
         photos: folder of the photos; null: ``val2017`` or ``images/val2017`` for ``instances_val2017.json``, beside
             the JSON in Roboflow's layout, else ``images``, else ``root``.
-        instances: the JSON; null: the only ``annotations/instances_*.json`` or ``instances_*.json`` (of train and val
-            the first, the second being of test), ``train/_annotations.coco.json`` and that in ``valid`` (Roboflow),
-            else the only JSON in ``annotations`` or ``root``.
+        instances: the JSON; null: ``annotations/instances_*.json`` or ``instances_*.json`` (the second of train and
+            val is for test), ``train/`` and ``valid/_annotations.coco.json`` (Roboflow), else the only JSON in
+            ``annotations`` or ``root``.
         test_photos: folder of the test images; null: as for ``photos``, else ``photos``.
-        test_instances: their JSON; null: a share is drawn.
-        classes: names of categories to keep, null for all. What is of another one is background.
-        test_share: without a JSON of test images, the share that becomes test.
-        split_seed: of that draw.
-        title: what the first line of a run calls it.
+        test_instances: the JSON of the test images; null: a share is drawn.
+        classes: names of categories to keep, null for all. Objects of the others are background.
+        test_share: without a JSON of test images, the share drawn for test. split_seed: of that draw.
+        title: the data set's name in a run's log.
     """
 
     what: ClassVar[str] = "photos with COCO's instances, read in place"
@@ -65,7 +64,7 @@ class Coco(InPlace):
     title: str = param(default="coco", key=False)
 
     def detail(self, store: Products) -> str:
-        """What was found, and where; a mask that is unknown all over is not counted."""
+        """Counts and places; masks that are unknown everywhere are not counted."""
         dataset: Dataset = store.get(self)
         records, files = dataset.records, [part.file.path for part in self.parts]
         drawn = [r.regions for r in records if r.regions is not None]
@@ -77,11 +76,11 @@ class Coco(InPlace):
 
     @cached_property
     def parts(self) -> list["Part"]:
-        """The JSONs with their photos: of trainval, and of test where there is one.
+        """The JSON of trainval with its photos, and that of test if there is one.
 
         Raises:
-            MissingDataError: no such folder or JSON, or photos that are listed are not there.
-            SegError: a JSON is not of COCO's form.
+            MissingDataError: a folder, a JSON or listed photos are missing.
+            SegError: a JSON is not COCO's.
         """
         if self.root is None:
             raise SegError("data=coco: give data.root=DIR, the folder that holds the photos and the instances JSON")
@@ -95,19 +94,19 @@ class Coco(InPlace):
         file, test = (root / self.instances, test) if self.instances else _find_files(root, test)
         parts = [coco_part("trainval", root, read_coco(file), self.photos, "photos")]
         if not parts[0].file.annotations:
-            raise SegError(f"{file}: lists no annotation; give the JSON of the instances")
+            raise SegError(f"{file}: has no annotation; give the JSON of the instances")
         if test is None:
             return parts
         return [*parts, coco_part("test", root, read_coco(test), self.test_photos or self.photos, "test_photos")]
 
     def hashed(self, cache: Path | None, *, write: bool) -> str:
-        """Of the JSONs and the photos that they list."""
+        """A hash of the JSONs and their photos."""
         content = [(f"{part.split}.json", part.file.path) for part in self.parts]
         content += [(f"{part.split}/{name}", part.folder / name) for part in self.parts for name in part.names.values()]
         return content_fingerprint(str(Path(self.root or "").resolve()), content, cache, write=write)
 
     def params(self) -> dict[str, Any]:
-        """The content, and how it is understood; what plays no part is left out."""
+        """The content and the parameters of reading it."""
         out = super().params()
         if self.classes is not None:
             out["classes"] = sorted(set(self.classes))
@@ -118,7 +117,7 @@ class Coco(InPlace):
         return out
 
     def load(self, path: Path, store: Products) -> Dataset:
-        """Read the JSONs, and the sizes of the photos that have objects."""
+        """Read the JSONs, and the sizes of photos with objects."""
         found, parts = ReadReport(), self.parts
         names = _class_names([part.file for part in parts], self.classes, found)
         photos = _photos(parts, {category: label for label, category in enumerate(names)}, found)
@@ -129,7 +128,7 @@ class Coco(InPlace):
         found.raise_problems(Path(self.root or ""))
         if not any(record.boxes for record in records):
             why = "".join(f"; {sentence}: {count}" for sentence, count in found.warnings.items())
-            raise SegError(f"{parts[0].file.path}: not one object that it lists can be used{why}")
+            raise SegError(f"{parts[0].file.path}: none of its objects can be used{why}")
         if len(parts) == 1:
             drawn = draw_by_labels({listed[r.image]: r.labels for r in records}, self.test_share, self.split_seed)
             records = [replace(r, split="test") if listed[r.image] in drawn else r for r in records]
@@ -142,7 +141,7 @@ class Coco(InPlace):
 
 
 class Part(NamedTuple):
-    """A JSON, the absolute folder of its photos, and by image id their names below that folder."""
+    """A JSON, the absolute folder of its photos, and their names below that folder by image id."""
 
     split: Split
     file: CocoFile
@@ -249,7 +248,7 @@ def _record(name: str, path: Path, photo: Photo, found: ReadReport) -> Record:
 
 
 def _find_files(root: Path, test: Path | None) -> tuple[Path, Path | None]:
-    """The JSON of trainval, and that of test, if there is one."""
+    """The JSON of trainval, and that of test if there is one."""
     for patterns in (
         ("annotations/instances_*.json", "instances_*.json"),
         ("train/_annotations.coco.json", "valid/_annotations.coco.json"),
@@ -270,7 +269,7 @@ def _find_files(root: Path, test: Path | None) -> tuple[Path, Path | None]:
 
 
 def coco_part(split: Split, root: Path, file: CocoFile, photos: str | None, key: str) -> Part:
-    """A file with its photos, which lie in ``root / photos`` or where they usually do; ``key`` is for messages."""
+    """A file with its photos in ``root / photos`` or in the usual folders; ``key`` is for messages."""
     instances, stem = file.path, file.path.stem.removeprefix("instances_")
     usual = [root / stem, root / "images" / stem, root / "images", root]
     usual = [instances.parent] if stem == "_annotations.coco" else usual
@@ -297,9 +296,9 @@ def coco_part(split: Split, root: Path, file: CocoFile, photos: str | None, key:
 
 
 def _find(folder: Path, name: str, by_base: dict[str, list[str]]) -> str | None:
-    """A photo's path below the folder, by what a JSON calls it: as it is, or by the ends of both paths.
+    """Path below the folder of the photo of that name in a JSON: the same, or with the same last parts.
 
-    ``by_base`` gets the paths below the folder by their last part, once it is needed.
+    ``by_base`` is filled on first use: the paths below the folder by their last part.
     """
     parts = Path(name).parts
     if ".." not in parts and "\0" not in name and not Path(name).is_absolute() and os.path.isfile(folder / name):
@@ -311,7 +310,7 @@ def _find(folder: Path, name: str, by_base: dict[str, list[str]]) -> str | None:
                 by_base.setdefault(_plain(file), []).append(path)
     wanted = "/" + _plain(unquote(name).rpartition("?d=")[2].replace("\\", "/").removeprefix("./"))
     base = wanted.rpartition("/")[2]
-    for key in (base, re.sub("^[0-9a-f]{8}-", "", base)):  # which Label Studio puts before the name of an upload
+    for key in (base, re.sub("^[0-9a-f]{8}-", "", base)):  # Label Studio's prefix of uploads
         there = by_base.get(key, [])
         ends = sorted((path for path in there if wanted.endswith(f"/{_plain(path)}")), key=len)
         if ends or len(there) == 1:

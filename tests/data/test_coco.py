@@ -152,7 +152,7 @@ def test_boxes_are_cut_by_a_pixel_and_no_more(coco: Layout) -> None:
         ({"images": first(file_name="gone.png")}, r"1 of the 6 images that it lists are not in .*val2017 \(gone.png\)"),
         ({"images": first(file_name="there/001.png")}, r"lists there/001.png and 001.png, and only 001.png is in"),
         ({"images": lambda old: [i | {"width": 99} for i in old]},
-         r"not one object .* can be used; images of another size .*: 6"),
+         r"none of its objects can be used; images of another size .*: 6"),
         ({"categories": lambda _: []}, r"it has no categories, or others"),
         ({"categories": added({"id": 8, "name": "cup"}), "annotations": first(category_id=8)},
          r"the categories 7 and 8 are both called 'cup' and used; rename one"),
@@ -238,7 +238,7 @@ def test_exports_of_roboflow_are_found(coco: Layout) -> None:
         (root / f"annotations/instances_{part}.json").rename(root / part / "_annotations.coco.json")
     assert [(r.split, len(r.labels)) for r in dataset(root).records] == [("trainval", 1)] * 4 + [("test", 0)]
     (root / "train/_annotations.coco.json").write_text((root / "valid/_annotations.coco.json").read_text())
-    with pytest.raises(SegError, match=r"train/_annotations\.coco\.json: lists no annotation"):
+    with pytest.raises(SegError, match=r"train/_annotations\.coco\.json: has no annotation"):
         dataset(root)
 
 

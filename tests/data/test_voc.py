@@ -175,7 +175,7 @@ def test_warnings(new_store: Store, voc: Writer) -> None:
         "listed images that are missing": 1,
         "images that no list names (not used)": 1,
         "boxes of a class that their image's labels lack (not used)": 1,
-        "images without XML or a mask that says what they show (not used)": 1,
+        "images without XML or a usable mask (not used)": 1,
         "images without an object": 1,
         "images without a mask": 1,
     }
@@ -391,18 +391,18 @@ def with_broken_xml(root: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (misspell, r"XML names aple, which the classes lack, and never apple, which they have.*classes\.txt"),
-        (without_classes, r"XML names apple, pear, .* and never aeroplane, .*VOC's 20 \(give data\.classes=FILE"),
+        (misspell, r"the XML has aple, which are no classes, and no object of apple;.*classes\.txt"),
+        (without_classes, r"the XML has apple, pear, .* no object of aeroplane, .*VOC's 20 \(give data\.classes=FILE"),
         (
             of_other_classes,
-            r"9 of 9 masks .* have codes that are no class: .*000000\.png: 3; there are 2 classes, .*txt",
+            r"9 of 9 masks .* have codes of no class: .*000000\.png: 3; there are 2 classes, .*txt",
         ),
         (in_unknown_colours, r"8 of 9 masks cannot be read .*has the colour \(.*\), which is of no class"),
         (with_a_wrong_labelmap, r"labelmap\.txt: 'apple:1,2' is not name:r,g,b:parts:actions"),
         (without_apples, r"no trainval image of 'apple', which test images have; add some"),
-        (of_other_names, r"none of the 2 listed images is in .*: the lists name 'a', say, .*2007_000000\.jpg"),
+        (of_other_names, r"none of the 2 listed images is in .*: the lists name 'a', for example, .*2007_000000\.jpg"),
         (lambda root: shutil.rmtree(layout(root) / "ImageSets"), r"missing: a list in ImageSets/Segmentation"),
-        (with_other_masks, r"no mask has the name of a listed image; the masks are called '2007_00000\d_mask', say"),
+        (with_other_masks, r"no mask has the name of a listed image; the masks have names such as '2007_00000\d_mask'"),
         (with_broken_xml, r"2 problems in .*does not parse.*box outside"),
     ],
 )
@@ -419,7 +419,7 @@ def test_masks_decide_over_xml_where_labels_come_from_them(new_store: Store, voc
     data = read(new_store, root, labels_from="masks")
     assert len(data.records) == 8
     assert data.records[0].labels == (0,) and data.records[0].boxes == ((5, 10, 25, 30),)
-    assert data.warnings["masks that cannot be read or are unknown all over (image not used)"] == 1
+    assert data.warnings["masks that cannot be read or are unknown everywhere (image not used)"] == 1
     assert data.warnings["boxes of a class that their image's labels lack (not used)"] == 1
 
 
