@@ -113,7 +113,7 @@ def test_white_of_16_bit_images(tmp_path: Path, top: int, white: int) -> None:
         Image.fromarray(values).save(tmp_path / name)
         decoded, _ = decode_image(tmp_path / name)
         np.testing.assert_array_equal(decoded[..., 0], np.rint(values / white * 255))
-        narrow = (f"16-bit images without a value above {white} (which is white)",) * (white < 65535)
+        narrow = (f"16-bit images without a value above {white} (used as white)",) * (white < 65535)
         assert image_warnings(tmp_path / name) == narrow
 
 
@@ -224,8 +224,8 @@ def test_a_mask_of_the_unturned_photo_is_turned_along(tmp_path: Path, orientatio
 @pytest.mark.parametrize(
     ("mode", "size", "message"),
     [
-        ("L", (40, 40), "40 x 40 is of other proportions than its image of 60 x 40"),
-        ("L", (1, 1), "1 x 1 is of other proportions"),
+        ("L", (40, 40), "40 x 40 has other proportions than its image of 60 x 40"),
+        ("L", (1, 1), "1 x 1 has other proportions"),
         ("CMYK", (60, 40), "a coloured image where a mask of one channel was expected"),
     ],
 )

@@ -335,7 +335,7 @@ def test_masks_in_the_forms_that_tools_write(photos: Photos, new_store: Store) -
         np.testing.assert_array_equal(decode_trimap(path, (40, 60), "binary")[0], shape > 0)
     black = Image.new("L", grey.size)
     for form, said in (
-        (Image.merge("RGBA", [black, black, black, grey]), "with its shape in the alpha channel"),
+        (Image.merge("RGBA", [black, black, black, grey]), "with the mask in the alpha channel"),
         (grey.convert("RGB").quantize(2), "a palette with white as 0 and black as 1"),
     ):
         form.save(path := root / "form.png")
