@@ -12,13 +12,13 @@ from seg.store.parameters import MOST_SEED
 
 
 class Toy(Source):
-    """Base of the two.
+    """Base of the toy data sets.
 
     Attributes:
-        images: how many pictures, both splits together.
-        breeds: how many classes.
+        images: number of pictures in both splits.
+        breeds: number of classes.
         size: shorter side of the pictures in pixels.
-        seed: of all that is drawn.
+        seed: of the drawing.
     """
 
     licence: ClassVar[str] = "drawn by weakseg itself; no rights of others"
@@ -30,10 +30,10 @@ class Toy(Source):
 
 
 class ToyPets(Toy):
-    """An animal in a picture, in the official layout of Oxford-IIIT Pet.
+    """One animal in a picture, in the layout of Oxford-IIIT Pet.
 
     Attributes:
-        labels: what a picture's label is: its ``breed``, or its ``species``.
+        labels: a picture's label is its ``breed`` or its ``species``.
     """
 
     what: ClassVar[str] = "toy pictures, drawn"
@@ -42,7 +42,7 @@ class ToyPets(Toy):
 
     @property
     def title(self) -> str:
-        """That it is a toy."""
+        """The name, marked as a toy."""
         return f"toy_pets (a TOY: {self.images} drawn pictures, seed {self.seed})"
 
     def build(self, out: Path, store: Products) -> None:
@@ -52,7 +52,7 @@ class ToyPets(Toy):
         draw_toy_pets(out, images=self.images, breeds=self.breeds, size=self.size, seed=self.seed)
 
     def load(self, path: Path, store: Products) -> Dataset:
-        """Read the layout back, as any other data set in it."""
+        """Read it like any data set in this layout."""
         return OxfordPet(root=str(path), labels=self.labels).load(path, store)
 
 
@@ -64,7 +64,7 @@ class ToyScenes(Toy):
 
     @property
     def title(self) -> str:
-        """That it is a toy."""
+        """The name, marked as a toy."""
         return f"toy_scenes (a TOY: {self.images} drawn scenes, seed {self.seed})"
 
     def build(self, out: Path, store: Products) -> None:
@@ -74,5 +74,5 @@ class ToyScenes(Toy):
         draw_toy_scenes(out, images=self.images, breeds=self.breeds, size=self.size, seed=self.seed)
 
     def load(self, path: Path, store: Products) -> Dataset:
-        """Read the layout back, as any other data set in it."""
+        """Read it like any data set in this layout."""
         return Voc(root=str(path)).load(path, store)

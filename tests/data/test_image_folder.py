@@ -212,7 +212,7 @@ def test_masks_that_name_classes(fruits: Path, new_store: Store) -> None:
     np.testing.assert_array_equal(prepared.original_target(row), array)
     assert set(np.unique(prepared.merged().original_target(row)).tolist()) == {0, 1, 255}
     notes = (new_store.manifest(made) or {})["notes"]
-    assert notes["warnings"]["masks with values that are no class (3; unknown there)"] == 1
+    assert notes["warnings"]["masks with values of no class (3; unknown there)"] == 1
 
 
 def test_masks_in_the_colours_of_cvat(photos: Photos, tmp_path: Path, new_store: Store) -> None:
@@ -349,11 +349,11 @@ def test_masks_in_the_forms_that_tools_write(photos: Photos, new_store: Store) -
         (
             "classes",
             (0, 127),
-            r"8 of 8 masks do not show what their images' labels say .*1 to 2 the classes.*mask_codes=binary",
+            r"8 of 8 masks have other classes than their images' labels .*1 to 2 the classes.*mask_codes=binary",
         ),
-        ("classes", (0, 255), r"8 of 8 masks do not show what .*mask_codes=binary"),
-        ("classes", (255, 2), r"5 of 8 masks do not show what their images' labels say"),
-        ("ids", (0, 255), r"none of 8 masks shows an object.* set data.mask_codes=binary"),
+        ("classes", (0, 255), r"8 of 8 masks have other classes .*mask_codes=binary"),
+        ("classes", (255, 2), r"5 of 8 masks have other classes than their images' labels"),
+        ("ids", (0, 255), r"none of 8 masks has an object.* set data.mask_codes=binary"),
     ],
 )
 def test_masks_of_another_convention_are_refused(

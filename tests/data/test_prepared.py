@@ -225,7 +225,7 @@ def test_the_pool(new_store: Store, official: Official) -> None:
 def test_a_pool_without_a_label(new_store: Store, coco: Official) -> None:
     source = Coco(root=str(coco(annotations=lambda old: [a | {"image_id": 105} for a in old])), test_share=0)
     pool = Pool(data=Prepared(source=source, size=32), limit=1)  # the first image of six, of which the last has labels
-    with pytest.raises(SegError, match="not one of 1 images has a label"):
+    with pytest.raises(SegError, match="none of 1 images has a label"):
         new_store.get(pool)
 
 
@@ -284,7 +284,7 @@ def test_targets_are_drawn_and_values_that_are_no_class_are_named(new_store: Sto
     stage = Prepared(source=Three(), size=32)
     made = new_store.get(stage)
     warnings = (new_store.manifest(stage) or {})["notes"]["warnings"]
-    assert warnings["masks with values that are no class (9; unknown there)"] == 1
+    assert warnings["masks with values of no class (9; unknown there)"] == 1
     np.testing.assert_array_equal(made.original_target(0), np.where(mask == 9, 255, mask))
     drawn = np.zeros((40, 60), np.uint8)
     drawn[:, 20:25], drawn[10:30, 10:30] = 255, 2  # crowds lie below
@@ -304,11 +304,11 @@ def test_masks_that_say_nothing_are_no_target_and_masks_without_an_object_are_na
         mask[top:] = 255
         Image.fromarray(mask).save(root / f"masks/{name}.png")
     stage = Prepared(source=ImageFolder(root=str(root), mask_codes="ids"), size=32)
-    with pytest.raises(SegError, match=r"none of 1 masks shows an object.*set data\.mask_codes=binary"):
+    with pytest.raises(SegError, match=r"none of 1 masks has an object.*set data\.mask_codes=binary"):
         new_store.get(stage)
     mask[:5] = 1
     Image.fromarray(mask).save(root / "masks/cat2.png")
     with caplog.at_level(logging.INFO):
         data: PreparedData = new_store.get(Prepared(source=ImageFolder(root=str(root), mask_codes="ids"), size=32))
     assert [data.ids[row] for row in np.flatnonzero(data.has_target)] == ["cat2", "cat1"]
-    assert "data: masks of which every pixel is unknown (image used without): 1 (dog1)" in caplog.messages
+    assert "data: masks that are unknown everywhere (image used without): 1 (dog1)" in caplog.messages

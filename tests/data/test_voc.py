@@ -194,9 +194,9 @@ def test_labels_and_masks_that_disagree_are_counted_where_they_are_decoded(
     write_mask(layout(root) / "SegmentationClass/2007_000001.png", 0, 1, 2)
     other = Prepared(source=Voc(root=str(root)), size=64)
     new_store.get(other)
-    lacks = "images whose labels name a class that their mask lacks (both used as they are)"
-    shows = "images whose mask shows a class that their labels lack (both used as they are)"
-    strange = "masks with values that are no class (7; unknown there)"
+    lacks = "images with a label that their mask does not have (both used)"
+    shows = "images whose mask has a class that is not among their labels (both used)"
+    strange = "masks with values of no class (7; unknown there)"
     warnings = [manifest(new_store.folder(stage))["notes"]["warnings"] for stage in (prepared, other)]
     assert [(q.get(lacks), q.get(shows), q.get(strange)) for q in warnings] == [(1, None, 1), (1, 1, 1)]
 
