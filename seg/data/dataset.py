@@ -51,7 +51,7 @@ class Record:
         boxes: ``(xmin, ymin, xmax, ymax)`` in pixels of the original image.
         codes: coding of ``trimap``; Oxford-IIIT Pet's is ``trimap``.
         box_labels: the class of each box; () if all are of the image's one class.
-        regions: instead of ``trimap``: the regions of the ground truth; () without an object, None without ground truth.
+        regions: instead of ``trimap``: the regions of the ground truth; () without an object, None for no ground truth.
         colours: the codes by colour, if ``trimap`` is an RGB image.
     """
 

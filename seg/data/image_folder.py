@@ -237,9 +237,7 @@ def _labels(path: Path, ids: dict[str, str], report: ReadReport) -> tuple[dict[s
     classes = sorted({name for _, _, names in listed for name in names})
     if not classes:
         raise SegError(f"{path}: names no class{remedy}")
-    report.warn(
-        "images not named in the file of labels (not used)", (i for i in ids.values() if i not in matched)
-    )
+    report.warn("images not named in the file of labels (not used)", (i for i in ids.values() if i not in matched))
     return {i: tuple(dict.fromkeys(name for names in own for name in names)) for i, own in matched.items()}, classes
 
 

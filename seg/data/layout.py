@@ -80,7 +80,7 @@ def files_by_stem(folder: Path, suffixes: tuple[str, ...], found: ReadReport) ->
 
 
 def regular(path: "Path | os.DirEntry[str]") -> os.stat_result:
-    """The ``stat`` of a regular file. Raises SegError: it is missing, cannot be read, or is a folder, pipe or device."""
+    """The ``stat`` of a regular file. Raises SegError: it cannot be read, or is a folder, a pipe or a device."""
     try:
         found = os.stat(path)
     except (OSError, ValueError) as error:

@@ -253,9 +253,7 @@ class Prepared(Stage):
 
 def _require_labels(dataset: Dataset) -> None:
     if not any(r.labels for r in dataset.records if r.split == "trainval"):
-        raise SegError(
-            "no trainval image of the data has a label, so nothing can be learnt; label some"
-        )
+        raise SegError("no trainval image of the data has a label, so nothing can be learnt; label some")
 
 
 class _Decoded(NamedTuple):

@@ -21,12 +21,25 @@ class Toy(Source):
         seed: of the drawing.
     """
 
+    name: ClassVar[str]
     licence: ClassVar[str] = "drawn by weakseg itself; no rights of others"
 
     images: int = param(default=480, low=20)
     breeds: int = param(default=6, low=2)
     size: int = param(default=128, low=48)
     seed: int = param(default=0, low=0, high=MOST_SEED)
+
+    @property
+    def title(self) -> str:
+        """The name, marked as a toy."""
+        return f"{self.name} (a TOY: {self.images} drawn pictures, seed {self.seed})"
+
+    def build(self, out: Path, store: Products) -> None:
+        """Draw pictures, masks, boxes and lists."""
+        from seg.data.toy import generate
+
+        draw = {"toy_pets": generate.draw_toy_pets, "toy_scenes": generate.draw_toy_scenes}[self.name]
+        draw(out, images=self.images, breeds=self.breeds, size=self.size, seed=self.seed)
 
 
 class ToyPets(Toy):
@@ -36,20 +49,10 @@ class ToyPets(Toy):
         labels: a picture's label is its ``breed`` or its ``species``.
     """
 
+    name: ClassVar[str] = "toy_pets"
     what: ClassVar[str] = "toy pictures, drawn"
 
     labels: Labels = param(default="breed")
-
-    @property
-    def title(self) -> str:
-        """The name, marked as a toy."""
-        return f"toy_pets (a TOY: {self.images} drawn pictures, seed {self.seed})"
-
-    def build(self, out: Path, store: Products) -> None:
-        """Draw the pictures, trimaps, boxes and lists."""
-        from seg.data.toy.generate import draw_toy_pets
-
-        draw_toy_pets(out, images=self.images, breeds=self.breeds, size=self.size, seed=self.seed)
 
     def load(self, path: Path, store: Products) -> Dataset:
         """Read it like any data set in this layout."""
@@ -59,19 +62,9 @@ class ToyPets(Toy):
 class ToyScenes(Toy):
     """Mostly two animals of different breeds in a picture, in Pascal VOC's layout."""
 
+    name: ClassVar[str] = "toy_scenes"
     what: ClassVar[str] = "toy scenes, drawn"
     boxes_of: ClassVar[str] = "boxes"
-
-    @property
-    def title(self) -> str:
-        """The name, marked as a toy."""
-        return f"toy_scenes (a TOY: {self.images} drawn scenes, seed {self.seed})"
-
-    def build(self, out: Path, store: Products) -> None:
-        """Draw the pictures, masks, boxes and lists."""
-        from seg.data.toy.generate import draw_toy_scenes
-
-        draw_toy_scenes(out, images=self.images, breeds=self.breeds, size=self.size, seed=self.seed)
 
     def load(self, path: Path, store: Products) -> Dataset:
         """Read it like any data set in this layout."""

@@ -13,7 +13,7 @@ from seg.data.dataset import UNKNOWN, Colours, Dataset, Split
 from seg.data.decode import codes_in, mask_values
 from seg.data.download import Downloadable
 from seg.data.draw import draw_by_labels
-from seg.data.layout import IMAGE_SUFFIXES, MissingDataError, files_by_stem, nfc, read_text
+from seg.data.layout import IMAGE_SUFFIXES, files_by_stem, nfc, read_text
 from seg.data.read_report import ReadReport
 from seg.data.records import Layout, listed_splits, make_dataset, place_boxes, read_xmls
 from seg.data.sources import require_few
@@ -136,7 +136,7 @@ def find_voc(source: Voc) -> Layout:
     used = {i: both[split][i] for i, split in splits.items() if i in both[split]}
     if own and not used:
         raise SegError(
-            f"{folder / masks}: no mask has the name of a listed image; the masks have names such as {next(iter(own))!r}"
+            f"{folder / masks}: no mask has the name of a listed image; masks have names such as {next(iter(own))!r}"
         )
     xmls = files_by_stem(folder / "Annotations", (".xml",), report)
     file = _classes_file(folder, masks, source.classes)

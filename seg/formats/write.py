@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 from xml.sax.saxutils import quoteattr
@@ -114,42 +115,46 @@ def _codes(picture: Picture) -> npt.NDArray[np.uint8]:
     return picture.codes
 
 
-def _png(kind: PNGKind) -> Callable[..., None]:
-    def write_png(folder: Path, names: Sequence[str], pictures: Iterable[Picture], tolerance: float) -> None:
-        if kind == "palette":
-            write_classes(folder / "classes.txt", names)
-        for picture in pictures:
-            save_mask(_place(folder, picture.file, ".png"), _codes(picture), kind)
-
-    return write_png
+def _png(folder: Path, names: Sequence[str], pictures: Iterable[Picture], tolerance: float, kind: PNGKind) -> None:
+    if kind == "palette":
+        write_classes(folder / "classes.txt", names)
+    for picture in pictures:
+        save_mask(_place(folder, picture.file, ".png"), _codes(picture), kind)
 
 
-def _voc(for_cvat: bool) -> Callable[..., None]:
-    """VOC's layout; CVAT's is that with ``labelmap.txt``, and has no code for what is undecided: background."""
+def _voc(folder: Path, names: Sequence[str], pictures: Iterable[Picture], tolerance: float) -> None:
+    listed = _voc_masks(folder, pictures, UNKNOWN)
+    _save_text(folder / "ImageSets/Segmentation/train.txt", listed)
+    _save_text(folder / "classes.txt", names)
 
-    def write_voc(folder: Path, names: Sequence[str], pictures: Iterable[Picture], tolerance: float) -> None:
-        listed, colours = [], voc_palette().tolist()
-        for picture in pictures:
-            codes, objects = _codes(picture), np.zeros_like(_codes(picture))
-            for number, shape in enumerate(picture.shapes):
-                objects[full_mask(shape, codes.shape)] = 1 + number % 253
-            if not for_cvat:
-                objects[codes == UNKNOWN] = UNKNOWN
-            codes = np.where(codes == UNKNOWN, np.uint8(0), codes) if for_cvat else codes
-            save_mask(_place(folder / "SegmentationClass", picture.file, ".png"), codes, "palette")
-            save_mask(_place(folder / "SegmentationObject", picture.file, ".png"), objects, "palette")
-            listed.append(PurePosixPath(picture.file).with_suffix("").as_posix() + "\n")
-        lists = folder / "ImageSets/Segmentation"
-        lists.mkdir(parents=True, exist_ok=True)
-        (lists / ("default.txt" if for_cvat else "train.txt")).write_text("".join(listed), encoding="utf-8")
-        if for_cvat:
-            rows = [f"{name}:{','.join(map(str, colours[code]))}::" for code, name in enumerate(names)]
-            text = "\n".join(["# label:color_rgb:parts:actions", *rows])
-        else:
-            text = "\n".join(names)
-        (folder / ("labelmap.txt" if for_cvat else "classes.txt")).write_text(text + "\n", encoding="utf-8")
 
-    return write_voc
+def _cvat(folder: Path, names: Sequence[str], pictures: Iterable[Picture], tolerance: float) -> None:
+    """VOC's layout with ``labelmap.txt``. CVAT has no code for undecided pixels; they become background."""
+    listed = _voc_masks(folder, pictures, 0)
+    _save_text(folder / "ImageSets/Segmentation/default.txt", listed)
+    colours = voc_palette().tolist()
+    rows = [f"{name}:{','.join(map(str, colours[code]))}::" for code, name in enumerate(names)]
+    _save_text(folder / "labelmap.txt", ["# label:color_rgb:parts:actions", *rows])
+
+
+def _voc_masks(folder: Path, pictures: Iterable[Picture], unknown: int) -> list[str]:
+    """Write the masks of classes and of objects, with a code for undecided pixels; returns the images' names."""
+    listed = []
+    for picture in pictures:
+        codes, objects = _codes(picture), np.zeros_like(_codes(picture))
+        is_unknown = codes == UNKNOWN
+        for number, shape in enumerate(picture.shapes):
+            objects[full_mask(shape, codes.shape)] = 1 + number % 253
+        for part, mask in (("SegmentationClass", codes), ("SegmentationObject", objects)):
+            path = _place(folder / part, picture.file, ".png")
+            save_mask(path, np.where(is_unknown, np.uint8(unknown), mask), "palette")
+        listed.append(PurePosixPath(picture.file).with_suffix("").as_posix())
+    return listed
+
+
+def _save_text(path: Path, lines: Sequence[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def _coco(folder: Path, names: Sequence[str], pictures: Iterable[Picture], tolerance: float) -> None:
@@ -246,10 +251,10 @@ def _label_studio(folder: Path, names: Sequence[str], pictures: Iterable[Picture
 
 #: By format, what writes it: a function of folder, names by code, pictures and tolerance.
 FORMATS: Mapping[Format, Callable[[Path, Sequence[str], Iterable[Picture], float], None]] = {
-    **{kind: _png(kind) for kind in MASKS},
+    **{kind: partial(_png, kind=kind) for kind in MASKS},
     "coco": _coco,
-    "cvat": _voc(True),
-    "voc": _voc(False),
+    "cvat": _cvat,
+    "voc": _voc,
     "yolo": _yolo,
     "labelme": _labelme,
     "label_studio": _label_studio,

@@ -107,7 +107,10 @@ def test_an_annotation_of_anything_else_is_a_line(tmp_path: Path, changed: dict[
         ({"categories": [{"id": 1, "name": "a\nb"}]}, r"'a\\nb' is no name of a category"),
         ({"categories": [{"id": 1, "name": name} for name in "ab"]}, r"two categories have the id 1"),
         ({"annotations": [{"image_id": 3, "bbox": [0.1, 0.1, 0.5, 0.9]}]}, r"shares of the image's sides \(0 to 1\)"),
-        ({"annotations": [{"image_id": 4, "bbox": [1, 1, 2, 2]}]}, r"none of its 1 annotations belongs to a listed image"),
+        (
+            {"annotations": [{"image_id": 4, "bbox": [1, 1, 2, 2]}]},
+            r"none of its 1 annotations belongs to a listed image",
+        ),
     ],
 )
 def test_files_that_are_refused(tmp_path: Path, changed: dict[str, Any], message: str) -> None:

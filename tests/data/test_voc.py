@@ -402,7 +402,7 @@ def with_broken_xml(root: Path) -> None:
         (without_apples, r"no trainval image of 'apple', which test images have; add some"),
         (of_other_names, r"none of the 2 listed images is in .*: the lists name 'a', for example, .*2007_000000\.jpg"),
         (lambda root: shutil.rmtree(layout(root) / "ImageSets"), r"missing: a list in ImageSets/Segmentation"),
-        (with_other_masks, r"no mask has the name of a listed image; the masks have names such as '2007_00000\d_mask'"),
+        (with_other_masks, r"no mask has the name of a listed image; masks have names such as '2007_00000\d_mask'"),
         (with_broken_xml, r"2 problems in .*does not parse.*box outside"),
     ],
 )
