@@ -35,7 +35,7 @@ _EXPECTED = {
     "trimap": "1 (foreground), 2 (background) and 3 (border) were expected; write these codes (data=image_folder reads "
     "masks of 0 and 255)",
     "binary": "0 and 1, or 0 and 255, were expected; set data.mask_codes=trimap (1 foreground, 2 background, 3 border) "
-    "or ids (0 background, 255 unknown, all else foreground) or classes (0 background, 255 unknown, 1 and on the classes)",
+    "or ids (0 background, 255 unknown, all else foreground) or classes (the same, but 1 and on are the classes)",
 }
 # What Pillow may decode, whatever a file's name; JPEG includes MPO. Else it would start Ghostscript for an EPS.
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "JPEG2000", "AVIF", "PPM")

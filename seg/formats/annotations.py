@@ -1,4 +1,4 @@
-"""``data=annotations``: photos with what an annotation tool has written of them."""
+"""``data=annotations``: photos with annotations in the format of a tool."""
 
 import hashlib
 import os
@@ -22,13 +22,13 @@ _TEST = ("val", "valid", "validation", "test", "testing")
 
 
 class Annotations(Coco):
-    """Photos and annotations in the format of a tool, understood as :class:`seg.data.coco.Coco` understands COCO's.
+    """Photos and annotations in the format of a tool; all else as for :class:`seg.data.coco.Coco`.
 
-    Boxes are boxes; polygons, ellipses and masks are ground truth, too. What is of the splits ``val`` and ``test`` is
-    test. Classes are in alphabetical order.
+    Polygons, ellipses and masks are ground truth; boxes are boxes only. The splits ``val`` and ``test`` are for test.
+    Classes are in alphabetical order.
 
     Attributes:
-        format: what wrote them. instances, test_instances: a file or a folder; null: found below ``root``.
+        format: of the annotations. instances, test_instances: a file or a folder; null: found below ``root``.
     """
 
     what: ClassVar[str] = "photos with annotations, read in place"
@@ -38,10 +38,10 @@ class Annotations(Coco):
 
     @cached_property
     def pictures(self) -> dict[Split, list[Picture]]:
-        """What the files say, by split.
+        """The annotated pictures by split.
 
         Raises:
-            MissingDataError: no such folder or file. SegError: it is of another format.
+            MissingDataError: no such folder or file. SegError: a file has another format.
         """
         if self.root is None or self.format is None:
             raise SegError("data=annotations: give data.root=DIR and data.format=cvat, label_studio, labelme, ...")
@@ -53,18 +53,18 @@ class Annotations(Coco):
         if self.test_instances:
             return {"trainval": found, "test": read_annotations(self.format, root / self.test_instances)}
         test = [picture for picture in found if picture.subset.lower() in _TEST]
-        if len(test) == len(found):  # one split alone is none
+        if len(test) == len(found):  # a single split is no split
             return {"trainval": found, "test": []}
         return {"trainval": [p for p in found if p.subset.lower() not in _TEST], "test": test}
 
     @cached_property
     def parts(self) -> list[Part]:
-        """As of :class:`Coco`."""
+        """See :class:`Coco`."""
         pictures, root = self.pictures, Path(self.root or "")
         names = sorted({shape.class_name for own in pictures.values() for one in own for shape in one.shapes})
         files = {split: _as_coco(root / (self.instances or ""), own, names) for split, own in pictures.items()}
         if not files["trainval"].annotations:
-            problem = next(iter(files["trainval"].problems), f"{root}: not one annotation of {self.format}")
+            problem = next(iter(files["trainval"].problems), f"{root}: no annotation of {self.format}")
             raise SegError(f"{problem}; annotate some photos")
         parts = [coco_part("trainval", root, files["trainval"], self.photos, "photos")]
         if pictures["test"]:
@@ -72,23 +72,23 @@ class Annotations(Coco):
         return parts
 
     def hashed(self, cache: Path | None, *, write: bool) -> str:
-        """Of the photos, and of what is said of them."""
+        """A hash of the photos and their annotations."""
         content: list[tuple[str, Path]] = []
-        said: list[tuple[Any, ...]] = []
+        annotations: list[tuple[Any, ...]] = []
         for part in self.parts:
             content += [(f"{part.split}/{name}", part.folder / name) for name in part.names.values()]
-            said += [(part.split, name, part.file.images[i].size) for i, name in part.names.items()]
-            said += [(part.split, part.names[one.image], *one[2:]) for one in part.file.annotations]
+            annotations += [(part.split, name, part.file.images[i].size) for i, name in part.names.items()]
+            annotations += [(part.split, part.names[one.image], *one[2:]) for one in part.file.annotations]
         photos = content_fingerprint(os.path.abspath(self.root or ""), content, cache, write=write)
-        return hashlib.sha256(f"{photos} {said}".encode()).hexdigest()
+        return hashlib.sha256(f"{photos} {annotations}".encode()).hexdigest()
 
     def params(self) -> dict[str, Any]:
-        """The content, and how it is understood."""
+        """The content, and the parameters of reading it."""
         return super().params() | {"format": self.format}
 
 
 def _as_coco(path: Path, pictures: Sequence[Picture], names: Sequence[str]) -> CocoFile:
-    """Pictures as what COCO's reader gives; ids are names."""
+    """Pictures as the result of COCO's reader; ids are names."""
     images: dict[Id, CocoImage] = {}
     annotations, problems = [], []
     for picture in pictures:
