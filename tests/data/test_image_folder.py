@@ -77,18 +77,10 @@ def touch(root: Path, *names: str) -> None:
 @pytest.mark.parametrize(
     ("names", "options", "message"),
     [
-        ([], {}, "no image in a class folder"),
         (["a.jpg", "b.jpg"], {}, "its 2 images are not in class folders"),
         (["train/cat/a.jpg", "test/cat/b.jpg"], {}, "test, train are splits, not classes"),
         (["cat/images/a.jpg", "cat/masks/a.png"], {}, "cat/masks/a.png: looks like a mask among the images; put"),
         (["annotations/trainval.txt", "images/a.jpg"], {}, "use data=oxford_pet"),
-        (["cat/a.jpg"], {"masks": "nowhere"}, "data.masks=nowhere: no folder of masks at /.*/nowhere"),
-        (
-            ["cat/a.jpg"],
-            {"boxes_from": "nowhere.csv"},
-            "data.boxes_from=nowhere.csv: no CSV, COCO JSON or folder of VOC XML",
-        ),
-        (["cat/a.jpg"], {"test_list": "nowhere.txt"}, "data.test_list=nowhere.txt: no file"),
         (["cat/a.jpg"], {"labels_from": "nowhere.csv"}, "data.labels_from=nowhere.csv: no CSV"),
         (["cat/a.jpg", "masks/a.png", "ground_truth/a.png"], {}, "say which to use with data.masks="),
         (["cat/a.jpg", "masks/a.jpg"], {}, "masks/a.jpg: 1 of 1 masks are in a format that changes pixels"),
@@ -126,9 +118,6 @@ def test_what_lies_beside_the_classes_is_found_and_is_no_class(tmp_path: Path) -
     assert names_of(tmp_path, elsewhere) == ["cat/a.jpg", "cat/b.jpg"]
     assert elsewhere.masks == {"a": tmp_path / "other.d/a.tif"} and set(elsewhere.boxes) == {"a.xml"}
     assert not find(tmp_path, masks=False).masks
-    touch(tmp_path, "boxes.csv")
-    with pytest.raises(SegError, match=r"say which to use with data\.boxes_from="):
-        find(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -229,12 +218,9 @@ def test_masks_in_the_colours_of_cvat(photos: Photos, tmp_path: Path, new_store:
     data = new_store.get(Prepared(source=source, size=32))
     for code, name in enumerate(("cat", "dog"), 1):
         assert set(np.unique(data.original_target(data.row_of[f"{name}1"]))) == {0, code}
-    before = source.fingerprint
     (export / "labelmap.txt").write_text("background:0,0,0::\ncow:128,0,0::\ncat:9,8,7::\n")
     with pytest.raises(SegError, match=r"labelmap\.txt: 'cow' is none of the classes cat, dog; rename"):
         ImageFolder(root=str(root), masks=str(export / "SegmentationClass")).layout  # noqa: B018
-    (export / "labelmap.txt").write_text("background:0,0,0::\ncat:128,0,0::\ndog:9,8,7::\n")
-    assert ImageFolder(root=str(root), masks=str(export / "SegmentationClass")).fingerprint != before
 
 
 def test_ids_are_stems_made_unique_by_their_folders() -> None:
@@ -272,7 +258,6 @@ def test_a_list_names_the_test_images(photos: Photos, tmp_path: Path) -> None:
     assert {r.id for r in data.records if r.split == "test"} == {"cat1", "cat2", "dog3"}
     for text, said in (
         ("cat1\ncta2.png\n", r"test.txt: 'cta2.png' is not an image of"),
-        ("\n".join(f"cat{i}" for i in range(1, 6)), "no trainval image of 'cat', which test images have; add some"),
         ("# none yet\n\n", r"test.txt: names no image; .* data.test_share=0"),
     ):
         listed.write_text(text)
@@ -289,12 +274,10 @@ def test_a_draw_leaves_some_images_of_each_class() -> None:
     assert len(draw_by_labels(own | {"new.jpg": (1,)}, 0.2, 0) - test) <= 1
     most = draw_by_labels(own, 0.99, 0)
     assert {label for name in own if name not in most for label in own[name]} == {0, 1, 2}
-    # Not the last image of all, either, where none has a class.
-    assert len(draw_by_labels({"a": (), "b": ()}, 0.9, 0)) == 1
     assert draw_by_labels({}, 0.5, 0) == draw_by_labels(own, 0, 0) == set()
 
 
-def test_masks_by_stem_by_folder_and_by_id(photos: Photos, new_store: Store, tmp_path: Path) -> None:
+def test_masks_by_stem_by_folder_and_by_id(photos: Photos, new_store: Store) -> None:
     root = photos()
     mask(root / "masks/cat1.png")
     mask(root / "masks/dog/dog2.png", 1)
@@ -313,14 +296,9 @@ def test_masks_by_stem_by_folder_and_by_id(photos: Photos, new_store: Store, tmp
     assert prepared.original_target(prepared.row_of["cat3"]).shape == (40, 60) and prepared.has_target.sum() == 3
     notes = (new_store.manifest(made) or {})["notes"]
     assert notes["warnings"]["masks of another size than their image, resized"] == 1
-    # The same somewhere else.
-    key, elsewhere = source(root).key, str(tmp_path / "target")
-    shutil.move(root / "masks", elsewhere)
-    assert source(root, masks=elsewhere).key == key != source(root).key
-    assert set(masks(dataset(root, masks=elsewhere))) == set(names)
 
 
-def test_masks_in_the_forms_that_tools_write(photos: Photos, new_store: Store) -> None:
+def test_masks_in_the_forms_that_tools_write(photos: Photos) -> None:
     root, shape = photos(), np.zeros((40, 60), np.uint8)
     shape[10:30, 20:45] = 255
     grey = Image.fromarray(shape)
@@ -330,7 +308,6 @@ def test_masks_in_the_forms_that_tools_write(photos: Photos, new_store: Store) -
         grey.convert(mode).save(root / f"masks/cat{name}")
     found = masks(dataset(root))
     assert found == {f"cat{name[0]}": root / f"masks/cat{name}" for name in forms}
-    assert f"mask files for 5 in {root / 'masks'},"[:-1] in source(root).detail(new_store)
     for path in found.values():
         np.testing.assert_array_equal(decode_trimap(path, (40, 60), "binary")[0], shape > 0)
     black = Image.new("L", grey.size)
@@ -346,11 +323,6 @@ def test_masks_in_the_forms_that_tools_write(photos: Photos, new_store: Store) -
 @pytest.mark.parametrize(
     ("codes", "values", "said"),
     [
-        (
-            "classes",
-            (0, 127),
-            r"8 of 8 masks have other classes than their images' labels .*1 to 2 the classes.*mask_codes=binary",
-        ),
         ("classes", (0, 255), r"8 of 8 masks have other classes .*mask_codes=binary"),
         ("classes", (255, 2), r"5 of 8 masks have other classes than their images' labels"),
         ("ids", (0, 255), r"none of 8 masks has an object.* set data.mask_codes=binary"),
@@ -408,13 +380,9 @@ def test_boxes_with_classes(fruits: Path) -> None:
     data = dataset(fruits)
     assert not any(r.boxes for r in data.records)
     assert data.warnings["boxes of a class that their image's labels lack (not used)"] == 3
-    for line, said in (
-        ("apple1.png,0,0,62,40", r"boxes.csv line 2: box outside of its 60 x 40 image \(xmin=0 .*xmax=62"),
-        ("a.png,0,0,6,4", "none of its 1 boxes matches an image that is used, for example 'a.png'"),
-    ):
-        boxes.write_text(f"{heading}{line}\n")
-        with pytest.raises(SegError, match=said):
-            dataset(fruits)
+    boxes.write_text(f"{heading}apple1.png,0,0,62,40\n")
+    with pytest.raises(SegError, match=r"boxes.csv line 2: box outside of its 60 x 40 image \(xmin=0 .*xmax=62"):
+        dataset(fruits)
 
 
 def test_a_file_of_labels(fruits: Path, new_store: Store) -> None:
@@ -424,13 +392,7 @@ def test_a_file_of_labels(fruits: Path, new_store: Store) -> None:
     assert data.warnings == {NOT_NAMED: 1, "images without an object": 1}
     assert data.examples[NOT_NAMED] == ("unnamed",)
     assert f"5 images of 2 classes (labels in {fruits / 'labels.csv'})" in source(fruits).detail(new_store)
-    prepared: PreparedData = new_store.get(Prepared(source=source(fruits, test_share=0), size=32))
-    assert dict(zip(prepared.ids, prepared.label_sets, strict=True))["pear1"] == (0, 1)
-    listed = fruits.parent / "test.txt"
-    listed.write_text("apple2\nnone.png\n")
-    records = dataset(fruits, test_list=str(listed)).records
-    assert [r.id for r in records if r.split == "test"] == ["apple2", "none"]
-    # Elsewhere, and with the photos in folders that mean nothing.
+    # Elsewhere, and with the photos in folders, which are ignored.
     (fruits / "train").mkdir()
     (fruits / "apple1.png").rename(fruits / "train/apple1.png")
     elsewhere = shutil.move(fruits / "labels.csv", fruits.parent / "mine.csv")
@@ -442,7 +404,6 @@ def test_a_file_of_labels(fruits: Path, new_store: Store) -> None:
     ("text", "said"),
     [
         ("file,labels\napple1.png,\n", r"labels.csv: names no class"),
-        ("file,labels\napple1.png,apple,pear\n", r"labels.csv: no CSV"),
         ("gone.png,apple\n", r"labels.csv: none of its 1 labels matches an image .*, for example 'gone.png'"),
         ("".join(f"apple1.png,{i}\n" for i in range(254)), r"254 classes, and masks have codes for 253"),
     ],

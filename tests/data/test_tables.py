@@ -44,9 +44,6 @@ def test_boxes(tmp_path: Path, text: str) -> None:
     [
         ("file,cx,cy,w,h,x,y\na.jpg,1,2,3,4,5,6\n", r"table.csv: needs the heading file,xmin,ymin,xmax,ymax"),
         ("file,xmin,ymin,xmax,ymax\n\na.jpg,1,2,x,4\n", r"table.csv line 3: '1,2,x,4' is not xmin,ymin,xmax,ymax"),
-        ("file,xmin,ymin,xmax,ymax\na.jpg,1,2,3\n", r"table.csv line 2"),
-        ("file,xmin,ymin,xmax,ymax\na.jpg,1,2,3,4,5\n", r"no CSV \(.*Expected 5 fields in line 2, saw 6"),
-        ("a.jpg,1,2,30,40\n", r"table.csv: needs the heading file,xmin,ymin,xmax,ymax"),
         ("file,x1,y1,x2,y2\na.jpg,0.1,0.2,0.5,1\n", r"table.csv line 2: all boxes lie within 0 to 1, .*; write pixels"),
         ("file,xmin,ymin,xmax,ymax\n", r"holds no box"),
         ("", r"no CSV"),
@@ -112,12 +109,9 @@ def test_labels(tmp_path: Path, text: str) -> None:
     [
         ("a.jpg,apple,pear\n", r"table.csv: has no two columns of files and labels; write the heading file,labels"),
         ("file,apple,pear\na.jpg,1,2\n", r"has no two columns"),
-        ("name of,kind\na.jpg,apple\n", r"has no two columns"),
         ("file,labels\na.jpg,apple,pear\n", r"no CSV \(.*Expected 2 fields in line 2, saw 3"),
         ("file,labels\n,apple\n", r"table.csv line 2: names no file"),
         ("none.png,Background\n", r"line 1: 'Background' is no class; leave the labels of an image"),
-        ("a.jpg,a\x01\n", r"line 1: 'a.x01' is no class"),
-        ('a.jpg,"apple', r"no CSV"),
     ],
 )
 def test_labels_that_are_refused(tmp_path: Path, text: str, message: str) -> None:
