@@ -133,15 +133,6 @@ def test_what_is_unusual_is_counted(coco: Layout, changes: dict[str, Any], warni
     assert data.warnings[warning] == 1 and data.examples[warning]
 
 
-def test_boxes_are_cut_by_a_pixel_and_no_more(coco: Layout) -> None:
-    data = dataset(coco(annotations=first(bbox=[-0.4, 0, 61, 40])))
-    assert data.records[0].boxes == ((0, 0, 60, 40),)
-    data = dataset(coco("outline", annotations=added(thing(1, (-9, 5, 30, 30)))))
-    assert data.records[0].boxes[1] == (0, 5, 30, 30)  # as its outline
-    with pytest.raises(SegError, match=r"annotation 0: box outside of its 60 x 40 image"):
-        dataset(coco("out", annotations=first(bbox=[0, 0, 63, 40])))
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
