@@ -76,12 +76,22 @@ class Coco(InPlace):
 
     @cached_property
     def parts(self) -> list["Part"]:
-        """The JSON of trainval with its photos, and that of test if there is one.
+        """The file of trainval with its photos, and that of test if there is one.
 
         Raises:
-            MissingDataError: a folder, a JSON or listed photos are missing.
-            SegError: a JSON is not COCO's.
+            MissingDataError: a folder, a file or listed photos are missing.
+            SegError: a file has another format, or no annotation.
         """
+        files, root = self.files(), Path(self.root or "")
+        if not files[0].annotations:
+            problem = next(iter(files[0].problems), f"{files[0].path}: has no annotation")
+            raise SegError(f"{problem}; annotate some photos, or give another file")
+        parts = [coco_part("trainval", root, files[0], self.photos, "photos")]
+        photos = self.test_photos or self.photos
+        return parts + [coco_part("test", root, file, photos, "test_photos") for file in files[1:]]
+
+    def files(self) -> list[CocoFile]:
+        """Read the annotations of trainval, and those of test if there are any."""
         if self.root is None:
             raise SegError("data=coco: give data.root=DIR, the folder that holds the photos and the instances JSON")
         root = Path(self.root)
@@ -92,12 +102,7 @@ class Coco(InPlace):
                 raise SegError(f"data.{key}={given}: no such file in {root}; give a COCO JSON")
         test = root / self.test_instances if self.test_instances else None
         file, test = (root / self.instances, test) if self.instances else _find_files(root, test)
-        parts = [coco_part("trainval", root, read_coco(file), self.photos, "photos")]
-        if not parts[0].file.annotations:
-            raise SegError(f"{file}: has no annotation; give the JSON of the instances")
-        if test is None:
-            return parts
-        return [*parts, coco_part("test", root, read_coco(test), self.test_photos or self.photos, "test_photos")]
+        return [read_coco(path) for path in (file, test) if path]
 
     def hashed(self, cache: Path | None, *, write: bool) -> str:
         """A hash of the JSONs and their photos."""

@@ -302,8 +302,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     rgba = image.convert("RGBA")
     if rgba.getchannel("A").getextrema()[1] == 0:
         return rgba.convert("RGB")
-    white = Image.new("RGBA", rgba.size, "white")
-    return Image.alpha_composite(white, rgba).convert("RGB")
+    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
 
 
 def _deep_values(image: Image.Image) -> tuple[npt.NDArray[np.float64], float, float]:

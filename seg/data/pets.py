@@ -49,11 +49,14 @@ class OxfordPet(Downloadable):
     @property
     def folder(self) -> Path:
         """``root/oxford-iiit-pet``, or ``root`` itself."""
-        return pets_folder(Path(self.root))
+        root = Path(self.root)
+        itself = (root / "images").is_dir() or (root / "annotations").is_dir()
+        return root if itself and not (root / FOLDER).is_dir() else root / FOLDER
 
     def missing_parts(self) -> list[str]:
-        """See :func:`missing_parts`."""
-        return missing_parts(Path(self.root))
+        """The required parts that are not there, relative to the folder."""
+        parts = ("images", *(f"annotations/{name}.txt" for name in SPLITS))
+        return [name for name in parts if not (self.folder / name).exists()] if self.folder.is_dir() else [FOLDER]
 
     def target(self) -> tuple[Path, Path]:
         """The annotations are renamed: torchvision does not unpack where both folders exist."""
@@ -68,68 +71,53 @@ class OxfordPet(Downloadable):
 
     @cached_property
     def layout(self) -> Layout:
-        """The files, found by the lists."""
+        """The files, found by the lists; no image is opened. An image that both lists name is in the test split only.
+
+        Raises:
+            MissingDataError: a part is missing, or no listed image exists.
+            SegError: malformed lines, or lines that contradict each other.
+        """
         self.require()
-        return find_pets(Path(self.root), self.labels)
+        folder, report = self.folder, ReadReport()
+        annotations = folder / "annotations"
+        texts = {str(split): annotations / f"{split}.txt" for split in SPLITS}
+        lines = {split: _read_list(texts[split], self.labels, report) for split in SPLITS}
+        every = [line for own in lines.values() for line in own]
+        names = {int(line["number"]): line["breed"] for line in every}
+        pairs = {(int(line["number"]), line["breed"]) for line in every}
+        if len(pairs) > len(names) or len(pairs) > len({*names.values()}):
+            report.problems.append(
+                f"{annotations}: a breed has two class ids, or a class id two breeds; correct the lists"
+            )
+        report.raise_problems(folder)
+        images = files_by_stem(folder / "images", IMAGE_SUFFIXES, report)
+        splits = listed_splits(
+            {s: [line["id"] for line in lines[s]] for s in SPLITS}, images, folder / "images", report
+        )
+        trimaps = files_by_stem(annotations / "trimaps", (".png",), report)
+        xmls = files_by_stem(annotations / "xmls", (".xml",), report)
+        classes = [names[number] for number in sorted(names)]
+        if self.labels == "species":
+            classes = sorted({_SPECIES[line["species"]] for line in every})
+        shown = {line["id"]: line["breed"] if self.labels == "breed" else _SPECIES[line["species"]] for line in every}
+        return Layout(
+            folder / "images",
+            tuple(classes),
+            {i: images[i] for i in splits},
+            splits,
+            labels={i: (classes.index(shown[i]),) for i in splits},
+            masks={i: trimaps[i] for i in splits if i in trimaps},
+            codes="trimap",
+            boxes={i: xmls[i] for i in splits if i in xmls},
+            texts=texts,
+            report=report,
+        )
 
     def load(self, path: Path, store: Products) -> Dataset:
         """Read the boxes of the XML files; a box has its image's class."""
         layout = self.layout.copy()
         boxes = {i: [box._replace(class_name="") for box in own] for i, own in read_xmls(layout).items()}
         return make_dataset(layout, place_boxes(boxes, layout.images, layout.report))
-
-
-def pets_folder(root: Path) -> Path:
-    """Folder that holds ``images/`` and ``annotations/``: ``root/oxford-iiit-pet``, or ``root`` itself."""
-    inner = root / FOLDER
-    itself = (root / "images").is_dir() or (root / "annotations").is_dir()
-    return root if itself and not inner.is_dir() else inner
-
-
-def missing_parts(root: Path) -> list[str]:
-    """The required parts that are not there, relative to the layout."""
-    folder = pets_folder(root)
-    parts = ("images", *(f"annotations/{name}.txt" for name in SPLITS))
-    return [name for name in parts if not (folder / name).exists()] if folder.is_dir() else [FOLDER]
-
-
-def find_pets(root: Path, labels: Labels = "breed") -> Layout:
-    """Read the lists and file names; open no image. An image that both lists name is in the test split only.
-
-    Raises:
-        MissingDataError: no listed image is there.
-        SegError: malformed lines, or lines that contradict each other.
-    """
-    folder, report = pets_folder(root), ReadReport()
-    annotations = folder / "annotations"
-    texts = {str(split): annotations / f"{split}.txt" for split in SPLITS}
-    lines = {split: _read_list(texts[split], labels, report) for split in SPLITS}
-    every = [line for own in lines.values() for line in own]
-    names = {int(line["number"]): line["breed"] for line in every}
-    pairs = {(int(line["number"]), line["breed"]) for line in every}
-    if len(pairs) > len(names) or len(pairs) > len({*names.values()}):
-        report.problems.append(f"{annotations}: a breed has two class ids, or a class id two breeds; correct the lists")
-    report.raise_problems(folder)
-    images = files_by_stem(folder / "images", IMAGE_SUFFIXES, report)
-    splits = listed_splits({s: [line["id"] for line in lines[s]] for s in SPLITS}, images, folder / "images", report)
-    trimaps = files_by_stem(annotations / "trimaps", (".png",), report)
-    xmls = files_by_stem(annotations / "xmls", (".xml",), report)
-    classes = [names[number] for number in sorted(names)]
-    if labels == "species":
-        classes = sorted({_SPECIES[line["species"]] for line in every})
-    shown = {line["id"]: line["breed"] if labels == "breed" else _SPECIES[line["species"]] for line in every}
-    return Layout(
-        folder / "images",
-        tuple(classes),
-        {i: images[i] for i in splits},
-        splits,
-        labels={i: (classes.index(shown[i]),) for i in splits},
-        masks={i: trimaps[i] for i in splits if i in trimaps},
-        codes="trimap",
-        boxes={i: xmls[i] for i in splits if i in xmls},
-        texts=texts,
-        report=report,
-    )
 
 
 def _read_list(path: Path, labels: Labels, report: ReadReport) -> list[re.Match[str]]:

@@ -3,15 +3,13 @@
 import hashlib
 import os
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from seg.data.coco import Coco, Part, coco_part
+from seg.data.coco import Coco
 from seg.data.coco_file import Annotation, CocoFile, CocoImage, Id
-from seg.data.dataset import Split
 from seg.data.layout import MissingDataError, content_fingerprint
 from seg.errors import SegError
 from seg.formats.read import ToolFormat, read_annotations
@@ -36,13 +34,8 @@ class Annotations(Coco):
     format: ToolFormat | None = param(default=None)
     title: str = param(default="annotations", key=False)
 
-    @cached_property
-    def pictures(self) -> dict[Split, list[Picture]]:
-        """The annotated pictures by split.
-
-        Raises:
-            MissingDataError: no such folder or file. SegError: a file has another format.
-        """
+    def files(self) -> list[CocoFile]:
+        """Read the annotations of trainval, and those of test if there are any."""
         if self.root is None or self.format is None:
             raise SegError("data=annotations: give data.root=DIR and data.format=cvat, label_studio, labelme, ...")
         root = Path(self.root)
@@ -50,26 +43,15 @@ class Annotations(Coco):
             if not (root / given).exists():
                 raise MissingDataError(f"data.root={root}: no such folder, or no {given} in it")
         found = read_annotations(self.format, root / (self.instances or ""))
-        if self.test_instances:
-            return {"trainval": found, "test": read_annotations(self.format, root / self.test_instances)}
+        trainval = [picture for picture in found if picture.subset.lower() not in _TEST]
         test = [picture for picture in found if picture.subset.lower() in _TEST]
-        if len(test) == len(found):  # a single split is no split
-            return {"trainval": found, "test": []}
-        return {"trainval": [p for p in found if p.subset.lower() not in _TEST], "test": test}
-
-    @cached_property
-    def parts(self) -> list[Part]:
-        """See :class:`Coco`."""
-        pictures, root = self.pictures, Path(self.root or "")
-        names = sorted({shape.class_name for own in pictures.values() for one in own for shape in one.shapes})
-        files = {split: _as_coco(root / (self.instances or ""), own, names) for split, own in pictures.items()}
-        if not files["trainval"].annotations:
-            problem = next(iter(files["trainval"].problems), f"{root}: no annotation of {self.format}")
-            raise SegError(f"{problem}; annotate some photos")
-        parts = [coco_part("trainval", root, files["trainval"], self.photos, "photos")]
-        if pictures["test"]:
-            parts.append(coco_part("test", root, files["test"], self.test_photos or self.photos, "test_photos"))
-        return parts
+        if self.test_instances:
+            trainval, test = found, read_annotations(self.format, root / self.test_instances)
+        elif not trainval:  # a single split is no split
+            trainval, test = found, []
+        names = sorted({shape.class_name for picture in trainval + test for shape in picture.shapes})
+        files = [_as_coco(root / (self.instances or ""), own, names) for own in (trainval, test)]
+        return files if test else files[:1]
 
     def hashed(self, cache: Path | None, *, write: bool) -> str:
         """A hash of the photos and their annotations."""
