@@ -69,10 +69,60 @@ class ImageFolder(InPlace):
 
     @cached_property
     def layout(self) -> Layout:
-        """The files that were found."""
+        """The files below the root; no image is opened.
+
+        Raises:
+            MissingDataError: there is no such folder, or no image in a class folder.
+            SegError: another path is missing, masks are lossy, the folders are not classes, or a listed name or a mask
+                matches no image or several.
+        """
         if self.root is None:
             raise SegError("data=image_folder: give data.root=DIR, a folder with a folder of photos for each class")
-        return find_images(self)
+        root, masks, mask_codes = Path(self.root), self.masks, self.mask_codes
+        if not root.is_dir():
+            raise MissingDataError(f"data.root={root}: no such folder at {root.absolute()}; give a folder of photos")
+        if (root / "annotations" / "trainval.txt").is_file():
+            raise SegError(f"data.root={root}: has the official layout of Oxford-IIIT Pet; use data=oxford_pet for it")
+        report = ReadReport()
+        usual = [entry.name for entry in scan(root) if entry.name.lower() in _MASK_FOLDERS and entry.is_dir()]
+        folder = _find_path("masks", masks, root, "folder of masks", *usual)
+        boxes = _boxes_path(root, self.boxes_from)
+        listed = _find_path("labels_from", self.labels_from, root, "CSV file,labels", "labels.csv")
+        test_file = _find_path("test_list", self.test_list, root, "file with the name of an image per line")
+        no_class = [root / name for name in usual] + [path for path in (folder, boxes) if path]
+        names, mask_files = split_masks(images_below(root, no_class, report), folder, mask_name(self.mask_suffix))
+        _refuse_lossy([] if masks is False else mask_files)
+        if listed is None:
+            names = _in_class_folders(root, names, report)
+        ids = image_ids(names)
+        if listed is None:
+            labels: dict[str, tuple[str, ...]] = {i: (name.split("/")[0],) for name, i in ids.items()}
+            classes = sorted({name for own in labels.values() for name in own})
+        else:
+            labels, classes = _labels(listed, ids, report)
+        if listed or (mask_files and mask_codes == "classes"):
+            require_few(len(classes), str(listed or root), "leave some out")
+        sets = {i: tuple(sorted(map(classes.index, labels[i]))) for i in ids.values() if i in labels}
+        test = _read_test_list(test_file, ids) if test_file else _draw_test(ids, sets, listed is None, self)
+        used = {name: i for name, i in ids.items() if i in sets}
+        labelmap = folder.parent / "labelmap.txt" if folder and mask_codes in ("binary", "classes") else None
+        colours = None
+        if labelmap and labelmap.is_file():
+            mask_codes, colours = "classes", _colours(labelmap, classes)
+        texts = {"test": test_file, "labels": listed, "colours": labelmap if colours else None}
+        return Layout(
+            root,
+            tuple(classes),
+            {i: names[name] for name, i in used.items()},
+            splits={i: "test" if i in test else "trainval" for i in sets},
+            labels=sets,
+            masks={} if masks is False else _masks(used, mask_files, mask_name(self.mask_suffix), report),
+            codes=mask_codes,
+            boxes={path.relative_to(boxes or "").as_posix(): path for path in box_files(boxes)},
+            texts={key: path for key, path in texts.items() if path},
+            colours=colours,
+            report=report,
+        )
 
     def params(self) -> dict[str, Any]:
         """The content and the parameters of reading it."""
@@ -89,61 +139,6 @@ class ImageFolder(InPlace):
         if "labels" not in layout.texts:  # the folder gives the class, not the boxes' file
             listed = {i: [box._replace(class_name="") for box in own] for i, own in listed.items()}
         return make_dataset(layout, place_boxes(listed, layout.images, layout.report))
-
-
-def find_images(source: ImageFolder) -> Layout:
-    """Find the files below the root; no image is opened.
-
-    Raises:
-        MissingDataError: there is no such folder, or no image in a class folder.
-        SegError: another path is missing, masks are lossy, the folders are not classes, or a listed name or a mask
-            matches no image or several.
-    """
-    root, masks, mask_codes = Path(source.root or ""), source.masks, source.mask_codes
-    if not root.is_dir():
-        raise MissingDataError(f"data.root={root}: no such folder at {root.absolute()}; give a folder of photos")
-    if (root / "annotations" / "trainval.txt").is_file():
-        raise SegError(f"data.root={root}: has the official layout of Oxford-IIIT Pet; use data=oxford_pet for it")
-    report = ReadReport()
-    usual = [entry.name for entry in scan(root) if entry.name.lower() in _MASK_FOLDERS and entry.is_dir()]
-    folder = _find_path("masks", masks, root, "folder of masks", *usual)
-    boxes = _boxes_path(root, source.boxes_from)
-    listed = _find_path("labels_from", source.labels_from, root, "CSV file,labels", "labels.csv")
-    test_file = _find_path("test_list", source.test_list, root, "file with the name of an image per line")
-    no_class = [root / name for name in usual] + [path for path in (folder, boxes) if path]
-    names, mask_files = split_masks(images_below(root, no_class, report), folder, mask_name(source.mask_suffix))
-    _refuse_lossy([] if masks is False else mask_files)
-    if listed is None:
-        names = _in_class_folders(root, names, report)
-    ids = image_ids(names)
-    if listed is None:
-        labels: dict[str, tuple[str, ...]] = {i: (name.split("/")[0],) for name, i in ids.items()}
-        classes = sorted({name for own in labels.values() for name in own})
-    else:
-        labels, classes = _labels(listed, ids, report)
-    if listed or (mask_files and mask_codes == "classes"):
-        require_few(len(classes), str(listed or root), "leave some out")
-    sets = {i: tuple(sorted(map(classes.index, labels[i]))) for i in ids.values() if i in labels}
-    test = _read_test_list(test_file, ids) if test_file else _draw_test(ids, sets, listed is None, source)
-    used = {name: i for name, i in ids.items() if i in sets}
-    labelmap = folder.parent / "labelmap.txt" if folder and mask_codes in ("binary", "classes") else None
-    colours = None
-    if labelmap and labelmap.is_file():
-        mask_codes, colours = "classes", _colours(labelmap, classes)
-    texts = {"test": test_file, "labels": listed, "colours": labelmap if colours else None}
-    return Layout(
-        root,
-        tuple(classes),
-        {i: names[name] for name, i in used.items()},
-        splits={i: "test" if i in test else "trainval" for i in sets},
-        labels=sets,
-        masks={} if masks is False else _masks(used, mask_files, mask_name(source.mask_suffix), report),
-        codes=mask_codes,
-        boxes={path.relative_to(boxes or "").as_posix(): path for path in box_files(boxes)},
-        texts={key: path for key, path in texts.items() if path},
-        colours=colours,
-        report=report,
-    )
 
 
 def _find_path(key: str, value: str | bool | None, root: Path, what: str, *usual: str) -> Path | None:

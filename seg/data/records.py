@@ -9,7 +9,7 @@ from pathlib import Path
 
 from seg.data.boxes import ListedBox, fit_box, read_xml
 from seg.data.dataset import Box, Codes, Colours, Dataset, Record, Split
-from seg.data.decode import exif_orientation, image_size
+from seg.data.decode import image_size
 from seg.data.layout import TOO_LONG, MissingDataError, nfc, too_long
 from seg.data.read_report import ReadReport
 from seg.errors import SegError
@@ -99,8 +99,7 @@ def place_boxes(
 ) -> dict[str, list[ListedBox]]:
     """Clip boxes to their upright photo, by image id; a box far outside is a problem.
 
-    If the box file states another image size, the image's boxes are not used. Swapped width and height are accepted
-    for a photo without an EXIF rotation.
+    If the box file states another image size, the image's boxes are not used.
     """
     placed: dict[str, list[ListedBox]] = {image_id: [] for image_id in listed}
     for image_id, own in listed.items():
@@ -108,8 +107,7 @@ def place_boxes(
         with suppress(SegError):  # a photo that cannot be read is reported when it is decoded
             if own:
                 size = image_size(images[image_id])
-                swapped = size[::-1] if exif_orientation(images[image_id]) < 5 else size
-                is_same = own[0].size in (None, size, swapped)
+                is_same = own[0].size in (None, size)
         if not is_same:
             report.warn("images of another size than their boxes' file says (boxes not used)", [image_id])
             continue

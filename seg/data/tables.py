@@ -9,7 +9,7 @@ import pandas as pd
 
 from seg.data.boxes import ListedBox, read_xml
 from seg.data.coco_file import CocoImage, read_coco
-from seg.data.layout import IMAGE_SUFFIXES, is_writable, nfc, read_text
+from seg.data.layout import is_writable, nfc, read_text
 from seg.errors import SegError, first_line
 
 #: Headings of the columns of images and of classes, in lower case without spaces and ``_``; the first one found counts.
@@ -58,10 +58,9 @@ def _column(headings: Sequence[str], words: Sequence[str]) -> int | None:
 def read_labels(path: Path) -> list[tuple[str, str, tuple[str, ...]]]:
     """Read a CSV of the images' labels: ``file,labels``, several labels of an image separated by ``;`` or ``|``.
 
-    The first line is a heading if it has a column of files (``file``, ``image_id``, ...). The labels are in the column
-    ``labels``, ``class`` and the like, else in the only other one; or each other column is a class, with 1 for the
-    images that have it and 0 for the others. Without a heading there are two columns, image files and labels. An image
-    with an empty label is background.
+    The heading has a column of files (``file``, ``image_id``, ...). The labels are in the column ``labels``, ``class``
+    and the like, else in the only other one; or each other column is a class, with 1 for the images that have it and 0
+    for the others. An image with an empty label is background.
 
     Returns:
         the name of an image, file and line, and its classes.
@@ -80,8 +79,6 @@ def read_labels(path: Path) -> list[tuple[str, str, tuple[str, ...]]]:
             classes = others
         elif label_at is None and len(others) == 1:
             (label_at,) = others
-    elif len(first) == 2 and first[0].lower().endswith(IMAGE_SUFFIXES):
-        file_at, label_at = 0, 1
     if file_at is None or (label_at is None and not classes):
         raise SegError(
             f"{path}: has no two columns of files and labels; write the heading file,labels, several labels separated "

@@ -92,9 +92,48 @@ class Voc(Downloadable):
 
     @cached_property
     def layout(self) -> Layout:
-        """The files, found by the lists."""
+        """The files, found by the lists; no image is opened. An image that both lists name is in the test split only.
+
+        Test images keep VOC's own masks with ``trainaug``, too: their border is unknown, as in the benchmark.
+
+        Raises:
+            MissingDataError: a part is missing, or no listed image exists.
+            SegError: a given list, folder or file is missing, or no mask belongs to a listed image.
+        """
         self.require()
-        return find_voc(self)
+        folder, masks, report = self.folder, self.masks, ReadReport()
+        if masks != MASKS and not (folder / masks).is_dir():
+            raise SegError(f"data.masks={masks}: no such folder in {folder}; give one of masks with the classes' codes")
+        lists, is_drawn = _lists(folder, self.train_list, self.test_list)
+        images = files_by_stem(folder / "JPEGImages", IMAGE_SUFFIXES, report)
+        listed = {
+            split: [_image_id(line.strip(), images) for line in read_text(path).splitlines() if line.strip()]
+            for split, path in lists.items()
+        }
+        splits = listed_splits(listed, images, folder / "JPEGImages", report)
+        own = files_by_stem(folder / masks, (".png",), report)
+        is_aug = masks == MASKS and lists["trainval"].stem.replace("_", "") == "trainaug"
+        aug = files_by_stem(folder / AUG_MASKS, (".png",), report) if is_aug else {}
+        both = {"trainval": own | aug, "test": aug | own}
+        used = {i: both[split][i] for i, split in splits.items() if i in both[split]}
+        if own and not used:
+            raise SegError(f"{folder / masks}: no mask has the name of a listed image, for example {next(iter(own))!r}")
+        xmls = files_by_stem(folder / "Annotations", (".xml",), report)
+        file = _classes_file(folder, masks, self.classes)
+        names, colours = read_classes(file) if file else (VOC_CLASSES, _colours(len(VOC_CLASSES)))
+        return Layout(
+            folder / "JPEGImages",
+            names,
+            {i: images[i] for i in splits},
+            splits={} if is_drawn else splits,
+            labels={},
+            masks=used,
+            codes="classes",
+            colours=colours,
+            boxes={i: xmls[i] for i in splits if i in xmls},
+            texts={str(split): path for split, path in lists.items()} | ({"classes": file} if file else {}),
+            report=report,
+        )
 
     def params(self) -> dict[str, Any]:
         """The content, ``labels_from``, and the draw if there is one."""
@@ -108,52 +147,6 @@ class Voc(Downloadable):
 
 def _lists_in(folder: Path) -> dict[str, Path]:
     return {path.stem: path for place in reversed(_LISTS) for path in sorted((folder / place).glob("*.txt"))}
-
-
-def find_voc(source: Voc) -> Layout:
-    """Find the files by the lists; no image is opened. An image that both lists name is in the test split only.
-
-    Test images keep VOC's own masks with ``trainaug``, too: their border is unknown, as in the benchmark.
-
-    Raises:
-        MissingDataError: no listed image exists.
-        SegError: a given list, folder or file is missing, or no mask belongs to a listed image.
-    """
-    folder, masks, report = source.folder, source.masks, ReadReport()
-    if masks != MASKS and not (folder / masks).is_dir():
-        raise SegError(f"data.masks={masks}: no such folder in {folder}; give one of masks with the classes' codes")
-    lists, is_drawn = _lists(folder, source.train_list, source.test_list)
-    images = files_by_stem(folder / "JPEGImages", IMAGE_SUFFIXES, report)
-    listed = {
-        split: [_image_id(line.strip(), images) for line in read_text(path).splitlines() if line.strip()]
-        for split, path in lists.items()
-    }
-    splits = listed_splits(listed, images, folder / "JPEGImages", report)
-    own = files_by_stem(folder / masks, (".png",), report)
-    is_aug = masks == MASKS and lists["trainval"].stem.replace("_", "") == "trainaug"
-    aug = files_by_stem(folder / AUG_MASKS, (".png",), report) if is_aug else {}
-    both = {"trainval": own | aug, "test": aug | own}
-    used = {i: both[split][i] for i, split in splits.items() if i in both[split]}
-    if own and not used:
-        raise SegError(
-            f"{folder / masks}: no mask has the name of a listed image; masks have names such as {next(iter(own))!r}"
-        )
-    xmls = files_by_stem(folder / "Annotations", (".xml",), report)
-    file = _classes_file(folder, masks, source.classes)
-    names, colours = read_classes(file) if file else (VOC_CLASSES, _colours(len(VOC_CLASSES)))
-    return Layout(
-        folder / "JPEGImages",
-        names,
-        {i: images[i] for i in splits},
-        splits={} if is_drawn else splits,
-        labels={},
-        masks=used,
-        codes="classes",
-        colours=colours,
-        boxes={i: xmls[i] for i in splits if i in xmls},
-        texts={str(split): path for split, path in lists.items()} | ({"classes": file} if file else {}),
-        report=report,
-    )
 
 
 def _lists(folder: Path, train_list: str, test_list: str | None) -> tuple[dict[Split, Path], bool]:

@@ -95,7 +95,6 @@ def test_boxes_of_coco(tmp_path: Path) -> None:
         "file\tlabels\na.jpg\tapple\nb.PNG\tapple;pear\n",
         "id,fruit\na.jpg,apple\nb.PNG,apple;pear\n",
         ",Image Name,apple,pear\n0,a.jpg,1.0,0.0\n1,b.PNG,1.0,1.0\n",
-        "a.jpg,apple\nb.PNG,apple;pear",
         "path,class,checked\na.jpg,apple,no\nb.PNG,apple;pear,yes\n",
     ],
 )
@@ -111,7 +110,7 @@ def test_labels(tmp_path: Path, text: str) -> None:
         ("file,apple,pear\na.jpg,1,2\n", r"has no two columns"),
         ("file,labels\na.jpg,apple,pear\n", r"no CSV \(.*Expected 2 fields in line 2, saw 3"),
         ("file,labels\n,apple\n", r"table.csv line 2: names no file"),
-        ("none.png,Background\n", r"line 1: 'Background' is no class; leave the labels of an image"),
+        ("file,labels\nnone.png,Background\n", r"line 2: 'Background' is no class; leave the labels of an image"),
     ],
 )
 def test_labels_that_are_refused(tmp_path: Path, text: str, message: str) -> None:
