@@ -215,7 +215,7 @@ def _record(name: str, path: Path, photo: Photo, found: ReadReport) -> Record:
     labels = tuple(sorted({label for one, label in photo.annotations if not one.is_crowd}))
     record = Record(name, path, labels, photo.split, codes="classes")
     if not photo.annotations:
-        found.warn("images without an object (background alone)", [name])
+        found.warn("images without an object (all background)", [name])
         return replace(record, regions=())
     size = None
     with suppress(SegError):  # an unreadable image is named and counted when it is decoded

@@ -22,7 +22,7 @@ class Downloadable(InPlace):
     Attributes:
         root: the folder that holds the data set's folder (or is it).
         download: fetch the data, checksums verified, if they are not there; archives in ``root`` are used.
-        data_name: of the data set. archives: what else to unpack, and where it is.
+        data_name: of the data set. archives: the files to unpack by hand, with their address.
     """
 
     data_name: ClassVar[str]
@@ -41,7 +41,7 @@ class Downloadable(InPlace):
         raise NotImplementedError
 
     def target(self) -> tuple[Path, Path]:
-        """The folder that a download fills, and the one that is renamed first if it is there."""
+        """The folder that a download fills, and the existing folder that is renamed first."""
         return self.folder, self.folder
 
     def fetch(self, folder: Path) -> None:

@@ -14,7 +14,7 @@ from seg.store import Products, param
 
 FOLDER = "oxford-iiit-pet"
 SPLITS: tuple[Split, ...] = ("trainval", "test")
-#: What an image's label is: its breed, or the animal.
+#: An image's label: its breed, or its species (cat or dog).
 Labels = Literal["breed", "species"]
 _SPECIES = {"1": "cat", "2": "dog"}
 _LINE = re.compile(r"(?P<id>(?P<breed>[^\s/\\]+)_[^\s/\\]*)\s+(?P<number>[0-9]{1,9})(\s+(?P<species>[0-9]+)\s+[0-9]+)?")
@@ -121,7 +121,7 @@ class OxfordPet(Downloadable):
 
 
 def _read_list(path: Path, labels: Labels, report: ReadReport) -> list[re.Match[str]]:
-    """Lines ``class_number class-id species breed-id``, of which the last two are optional; without comments."""
+    """Lines ``breed_number class-id [species breed-id]`` without comments."""
     lines = []
     for number, text in enumerate(read_text(path, errors="replace").splitlines(), 1):
         if not text.strip() or text.strip().startswith("#"):

@@ -44,7 +44,7 @@ class Layout:
     report: ReadReport = field(default_factory=ReadReport)
 
     def content(self) -> Iterator[tuple[str, Path]]:
-        """Name and path of every file that can change what is read."""
+        """Name and path of every file that is read."""
         # A photo's folder may be its class.
         images = {nfc(path.relative_to(self.folder).as_posix()): path for path in self.images.values()}
         kinds = {"images": images, "masks": self.masks, "boxes": self.boxes, "texts": self.texts}
@@ -64,7 +64,7 @@ def listed_splits(
         lists: the listed ids. images: the existing images by id. folder: that holds them. report: gets the warnings.
 
     Raises:
-        MissingDataError: no listed image is there.
+        MissingDataError: no listed image exists.
     """
     for own in lists.values():
         report.warn("images listed twice in a split (kept once)", (i for i, n in Counter(own).items() if n > 1))
@@ -156,7 +156,7 @@ def make_dataset(layout: Layout, boxes: Mapping[str, Sequence[ListedBox]]) -> Da
         what = f"no trainval image of {names}, which test images have"
         report.problems.append(f"{layout.folder}: {what}; add some, or take those out of the test images")
     report.raise_problems(layout.folder)
-    report.warn("boxes of a class that their image's labels lack (not used)", unlike)
+    report.warn("boxes of a class that is not among their image's labels (not used)", unlike)
     both = shown["test"] | shown["trainval"]
     report.warn("classes without an image", (name for name, label in label_of.items() if label not in both))
     report.warn("images without an object", (r.id for r in records if not r.labels))

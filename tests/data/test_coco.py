@@ -84,7 +84,7 @@ def test_chosen_categories_and_the_rest_is_background(coco: Layout) -> None:
     assert data.classes == ("person", "cup")
     assert [r.labels for r in data.records] == [(0, 1), (), (1,), (0,), (), (1,)]
     assert data.records[1].regions == () and data.records[1].has_target
-    assert data.warnings == {"images without an object (background alone)": 2}
+    assert data.warnings == {"images without an object (all background)": 2}
     with pytest.raises(SegError, match=r"data.classes: 'dog' is no category of .*; there are person, car, cup$"):
         dataset(root, classes=["dog"])
     assert source(root, classes=["cup"]).key != source(root).key
@@ -120,7 +120,7 @@ def test_crowds_are_unknown_below_what_lies_on_them_and_no_label(coco: Layout, n
     [
         ({"images": lambda old: old[:-1], "annotations": lambda old: old[:-1]}, "photos that no JSON lists (not used)"),
         ({"images": lambda old: old[:-1]}, "annotations of images that are not listed (not used)"),
-        ({"annotations": lambda old: old[1:]}, "images without an object (background alone)"),
+        ({"annotations": lambda old: old[1:]}, "images without an object (all background)"),
         ({"annotations": first(bbox=[20, 10, 0, 20])}, "empty boxes (not used)"),
         ({"annotations": first(segmentation=[[1, 1, 70, 1, 9, 9]])}, "outlines that extend beyond their image (cut)"),
         ({"annotations": first(segmentation=[])}, "images with an object without an outline (no ground truth)"),

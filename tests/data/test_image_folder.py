@@ -330,7 +330,7 @@ def test_boxes_with_classes(fruits: Path) -> None:
     boxes.write_text(f"{heading}apple2.png,1,2,3,4,plum\napple2.png,1,2,3,4,\nnone.png,1,2,3,4,\n")
     data = dataset(fruits)
     assert not any(r.boxes for r in data.records)
-    assert data.warnings["boxes of a class that their image's labels lack (not used)"] == 3
+    assert data.warnings["boxes of a class that is not among their image's labels (not used)"] == 3
     boxes.write_text(f"{heading}apple1.png,0,0,62,40\n")
     with pytest.raises(SegError, match=r"boxes.csv line 2: box outside of its 60 x 40 image \(xmin=0 .*xmax=62"):
         dataset(fruits)

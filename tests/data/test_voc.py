@@ -149,7 +149,7 @@ def test_warnings(new_store: Store, voc: Writer) -> None:
         "images listed twice in a split (kept once)": 1,
         "listed images that are missing": 1,
         "images that no list names (not used)": 1,
-        "boxes of a class that their image's labels lack (not used)": 1,
+        "boxes of a class that is not among their image's labels (not used)": 1,
         "images without XML or a usable mask (not used)": 1,
         "images without an object": 1,
         "images without a mask": 1,
@@ -337,7 +337,7 @@ def test_masks_decide_over_xml_where_labels_come_from_them(new_store: Store, voc
     assert len(data.records) == 8
     assert data.records[0].labels == (0,) and data.records[0].boxes == ((5, 10, 25, 30),)
     assert data.warnings["masks that cannot be read or are unknown everywhere (image not used)"] == 1
-    assert data.warnings["boxes of a class that their image's labels lack (not used)"] == 1
+    assert data.warnings["boxes of a class that is not among their image's labels (not used)"] == 1
 
 
 @pytest.mark.real

@@ -48,7 +48,7 @@ class Frame(NamedTuple):
         return rows, slice(min(wide, max(0, int(x - half))), max(0, min(wide, int(x + half) + 2)))
 
     def cut(self, window: Window) -> "Frame":
-        """The same plane over a window alone."""
+        """The part of the plane in a window."""
         return Frame(self.u[window], self.v[window], self.scale)
 
 
