@@ -6,9 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
-from scipy.spatial import KDTree
-from skimage.measure import approximate_polygon, find_contours
 
 from seg.data.dataset import UNKNOWN, Box
 
@@ -65,10 +62,12 @@ def picture_of(
         scores: ``float (H, W)`` in [0, 1]; a region's is the mean over its pixels.
         min_area: regions of fewer pixels become background.
     """
+    from scipy.ndimage import find_objects, label
+
     shapes, codes = [], codes.copy()
     for code in np.unique(codes[(codes > 0) & (codes < UNKNOWN)]).tolist():
-        parts, _ = ndimage.label(codes == code)
-        for number, place in enumerate(ndimage.find_objects(parts), 1):
+        parts, _ = label(codes == code)
+        for number, place in enumerate(find_objects(parts), 1):
             mask = parts[place] == number
             if mask.sum() < min_area:
                 codes[place][mask] = 0
@@ -86,6 +85,8 @@ def outline(shape: Shape, tolerance: float = 0.0) -> list[Points]:
     They run through the middles of the pixels' sides, so that drawing them restores the mask. With a tolerance, in
     pixels, they are simplified by Douglas and Peucker's method; smaller holes vanish.
     """
+    from skimage.measure import approximate_polygon, find_contours
+
     mask, box = shape.mask, shape.box
     if mask is None or box is None:
         raise ValueError("an outline is of a mask")
@@ -106,6 +107,8 @@ def _area(ring: Points) -> float:
 
 def bridged(rings: Sequence[Points]) -> Points:
     """One polygon of an outline and its holes, with a cut to each hole and back."""
+    from scipy.spatial import KDTree
+
     ring = rings[0]
     for hole in rings[1:]:
         distances, nearest = KDTree(ring).query(hole)
