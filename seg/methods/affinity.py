@@ -49,7 +49,7 @@ class Pyramid(nn.Module):
             )
         self.taps = [levels[stride].module for stride in strides]
         self.widths = [levels[stride].channels for stride in strides]
-        self.backbone.cut(max(strides)).requires_grad_(train_backbone)
+        self.backbone.cut(levels[max(strides)].module).requires_grad_(train_backbone)
 
     def train(self, mode: bool = True) -> Self:
         """Keeps the backbone in evaluation mode: batches are too small to estimate its statistics anew."""

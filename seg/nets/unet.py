@@ -70,7 +70,7 @@ class EncoderUNet(nn.Module):
         super().__init__()
         self.strides = sorted((stride for stride in backbone.levels if stride >= 2), reverse=True)
         levels = [backbone.levels[stride] for stride in self.strides]
-        self.encoder = backbone.cut(self.strides[0])
+        self.encoder = backbone.cut(levels[0].module)
         self.taps = [level.module for level in levels]
         widths = [min(stride // 2, 8) * width for stride in self.strides[1:]]
         inputs = [levels[0].channels, *widths]

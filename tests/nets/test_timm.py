@@ -78,7 +78,7 @@ def test_a_network_in_every_role(name: str) -> None:
         assert sum(p.numel() for p in net.parameters()) < sum(p.numel() for p in backbone.parameters()) + 10_000
         unet = EncoderUNet(copy.deepcopy(backbone), width=4, outputs=2).eval()
         assert unet(images).shape == (2, 2, 64, 80)
-        smaller = copy.deepcopy(backbone).cut(16)
+        smaller = copy.deepcopy(backbone).cut(backbone.levels[16].module)
         assert smaller.features(images).shape[1] == smaller.channels
 
 
