@@ -22,7 +22,7 @@ def test_a_level_that_is_none_is_refused(modules: list[str]) -> None:
     from torchvision.models import resnet18
 
     with pytest.raises(SegError, match=r"colocalise.levels=\["):
-        Levels(Backbone(resnet18(weights=None)), modules)
+        Levels([Backbone(resnet18(weights=None))], [modules])
 
 
 def weights(tmp_path: Path) -> str:
@@ -63,13 +63,14 @@ def test_features_of_two_backbones_stand_side_by_side(planted: Pool, tmp_path: P
     both = replace(both, second_weights=str(tmp_path / "second.pth"))
     net, images = both.net(), torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        joined, first, second = net(images), net.nets[0](images), net.nets[1](images)
+        joined = net(images)
+        first, second = (backbone.maps(images, own)[0] for backbone, own in zip(net.backbones, net.names, strict=True))
     assert joined.shape == (2, first.shape[1] + second.shape[1], *first.shape[2:])
     for part, whole in zip(net.slices, (first, second), strict=True):
         assert torch.allclose(joined[:, part], F.interpolate(whole, first.shape[2:], mode="bilinear"), atol=1e-5)
     # The same network twice adds nothing, and there are no features without weights.
     for options in ({"second_backbone": "resnet18"}, {"second_weights": None}):
-        assert len(replace(both, **options).net().nets) == 1  # type: ignore[arg-type]
+        assert len(replace(both, **options).net().backbones) == 1  # type: ignore[arg-type]
 
 
 def test_a_margin_moves_the_boundary_alone(planted: Pool, new_store: Store, tmp_path: Path) -> None:
