@@ -113,7 +113,6 @@ def test_pooling_and_head_are_timms_own(name: str) -> None:
     [
         ("vit_small_patch14_reg4_dinov2.lvd142m", (70, 98)),
         ("vit_small_patch16_dinov3.lvd1689m", (64, 96)),
-        ("deit_tiny_distilled_patch16_224", (64, 64)),
         ("swin_tiny_patch4_window7_224", (64, 96)),
     ],
 )
@@ -138,16 +137,14 @@ def test_dilation_of_a_network_of_timms() -> None:
         assert len(backbone.stages) == 4
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
-def test_a_file_by_the_providers_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
+def test_a_file_by_the_providers_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state = make("mobilenetv3_small_100").state_dict()
-    torch.save({k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}, tmp_path / "some.pth")
-    file = tmp_path / "mobilenetv3_small_100.pth"
-    torch.save({k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}, file)
+    for file in (tmp_path / "some.pth", tmp_path / "mobilenetv3_small_100.pth"):
+        torch.save({k: v.half() if v.is_floating_point() else v for k, v in state.items()}, file)
     monkeypatch.setenv("SEG_WEIGHTS", str(tmp_path))
-    for weights in ("DEFAULT", "lamb_in1k", "some.pth", str(file)):
+    for weights in ("DEFAULT", "some.pth", str(file)):
         found = make_classifier("timm/mobilenetv3_small_100", 2, weights).state_dict()
-        assert torch.equal(found["conv_stem.weight"], state["conv_stem.weight"].to(dtype).float())
+        assert torch.equal(found["conv_stem.weight"], state["conv_stem.weight"].half().float())
         stage = type("stage", (), {"backbone": "timm/mobilenetv3_small_100"})
         assert weights_of("backbone")(stage, weights).startswith("sha256:")
     monkeypatch.delenv("SEG_WEIGHTS")
@@ -160,7 +157,6 @@ def test_a_file_by_the_providers_name(tmp_path: Path, monkeypatch: pytest.Monkey
     ("name", "near"),
     [
         ("timm/resnet81", "timm/resnet18"),
-        ("convnext_tny", "timm/convnext_tiny"),
         ("vit_small_patch14_dinov2", "timm/vit_small_patch14_dinov2"),
         ("timm/convnext_tiny.in1", "timm/convnext_tiny.fb_in1k"),
         ("resnet15", "resnet152"),
