@@ -32,17 +32,10 @@ PROMPTS = {"image_size": SIDE, "patch_size": 16, "mask_input_channels": 4}
 
 def config(kind: str) -> Any:
     if kind in SQUASHED:
-        backbone: dict[str, Any] = {
-            "model_type": "sam2_hiera_det_model",
-            "hidden_size": 8,
-            "image_size": [SIDE, SIDE],
-            "blocks_per_stage": [1, 1, 2, 1],
-            "embed_dim_per_stage": [8, 16, 32, 64],
-            "num_attention_heads_per_stage": [1, 1, 2, 2],
-            "window_size_per_stage": [2, 2, 2, 2],
-            "global_attention_blocks": [3],
-            "window_positional_embedding_background_size": [2, 2],
-        }
+        backbone: dict[str, Any] = {"model_type": "sam2_hiera_det_model", "hidden_size": 8, "image_size": [SIDE, SIDE]}
+        backbone |= {"blocks_per_stage": [1, 1, 2, 1], "embed_dim_per_stage": [8, 16, 32, 64]}
+        backbone |= {"num_attention_heads_per_stage": [1, 1, 2, 2], "window_size_per_stage": [2, 2, 2, 2]}
+        backbone |= {"global_attention_blocks": [3], "window_positional_embedding_background_size": [2, 2]}
         channels = [64, 32, 16, 8]
         if kind == "EdgeTam":
             backbone = {"model_type": "timm_wrapper", "architecture": "repvit_m1", "num_classes": 2}
@@ -82,8 +75,10 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return write
 
 
-@pytest.mark.parametrize("kind", ["Sam", "SamHQ", "Sam2", "EdgeTam"])
-@pytest.mark.parametrize("size", [(60, 60), (40, 100)])
+@pytest.mark.parametrize(
+    ("kind", "size"),
+    [("Sam", (40, 100)), ("Sam", (60, 60)), ("SamHQ", (40, 100)), ("Sam2", (40, 100)), ("EdgeTam", (60, 60))],
+)
 def test_masks_are_the_librarys(weights: Callable[[str], Path], kind: str, size: tuple[int, int]) -> None:
     model, rng = load_sam(str(weights(kind))), np.random.default_rng(0)
     image = torch.from_numpy(rng.integers(0, 256, (1, 32, 32, 3), dtype=np.uint8))

@@ -79,14 +79,6 @@ def test_half_precision_is_held_out_and_recalibrated_in(new_store: Store) -> Non
     assert stage.history(new_store)["held_out_accuracy"].between(0, 1).all()
 
 
-def test_output_stride_makes_the_map_finer(store: Store, prepared: Prepared) -> None:
-    for stages, stride, side in ((4, 8, 8), (3, 16, 4)):
-        stage = Classifier(data=prepared, stages=stages, output_stride=stride)
-        features = stage.parts(stage.network(store).eval())[0]
-        with torch.inference_mode():
-            assert features(torch.zeros(1, 3, 64, 64)).shape[2:] == (side, side)
-
-
 def test_one_class_has_no_contrast(new_store: Store, photos: Callable[..., Path]) -> None:
     alone = Prepared(source=ImageFolder(root=str(photos("alone", classes=("cat",)))), size=32)
     with pytest.raises(SegError, match=r"one class only, 'cat'.*supervision=bbox and clip work") as error:

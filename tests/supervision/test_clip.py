@@ -14,7 +14,6 @@ from within import succeed
 
 from seg.data.prepared import Pool, Prepared, PreparedData
 from seg.errors import SegError
-from seg.methods.clip import text_scores
 from seg.nets.augment import normalise
 from seg.nets.clip import CLIP
 from seg.store import Store
@@ -91,16 +90,6 @@ def test_maps_are_of_the_images_own_classes(
     merged = store.get(stage(pool, weights, names=["a cat", "dog"]))
     np.testing.assert_array_equal(merged.values, scores.values)
     assert merged.ids == [[1]] * 32
-
-
-def test_classes_and_background_share_the_probability() -> None:
-    torch.manual_seed(0)
-    features, classes, background = torch.randn(8, 3, 4), torch.randn(2, 8), torch.randn(3, 8)
-    both = text_scores(features, classes, background, 0.5)
-    rest = text_scores(features, background, classes, 0.5)
-    torch.testing.assert_close(both.sum(0) + rest.sum(0), torch.ones(3, 4))
-    assert (text_scores(features, classes, background, 1e-3).max(0).values > 0.5).float().mean() > 0.3
-    torch.testing.assert_close(text_scores(7 * features, 3 * classes, background, 0.5), both)  # lengths do not matter
 
 
 def test_one_class_is_enough(weights: str, photos: Callable[..., Path], tmp_path: Path) -> None:
