@@ -12,11 +12,11 @@ from seg.errors import SegError
 from seg.nets.augment import MEAN, STD
 from seg.nets.pretrained import create, load_weights
 
-_SIDE = 64  # pixels of the image by which it is found out how a network is built
+_SIDE = 64  # side in pixels of the image on which a network is traced
 
 
 class Level(NamedTuple):
-    """A feature level: the module whose output it is (none: the image itself), and its channels."""
+    """A feature level: name of the module that puts it out ("" for the image itself), and number of channels."""
 
     module: str
     channels: int
@@ -231,10 +231,10 @@ class Backbone(nn.Module):
 
 
 class InputAdapter(nn.Module):
-    """Images normalised as ImageNet's, in a network's own normalisation and at a size that it takes.
+    """Brings images from ImageNet's normalisation to a network's own, and to a size that it accepts.
 
     Args:
-        mean, std: its own. multiple: of which the sides of its input have to be. size: the only one that it takes.
+        mean, std: of the network. multiple: the sides of its input are multiples of it. size: of a fixed-size input.
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], multiple: int, size: list[int] | None) -> None:
@@ -266,7 +266,7 @@ class _Features(nn.Module):
 
 
 class _Norm(nn.Module):
-    """A norm of the channels, at each position of a map."""
+    """A norm over the channels at each position of a map."""
 
     def __init__(self, norm: nn.Module) -> None:
         super().__init__()
@@ -286,8 +286,8 @@ def make_classifier(
         name: torchvision's, such as ``resnet18``; or timm's: ``timm/convnext_tiny``.
         classes: number of classes, at least 1.
         weights: None for random ones; else see :func:`seg.nets.pretrained.load_weights`.
-        stages: 3 leaves the last stage out, for small images and from-scratch training.
-        output_stride: 32, 16 or 8: that of the last map; see :meth:`Backbone.dilate`.
+        stages: 3 leaves out the last stage, for small images and training from scratch.
+        output_stride: of the last map, 32, 16 or 8; see :meth:`Backbone.dilate`.
         section: of the config, for messages: ``colocalise.``
 
     Returns:
@@ -295,7 +295,7 @@ def make_classifier(
 
     Raises:
         SegError: an unknown name, a network of another form or stride, or weights that are missing, broken, of another
-            architecture, or not to be had offline.
+            architecture, or cannot be downloaded.
     """
     model = create(name)
     try:
@@ -321,24 +321,25 @@ def make_classifier(
 
 
 def fold_batch_norm(features: nn.Module) -> nn.Module:
-    """A copy for inference alone, in ``eval`` mode, each batch norm folded into the convolution before it.
+    """A copy for inference in ``eval`` mode, with each batch norm folded into the convolution before it.
 
-    The same function but for rounding, and 6 to 12 percent less time for ResNet-18 on a CPU. What cannot be traced is
-    copied as it is.
+    Equal up to rounding, and 6 to 12 percent faster for ResNet-18 on a CPU. A module that torch.fx cannot trace is
+    copied unchanged.
     """
     from torch.fx.experimental.optimization import fuse
 
     try:
         return fuse(features.eval())
-    except Exception:  # of the network's own code, whose decisions need numbers
+    except Exception:  # the network's code depends on values
         return copy.deepcopy(features)
 
 
 @torch.no_grad()
 def _chain(model: nn.Module) -> dict[str, tuple[int, int]]:
-    """The modules that run up to the pooling, each on the output of the one before: their channels and strides.
+    """Channels and stride of the output of each module before the pooling, in the order in which they run.
 
-    Empty where a network is no such chain, or has more than linear layers after the pooling.
+    Empty if a module does not run on the output of the one before, or if there are more than linear layers and layer
+    norms after the pooling.
     """
 
     def parts(module: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
@@ -355,7 +356,7 @@ def _chain(model: nn.Module) -> dict[str, tuple[int, int]]:
     x = torch.zeros(1, 3, _SIDE, _SIDE, device=next(model.parameters()).device)
     try:
         getattr(model.eval(), "forward_features", model)(x)
-    except Exception:  # it takes no images of this size
+    except Exception:  # it does not accept images of this size
         return {}
     finally:
         model.train(training)
@@ -370,7 +371,7 @@ def _chain(model: nn.Module) -> dict[str, tuple[int, int]]:
     rest = (module for name, module, *_ in calls if name not in chain)
     if any(not isinstance(m, nn.Linear | nn.LayerNorm) and next(m.parameters(), None) is not None for m in rest):
         return {}
-    if chain and f"{type(model).__module__}" == "torchvision.models.densenet":  # calls this one as a function
+    if chain and type(model).__module__ == "torchvision.models.densenet":  # its last ReLU is a function call
         model.add_module("relu", nn.ReLU())
         chain["relu"] = list(chain.values())[-1]
     return chain

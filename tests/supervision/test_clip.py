@@ -113,7 +113,7 @@ def test_what_cannot_work_is_refused_in_a_line(
 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr("open_clip.CLIP", lambda **_: torch.nn.Identity())  # a large one takes seconds
+    monkeypatch.setattr("open_clip.factory.CLIP", lambda **_: torch.nn.Identity())  # a large one takes seconds
     offline = r"^supervision.weights=openai: cannot download .*; offline put the folder of timm/\S+ into weights_dir"
     refused(offline, model="ViT-B-32-quickgelu", weights="openai")
     (found := tmp_path / "vit_base_patch32_clip_224.openai/open_clip_model.safetensors").parent.mkdir()
