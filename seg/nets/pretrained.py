@@ -114,7 +114,7 @@ def own_file(weights: str) -> Path | None:
 
 
 def hub_folder(repository: str) -> Path | None:
-    """A repository of the Hugging Face hub as a local folder: a path, or in :data:`weights_dir` its name or last part."""
+    """A repository of the Hugging Face hub as a folder: a path, or in :data:`weights_dir` its name or last part."""
     root = weights_folder()
     places = (Path(repository), root / repository, root / Path(repository).name)
     return next((place for place in places if place.is_dir()), None)

@@ -24,9 +24,9 @@ def make(pool: Pool, classifier: Classifier, **changed: Any) -> CAM:
 
 
 def maps_of(cam: CAM, store: Store, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    features, weight, _ = cam.classifier.parts(store.get(cam.classifier))
+    model = store.get(cam.classifier)
     with torch.inference_mode():
-        return multi_scale_cam(features.eval(), weight, images, labels, scales=cam.scales, flip=cam.flip)
+        return multi_scale_cam(model.features, model.linear.weight, images, labels, scales=cam.scales, flip=cam.flip)
 
 
 def test_every_image_of_the_pool_gets_a_map(
@@ -41,10 +41,10 @@ def test_every_image_of_the_pool_gets_a_map(
     folder = store.folder(cam)
     assert (folder / "ids.txt").read_text().split() == data.ids
     # By hand, for the image's own label.
-    features, weight, _ = classifier.parts(store.get(classifier))
+    model = store.get(classifier)
     with torch.inference_mode():
-        fmap = features(normalise(data.images[[3]]))[0]
-    by_hand = torch.einsum("chw,c->hw", fmap, weight[data.labels[3]])
+        fmap = model.features(normalise(data.images[[3]]))[0]
+        by_hand = torch.einsum("chw,c->hw", fmap, model.linear.weight[data.labels[3]])
     by_hand = (by_hand - by_hand.min()) / (by_hand.max() - by_hand.min())
     np.testing.assert_allclose(values[3].reshape(4, 4), by_hand.numpy(), atol=2e-3)
 

@@ -148,8 +148,7 @@ def test_frozen_as_a_whole_the_linear_layer_learns_from_features_that_are_comput
     with torch.inference_mode():
         images = normalise(own.get(prepared).images[rows])
         torch.testing.assert_close(model(pooled), model(images), atol=1e-5, rtol=1e-5)
-    _, rest = stage.halves(model) or (None, None)
-    assert rest is not None and not list(rest.children())
+    assert not list(stage.split(model)[1].children())
     assert {"zoom", "recalibrate"} <= stage.unused_parameters.keys()
-    with pytest.raises(SegError, match=r"frozen_stages=all: random features tell nothing apart; give weights"):
+    with pytest.raises(SegError, match=r"frozen_stages=all: needs pretrained features; give weights"):
         Classifier(**options | {"weights": None}).check(store)
