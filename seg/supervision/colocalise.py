@@ -123,9 +123,7 @@ class Colocalised(ScoreStage):
     def net(self) -> Levels:
         """The frozen network."""
         if self.weights is None:
-            raise SegError(
-                "colocalise.weights=null: random features have nothing in common; give ImageNet's, or a file"
-            )
+            raise SegError("colocalise.weights=null: needs pretrained features; give ImageNet's weights, or a file")
         wanted = [(self.backbone, self.weights, "colocalise.", "colocalise=none")]
         if self.second_weights is not None and self.second_backbone != self.backbone:
             second = "colocalise.second_"

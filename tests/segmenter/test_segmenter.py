@@ -46,7 +46,7 @@ def test_a_batch(store: Store, data: PreparedData, pool: Pool) -> None:
 
 def test_a_network_too_deep_for_its_images_is_refused_before_the_work(store: Store, pool: Pool) -> None:
     deep = PlainUNet(width=2, depth=6)
-    with pytest.raises(SegError, match=r"net\.depth=6: takes images from 64 pixels on, .* see 63; raise segm"):
+    with pytest.raises(SegError, match=r"net\.depth=6: needs images of at least 64 pixels, .* has 63; raise segm"):
         make(pool, net=deep, input_size=63).check(store)
     stage = make(pool, net=deep)  # of the pool's 64 pixels
     stage.check(store)
@@ -73,7 +73,7 @@ def test_a_network_that_answers_with_nan_is_refused(
     monkeypatch.setattr(
         "seg.segmenter.predicted.logits", lambda model, images, *_: torch.full((len(images), 1, 2, 2), np.nan)
     )
-    with pytest.raises(SegError, match="PlainUNet: answers with NaN; its training has diverged"):
+    with pytest.raises(SegError, match="PlainUNet: predicts NaN, its training has diverged"):
         Predicted(pool=pool, segmenter=stage).build(tmp_path, store)
 
 
@@ -159,6 +159,6 @@ def test_whole_images_are_predicted_at_their_aspect(new_store: Store, oblong: Po
 
 
 def test_sizes_of_crops_that_make_no_sense(pool: Pool) -> None:
-    with pytest.raises(SegError, match=r"scale=\[2\.0, 0\.5\]: must be the least and the largest"):
+    with pytest.raises(SegError, match=r"scale=\[2\.0, 0\.5\]: must be the smallest and the largest"):
         make(pool, scale=[2.0, 0.5])
     assert "zoom" in make(pool, crop=32).unused_parameters and "scale" in make(pool).unused_parameters

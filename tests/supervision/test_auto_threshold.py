@@ -112,4 +112,4 @@ def test_scores_that_are_all_the_same(store: Store, pool: Pool, caplog: pytest.L
     with caplog.at_level(logging.WARNING):
         choice = store.get(AutoThreshold(histogram=flat, criterion="valley"))
     assert choice == Choice(0.5, 0.5, 0.5, choice.images)
-    assert "all scores of TwoHills are the same, nothing to choose by: 0.5" in caplog.text
+    assert "all scores of TwoHills are the same; using 0.5" in caplog.text

@@ -91,6 +91,6 @@ def test_its_name_and_what_it_refuses(planted: Pool, new_store: Store, tmp_path:
     # Without a regression the map would be the components' alone, and the threshold one with the prior in it.
     with pytest.raises(SegError, match=r"Colocalised.rounds=0: must lie in \[1, inf\)"):
         Colocalised(scores=prior, weights=weights(tmp_path), rounds=0)
-    with pytest.raises(SegError, match=r"colocalise.weights=null: random features"):
+    with pytest.raises(SegError, match=r"colocalise.weights=null: needs pretrained"):
         Colocalised(scores=prior, weights=None).check(new_store)
     assert isinstance(Colocalised(scores=prior, weights=weights(tmp_path)).net(), nn.Module)
