@@ -195,7 +195,7 @@ def test_border_modes_are_checked_and_not_mixed():
     confusion.add(u8([0]), u8([0]), "ignore")
     with pytest.raises(ValueError, match="one matrix, one border"):
         confusion.add(u8([0]), u8([0]), "foreground")
-    with pytest.raises(SegError, match="of several classes, a border is of none"):
+    with pytest.raises(SegError, match="with several classes the class of a border is unknown"):
         metrics_of(u8([1]), u8([254]), "foreground", classes=5)
 
 
