@@ -21,8 +21,8 @@ def grabcut(
     """OpenCV's GrabCut (Rother, Kolmogorov and Blake, SIGGRAPH 2004): colour models of both sides, and a graph cut.
 
     Confident seeds keep their side; other pixels start on the side of their score and may change. Unknown pixels start
-    as foreground, like the paper's unknown region. A score of exactly 0, as outside of a box, is a background seed, like
-    the outside of the paper's rectangle.
+    as foreground, like the paper's unknown region. A score of exactly 0, as outside of a box, is a background seed, as
+    is the outside of the paper's rectangle.
 
     Args:
         image: ``uint8 (H, W, 3)`` RGB. scores: ``float32 (H, W)`` in [0, 1]; NaN where unknown.

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from seg.errors import SegError
 
-# Pixels per call of the stencil on a CPU: few enough that their coefficients (34 floats a pixel at radius 5) stay in the
-# cache, and enough to share the cost of a call among several images.
+# Pixels per call of the stencil on a CPU: few enough that their coefficients (34 floats a pixel at radius 5) stay in
+# the cache, and enough to share the cost of a call among several images.
 _CPU_CHUNK = 16_384
 
 

@@ -12,7 +12,6 @@ from seg.errors import SegError
 from seg.masks import Threshold
 from seg.methods.walk import random_walk
 from seg.nets.augment import normalise
-from seg.nets.backbones import make_classifier
 from seg.refiner.affinity import Affinity, FrozenAffinity, to_grid
 from seg.refiner.walk import Walk
 from seg.store import Store
@@ -37,22 +36,14 @@ def make(cam: CAM, **changed: Any) -> Affinity:
     return Affinity(seeds=Threshold(scores=cam, threshold=0.5, band=0.1), **options)
 
 
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("weights") / "resnet18.pth"
-    torch.manual_seed(7)
-    torch.save(make_classifier("resnet18", 37, None).state_dict(), path)
-    return str(path)
-
-
-def test_the_classifier_is_upstream_only_without_weights(pool: Pool, cam: CAM, file: str) -> None:
+def test_the_classifier_is_upstream_only_without_weights(pool: Pool, cam: CAM, resnet18_file: str) -> None:
     boxes = Threshold(scores=TargetScores(pool=pool), threshold=0.5)
     one = Affinity(seeds=boxes, classifier=cam.classifier)
     assert one.upstream().keys() == {"seeds", "classifier"}
-    two = Affinity(seeds=boxes, classifier=cam.classifier, weights=file)
+    two = Affinity(seeds=boxes, classifier=cam.classifier, weights=resnet18_file)
     assert two.upstream().keys() == {"seeds"}
     assert not any(isinstance(stage, Classifier) for stage in two.walk())
-    assert two.key == Affinity(seeds=boxes, weights=file).key != one.key
+    assert two.key == Affinity(seeds=boxes, weights=resnet18_file).key != one.key
 
 
 def test_refusals(cam: CAM, new_store: Store) -> None:
@@ -66,12 +57,12 @@ def test_refusals(cam: CAM, new_store: Store) -> None:
     assert not new_store.root.exists()
 
 
-def test_the_backbone_starts_where_it_is_told(store: Store, cam: CAM, file: str) -> None:
+def test_the_backbone_starts_where_it_is_told(store: Store, cam: CAM, resnet18_file: str) -> None:
     trained = store.get(cam.classifier).state_dict()
     net = make(cam).network(store).state_dict()
     assert any(torch.equal(v, trained["layer3.1.conv2.weight"]) for v in net.values())
-    net = make(cam, weights=file).network(store).state_dict()
-    given = torch.load(file, weights_only=True)["layer3.1.conv2.weight"]
+    net = make(cam, weights=resnet18_file).network(store).state_dict()
+    given = torch.load(resnet18_file, weights_only=True)["layer3.1.conv2.weight"]
     assert any(torch.equal(v, given) for v in net.values())
 
 

@@ -16,7 +16,7 @@ from seg.data.prepared import Prepared, PreparedData
 from seg.data.toys import ToyPets
 from seg.errors import SegError
 from seg.nets.augment import normalise
-from seg.nets.backbones import Backbone, make_classifier
+from seg.nets.backbones import Backbone
 from seg.store import Store
 from seg.supervision.classifier import Classifier
 from seg.train import Pretrained
@@ -122,12 +122,10 @@ def test_more_frozen_stages_than_there_are(new_store: Store, prepared: Prepared)
 
 
 def test_frozen_as_a_whole_the_linear_layer_learns_from_features_that_are_computed_once(
-    store: Store, prepared: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, prepared: Prepared, resnet18_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    torch.manual_seed(0)
-    torch.save(make_classifier("resnet18", 2, None).state_dict(), tmp_path / "given.pth")
-    given = str(tmp_path / "given.pth")
-    options: dict[str, Any] = {"data": prepared, "weights": given, "frozen_stages": "all", "batch_size": 8, "lr": 0.01}
+    options: dict[str, Any] = {"data": prepared, "weights": resnet18_file, "frozen_stages": "all", "batch_size": 8}
+    options["lr"] = 0.01
     seen: list[int] = []
     features = Backbone.features
     monkeypatch.setattr(Backbone, "features", lambda self, x: (seen.append(len(x)), features(self, x))[1])
@@ -140,7 +138,7 @@ def test_frozen_as_a_whole_the_linear_layer_learns_from_features_that_are_comput
     assert sum(seen) == trainval
     history = Classifier(epochs=5, **options).history(own)
     assert len(history) == 5 and history["loss"].iloc[-1] < history["loss"].iloc[0] and "held_out_accuracy" in history
-    before, after = torch.load(given), weights_at(stage, 3, own)
+    before, after = torch.load(resnet18_file), weights_at(stage, 3, own)
     assert {n for n in before if not n.startswith("fc.") and not torch.equal(before[n], after[n])} == set()
     # The features are those of the network that is saved, and CAM finds all of it frozen.
     model, rows = own.get(stage), stage.samples(own)[:4]
