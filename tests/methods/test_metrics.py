@@ -142,6 +142,16 @@ def test_wrong_arrays_and_thresholds_are_refused():
     for threshold in (0.0005, -0.1, math.nan):
         with pytest.raises(ValueError, match=r"no multiple of 0\.001 in"):
             HistogramEvaluator().metrics(threshold)
+    with pytest.raises(ValueError, match="one of ignore, foreground, background"):
+        HistogramEvaluator().metrics(0.5, "pet")
+    with pytest.raises(SegError, match="these are no counts of scores: evaluate again"):
+        HistogramEvaluator.from_arrays({"counts": np.zeros((0, 5), np.int32)})
+    confusion = Confusion()
+    confusion.add(byte, byte, "ignore")
+    with pytest.raises(ValueError, match="one matrix, one border"):
+        confusion.add(byte, byte, "foreground")
+    with pytest.raises(SegError, match="with several classes the class of a border is unknown"):
+        metrics_of(byte, byte + u8(254), "foreground", classes=5)
 
 
 @pytest.mark.parametrize(
@@ -178,25 +188,6 @@ def test_histogram_is_exact_on_every_threshold_and_one_step_off_it():
     for k in range(1001):
         assert same(histogram.metrics(k / 1000), metrics_of(cut(scores, u8(1), k / 1000), target)), k
     assert same(histogram.metrics(0.1 + 0.2), histogram.metrics(0.3))
-
-
-def test_what_is_no_histogram_is_refused():
-    good = HistogramEvaluator().to_arrays()
-    far = good | {"places": np.full((1, 3), 9, np.int32), "counts": np.zeros((1, 1002), np.int32)}
-    for broken in ({}, good | {"counts": np.zeros((0, 5), np.int32)}, far):
-        with pytest.raises(SegError, match=r"these are no counts of scores: evaluate again"):
-            HistogramEvaluator.from_arrays(broken)
-
-
-def test_border_modes_are_checked_and_not_mixed():
-    with pytest.raises(ValueError, match="one of ignore, foreground, background"):
-        HistogramEvaluator().metrics(0.5, "pet")
-    confusion = Confusion()
-    confusion.add(u8([0]), u8([0]), "ignore")
-    with pytest.raises(ValueError, match="one matrix, one border"):
-        confusion.add(u8([0]), u8([0]), "foreground")
-    with pytest.raises(SegError, match="with several classes the class of a border is unknown"):
-        metrics_of(u8([1]), u8([254]), "foreground", classes=5)
 
 
 @pytest.mark.parametrize("border", ["ignore", "background"])
