@@ -170,5 +170,4 @@ def _depth(region: NDArray[np.bool_]) -> NDArray[np.floating]:
     """Distance of a region's pixels from its boundary or the image's edge."""
     from scipy.ndimage import distance_transform_edt
 
-    depth: NDArray[np.floating] = distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1]
-    return depth
+    return distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1]

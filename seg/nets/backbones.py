@@ -105,8 +105,7 @@ class Backbone(nn.Module):
     @property
     def linear(self) -> nn.Module:
         """The head."""
-        linear: nn.Module = self.model.get_submodule(self.head)
-        return linear
+        return self.model.get_submodule(self.head)
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)

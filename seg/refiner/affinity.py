@@ -40,11 +40,9 @@ class OnBackbone(Stage):
             raise SegError(f"data.refine.levels={list(self.strides)}: must be levels of a backbone: 1, 2, 4, 8, 16, 32")
 
     def upstream(self) -> dict[str, Stage]:
-        """Without the classifier if its weights are not used."""
         return {k: v for k, v in super().upstream().items() if self.weights is None or k != "classifier"}
 
     def check(self, store: Products) -> None:
-        """Load the weights, and check that the backbone has the levels."""
         if self.weights is None and (other := self._design().backbone) != self.backbone:
             raise SegError(
                 f"refiner: backbone={self.backbone} has no weights and cannot start from a classifier of "
@@ -112,7 +110,6 @@ class Affinity(OnBackbone, Training):
         return AffinityNet(backbone, **{name: getattr(self, name) for name in names})
 
     def samples(self, store: Products) -> np.ndarray:
-        """Positions in the seeds of trainval's images."""
         seeds: MaskSet = store.get(self.seeds)
         return np.flatnonzero(~seeds.data.is_test[seeds.rows])
 

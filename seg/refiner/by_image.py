@@ -36,7 +36,6 @@ class ByImage(ScoreStage):
         """
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
-        """One call for each class of an image, against everything else."""
         scores: ScoreMaps = store.get(self.scores)
         return self.save(out, scores.data, scores.rows, self._refined(scores, store), scores.ids)
 

@@ -37,7 +37,6 @@ class SAM(ScoreStage):
     least: float = param(default=0.01, low=0, below=1)
 
     def check(self, store: Products) -> None:
-        """Load the weights."""
         if importlib.util.find_spec("transformers") is None:
             raise SegError("refiner=sam: needs transformers, which is not installed: pip install 'weakseg[sam]'")
         self._model()
@@ -49,7 +48,6 @@ class SAM(ScoreStage):
             raise SegError(f"refiner.scores.{error}") from error
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
-        """One pass of the image encoder per image; prompts for each of its classes."""
         scores: ScoreMaps = store.get(self.scores)
         model = self._model().to(store.runtime.device)
 

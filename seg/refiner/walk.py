@@ -35,7 +35,6 @@ class Walk(ScoreStage):
     rescale: bool = param(default=True)
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
-        """Affinities and walk, batch by batch, without the n x n matrix."""
         scores: ScoreMaps = store.get(self.scores)
         net: AffinityNet | FrozenAffinityNet = store.get(self.affinity)
         grid = (-(-scores.data.side // 4),) * 2

@@ -71,7 +71,6 @@ class MixedMasks(Stage):
         return made if target.count or target.file is not None else pseudo
 
     def upstream(self) -> dict[str, Stage]:
-        """Without the pseudo masks if they are not used."""
         return {k: v for k, v in super().upstream().items() if self.share < 1 or k != "pseudo"}
 
     def load(self, path: Path, store: Products) -> MixedMaskSet:

@@ -89,21 +89,17 @@ class Segmenter(Training):
         return super().upstream() | self.needs()
 
     def needs(self) -> dict[str, Stage]:
-        """The images, for their classes."""
         return {"pool": self.pool}
 
     def class_names(self, store: Products) -> Sequence[str] | None:
-        """The class of each output, background first; None for a single class."""
         classes = self.pool.classes(store)
         return None if len(classes) == 1 else ["background", *classes]
 
     def outputs(self, store: Products) -> int:
-        """Number of outputs: 1 for the foreground, or 1 + number of classes."""
         names = self.class_names(store)
         return 1 if names is None else len(names)
 
     def check(self, store: Products) -> None:
-        """Make the network, and refuse images that are too small for it."""
         prepared = _first(self.masks, Prepared)
         side = self.crop or self.input_size or (prepared.size if prepared else None)
         if side is not None and side < self.net.smallest:
@@ -117,7 +113,6 @@ class Segmenter(Training):
         self.net.make(2 if dataset and len(self.pool.classes_of(dataset)) > 1 else 1)
 
     def shape(self) -> dict[str, Any]:
-        """The parameters of the network and its input, without its pretrained weights."""
         net = self.net.bare()
         labels = {} if self.image_labels is None else {"image_labels": self.image_labels.shape()}
         size = {"input_size": self.input_size, "crop": self.crop}
@@ -141,7 +136,6 @@ class Segmenter(Training):
         return [model.classifier] if isinstance(model, LabelledNetwork) else []
 
     def samples(self, store: Products) -> np.ndarray:
-        """Positions of trainval's images in the masks; labelled images are repeated."""
         masks: MaskSet | MixedMaskSet = store.get(self.masks)
         if isinstance(masks, MixedMaskSet):
             return masks.epoch

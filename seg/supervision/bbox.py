@@ -50,7 +50,6 @@ class BoxScores(ScoreStage):
 
     @property
     def is_oracle(self) -> bool:
-        """Whether the boxes come from ground truth."""
         return self.box_source == "trimap"
 
     def check(self, store: Products) -> None:

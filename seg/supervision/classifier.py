@@ -71,7 +71,6 @@ class Classifier(Training):
 
     @property
     def unused_parameters(self) -> dict[str, str]:
-        """With a frozen network, augmentation is not used."""
         names = ("flip", "zoom", "jitter", "train_size", "recalibrate") if self.is_linear else ()
         why = "classifier.frozen_stages=all trains on features of images without augmentation"
         return super().unused_parameters | dict.fromkeys(names, why)
@@ -83,7 +82,6 @@ class Classifier(Training):
         return {"data": self.data}
 
     def check(self, store: Products) -> None:
-        """Load the weights, and refuse data with a single class."""
         dataset = self.data.source.dataset_if_known(store)
         if dataset is not None and len(dataset.classes) < 2 and all(r.labels for r in dataset.records):
             raise SegError(
@@ -95,11 +93,9 @@ class Classifier(Training):
         self._make(2, self.weights)
 
     def class_names(self, store: Products) -> Sequence[str]:
-        """Those of the data."""
         # Without decoding images that are not decoded yet.
         known: Any = store.get(self.data if store.has(self.data) else self.data.source)
-        classes: Sequence[str] = known.classes
-        return classes
+        return known.classes
 
     def empty(self, store: Products) -> nn.Module:
         """The classifier without drawing random weights, which takes longer than loading."""
@@ -146,7 +142,6 @@ class Classifier(Training):
         return np.setdiff1d(np.flatnonzero(~data.is_test), held), np.asarray(sorted(held), np.int64)
 
     def samples(self, store: Products) -> np.ndarray:
-        """Rows of trainval that are not held out."""
         return self._rows(store)[0]
 
     def batch(self, rows: np.ndarray, generator: torch.Generator, store: Products) -> tuple[Tensor, ...]:
@@ -242,5 +237,4 @@ class Classifier(Training):
 
     def split(self, model: Any) -> tuple[nn.Module, nn.Module]:
         """The network before its pooling: what is frozen, and what follows; an empty part is ``nn.Identity``."""
-        halves: tuple[nn.Module, nn.Module] = model.split(self._stages(model))
-        return halves
+        return model.split(self._stages(model))

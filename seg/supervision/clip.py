@@ -49,7 +49,6 @@ class TextScores(ScoreStage):
             raise SegError("supervision.templates: give at least one sentence, each with {} for the name")
 
     def check(self, store: Products) -> None:
-        """Load the weights, and compare the number of names."""
         if importlib.util.find_spec("open_clip") is None:
             raise SegError("supervision=clip: needs open_clip, which is not installed: pip install 'weakseg[clip]'")
         if (dataset := self.pool.data.source.dataset_if_known(store)) is not None:

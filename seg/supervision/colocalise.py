@@ -117,7 +117,6 @@ class Colocalised(ScoreStage):
         return f"co-loc. {self.scores.title}"
 
     def check(self, store: Products) -> None:
-        """Load the weights and check that the backbone has the levels."""
         self.net()
 
     def net(self) -> Levels:

@@ -38,7 +38,6 @@ class ImageLabels(Stage):
     size: int = param(default=320, low=64)
 
     def check(self, store: Products) -> None:
-        """Load the weights."""
         if self.weights is None:
             raise SegError("image_labels.weights=null: needs pretrained features; give ImageNet's weights, or a file")
         try:
@@ -47,18 +46,15 @@ class ImageLabels(Stage):
             raise SegError(f"{error}; image_labels=none does without") from error
 
     def shape(self) -> dict[str, Any]:
-        """The parameters of the network without its weights and classes."""
         return {"backbone": self.backbone, "size": self.size}
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
-        """One pass over trainval's images, then logistic regression."""
         data: PreparedData = store.get(self.data)
         rows = np.flatnonzero(~data.is_test)
         backbone = make_classifier(self.backbone, 2, self.weights).eval().to(store.runtime.device)
 
         def pooled(images: Tensor, _: np.ndarray) -> Tensor:
-            found: Tensor = backbone.features(resized(images, self.size)).mean((2, 3))
-            return found
+            return backbone.features(resized(images, self.size)).mean((2, 3))
 
         found = np.concatenate(list(infer(pooled, data, rows, store.runtime, self.what)))
         try:

@@ -118,5 +118,4 @@ class WithPixels(ScoreStage):
         return self.save(out, scores.data, scores.rows, parts, scores.ids)
 
     def load(self, path: Path, store: Products) -> ScoreMaps:
-        """The corrected maps, with the labelled pixels."""
         return replace(super().load(path, store), pixels=store.get(self.pixels))

@@ -110,7 +110,6 @@ class Loop:
         self.product: nn.Module = self.model if self.average is None else self.average.module
 
     def run(self) -> None:
-        """Train the missing epochs."""
         for epoch in range(self.done + 1, self.stage.wanted + 1):
             started = time.perf_counter()
             row = self._epoch(epoch)

@@ -107,7 +107,6 @@ class Training(NetworkStage):
         return design if checkpoint is None else Pretrained(design=design, file=checkpoint)
 
     def validate(self) -> None:
-        """An epoch after ``epochs`` requires a constant learning rate."""
         if self.schedule != "constant" and self.wanted > self.epochs:
             raise SegError(
                 f"epoch={self.epoch}: the {self.schedule} schedule of {type(self).__name__} ends at "
@@ -116,7 +115,6 @@ class Training(NetworkStage):
 
     @property
     def design(self) -> "Training":
-        """Itself."""
         return self
 
     @property
@@ -138,11 +136,9 @@ class Training(NetworkStage):
 
     @property
     def file_name(self) -> str:
-        """Of the epoch of the product."""
         return f"epoch_{self.wanted:03d}.safetensors"
 
     def params(self) -> dict[str, Any]:
-        """With the number of epochs if it affects the weights or which of them are kept."""
         out = super().params()
         if self.schedule != "constant":
             out["epochs"] = self.epochs
@@ -151,7 +147,6 @@ class Training(NetworkStage):
         return out
 
     def files_to_load(self, manifest: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
-        """The weights of the epoch, if the manifest lists them."""
         return [entry for entry in manifest.get("files", []) if entry["name"] == self.file_name] or None
 
     def check_runtime(self, runtime: Runtime) -> None:
@@ -227,7 +222,6 @@ class Training(NetworkStage):
     # -- the product -----------------------------------------------------------------------------------
 
     def build(self, out: Path, store: Products) -> None:
-        """Train up to the epoch of the product, from the last one in the folder."""
         from seg.train.loop import Loop
 
         Loop(self, out, store).run()
@@ -267,7 +261,6 @@ class Pretrained(NetworkStage):
 
     @property
     def path(self) -> Path:
-        """The file of weights."""
         return find_checkpoint(Path(self.file), self.role)
 
     def params(self) -> dict[str, Any]:

@@ -25,8 +25,7 @@ from seg.train import NetworkStage, Pretrained
 
 def state_of(net: Any) -> dict[str, torch.Tensor]:
     torch.manual_seed(1)
-    state: dict[str, torch.Tensor] = net.make().state_dict()
-    return state
+    return net.make().state_dict()
 
 
 def segmenter(pool: Pool, checkpoint: Path, net: Any = None) -> NetworkStage:
