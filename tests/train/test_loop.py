@@ -5,7 +5,7 @@ import math
 import multiprocessing
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -96,35 +96,30 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-DAMAGE: dict[str, Callable[[Path], Any]] = {
-    "flipped": flip,
-    "half": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
-    "gone": Path.unlink,
-}
+def halve(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 @pytest.mark.parametrize(
-    ("how", "names", "repeated"),
+    ("damage", "names", "repeated"),
     [
-        ("flipped", ["state_002.pt"], 2),
-        ("gone", ["epoch_002.safetensors"], 2),
-        ("half", ["state_001.pt", "state_002.pt"], 3),
+        (flip, ["state_002.pt"], 2),
+        (Path.unlink, ["epoch_002.safetensors"], 2),
+        (halve, ["state_001.pt", "state_002.pt"], 3),
     ],
 )
 def test_a_training_goes_on_from_its_newest_good_epoch(
-    new_store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture, how: str, names: list[str], repeated: int
+    new_store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: Any, names: list[str], repeated: int
 ) -> None:
     stage = make()
     new_store.ensure(make(epochs=2))
     for name in names:
-        DAMAGE[how](new_store.folder(stage) / name)
+        damage(new_store.folder(stage) / name)
     Line.trained.clear()
     with caplog.at_level(logging.WARNING):
         again = weights(Store(new_store.root, new_store.runtime), stage)
     assert sorted(Line.trained) == sorted(repeated * list(range(100, 110)))
-    assert (f"Line: epoch 2 is damaged or has no state; going back to epoch {3 - repeated}" in caplog.text) == (
-        repeated > 1
-    )
+    assert f"Line: epoch 2 is damaged or has no state; going back to epoch {3 - repeated}" in caplog.text
     assert same(again, weights(Store(tmp_path / "other", new_store.runtime), stage))
     assert stage.history(new_store)["epoch"].tolist() == [1, 2, 3]
     assert not damaged_files(new_store.folder(stage))
