@@ -1,7 +1,7 @@
 """Networks of a segmenter, with their parameters."""
 
 import dataclasses
-from collections.abc import Iterator
+from typing import Any
 
 from torch import nn
 
@@ -11,9 +11,16 @@ from seg.nets.smp import SECTION, Arch, encoder_weights, known_encoder, make_net
 from seg.nets.unet import EncoderUNet, UNet
 from seg.store import Parameters, param
 
+#: Classes by module and name.
+_IMPORTED: dict[str, type["Architecture"]] = {}
+
 
 class Architecture(Parameters):
     """Base: a network from ``(B, 3, H, W)`` images to ``(B, outputs, H, W)`` logits; its fields enter the key."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        _IMPORTED[f"{cls.__module__}.{cls.__qualname__}"] = cls
 
     @property
     def smallest(self) -> int:
@@ -94,12 +101,4 @@ def class_of(name: str) -> type[Architecture] | None:
 
     Nothing is imported, because a file must not decide which code runs.
     """
-    return KNOWN.get(name) or next(
-        (cls for cls in _subclasses(Architecture) if name == f"{cls.__module__}.{cls.__qualname__}"), None
-    )
-
-
-def _subclasses(cls: type[Architecture]) -> Iterator[type[Architecture]]:
-    for sub in cls.__subclasses__():
-        yield sub
-        yield from _subclasses(sub)
+    return KNOWN.get(name) or _IMPORTED.get(name)
