@@ -3,6 +3,7 @@
 import copy
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -83,10 +84,10 @@ def test_a_network_in_every_role(name: str) -> None:
 
 
 def normalised(images: Tensor, model: nn.Module) -> Tensor:
-    """Images that are normalised as ImageNet's, as timm's config of a model says."""
-    column = [torch.tensor(x)[:, None, None] for x in (STD, MEAN, model.pretrained_cfg["mean"])]  # type: ignore[index]
-    std = torch.tensor(model.pretrained_cfg["std"])[:, None, None]  # type: ignore[index]
-    return (images * column[0] + column[1] - column[2]) / std
+    """Images from ImageNet's normalisation to that of a model."""
+    config: Any = model.pretrained_cfg
+    std, mean, own_mean, own_std = (torch.tensor(x)[:, None, None] for x in (STD, MEAN, config["mean"], config["std"]))
+    return (images * std + mean - own_mean) / own_std
 
 
 @pytest.mark.parametrize("name", ["resnet18", "tf_efficientnet_lite0", "regnety_002", "convnext_atto"])
