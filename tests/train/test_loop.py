@@ -199,36 +199,39 @@ class Plain(Training):
         return ((model(batch[0])[:, 0] - batch[1]) ** 2).mean(), {}
 
 
+def together(epochs: int) -> Plain:
+    return Plain(epochs=epochs, batch_size=13, lr=1e-2, ema=0.8)
+
+
 def train_together(folder: Path, rank: int, port: int) -> None:
     """One of two processes."""
     place = {"RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": 0, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
     os.environ.update({k: str(v) for k, v in place.items()} | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)})
     store = Store(folder, Runtime(accelerator="cpu", devices=2))
     for epochs in (1, 3):  # the second goes on from the first
-        for ema in (None, 0.8):
-            store.ensure(Plain(epochs=epochs, batch_size=13, lr=1e-2, ema=ema))
+        store.ensure(together(epochs))
 
 
 def test_two_processes_have_the_gradient_of_one(new_store: Store, tmp_path: Path) -> None:
     # 13 images in one batch: one process takes 7, the other 6.
-    folder, started = tmp_path / "two", []
+    folder, spawn = tmp_path / "two", multiprocessing.get_context("spawn")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    for rank in range(2):  # as torchrun would start them; autograd that has run here does not survive a fork
-        process = multiprocessing.get_context("spawn").Process(target=train_together, args=(folder, rank, port))
+    # As torchrun would start them; autograd that has run here does not survive a fork.
+    started = [spawn.Process(target=train_together, args=(folder, rank, port)) for rank in range(2)]
+    for process in started:
         process.start()
-        started.append(process)
     for process in started:
         process.join(120)
     assert [process.exitcode for process in started] == [0, 0]
-    two = Store(folder, new_store.runtime)
-    for epochs, ema in ((1, 0.8), (3, 0.8), (1, None), (3, None)):
-        stage = Plain(epochs=epochs, batch_size=13, lr=1e-2, ema=ema)
-        new_store.ensure(stage)
-        ours, theirs = (load_file(s.folder(stage) / stage.file_name) for s in (new_store, two))
-        for name, value in ours.items():
-            torch.testing.assert_close(theirs[name], value, rtol=1e-5, atol=1e-6)
-        torch.manual_seed(stage.seed)
-        start = stage.network(new_store).state_dict()
-        assert [name for name in start if torch.equal(theirs[name], start[name])] == ["0.weight", "0.bias"]  # frozen
+    stage, two = together(3), Store(folder, new_store.runtime)
+    new_store.ensure(stage)
+    folders = [store.folder(stage) for store in (new_store, two)]
+    averages = [load_file(folder / stage.file_name) for folder in folders]
+    models = [torch.load(folder / "state_003.pt", weights_only=True)["model"] for folder in folders]
+    for ours, theirs in (averages, models):
+        torch.testing.assert_close(theirs, ours, rtol=1e-5, atol=1e-6)
+    torch.manual_seed(stage.seed)
+    start = stage.network(new_store).state_dict()
+    assert [name for name in start if torch.equal(models[1][name], start[name])] == ["0.weight", "0.bias"]  # frozen
     pd.testing.assert_series_equal(stage.history(two)["loss"], stage.history(new_store)["loss"], rtol=1e-5)
