@@ -10,6 +10,7 @@ and ``x^t`` is on [-1, 1] a Chebyshev polynomial of degree about ``sqrt(2 t ln(2
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -48,18 +49,17 @@ def chebyshev_coefficients(steps: int, eps: float = 1e-5) -> list[float]:
     ``c[k]`` is the probability that ``steps`` fair +-1 steps end at distance k from 0, so all are >= 0. The tail
     beyond ``eps`` is cut off and the rest scaled to sum 1, so that ``x = 1`` (a constant map) is exact.
     """
-    log_half = steps * math.log(0.5)
-    coefficients = [0.0] * (steps + 1)
-    kept = 0.0
-    for k in range(steps % 2, steps + 1, 2):
-        ups = (steps + k) // 2
-        log_ways = math.lgamma(steps + 1) - math.lgamma(ups + 1) - math.lgamma(steps - ups + 1)
-        coefficients[k] = (2.0 if k else 1.0) * math.exp(log_ways + log_half)
-        kept += coefficients[k]
-        if 1.0 - kept < eps:
-            del coefficients[k + 1 :]
-            break
-    return [c / kept for c in coefficients]
+    from scipy.special import gammaln
+
+    distance = np.arange(steps % 2, steps + 1, 2)
+    ups = (steps + distance) // 2
+    log_chance = gammaln(steps + 1) - gammaln(ups + 1) - gammaln(steps - ups + 1) + steps * math.log(0.5)
+    chance = np.where(distance, 2, 1) * np.exp(log_chance)
+    kept = int(np.searchsorted(chance.cumsum(), 1 - eps)) + 1
+    distance, chance = distance[:kept], chance[:kept]
+    coefficients = np.zeros(distance[-1] + 1)
+    coefficients[distance] = chance / chance.sum()
+    return coefficients.tolist()
 
 
 def random_walk(

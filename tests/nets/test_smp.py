@@ -82,11 +82,6 @@ def test_an_unknown_name_is_refused_with_near_ones_when_its_key_is_asked_for(opt
         SMPNetwork(**options).params()
 
 
-def test_a_decoder_and_an_encoder_that_do_not_go_together() -> None:
-    with pytest.raises(SegError, match=r"arch=DeepLabV3Plus does not go with encoder=tu-swin.*output_stride"):
-        make_network("DeepLabV3Plus", "tu-swin_tiny_patch4_window7_224", None, 1)
-
-
 def test_a_copy_is_independent_and_keeps_smps_names() -> None:
     """As a moving average of the weights is made."""
     model = make_network("FPN", "resnet18", None, 1)
@@ -98,3 +93,8 @@ def test_a_copy_is_independent_and_keeps_smps_names() -> None:
     images = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
         assert not torch.equal(copied(images), model.eval()(images))
+
+
+def test_a_decoder_and_an_encoder_that_do_not_go_together() -> None:
+    with pytest.raises(SegError, match=r"arch=DeepLabV3Plus does not go with encoder=tu-swin.*output_stride"):
+        make_network("DeepLabV3Plus", "tu-swin_tiny_patch4_window7_224", None, 1)

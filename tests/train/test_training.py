@@ -36,8 +36,7 @@ def test_what_enters_the_key() -> None:
         assert len({three.key, four.key, key}) == 3
         assert make(schedule=schedule, epoch=2).key == three.key
 
-
-def test_an_epoch_beyond_a_schedule_is_refused() -> None:
+    # An epoch beyond a schedule is refused.
     assert make(epochs=3, epoch=5).wanted == 5
     with pytest.raises(SegError, match=r"epoch=5: the cosine schedule of Line ends at epochs=3"):
         make(schedule="cosine", epochs=3, epoch=5)
