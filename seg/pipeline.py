@@ -45,7 +45,7 @@ def run(
         SegError: for bad input, before any long work where that can be known.
     """
     experiment = Experiment.from_config(cfg, store, objects)
-    if refused := experiment.unused(typed, choices()):
+    if typed and (refused := experiment.unused(typed, choices())):
         raise SegError("; ".join(refused.values()))
     runtime = experiment.store.runtime
     _refuse_uncoordinated(runtime.processes)

@@ -31,7 +31,10 @@ Settings = Mapping[str, str]
 Tracker = tuple[Callable[[dict[str, float], int], Any], Callable[[bool, list[Path]], Any]]
 
 _FILES = ("panel.png", "curves.png", "report.html", "metrics.json", "metrics.csv", "classes.csv", ".hydra/config.yaml")
-_METRICS = ("miou", "iou_background", "iou_foreground", "pixel_accuracy", "per_image_miou", "coverage")
+_METRICS = (
+    *("miou", "iou_background", "iou_foreground", "pixel_accuracy", "per_image_miou", "coverage"),
+    *("boundary_iou", "estimated_quality"),
+)
 _GROUPS = ("pipeline", "data", "supervision", "refiner", "segmenter")
 
 
@@ -163,7 +166,7 @@ def _results(experiment: Experiment) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for row in experiment.rows:
         step = re.sub(r"[^\w .:-]", "", experiment.steps[row["stage"]].plain_name)  # some trackers refuse the others
-        found |= {f"{row['split']}/{step}/{key}": row[key] for key in _METRICS}
+        found |= {f"{row['split']}/{step}/{key}": row[key] for key in _METRICS if key in row}
     trainval = [row for row in experiment.rows if row["split"] == "trainval"]
     return found | ({"miou": headline(trainval)["miou"]} if trainval else {})
 

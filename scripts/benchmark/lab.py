@@ -38,7 +38,7 @@ class Sizes:
     grids: tuple[int, ...] = (28, 56, 112)
     dense_up_to: int = 56
     memory_grids: tuple[int, ...] = (112, 160)
-    sweep_images: int = 250
+    sweep_images: int = 500
     sweep_epochs: int = 20
     script_images: int = 24
     prepare_images: int = 500

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,10 +12,10 @@ import torch.nn.functional as F
 
 from seg.data.dataset import Split
 from seg.data.prepared import Pool, PreparedData
-from seg.files import write_json
+from seg.files import rows_file, write_json
 from seg.masks import MaskSet, Threshold
 from seg.methods.appearance import FourierFeatures, describe
-from seg.methods.quality import Quality, estimate_quality, whiten
+from seg.methods.quality import Quality, estimate_quality, whitening
 from seg.nets.backbones import make_classifier
 from seg.nets.pretrained import known_backbone, weights_of
 from seg.store import Products, Stage, param
@@ -66,31 +67,35 @@ class Witness(Stage):
         rows = rows[data.is_test[rows] == (self.split == "test")]
         rows = rows[np.linspace(0, len(rows) - 1, min(self.images, len(rows))).round().astype(int)]
         np.save(out / "rows.npy", rows)
-        white = whiten(self._seen(data, rows, store), self.dims) if len(rows) else np.zeros((0, 1, 1, 1), np.float32)
-        maps = torch.from_numpy(white).permute(0, 3, 1, 2)
-        if maps.shape[-1] < self.grid:
-            maps = F.interpolate(maps, (self.grid,) * 2, mode="bilinear", align_corners=False)
-        np.save(out / "features.npy", maps.permute(0, 2, 3, 1).half().numpy())
+        raw = out / "raw.npy"  # in a file: several hundred MB
+        with rows_file(raw, np.float16) as file:
+            for part in self._seen(data, rows, store) if len(rows) else ():
+                file.write(part)
+        seen = np.load(raw, mmap_mode="r")
+        mean, weights = whitening(seen, self.dims) if len(rows) else (0, np.zeros((0, 0)))
+        with rows_file(out / "features.npy", np.float16) as file:
+            for i in range(0, len(rows), 32):
+                maps = torch.from_numpy(np.asarray(seen[i : i + 32] - mean, np.float32) @ weights).permute(0, 3, 1, 2)
+                if maps.shape[-1] < self.grid:
+                    maps = F.interpolate(maps, (self.grid,) * 2, mode="bilinear", align_corners=False)
+                file.write(maps.permute(0, 2, 3, 1).numpy())
+        raw.unlink()
         return {"images": len(rows)}
 
-    def _seen(self, data: PreparedData, rows: np.ndarray, store: Products) -> np.ndarray:
-        """``float (n, h, w, d)``, at most ``grid`` cells a side."""
+    def _seen(self, data: PreparedData, rows: np.ndarray, store: Products) -> Iterator[np.ndarray]:
+        """``float (b, h, w, d)``, at most ``grid`` cells a side, some images at a time."""
         if (net := self._net()) is None:
-            described = torch.from_numpy(
-                np.stack([self._pooled(torch.from_numpy(describe(data.images[r]))) for r in rows])
-            )
-            waves = FourierFeatures(described.flatten(0, 2).numpy(), 2 * self.dims, np.random.default_rng(0))
-            shape = described.shape[1:3]
-            return np.stack(
-                [waves(one.flatten(0, 1).numpy())[:, :-1].astype(np.float16).reshape(*shape, -1) for one in described]
-            )
+            described = [self._pooled(torch.from_numpy(describe(data.images[row])))[None] for row in rows]
+            every = np.concatenate([one.reshape(-1, one.shape[-1]) for one in described])
+            waves = FourierFeatures(every, 2 * self.dims, np.random.default_rng(0))
+            return (waves(one.reshape(-1, one.shape[-1]))[:, :-1].reshape(*one.shape[:3], -1) for one in described)
         net.to(store.runtime.device)
 
         def compute(images: torch.Tensor, _: np.ndarray) -> torch.Tensor:
             maps = net(F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True))
             return torch.from_numpy(self._pooled(maps.permute(0, 2, 3, 1).cpu())).half()
 
-        return np.concatenate(list(infer(compute, data, rows, store.runtime, self.what, most=16)))
+        return infer(compute, data, rows, store.runtime, self.what, most=16)
 
     def _pooled(self, maps: torch.Tensor) -> np.ndarray:
         """``(..., h, w, d)``, of what is finer than the grid the means of its cells."""
@@ -130,7 +135,8 @@ class Estimated(Stage):
             at = np.asarray([position[int(row)] for row in rows[there]])
             codes = np.concatenate([masks.at(at[i : i + 32], side) for i in range(0, len(at), 32)])
             labelled = np.asarray([len(data.label_sets[row]) > 0 for row in rows[there]])
-            found = estimate_quality(features[there], data.images[rows[there]], codes, labelled)
+            features = features if len(there) == len(rows) else features[there]
+            found = estimate_quality(features, data.images[rows[there]], codes, labelled)
         np.save(out / "per_image.npy", found.per_image)
         np.save(out / "rows.npy", rows[there])
         figures = {k: None if np.isnan(v) else float(v) for k, v in found._asdict().items() if k != "per_image"}

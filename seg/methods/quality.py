@@ -171,27 +171,38 @@ def estimate_quality(
     return Quality(agreement * factor, agreement, edges, false_positives, per_image)
 
 
-def whiten(features: np.ndarray, dims: int = 128) -> np.ndarray:
-    """The first principal components of features, each with mean 0 and variance 1.
+def whitening(features: np.ndarray, dims: int = 128) -> tuple[np.ndarray, np.ndarray]:
+    """The map of features to their first principal components, each with mean 0 and variance 1.
 
     Args:
-        features: ``float (n, h, w, d)``. dims: largest number of components; those without variance are left out.
+        features: ``float (n, h, w, d)``; of a memory-mapped file 32 images are read at a time.
+        dims: largest number of components; those without variance are left out.
 
     Returns:
-        ``float32 (n, h, w, min(dims, d))``.
+        Mean ``float64 (d,)`` and weights ``float32 (d, k)``: the components are ``(features - mean) @ weights``.
 
     Examples:
-        >>> white = whiten(np.random.default_rng(0).normal(3, 5, (2, 4, 4, 3)))
-        >>> bool(abs(np.cov(white.reshape(-1, 3).T, bias=True) - np.eye(3)).max() < 1e-3)
+        >>> features = np.random.default_rng(0).normal(3, 5, (2, 4, 4, 3))
+        >>> mean, weights = whitening(features)
+        >>> white = ((features - mean) @ weights).reshape(-1, 3)
+        >>> bool(abs(np.cov(white.T, bias=True) - np.eye(3)).max() < 1e-3)
         True
     """
-    # In parts, because a copy of all features would take more memory than the result.
     parts = [features[i : i + 32].reshape(-1, features.shape[-1]) for i in range(0, len(features), 32)]
     cells = sum(map(len, parts))
     mean = sum(part.sum(0, dtype=np.float64) for part in parts) / cells
     moments = sum((x.T @ x).astype(np.float64) for x in (np.asarray(part - mean, np.float32) for part in parts))
     variances, vectors = np.linalg.eigh(moments / cells)
     first = np.flatnonzero(variances > 1e-9)[-dims:][::-1]
-    scaled = (vectors[:, first] / np.sqrt(variances[first])).astype(np.float32)
-    white = [np.asarray(part - mean, np.float32) @ scaled for part in parts]
-    return np.concatenate(white).reshape(*features.shape[:-1], -1)
+    return mean, (vectors[:, first] / np.sqrt(variances[first])).astype(np.float32)
+
+
+def whiten(features: np.ndarray, dims: int = 128) -> np.ndarray:
+    """The first principal components of features in memory, see :func:`whitening`: ``float32 (n, h, w, k)``.
+
+    Examples:
+        >>> whiten(np.eye(3).reshape(1, 1, 3, 3)).shape  # three points vary in two directions
+        (1, 1, 3, 2)
+    """
+    mean, weights = whitening(features, dims)
+    return np.asarray(features - mean, np.float32) @ weights

@@ -16,6 +16,7 @@ from seg.methods.colocalise import Foreground, Moments, class_discriminants
 from seg.nets.backbones import Backbone, make_classifier
 from seg.nets.pretrained import known_backbone, weights_of
 from seg.store import Products, Runtime, param
+from seg.supervision.feature_cache import FeatureCache
 from seg.supervision.scores import ScoreMaps, ScoreStage, infer
 
 log = logging.getLogger(__name__)
@@ -137,9 +138,10 @@ class Colocalised(ScoreStage):
         return Levels(backbones, [self.levels or modules[0], *modules[1:]])
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
-        """Three passes: moments of the features, projections, maps. Memory does not grow with the number of images."""
+        """Three passes over cached features: moments, projections, maps. Memory does not grow with the images."""
         prior: ScoreMaps = store.get(self.scores)
-        cells = _Cells(self.net(), self.size, prior, store.runtime)
+        cache = FeatureCache(out, store.runtime.device.type == "cpu", networks=2)
+        cells = _Cells(self.net(), self.size, prior, store.runtime, cache)
         chosen = np.linspace(0, len(prior) - 1, min(self.fit_images, len(prior))).round().astype(int)
         project, above, boundary, bias = self._learn(prior, chosen, cells)
 
@@ -192,20 +194,27 @@ class Colocalised(ScoreStage):
 class _Cells:
     """Features of the cells of the prior's images, ``float (n, C)``; the first batch sets ``grid``."""
 
-    def __init__(self, net: Levels, size: int, prior: ScoreMaps, runtime: Runtime) -> None:
+    def __init__(self, net: Levels, size: int, prior: ScoreMaps, runtime: Runtime, cache: FeatureCache) -> None:
         self.net, self.size, self.prior, self.runtime = net.to(runtime.device), size, prior, runtime
-        self.grid = (0, 0)
+        self.cache, self.grid = cache, (0, 0)
 
     def __call__(self, images: Tensor) -> Tensor:
-        maps = self.net(F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True))
+        maps = self.cache(self._maps, images)
         self.grid = (maps.shape[2], maps.shape[3])
         return maps.permute(0, 2, 3, 1).flatten(0, 2)
 
     def over(
         self, positions: np.ndarray, compute: Callable[[Tensor, np.ndarray], Tensor], what: str
     ) -> Iterator[np.ndarray]:
+        def cached(images: Tensor, part: np.ndarray) -> Tensor:
+            self.cache.begin(positions[part])
+            return compute(images, part)
+
         rows = self.prior.rows[positions]
-        return infer(compute, self.prior.data, rows, self.runtime, f"co-localisation, {what}", most=16)
+        return infer(cached, self.prior.data, rows, self.runtime, f"co-localisation, {what}", most=16)
+
+    def _maps(self, images: Tensor) -> Tensor:
+        return self.net(F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True))
 
 
 def _initial_classes(

@@ -21,14 +21,16 @@ class FeatureCache:
 
     They are written when a second network computes them, and read by all later ones, so a single network costs nothing
     more. They are not cached on a GPU, which is faster than a disk, nor if the file would take half of the free space.
+
+    Args:
+        folder: for the file. is_used: False for no caching. networks: that have used the features; 2 to write at once.
     """
 
-    def __init__(self, folder: Path, is_used: bool) -> None:
-        self.folder, self.is_used = folder, is_used
-        self.networks = 0
+    def __init__(self, folder: Path, is_used: bool, networks: int = 0) -> None:
+        self.folder, self.is_used, self.networks = folder, is_used, networks
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  closed with this object
-        self._places: dict[tuple[int, int, int], tuple[int, torch.Size]] = {}  # by batch and call: offset and shape
-        self._batch, self._call = (0, 0), 0
+        self._places: dict[tuple[int, ...], tuple[int, torch.Size]] = {}  # by batch and call: offset and shape
+        self._batch, self._call = (0, 0, 0), 0
 
     @classmethod
     def of(cls, frozen: nn.Module, what: str, folder: Path, runtime: Runtime) -> "FeatureCache":
@@ -49,8 +51,8 @@ class FeatureCache:
         return found
 
     def begin(self, part: np.ndarray) -> None:
-        """Start a batch with the images at these positions, ``int (b,)``."""
-        self._batch, self._call = (int(part[0]), len(part)), 0
+        """Start a batch with the images at these positions, ``int (b,)``, ascending."""
+        self._batch, self._call = (int(part[0]), int(part[-1]), len(part)), 0
 
     def __call__(self, compute: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         """``compute(images)``, ``float (b, C, h, w)`` in channels-last memory, or its cached result.

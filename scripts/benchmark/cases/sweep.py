@@ -72,7 +72,7 @@ def run(lab: Lab) -> Iterator[Row]:
         for _ in range(epochs):
             forward(model, batches, half)()
 
-    small = "" if epochs == 20 and count >= 250 else "; SMALLER than the goal's 20 epochs and 250 images"
+    small = "" if epochs == 20 and count >= 500 else "; SMALLER than the goal's 20 epochs and 500 images"
     note = (
         f"{epochs} epochs x 9 thresholds, {count} images, {lab.data_note()}; ours with the start of the process{small}"
     )
