@@ -25,7 +25,7 @@ def test_every_image_gets_the_map_of_its_class(
     cam, model, images = (
         CAM(pool=pool, classifier=classifier, target=target),
         store.get(classifier),
-        normalise(data.images),
+        normalise(np.array(data.images)),
     )
     scores = store.get(cam)
     assert scores.values.shape == (32, 4, 4) and scores.values.dtype == np.float16
