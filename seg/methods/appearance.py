@@ -1,8 +1,8 @@
-"""Appearance: the colours and textures that images share where a prior is high, in closed form without a network.
+"""Appearance: colours and textures that images share where a prior is high, in closed form without a network.
 
 A ridge regression (targets 0 and 1) on random Fourier features (Rahimi and Recht, NIPS 2007) of pixels' colours and
-textures. Its first targets are where the prior is high, later ones where regression and prior together are. This is the
-iterated colour model of GrabCut (Rother et al., SIGGRAPH 2004), for several images together as in co-segmentation
+textures. Its first targets are 1 where the prior is high, later ones where regression and prior together are. This is
+the iterated colour model of GrabCut (Rother et al., SIGGRAPH 2004), for several images together as in co-segmentation
 (Rother et al., CVPR 2006).
 """
 
