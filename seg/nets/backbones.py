@@ -149,7 +149,9 @@ class Backbone(nn.Module):
             for block in names:
                 if found.keys() >= set(modules):
                     break
-                x = found[block] = self.model.get_submodule(block)(x)
+                x = self.model.get_submodule(block)(x)
+                if block in modules:  # others would only take memory
+                    found[block] = x
             for hook in hooks:
                 hook.remove()
         elif wanted := sorted(names.index(name) for name in {*modules} & {*names}):
