@@ -45,8 +45,12 @@ def prepare_arguments(arguments: list[str]) -> list[str]:
     overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
     for override in overrides:
         _check(override)
-    if flags or any(re.match(r"\+*sweep=(?!none$)", a) for a in overrides):
-        given = {a.partition("=")[0] for a in overrides}
+    given = {a.partition("=")[0] for a in overrides}
+    sweeps = bool(flags) or any(re.match(r"\+*sweep=(?!none$)", a) for a in overrides)
+    if (unused := "hydra.run.dir" if sweeps else "hydra.sweep.dir") in given:
+        used = "a sweep's folder is hydra.sweep.dir" if sweeps else "a run's folder is hydra.run.dir; a sweep needs -m"
+        raise SegError(f"{unused}: {used}")
+    if sweeps:
         quiet = [key for key in ("hydra/hydra_logging", "hydra/job_logging") if key not in given]
         shown = any(a in ("--cfg", "-c") for a in arguments)
         return [*flags, *arguments, *([] if shown else [f"{key}=weakseg_sweep" for key in quiet])]
@@ -75,7 +79,8 @@ def one_line(error: BaseException) -> str:
                 lines[line.strip().removeprefix("3. ")] = None
     text = " ".join([*lines][:12])[:600].replace(" Available options in", "; available options in")
     if unknown := re.search(r"Could not override '(?:[\w.]+[./@])?(\w+)'", text):
-        text += did_you_mean(unknown[1], _known_keys()) + "; --cfg job shows all keys"
+        keys = _known_keys()  # a key that is known has its place elsewhere
+        text += ("" if unknown[1] in keys else did_you_mean(unknown[1], keys)) + "; --cfg job shows all keys"
     if re.search("Error parsing override|LexerNoViable", text):
         text += "; a value with special characters needs double quotes within single ones: 'data.root=\"/my photos\"'"
     return text or first_line(error)

@@ -3,6 +3,7 @@
 Composes the config, checks it, builds the stages, evaluates and draws.
 """
 
+import argparse
 import logging
 import os
 import sys
@@ -25,6 +26,11 @@ from seg.files import io_error
 log = logging.getLogger("seg")
 
 schema.register()
+
+
+if sys.version_info >= (3, 14):
+    # argparse then reads every help text at once, and one of Hydra's is no string until it is shown.
+    argparse.ArgumentParser._check_help = lambda self, action: None
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -86,6 +92,8 @@ def main(arguments: list[str] | None = None) -> Any:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing
     try:
         return _hydra_main()
+    except BrokenPipeError:  # of a reader such as `head`
+        raise
     except Exception as error:
         if refusal := io_error(error, "run", "its folder", "hydra.run.dir"):  # Hydra's own files
             sys.exit(f"error: {refusal}")

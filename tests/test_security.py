@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from seg.data.image_folder import ImageFolder
+from seg.data.pets import OxfordPet
 from seg.errors import SegError
 from seg.store import Store
 
@@ -25,6 +26,16 @@ def test_lists_lead_nowhere(photos: Callable[..., Path], tmp_path: Path, new_sto
     with contextlib.suppress(SegError):  # an error, or the name is skipped
         records = new_store.get(ImageFolder(root=str(root), **{key: str(tmp_path / f"{key}.csv")})).records
         assert len(records) == 10 and all(r.image.is_relative_to(root) and not r.boxes for r in records)
+
+
+@pytest.mark.parametrize("line", ["../../secret_1 3 1 1", "/etc/passwd_1 3 1 1"])
+def test_official_lists_lead_nowhere(official: Callable[..., Path], line: str) -> None:
+    root = official()
+    (root / "secret_1.jpg").write_bytes(b"secret")
+    with (root / "oxford-iiit-pet/annotations/trainval.txt").open("a") as file:
+        file.write(f"{line}\n")
+    with pytest.raises(SegError, match=r"secret|passwd"):
+        OxfordPet(root=str(root)).params()
 
 
 def test_only_known_places_run_code_or_unpickle() -> None:

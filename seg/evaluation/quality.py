@@ -19,7 +19,7 @@ from seg.methods.quality import Quality, estimate_quality, whitening
 from seg.nets.backbones import make_classifier
 from seg.nets.pretrained import known_backbone, weights_of
 from seg.store import Products, Stage, param
-from seg.supervision.colocalise import Levels
+from seg.supervision.colocalise import Levels, default_levels
 from seg.supervision.scores import infer
 
 #: Fewest images for an estimate, which learns from half of them.
@@ -58,7 +58,7 @@ class Witness(Stage):
         if self.backbone is None:
             return None
         backbone = make_classifier(self.backbone, 2, self.weights, section="evaluation.")
-        return Levels(backbone, self.levels, self.backbone)
+        return Levels([backbone], [self.levels or default_levels(backbone, self.backbone)])
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
         """One pass over the images."""
