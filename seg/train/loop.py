@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 from seg.errors import SegError
 from seg.files import atomic_path, sync, sync_folder
 from seg.store import Products
-from seg.store.manifest import HISTORY, epoch_of, forget, misfit, read_manifest, write_history
+from seg.store.manifest import HISTORY, epoch_of, forget, is_intact, read_manifest, write_history
 
 log = logging.getLogger(__name__)
 
@@ -186,7 +186,7 @@ class Loop:
 
         def is_sound(epoch: int) -> bool:
             pair = (_weights(epoch), _state(epoch))
-            return all(name in entries and misfit(folder, entries[name], read=True) is None for name in pair)
+            return all(name in entries and is_intact(folder, entries[name], checksum=True) for name in pair)
 
         # The first process decides for all.
         done = self.fabric.broadcast(next(filter(is_sound, range(newest, 0, -1)), 0))
