@@ -25,14 +25,12 @@ from seg.refiner.walk import Walk
 from seg.segmenter.architectures import PlainUNet
 from seg.segmenter.predicted import Predicted
 from seg.segmenter.segmenter import Segmenter
-from seg.store import Products, Store
 from seg.supervision.appearance import Appearance
 from seg.supervision.bbox import BoxScores
 from seg.supervision.cam import CAM
 from seg.supervision.classifier import Classifier
 from seg.supervision.colocalise import Colocalised
 from seg.supervision.mask import TargetScores
-from seg.supervision.scores import ScoreStage
 
 SIDE = 64
 PLACES = ((6, 8), (34, 30))  # of a square's corner, by class
@@ -44,7 +42,7 @@ class Squares(Source):
     stored = False
     folder: str
 
-    def load(self, path: Path, store: Products) -> Dataset:
+    def load(self, path, store):
         from PIL import Image
 
         records, rng = [], np.random.default_rng(0)
@@ -62,33 +60,31 @@ class Squares(Source):
             )
             split = "test" if number >= 12 else "trainval"
             floats = tuple(tuple(map(float, box)) for box in boxes)
-            records.append(
-                Record(str(number), file, labels, split, None, floats, box_labels=labels, regions=regions)  # type: ignore[arg-type]
-            )
+            records.append(Record(str(number), file, labels, split, None, floats, box_labels=labels, regions=regions))
         return Dataset(("red", "blue"), tuple(records))
 
 
 @pytest.fixture(scope="module")
-def images(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+def images(tmp_path_factory):
     return Prepared(source=Squares(folder=str(tmp_path_factory.mktemp("squares"))), size=SIDE)
 
 
 @pytest.fixture(scope="module")
-def squares(images: Prepared) -> Pool:
+def squares(images):
     return Pool(data=images, task="classes")
 
 
 @pytest.fixture(scope="module")
-def classifier(images: Prepared) -> Classifier:
+def classifier(images):
     return Classifier(data=images, epochs=1, batch_size=4, hold_out=0.25, stages=3, output_stride=16)
 
 
-def boxes(pool: Pool) -> Threshold:
+def boxes(pool):
     scores = BoxScores(pool=pool, divisor=2.0, clip=True, resolution=SIDE, test_images=True)
     return Threshold(scores=scores, threshold=0.3)
 
 
-def test_boxes_are_of_their_classes(store: Store, squares: Pool) -> None:
+def test_boxes_are_of_their_classes(store, squares):
     masks = store.get(boxes(squares))
     assert [masks.data.ids[row] for row in masks.rows] == [str(n) for n in range(16) if n % 4 != 3]
     made = masks.at(np.arange(3))
@@ -100,7 +96,7 @@ def test_boxes_are_of_their_classes(store: Store, squares: Pool) -> None:
     assert metrics.images == 9 and metrics.ious == pytest.approx(wanted)
 
 
-def test_the_foreground_is_any_class(store: Store, images: Prepared, squares: Pool) -> None:
+def test_the_foreground_is_any_class(store, images, squares):
     plain = store.get(boxes(Pool(data=images)))
     told = store.get(boxes(squares))
     np.testing.assert_array_equal(plain.at(np.arange(9)), told.at(np.arange(9)) > 0)
@@ -108,7 +104,7 @@ def test_the_foreground_is_any_class(store: Store, images: Prepared, squares: Po
     assert Pool(data=images, task="foreground").key == Pool(data=images).key
 
 
-def test_several_labels_are_learnt_as_such(store: Store, images: Prepared, classifier: Classifier) -> None:
+def test_several_labels_are_learnt_as_such(store, images, classifier):
     data = store.get(images)
     assert classifier.is_logistic(data) and not Classifier(data=images, kind="softmax").is_logistic(data)
     pictures, labels = classifier.batch(np.asarray([0, 2, 3]), torch.Generator(), store)
@@ -116,7 +112,7 @@ def test_several_labels_are_learnt_as_such(store: Store, images: Prepared, class
     logits = torch.tensor([[2.0, -1], [1, 1], [1, -1]])
 
     class Fixed(torch.nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
+        def forward(self, x):
             return logits
 
     loss, metrics = classifier.loss(Fixed(), (pictures, labels))
@@ -127,7 +123,7 @@ def test_several_labels_are_learnt_as_such(store: Store, images: Prepared, class
         Classifier(data=images, kind="softmax").batch(np.asarray([0, 3]), torch.Generator(), store)
 
 
-def test_the_held_out_figure_of_several_labels_is_map(store: Store, images: Prepared) -> None:
+def test_the_held_out_figure_of_several_labels_is_map(store, images):
     stage, data = Classifier(data=images, hold_out=0.5), store.get(images)
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 2))
@@ -138,7 +134,7 @@ def test_the_held_out_figure_of_several_labels_is_map(store: Store, images: Prep
     assert 0 < expected < 1 and stage.held_out(model, store) == {"held_out_map": pytest.approx(expected)}
 
 
-def test_a_cam_for_each_label(store: Store, images: Prepared, squares: Pool, classifier: Classifier) -> None:
+def test_a_cam_for_each_label(store, images, squares, classifier):
     """From one pass, and the maps are those that each class gets alone."""
     scores = store.get(CAM(pool=squares, classifier=classifier, flip=True, scales=(1.0, 1.5)))
     assert scores.ids[:4] == [[1], [2], [1, 2], []]
@@ -160,7 +156,7 @@ def test_a_cam_for_each_label(store: Store, images: Prepared, squares: Pool, cla
     assert (store.get(Threshold(scores=stage, threshold=0.5)).at(np.asarray([3])) == 0).all()
 
 
-def test_each_class_has_its_own_appearance(store: Store, squares: Pool) -> None:
+def test_each_class_has_its_own_appearance(store, squares):
     """Where both boxes are of both classes, the colours of the images with one alone tell which square is whose."""
     maps = store.get(Appearance(scores=boxes(squares).scores, least=1, features=64, smooth=0))
     assert maps.ids[:3] == [[1], [2], [1, 2]]
@@ -171,7 +167,7 @@ def test_each_class_has_its_own_appearance(store: Store, squares: Pool) -> None:
     assert min(red[y, x], blue[b, a]) > 0.5 > max(red[b, a], blue[y, x])
 
 
-def test_every_class_walks_by_the_same_affinities(store: Store, squares: Pool, classifier: Classifier) -> None:
+def test_every_class_walks_by_the_same_affinities(store, squares, classifier):
     """As it would walk alone; where an image has fewer maps than its neighbour in the batch nothing is added."""
     scores = boxes(squares).scores
     frozen = FrozenAffinity(classifier=classifier, strides=(8,))
@@ -187,7 +183,7 @@ def test_every_class_walks_by_the_same_affinities(store: Store, squares: Pool, c
         torch.testing.assert_close(found, torch.stack(one), atol=2e-3, rtol=0)
 
 
-def test_the_segmenter_tells_them_apart(store: Store, squares: Pool) -> None:
+def test_the_segmenter_tells_them_apart(store, squares):
     target = Threshold(scores=TargetScores(pool=squares), threshold=0.5)
     segmenter = Segmenter(
         masks=target,
@@ -209,14 +205,14 @@ def test_the_segmenter_tells_them_apart(store: Store, squares: Pool) -> None:
     np.testing.assert_array_equal(masks.at(np.arange(4)), logits.argmax(1).numpy())
 
 
-def test_a_border_of_classes_is_no_classs(store: Store, squares: Pool) -> None:
+def test_a_border_of_classes_is_no_classs(store, squares):
     with pytest.raises(SegError, match=r"evaluation\.border=foreground: goes with one class alone"):
         Evaluated(masks=boxes(squares), split="test", border="foreground").check(store)
 
 
-def choices(pool: Pool) -> dict[str, ScoreStage]:
+def choices(pool):
     """What supervisions, co-localisations and refiners make of the images of a pool."""
-    weights = Path(pool.data.source.folder) / "weights.pth"  # type: ignore[attr-defined]
+    weights = Path(pool.data.source.folder) / "weights.pth"
     if weights.parent.exists() and not weights.exists():
         torch.save(resnet18(weights=None).state_dict(), weights)
     classifier = Classifier(data=pool.data, epochs=1, batch_size=4, hold_out=0.25, stages=3, output_stride=16)
@@ -239,7 +235,7 @@ def choices(pool: Pool) -> dict[str, ScoreStage]:
 
 @pytest.mark.parametrize("task", get_args(Task))
 @pytest.mark.parametrize("name", [*choices(Pool(data=Prepared(source=Squares(folder="/nowhere"))))])
-def test_an_image_without_a_label_is_background_alone(store: Store, images: Prepared, task: Task, name: str) -> None:
+def test_an_image_without_a_label_is_background_alone(store, images, task, name):
     if name == "grabcut":
         pytest.importorskip("cv2")
     masks = store.get(Threshold(scores=choices(Pool(data=images, task=task))[name], threshold=0.3))

@@ -44,7 +44,7 @@ def test_a_run_and_a_question_are_left_alone():
         assert prepare_arguments(arguments) == arguments
 
 
-def test_a_sweep_is_expanded() -> None:
+def test_a_sweep_is_expanded():
     for arguments in (["-m", "epoch=1..3", "seed=0"], ["epoch=1..3", "-m", "seed=0"]):
         assert prepare_arguments(arguments) == ["-m", "epoch=1,2,3", "seed=0", *QUIET]
     assert prepare_arguments(["sweep=grid", "epoch=1..3"]) == ["sweep=grid", "epoch=1,2,3", *QUIET]

@@ -1,8 +1,6 @@
 """Every file of conf/: it composes, it instantiates, and no key of it is read by nobody."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 import yaml
@@ -45,27 +43,19 @@ MANY = {"data=annotations", "data=coco", "data=voc", "data=toy_scenes"}
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _conf() -> Iterator[None]:
+def _conf():
     GlobalHydra.instance().clear()
     schema.register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         yield
 
 
-def experiment(*overrides: str) -> Experiment:
+def experiment(*overrides):
     return Experiment.from_config(compose("config", list(overrides)))
 
 
 @pytest.mark.parametrize(("group", "choice"), [c for c in CHOICES if c[0] != "sweep"], ids=lambda part: part)
-def test_every_choice_composes_and_instantiates(
-    group: str,
-    choice: str,
-    official: Callable[..., Path],
-    photos: Callable[..., Path],
-    coco: Callable[..., Path],
-    voc: Callable[..., Path],
-    tmp_path: Path,
-) -> None:
+def test_every_choice_composes_and_instantiates(group, choice, official, photos, coco, voc, tmp_path):
     override = f"{group}={choice}"
     roots = {"oxford_pet": official, "image_folder": photos, "voc": voc, "coco": coco}
     overrides = [override, f"data.root={roots[choice]()}"] if group == "data" and choice in roots else [override]
@@ -107,7 +97,7 @@ def test_every_choice_composes_and_instantiates(
     assert made.pool.task == ("classes" if override in MANY else "foreground")
 
 
-def test_the_keys_of_the_groups_without_a_stage() -> None:
+def test_the_keys_of_the_groups_without_a_stage():
     """What the schema lets pass is what conf/ writes, and what reads it knows; each default is written once."""
     cfg, bare = compose("config"), OmegaConf.structured(schema.Config)
     assert set(cfg.runtime) == {f.name for f in dataclasses.fields(Runtime)}
@@ -120,7 +110,7 @@ def test_the_keys_of_the_groups_without_a_stage() -> None:
 
 @pytest.mark.parametrize("supervision", SUPERVISIONS)
 @pytest.mark.parametrize("refiner", ["affinity", "none"])
-def test_all_combinations(supervision: str, refiner: str) -> None:
+def test_all_combinations(supervision, refiner):
     for segmenter in ("none", "unet"):
         made = experiment(f"supervision={supervision}", f"refiner={refiner}", f"segmenter={segmenter}")
         stages = made.stages()
@@ -137,10 +127,10 @@ def test_all_combinations(supervision: str, refiner: str) -> None:
 
 
 @pytest.mark.parametrize("refiner", REFINERS)
-def test_a_refiner_of_images_takes_the_scores_and_hands_on_masks(refiner: str) -> None:
+def test_a_refiner_of_images_takes_the_scores_and_hands_on_masks(refiner):
     made = experiment(f"refiner={refiner}", "colocalise=pca", "threshold=0.3", "segmenter=unet")
     stages = [s for s in made.stages() if isinstance(s, REFINERS[refiner])]
-    assert len(stages) == 1 and isinstance(stages[0].scores, Colocalised)  # type: ignore[attr-defined]
+    assert len(stages) == 1 and isinstance(stages[0].scores, Colocalised)
     masks = made.steps["refined masks"].masks
     assert masks.scores is stages[0]
     # Those that keep the scores' range are cut at the scores' threshold.

@@ -1,7 +1,6 @@
 """The page to try a model: what it shows, and in a browser where there is one."""
 
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,12 +8,11 @@ from PIL import Image
 
 from seg import demo
 from seg.errors import SegError
-from seg.masks import Threshold
 from seg.models.load import load_model
 from seg.models.predictor import predict
 
 
-def test_pictures_are_those_of_predict(run_of_classes: tuple[Path, Threshold], photo: np.ndarray) -> None:
+def test_pictures_are_those_of_predict(run_of_classes, photo):
     model = load_model(run_of_classes[0], "cpu")
     shown, scores, doubt, areas = demo.pictures(model, photo, 0.5)
     assert shown.shape == scores.shape == doubt.shape == photo.shape
@@ -28,11 +26,11 @@ def test_pictures_are_those_of_predict(run_of_classes: tuple[Path, Threshold], p
 
 
 @pytest.fixture(scope="module")
-def photo() -> np.ndarray:
+def photo():
     return np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
 
 
-def test_in_a_browser(run_of_classes: tuple[Path, Threshold], photo: np.ndarray, tmp_path: Path) -> None:
+def test_in_a_browser(run_of_classes, photo, tmp_path):
     pytest.importorskip("gradio")
     playwright = pytest.importorskip("playwright.sync_api")
     browser = shutil.which("chromium") or shutil.which("google-chrome")

@@ -8,7 +8,6 @@ import shlex
 import string
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +32,7 @@ if not EXTENDING.is_file():
     pytest.skip("docs/ is not part of this copy", allow_module_level=True)
 
 
-def blocks(page: Path, language: str) -> list[str]:
+def blocks(page, language):
     """The fenced code blocks of a language."""
     return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
@@ -42,7 +41,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def mine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def mine(tmp_path_factory):
     """A user's folder with the examples, which is the current one and where Python finds modules."""
     folder = tmp_path_factory.mktemp("mine")
     sources = [(page, language) for page in (OWN_METHOD, EXTENDING) for language in ("python", "yaml")]
@@ -59,16 +58,16 @@ def mine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         del sys.modules[name]
 
 
-def figures(run: Path) -> dict[tuple[str, str], dict[str, str]]:
+def figures(run):
     with (run / "metrics.csv").open() as file:
         return {(row["stage"], row["split"]): row for row in csv.DictReader(file)}
 
 
-def stored(stage: str) -> list[Path]:
+def stored(stage):
     return sorted(p for p in Path("outputs/store", stage).glob("*") if p.is_dir())
 
 
-def test_own_supervision_and_refiner_from_the_shell(mine: Path) -> None:
+def test_own_supervision_and_refiner_from_the_shell(mine):
     """The one test that starts ``python -m``, which finds modules in the current folder."""
     options = [*TOYS, "figures=false", "supervision=contrast", "refiner=guided", "threshold=0.5"]
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
@@ -88,7 +87,7 @@ def test_own_supervision_and_refiner_from_the_shell(mine: Path) -> None:
     assert stored("GuidedFilter") and not stored("Classifier")
 
 
-def test_own_segmenter(mine: Path) -> None:
+def test_own_segmenter(mine):
     succeed(mine, *OWN, *TOYS, "figures=false", "pipeline=full", "segmenter=tiny", "segmenter.epochs=1")
     assert ("TinyNet prediction", "test") in figures(Path("out"))
     info = json.loads(Path("out/models/segmenter.json").read_text())
@@ -97,7 +96,7 @@ def test_own_segmenter(mine: Path) -> None:
     assert mask.shape == (40, 30) and set(np.unique(mask)) <= {0, 1}
 
 
-def test_own_chain_whose_last_masks_a_segmenter_learns(mine: Path) -> None:
+def test_own_chain_whose_last_masks_a_segmenter_learns(mine):
     options = ["pipeline=walk_pamr", "supervision=contrast", "colocalise=none", "data.refine.epochs=1"]
     options += ["segmenter=tiny", "segmenter.epochs=1", "segmenter.masks.pseudo=${chain.sharpened.masks}"]
     succeed(mine, *OWN, *TINY, *options)
@@ -111,7 +110,7 @@ def test_own_chain_whose_last_masks_a_segmenter_learns(mine: Path) -> None:
 # -- all pages ---------------------------------------------------------------------------------------------------
 
 
-def commands() -> list[tuple[str, str]]:
+def commands():
     """Module and arguments of every ``python -m seg...`` in the fenced blocks, each once."""
     found = {}
     for page in PAGES:
@@ -124,7 +123,7 @@ def commands() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("module", "rest"), commands(), ids=str.strip)
-def test_every_command_is_understood(mine: Path, module: str, rest: str) -> None:
+def test_every_command_is_understood(mine, module, rest):
     arguments = shlex.split(rest, comments=True)
     if module == "seg.run":
         for argument in prepare_arguments(arguments):
@@ -138,12 +137,12 @@ def test_every_command_is_understood(mine: Path, module: str, rest: str) -> None
         assert module == "seg.store" and parse_store(arguments).command
 
 
-def test_the_commands_were_found() -> None:
+def test_the_commands_were_found():
     modules = {f"seg.{name}" for name in ("compare", "demo", "predict", "run", "store")}
     assert len(commands()) > 20 and {module for module, _ in commands()} == modules
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_lead_somewhere(page):
     for link in re.findall(r"\]\(([^)\s#:]+)[^):]*\)", page.read_text(encoding="utf-8")):
         assert (page.parent / link).exists(), link

@@ -1,15 +1,12 @@
 """What a config describes: the chain of steps, their names, and what is known of them before any work."""
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
 
 from seg.config import schema
 from seg.config.paths import CONF
-from seg.data.prepared import Pool
 from seg.errors import SegError
 from seg.experiment import Experiment, Step
 from seg.masks import Threshold
@@ -22,28 +19,25 @@ TINY = ["data.prepared.source.images=32", "data.prepared.source.breeds=2", "data
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Make:
+def make(tmp_path):
     """The experiment that some overrides describe."""
 
-    def experiment(*overrides: str) -> Experiment:
+    def experiment(*overrides):
         with initialize_config_dir(str(CONF), version_base="1.3"):
             return Experiment.from_config(compose("config", [*TINY, f"store={tmp_path}", *overrides]))
 
     return experiment
 
 
-def another(kind: str, masks: str, **more: str) -> str:
+def another(kind, masks, **more):
     """A step that is added to the chain."""
     values = {"_target_": "seg.experiment.Step", "kind": kind, "masks": f"${{{masks}}}", **more}
     return "+chain.another={" + ",".join(f"{k}: '{v}'" for k, v in values.items()) + "}"
 
 
-def test_a_step_is_called_by_its_kind_or_its_title(pool: Pool) -> None:
+def test_a_step_is_called_by_its_kind_or_its_title(pool):
     masks = Threshold(scores=BoxScores(pool=pool), threshold=0.25)
-    names = {
-        kind: Step(kind=kind, masks=masks).name  # type: ignore[arg-type]
-        for kind in ("scores", "seeds", "refined", "prediction")
-    }
+    names = {kind: Step(kind=kind, masks=masks).name for kind in ("scores", "seeds", "refined", "prediction")}
     title = masks.scores.title
     assert names == {
         "scores": f"{title} >= 0.25",
@@ -55,10 +49,10 @@ def test_a_step_is_called_by_its_kind_or_its_title(pool: Pool) -> None:
     assert (named.name, named.plain_name) == ("boxes", "boxes")
     assert Step(kind="scores", masks=masks).plain_name == title  # in which runs of other thresholds agree
     with pytest.raises(SegError, match=r"Step\.kind='mask': must be one of scores, seeds, refined, prediction"):
-        Step(kind="mask", masks=masks)  # type: ignore[arg-type]
+        Step(kind="mask", masks=masks)
 
 
-def test_the_chain_is_in_the_datas_order_and_null_leaves_a_step_out(make: Make) -> None:
+def test_the_chain_is_in_the_datas_order_and_null_leaves_a_step_out(make):
     all_groups = ["refiner=affinity", "segmenter=unet"]
     whole = make(*all_groups)
     assert list(whole.steps) == ["CAM (label) >= 0.6", "seeds", "refined masks", "PlainUNet prediction"]
@@ -67,7 +61,7 @@ def test_the_chain_is_in_the_datas_order_and_null_leaves_a_step_out(make: Make) 
     assert list(make().steps) == ["CAM (label) >= 0.6", "seeds"]
 
 
-def test_a_few_true_masks_are_in_the_segmenters_masks_and_out_of_trainvals_figures(make: Make) -> None:
+def test_a_few_true_masks_are_in_the_segmenters_masks_and_out_of_trainvals_figures(make):
     chain = ["refiner=affinity", "segmenter=unet"]
     plain, some, alone = (
         make(*chain, *more) for more in ([], ["labelled.count=5"], ["labelled.count=5", "labelled.share=1"])
@@ -75,8 +69,8 @@ def test_a_few_true_masks_are_in_the_segmenters_masks_and_out_of_trainvals_figur
     full = make("pipeline=full", "labelled.count=5")
     assert plain.target is None
 
-    def learnt(experiment: Experiment) -> Any:
-        return experiment.steps["PlainUNet prediction"].masks.scores.segmenter.masks  # type: ignore[attr-defined]
+    def learnt(experiment):
+        return experiment.steps["PlainUNet prediction"].masks.scores.segmenter.masks
 
     assert learnt(some).pseudo is some.steps["refined masks"].masks
     assert some.target is learnt(some).target and (some.target.count, some.target.seed) == (5, 0)
@@ -84,15 +78,15 @@ def test_a_few_true_masks_are_in_the_segmenters_masks_and_out_of_trainvals_figur
     assert learnt(alone).key == learnt(full).key != learnt(some).key
     for name, step in some.steps.items():
         for split in ("trainval", "test"):
-            evaluated = some.evaluated(step, split)  # type: ignore[arg-type]
-            same = evaluated.id == plain.evaluated(plain.steps[name], split).id  # type: ignore[arg-type]
+            evaluated = some.evaluated(step, split)
+            same = evaluated.id == plain.evaluated(plain.steps[name], split).id
             assert evaluated.exclude is (some.target if split == "trainval" else None)
             assert same == (split == "test" and "prediction" not in name)
     typed = ["labelled.count=5"]
     assert [*make(*typed).unused(typed, [])] == typed and some.unused(typed, []) == {}
 
 
-def test_figures_are_what_the_table_depends_on(make: Make) -> None:
+def test_figures_are_what_the_table_depends_on(make):
     first = make().figures()
     assert len(first) == 4 and all(name.startswith("Evaluated/") for name in first)
     assert first[:2] == first[2:]  # without a band the seeds are the scores from the threshold on
@@ -102,7 +96,7 @@ def test_figures_are_what_the_table_depends_on(make: Make) -> None:
         assert not set(make(change).figures()) & set(first), change
 
 
-def test_what_a_run_refers_to_is_known_before_anything_is_built(make: Make, tmp_path: Path) -> None:
+def test_what_a_run_refers_to_is_known_before_anything_is_built(make, tmp_path):
     experiment = make("refiner=affinity", "segmenter=unet")
     stored = experiment.stored()
     assert stored == sorted(set(stored)) and not list(tmp_path.iterdir())
@@ -116,7 +110,7 @@ def test_what_a_run_refers_to_is_known_before_anything_is_built(make: Make, tmp_
     assert training.endswith("@15")
 
 
-def test_a_chain_that_is_wrong_is_refused(make: Make) -> None:
+def test_a_chain_that_is_wrong_is_refused(make):
     with pytest.raises(SegError, match="chain: two steps are called 'seeds'; give one of them another title"):
         make("refiner=affinity", another("seeds", "refiner"))
     assert list(make(another("seeds", "seeds", title="as well")).steps)[1:] == ["seeds", "as well"]

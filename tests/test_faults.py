@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,7 +17,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.skipif(sys.platform != "linux", re
 
 
 @pytest.fixture(scope="module")
-def tried(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+def tried(tmp_path_factory):
     """The outcomes by what was tried."""
     out = tmp_path_factory.mktemp("faults") / "faults.json"
     environment = os.environ | {"PYTHONPATH": f"{ROOT / 'scripts'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"}
@@ -28,23 +27,23 @@ def tried(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
     return {outcome["what"]: outcome for outcome in json.loads(out.read_text())}
 
 
-def _assert_good(outcome: dict[str, Any]) -> None:
+def _assert_good(outcome):
     mild = ("bytes: ", "left for good: ")
     assert not {kind: how[0] for kind, how in outcome["findings"].items() if not kind.startswith(mild)}
     assert outcome["trials"] > 0 and outcome["wrong"] == outcome["tracebacks"] == outcome["repairs"] == 0
 
 
 @pytest.mark.parametrize("what", ["killed: chain", "disk full at a point: chain"])
-def test_a_run_that_was_broken_off_goes_on(tried: dict[str, dict[str, Any]], what: str) -> None:
+def test_a_run_that_was_broken_off_goes_on(tried, what):
     _assert_good(tried[what])
 
 
-def test_damage_is_noticed_and_repaired(tried: dict[str, dict[str, Any]]) -> None:
+def test_damage_is_noticed_and_repaired(tried):
     _assert_good(tried["damaged files"])
 
 
-def test_what_changes_files_is_seen_in_order_and_can_be_broken_off(tmp_path: Path) -> None:
-    def work() -> int:
+def test_what_changes_files_is_seen_in_order_and_can_be_broken_off(tmp_path):
+    def work():
         os.chdir(tmp_path)
         Path("a").write_text("hello world!")
         os.replace("a", "b")

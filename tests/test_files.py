@@ -5,7 +5,6 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -25,15 +24,15 @@ from seg.files import (
 )
 
 
-def everything(folder: Path) -> list[str]:
+def everything(folder):
     return sorted(p.name for p in folder.iterdir())
 
 
-def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path: Path) -> None:
+def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path):
     path = tmp_path / "a.json"
     path.write_text("old")
 
-    def dies() -> None:
+    def dies():
         with atomic_path(path) as tmp:
             tmp.write_text("half")
             raise RuntimeError("in the midst")
@@ -52,7 +51,7 @@ def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path: Path) -> None:
     assert read_json(path) == value
 
 
-def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
+def test_two_writers_of_one_file_do_not_meet(tmp_path):
     path = tmp_path / "a.json"
     with atomic_path(path) as one, atomic_path(path) as two:
         assert one != two and one.parent == two.parent == tmp_path and one.suffix == two.suffix == ".tmp"
@@ -62,7 +61,7 @@ def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")
-def test_the_mode_is_that_of_a_plain_file(tmp_path: Path) -> None:
+def test_the_mode_is_that_of_a_plain_file(tmp_path):
     write_json(tmp_path / "written.json", {"a": 1})
     with atomic_path(tmp_path / "narrow") as tmp:
         tmp.chmod(0o600)
@@ -70,14 +69,14 @@ def test_the_mode_is_that_of_a_plain_file(tmp_path: Path) -> None:
     assert len({path.stat().st_mode for path in tmp_path.iterdir()}) == 1
 
 
-def test_what_can_be_written_to(tmp_path: Path) -> None:
+def test_what_can_be_written_to(tmp_path):
     (tmp_path / "file").touch()
     assert writable(tmp_path) and writable(tmp_path / "a/b/c") and not writable(tmp_path / "file/a")
     assert not (tmp_path / "a").exists()
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.bool_])
-def test_rows_come_back_as_they_were_written(tmp_path: Path, dtype: Any) -> None:
+def test_rows_come_back_as_they_were_written(tmp_path, dtype):
     """As NumPy itself would have written them, to the last byte, however many batches they came in."""
     rows = (np.random.default_rng(0).random((1234, 3, 2)) * 2).astype(dtype)
     with rows_file(tmp_path / "a.npy", dtype) as file:
@@ -89,7 +88,7 @@ def test_rows_come_back_as_they_were_written(tmp_path: Path, dtype: Any) -> None
     assert np.load(tmp_path / "a.npy", mmap_mode="r").dtype == dtype
 
 
-def test_rows_are_converted_and_have_one_shape(tmp_path: Path) -> None:
+def test_rows_are_converted_and_have_one_shape(tmp_path):
     rows = np.asfortranarray(np.arange(12.0).reshape(3, 4))
     with rows_file(tmp_path / "a.npy", np.float16) as file:
         file.write(rows)
@@ -101,16 +100,16 @@ def test_rows_are_converted_and_have_one_shape(tmp_path: Path) -> None:
     assert loaded.dtype == np.float16 and np.array_equal(loaded, np.concatenate([rows, rows[::-1]]))
 
 
-def test_what_is_synced_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_synced_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     calls: list[tuple[str, str]] = []
     fsync, replace = os.fsync, os.replace
 
-    def noted_sync(descriptor: int) -> None:
+    def noted_sync(descriptor):
         path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
         calls.append(("fsync", "folder" if path.is_dir() else path.read_text()))
         fsync(descriptor)
 
-    def noted_replace(source: Path, target: Path) -> None:
+    def noted_replace(source, target):
         calls.append(("replace", target.name))
         replace(source, target)
 
@@ -135,12 +134,12 @@ def test_what_is_synced_is_on_the_disk_before_it_has_its_name(tmp_path: Path, mo
 @pytest.mark.parametrize(
     "value", [{"a": (1, 2), 3: "b", "c": float("nan"), "d": None, "e": 0.1}, {"crc32": "old", "x": "ü"}]
 )
-def test_what_is_sealed_is_unsealed_after_json(value: dict[Any, Any]) -> None:
+def test_what_is_sealed_is_unsealed_after_json(value):
     plain = json.loads(json.dumps({k: v for k, v in value.items() if k != "crc32"}))
     assert repr(unseal(json.loads(json.dumps(seal(value))))) == repr(plain)
 
 
-def test_a_changed_seal_or_value_is_damaged() -> None:
+def test_a_changed_seal_or_value_is_damaged():
     sealed = seal({"miou": 0.3314, "row": [1, 2]})
     assert unseal(sealed) == {"miou": 0.3314, "row": [1, 2]}
     for changed in ({"miou": 0.3315}, {"row": [1, 3]}, {"more": 1}, {"crc32": "00000000"}, {"crc32": None}):
@@ -150,7 +149,7 @@ def test_a_changed_seal_or_value_is_damaged() -> None:
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG, errno.EIO])
-def test_an_error_of_a_disk_names_place_and_remedy(number: int) -> None:
+def test_an_error_of_a_disk_names_place_and_remedy(number):
     error = RuntimeError("a library's own words")
     error.__cause__ = OSError(number, "")
     found = io_error(error, "Number 1", "/store")
@@ -160,7 +159,7 @@ def test_an_error_of_a_disk_names_place_and_remedy(number: int) -> None:
     assert "/elsewhere/run.log: " in str(other)
 
 
-def test_other_errors_are_not_of_a_disk() -> None:
+def test_other_errors_are_not_of_a_disk():
     for error in (ValueError("no space left on device"), SegError("x"), FileNotFoundError(errno.ENOENT, "", "x")):
         assert io_error(error, "run", "/store") is None
     memory = io_error(MemoryError("cannot allocate"), "CAM 1", "/store")

@@ -1,6 +1,5 @@
 """What labels cost, and the copies of the data that a budget allows."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -10,17 +9,17 @@ from label_cost import KINDS, best, command, plan, seconds, spread, subset
 
 
 @pytest.mark.parametrize(("kind", "published"), [("image labels", 20.0), ("masks", 239.7)])
-def test_the_seconds_of_voc_are_the_published_ones(kind: str, published: float) -> None:
+def test_the_seconds_of_voc_are_the_published_ones(kind, published):
     assert seconds(kind, classes=20, present=1.5, objects=2.8) == pytest.approx(published, abs=0.05)
 
 
-def test_points_and_scribbles_cost_one_more_than_published_for_the_background() -> None:
+def test_points_and_scribbles_cost_one_more_than_published_for_the_background():
     voc = {"classes": 20, "present": 1.5, "objects": 2.8}
     assert seconds("points + image labels", **voc) == pytest.approx(22.1 + 2.4)
     assert seconds("scribbles", **voc) == pytest.approx(34.9 + 10.9, abs=0.06)
 
 
-def test_a_budget_buys_images() -> None:
+def test_a_budget_buys_images():
     rows = plan([5, 60], images=100)
     assert (rows["seconds"] <= 3600).all() and rows["images"].between(8, 100).all()
     bought = rows.groupby("labels")["images"].apply(list)
@@ -30,7 +29,7 @@ def test_a_budget_buys_images() -> None:
     assert best(rows, 60).startswith(f"for 60 minutes: {rows['labels'].iloc[-1]} of ")
 
 
-def test_a_copy_has_fewer_images_and_the_same_ground_truth(official: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_copy_has_fewer_images_and_the_same_ground_truth(official, tmp_path):
     root, copy = official(trainval=6, test=4), tmp_path / "copy"
     for _ in range(2):  # what a killed run left is completed
         subset(root, copy, 4, 2)
@@ -43,7 +42,7 @@ def test_a_copy_has_fewer_images_and_the_same_ground_truth(official: Callable[..
         subset(tmp_path, copy, 4, 2)
 
 
-def test_what_is_given_wins_and_what_a_run_lacks_is_left_out() -> None:
+def test_what_is_given_wins_and_what_a_run_lacks_is_left_out():
     given = ["data=oxford_pet", "data.root=pets", "colocalise.weights=w", "segmenter.input_size=96"]
     for kind in KINDS:
         said = command(kind, 10, Path("out"), Path("out/x/data"), 50, given)

@@ -9,7 +9,7 @@ import pytest
 from mask_curve import arguments, draw, read, summary
 
 
-def sweep(folder: Path) -> None:
+def sweep(folder):
     """A sweep of two seeds: mIoU on test is 0.5, and a hundredth more per true mask; without the others half of it."""
     rows = []
     for seed in (0, 1):
@@ -32,7 +32,7 @@ def sweep(folder: Path) -> None:
         writer.writerows(rows)
 
 
-def test_mean_and_spread_over_the_seeds(tmp_path: Path) -> None:
+def test_mean_and_spread_over_the_seeds(tmp_path):
     sweep(tmp_path)
     points = summary(read(tmp_path))
     found = {(bool(o), n): (runs, mean) for o, n, runs, mean in points[["others", "true_masks", "runs", "mean"]].values}
@@ -46,7 +46,7 @@ def test_mean_and_spread_over_the_seeds(tmp_path: Path) -> None:
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_what_is_given_wins_over_what_is_swept() -> None:
+def test_what_is_given_wins_over_what_is_swept():
     said = arguments(Path("out"), ["seed=0,1", "labelled.count=0,5"])
     assert said == [
         "-m",
@@ -59,6 +59,6 @@ def test_what_is_given_wins_over_what_is_swept() -> None:
     ]
 
 
-def test_a_folder_without_results_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_results_is_refused(tmp_path):
     with pytest.raises(SystemExit, match="no finished run that was measured on test images"):
         read(tmp_path)

@@ -3,16 +3,14 @@
 import numpy as np
 import pytest
 
-from seg.data.prepared import Pool, PreparedData
 from seg.errors import SegError
 from seg.masks import MaskSet, Threshold
-from seg.store import Store
 from seg.supervision.bbox import BoxScores
 from seg.supervision.mask import TargetScores
 from seg.supervision.scores import ScoreMaps
 
 
-def test_the_closings_radius_is_in_working_pixels_at_every_size(data: PreparedData) -> None:
+def test_the_closings_radius_is_in_working_pixels_at_every_size(data):
     """Two bars with a gap of 4 of 64 pixels: closed by a radius of 2, and not by one of 1, at whatever size."""
     across = np.zeros((1, 64, 64), np.float16)
     across[0, :, :30] = across[0, :, 34:] = 1
@@ -24,12 +22,12 @@ def test_the_closings_radius_is_in_working_pixels_at_every_size(data: PreparedDa
                 assert mask[len(mask) // 2, mask.shape[1] // 2] == closed, (size, radius)
 
 
-def masks_of(data: PreparedData, values: np.ndarray, **changed: object) -> MaskSet:
+def masks_of(data, values, **changed):
     scores = ScoreMaps.of_foreground(data, np.arange(len(values)), values)
-    return MaskSet(scores, **{"low": 0.5, "high": 0.5} | changed)  # type: ignore[arg-type]
+    return MaskSet(scores, **{"low": 0.5, "high": 0.5} | changed)
 
 
-def test_operations_run_in_order(data: PreparedData) -> None:
+def test_operations_run_in_order(data):
     values = np.zeros((1, 64, 64), np.float16)
     values[0, 10:20, 10:20] = 1
     values[0, 13:17, 13:17] = 0  # a hole
@@ -40,7 +38,7 @@ def test_operations_run_in_order(data: PreparedData) -> None:
     np.testing.assert_array_equal(masks.at(np.asarray([0]))[0], expected)
 
 
-def test_the_stage(store: Store, pool: Pool) -> None:
+def test_the_stage(store, pool):
     scores = BoxScores(pool=pool, resolution=16)
     masks = store.get(Threshold(scores=scores, threshold=0.9, band=0.2))
     assert (masks.low, masks.high) == (pytest.approx(0.7), 1.0)  # the band ends with the range
@@ -67,12 +65,12 @@ def test_the_stage(store: Store, pool: Pool) -> None:
         ({"background_below": 0.7, "foreground_from": 0.2}, r"^Threshold\.background_below=0\.7: must not lie above"),
     ],
 )
-def test_refusals(pool: Pool, wrong: dict, message: str) -> None:
+def test_refusals(pool, wrong, message):
     with pytest.raises(SegError, match=message):
         Threshold(scores=BoxScores(pool=pool), **wrong)
 
 
-def test_the_power_of_the_background_is_a_threshold(pool: Pool) -> None:
+def test_the_power_of_the_background_is_a_threshold(pool):
     masks = Threshold(scores=TargetScores(pool=pool), alpha=4.0, band=0.1)
     assert masks.bounds == pytest.approx((0.1755, 0.3755), abs=1e-4) and masks.threshold_text == "0.375508"
     with pytest.raises(SegError, match=r"give threshold \(and band\), or alpha"):

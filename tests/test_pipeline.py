@@ -1,14 +1,11 @@
 """One run from start to end: in which order, and what it leaves where."""
 
 import importlib.util
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
 from torchvision.models import resnet18
 from within import succeed
 
@@ -28,16 +25,16 @@ SMALL = ["data.size=64", "runtime.accelerator=cpu", "runtime.threads=1", "runtim
 TOY = ["data.prepared.source.images=24", "data.prepared.source.breeds=2", "data.prepared.source.size=48"]
 
 
-def config(store: Path, *overrides: str) -> DictConfig:
+def config(store, *overrides):
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", [*SMALL, *TOY, f"store={store}", *overrides])
 
 
-def test_a_run_records_what_it_refers_to_before_it_builds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_records_what_it_refers_to_before_it_builds(tmp_path, monkeypatch):
     folder, store = tmp_path / "run", tmp_path / "store"
     seen: dict[str, Any] = {}
 
-    def fail(self: Experiment) -> None:
+    def fail(self):
         seen["records"] = [(place, products) for _, place, products in remembered_runs(store)]
         seen["expected"] = [(folder, set(self.stored()))]
         raise RuntimeError("the machine goes down")
@@ -49,16 +46,16 @@ def test_a_run_records_what_it_refers_to_before_it_builds(tmp_path: Path, monkey
     assert seen["records"] == seen["expected"] and [path.name for path in store.iterdir()] == ["runs"]
 
 
-def test_a_refused_run_leaves_nothing(tmp_path: Path) -> None:
+def test_a_refused_run_leaves_nothing(tmp_path):
     with pytest.raises(SegError, match=r"checkpoints\.classifier=none\.pth: no such file"):
         pipeline.run(config(tmp_path / "store", "checkpoints.classifier=none.pth"), tmp_path / "run")
     assert not (tmp_path / "store").exists()
 
 
-def test_only_the_building_is_done_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_building_is_done_together(tmp_path, monkeypatch):
     real, views, used = Store.alone, [], {}
 
-    def alone(self: Store) -> Store:
+    def alone(self):
         views.append(real(self))
         return views[-1]
 
@@ -75,7 +72,7 @@ def test_only_the_building_is_done_together(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.slow
-def test_no_path_of_this_machine_is_in_what_others_get(official: Callable[..., Path], tmp_path: Path) -> None:
+def test_no_path_of_this_machine_is_in_what_others_get(official, tmp_path):
     telling = "telling-name"
     data = official(f"{telling}/pets")
     weights = tmp_path / telling / "start.pth"

@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,14 +9,13 @@ import pytest
 from seg.data.image_folder import ImageFolder
 from seg.data.pets import OxfordPet
 from seg.errors import SegError
-from seg.store import Store
 from seg.store.__main__ import main as store_main
 from seg.store.run_folders import remember_run
 
 ROOT = Path(__file__).parents[1]
 
 
-def test_gc_instantiates_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gc_instantiates_nothing(tmp_path, monkeypatch):
     """Run folders hold configs, and may come from others."""
     (tmp_path / "evil_stage.py").write_text(f"open({str(tmp_path / 'was_run')!r}, 'w')\n")
     monkeypatch.chdir(tmp_path)
@@ -36,7 +34,7 @@ def test_gc_instantiates_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("name", ["{root}/secret_1.jpg", "cat/../../secret_1", "..\\secret_1"])
 @pytest.mark.parametrize("key", ["boxes_from", "test_list"])
-def test_lists_lead_nowhere(photos: Callable[..., Path], tmp_path: Path, new_store: Store, name: str, key: str) -> None:
+def test_lists_lead_nowhere(photos, tmp_path, new_store, name, key):
     """A name in a list is looked up among the photos, and never opened."""
     root, name = photos(), name.format(root=tmp_path)
     (tmp_path / "secret_1.jpg").write_bytes(b"secret")
@@ -48,7 +46,7 @@ def test_lists_lead_nowhere(photos: Callable[..., Path], tmp_path: Path, new_sto
 
 
 @pytest.mark.parametrize("line", ["../../secret_1 3 1 1", "/etc/passwd_1 3 1 1"])
-def test_official_lists_lead_nowhere(official: Callable[..., Path], line: str) -> None:
+def test_official_lists_lead_nowhere(official, line):
     root = official()
     (root / "secret_1.jpg").write_bytes(b"secret")
     with (root / "oxford-iiit-pet/annotations/trainval.txt").open("a") as file:
@@ -57,7 +55,7 @@ def test_official_lists_lead_nowhere(official: Callable[..., Path], line: str) -
         OxfordPet(root=str(root)).params()
 
 
-def test_only_known_places_run_code_or_unpickle() -> None:
+def test_only_known_places_run_code_or_unpickle():
     doors = (
         r"(?<![\w`])((?<!\.)(?:eval|exec|__import__)|pickle\.loads?|torch\.load|torch\.jit\.\w+|import_module|resolve_name"
         r"|instantiate|get_class|os\.system|os\.popen|subprocess\.\w+|Popen|yaml\.(?:load|unsafe_load)|extractall"

@@ -15,7 +15,7 @@ Trained = tuple[Path, pd.DataFrame, dict[str, float]]
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+def trained(tmp_path_factory):
     """A folder whose store has both epochs of the classifier; its history, and the figures of a run with it."""
     here = tmp_path_factory.mktemp("tracked")
     succeed(here, *ONE, "hydra.run.dir=plain")
@@ -27,7 +27,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return here, pd.read_csv(history), figures
 
 
-def test_csv_and_tensorboard_have_the_history_and_the_results_once(trained: Trained) -> None:
+def test_csv_and_tensorboard_have_the_history_and_the_results_once(trained):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     here, history, figures = trained
@@ -49,9 +49,7 @@ def test_csv_and_tensorboard_have_the_history_and_the_results_once(trained: Trai
     assert b"threshold" in read.PluginTagToContent("hparams")["_hparams_/session_start_info"]
 
 
-def test_mlflow_has_a_run_and_each_job_of_a_sweep_in_one_experiment(
-    trained: Trained, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mlflow_has_a_run_and_each_job_of_a_sweep_in_one_experiment(trained, monkeypatch):
     pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -80,7 +78,7 @@ def test_mlflow_has_a_run_and_each_job_of_a_sweep_in_one_experiment(
     assert [(job.info.status, job.data.params["epoch"]) for job in jobs] == [("FINISHED", "1"), ("FINISHED", "2")]
 
 
-def test_wandb_offline_has_epochs_results_and_settings(trained: Trained) -> None:
+def test_wandb_offline_has_epochs_results_and_settings(trained):
     pytest.importorskip("wandb", reason="the extra wandb is not installed")
     from wandb.proto import wandb_internal_pb2
 
@@ -101,8 +99,8 @@ def test_wandb_offline_has_epochs_results_and_settings(trained: Trained) -> None
             records.append(wandb_internal_pb2.Record.FromString(part))
             part = b""
 
-    def values(items: list[object]) -> dict[str, object]:
-        return {x.key or "/".join(x.nested_key): json.loads(x.value_json) for x in items}  # type: ignore[attr-defined]
+    def values(items):
+        return {x.key or "/".join(x.nested_key): json.loads(x.value_json) for x in items}
 
     rows = [values(r.history.item) for r in records if r.HasField("history")]
     assert [(row["epoch"], row["classifier/loss"]) for row in rows] == [
@@ -117,12 +115,10 @@ def test_wandb_offline_has_epochs_results_and_settings(trained: Trained) -> None
     assert {"metrics.csv", ".hydra/config.yaml"} <= {f.path for r in records for f in r.files.files}
 
 
-def test_epochs_are_logged_while_training_and_a_failing_tracker_ends_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_epochs_are_logged_while_training_and_a_failing_tracker_ends_nothing(tmp_path, monkeypatch):
     logged: list[int] = []
 
-    def full(_: object, figures: object, step: int) -> None:
+    def full(_, figures, step):
         (history,) = Path("outputs/store/Classifier").glob("*/history.csv")
         assert list(pd.read_csv(history)["epoch"])[-1] == step
         logged.append(step)
@@ -136,7 +132,7 @@ def test_epochs_are_logged_while_training_and_a_failing_tracker_ends_nothing(
     assert "Classifier epoch 3/3" in printed and (tmp_path / "run/metrics.csv").is_file()
 
 
-def test_a_missing_extra_is_refused_before_anything_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_is_refused_before_anything_is_built(tmp_path, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name, *more: None if name == "mlflow" else find(name, *more))
     status, printed = call(tmp_path, *TINY, "tracker=mlflow")

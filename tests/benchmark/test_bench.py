@@ -5,8 +5,6 @@ Each case runs to its end with ``scripts/bench --quick``; here one does, at a ti
 
 import json
 import math
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,13 +28,13 @@ from seg.nets.backbones import make_classifier
 TINY = Sizes(side=64, batch=2, batches=1, repeats=1, quick_repeats=1)
 
 
-def test_a_case_runs_to_its_end(tmp_path: Path) -> None:
+def test_a_case_runs_to_its_end(tmp_path):
     rows = list(run_case("cam", Lab(tmp_path, TINY, say=lambda text: None)))
     assert rows and all(math.isfinite(row.ours.median) and row.ours.median >= 0 for row in rows)
     assert all(row.base is not None or row.goal is not None for row in rows)
 
 
-def test_the_walks_agree() -> None:
+def test_the_walks_agree():
     affinity, scores = random_case(12)
     for some in (affinity, torch.ones_like(affinity), torch.zeros_like(affinity)):  # the last isolates each pixel
         ours = our_walk(some, scores)
@@ -44,7 +42,7 @@ def test_the_walks_agree() -> None:
         torch.testing.assert_close(csr_walk(some, scores), ours, rtol=0, atol=1e-4)
 
 
-def test_one_image_is_the_batch_and_ours_is_torchcams() -> None:
+def test_one_image_is_the_batch_and_ours_is_torchcams():
     torch.manual_seed(0)
     model = make_classifier("resnet18", 5, None).eval()
     linear = model.linear
@@ -60,7 +58,7 @@ def test_one_image_is_the_batch_and_ours_is_torchcams() -> None:
     torch.testing.assert_close(normalise_maps(ours, "minmax"), theirs, rtol=0, atol=1e-4)
 
 
-def test_the_scripts_way_by_hand(tmp_path: Path) -> None:
+def test_the_scripts_way_by_hand(tmp_path):
     pytest.importorskip("cv2", reason="OpenCV is not installed (the extra bench)")
     heat = np.zeros((40, 40), np.uint8)
     heat[10:30, 10:30] = 200
@@ -75,7 +73,7 @@ def test_the_scripts_way_by_hand(tmp_path: Path) -> None:
     assert confusion(tmp_path / "mask.png", tmp_path / "trimap.png").tolist() == [[960, 0], [200, 400]]
 
 
-def test_photos_by_links(tmp_path: Path, official: Callable[..., Path]) -> None:
+def test_photos_by_links(tmp_path, official):
     root = official(trainval=12, test=8, without_target=("beagle_1",))
     lab = Lab(tmp_path / "lab", TINY, root)
     assert lab.has_photos
@@ -97,12 +95,12 @@ def test_photos_by_links(tmp_path: Path, official: Callable[..., Path]) -> None:
         (None, 4, None),
     ],
 )
-def test_ratios_and_goals(goal: Goal | None, ratio: float, met: bool | None) -> None:
+def test_ratios_and_goals(goal, ratio, met):
     row = Row("x", Sample((1.0,)), "y", Sample((4.0,)), goal)
     assert (row.ratio, row.met) == (ratio, met)
 
 
-def test_the_table_as_markdown_and_json(tmp_path: Path) -> None:
+def test_the_table_as_markdown_and_json(tmp_path):
     walk = Row("walk | 56", Sample((0.5, 0.5)), "dense", Sample((100.0,)), Goal("speed", 150), note="once")
     rows = {"walk": [walk, Row("memory", Sample((9.0,), "MB"), goal=Goal("value", 300))]}
     text = as_markdown({"cpu": "a cpu", "versions": {"torch": "2"}}, rows, {"sweep": "no data"})
@@ -119,7 +117,7 @@ def test_the_table_as_markdown_and_json(tmp_path: Path) -> None:
     assert {"cpu", "cores", "torch_threads", "memory_gib", "versions", "date", "command"} <= report["header"].keys()
 
 
-def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_refusals(tmp_path, capsys):
     with pytest.raises(SegError, match="--only wlak: no such case; there are cam"):
         parse(["--only", "wlak"])
     assert main(["--weights", str(tmp_path / "none.pth")]) == 2

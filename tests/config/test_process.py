@@ -1,7 +1,5 @@
 """What others get to see of a command line."""
 
-from pathlib import Path
-
 import pytest
 
 from seg.config.process import command, without_folders
@@ -22,16 +20,14 @@ from seg.config.process import command, without_folders
         ("/home/me/pets", "DIR/pets"),
     ],
 )
-def test_folders_of_this_machine_are_left_out(
-    given: str, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_folders_of_this_machine_are_left_out(given, shown, tmp_path, monkeypatch):
     for name in ("pets", "below/pets", "below/of me, x=1"):
         (tmp_path / name).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     assert without_folders(given) == shown
 
 
-def test_the_command_with_and_without_folders() -> None:
+def test_the_command_with_and_without_folders():
     overrides = ["data.root=/home/me/my pets", "epoch=1"]
     assert command(overrides) == "python -m seg.run 'data.root=/home/me/my pets' epoch=1"
     assert command(overrides, folders=False) == "python -m seg.run 'data.root=DIR/my pets' epoch=1"

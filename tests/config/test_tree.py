@@ -1,21 +1,18 @@
 """From a config to stages: one object per node, and one line for what is wrong."""
 
-from pathlib import Path
-from typing import Any
-
 import pytest
 from omegaconf import OmegaConf
 
 from seg.config.tree import make_objects
 from seg.errors import SegError
-from seg.store import Stage, Store, param
+from seg.store import Stage, param
 
 
 class Part(Stage):
     size: int = param(default=1, low=1)
     name: str = param(default="")
 
-    def load(self, path: Path, store: Store) -> None: ...
+    def load(self, path, store): ...
 
 
 class Pair(Stage):
@@ -23,13 +20,13 @@ class Pair(Stage):
     right: Part
     sizes: tuple[int, ...] = param(default=())
 
-    def load(self, path: Path, store: Store) -> None: ...
+    def load(self, path, store): ...
 
 
 HERE = __name__
 
 
-def config(**changed: Any) -> Any:
+def config(**changed):
     return OmegaConf.create(
         {
             "size": 3,
@@ -42,7 +39,7 @@ def config(**changed: Any) -> Any:
     )
 
 
-def test_a_node_is_one_object_however_often_it_is_named() -> None:
+def test_a_node_is_one_object_however_often_it_is_named():
     cfg, made = config(), {}
     pair = make_objects(cfg, "pair", made)
     assert isinstance(pair, Pair) and pair.left is pair.right
@@ -52,7 +49,7 @@ def test_a_node_is_one_object_however_often_it_is_named() -> None:
     assert make_objects(cfg, "again").key == pair.key
 
 
-def test_what_has_no_target_stays_plain() -> None:
+def test_what_has_no_target_stays_plain():
     assert make_objects(config(group={"a": "${size}", "b": [1, "${leaf.size}"]}), "group") == {"a": 3, "b": [1, 3]}
     assert make_objects(config(group=None), "group") is None
 
@@ -72,13 +69,13 @@ def test_what_has_no_target_stays_plain() -> None:
         ({"leaf": {"_target_": f"{HERE}.Part", "name": "a/${twig}"}}, "leaf.name: Interpolation key 'twig' not found"),
     ],
 )
-def test_refusals_name_the_key_where_it_is_written(changed: dict[str, Any], message: str) -> None:
+def test_refusals_name_the_key_where_it_is_written(changed, message):
     with pytest.raises(SegError, match=f"^.*{message}") as error:
         make_objects(config(**changed), "pair")
     assert "\n" not in str(error.value)
 
 
-def test_all_problems_are_in_one_error() -> None:
+def test_all_problems_are_in_one_error():
     wrong = {"_target_": f"{HERE}.Pair", "left": {"_target_": f"{HERE}.Part", "size": 0}, "right": "${leaf}", "up": 1}
     with pytest.raises(SegError) as error:
         make_objects(config(pair=wrong), "pair")

@@ -33,12 +33,12 @@ STEPS = [f"chain.{step}" for step in ("scores", "seeds", "refined", "predicted")
         (["data.size=32"], [0, 20, 300, 300]),
     ],
 )
-def test_what_is_behind_a_step_counts(typed: list[str], expected: list[int]) -> None:
+def test_what_is_behind_a_step_counts(typed, expected):
     cfg = OmegaConf.create(CONFIG)
     assert list(masks_used(cfg, STEPS, typed).values()) == expected
 
 
-def test_an_epoch_that_a_sweep_chose_by_masks_counts_everywhere() -> None:
+def test_an_epoch_that_a_sweep_chose_by_masks_counts_everywhere():
     cfg = OmegaConf.merge(OmegaConf.create(CONFIG), {"chosen_by_masks": {"epoch": 150}})
     typed = ["epoch=7", "++chosen_by_masks.epoch=150"]
-    assert list(masks_used(cfg, STEPS, typed).values()) == [150, 150, 300, 300]  # type: ignore[arg-type]
+    assert list(masks_used(cfg, STEPS, typed).values()) == [150, 150, 300, 300]

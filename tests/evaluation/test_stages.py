@@ -1,19 +1,14 @@
 """Evaluation as stages."""
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
 import numpy as np
 import pytest
 
 from seg.data.pets import OxfordPet
-from seg.data.prepared import Pool, Prepared, PreparedData
+from seg.data.prepared import Pool, Prepared
 from seg.evaluation.stages import Boundary, Evaluated, Histogram, rows_with_target
 from seg.masks import Threshold
 from seg.methods.boundary import boundary_areas
-from seg.methods.metrics import Border, Confusion, mean_iou
-from seg.store import Store
+from seg.methods.metrics import Confusion, mean_iou
 from seg.supervision.mask import LabelledSubset, TargetScores
 from seg.supervision.scores import ScoreStage
 
@@ -23,21 +18,19 @@ class RandomScores(ScoreStage):
 
     pool: Pool
 
-    def build(self, out: Path, store: Store) -> dict[str, Any]:
+    def build(self, out, store):
         pool = store.get(self.pool)
         values = np.random.default_rng(0).random((len(pool.rows), 7, 7))
         return self.save(out, pool.data, pool.rows, values)
 
 
 @pytest.fixture
-def scores(pool: Pool) -> RandomScores:
+def scores(pool):
     return RandomScores(pool=pool)
 
 
 @pytest.mark.parametrize(("border", "threshold"), [("ignore", 0.3), ("foreground", 1.0), ("background", 0.0)])
-def test_the_histograms_way_is_the_direct_way(
-    store: Store, scores: RandomScores, border: Border, threshold: float
-) -> None:
+def test_the_histograms_way_is_the_direct_way(store, scores, border, threshold):
     masks = Threshold(scores=scores, threshold=threshold)
     metrics = store.get(Evaluated(masks=masks, split="trainval", border=border))
     direct = Confusion()
@@ -48,12 +41,10 @@ def test_the_histograms_way_is_the_direct_way(
     assert metrics.images == len(chosen) > 0
 
 
-def test_thresholds_share_one_histogram_and_others_go_the_direct_way(
-    store: Store, scores: RandomScores, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_thresholds_share_one_histogram_and_others_go_the_direct_way(store, scores, monkeypatch):
     store.get(Evaluated(masks=Threshold(scores=scores, threshold=0.2), split="test"))
 
-    def build(*_: object) -> None:
+    def build(*_):
         raise AssertionError("built again")
 
     monkeypatch.setattr(Histogram, "build", build)
@@ -74,16 +65,14 @@ def test_thresholds_share_one_histogram_and_others_go_the_direct_way(
     ],
     ids=["off the grid", "band", "two bounds", "clean_up", "original size"],
 )
-def test_what_no_histogram_tells_is_counted_from_the_masks(
-    store: Store, scores: RandomScores, masks: dict[str, Any], measured: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_no_histogram_tells_is_counted_from_the_masks(store, scores, masks, measured, monkeypatch):
     monkeypatch.setattr(Histogram, "load", lambda *_: pytest.fail("a histogram was read"))
     stage = Evaluated(masks=Threshold(scores=scores, **masks), split="test", **measured)
     assert stage.histogram is None and stage.upstream() == {"masks": stage.masks}
     assert store.get(stage).images > 0
 
 
-def test_original_resolution(store: Store, data: PreparedData, scores: RandomScores) -> None:
+def test_original_resolution(store, data, scores):
     masks = Threshold(scores=scores, threshold=0.5)
     metrics = store.get(Evaluated(masks=masks, split="test", resolution="original"))
     direct = Confusion()
@@ -92,13 +81,13 @@ def test_original_resolution(store: Store, data: PreparedData, scores: RandomSco
     for position in np.flatnonzero(data.is_test):
         target = made.data.original_target(int(position))
         assert target.shape == tuple(data.sizes[position])
-        direct.add(made.at(np.asarray([position]), target.shape)[0], target)  # type: ignore[arg-type]
+        direct.add(made.at(np.asarray([position]), target.shape)[0], target)
         pixels += int((target < 254).sum())
     assert metrics.as_dict() == direct.compute().as_dict()
     assert metrics.pixels == pixels
 
 
-def test_the_target_against_itself_is_perfect(store: Store, pool: Pool) -> None:
+def test_the_target_against_itself_is_perfect(store, pool):
     masks = Threshold(scores=TargetScores(pool=pool), threshold=0.5)
     metrics = store.get(Evaluated(masks=masks, split="trainval"))
     assert metrics.miou == metrics.pixel_accuracy == 1
@@ -106,24 +95,22 @@ def test_the_target_against_itself_is_perfect(store: Store, pool: Pool) -> None:
     assert store.get(Evaluated(masks=masks, split="test")).images == 0
 
 
-def test_images_without_target_are_left_out(new_store: Store, official: Callable[..., Path]) -> None:
+def test_images_without_target_are_left_out(new_store, official):
     root = official(without_target=("beagle_1", "Abyssinian_4"))
     pool = Pool(data=Prepared(source=OxfordPet(root=str(root)), size=32))
     scores = new_store.get(RandomScores(pool=pool))
     data = scores.data
-    names = [[data.ids[r] for r in rows_with_target(scores, s)] for s in ("trainval", "test")]  # type: ignore[arg-type]
+    names = [[data.ids[r] for r in rows_with_target(scores, s)] for s in ("trainval", "test")]
     assert sorted(names[0]) == ["Abyssinian_1", "Abyssinian_2", "Abyssinian_3", "beagle_2", "beagle_3"]
     assert names[1] == ["beagle_4"]
     masks = Threshold(scores=RandomScores(pool=pool), threshold=0.5)
     for resolution in ("working", "original"):
-        found = new_store.get(Evaluated(masks=masks, split="test", resolution=resolution))  # type: ignore[arg-type]
+        found = new_store.get(Evaluated(masks=masks, split="test", resolution=resolution))
         assert found.images == 1
 
 
 @pytest.mark.parametrize("threshold", [0.4, 0.12345])  # by the histogram, and the direct way
-def test_what_was_learnt_from_is_left_out(
-    store: Store, data: PreparedData, scores: RandomScores, pool: Pool, threshold: float
-) -> None:
+def test_what_was_learnt_from_is_left_out(store, data, scores, pool, threshold):
     masks, target = Threshold(scores=scores, threshold=threshold), LabelledSubset(pool=pool, count=4)
     whole = Evaluated(masks=masks, split="trainval")
     apart = Evaluated(masks=masks, split="trainval", exclude=target)
@@ -136,7 +123,7 @@ def test_what_was_learnt_from_is_left_out(
 
 
 @pytest.mark.parametrize("clean_up", [(), ("fill_holes",)])  # by the histogram, and by the masks
-def test_the_images_matrices_and_the_boundary_iou(store: Store, scores: RandomScores, clean_up: Any) -> None:
+def test_the_images_matrices_and_the_boundary_iou(store, scores, clean_up):
     masks = Threshold(scores=scores, threshold=0.6, clean_up=clean_up)
     evaluated, made = Evaluated(masks=masks, split="test"), store.get(masks)
     ids, matrices = evaluated.per_image(store)

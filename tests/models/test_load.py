@@ -3,22 +3,17 @@
 import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from seg.data.prepared import PreparedData
 from seg.errors import SegError
-from seg.masks import Threshold
 from seg.models.load import load_model
 from seg.segmenter.architectures import PlainUNet
 
 
-def test_loading(saved: tuple[Path, dict[str, Threshold]], tmp_path: Path) -> None:
+def test_loading(saved, tmp_path):
     folder = saved[0]
     for path in (folder.parent, folder, folder / "segmenter.safetensors"):
         model = load_model(path, "cpu")
@@ -37,13 +32,13 @@ def test_loading(saved: tuple[Path, dict[str, Threshold]], tmp_path: Path) -> No
         ({"input_size": 32}, "architecture: None is no network of weakseg.* network= one of"),
     ):
         with pytest.raises(SegError, match=says):
-            load_model(bare, "cpu", **options)  # type: ignore[arg-type]
+            load_model(bare, "cpu", **options)
     assert load_model(bare, "cpu", input_size=32, network="PlainUNet").names == ("background", "foreground")
     with pytest.raises(SegError, match=r"bare\.pth: does not fit BackboneUNet\(.*\): lacks .*; lacks .*, and \d+ more"):
         load_model(bare, "cpu", input_size=32, network="BackboneUNet")
 
 
-def test_a_model_of_classes(run_of_classes: tuple[Path, Threshold], data: PreparedData, tmp_path: Path) -> None:
+def test_a_model_of_classes(run_of_classes, data, tmp_path):
     model = load_model(run_of_classes[0], "cpu")
     assert model.classes == data.classes and model.names == ("background", *data.classes)
     with torch.inference_mode():
@@ -61,7 +56,7 @@ def test_a_model_of_classes(run_of_classes: tuple[Path, Threshold], data: Prepar
         assert "\n" not in str(refused.value) and len(str(refused.value)) < 600
 
 
-def test_what_is_no_segmenter(tmp_path: Path) -> None:
+def test_what_is_no_segmenter(tmp_path):
     for path in (tmp_path / "none", tmp_path):
         with pytest.raises(SegError, match=r"no such file, or no segmenter in that folder; .* segmenter=unet"):
             load_model(path)
@@ -71,10 +66,10 @@ def test_what_is_no_segmenter(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def foreign(saved: tuple[Path, dict[str, Threshold]], tmp_path: Path) -> Callable[..., Path]:
+def foreign(saved, tmp_path):
     """A segmenter's folder with a JSON in which something is other than it was."""
 
-    def write(**changed: Any) -> Path:
+    def write(**changed):
         for suffix in (".safetensors", ".json"):
             shutil.copyfile(saved[0] / f"segmenter{suffix}", tmp_path / f"m{suffix}")
         told = json.loads((tmp_path / "m.json").read_text())
@@ -86,7 +81,7 @@ def foreign(saved: tuple[Path, dict[str, Threshold]], tmp_path: Path) -> Callabl
 
 
 @pytest.fixture
-def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def own_module(tmp_path, monkeypatch):
     """A module in the folder where one stands, which leaves a file when it is imported."""
     (tmp_path / "own_net.py").write_text(
         f"open({str(tmp_path / 'was_run')!r}, 'w')\n"
@@ -99,7 +94,7 @@ def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     sys.modules.pop("own_net", None)
 
 
-def test_a_module_that_a_json_names_is_not_imported(foreign: Callable[..., Path], own_module: Path) -> None:
+def test_a_module_that_a_json_names_is_not_imported(foreign, own_module):
     file = foreign(architecture={"class": "own_net.OwnNet"})
     with pytest.raises(SegError, match=r"no module is imported because a file names it.* my_module\.MyNet"):
         load_model(file, "cpu")
@@ -123,7 +118,7 @@ def test_a_module_that_a_json_names_is_not_imported(foreign: Callable[..., Path]
     ],
     ids=str,
 )
-def test_a_wrong_description(foreign: Callable[..., Path], changed: dict[str, Any], message: str) -> None:
+def test_a_wrong_description(foreign, changed, message):
     with pytest.raises(SegError, match=message) as caught:
         load_model(foreign(**changed), "cpu")
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 600

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,12 +19,11 @@ from seg.errors import SegError
 from seg.formats import check_format
 from seg.masks import MaskSet
 from seg.models.mask_files import export_masks
-from seg.store import Store
 from seg.supervision.scores import ScoreMaps
 
 
 @pytest.fixture
-def masks(photos: Callable[..., Path], new_store: Store) -> MaskSet:
+def masks(photos, new_store):
     """Of all ten images: the right half foreground, an undecided stripe in the middle; dog1, the last, has none."""
     prepared = Prepared(source=ImageFolder(root=str(photos())), size=32)
     data: PreparedData = new_store.get(prepared).merged()
@@ -36,7 +34,7 @@ def masks(photos: Callable[..., Path], new_store: Store) -> MaskSet:
 
 
 @pytest.fixture
-def of_classes(masks: MaskSet) -> MaskSet:
+def of_classes(masks):
     """The same, cat (1) above and dog (2) below in every image."""
     values = masks.scores.values.repeat(2, 0)
     values[::2, 4:] *= np.float16(0.9)
@@ -45,15 +43,15 @@ def of_classes(masks: MaskSet) -> MaskSet:
     return replace(masks, scores=ScoreMaps(masks.data.as_read, masks.rows, values, first, class_ids))
 
 
-def expected(masks: MaskSet, name: str, by_label: bool = False) -> np.ndarray:
+def expected(masks, name, by_label=False):
     row = masks.data.row_of[name]
     mask = masks.at(np.array([row]), (40, 60))[0]
     return np.where(mask == 1, 1 + masks.data.as_read.labels[row], mask) if by_label else mask
 
 
 @pytest.mark.parametrize(("kind", "codes"), [(None, [0, 255, 128]), ("png01", [0, 1, 255])])
-def test_grey_png(masks: MaskSet, new_store: Store, tmp_path: Path, kind: str | None, codes: list[int]) -> None:
-    assert export_masks(tmp_path, {"CAM (label) >= 0.4": masks}, new_store, kind) == 10  # type: ignore[arg-type]
+def test_grey_png(masks, new_store, tmp_path, kind, codes):
+    assert export_masks(tmp_path, {"CAM (label) >= 0.4": masks}, new_store, kind) == 10
     folder = tmp_path / "CAM__label_____0_4"
     assert {p.name for p in folder.iterdir()} == {f"{i}.png" for i in masks.data.ids}
     table = np.zeros(256, np.uint8)
@@ -67,7 +65,7 @@ def test_grey_png(masks: MaskSet, new_store: Store, tmp_path: Path, kind: str | 
 
 
 @pytest.mark.parametrize("classes", [False, True])
-def test_indexed_png(masks: MaskSet, of_classes: MaskSet, new_store: Store, tmp_path: Path, classes: bool) -> None:
+def test_indexed_png(masks, of_classes, new_store, tmp_path, classes):
     chosen = of_classes if classes else masks
     assert export_masks(tmp_path, {"seeds": chosen}, new_store, None if classes else "palette") == 10
     for name in masks.data.ids:
@@ -84,9 +82,7 @@ def test_indexed_png(masks: MaskSet, of_classes: MaskSet, new_store: Store, tmp_
 
 @pytest.mark.parametrize("classes", [False, True])
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
-def test_coco_is_read_by_pycocotools_and_by_this_program(
-    masks: MaskSet, of_classes: MaskSet, new_store: Store, tmp_path: Path, classes: bool
-) -> None:
+def test_coco_is_read_by_pycocotools_and_by_this_program(masks, of_classes, new_store, tmp_path, classes):
     chosen = of_classes if classes else masks
     names = {i: f"{i}.png" for i in masks.data.ids}
     assert export_masks(tmp_path, {"seeds": chosen}, new_store, "coco", names) == 10
@@ -99,7 +95,7 @@ def test_coco_is_read_by_pycocotools_and_by_this_program(
     for image in theirs.dataset["images"]:
         assert image["file_name"] == names[Path(image["file_name"]).stem]
         Image.new("RGB", (60, 40)).save(tmp_path / "seeds/images" / image["file_name"])
-    ours = {r.id: r for r in Coco(root=str(tmp_path / "seeds"), test_share=0).load(Path(), None).records}  # type: ignore[arg-type]
+    ours = {r.id: r for r in Coco(root=str(tmp_path / "seeds"), test_share=0).load(Path(), None).records}
     for image in theirs.dataset["images"]:
         name = Path(image["file_name"]).stem
         wanted = expected(chosen, name, by_label=not classes) % 255  # what is ignored is of no class
@@ -115,7 +111,7 @@ def test_coco_is_read_by_pycocotools_and_by_this_program(
         assert ours[name].labels == tuple(np.unique(wanted)[1:] - 1)
 
 
-def test_a_foreground_of_several_labels_is_of_none_of_them(masks: MaskSet, new_store: Store, tmp_path: Path) -> None:
+def test_a_foreground_of_several_labels_is_of_none_of_them(masks, new_store, tmp_path):
     read_as = masks.data.as_read
     data = replace(read_as, label_sets=[(0, 1), (), *read_as.label_sets[2:]]).merged()
     masks = replace(masks, scores=replace(masks.scores, data=data))
@@ -128,7 +124,7 @@ def test_a_foreground_of_several_labels_is_of_none_of_them(masks: MaskSet, new_s
     assert {a["category_id"] for a in document["annotations"]} == {1}
 
 
-def test_what_is_no_format_or_has_no_room_for_classes() -> None:
+def test_what_is_no_format_or_has_no_room_for_classes():
     check_format(None)
     check_format("coco", 2)
     with pytest.raises(SegError, match=r"export\.format=png: must be one of png255, png01, palette, coco, cvat, "):
@@ -138,10 +134,10 @@ def test_what_is_no_format_or_has_no_room_for_classes() -> None:
 
 
 @pytest.mark.parametrize("name", ["../outside", "a\0b"])
-def test_ids_that_lead_elsewhere(masks: MaskSet, new_store: Store, tmp_path: Path, name: str) -> None:
+def test_ids_that_lead_elsewhere(masks, new_store, tmp_path, name):
     """A store of somebody else's says what its images are called."""
     data = replace(masks.data, ids=[name, *masks.data.ids[1:]])
-    masks = replace(masks, scores=replace(masks.scores, data=data))  # type: ignore[type-var]
+    masks = replace(masks, scores=replace(masks.scores, data=data))
     with pytest.raises(SegError, match="an image's name that leads out of"):
         export_masks(tmp_path / "out", {"seeds": masks}, new_store)
     assert not list(tmp_path.rglob("*outside*"))

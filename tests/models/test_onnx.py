@@ -3,7 +3,6 @@
 import importlib.util
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,19 +14,19 @@ from seg.models import onnx as onnx_export
 from seg.models.load import Model
 from seg.models.onnx import check_onnx, export_onnx
 from seg.nets.augment import MEAN, STD
-from seg.segmenter.architectures import Architecture, BackboneUNet, PlainUNet, SMPNetwork
+from seg.segmenter.architectures import BackboneUNet, PlainUNet, SMPNetwork
 from seg.version import __version__
 
 MISSING = [name for name in ("onnx", "onnxruntime", "onnxscript") if importlib.util.find_spec(name) is None]
 needs_onnx = pytest.mark.skipif(bool(MISSING), reason=f"the extra onnx is not installed: {', '.join(MISSING)}")
 
 
-def model(net: Architecture, tmp_path: Path, classes: tuple[str, ...] = ()) -> Model:
+def model(net, tmp_path, classes=()):
     torch.manual_seed(0)
     network = net.make(1 + len(classes))
     with torch.no_grad():  # or all scores would be near to 0.5
         head = network.head if hasattr(network, "head") else network.segmentation_head[0]
-        head.weight.mul_(20)  # type: ignore[union-attr, operator]
+        head.weight.mul_(20)
     info = {"data": "drawn"}
     return Model(network.eval(), torch.device("cpu"), 64, 32, MEAN, STD, info, tmp_path / "m.pth", "", classes)
 
@@ -42,7 +41,7 @@ def model(net: Architecture, tmp_path: Path, classes: tuple[str, ...] = ()) -> M
     ],
     ids=["foreground", "classes", "smp"],
 )
-def test_scores_are_pytorchs_at_any_batch_and_size(net: Architecture, classes: tuple[str, ...], tmp_path: Path) -> None:
+def test_scores_are_pytorchs_at_any_batch_and_size(net, classes, tmp_path):
     import onnxruntime
 
     made, path = model(net, tmp_path, classes), tmp_path / "models/net.onnx"
@@ -65,17 +64,17 @@ def test_scores_are_pytorchs_at_any_batch_and_size(net: Architecture, classes: t
 
 
 @needs_onnx
-def test_an_export_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_export_that_differs_is_not_written(tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_export, "_difference", lambda *_: 0.1)
     with pytest.raises(SegError, match=r"differ from PyTorch's by 0\.1"):
         export_onnx(model(PlainUNet(width=2, depth=1), tmp_path), tmp_path / "net.onnx")
     assert not (tmp_path / "net.onnx").exists()
 
 
-def test_what_is_missing_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_missing_is_one_line(monkeypatch):
     real = importlib.util.find_spec
 
-    def find(name: str, *rest: Any) -> Any:
+    def find(name, *rest):
         return None if name == "onnxruntime" else real(name, *rest)
 
     monkeypatch.setattr(importlib.util, "find_spec", find)

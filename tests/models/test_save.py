@@ -2,25 +2,18 @@
 
 import json
 import re
-from collections.abc import Callable
-from pathlib import Path
 
 import yaml
 from PIL import Image as Pillow
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from seg.data.prepared import Pool, Prepared
 from seg.masks import Threshold
 from seg.models.save import save_models
-from seg.store import Store
 from seg.supervision.bbox import BoxScores
-from seg.supervision.classifier import Classifier
 
 
-def test_weights_and_what_they_are(
-    store: Store, saved: tuple[Path, dict[str, Threshold]], classifier: Classifier
-) -> None:
+def test_weights_and_what_they_are(store, saved, classifier):
     folder = saved[0]
     assert {p.name for p in folder.iterdir()} == {
         *(f"{role}.{end}" for role in ("classifier", "segmenter") for end in ("safetensors", "json")),
@@ -41,9 +34,7 @@ def test_weights_and_what_they_are(
     assert {"conv1.weight", "layer3.1.bn2.running_var", "fc.bias"} <= state.keys()
 
 
-def test_the_file_itself_says_what_its_network_is(
-    store: Store, saved: tuple[Path, dict[str, Threshold]], prepared: Prepared, tmp_path: Path
-) -> None:
+def test_the_file_itself_says_what_its_network_is(store, saved, prepared, tmp_path):
     folder, products = saved
     rows = [{"stage": "prediction", "split": "test", "miou": 0.75}]
     save_models(tmp_path, products, rows, prepared, store)
@@ -58,7 +49,7 @@ def test_the_file_itself_says_what_its_network_is(
         assert (tmp_path / f"{role}.safetensors").read_bytes() == (folder / f"{role}.safetensors").read_bytes()
 
 
-def test_the_model_card(saved: tuple[Path, dict[str, Threshold]]) -> None:
+def test_the_model_card(saved):
     text = (saved[0] / "README.md").read_text()
     _, front, body = text.split("---\n", 2)
     assert yaml.safe_load(front)["license"] == "other" and yaml.safe_load(front)["library_name"] == "weakseg"
@@ -74,9 +65,7 @@ def test_the_model_card(saved: tuple[Path, dict[str, Threshold]]) -> None:
     assert [mask.shape for mask in found["masks"]] == [(30, 40)]
 
 
-def test_a_segmenter_that_learnt_from_an_oracle_stays_marked(
-    store: Store, pool: Pool, prepared: Prepared, prediction: Callable[..., Threshold], tmp_path: Path
-) -> None:
+def test_a_segmenter_that_learnt_from_an_oracle_stays_marked(store, pool, prepared, prediction, tmp_path):
     seeds = Threshold(scores=BoxScores(pool=pool, box_source="trimap"), threshold=0.5)
     product = prediction(seeds)
     store.ensure(product)

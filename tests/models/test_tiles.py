@@ -3,7 +3,6 @@
 import dataclasses
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +17,12 @@ from seg.models.predictor import predict
 from seg.models.tiles import Tiles, windows
 from seg.nets.augment import MEAN, STD
 
+RNG = np.random.default_rng(0)
+
 
 @pytest.mark.parametrize("length", [5, 32, 33, 100, 257])
 @pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.9])
-def test_the_weights_of_all_tiles_add_up_to_one(length: int, overlap: float) -> None:
+def test_the_weights_of_all_tiles_add_up_to_one(length, overlap):
     total, reached = np.zeros(length), []
     for start, weights in (found := windows(length, 32, overlap)):
         assert weights.dtype == np.float32 and weights.min() > 0
@@ -33,32 +34,19 @@ def test_the_weights_of_all_tiles_add_up_to_one(length: int, overlap: float) -> 
     assert all(end - start >= int(32 * overlap) for end, start in zip(reached, starts[1:], strict=False))
 
 
-@pytest.fixture
-def rng() -> np.random.Generator:
-    return np.random.default_rng(0)
-
-
-@pytest.fixture
-def pointwise() -> Callable[..., Model]:
+def pointwise(outputs):
     """A network that looks at single pixels: no cut can change what it says."""
-
-    def make(outputs: int = 1, side: int = 32) -> Model:
-        network = nn.Conv2d(3, outputs, 1)
-        with torch.no_grad():
-            network.weight.copy_(torch.randn(network.weight.shape, generator=torch.Generator().manual_seed(0)))
-            network.bias.zero_()
-        classes = tuple("abcdefg"[: outputs - 1])
-        return Model(network, torch.device("cpu"), side, side, MEAN, STD, {}, Path(), "", classes)
-
-    return make
+    network = nn.Conv2d(3, outputs, 1)
+    with torch.no_grad():
+        network.weight.copy_(torch.randn(network.weight.shape, generator=torch.Generator().manual_seed(0)))
+        network.bias.zero_()
+    return Model(network, torch.device("cpu"), 32, 32, MEAN, STD, {}, Path(), "", tuple("abcdefg"[: outputs - 1]))
 
 
 @pytest.mark.parametrize("size", [(32, 32), (75, 101), (20, 90), (9, 7)])
 @pytest.mark.parametrize("outputs", [1, 4])
-def test_tiles_say_what_the_whole_image_says(
-    pointwise: Callable[..., Model], rng: np.random.Generator, size: tuple[int, int], outputs: int
-) -> None:
-    model, image = pointwise(outputs), rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+def test_tiles_say_what_the_whole_image_says(size, outputs):
+    model, image = pointwise(outputs), RNG.integers(0, 256, (*size, 3), dtype=np.uint8)
     pixels = (torch.from_numpy(image) / 255 - torch.tensor(MEAN)) / torch.tensor(STD)
     with torch.inference_mode():
         found = model.network(pixels.float().permute(2, 0, 1)[None])[0]
@@ -73,18 +61,9 @@ def test_tiles_say_what_the_whole_image_says(
         assert (mask == np.where(score >= 0.5, expected, 0))[certain].mean() > 0.999  # ties of rounded scores
 
 
-def test_an_image_of_one_tile_is_as_without_tiles(saved: tuple[Path, object], rng: np.random.Generator) -> None:
+def test_scale_is_the_size_at_which_the_network_sees_the_image(saved):
     model = load_model(saved[0], "cpu", input_size=64)
-    image = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)  # of the working size as well
-    (whole,), (tiled,) = (predict(model, image, scores=True, tiles=tiles) for tiles in (None, Tiles()))
-    np.testing.assert_allclose(tiled, whole, atol=1e-3)
-
-
-def test_scale_is_the_size_at_which_the_network_sees_the_image(
-    saved: tuple[Path, object], rng: np.random.Generator
-) -> None:
-    model = load_model(saved[0], "cpu", input_size=64)
-    image = rng.integers(0, 256, (128, 128, 3), dtype=np.uint8)
+    image = RNG.integers(0, 256, (128, 128, 3), dtype=np.uint8)
     squashed = dataclasses.replace(model, working_size=64)
     (whole,) = predict(squashed, image, scores=True)
     (half,) = predict(model, image, scores=True, tiles=Tiles(scale=0.5))
@@ -93,18 +72,9 @@ def test_scale_is_the_size_at_which_the_network_sees_the_image(
     assert full.shape == half.shape and abs(full - half).max() > 1e-2
 
 
-def test_nan_is_refused(pointwise: Callable[..., Model]) -> None:
-    model = pointwise()
-    nn.init.constant_(model.network.bias, torch.nan)  # type: ignore[arg-type]
-    with pytest.raises(SegError, match="answers with NaN"):
-        predict(model, np.zeros((40, 40, 3), np.uint8), tiles=Tiles())
-
-
-def test_bf16_and_compiled_say_nearly_the_same(
-    saved: tuple[Path, object], rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bf16_and_compiled_say_nearly_the_same(saved, monkeypatch):
     model = load_model(saved[0], "cpu")
-    image = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    image = RNG.integers(0, 256, (40, 50, 3), dtype=np.uint8)
     (exact,) = predict(model, image, scores=True)
     (rounded,) = predict(faster(model, bf16=True), image, scores=True)
     assert 0 < abs(exact - rounded).max() < 0.02
@@ -127,7 +97,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="counts in kB on Linux alone")
-def test_memory_is_bounded(saved: tuple[Path, object], tmp_path: Path) -> None:
+def test_memory_is_bounded(saved, tmp_path):
     """From 1 to 9 megapixels the peak grows by less than 22 bytes a pixel: 8,000 x 8,000 needs less than 2 GB."""
     peaks = {}
     for side in (1000, 3000):

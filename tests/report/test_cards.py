@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seg.data.prepared import Pool, PreparedData
 from seg.experiment import Step
 from seg.masks import MaskSet, Threshold
 from seg.report.run_page import make_cards
@@ -17,13 +16,13 @@ from seg.supervision.scores import ScoreMaps
 
 
 @pytest.fixture
-def steps(pool: Pool) -> dict[str, Step]:
+def steps(pool):
     """Of the masks below, by name."""
     masks = Threshold(scores=BoxScores(pool=pool), threshold=0.5)
     return {"CAM (label) >= 0.5": Step(kind="scores", masks=masks), "seeds": Step(kind="seeds", masks=masks)}
 
 
-def many(data: PreparedData, count: int, classes: int, side: int = 16) -> PreparedData:
+def many(data, count, classes, side=16):
     """``count`` images of noise, the last third for the test."""
     rng = np.random.default_rng(0)
     return dataclasses.replace(
@@ -39,7 +38,7 @@ def many(data: PreparedData, count: int, classes: int, side: int = 16) -> Prepar
     )
 
 
-def several(data: PreparedData, classes: int) -> PreparedData:
+def several(data, classes):
     """As `many`, with two classes in most images and none in the first; the ground truth says which is where."""
     big = many(data, 3 * classes, classes)
     pairs = [tuple(sorted({i % classes, (7 * i + 1) % classes})) for i in range(len(big))]
@@ -47,14 +46,14 @@ def several(data: PreparedData, classes: int) -> PreparedData:
     return dataclasses.replace(big, target_is_classes=True, _target=target, label_sets=[(), *pairs[1:]])
 
 
-def masks_of(data: PreparedData) -> dict[str, MaskSet]:
+def masks_of(data):
     rng = np.random.default_rng(1)
     values = rng.random((len(data), 8, 8)).astype(np.float16)
     scores = ScoreMaps.of_foreground(data, np.arange(len(data)), values)
     return {"CAM (label) >= 0.5": MaskSet(scores, 0.5, 0.5), "seeds": MaskSet(scores, 0.4, 0.6)}
 
 
-def test_worst_first_and_the_iou_is_that_of_the_mask(data: PreparedData, steps: dict[str, Step]) -> None:
+def test_worst_first_and_the_iou_is_that_of_the_mask(data, steps):
     small = many(data, 12, 3)
     cards = make_cards(steps, masks_of(small), "ignore")
     ious = [card["ious"]["seeds"] for card in cards]
@@ -70,7 +69,7 @@ def test_worst_first_and_the_iou_is_that_of_the_mask(data: PreparedData, steps: 
     assert Image.open(encoded).size == (16, 12)  # as the original's 400 x 300
 
 
-def test_the_iou_of_an_image_is_the_mean_of_its_classes(data: PreparedData, steps: dict[str, Step]) -> None:
+def test_the_iou_of_an_image_is_the_mean_of_its_classes(data, steps):
     small = several(data, 4)
     masks = masks_of(small)
     cards = {card["id"]: card for card in make_cards(steps, masks, "ignore")}

@@ -1,7 +1,6 @@
 """From a template to a file, and what names can do in it."""
 
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -19,7 +18,7 @@ ATTACKS = (
 PIXEL = data_uri(b"\xff\xd8", ".jpg")
 
 
-def run(folder: Path, name: str) -> Path:
+def run(folder, name):
     """The page of a run in which everything that a user, a folder or a file may name is called so."""
     card = {"id": name, "label": name, "split": name, "ious": {name: 0.5}, "pictures": {name: PIXEL}}
     values: dict[str, Any] = {
@@ -40,17 +39,17 @@ def run(folder: Path, name: str) -> Path:
 class Tags(HTMLParser):
     """The elements of a page with the names of their attributes."""
 
-    def __init__(self, page: Path) -> None:
+    def __init__(self, page):
         super().__init__()
         self.found: list[tuple[str, list[str]]] = []
         self.feed(page.read_text(encoding="utf-8"))
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+    def handle_starttag(self, tag, attrs):
         self.found.append((tag, [name for name, _ in attrs]))
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_names_are_escaped(tmp_path: Path, attack: str) -> None:
+def test_names_are_escaped(tmp_path, attack):
     """A name adds no element and no attribute, wherever it stands."""
     usual, attacked = Tags(run(tmp_path, "name")).found, run(tmp_path, attack)
     assert Tags(attacked).found == usual and len(usual) > 30

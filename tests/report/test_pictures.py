@@ -1,7 +1,5 @@
 """Overlays, panels and curves."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 from PIL import Image
@@ -14,22 +12,22 @@ LEFT_IS_FOREGROUND[:, :20] = 1
 FRUIT = class_key(("background", "apple", "pear", "_plum"))
 
 
-def blend(code: int, alpha: float = 0.6) -> np.ndarray:
+def blend(code, alpha=0.6):
     return 128.0 * (1 - alpha) + np.array(FOREGROUND.colours[code]) * alpha
 
 
-def pixels(path: Path) -> np.ndarray:
+def pixels(path):
     with Image.open(path) as image:
         assert image.format == "PNG"
         return np.asarray(image.convert("RGB")).astype(int)
 
 
-def share_of(picture: np.ndarray, rgb: np.ndarray | tuple[int, ...]) -> float:
+def share_of(picture, rgb):
     """The share of a picture's pixels that have a colour."""
     return float((np.abs(picture - rgb).max(2) <= 2).mean())
 
 
-def test_overlay_blends_each_code_with_its_colour() -> None:
+def test_overlay_blends_each_code_with_its_colour():
     mask = np.zeros((40, 40), np.uint8)
     mask[:10], mask[10:20] = 1, 254
     painted = overlay(PHOTO, mask, alpha=0.5)
@@ -39,7 +37,7 @@ def test_overlay_blends_each_code_with_its_colour() -> None:
     assert (overlay(PHOTO, mask, alpha=0) == PHOTO).all() and (mask[:10] == 1).all()
 
 
-def test_score_colours_are_fixed_for_0_to_1_and_unknown_stays_grey() -> None:
+def test_score_colours_are_fixed_for_0_to_1_and_unknown_stays_grey():
     low, mid, high = (score_overlay(PHOTO, np.full((7, 7), v, np.float32)).astype(int) for v in (0, 0.5, 1))
     assert low.sum() < mid.sum() < high.sum()
     half_map = np.full((7, 7), 0.5, np.float32)
@@ -51,7 +49,7 @@ def test_score_colours_are_fixed_for_0_to_1_and_unknown_stays_grey() -> None:
     assert np.ptp(score_overlay(coloured, np.full((3, 3), np.nan, np.float32)), axis=2).max() == 0
 
 
-def test_classes_have_the_colours_of_pascal_voc() -> None:
+def test_classes_have_the_colours_of_pascal_voc():
     mask = np.zeros((40, 40), np.uint8)
     mask[:10], mask[10:20], mask[20:30] = 1, 3, 254
     painted = overlay(PHOTO, mask, alpha=1, key=FRUIT)
@@ -62,7 +60,7 @@ def test_classes_have_the_colours_of_pascal_voc() -> None:
     assert len(class_key([str(i) for i in range(254)]).colours) == 256  # as many as there may be
 
 
-def test_a_panel_has_a_picture_for_each_image_and_step(tmp_path: Path) -> None:
+def test_a_panel_has_a_picture_for_each_image_and_step(tmp_path):
     small = np.array([[0, 255], [1, 254]], np.uint8)  # of another size than the photo: it is not blended
     row = {"photo": PHOTO, "score": np.eye(2, dtype=np.float32), "target": LEFT_IS_FOREGROUND}
     path = panel(tmp_path / "deep/panel.png", [row, {"photo": PHOTO, "target": small}], ["pug_1", "$a$"], "$\\bad$")
@@ -80,7 +78,7 @@ def test_a_panel_has_a_picture_for_each_image_and_step(tmp_path: Path) -> None:
     )
 
 
-def test_curves_draw_a_line_per_number_and_network(tmp_path: Path) -> None:
+def test_curves_draw_a_line_per_number_and_network(tmp_path):
     epochs = np.arange(1, 6)
     plain = pd.DataFrame({"epoch": epochs, "loss": 1 / epochs})
     one = pixels(curves(tmp_path / "one.png", {"$\\net{$": plain}))

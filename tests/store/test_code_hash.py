@@ -2,7 +2,6 @@
 
 import importlib
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,11 +29,11 @@ EDITS = {
 
 
 @pytest.mark.parametrize("what", EDITS)
-def test_an_edit_of_the_package_changes_the_keys_of_what_runs_it(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+def test_an_edit_of_the_package_changes_the_keys_of_what_runs_it(monkeypatch, what):
     file, old, new, changed, same = EDITS[what]
     edited, read = Path(seg.__file__).parent / file, Path.read_bytes
 
-    def hashes() -> dict[type, str]:
+    def hashes():
         for cached in CACHES:
             cached.cache_clear()
         return {cls: code_hash.code_hash(cls) for cls in changed | same}
@@ -63,11 +62,11 @@ class Mine(Stage):
 
 
 @pytest.fixture
-def define(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., type[Stage]]:
+def define(tmp_path, monkeypatch):
     """A user's module and the helper that it imports, read as a new process reads them."""
     monkeypatch.syspath_prepend(tmp_path)
 
-    def make(folder: str, helper: str = "side = 1\n", words: str = "", more: str = "") -> type[Stage]:
+    def make(folder, helper="side = 1\n", words="", more=""):
         top = tmp_path / folder
         top.mkdir(exist_ok=True)
         (top / "helper_of_mine.py").write_text(helper)
@@ -85,7 +84,7 @@ def define(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., typ
 
 
 @pytest.mark.parametrize("folder", ["", "package"])
-def test_an_edit_of_a_users_module_or_of_its_helper_changes_its_key(define: Callable[..., type], folder: str) -> None:
+def test_an_edit_of_a_users_module_or_of_its_helper_changes_its_key(define, folder):
     before = define(folder)().key
     assert define(folder, words="Other words.", more="# a comment\n")().key == before
     assert define(folder, more="X = 1\n")().key != before
@@ -93,6 +92,6 @@ def test_an_edit_of_a_users_module_or_of_its_helper_changes_its_key(define: Call
     assert define(folder, helper="side = 1  # metre\n")().key == before
 
 
-def test_a_class_without_a_file_has_a_key() -> None:
+def test_a_class_without_a_file_has_a_key():
     made = type("Typed", (Stage,), {"__module__": "nowhere_of_code"})
     assert len(made().key) == 16

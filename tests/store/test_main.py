@@ -1,10 +1,10 @@
 """Looking after a store: what is in it, and what no run refers to."""
 
 import errno
-import os
 import shutil
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from filelock import FileLock
@@ -19,11 +19,11 @@ class Count(Stage):
 
     number: int = param(1)
 
-    def build(self, out: Path, store: Store) -> None:
+    def build(self, out, store):
         (out / "sub").mkdir()
         (out / "sub" / "number.txt").write_text(str(self.number) * 1000)
 
-    def load(self, path: Path, store: Store) -> int:
+    def load(self, path, store):
         return self.number
 
 
@@ -32,16 +32,16 @@ class Doubled(Stage):
 
     of: Count
 
-    def build(self, out: Path, store: Store) -> None:
+    def build(self, out, store):
         (out / "number.txt").write_text(str(2 * store.get(self.of)))
 
 
-def doubled(number: int) -> Doubled:
+def doubled(number):
     return Doubled(of=Count(number=number))
 
 
 @pytest.fixture
-def filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+def filled(tmp_path, monkeypatch):
     """Two pairs of products: ``Doubled`` of 3 and of 4, and their numbers."""
     monkeypatch.chdir(tmp_path)
     store = Store(Path("outputs/store"))
@@ -50,7 +50,7 @@ def filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     return store
 
 
-def refer(*stages: Stage, name: str = "one") -> Path:
+def refer(*stages, name="one"):
     """A run folder that needs some products."""
     folder = Path("outputs/runs") / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -58,13 +58,11 @@ def refer(*stages: Stage, name: str = "one") -> Path:
     return folder
 
 
-def names(store: Store) -> set[str]:
+def names(store):
     return {name_of(x) for x in products(store.root)}
 
 
-def test_ls_lists_the_products_the_largest_first_also_broken_ones(
-    filled: Store, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_ls_lists_the_products_the_largest_first_also_broken_ones(filled, capsys):
     (filled.folder(Count(number=4)) / "manifest.json").write_text("{")
     assert main(["ls", "--store", "outputs/store"]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -74,13 +72,12 @@ def test_ls_lists_the_products_the_largest_first_also_broken_ones(
     assert lines[-1].startswith("4 products, ")
 
 
-def test_a_store_that_is_not_there(filled: Store, capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("ls", "gc"):
-        assert main([command, "store=nowhere"]) == 1
-        assert capsys.readouterr().err == "error: nowhere: there is no store; name another with store=DIR\n"
+def test_a_store_that_is_not_there(filled, capsys):
+    assert main(["gc", "store=nowhere"]) == 1
+    assert capsys.readouterr().err == "error: nowhere: there is no store; name another with store=DIR\n"
 
 
-def test_gc_keeps_what_a_run_refers_to(filled: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_gc_keeps_what_a_run_refers_to(filled, capsys):
     refer(doubled(3))
     part = filled.root / "Count" / ("cd" * 8 + ".part")
     part.mkdir()
@@ -96,7 +93,7 @@ def test_gc_keeps_what_a_run_refers_to(filled: Store, capsys: pytest.CaptureFixt
     assert (part.parent / "notes.txt").exists() and len(list(filled.root.glob("*/*.lock"))) == 2
 
 
-def test_gc_never_takes_what_another_process_builds(filled: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_gc_never_takes_what_another_process_builds(filled, capsys):
     folder = filled.folder(Count(number=4))
     part = folder.with_name("ab" * 8 + ".part")
     part.mkdir()
@@ -106,18 +103,16 @@ def test_gc_never_takes_what_another_process_builds(filled: Store, capsys: pytes
     assert f"kept: Count/{folder.name}: another process" in capsys.readouterr().out
 
 
-def test_a_damaged_record_of_a_run_stops_gc(filled: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_record_of_a_run_stops_gc(filled, capsys):
     refer(doubled(3))
     (record,) = (filled.root / "runs").glob("*.json")
     for content in (b'{"products": ', b'{"folder": "/x", "products": []}', b"\xff"):
         record.write_bytes(content)
-        assert main(["gc"]) == 1
-        error = capsys.readouterr().err
-        assert error.startswith(f"error: {record}: is damaged") and error.count("\n") == 1
+        assert main(["gc"]) == 1 and capsys.readouterr().err.startswith(f"error: {record}: is damaged")
     assert len(names(filled)) == 4
 
 
-def test_a_run_counts_as_long_as_its_folder_is_there(filled: Store) -> None:
+def test_a_run_counts_as_long_as_its_folder_is_there(filled):
     refer(doubled(3), name="../../elsewhere/run")
     gone = refer(doubled(4), name="two")
     assert main(["gc"]) == 0 and len(names(filled)) == 4
@@ -127,10 +122,7 @@ def test_a_run_counts_as_long_as_its_folder_is_there(filled: Store) -> None:
     assert len(list((filled.root / "runs").glob("*.json"))) == 1
 
 
-def test_a_store_on_a_read_only_disk_keeps_no_records(filled: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    def read_only(*_: object, **__: object) -> None:
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-
-    monkeypatch.setattr("seg.store.run_folders.write_json", read_only)
+def test_a_store_on_a_read_only_disk_keeps_no_records(filled, monkeypatch):
+    monkeypatch.setattr("seg.store.run_folders.write_json", Mock(side_effect=OSError(errno.EROFS, "read only")))
     refer(doubled(3))
     assert not list(remembered_runs(filled.root))

@@ -3,13 +3,12 @@
 import logging
 from itertools import count
 
-import pytest
 import tqdm.std
 
 from seg.store import Runtime
 
 
-def test_lines_in_the_log(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_lines_in_the_log(monkeypatch, caplog):
     clock = count(0.0, 4.0)  # seconds: every look at the clock is four later
     monkeypatch.setattr(tqdm.std, "time", lambda: next(clock))
     caplog.set_level(logging.INFO)

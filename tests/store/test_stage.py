@@ -1,7 +1,6 @@
 """Identity and checks of stages."""
 
 import hashlib
-from pathlib import Path
 from typing import ClassVar, Literal
 
 import pytest
@@ -45,11 +44,6 @@ class Leafs(Leaf):
     net: Net | None = param(None)
 
 
-def test_parameters_within_a_stage_enter_its_key_with_their_class() -> None:
-    assert Leafs(net=Net()).params()["net"] == {"class": "Net", "width": 4}
-    assert Leafs(net=Net()).upstream() == {}
-
-
 class Renamed(Leaf):
     """The same parameters under another name."""
 
@@ -61,13 +55,12 @@ class Renamed(Leaf):
         ({"steps": 7.0}, {"steps": 7}),
         ({"sizes": [1, 2]}, {"sizes": (1.0, 2.0)}),
         ({"stride": 16.0}, {"stride": 16}),
-        ({"value": 4.0, "steps": 3}, {"steps": 3, "value": 4.0}),
         ({}, {"value": 4.0, "kind": "a"}),
         ({"epochs": 1}, {"epochs": 2}),
     ],
-    ids=["int-float", "float-int", "list-tuple", "literal", "order", "defaults", "key=False"],
+    ids=["int-float", "float-int", "list-tuple", "literal", "defaults", "key=False"],
 )
-def test_equal_keys(one: dict, other: dict) -> None:
+def test_equal_keys(one, other):
     assert Leaf(**one).key == Leaf(**other).key
 
 
@@ -75,11 +68,11 @@ def test_equal_keys(one: dict, other: dict) -> None:
     "changed",
     [{"value": 5}, {"steps": 4}, {"sizes": [1, 1]}, {"kind": "b"}, {"stride": 16}, {"name": __file__}],
 )
-def test_every_parameter_enters_the_key(changed: dict) -> None:
+def test_every_parameter_enters_the_key(changed):
     assert Leaf(**changed).key != Leaf().key
 
 
-def test_the_name_of_the_class_and_upstream_enter_the_key() -> None:
+def test_the_name_of_the_class_and_upstream_enter_the_key():
     before = Tree(left=Leaf()).key
     assert Renamed().key != Leaf().key
     assert Tree(left=Leaf(value=5)).key != before
@@ -87,9 +80,12 @@ def test_the_name_of_the_class_and_upstream_enter_the_key() -> None:
     # Which role an upstream stage has matters, even where the stages are equal.
     a, b = Leaf(), Leaf(value=5)
     assert Tree(left=a, right=b).key != Tree(left=b, right=a).key
+    # Parameters within a stage are no stage: they enter with their class.
+    nested = Leafs(net=Net())
+    assert nested.params()["net"] == {"class": "Net", "width": 4} and nested.upstream() == {}
 
 
-def test_a_file_enters_by_its_content(tmp_path: Path) -> None:
+def test_a_file_enters_by_its_content(tmp_path):
     one, other = tmp_path / "a.pth", tmp_path / "b.pth"
     one.write_bytes(b"weights")
     other.write_bytes(b"weights")
@@ -106,37 +102,33 @@ def test_a_file_enters_by_its_content(tmp_path: Path) -> None:
     [
         ({"value": 11}, r"^Leaf.value=11: must lie in \[0, 10\]$"),
         ({"value": float("nan")}, "Leaf.value=nan: must fit into 64 bits and be finite$"),
-        ({"value": True}, "type float"),
-        ({"steps": 10**400}, "must fit into 64 bits"),
         ({"steps": 2.5}, "whole number"),
         ({"sizes": 1.0}, r"must be a list, like \[1.0\]"),
         ({"name": 3}, "must be of type str or null$"),
         ({"rest": ["x", -1]}, r"Leafs\.rest=\['x', -1\]: must lie in \[0, inf\)$"),
     ],
 )
-def test_refusals(wrong: dict, message: str) -> None:
+def test_refusals(wrong, message):
     with pytest.raises(SegError, match=message):
         (Leafs if {"rest", "below"} & wrong.keys() else Leaf)(**wrong)
 
 
-def test_all_refusals_come_together_and_stages_have_their_type() -> None:
+def test_all_refusals_come_together_and_stages_have_their_type():
     with pytest.raises(SegError, match=r"^Leaf\.value=11: must lie in \[0, 10\]; Leaf\.kind='c': must be one of a, b$"):
-        Leaf(value=11, kind="c")  # type: ignore[arg-type]
+        Leaf(value=11, kind="c")
     with pytest.raises(SegError, match=r"Tree.left=.*must be of type Leaf"):
-        Tree(left=Tree(left=Leaf()))  # type: ignore[arg-type]
+        Tree(left=Tree(left=Leaf()))
 
 
-def test_walk_visits_equal_stages_once_upstream_first() -> None:
+def test_walk_visits_equal_stages_once_upstream_first():
     tree = Tree(left=Leaf(), right=Leaf(value=5))
     assert list(tree.walk()) == [tree.left, tree.right, tree]
     twice = Tree(left=Leaf(), right=Leaf())
     assert list(twice.walk()) == [twice.left, twice]
 
 
-def test_an_oracle_upstream_marks_what_is_below() -> None:
+def test_an_oracle_upstream_marks_what_is_below():
     class Oracle(Leaf):
-        is_oracle: ClassVar[bool] = True  # type: ignore[assignment,misc]
+        is_oracle: ClassVar[bool] = True
 
-    assert Tree(left=Oracle()).is_oracle
-    assert Tree(left=Leaf(), right=Oracle()).is_oracle
-    assert not Tree(left=Leaf()).is_oracle
+    assert [Tree(left=x, right=y).is_oracle for x, y in ((Leaf(), None), (Leaf(), Oracle()))] == [False, True]
