@@ -1,4 +1,4 @@
-"""The command line before Hydra reads it, and what Hydra calls at the start of a run."""
+"""Preparation of the command line for Hydra, and a callback at the start of a run."""
 
 import re
 import sys
@@ -29,24 +29,28 @@ def prepare_arguments(arguments: list[str]) -> list[str]:
         arguments: as typed, without the program's name.
 
     Returns:
-        The same with spans as lists of choices, and with what Hydra needs for a dry run that leaves no trace and for a
-        sweep that prints little.
+        The arguments with spans expanded, and with Hydra's own settings for a dry run that writes nothing or a sweep
+        that prints little.
 
     Raises:
-        SegError: for a span or a value that cannot be read.
+        SegError: a wrong span or value.
     """
     if any(a.partition("=")[0] in _INFORMATION for a in arguments):
         return arguments
     # Hydra's parser wants the flag before or after all overrides.
     flags = [a for a in arguments if a in ("-m", "--multirun")]
-    # Our launcher configs set other resources in the plugins' own, and Hydra would rather see another name.
+    # Our launcher configs extend those of the plugins, which Hydra warns about.
     warnings.filterwarnings("ignore", message=r"\s*'hydra/launcher/.*is validated against ConfigStore schema")
     arguments = expand_arguments([a for a in arguments if a not in flags])
     overrides = [a for a in arguments if "=" in a and not a.startswith("-")]
     for override in overrides:
         _check(override)
-    if flags or any(re.match(r"\+*sweep=(?!none$)", a) for a in overrides):
-        given = {a.partition("=")[0] for a in overrides}
+    given = {a.partition("=")[0] for a in overrides}
+    sweeps = bool(flags) or any(re.match(r"\+*sweep=(?!none$)", a) for a in overrides)
+    if (unused := "hydra.run.dir" if sweeps else "hydra.sweep.dir") in given:
+        used = "a sweep's folder is hydra.sweep.dir" if sweeps else "a run's folder is hydra.run.dir; a sweep needs -m"
+        raise SegError(f"{unused}: {used}")
+    if sweeps:
         quiet = [key for key in ("hydra/hydra_logging", "hydra/job_logging") if key not in given]
         shown = any(a in ("--cfg", "-c") for a in arguments)
         return [*flags, *arguments, *([] if shown else [f"{key}=weakseg_sweep" for key in quiet])]
@@ -61,13 +65,13 @@ def _check(override: str) -> None:
     key, _, value = override.partition("=")
     if value.strip() in ("", "''", '""') and key != "hydra.job.name":
         raise SegError(f"{override}: must not be empty; leave it out, or give null where none is wanted")
-    if (CONF / key).is_dir() and (value == "null" or value.startswith("{")):  # Hydra would take it for the node's value
+    if (CONF / key).is_dir() and (value == "null" or value.startswith("{")):  # Hydra would set the node itself
         choices = sorted(path.stem for path in (CONF / key).glob("*.yaml"))
         raise SegError(f"{override[:150]}: no such choice; there are {', '.join(choices)}")
 
 
 def one_line(error: BaseException) -> str:
-    """An error of Hydra or OmegaConf, with its cause, in one line."""
+    """An error of Hydra or OmegaConf and its cause as one line."""
     lines: dict[str, None] = {}
     for each in (error, error.__cause__):
         for line in (str(each) if each else "").splitlines():
@@ -75,7 +79,8 @@ def one_line(error: BaseException) -> str:
                 lines[line.strip().removeprefix("3. ")] = None
     text = " ".join([*lines][:12])[:600].replace(" Available options in", "; available options in")
     if unknown := re.search(r"Could not override '(?:[\w.]+[./@])?(\w+)'", text):
-        text += did_you_mean(unknown[1], _known_keys()) + "; --cfg job shows all keys"
+        keys = _known_keys()  # a key that is known has its place elsewhere
+        text += ("" if unknown[1] in keys else did_you_mean(unknown[1], keys)) + "; --cfg job shows all keys"
     if re.search("Error parsing override|LexerNoViable", text):
         text += "; a value with special characters needs double quotes within single ones: 'data.root=\"/my photos\"'"
     return text or first_line(error)
@@ -88,11 +93,11 @@ def _known_keys() -> set[str]:
 
 
 class RunCallback(Callback):
-    """Checks a run and makes its folder. Hydra makes a warning of an exception here, so errors end the program."""
+    """Creates the folder of a run. Hydra would turn an exception here into a warning, so errors exit."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Refuse a folder that cannot be made; make one that is named by the time, so that no two runs share it."""
-        if config.hydra.output_subdir is None:  # as of a dry run
+        """Refuse a folder that cannot be written to; create one that is named by the time, which no other run gets."""
+        if config.hydra.output_subdir is None:  # a dry run
             return
         HydraConfig.instance().set_config(config)  # as Hydra does for the job; the name refers to its pipeline
         folder = Path(str(config.hydra.run.dir))
@@ -104,5 +109,5 @@ class RunCallback(Callback):
                 config.hydra.run.dir = new_folder(folder).as_posix()
 
     def on_job_end(self, config: DictConfig, job_return: Any, **kwargs: Any) -> None:
-        """Hydra keeps what it knows of every job until the sweep ends; nobody reads its copies of the config."""
+        """Free the configs that Hydra would keep for every job until the sweep ends."""
         job_return.cfg = job_return.hydra_cfg = None

@@ -1,7 +1,6 @@
-"""``python -m seg.compare A B``: what B gains over A, paired by seed and image, with an interval."""
+"""``python -m seg.compare A B``: the gain of B over A, paired by seed and image, with a confidence interval."""
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from seg.errors import SegError, interruptible
+from seg.errors import SegError, entrypoint
 from seg.evaluation.per_image import Key, RunFigures, image_ids, resampled_miou
 from seg.evaluation.table import decisive_row, frame_text
 from seg.methods.bootstrap import percentile_interval
@@ -18,7 +17,7 @@ from seg.sweep.seeds import interval_text, read_runs, write_table
 
 
 def compare(a: Sequence[RunFigures], b: Sequence[RunFigures]) -> pd.DataFrame:
-    """The differences of mIoU, B less A, by split, of steps of one name but for a threshold, and of the last steps.
+    """The differences in mIoU, B - A, of equally named steps (thresholds aside) and of the last steps, by split.
 
     Args:
         a, b: runs in the same order of seeds.
@@ -29,7 +28,7 @@ def compare(a: Sequence[RunFigures], b: Sequence[RunFigures]) -> pd.DataFrame:
         (95%) over seeds and images.
 
     Raises:
-        SegError: for runs over different images, or measured in different ways.
+        SegError: the runs measured different images, or measured them differently.
     """
     pairs = [pair for pair in product(a[0].rows, b[0].rows) if _plain(pair[0]) == _plain(pair[1])]
     for split in ("trainval", "test"):
@@ -43,7 +42,7 @@ def compare(a: Sequence[RunFigures], b: Sequence[RunFigures]) -> pd.DataFrame:
 
 
 def _plain(key: Key) -> Key:
-    """A row without the threshold of its step, in which runs may differ."""
+    """A row's key without the threshold in the step's name."""
     return key[0].partition(" >= ")[0], key[1]
 
 
@@ -78,7 +77,7 @@ def _refuse_unlike(a: RunFigures, b: RunFigures, key_a: Key, key_b: Key) -> None
 
 
 def _matched(folders: Sequence[Path]) -> list[list[RunFigures]]:
-    """The runs of both by seed, in the same order."""
+    """The runs of both folders, in the same order of seeds."""
     found: list[Mapping[tuple[str, ...], RunFigures]] = []
     for folder in folders:
         keys, runs = read_runs(folder)
@@ -96,25 +95,22 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The arguments: ``a``, ``b`` and ``out``."""
     parser = argparse.ArgumentParser("python -m seg.compare", description=__doc__)
     parser.add_argument("a", type=Path, metavar="A", help="a run's folder, or a sweep's over seeds")
-    parser.add_argument("b", type=Path, metavar="B", help="the same of what A is compared with")
+    parser.add_argument("b", type=Path, metavar="B", help="the folder to compare it with")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="gets compare.csv, compare.md and compare.tex")
     return parser.parse_args(arguments)
 
 
-@interruptible()
+@entrypoint()
 def main(arguments: list[str] | None = None) -> None:
     """Console entrypoint; ``arguments`` default to the command line's."""
     given = parse(arguments)
-    try:
-        frame = compare(*_matched((given.a, given.b)))
-        text = frame.drop(columns=["low", "high"]).rename(columns={"a": "A", "b": "B", "difference": "B - A"})
-        for column in ("A", "B", "B - A", "std"):
-            text[column] = ["-" if value != value else f"{value:.4f}" for value in text[column]]
-        text["95% interval"] = interval_text(frame["low"], frame["high"])
-        if given.out:
-            write_table(given.out, "compare", frame, text)
-    except SegError as error:
-        sys.exit(f"error: {error}")
+    frame = compare(*_matched((given.a, given.b)))
+    text = frame.drop(columns=["low", "high"]).rename(columns={"a": "A", "b": "B", "difference": "B - A"})
+    for column in ("A", "B", "B - A", "std"):
+        text[column] = ["-" if value != value else f"{value:.4f}" for value in text[column]]
+    text["95% interval"] = interval_text(frame["low"], frame["high"])
+    if given.out:
+        write_table(given.out, "compare", frame, text)
     print(f"A: {given.a}\nB: {given.b}\n{frame_text(text)}\nmIoU; the interval is over resampled seeds and images")
 
 

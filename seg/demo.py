@@ -1,4 +1,4 @@
-"""``python -m seg.demo model=RUN``: a page in the browser that shows what a segmenter says of a photo."""
+"""``python -m seg.demo model=RUN``: a page in the browser that shows a segmenter's prediction for a photo."""
 
 import argparse
 import sys
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from seg.errors import SegError, interruptible
+from seg.errors import SegError, entrypoint
 from seg.models.load import Model, load_model
 from seg.models.predictor import predict_each
 from seg.predict import Parser, count, path
@@ -15,10 +15,10 @@ from seg.report.pictures import FOREGROUND, class_key, overlay, score_overlay
 
 
 def pictures(model: Model, photo: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
-    """What the page shows of a photo ``uint8 (H, W, 3)``.
+    """What the page shows for a photo ``uint8 (H, W, 3)``.
 
     Returns:
-        ``uint8 (H, W, 3)`` each: the mask over the photo, its scores, and how doubtful they are, ``1 - |2 score - 1|``;
+        ``uint8 (H, W, 3)`` each: the mask over the photo, the scores, and the doubt ``1 - |2 score - 1|``;
         and the areas as HTML.
 
     Raises:
@@ -79,23 +79,19 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse(arguments)
 
 
-@interruptible()
+@entrypoint()
 def main(arguments: list[str] | None = None) -> None:
     """Console entrypoint; ``arguments`` default to the command line's."""
-    try:
-        request = parse(sys.argv[1:] if arguments is None else arguments)
-        blocks = page(load_model(request.model, request.device, request.input_size, request.network))
-        import gradio as gr
+    request = parse(sys.argv[1:] if arguments is None else arguments)
+    blocks = page(load_model(request.model, request.device, request.input_size, request.network))
+    import gradio as gr
 
-        # Fonts of this machine: the page asks no other for anything.
-        theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
-        try:
-            blocks.launch(server_port=request.port, theme=theme)
-        except OSError as error:
-            raise SegError(f"port={request.port}: is taken; choose another") from error
-    except SegError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    # System fonts: the page fetches nothing from other servers.
+    theme = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
+    try:
+        blocks.launch(server_port=request.port, theme=theme)
+    except OSError as error:
+        raise SegError(f"port={request.port}: is taken; choose another") from error
 
 
 if __name__ == "__main__":

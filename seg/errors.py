@@ -1,4 +1,4 @@
-"""The one exception a user is meant to read."""
+"""Errors that are meant for the user, and how the command line shows them."""
 
 import difflib
 import logging
@@ -10,33 +10,30 @@ from typing import Any
 
 
 class SegError(Exception):
-    """Bad input or a bad environment: one line that says what, where, and how to mend it.
-
-    The entrypoint prints the message without a traceback and exits with status 1.
-    """
+    """Bad input or a bad environment: one line of what, where, and how to fix it, shown without a traceback."""
 
     def __str__(self) -> str:
-        """The message, without what would steer a terminal: names of files and what files say are in it."""
-        return super().__str__().translate(_STEERS)
+        """The message without control characters, which names and contents of files may have."""
+        return super().__str__().translate(_CONTROL)
 
 
-#: Control characters but tabs and line breaks, as what is shown in their place.
-_STEERS = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)), "\ufffd")
+#: Control characters but tabs and line breaks, and what is shown in their place.
+_CONTROL = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)), "\ufffd")
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of some library says, in one line of at most 300 characters."""
+    """The first line of an error's message, at most 300 characters."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The nearest of the known names, as the end of a message; empty where none is near."""
+    """The most similar known name, as the end of a message; empty if none is similar."""
     near = difflib.get_close_matches(name, list(known), 1)
     return f"; did you mean {near[0]}?" if near else ""
 
 
 def run_checks(checks: Iterable[Callable[[], Any]]) -> None:
-    """Make every check, and raise all that they refuse as one SegError."""
+    """Run every check, and raise the messages of all that failed as one SegError."""
     problems: dict[str, None] = {}
     for check in checks:
         try:
@@ -48,15 +45,15 @@ def run_checks(checks: Iterable[Callable[[], Any]]) -> None:
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
-    """Around a ``main``: end at Ctrl-C with a line and exit status 130, where a pipe is closed (``| head``) with 141.
+def entrypoint() -> Iterator[None]:
+    """Around a ``main``: a SegError is one line and exit status 2, Ctrl-C 130, and a closed pipe (``| head``) 141.
 
-    A line of the log that cannot be written, to a closed pipe or a full disk, ends nothing.
+    A log line that cannot be written, because of a closed pipe or a full disk, is dropped.
     """
     logging.raiseExceptions = False
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):
-            # A file's name need not be text; a line about it must not end in an error of its own.
+            # A file's name may be no valid text, and is printed all the same.
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         try:
@@ -64,8 +61,11 @@ def interruptible() -> Iterator[None]:
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
-        os._exit(141)  # as of a program that SIGPIPE has ended; at its end Python would flush once more
+        os._exit(141)  # as after SIGPIPE; a normal exit would flush again
+    except SegError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt:
         print("\ninterrupted; what was built is kept", file=sys.stderr)
-        logging.getLogger("torch").setLevel(logging.CRITICAL)  # it has statistics to tell at the end
+        logging.getLogger("torch").setLevel(logging.CRITICAL)  # it logs statistics at exit
         sys.exit(130)

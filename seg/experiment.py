@@ -1,4 +1,4 @@
-"""What one config describes: a chain of steps that are built and measured, and what is known about them before."""
+"""An experiment: the chain of steps that a config describes, built and measured."""
 
 import logging
 import time
@@ -17,7 +17,6 @@ from seg.config.tree import make_objects
 from seg.config.used import masks_used, unused
 from seg.data.dataset import Split
 from seg.data.prepared import Pool, Prepared, PreparedData, split_counts
-from seg.data.read_report import ReadReport
 from seg.data.sources import Source
 from seg.errors import SegError, run_checks
 from seg.evaluation.auto import witness_for
@@ -26,19 +25,18 @@ from seg.evaluation.stages import Boundary, Evaluated, Histogram
 from seg.files import writable
 from seg.formats import check_format
 from seg.masks import Threshold
-from seg.methods.calibration import Reliability
 from seg.methods.metrics import Metrics
 from seg.methods.quality import Quality
 from seg.models.onnx import check_onnx
 from seg.nets.pretrained import weights_dir
-from seg.store import Parameters, Runtime, Stage, Store, param
+from seg.store import Parameters, Stage, Store, param
 from seg.supervision.auto_threshold import ScoreHistogram
 from seg.supervision.mask import LabelledSubset
 from seg.train import NetworkStage, Pretrained, Training
 
 log = logging.getLogger("seg")
 
-#: A smaller loss of estimated quality between two steps says nothing.
+#: A smaller drop in estimated quality between two steps is noise.
 NOTICED = 0.02
 
 Kind = Literal["scores", "seeds", "refined", "prediction"]
@@ -48,10 +46,10 @@ class Step(Parameters):
     """One step of the chain: masks that are built, measured and shown.
 
     Attributes:
-        kind: what they are: ``scores``, the score maps of a supervision at one threshold, which are shown as maps;
-            ``seeds``; ``refined`` masks; a network's ``prediction``.
+        kind: ``scores`` (a supervision's score maps at a threshold, shown as maps), ``seeds``, ``refined`` masks, or a
+            network's ``prediction``.
         masks: the stage.
-        title: what tables and pages call them; null for what the kind says.
+        title: the name in tables and pages; null for a name by kind.
     """
 
     kind: Kind
@@ -60,30 +58,30 @@ class Step(Parameters):
 
     @property
     def plain_name(self) -> str:
-        """The name without a threshold, in which runs may differ."""
+        """The name without the threshold, equal in runs that differ in it."""
         of_kind = {"seeds": "seeds", "refined": "refined masks"}
         return self.title or of_kind.get(self.kind) or self.masks.scores.title
 
     @property
     def name(self) -> str:
-        """What a table calls it."""
+        """The name in tables."""
         at = f" >= {self.masks.threshold_text}" if self.kind == "scores" and self.title is None else ""
         return self.plain_name + at
 
 
 @dataclass
 class Experiment:
-    """What one config describes.
+    """The stages of one config, and what is measured of them.
 
     Attributes:
-        cfg: the composed config. store: where the stages' products are.
+        cfg: the composed config. store: of the products.
         pool: the images that get masks.
-        steps: the chain, by the names that the table gives its steps, in the order of the data's way.
-        rows: the stage table, filled by :meth:`measure`.
-        qualities: by step and split the estimated quality, filled by :meth:`measure`.
-        agreement: by trainval image, how well the last step's mask can be predicted from other images; least first.
-        masks_used: by step, how many masks were looked at to choose what it is made with.
-        made: the objects that were made of the config, by key.
+        steps: the chain by the names of the table, upstream first.
+        rows: the table, filled by :meth:`measure`.
+        qualities: estimated quality by step and split, filled by :meth:`measure`.
+        agreement: by trainval image, how well other images predict the last step's mask; ascending.
+        masks_used: by step, how many ground-truth masks were used to choose its settings.
+        made: the objects instantiated from the config, by key.
     """
 
     cfg: DictConfig
@@ -101,15 +99,15 @@ class Experiment:
     def from_config(
         cls, cfg: DictConfig, store: Store | None = None, objects: dict[Any, Any] | None = None
     ) -> "Experiment":
-        """Make the stages.
+        """Instantiate the stages.
 
         Args:
             cfg: the composed config.
-            store: one to share with other experiments of this process; None for one of its own.
-            objects: stages of other experiments, to share equal ones; grows.
+            store: to share between experiments; None for a new one.
+            objects: stages of other experiments, of which equal ones are reused; new ones are added.
 
         Raises:
-            SegError: for parameters that no stage takes or that are out of range, all together.
+            SegError: unknown or invalid parameters, all in one message.
         """
         for key, least in (("epoch", 1), ("evaluation.panel", 0)):
             if not least <= (value := OmegaConf.select(cfg, key)) < 2**31:
@@ -129,12 +127,12 @@ class Experiment:
                 )
             if steps.setdefault(step.name, step) is not step:
                 raise SegError(f"chain: two steps are called {step.name!r}; give one of them another title")
-        known = {str(k): v for k, v in cfg.runtime.items() if k in Runtime.__dataclass_fields__}
-        experiment = cls(cfg, store or Store(Path(cfg.store), Runtime(**known)), pool, steps, made=made)
+        store = store or Store(Path(cfg.store), make_objects(cfg, "runtime", made))
+        experiment = cls(cfg, store, pool, steps, made=made)
         used = masks_used(cfg, [f"chain.{key}" for key in named], given_overrides())
-        for step, masks in zip(named.values(), used.values(), strict=True):  # two keys may be one step
+        for step, masks in zip(named.values(), used.values(), strict=True):  # two keys may have the same step
             experiment.masks_used[step.name] = max(masks, experiment.masks_used.get(step.name, 0))
-        experiment.evaluated_stages()  # their parameters are checked now, not after the work
+        experiment.evaluated_stages()  # creates, and so checks them
         return experiment
 
     @property
@@ -144,10 +142,10 @@ class Experiment:
         return prepared.source
 
     def acquire(self) -> None:
-        """Fetch data that was asked to be fetched; without them not even a key is known.
+        """Download data if the config asks for it: store keys depend on the data.
 
         Raises:
-            SegError: for settings that cannot work on this machine, before the data are looked at; or for the data.
+            SegError: the settings cannot work on this machine, or the data are missing or wrong.
         """
         if not self.cfg.dry_run:
             runtime = self.store.runtime
@@ -157,17 +155,16 @@ class Experiment:
             self.source.acquire()
 
     def check(self, folder: Path) -> None:
-        """Let every stage refuse what is sure to fail later, and report all refusals together."""
+        """Check the folders and every stage that is not built; raises all problems as one SegError."""
         store = self.store.alone()
         checks: list[Callable[[], Any]] = [partial(_refuse_unwritable, folder)]
-        # A store to read only does, as long as all is in it.
+        # A read-only store is fine if everything is in it.
         if not all(store.has(evaluated) for evaluated in self.evaluated_stages()):
             checks.append(partial(_refuse_unwritable, store.root))
         checks += [store.runtime.check, *(partial(e.check, store) for e in self.evaluated_stages())]
         dataset = self.source.dataset_if_known(store)
         if dataset is not None:
             checks.append(partial(check_format, self.cfg.export.format, len(self.pool.classes_of(dataset))))
-        # What is there can't fail any more.
         checks += [lambda s=s: (s.stored and store.has(s)) or s.check(store) for s in self.stages()]  # type: ignore[misc]
         first = next(iter(self.steps.values()), None)
         if first is not None and (estimated := self._estimated(first)):
@@ -179,11 +176,11 @@ class Experiment:
             log.info(line)
 
     def networks(self, role: str) -> list[NetworkStage]:
-        """The networks of a role that the run trains or is given."""
+        """The networks of a role, trained or given."""
         return [s for s in self.stages() if isinstance(s, NetworkStage) and s.role == role]
 
     def trainings(self) -> dict[str, Training]:
-        """The trainings of the run by name; the second segmenter is ``segmenter 2``."""
+        """The trainings of the run by name; a second segmenter is ``segmenter 2``."""
         out: dict[str, Training] = {}
         for stage in {s.key: s for s in self.stages() if isinstance(s, Training)}.values():
             same = sum(other.what == stage.what for other in out.values())
@@ -192,20 +189,20 @@ class Experiment:
 
     @cached_property
     def target(self) -> LabelledSubset | None:
-        """The few images whose ground truth is learnt beside pseudo masks, or alone; None without any."""
+        """The images whose ground truth is used for training, if any."""
         return next((s for s in self.stages() if isinstance(s, LabelledSubset)), None)
 
     def unused(self, typed: Iterable[str], groups: Iterable[str]) -> dict[str, str]:
-        """A refusal for each override that changes nothing in this run."""
+        """A message for each override that has no effect in this run."""
         return unused(self.cfg, self.made, typed, groups)
 
     def given(self) -> list[str]:
-        """A line for each of ``checkpoints.*`` that is given."""
+        """A line for each checkpoint that is given."""
         given = (s for s in self.stages() if isinstance(s, Pretrained))
         return list(dict.fromkeys(f"checkpoints.{s.role}={s.file}: given, not trained" for s in given))
 
     def stages(self) -> list[Stage]:
-        """Every stage of the run, upstream first; by object, for a key needs the data, which may be what is missing."""
+        """Every stage of the run, upstream first; told apart by object, since keys need the data."""
         out: dict[int, Stage] = {}
 
         def visit(stage: Stage) -> None:
@@ -218,22 +215,8 @@ class Experiment:
             visit(stage)
         return list(out.values())
 
-    def plan(self) -> str:
-        """What a run would do, as a tree in lines."""
-        dataset = self.source.dataset_if_known(self.store)
-        warnings = ReadReport(dataset.warnings, dataset.examples).lines() if dataset else []
-        lines = [self.heading(), *warnings, f"store: {self.store.root}"]
-        for planned in self.store.plan([step.masks for step in self.steps.values()]):
-            mark = {"built": "=", "build": "+", "extend": "+", "on the fly": ".", "see above": "^"}[planned.status]
-            name = planned.stage.id.replace("/", " ")
-            note = f"{planned.status}: {planned.why}" if planned.why else planned.status
-            lines.append(f"{mark} {'  ' * planned.depth}{name}  [{note}]")
-        lines += self.given()
-        lines.append("+ would run   = in the store   . made on the fly   ^ see above")
-        return "\n".join(lines)
-
     def heading(self) -> str:
-        """The first line of every run: which data it is, and where they lie."""
+        """The first line of a run: the data and their folder."""
         root = getattr(self.source, "root", None)
         return f"data: {self.source.title}" + (f" ({root})" if root else "") + self.source.detail(self.store)
 
@@ -252,7 +235,7 @@ class Experiment:
             if targets
             else "none, no image has ground truth",
         )
-        if self.target is not None:  # the refusals of what was not known before the data were there
+        if self.target is not None:  # refuses what only the data can show
             rows = self.store.get(self.target).rows
             log.info("true masks: %d, of trainval images that are left out of trainval's figures", len(rows))
         for name, step in self.steps.items():
@@ -263,7 +246,7 @@ class Experiment:
                 log.info("threshold of %s: %s (%s)", name, found, ", ".join(step.masks.criteria))
 
     def measure(self) -> None:
-        """Evaluate every step on the splits where it has images with ground truth; estimate its quality on both."""
+        """Fill the table: metrics on splits with ground truth, and the estimated quality on both splits."""
         for name, step in self.steps.items():
             estimated = {split: self.store.get(stage) for split, stage in self._estimated(step).items()}
             self.qualities[name] = {split: quality for split, (quality, _) in estimated.items()}
@@ -292,32 +275,25 @@ class Experiment:
                 self.rows.append(row)
 
     def evaluated(self, step: Step, split: Split, kind: type[Evaluated] = Evaluated) -> Evaluated:
-        """The stage that measures one step on one split."""
-        how = self.cfg.evaluation
-        exclude = self.excluded(split)
+        """The stage that measures a step on a split."""
+        how, exclude = self.cfg.evaluation, self.excluded(split)
         return kind(masks=step.masks, split=split, border=how.border, resolution=how.resolution, exclude=exclude)
 
     def per_image(self) -> Iterator[tuple[list[str], np.ndarray]]:
-        """Of every row of the table the images and their confusion matrices."""
+        """By row of the table, the ids and confusion matrices of its images."""
         for row in self.rows:
             yield self.evaluated(self.steps[row["stage"]], row["split"]).per_image(self.store)
 
-    def calibration(self) -> tuple[str, dict[str, Reliability]]:
-        """How reliable the scores of every step that has its own are, and of which split: test where there is one."""
-        split: Split = "test" if any(row["split"] == "test" for row in self.rows) else "trainval"
-        steps = {step.masks.scores.id: step for step in reversed(self.steps.values())}
-        found: dict[str, Reliability] = {}
-        for step in reversed(steps.values()):
-            counted = Histogram(scores=step.masks.scores, split=split, exclude=self.excluded(split))
-            found[step.plain_name] = self.store.get(counted).reliability(self.cfg.evaluation.border)
-        return split, {name: one for name, one in found.items() if one.pixels.any()}
+    def histogram(self, step: Step, split: Split) -> Histogram:
+        """The stage that counts the scores of a step on a split."""
+        return Histogram(scores=step.masks.scores, split=split, exclude=self.excluded(split))
 
     @staticmethod
     def _wants(said: bool | None) -> bool:
         return not in_sweep() if said is None else said
 
     def _estimated(self, step: Step) -> dict[Split, Estimated]:
-        """The stages that estimate one step's quality; none where that is not wanted."""
+        """The stages that estimate a step's quality, by split; empty if not wanted."""
         splits = get_args(Split) if self._wants(self.cfg.evaluation.quality) else ()
         chosen = {"backbone": self.cfg.evaluation.backbone, "weights": self.cfg.evaluation.weights}
         return {
@@ -331,7 +307,7 @@ class Experiment:
         }
 
     def worse(self) -> list[str]:
-        """A line for each step that has a lower estimated quality than the one before."""
+        """A warning for each step whose estimated quality is below that of the step before."""
         lines, before = [], ("", float("nan"))
         for name, found in self.qualities.items():
             quality = found["trainval"].quality if "trainval" in found else float("nan")
@@ -344,29 +320,28 @@ class Experiment:
         return lines
 
     def excluded(self, split: Split) -> LabelledSubset | None:
-        """What the figures of a split leave out, of every step, so that all of a table are of the same images."""
+        """The images that the metrics of a split leave out, for all steps alike."""
         return self.target if split == "trainval" else None
 
     def figures(self) -> list[str]:
-        """What the table depends on: equal for runs that give the same figures."""
+        """The ids that the table depends on: equal ids, equal metrics."""
         return [evaluated.id for evaluated in self.evaluated_stages()]
 
     def evaluated_stages(self) -> list[Evaluated]:
-        """The stages that measure every step on every split, the Boundary IoU too if it was asked for."""
-        # Not where it is the default: the sweeper, which is no job itself, has to come to the same.
+        """The stages that measure every step on every split."""
+        # Boundary IoU only where it is set: its default depends on being in a sweep's job, and the sweeper is in none.
         kinds = (Evaluated, Boundary) if self.cfg.evaluation.boundary else (Evaluated,)
         steps = self.steps.values()
         return [self.evaluated(step, split, kind) for kind in kinds for step in steps for split in get_args(Split)]
 
     def stored(self) -> list[str]:
-        """Everything in the store that this run is made of, measures or draws, as ``Stage/key``."""
+        """All stored products that this run uses, as ``Stage/key``."""
         tops: list[Stage] = [self.pool]
         for step in self.steps.values():
-            if in_sweep():  # what a job says of its threshold without masks
+            if in_sweep():  # for a job's separability
                 tops.append(ScoreHistogram(scores=step.masks.scores))
             for split in get_args(Split):
-                counted = Histogram(scores=step.masks.scores, split=split, exclude=self.excluded(split))
-                tops += [self.evaluated(step, split), counted]
+                tops += [self.evaluated(step, split), self.histogram(step, split)]
                 if self._wants(self.cfg.evaluation.boundary):
                     tops.append(self.evaluated(step, split, Boundary))
             tops += self._estimated(step).values()
@@ -376,8 +351,3 @@ class Experiment:
 def _refuse_unwritable(place: Path) -> None:
     if not writable(place):
         raise SegError(f"{place}: cannot be written to; choose another with hydra.run.dir= or store=")
-
-
-def wants_models(cfg: DictConfig) -> bool:
-    """Whether the run's networks go into its folder; by default not for the jobs of a sweep."""
-    return bool(cfg.export.onnx or (not in_sweep() if cfg.export.models is None else cfg.export.models))

@@ -1,4 +1,4 @@
-"""Files: read and written whole or not at all, known by their content, and what a disk runs out of."""
+"""Atomic files, checksums, arrays written row by row, and messages for full disks and memory."""
 
 import errno
 import hashlib
@@ -19,14 +19,14 @@ from seg.errors import SegError, first_line
 if TYPE_CHECKING:
     import numpy as np
 
-# NumPy is imported where rows are written: a command that only shows its help needs none.
+# NumPy is imported where rows are written, so that --help does not wait for it.
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file, or None when there is no such file.
+    """The content of a JSON file; None if there is no such file.
 
     Raises:
-        ValueError: for what is no JSON, or is nested too deeply.
+        ValueError: it is no JSON, or is nested too deeply.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -37,7 +37,7 @@ def read_json(path: Path) -> Any:
 
 
 def write_json(path: Path, value: Any, synced: bool = False) -> None:
-    """Write JSON so that a reader sees the old file or the new one, never a part; see :func:`atomic_path`."""
+    """Write JSON atomically; see :func:`atomic_path`."""
     with atomic_path(path, synced) as tmp:
         tmp.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
 
@@ -47,13 +47,13 @@ SEAL = "crc32"
 
 
 def seal(value: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON values with a checksum of themselves: a flipped bit often leaves valid JSON."""
+    """JSON values with their own checksum: a flipped bit often leaves valid JSON."""
     plain = {key: one for key, one in value.items() if key != SEAL}
     return {**plain, SEAL: _crc32_of(plain)}
 
 
 def unseal(value: Any) -> dict[str, Any] | None:
-    """What was sealed, as it was; None for anything else."""
+    """The values without their checksum; None if it is missing or wrong."""
     if not isinstance(value, dict) or SEAL not in value:
         return None
     plain = {key: one for key, one in value.items() if key != SEAL}
@@ -61,31 +61,30 @@ def unseal(value: Any) -> dict[str, Any] | None:
 
 
 def _crc32_of(value: Mapping[str, Any]) -> str:
-    # Twice, for what JSON makes of a tuple or of a number as a key.
+    # Through JSON once, which changes tuples and numeric keys.
     text = json.dumps(json.loads(json.dumps(value)), sort_keys=True, separators=(",", ":"))
     return f"{zlib.crc32(text.encode()):08x}"
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
-    """Write lines of text; see :func:`atomic_path`."""
+    """Write lines of text atomically."""
     with atomic_path(path) as tmp:
         tmp.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 @contextmanager
 def atomic_path(path: Path, synced: bool = False) -> Iterator[Path]:
-    """A path beside ``path`` to write to, moved over it when the block ends without an error.
+    """A temporary path beside ``path``, which replaces it when the block ends without an error.
 
-    Its name is random: two containers that share a folder have equal process ids.
+    Its name is random, because containers that share a folder may have equal process ids.
 
     Args:
-        path: of the file. synced: its content is on the disk before it has its name, so that a loss of power leaves
-            the old file or the new one. That takes some milliseconds.
+        path: of the file. synced: sync the content to disk before renaming (some milliseconds), so that a loss of
+            power leaves the old or the new file.
     """
     tmp = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        # Made here, it has the mode that a file of this process has; some writers (safetensors) make their own,
-        # for their owner alone, and a store and its models are for others too.
+        # Created here for this process's usual file mode: some writers (safetensors) create files for the owner alone.
         with tmp.open("xb") as file:
             mode = os.fstat(file.fileno()).st_mode
         yield tmp
@@ -99,19 +98,19 @@ def atomic_path(path: Path, synced: bool = False) -> Iterator[Path]:
 
 
 def sync(paths: Iterable[Path]) -> None:
-    """Wait until the contents of files are on the disk. A disk takes the same time for one as for many at once."""
+    """Sync files to disk, in parallel: a disk takes the same time for one as for many."""
     with ThreadPoolExecutor(32) as pool:
         list(pool.map(_sync, paths))
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk, where its file system can."""
+    """Sync the names in a folder to disk, if the file system can."""
     with suppress(OSError):
         _sync(folder)
 
 
 def sync_tree(folder: Path) -> None:
-    """Wait until all that is below a folder is on the disk, the names below its own folders too."""
+    """Sync everything below a folder to disk."""
     paths = list(folder.rglob("*"))
     sync(path for path in paths if path.is_file())
     for path in paths:
@@ -128,7 +127,7 @@ def _sync(path: Path) -> None:
 
 
 def writable(folder: Path) -> bool:
-    """Whether files can be made in ``folder``, or it can be made; tried, for /proc says yes if asked."""
+    """Whether files can be created in ``folder``, which may be missing; tried, since os.access is wrong for /proc."""
     try:
         while not folder.exists():
             folder = folder.parent
@@ -139,7 +138,7 @@ def writable(folder: Path) -> bool:
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes as hex, remembered within the process by path, size and time."""
+    """SHA-256 of a file as hex, cached in the process by path, size and time."""
     stat = path.stat()
     return _sha256(path.resolve(), stat.st_size, stat.st_mtime_ns)
 
@@ -151,7 +150,7 @@ def _sha256(path: Path, size: int, time: int) -> str:
 
 
 def file_crc32(path: Path) -> str:
-    """CRC-32 of a file's bytes as hex: a run can afford to compare it whenever it opens a product."""
+    """CRC-32 of a file as hex: fast enough to compare whenever a product is opened."""
     crc, buffer = 0, memoryview(bytearray(1 << 18))
     with path.open("rb", buffering=0) as file:
         while size := file.readinto(buffer):
@@ -160,17 +159,17 @@ def file_crc32(path: Path) -> str:
 
 
 class DiskError(SegError):
-    """A disk is full or fails: the next attempt would end in the same way."""
+    """A disk is full or fails, so trying again is useless."""
 
 
 _OF_A_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 def io_error(error: BaseException, what: str, place: object, key: str = "store") -> SegError | None:
-    """One line for an error, or one that caused it, of a disk or of memory; None for any other error.
+    """A one-line message if an error was caused by a full or failing disk or by a lack of memory, else None.
 
     Args:
-        error: as it was raised. what: was being done. place: where its results go. key: which chooses another place.
+        error: the exception. what: the work that failed. place: where its results go. key: that chooses another place.
     """
     if isinstance(error, SegError):
         return None
@@ -182,7 +181,7 @@ def io_error(error: BaseException, what: str, place: object, key: str = "store")
     for cause in _chain(error):
         if isinstance(cause, OSError) and cause.errno in _OF_A_DISK:
             if isinstance(cause.filename, str) and not cause.filename.startswith(f"{place}/"):
-                place = cause.filename  # the log in the run's folder, say, while a stage is built
+                place = cause.filename  # such as the run's log during a build
             return DiskError(
                 f"{what}: {place}: {os.strerror(cause.errno)}; make room (python -m seg.store gc removes what no run "
                 f"refers to), check the disk and its limits, or choose another {key}=; what was built before is kept"
@@ -199,12 +198,12 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 class RowsFile:
-    """An ``.npy`` file whose rows are written one after the other: how many they are is only known at the end.
+    """An ``.npy`` file that is written row by row; the number of rows is known at the end.
 
-    Not a memory-mapped array, each page of which would fault once, and for which a full disk is a signal that kills.
+    With a memory-mapped array, a full disk would kill the process by a signal.
 
     Attributes:
-        shape: of a row, as of the first that was written.
+        shape: of a row; set by the first one.
     """
 
     def __init__(self, file: BinaryIO, dtype: "type[np.generic]") -> None:
@@ -225,7 +224,7 @@ class RowsFile:
         self.count += len(rows)
 
     def write_header(self) -> None:
-        """Write or rewrite the count and the shape; NumPy's header leaves room for the largest count."""
+        """Write or rewrite count and shape; NumPy's header has room for any count."""
         import numpy as np
 
         self._file.seek(0)

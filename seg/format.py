@@ -1,4 +1,9 @@
-"""Numbers and names for people."""
+"""Durations, tables and names as text."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def duration(seconds: float | None) -> str:
@@ -14,16 +19,16 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes_left} min" if hours else f"{minutes} min {rest} s"
 
 
-def size(count: float | None) -> str:
-    """Bytes for people, in steps of 1000: ``512 B``, ``1.2 kB``, ``45 MB``; a dash for None."""
-    if count is None:
-        return "–"
-    value, unit = float(count), "B"
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if value < 999.5 or unit == "TB":
-            break
-        value /= 1000
-    return f"{value:.1f} {unit}" if value < 9.95 and unit != "B" else f"{value:.0f} {unit}"
+def markdown(frame: "pd.DataFrame") -> str:
+    """A frame as a Markdown table: floats with four decimals, a dash for a missing value."""
+
+    def text(cell: object) -> str:
+        if cell is None or cell != cell:
+            return "-"
+        return f"{cell:.4f}" if isinstance(cell, float) else str(cell)
+
+    rows = [frame.columns, ["---"] * len(frame.columns), *frame.to_numpy(object)]
+    return "".join(f"| {' | '.join(map(text, row))} |\n" for row in rows)
 
 
 def shorten(text: str, limit: int) -> str:

@@ -19,7 +19,7 @@ from seg.supervision.scores import ScoreMaps, ScoreStage
 
 @dataclass(frozen=True)
 class MaskSet:
-    """Masks of ``n`` images, made from scores when they are asked for.
+    """Masks of ``n`` images, computed from scores on demand.
 
     Attributes:
         scores: what is thresholded. low, high: background below ``low``, foreground from ``high`` on,
@@ -48,7 +48,7 @@ class MaskSet:
         return len(self.scores)
 
     def at(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
-        """Masks of some images: ``uint8 (b, H, W)``, 0 background, ``1 + class``, 255 ignore; with labelled pixels."""
+        """Masks of images, ``uint8 (b, H, W)``: 0 background, ``1 + class``, 255 ignored. Labelled pixels are kept."""
         scores, class_ids = self.scores.argmax(positions, size)
         masks = threshold_scores(scores, self.low, self.high)
         for mask in masks if self.clean_up else ():
@@ -64,8 +64,8 @@ class MaskSet:
 class Threshold(Stage):
     """Foreground and background by a threshold, with an optional ignored band around it.
 
-    Instead of a number each of the three may name a criterion, which finds one by looking at the scores of trainval's
-    images and at no mask (:mod:`seg.supervision.auto_threshold`): the threshold, or the mean score of either side.
+    Each of the three bounds may also name a criterion, which chooses it from the scores of the trainval images without
+    any mask (:mod:`seg.supervision.auto_threshold`): the threshold, or the mean score on either side of it.
 
     Attributes:
         scores: of the supervision, or of the refiner's walk.
@@ -91,7 +91,7 @@ class Threshold(Stage):
     radius: int = param(default=3, low=1)
 
     def validate(self) -> None:
-        """One way of saying where the bounds are, and the right way round."""
+        """The bounds must be given in one way, and in order."""
         given = (self.background_below is not None) + (self.foreground_from is not None)
         name = type(self).__name__
         if given == 1 or (given == 2) + (self.threshold is not None) + (self.alpha is not None) != 1:
@@ -104,23 +104,23 @@ class Threshold(Stage):
 
     @property
     def bounds(self) -> tuple[float, float] | None:
-        """Background below the first, foreground from the second on; None if the scores decide (`bounds_in`)."""
+        """Background below the first, foreground from the second on; None with a criterion (see `bounds_in`)."""
         return None if self.criteria else self._bounds({})
 
     @property
     def criteria(self) -> tuple[Criterion, ...]:
-        """Those that decide, each once."""
+        """The criteria among the bounds, each once."""
         given = (self.threshold, self.background_below, self.foreground_from)
         return tuple(dict.fromkeys(value for value in given if isinstance(value, str)))
 
     @property
     def is_cut(self) -> bool:
-        """Whether every score is on one side or the other: there is no band."""
+        """Whether there is no band: every score is background or foreground."""
         return self.background_below is None and self.band == 0
 
     @property
     def threshold_text(self) -> str:
-        """What a table calls the bound of the foreground: a number, or the criterion that finds it."""
+        """The bound of the foreground in tables: a number, or the name of a criterion."""
         if self.bounds is not None:
             return f"{self.bounds[1]:g}"
         end = self.foreground_from if self.threshold is None else self.threshold
@@ -128,18 +128,18 @@ class Threshold(Stage):
 
     @cached_property
     def chosen(self) -> Mapping[str, AutoThreshold]:
-        """What the criteria find in the scores, by criterion."""
+        """The stages that apply the criteria, by criterion."""
         return {c: AutoThreshold(histogram=ScoreHistogram(scores=self.scores), criterion=c) for c in self.criteria}
 
     def upstream(self) -> dict[str, Stage]:
-        """The scores, and what the criteria find in them."""
+        """The scores, and the stages of the criteria."""
         return {**super().upstream(), **self.chosen}
 
     def bounds_in(self, store: Products) -> tuple[float, float]:
-        """The bounds, as the scores have decided.
+        """The bounds, with the values that the criteria choose.
 
         Raises:
-            SegError: criteria or numbers that do not go together.
+            SegError: the bounds are in the wrong order.
         """
         low, high = self._bounds({criterion: store.get(stage) for criterion, stage in self.chosen.items()})
         self._refuse_crossed(low, high)
@@ -161,5 +161,5 @@ class Threshold(Stage):
             raise SegError(f"{name}.background_below={low:g}: must not lie above foreground_from={high:g}")
 
     def load(self, path: Path, store: Products) -> MaskSet:
-        """Masks that are made when they are asked for."""
+        """Masks, computed on demand."""
         return MaskSet(store.get(self.scores), *self.bounds_in(store), self.clean_up, self.radius)

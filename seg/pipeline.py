@@ -1,4 +1,4 @@
-"""One run from start to end: refuse what can't work, build, measure, report."""
+"""One run from start to end: check, build, measure, report."""
 
 import logging
 import os
@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from seg.config.process import choices
+from seg.data.read_report import ReadReport
 from seg.errors import SegError
 from seg.experiment import Experiment
 from seg.report.write import write_report
@@ -33,13 +34,13 @@ def run(
     Args:
         cfg: the composed config.
         folder: where figures, pictures and exports go; None for a dry run.
-        store: where products are kept, if several runs of this process share one; else the config says.
-        figures: whether to draw the panel and the curves, and to write report.html.
-        objects: stages that several runs of this process share.
-        typed: overrides of the command line, of which each has to be used.
+        store: to share between runs of this process; None for the config's.
+        figures: draw the panel and the curves, and write report.html.
+        objects: stages to share between runs of this process.
+        typed: overrides of the command line; each must have an effect.
 
     Returns:
-        The experiment, its steps built and its rows measured.
+        The experiment, built and measured.
 
     Raises:
         SegError: for bad input, before any long work where that can be known.
@@ -51,14 +52,14 @@ def run(
     _refuse_uncoordinated(runtime.processes)
     experiment.acquire()
     if cfg.dry_run or folder is None:
-        print(experiment.plan())
+        print(plan(experiment))
         return experiment
     if runtime.leads:
         check_trackers(cfg)
         experiment.check(folder)
     runtime.start()
     if not runtime.leads:
-        # One of several processes that train together, and not the first, helps to build and no more.
+        # Of several processes that train together, only the first measures and reports.
         experiment.build()
         return experiment
     remember_run(experiment.store.root, folder, experiment.stored())
@@ -71,8 +72,23 @@ def run(
     return done
 
 
+def plan(experiment: Experiment) -> str:
+    """What a run would do, as a tree in lines."""
+    dataset = experiment.source.dataset_if_known(experiment.store)
+    warnings = ReadReport(dataset.warnings, dataset.examples).lines() if dataset else []
+    lines = [experiment.heading(), *warnings, f"store: {experiment.store.root}"]
+    for planned in experiment.store.plan([step.masks for step in experiment.steps.values()]):
+        mark = {"built": "=", "build": "+", "extend": "+", "on the fly": ".", "see above": "^"}[planned.status]
+        name = planned.stage.id.replace("/", " ")
+        note = f"{planned.status}: {planned.why}" if planned.why else planned.status
+        lines.append(f"{mark} {'  ' * planned.depth}{name}  [{note}]")
+    lines += experiment.given()
+    lines.append("+ would run   = in the store   . made on the fly   ^ see above")
+    return "\n".join(lines)
+
+
 def _refuse_uncoordinated(processes: int) -> None:
-    """Refuse processes that were started together without being told of each other: each would do all the work."""
+    """Refuse several processes whose number is not configured: each of them would do all the work."""
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if processes == 1 < started:
         raise SegError(

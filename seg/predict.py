@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from seg.errors import SegError, interruptible
+from seg.errors import SegError, entrypoint
 from seg.files import atomic_path, file_sha256, writable
 
 if TYPE_CHECKING:
     from seg.models.video import Frame
 
-#: The text in a mask's PNG that says what it was made from.
+#: The key of a mask's PNG text with a hash of the photo, the model and the settings.
 SOURCE = "weakseg"
 
 
@@ -36,7 +36,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def number(kind: type[int] | type[float], holds: Callable[[Any], bool], what: str) -> Callable[[str], Any]:
-    """A reader of numbers for which something holds; ``what`` says it after "must"."""
+    """A parser of numbers that fulfil a condition; ``what`` follows "must" in the message."""
 
     def read(text: str) -> int | float:
         if not holds(value := kind(text)):
@@ -58,7 +58,7 @@ def flag(text: str) -> bool:
 
 
 def path(text: str) -> Path:
-    """A file or a folder; no shell expands a ~ behind a =."""
+    """A file or a folder; the shell does not expand a ~ after a =."""
     return Path(text).expanduser()
 
 
@@ -132,17 +132,13 @@ def run(request: argparse.Namespace) -> list[str]:
         The unreadable files, a line each.
 
     Raises:
-        SegError: for a model, images or a folder that can't be used, before any work.
+        SegError: the model, the images or the folder cannot be used.
     """
-    import numpy as np
-    from PIL import Image, PngImagePlugin
-
-    from seg.formats import MASKS, WITH_SCORES, check_format, save_mask, write_classes
+    from seg.formats import MASKS, WITH_SCORES, check_format, write_classes
     from seg.models.load import faster, load_model
-    from seg.models.predictor import find_images, pixels_of, predict_each
+    from seg.models.predictor import find_images, predict_each
     from seg.models.tiles import Tiles
     from seg.models.video import Frame, read
-    from seg.report.pictures import FOREGROUND, class_key, overlay
     from seg.store import Runtime
 
     out: Path = request.out
@@ -160,7 +156,6 @@ def run(request: argparse.Namespace) -> list[str]:
     names = model.names if request.class_name is None else ("background", request.class_name)
     request.format = "palette" if tool or model.classes else request.format or "png255"
     request.scores = request.scores or tool in WITH_SCORES
-    # The mask is written last: it marks that the others are complete.
     suffixes = ({"overlays": ".jpg"} if request.overlays else {}) | ({"scores": ".png"} if request.scores else {})
     suffixes["masks"] = ".png"
     todo, bad = [], []
@@ -193,22 +188,7 @@ def run(request: argparse.Namespace) -> list[str]:
             if isinstance(result, SegError):
                 bad.append(str(result))
             else:
-                targets["masks"].unlink(missing_ok=True)  # an old one must not be taken for the new one after a kill
-                mask = result.mask(request.threshold)
-                for kind, target in targets.items():
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    with atomic_path(target) as tmp:
-                        if kind == "overlays":
-                            key = class_key(model.names) if model.classes else FOREGROUND
-                            painted = overlay(pixels_of(image), mask, key=key)
-                            Image.fromarray(painted).save(tmp, format="JPEG")
-                            del painted  # of a large photo
-                        elif kind == "scores":
-                            Image.fromarray((result.scores * 65535 + 0.5).astype(np.uint16)).save(tmp, format="PNG")
-                        else:
-                            text = PngImagePlugin.PngInfo()
-                            text.add_text(SOURCE, source)
-                            save_mask(tmp, mask, request.format, pnginfo=text)
+                _write_files(request, model, image, result, targets, source)
         if tool:
             _write_for_tool(request, tool, images, names)
     except OSError as error:
@@ -218,10 +198,37 @@ def run(request: argparse.Namespace) -> list[str]:
     return bad
 
 
+def _write_files(
+    request: argparse.Namespace, model: Any, image: Any, result: Any, targets: dict[str, Path], source: str
+) -> None:
+    """Write the files of one image, the mask last: it marks that the others are complete."""
+    import numpy as np
+    from PIL import Image, PngImagePlugin
+
+    from seg.formats import save_mask
+    from seg.models.predictor import pixels_of
+    from seg.report.pictures import FOREGROUND, class_key, overlay
+
+    targets["masks"].unlink(missing_ok=True)  # if the process is killed now, an old mask must not count as the new one
+    mask = result.mask(request.threshold)
+    for kind, target in targets.items():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(target) as tmp:
+            if kind == "overlays":
+                key = class_key(model.names) if model.classes else FOREGROUND
+                Image.fromarray(overlay(pixels_of(image), mask, key=key)).save(tmp, format="JPEG")
+            elif kind == "scores":
+                Image.fromarray((result.scores * 65535 + 0.5).astype(np.uint16)).save(tmp, format="PNG")
+            else:
+                text = PngImagePlugin.PngInfo()
+                text.add_text(SOURCE, source)
+                save_mask(tmp, mask, request.format, pnginfo=text)
+
+
 def _write_for_tool(
     request: argparse.Namespace, tool: Any, images: "list[tuple[Path | Frame, Path]]", names: Sequence[str]
 ) -> None:
-    """Write ``out/<tool>`` from the masks and scores that are there."""
+    """Write ``out/<tool>`` from the masks and scores on disk."""
     import numpy as np
     from PIL import Image
 
@@ -240,7 +247,7 @@ def _write_for_tool(
 
 
 def _source(mask: Path) -> str | None:
-    """What a mask was made from; None for another program's, and for a damaged one."""
+    """The hash in a mask's PNG; None for other or damaged files."""
     from PIL import Image
 
     try:
@@ -250,21 +257,16 @@ def _source(mask: Path) -> str | None:
         return None
 
 
-@interruptible()
+@entrypoint()
 def main(arguments: list[str] | None = None) -> None:
     """Console entrypoint; ``arguments`` default to the command line's."""
-    try:
-        bad = run(parse(sys.argv[1:] if arguments is None else arguments))
-    except SegError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    if bad:
+    if bad := run(parse(sys.argv[1:] if arguments is None else arguments)):
         print(f"error: {len(bad)} unreadable: " + "; ".join(bad), file=sys.stderr)
         sys.exit(1)
 
 
 class _CallableModule(types.ModuleType):
-    """``seg.predict`` names this module as well as the function of ``from seg import predict``."""
+    """Makes the module callable: ``seg.predict`` is also the function of ``from seg import predict``."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         from seg.models.predictor import predict

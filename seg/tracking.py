@@ -1,8 +1,8 @@
-"""``tracker=``: the figures of a run in CSV, TensorBoard, MLflow or Weights & Biases, beside its own folder.
+"""``tracker=``: metrics of a run in CSV, TensorBoard, MLflow or Weights & Biases.
 
 Each tracker is a function of the run's folder, its group (the pipeline, or the sweep that it is a job of), its settings
-as text, and the keys below ``tracker.NAME``. It starts a run and returns two functions: one logs figures of an epoch
-(the results are epoch 0), one ends the run, with whether it went well and the files of its results.
+as text, and the keys below ``tracker.NAME``. It starts a run and returns two functions: one logs the metrics of an
+epoch (the results have epoch 0), one ends the run, given its success and its result files.
 """
 
 import dataclasses
@@ -52,7 +52,7 @@ def tensorboard(folder: Path, group: str, settings: Settings) -> Tracker:
     from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
     for path in folder.glob("tensorboard/events.out.tfevents.*"):
-        path.unlink()  # of an earlier run in this folder: TensorBoard would show both
+        path.unlink()  # from an earlier run in this folder
     logger = TensorBoardLogger(folder / "tensorboard", name="", version="", default_hp_metric=False)
 
     def log_figures(figures: dict[str, float], epoch: int) -> None:
@@ -64,12 +64,12 @@ def tensorboard(folder: Path, group: str, settings: Settings) -> Tracker:
 
 
 def mlflow(folder: Path, group: str, settings: Settings, uri: str, experiment: str | None) -> Tracker:
-    """A run of MLflow; the experiment is the group, unless it is named."""
+    """A run of MLflow, in the experiment that is named or the group's."""
     os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # MLflow 3 refuses a folder without it
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     import mlflow
 
-    mlflow.end_run("FAILED")  # of a job of this process that could not be logged to its end
+    mlflow.end_run("FAILED")  # of an earlier job whose logging failed
     mlflow.set_tracking_uri(uri if ":" in uri else Path(uri).absolute().as_uri())
     mlflow.set_experiment(experiment or group)
     mlflow.start_run(run_name=folder.name)
@@ -84,7 +84,7 @@ def mlflow(folder: Path, group: str, settings: Settings, uri: str, experiment: s
 
 
 def wandb(folder: Path, group: str, settings: Settings, project: str, mode: str | None) -> Tracker:
-    """A run of Weights & Biases; with ``mode=offline`` only in the run's folder, for ``wandb sync``."""
+    """A run of Weights & Biases; ``mode=offline`` writes to the run's folder, for ``wandb sync``."""
     import wandb
 
     options: Any = {"mode": mode, "settings": wandb.Settings(console="off"), "reinit": "finish_previous"}
@@ -106,7 +106,7 @@ TRACKERS: dict[str, Callable[..., Tracker]] = {f.__name__: f for f in (csv, tens
 
 
 def check_trackers(cfg: DictConfig) -> None:
-    """Refuse a tracker whose package is not installed; package and extra have its name."""
+    """Refuse a tracker whose package is not installed."""
     for name in cfg.tracker:
         if name not in TRACKERS or importlib.util.find_spec(name) is None:
             raise SegError(f"tracker={name}: is not installed; pip install 'weakseg[{name}]'")
@@ -114,7 +114,7 @@ def check_trackers(cfg: DictConfig) -> None:
 
 @contextmanager
 def tracking(experiment: Experiment, folder: Path) -> Iterator[Experiment]:
-    """Track the experiment that is yielded; a tracker that fails costs a warning, not the run."""
+    """Track the experiment that is yielded. A tracker that fails causes a warning and is dropped."""
     cfg, sweep, trainings = experiment.cfg, sweep_folder(), experiment.trainings()
     trackers: dict[str, Tracker] = {}
     logged: set[tuple[str, int]] = set()
@@ -172,7 +172,7 @@ def _results(experiment: Experiment) -> dict[str, Any]:
 
 
 def _settings(cfg: DictConfig) -> dict[str, str]:
-    """The main keys, every override that can change a result, and the command line."""
+    """The main keys, every override that may change a result, and the command line."""
     groups = {key: name for key, name in choices().items() if key in _GROUPS}
     keys = {key: str(cfg[key]) for key in ("epoch", "threshold", "seed", "backbone")}
     typed = (text.lstrip("+").partition("=") for text in given_overrides())

@@ -1,3 +1,3 @@
 """The version: of the package, of what it writes into manifests, models and pages."""
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"

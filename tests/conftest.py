@@ -22,6 +22,7 @@ from seg.data.toys import ToyPets
 from seg.masks import Threshold
 from seg.models.save import save_models
 from seg.nets.augment import normalise
+from seg.nets.backbones import make_classifier
 from seg.segmenter.architectures import PlainUNet
 from seg.segmenter.predicted import Predicted
 from seg.segmenter.segmenter import Segmenter
@@ -79,6 +80,15 @@ def classes(data: PreparedData) -> PreparedData:
 @pytest.fixture(scope="session")
 def classifier(prepared: Prepared) -> Classifier:
     return Classifier(data=prepared, epochs=2, batch_size=8, stages=3, output_stride=16)
+
+
+@pytest.fixture(scope="session")
+def resnet18_file(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A file of random ResNet-18 weights."""
+    file = tmp_path_factory.mktemp("weights") / "resnet18.pth"
+    torch.manual_seed(0)
+    torch.save(make_classifier("resnet18", 37, None).state_dict(), file)
+    return str(file)
 
 
 @pytest.fixture(scope="session")

@@ -139,7 +139,8 @@ def test_a_cam_for_each_label(store, images, squares, classifier):
     scores = store.get(CAM(pool=squares, classifier=classifier, flip=True, scales=(1.0, 1.5)))
     assert scores.ids[:4] == [[1], [2], [1, 2], []]
     maps = scores.per_class(np.asarray([2]), (6, 6))
-    features, weight, _ = classifier.parts(store.get(classifier))
+    model = store.get(classifier)
+    features, weight = model.features, model.linear.weight
     stage = CAM(pool=squares, classifier=classifier, flip=True, scales=(1.0, 1.5))
     picture = normalise(store.get(images).images[[2]])
     with torch.inference_mode():

@@ -57,6 +57,8 @@ def test_a_sweep_is_expanded():
         "evaluation.panel=x": "Error merging override evaluation.panel=x Value 'x' of type 'str' could not be",
         "~data": "Error resolving interpolation '${data}_${supervision}'",
         "segmenter.epochs=3": "segmenter.epochs=3: is a key set in a group whose choice is none? Hydra says: ",
+        "-m epoch=1..2 hydra.run.dir=mine": "hydra.run.dir: a sweep's folder is hydra.sweep.dir",
+        "hydra.sweep.dir=mine": "hydra.sweep.dir: a run's folder is hydra.run.dir; a sweep needs -m",
         "-m epoch=1..2 hydra.sweep.subdir=mine": "hydra.sweep.subdir=mine: a job's folder is ",
         # Ours, for what Hydra would take.
         "segmenter=null": "segmenter=null: no such choice; there are none, ",

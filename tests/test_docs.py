@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from within import TINY, TOYS, succeed
 
 from seg import load_model, predict
@@ -26,6 +25,7 @@ from seg.store.__main__ import parse as parse_store
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 EXTENDING = ROOT / "docs/extending.md"
+OWN_METHOD = ROOT / "docs/recipes/own_method.md"
 OWN = ["--config-dir", "conf", "hydra.run.dir=out"]
 
 if not EXTENDING.is_file():
@@ -37,14 +37,15 @@ def blocks(page, language):
     return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 
 
-# -- the examples of docs/extending.md ---------------------------------------------------------------------------
+# -- the examples of docs/extending.md and docs/recipes/own_method.md --------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def mine(tmp_path_factory):
     """A user's folder with the examples, which is the current one and where Python finds modules."""
     folder = tmp_path_factory.mktemp("mine")
-    for text in [*blocks(EXTENDING, "python"), *blocks(EXTENDING, "yaml")]:
+    sources = [(page, language) for page in (OWN_METHOD, EXTENDING) for language in ("python", "yaml")]
+    for text in [text for page, language in sources for text in blocks(page, language)]:
         named = re.search(r"^# ([\w/]+\.(?:py|yaml))$", text, re.MULTILINE)
         assert named is not None, text
         (folder / named[1]).parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +69,7 @@ def stored(stage):
 
 def test_own_supervision_and_refiner_from_the_shell(mine):
     """The one test that starts ``python -m``, which finds modules in the current folder."""
-    options = [*TOYS, "figures=false", "supervision=contrast", "refiner=smoothed", "threshold=0.5"]
+    options = [*TOYS, "figures=false", "supervision=contrast", "refiner=guided", "threshold=0.5"]
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
         [sys.executable, "-m", "seg.run", *OWN, *options],
@@ -83,7 +84,7 @@ def test_own_supervision_and_refiner_from_the_shell(mine):
     scores = np.load(stored("Contrast")[0] / "scores.npy")
     assert scores.shape == (24, 56, 56) and scores.dtype == np.float16
     assert (scores.reshape(24, -1).max(1) == 1).all() and scores.min() >= 0
-    assert stored("Smoothed") and not stored("Classifier")
+    assert stored("GuidedFilter") and not stored("Classifier")
 
 
 def test_own_segmenter(mine):
@@ -93,36 +94,6 @@ def test_own_segmenter(mine):
     assert info["architecture"] == {"class": "my_segmenter.TinyNet", "width": 16}
     (mask,) = predict(load_model("out", "cpu"), [np.zeros((40, 30, 3), np.uint8)])
     assert mask.shape == (40, 30) and set(np.unique(mask)) <= {0, 1}
-
-
-def test_own_backbone(mine):
-    pytest.importorskip("timm")
-    succeed(mine, *OWN, *TINY, "classifier=halvings", "pipeline=cam_affinity", "epoch=1", "store=other")
-    info = json.loads(Path("out/models/classifier.json").read_text())
-    assert info["architecture"]["backbone"] == "timm/five_halvings"
-
-
-def test_own_data_with_all_the_others(mine):
-    rng = np.random.default_rng(0)
-    for part in ("images", "masks"):
-        Path("photos", part).mkdir(parents=True)
-    for number in range(12):  # a bright square on dark noise, nothing but contrast
-        name = f"{'cat' if number % 2 else 'dog'}_{number}.png"
-        image = rng.integers(0, 40, (50, 70, 3), dtype=np.uint8)
-        mask = np.zeros((50, 70), np.uint8)
-        top, left = rng.integers(8, 18, 2)
-        image[top : top + 24, left : left + 30] = 220
-        mask[top : top + 24, left : left + 30] = 255
-        Image.fromarray(image).save(Path("photos/images", name))
-        Image.fromarray(mask).save(Path("photos/masks", name))
-    Path("photos/test.txt").write_text("dog_0\ncat_1\n")
-    options = ["data=flat", "data.root=photos", "data.size=64", "supervision=contrast", "refiner=smoothed"]
-    options += ["refiner.scores.sigma=1", "threshold=0.5", "runtime.accelerator=cpu", "figures=false"]
-    printed = succeed(mine, *OWN, *options)
-    assert printed.startswith("data: photos in a flat folder (photos)") and "10 trainval + 2 test" in printed
-    rows = figures(Path("out"))
-    assert float(rows["contrast to the border >= 0.5", "trainval"]["miou"]) > 0.9
-    assert float(rows["refined masks", "test"]["miou"]) > 0.8
 
 
 def test_own_chain_whose_last_masks_a_segmenter_learns(mine):
@@ -144,7 +115,7 @@ def commands():
     found = {}
     for page in PAGES:
         text = page.read_text(encoding="utf-8").replace("\\\n", " ")
-        names = dict(re.findall(r'^([A-Z])="([^"]*)"', text, re.MULTILINE))
+        names = dict(re.findall(r'^([A-Z]+)="([^"]*)"', text, re.MULTILINE))
         for block in re.findall(r"^```bash\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
             for module, rest in re.findall(r"-m (seg\.\w+)(.*)", block):
                 found[module, string.Template(rest).safe_substitute(names)] = None

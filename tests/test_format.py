@@ -1,14 +1,19 @@
-"""Numbers and names for people."""
+"""Durations, tables and names as text."""
 
-from seg.format import duration, shorten, size
+import pandas as pd
+
+from seg.format import duration, markdown, shorten
 
 
-def test_durations_and_sizes_for_people():
+def test_durations():
     durations = {None: "–", 0.04: "0.0 s", 9.96: "10.0 s", 38: "38 s", 725: "12 min 5 s", 11040: "3 h 4 min"}
     assert {x: duration(x) for x in durations} == durations
-    sizes = {None: "–", 0: "0 B", 999: "999 B", 1200: "1.2 kB", 9.99e5: "999 kB", 45_300_000: "45 MB"}
-    assert {x: size(x) for x in sizes} == sizes
 
 
-def test_of_long_names_the_middle_goes():
+def test_markdown_rounds_floats_and_marks_missing_values():
+    frame = pd.DataFrame({"step": ["a", None], "images": [3, 12], "mIoU": [0.25, float("nan")]})
+    assert markdown(frame) == "| step | images | mIoU |\n| --- | --- | --- |\n| a | 3 | 0.2500 |\n| - | 12 | - |\n"
+
+
+def test_the_middle_of_a_long_name_is_left_out():
     assert [shorten(x, 7) for x in ("", "seventy", "beagle_100")] == ["", "seventy", "bea…100"]

@@ -112,6 +112,15 @@ def test_a_closed_pipe_is_no_error_and_a_name_that_is_no_text_is_printed(printed
     assert process.returncode == (141 if printed else 0)
 
 
+def test_help_into_a_closed_pipe():
+    command = [sys.executable, "-u", "-m", "seg.run", "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
 def test_an_interrupt_is_one_line(tmp_path, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt

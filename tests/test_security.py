@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from seg.data.image_folder import ImageFolder
-from seg.data.pets import find_pets
+from seg.data.pets import OxfordPet
 from seg.errors import SegError
 from seg.store.__main__ import main as store_main
 from seg.store.run_folders import remember_run
@@ -52,7 +52,7 @@ def test_official_lists_lead_nowhere(official, line):
     with (root / "oxford-iiit-pet/annotations/trainval.txt").open("a") as file:
         file.write(f"{line}\n")
     with pytest.raises(SegError, match=r"secret|passwd"):
-        find_pets(root)
+        OxfordPet(root=str(root)).params()
 
 
 def test_only_known_places_run_code_or_unpickle():

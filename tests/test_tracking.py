@@ -83,7 +83,9 @@ def test_wandb_offline_has_epochs_results_and_settings(trained):
     from wandb.proto import wandb_internal_pb2
 
     here, history, figures = trained
-    succeed(here, *ONE, "tracker=wandb", "tracker.wandb.mode=offline", "hydra.run.dir=biases")
+    assert "tracker wandb" not in succeed(
+        here, *ONE, "tracker=wandb", "tracker.wandb.mode=offline", "hydra.run.dir=biases"
+    )
     (file,) = (here / "biases/wandb").glob("offline-run-*/run-*.wandb")
     content, at, part, records = file.read_bytes(), 7, b"", []
     while at + 7 <= len(content):  # LevelDB's log format, which wandb itself reads in Go alone

@@ -1,7 +1,6 @@
-"""A sweeper that finds a sweep again: it runs what is not done, and tries again what failed.
+"""A sweeper that resumes: it runs the jobs that are not done, and those that failed.
 
-Hydra imports every plugin at the start of every program that uses it, so nothing of ours is imported before
-it is needed.
+Every program that uses Hydra imports every plugin, so our modules are imported inside functions.
 """
 
 import sys
@@ -18,8 +17,8 @@ class ResumingSweeper(Sweeper):
 
     Args:
         params: what is swept unless the command line says otherwise: ``{epoch: 1..20}``.
-        max_batch_size: so many jobs are given to the launcher at a time; null for all, or for one per core
-            where the launcher starts a process for each job at once.
+        max_batch_size: jobs per call of the launcher; null for all, or for one per core if the launcher starts a
+            process for each job.
     """
 
     def __init__(self, params: DictConfig | None = None, max_batch_size: int | None = None) -> None: ...
@@ -29,7 +28,7 @@ class ResumingSweeper(Sweeper):
         self.config, self.context = config, hydra_context
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Run the jobs that are not done; called by Hydra. It ends with an exit status that tells of failed jobs."""
+        """Run the jobs that are not done; called by Hydra. Exits with status 1 if jobs failed."""
         from seg.errors import SegError
         from seg.files import io_error
         from seg.sweep.run import run_sweep
@@ -38,7 +37,6 @@ class ResumingSweeper(Sweeper):
             if run_sweep(self.config, arguments, self.context, self._launcher):
                 sys.exit(1)
         except SegError as error:
-            # Hydra would print a traceback; the message is all there is to say.
             sys.exit(f"error: {error}")
         except OSError as error:
             if refusal := io_error(error, "sweep", self.config.hydra.sweep.dir, "hydra.sweep.dir"):

@@ -86,9 +86,9 @@ class Lab:
     @property
     def has_photos(self) -> bool:
         """Whether the real data are there."""
-        from seg.data.pets import missing_parts
+        from seg.data.pets import OxfordPet
 
-        return self.data is not None and not missing_parts(self.data)
+        return self.data is not None and not OxfordPet(root=str(self.data)).missing_parts()
 
     def data_note(self) -> str:
         """Which pictures were used."""
@@ -111,13 +111,13 @@ class Lab:
     def photos(self, images: int) -> Path:
         """The official layout of so many of the real photos that have ground truth, half of each split, by links."""
         from seg.data.layout import IMAGE_SUFFIXES
-        from seg.data.pets import pets_folder
+        from seg.data.pets import OxfordPet
 
         root = self.scratch / f"photos_{images}"
         if root.exists():
             return root
         assert self.data is not None
-        source, target = pets_folder(self.data).resolve(), root / "oxford-iiit-pet"
+        source, target = OxfordPet(root=str(self.data)).folder.resolve(), root / "oxford-iiit-pet"
         for name in ("images", "annotations/trimaps", "annotations/xmls"):
             (target / name).mkdir(parents=True)
         for split in ("trainval", "test"):

@@ -1,4 +1,4 @@
-"""Where the package's own configs are."""
+"""The package's config folder."""
 
 from pathlib import Path
 

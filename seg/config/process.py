@@ -1,4 +1,4 @@
-"""What Hydra's state says of this process: the one place where it is read."""
+"""What Hydra's global state knows about this process; read here only."""
 
 import os
 import re
@@ -13,20 +13,20 @@ from omegaconf import OmegaConf
 
 
 def given_overrides() -> list[str]:
-    """What the command line gave; nothing where no Hydra application runs."""
-    # As typed: a reference in it may be to what is not there.
+    """The overrides of the command line; empty outside of a Hydra application."""
+    # Unresolved: a reference in an override may be wrong.
     raw: Any = OmegaConf.to_container(HydraConfig.get().overrides, resolve=False) if HydraConfig.initialized() else {}
     return [str(x) for x in raw.get("task", ())]
 
 
 def command(overrides: Sequence[str], folders: bool = True) -> str:
-    """The command line that repeats a run; for others to see, without this machine's ``folders``."""
+    """The command line that repeats a run; with ``folders=False`` without local paths, to be published."""
     return shlex.join(["python", "-m", "seg.run", *(overrides if folders else map(without_folders, overrides))])
 
 
 def without_folders(text: str) -> str:
-    """A value or an override as others may see it: ``data.root=DIR/pets`` for ``data.root=/home/me/pets``."""
-    for start in (0, text.find("=") + 1):  # whole, for a folder's name may have a comma
+    """A value or an override without local paths: ``data.root=DIR/pets`` for ``data.root=/home/me/pets``."""
+    for start in (0, text.find("=") + 1):  # whole first: a folder's name may contain a comma
         if os.path.exists(os.path.expanduser(text[start:].strip("'\""))):
             return text[:start] + _last_part(text[start:].strip("'\""))
     return "".join(map(_last_part, re.split(r"([=,\[\]{}'\"]|: )", text)))
@@ -39,7 +39,7 @@ def _last_part(value: str) -> str:
 
 
 def in_sweep() -> bool:
-    """Whether this run is a job of a sweep, whose many folders are not for networks unless that is asked for."""
+    """Whether this run is a job of a sweep."""
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
@@ -49,7 +49,7 @@ def sweep_folder() -> Path | None:
 
 
 def choices() -> dict[str, str]:
-    """The choice of every group; empty where no Hydra application runs."""
+    """The choice of every group; empty outside of a Hydra application."""
     return {str(k): str(v) for k, v in HydraConfig.get().runtime.choices.items()} if HydraConfig.initialized() else {}
 
 

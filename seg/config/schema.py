@@ -1,4 +1,4 @@
-"""The typed config: what Hydra itself checks before anything runs."""
+"""The typed part of the config, which Hydra checks itself."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +9,7 @@ from omegaconf import MISSING
 
 @dataclass
 class Evaluation:
-    """How masks are compared with the ground truth."""
+    """How masks are evaluated."""
 
     border: str = "ignore"
     resolution: str = "working"
@@ -22,7 +22,7 @@ class Evaluation:
 
 @dataclass
 class Export:
-    """What a run leaves beside its table."""
+    """What a run writes beside its table."""
 
     masks: bool = False
     format: str | None = None
@@ -30,20 +30,6 @@ class Export:
     min_area: int = 0
     models: bool | None = None
     onnx: bool = False
-
-
-@dataclass
-class Runtime:
-    """As :class:`seg.store.Runtime`, which knows the values."""
-
-    accelerator: str = "auto"
-    devices: int = 1
-    num_nodes: int = 1
-    strategy: str = "auto"
-    workers: int | None = None
-    threads: int | None = None
-    batch_size: int = 64
-    progress: bool = True
 
 
 @dataclass
@@ -80,7 +66,7 @@ class Config:
     checkpoints: dict[str, Any] = field(default_factory=dict)
     evaluation: Evaluation = field(default_factory=Evaluation)
     export: Export = field(default_factory=Export)
-    runtime: Runtime = field(default_factory=Runtime)
+    runtime: dict[str, Any] = field(default_factory=dict)
     tracker: dict[str, Any] = field(default_factory=dict)
 
 

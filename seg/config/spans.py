@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from seg.errors import SegError
 
-#: Values of a span, and jobs of a sweep. More are hardly meant: most likely a step was forgotten.
+#: Limit for the values of a span and the jobs of a sweep: with more, a step was probably forgotten.
 MOST_JOBS = 10_000
 
 _NUMBER = r"[+-]?(?:\d{1,12}(?:\.\d{1,12})?|\.\d{1,12})(?:[eE][+-]?\d{1,2})?"

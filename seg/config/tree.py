@@ -1,4 +1,4 @@
-"""From a composed config to the stages that it describes."""
+"""Instantiates the stages that a composed config describes."""
 
 import dataclasses
 import functools
@@ -20,19 +20,19 @@ _BROKEN = object()
 def make_objects(
     cfg: DictConfig, key: str, made: dict[str, Any] | None = None, objects: dict[Any, Any] | None = None
 ) -> Any:
-    """The stages that a config node describes: a class by ``_target_``, and its keyword arguments.
+    """Instantiate a config node: ``_target_`` names the class, the other keys are its arguments.
 
-    Hydra's own ``instantiate`` resolves a node anew wherever it is referred to, and takes a hundred times as long for
-    such a tree, which a sweep makes for every job. Here ``${data.pool}`` is one object, however often it is named.
+    Unlike Hydra's ``instantiate``, a node that several references name becomes one object, and each node is resolved
+    once, which is a hundred times as fast for a run's tree. A sweep does this for every job.
 
     Args:
         cfg: the whole config.
         key: of the node, with dots.
-        made: what was made of this config before, by key, to share it; grows.
-        objects: what was made of any config, by class and arguments: equal stages are one object; grows.
+        made: objects of this config by key, to be reused; new ones are added.
+        objects: objects of any config by class and arguments, to be reused; new ones are added.
 
     Raises:
-        SegError: for keys that a stage does not have, and values it refuses, naming the config key; all together.
+        SegError: unknown parameters and invalid values, all in one message with their config keys.
     """
     maker = _Maker(cfg, {} if made is None else made, {} if objects is None else objects)
     value = maker.reference(key)
@@ -48,7 +48,7 @@ class _Maker:
         self.made = made
         self.objects = objects
         self.problems: list[str] = []
-        self.refused: dict[str, str] = {}  # path by message: of several places the shortest
+        self.refused: dict[str, str] = {}  # the shortest path by message
 
     def reference(self, key: str, at: str = "") -> Any:
         if key not in self.made:
@@ -61,7 +61,7 @@ class _Maker:
     def make(self, value: Any, path: str) -> Any:
         if isinstance(value, str) and "${" in value:
             found = _REFERENCE.fullmatch(value)
-            # What is more than a plain reference, OmegaConf resolves.
+            # OmegaConf resolves everything but a plain reference.
             return (
                 self.reference(found.group(1), f" ({path} refers to it)") if found else self.select(path, resolve=True)
             )
@@ -84,7 +84,7 @@ class _Maker:
             self.problems += [f"{path}.{k}: {has_none}{did_you_mean(k, names)}" for k in unknown]
         values = {k: self.make(child, f"{path}.{k}") for k, child in value.items() if k != "_target_"}
         if unknown or any(child is _BROKEN for child in values.values()):
-            return _BROKEN  # what refers to it has no problem of its own
+            return _BROKEN  # reported once, not again where it is referred to
         if target is None:
             return values
         if cls is None:
@@ -93,7 +93,7 @@ class _Maker:
         if same in self.objects:
             return self.objects[same]
         try:
-            # A class may choose what stands for it: given weights in place of a training.
+            # from_config may return another stage: given weights instead of a training.
             made = self.objects[same] = getattr(cls, "from_config", cls)(**values)
             return made
         except (SegError, TypeError) as error:  # a TypeError: a required parameter is missing
@@ -110,7 +110,7 @@ class _Maker:
         return node
 
     def find(self, target: str, path: str) -> Any:
-        """A class by its dotted name; it may be a user's own, in a module that does not even import."""
+        """A class by its dotted name, which may be a user's own."""
         place, _, name = target.rpartition(".")
         try:
             return getattr(importlib.import_module(place), name)
@@ -130,7 +130,7 @@ def _field_names(cls: type) -> frozenset[str]:
 
 
 def _frozen(value: Any) -> Any:
-    """Hashable and equal where the arguments are; equal stages are one object."""
+    """Arguments as a hashable value."""
     if isinstance(value, dict):
         return tuple((k, _frozen(v)) for k, v in sorted(value.items()))
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Which keys are behind a part of a config: to count masks that chose values, and to refuse keys that nothing uses."""
+"""The keys that a part of a config depends on: to count the masks behind its values, and to refuse unused keys."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -6,31 +6,30 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from seg.config.schema import Config
 from seg.errors import SegError
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z_]\w*(?:\.\w+)*)\}")
 
-FACTS = "chosen_by_masks"  #: the key under which a config says how many masks chose each of its values
+FACTS = "chosen_by_masks"  #: the node of a config that says how many masks chose each of its values
 
-#: Keys of where and how to compute, show or keep: they change no figure.
+#: Keys that cannot change a result.
 _CHANGES_NOTHING = re.compile(
     r"(store|figures|dry_run|chosen_by_masks(\..*)?|sweep|export\..*|evaluation\.panel|tracker(\..*)?|runtime\..*|hydra[./].*)"
 )
-#: Top-level keys that the program reads itself, beside those of the stages.
+#: Top-level keys that the program reads itself.
 _OF_THE_RUN = ("store", "weights_dir", "dry_run", "figures", "evaluation", "export", "runtime")
 
 
 def masks_used(cfg: DictConfig, keys: Sequence[str], typed: Sequence[str] = ()) -> dict[str, int]:
-    """The most masks that any value behind each node was chosen with, as ``chosen_by_masks`` says it.
+    """For each node, the largest number of masks that a value behind it was chosen with, by ``chosen_by_masks``.
 
-    A value that is typed counts 0, unless ``chosen_by_masks`` is typed for it too.
+    A typed value counts 0, unless ``chosen_by_masks`` is typed for it too.
 
     Args:
         cfg: the composed config. keys: of the nodes, with dots. typed: the overrides of the command line.
 
     Raises:
-        SegError: for what is no number of masks.
+        SegError: an entry is no number of masks.
     """
     tree: Any = OmegaConf.to_container(cfg, resolve=False)
     given = [_key(text) for text in typed]
@@ -45,23 +44,22 @@ def masks_used(cfg: DictConfig, keys: Sequence[str], typed: Sequence[str] = ()) 
 
 
 def changes_no_result(key: str) -> bool:
-    """Whether a config key cannot change a result: it enters neither a folder's name nor a job's identity."""
+    """Whether a config key cannot change a result, and so is not in the name of a sweep's folder."""
     return _CHANGES_NOTHING.fullmatch(key.lstrip("+~")) is not None
 
 
 def unused(cfg: DictConfig, made: Mapping[str, Any], typed: Iterable[str], groups: Iterable[str]) -> dict[str, str]:
-    """What is typed and changes nothing.
+    """Overrides without effect.
 
-    A key is used if a step of ``chain``, the images that get masks or a tracker is made with it, or if the program
-    reads it itself. A stage whose other parameters make some meaningless has a property ``unused_parameters``: the
-    reason by name.
+    A key is used if a step of ``chain``, the pool of images or a tracker depends on it, or if the program reads it. A
+    stage has a property ``unused_parameters`` if some of its parameters make others meaningless: reasons by name.
 
     Args:
-        cfg: the composed config. made: the objects that were made of it, by key. typed: the overrides of the command
-            line. groups: whose choices are no keys.
+        cfg: the composed config. made: its objects by key. typed: the overrides of the command line. groups: names of
+            config groups, whose choices are no keys.
 
     Returns:
-        A refusal by override.
+        A message by override.
     """
     tree: Any = OmegaConf.to_container(cfg, resolve=False)
     skipped: dict[str, str] = {}
@@ -72,10 +70,7 @@ def unused(cfg: DictConfig, made: Mapping[str, Any], typed: Iterable[str], group
         if reasons is None and name and type(thing).__name__ != name:  # one of its arguments stands in its place
             reasons = {key: "" for key in node if key not in made and not isinstance(node[key], DictConfig)}
         skipped |= {f"{path}.{key}": why for key, why in (reasons or {}).items()}
-    schema: Any = OmegaConf.to_container(OmegaConf.structured(Config))
-    own = [key for key, _ in _leaves(schema) if key.partition(".")[0] in _OF_THE_RUN]
-    used = _behind(tree, ["chain", "data.pool", "tracker", FACTS, *own], skipped)
-    used |= {key.rpartition(".")[0] for key in own} | {*groups}
+    used = _behind(tree, ["chain", "data.pool", "tracker", FACTS, *_OF_THE_RUN], skipped) | {*groups}
     refused = [x for x in typed if x[0] != "~" and not re.search(r"[/@]|^hydra\.", _key(x)) and _key(x) not in used]
     return {
         text: f"{text[:150]}: {skipped.get(_key(text)) or 'nothing in this run uses it'}; "
@@ -97,7 +92,7 @@ def _leaves(tree: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any
 
 
 def _behind(tree: Mapping[str, Any], keys: Iterable[str], skipped: Iterable[str] = ()) -> set[str]:
-    """These keys, those below them, and all that they refer to, without what is ``skipped``."""
+    """These keys, the keys below them, and all that they refer to, except ``skipped``."""
     found: set[str] = set()
     open_keys = list(keys)
     while open_keys:
@@ -107,7 +102,7 @@ def _behind(tree: Mapping[str, Any], keys: Iterable[str], skipped: Iterable[str]
         found.add(key)
         value: Any = tree
         for part in key.split("."):
-            if isinstance(value, str):  # below a node that refers to another one; all of that counts
+            if isinstance(value, str):  # below a reference to another node, which counts as a whole
                 break
             value = value.get(part) if isinstance(value, dict) else None
         if isinstance(value, dict):

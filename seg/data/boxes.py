@@ -1,4 +1,4 @@
-"""Boxes: read from VOC XML, cut at the edges of their photo, written as a list."""
+"""Boxes: read from VOC XML, clipped to their photo, written as a list."""
 
 import math
 from collections.abc import Iterable
@@ -14,12 +14,12 @@ from seg.data.layout import nfc, regular
 from seg.errors import SegError
 
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
-#: Tools write boxes that are rounded, or that count the last pixel in.
+#: Boxes may extend beyond their image by so many pixels: tools round them, or include the last pixel.
 TOLERANCE = 1.0
 
 
 class ListedBox(NamedTuple):
-    """One box, the image that it is of, where that is written, its class or "", and the image's size if it is known."""
+    """A box: the name of its image, where it is written, its class or "", and the image's size if known."""
 
     image: str
     box: Box
@@ -33,7 +33,7 @@ def parse_xml(path: Path) -> ElementTree.Element:
     regular(path)
     try:
         content = path.read_bytes().lstrip()
-        # A few entities of entities are gigabytes of text, and others are files. In UTF-16 there are zeros in between.
+        # Entities can expand to gigabytes or include files. UTF-16 has zeros between the letters.
         if b"<!ENTITY" in content.replace(b"\0", b""):
             raise ValueError("it declares an entity, which is not followed")
         return ElementTree.fromstring(content)
@@ -43,10 +43,10 @@ def parse_xml(path: Path) -> ElementTree.Element:
 
 
 def read_xml(path: Path, image: str) -> list[ListedBox]:
-    """The boxes of one VOC XML file as they stand there, of an image of that name.
+    """The boxes of a VOC XML file, for the image of that name; coordinates are not changed.
 
-    Coordinates are taken as edges: ``0 <= xmin < xmax <= width`` and likewise for y, which holds for files that count
-    pixels from 0 and for files that count from 1.
+    Coordinates are edges: ``0 <= xmin < xmax <= width`` and likewise for y, which holds for files that count pixels
+    from 0 or from 1.
 
     Raises:
         SegError: the file cannot be read or parsed, or an object has no complete box.
@@ -68,10 +68,10 @@ def read_xml(path: Path, image: str) -> list[ListedBox]:
 
 
 def fit_box(box: Box, size: tuple[int, int] | None, where: str) -> Box:
-    """The box, cut where it sticks out of its image of ``(height, width)`` by up to a pixel; None: of unknown size.
+    """Clip a box to its image of ``(height, width)``, or of unknown size.
 
     Raises:
-        SegError: it sticks out by more, or nothing is left of it; ``where`` is what the message begins with.
+        SegError: the box is empty or more than a pixel outside; the message begins with ``where``.
     """
     height, width = map(float, size or (math.inf, math.inf))
     shown = " ".join(f"{side}={value:g}" for side, value in zip(_SIDES, box, strict=True))
@@ -86,12 +86,10 @@ def fit_box(box: Box, size: tuple[int, int] | None, where: str) -> Box:
 
 
 def write_bbox_list(path: Path, rows: Iterable[tuple[str, Box]]) -> None:
-    """Write ``trimaps_bbox.txt``: a line ``filename xmin ymin xmax ymax`` for every box, in the order given.
+    """Write ``trimaps_bbox.txt``: a line ``filename xmin ymin xmax ymax`` for every box.
 
     Args:
-        path: the file; its folder must exist.
-        rows: ``(filename, box)``; an image with several boxes comes several times. Whole numbers are
-            written without a decimal point, others in full precision.
+        path: the file; its folder must exist. rows: ``(filename, box)``, a row per box.
     """
     lines = (" ".join((name, *(np.format_float_positional(x, trim="-") for x in box))) + "\n" for name, box in rows)
     path.write_text("".join(lines), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""``data=coco``: photos with COCO's instances JSON, whose outlines are the ground truth."""
+"""``data=coco``: photos with COCO's instances JSON; its outlines are the ground truth."""
 
 import os
 import re
@@ -15,7 +15,7 @@ import numpy as np
 from seg.data.boxes import TOLERANCE, fit_box
 from seg.data.coco_file import Annotation, CocoFile, Id, read_coco
 from seg.data.dataset import UNKNOWN, Box, Dataset, Record, Region, Split
-from seg.data.decode import exif_orientation, image_size
+from seg.data.decode import image_size
 from seg.data.draw import draw_by_labels
 from seg.data.folder_layout import image_ids
 from seg.data.layout import IMAGE_SUFFIXES, MissingDataError, content_fingerprint, nfc, scan
@@ -24,36 +24,28 @@ from seg.data.sources import InPlace, require_few
 from seg.errors import SegError
 from seg.store import Products, param
 
-# What is counted if a JSON says another size than a photo has.
-_OTHER_SIZE = "images of another size than their JSON says (labels used alone)"
-_TURNED_FIT = "images that EXIF turns, so that the annotations of their JSON fit"
-_TURNED_UNFIT = (
-    "images that EXIF turns, so that the annotations of their JSON do not fit (labels used alone; save them upright)"
-)
-#: An annotation with its label.
-Labelled = tuple[Annotation, int]
+_OTHER_SIZE = "images of another size than their JSON says (only labels used; save photos upright)"
 
 
 class Coco(InPlace):
-    """Photos and an instances JSON: the layout of COCO, and of the tools that export it.
+    """Photos and an instances JSON, from COCO or from a tool that exports it.
 
-    Classes are the categories in the order of their ids. An image's labels are those of its objects, crowds left out.
-    The ground truth is drawn from the outlines; crowds are unknown. An image with an object that has no outline has
-    none.
+    Classes are the categories in the order of their ids. An image's labels are those of its objects without crowds.
+    The ground truth is drawn from the outlines; crowds are unknown. An image with an object without an outline has no
+    ground truth.
 
     Attributes:
-        root: what the other paths are relative to.
+        root: the other paths are relative to it.
         photos: folder of the photos; null: ``val2017`` or ``images/val2017`` for ``instances_val2017.json``, beside
             the JSON in Roboflow's layout, else ``images``, else ``root``.
-        instances: the JSON; null: the only ``annotations/instances_*.json`` or ``instances_*.json`` (of train and val
-            the first, the second being of test), ``train/_annotations.coco.json`` and that in ``valid`` (Roboflow),
-            else the only JSON in ``annotations`` or ``root``.
+        instances: the JSON; null: ``annotations/instances_*.json`` or ``instances_*.json`` (the second of train and
+            val is for test), ``train/`` and ``valid/_annotations.coco.json`` (Roboflow), else the only JSON in
+            ``annotations`` or ``root``.
         test_photos: folder of the test images; null: as for ``photos``, else ``photos``.
-        test_instances: their JSON; null: a share is drawn.
-        classes: names of categories to keep, null for all. What is of another one is background.
-        test_share: without a JSON of test images, the share that becomes test.
-        split_seed: of that draw.
-        title: what the first line of a run calls it.
+        test_instances: the JSON of the test images; null: a share is drawn.
+        classes: names of categories to keep, null for all. Objects of the others are background.
+        test_share: without a JSON of test images, the share drawn for test. split_seed: of that draw.
+        title: the data set's name in a run's log.
     """
 
     what: ClassVar[str] = "photos with COCO's instances, read in place"
@@ -72,7 +64,7 @@ class Coco(InPlace):
     title: str = param(default="coco", key=False)
 
     def detail(self, store: Products) -> str:
-        """What was found, and where; a mask that is unknown all over is not counted."""
+        """Counts and places; masks that are unknown everywhere are not counted."""
         dataset: Dataset = store.get(self)
         records, files = dataset.records, [part.file.path for part in self.parts]
         drawn = [r.regions for r in records if r.regions is not None]
@@ -84,12 +76,22 @@ class Coco(InPlace):
 
     @cached_property
     def parts(self) -> list["Part"]:
-        """The JSONs with their photos: of trainval, and of test where there is one.
+        """The file of trainval with its photos, and that of test if there is one.
 
         Raises:
-            MissingDataError: no such folder or JSON, or photos that are listed are not there.
-            SegError: a JSON is not of COCO's form.
+            MissingDataError: a folder, a file or listed photos are missing.
+            SegError: a file has another format, or no annotation.
         """
+        files, root = self.files(), Path(self.root or "")
+        if not files[0].annotations:
+            problem = next(iter(files[0].problems), f"{files[0].path}: has no annotation")
+            raise SegError(f"{problem}; annotate some photos, or give another file")
+        parts = [coco_part("trainval", root, files[0], self.photos, "photos")]
+        photos = self.test_photos or self.photos
+        return parts + [coco_part("test", root, file, photos, "test_photos") for file in files[1:]]
+
+    def files(self) -> list[CocoFile]:
+        """Read the annotations of trainval, and those of test if there are any."""
         if self.root is None:
             raise SegError("data=coco: give data.root=DIR, the folder that holds the photos and the instances JSON")
         root = Path(self.root)
@@ -100,21 +102,16 @@ class Coco(InPlace):
                 raise SegError(f"data.{key}={given}: no such file in {root}; give a COCO JSON")
         test = root / self.test_instances if self.test_instances else None
         file, test = (root / self.instances, test) if self.instances else _find_files(root, test)
-        parts = [coco_part("trainval", root, read_coco(file), self.photos, "photos")]
-        if not parts[0].file.annotations:
-            raise SegError(f"{file}: lists no annotation; give the JSON of the instances")
-        if test is None:
-            return parts
-        return [*parts, coco_part("test", root, read_coco(test), self.test_photos or self.photos, "test_photos")]
+        return [read_coco(path) for path in (file, test) if path]
 
     def hashed(self, cache: Path | None, *, write: bool) -> str:
-        """Of the JSONs and the photos that they list."""
+        """A hash of the JSONs and their photos."""
         content = [(f"{part.split}.json", part.file.path) for part in self.parts]
         content += [(f"{part.split}/{name}", part.folder / name) for part in self.parts for name in part.names.values()]
         return content_fingerprint(str(Path(self.root or "").resolve()), content, cache, write=write)
 
     def params(self) -> dict[str, Any]:
-        """The content, and how it is understood; what plays no part is left out."""
+        """The content and the parameters of reading it."""
         out = super().params()
         if self.classes is not None:
             out["classes"] = sorted(set(self.classes))
@@ -125,23 +122,18 @@ class Coco(InPlace):
         return out
 
     def load(self, path: Path, store: Products) -> Dataset:
-        """Read the JSONs, and the sizes of the photos that have objects."""
+        """Read the JSONs, and the sizes of photos with objects."""
         found, parts = ReadReport(), self.parts
         names = _class_names([part.file for part in parts], self.classes, found)
         photos = _photos(parts, {category: label for label, category in enumerate(names)}, found)
         folder = Path(os.path.commonpath([part.folder for part in parts]))
         listed = {path: path.relative_to(folder).as_posix() for path in photos}
         ids = image_ids(listed.values())
-        # One tool wrote a JSON: if some of its annotations are of a photo before EXIF, so may be those that fit.
-        stored = {photo.split for photo in photos.values() if photo.note == _TURNED_UNFIT}
-        for at, photo in photos.items():
-            if photo.note == _TURNED_FIT and photo.split in stored:
-                photos[at] = photo._replace(note=_TURNED_UNFIT)
         records = [_record(ids[listed[at]], at, photo, found) for at, photo in photos.items()]
         found.raise_problems(Path(self.root or ""))
         if not any(record.boxes for record in records):
             why = "".join(f"; {sentence}: {count}" for sentence, count in found.warnings.items())
-            raise SegError(f"{parts[0].file.path}: not one object that it lists can be used{why}")
+            raise SegError(f"{parts[0].file.path}: none of its objects can be used{why}")
         if len(parts) == 1:
             drawn = draw_by_labels({listed[r.image]: r.labels for r in records}, self.test_share, self.split_seed)
             records = [replace(r, split="test") if listed[r.image] in drawn else r for r in records]
@@ -154,7 +146,7 @@ class Coco(InPlace):
 
 
 class Part(NamedTuple):
-    """A JSON, the absolute folder of its photos, and by image id their names below that folder."""
+    """A JSON, the absolute folder of its photos, and their names below that folder by image id."""
 
     split: Split
     file: CocoFile
@@ -163,37 +155,28 @@ class Part(NamedTuple):
 
 
 class Photo(NamedTuple):
-    """A photo, and its annotations with their labels.
-
-    Attributes:
-        size: ``(height, width)`` of the upright photo; None where it cannot be read.
-        note: what to count if its JSON says another size.
-    """
+    """A photo: its split, the ``(height, width)`` that the JSON states, and its annotations with their labels."""
 
     split: Split
-    size: tuple[int, int] | None
-    note: str
-    annotations: list[Labelled]
+    stated: tuple[int, int] | None
+    annotations: list[tuple[Annotation, int]]
 
 
 def _class_names(files: list[CocoFile], chosen: tuple[str, ...] | None, found: ReadReport) -> dict[Id, str]:
-    """Names of the classes by their categories' ids, of those categories that are classes."""
-    place, listed = files[0].path, files[0].categories
+    """Names of the classes by the ids of their categories."""
+    place, listed, groups = files[0].path, files[0].categories, files[0].groups
     if other := [file.path for file in files if not file.categories or file.categories != listed]:
         raise SegError(f"{other[0]}: it has no categories, or others than {place}; write the same into each")
-    used = {one.category for file in files for one in file.annotations} & {*listed}
-    count, groups = Counter(listed[i] for i in used), files[0].groups
-    names: dict[Id, str] = {}
-    for i, name in listed.items():
-        if count[name] > 1:
-            same = " and ".join(str(other) for other in listed if listed[other] == name)
-            raise SegError(f"{place}: the categories {same} are both called {name!r} and used; rename one")
-        # Roboflow's root has id 0, and is the supercategory of the others where that is written.
-        is_root = name in groups or (i == 0 and not groups and bool(used))
-        if i in used or not (is_root or count[name] or name in names.values()):
-            names[i] = name
-        else:
-            found.warn("categories without annotations that are a group or named twice (no class)", [f"{i} {name!r}"])
+    used = {one.category for file in files for one in file.annotations}
+    count = Counter(listed.values())
+    # Roboflow's root has id 0, and is the supercategory of the others where that is written.
+    groups = groups or {listed.get(0, "")}
+    names = {i: name for i, name in listed.items() if i in used or not (name in groups or count[name] > 1)}
+    unused = (f"{i} {name!r}" for i, name in listed.items() if i not in names)
+    found.warn("categories without annotations that are a group or named twice (no class)", unused)
+    if twice := [name for name, number in Counter(names.values()).items() if number > 1]:
+        same = " and ".join(str(i) for i, name in names.items() if name == twice[0])
+        raise SegError(f"{place}: the categories {same} are both called {twice[0]!r} and used; rename one")
     if unknown := sorted({*(chosen or ())} - {*names.values()}):
         there = ", ".join([*names.values()][:8])
         raise SegError(f"data.classes: {unknown[0]!r} is no category of {place}; there are {there}")
@@ -202,11 +185,11 @@ def _class_names(files: list[CocoFile], chosen: tuple[str, ...] | None, found: R
     return names
 
 
-def _photos(parts: list[Part], label_of: dict[Id, int], found: ReadReport) -> dict[Path, Photo]:
-    """What the JSONs list, by photo; one that two of them list is of the later split."""
+def _photos(parts: list["Part"], label_of: dict[Id, int], found: ReadReport) -> dict[Path, Photo]:
+    """The photos that the JSONs list, by path; one that both list is in the test split."""
     photos: dict[Path, Photo] = {}
     for part in parts:
-        annotations: dict[str, list[Labelled]] = {name: [] for name in part.names.values()}
+        own = {name: Photo(part.split, part.file.images[i].size, []) for i, name in part.names.items()}
         found.problems += part.file.problems
         for one in part.file.annotations:
             if one.image not in part.names:
@@ -214,14 +197,12 @@ def _photos(parts: list[Part], label_of: dict[Id, int], found: ReadReport) -> di
             elif one.category not in part.file.categories:
                 found.problems.append(f"{one.where}: category_id {one.category} is not among the file's categories")
             elif one.category in label_of:
-                annotations[part.names[one.image]].append((one, label_of[one.category]))
-        stated = {name: part.file.images[i].size for i, name in part.names.items()}
-        for name, own in annotations.items():
-            if (path := part.folder / name) in photos:
-                found.warn("images listed in both splits (kept in test only)", [name])
-            photos[path] = _photo(part.split, path, stated[name], own)
+                own[part.names[one.image]].annotations.append((one, label_of[one.category]))
+        both = [name for name in own if part.folder / name in photos]
+        found.warn("images listed in both splits (kept in test only)", both)
+        photos |= {part.folder / name: photo for name, photo in own.items()}
         if part.file.crowds_only:
-            what = "files whose every annotation has iscrowd 1, as tools write it with RLE (taken for objects)"
+            what = "files whose every annotation has iscrowd 1, as tools write it with RLE (used as objects)"
             found.warn(what, [part.file.path.name])
     for folder in {part.folder: None for part in parts}:
         there = [e for e in scan(folder) if e.name.lower().endswith(IMAGE_SUFFIXES) and e.name[0] != "."]
@@ -229,34 +210,22 @@ def _photos(parts: list[Part], label_of: dict[Id, int], found: ReadReport) -> di
     return photos
 
 
-def _photo(split: Split, path: Path, stated: tuple[int, int] | None, annotations: list[Labelled]) -> Photo:
+def _record(name: str, path: Path, photo: Photo, found: ReadReport) -> Record:
+    """Make the record of a photo; problems with its annotations go to ``found``."""
+    labels = tuple(sorted({label for one, label in photo.annotations if not one.is_crowd}))
+    record = Record(name, path, labels, photo.split, codes="classes")
+    if not photo.annotations:
+        found.warn("images without an object (all background)", [name])
+        return replace(record, regions=())
     size = None
     with suppress(SegError):  # an unreadable image is named and counted when it is decoded
-        size = image_size(path) if annotations else None
-    if size is None or stated in (None, size):
-        return Photo(split, size, "", annotations)
-    if stated != size[::-1] or exif_orientation(path) < 5:
-        return Photo(split, size, _OTHER_SIZE, annotations)
-    right, low = (max(one.box[i] for one, _ in annotations) - TOLERANCE for i in (2, 3))
-    fit = right <= size[1] and low <= size[0] and {one.runs_size for one, _ in annotations} <= {size, None}
-    return Photo(split, size, _TURNED_FIT if fit else _TURNED_UNFIT, annotations)
-
-
-def _record(name: str, path: Path, photo: Photo, found: ReadReport) -> Record:
-    """Bring a photo's annotations into this program's form; what is wrong with them goes to ``found``."""
-    annotations, size = photo.annotations, photo.size
-    labels = tuple(sorted({label for one, label in annotations if not one.is_crowd}))
-    record = Record(name, path, labels, photo.split, codes="classes")
-    if not annotations:
-        found.warn("images without an object (background alone)", [name])
-        return replace(record, regions=())
-    if photo.note:
-        found.warn(photo.note, [name])
-    if photo.note not in ("", _TURNED_FIT):
+        size = image_size(path)
+    if size and photo.stated not in (None, size):
+        found.warn(_OTHER_SIZE, [name])
         return record
     boxes: list[tuple[Box, int]] = []
     regions: list[Region] = []
-    for one, label in annotations:
+    for one, label in photo.annotations:
         with found.collecting(one.where):
             if size and one.runs_size not in (None, size):
                 raise SegError(f"its RLE has the size {one.runs_size}, and its image {size}; export it again")
@@ -264,15 +233,16 @@ def _record(name: str, path: Path, photo: Photo, found: ReadReport) -> Record:
             if one.extent is not None:
                 regions.append(Region(UNKNOWN if one.is_crowd else 1 + label, one.polygons, one.runs))
                 inside = np.clip(one.extent, 0, (*size[::-1], *size[::-1])) if size else one.extent
-                is_cut = np.abs(np.subtract(one.extent, inside)).max() > TOLERANCE
-                found.warn("outlines that stick out of their image (cut)", [name] * bool(is_cut))
-                found.warn("crowd regions (unknown)", [name] * one.is_crowd)
+                if np.abs(np.subtract(one.extent, inside)).max() > TOLERANCE:
+                    found.warn("outlines that extend beyond their image (cut)", [name])
                 box = cast(Box, tuple(map(float, inside))) if box == one.extent else box
-            if box[0] == box[2] or box[1] == box[3]:
+            if one.is_crowd:
+                found.warn("crowd regions (unknown)", [name])
+            elif box[0] == box[2] or box[1] == box[3]:
                 found.warn("empty boxes (not used)", [name])
-            elif not one.is_crowd:
+            else:
                 boxes.append((fit_box(box, size, one.where), label))
-    has_target = all(one.extent for one, _ in annotations)
+    has_target = all(one.extent for one, _ in photo.annotations)
     found.warn("images with an object without an outline (no ground truth)", [name] * (not has_target))
     return replace(
         record,
@@ -283,7 +253,7 @@ def _record(name: str, path: Path, photo: Photo, found: ReadReport) -> Record:
 
 
 def _find_files(root: Path, test: Path | None) -> tuple[Path, Path | None]:
-    """The JSON of trainval, and that of test, if there is one."""
+    """The JSON of trainval, and that of test if there is one."""
     for patterns in (
         ("annotations/instances_*.json", "instances_*.json"),
         ("train/_annotations.coco.json", "valid/_annotations.coco.json"),
@@ -304,7 +274,7 @@ def _find_files(root: Path, test: Path | None) -> tuple[Path, Path | None]:
 
 
 def coco_part(split: Split, root: Path, file: CocoFile, photos: str | None, key: str) -> Part:
-    """A file with its photos, which lie in ``root / photos`` or where they usually do; ``key`` is for messages."""
+    """A file with its photos in ``root / photos`` or in the usual folders; ``key`` is for messages."""
     instances, stem = file.path, file.path.stem.removeprefix("instances_")
     usual = [root / stem, root / "images" / stem, root / "images", root]
     usual = [instances.parent] if stem == "_annotations.coco" else usual
@@ -331,9 +301,9 @@ def coco_part(split: Split, root: Path, file: CocoFile, photos: str | None, key:
 
 
 def _find(folder: Path, name: str, by_base: dict[str, list[str]]) -> str | None:
-    """A photo's path below the folder, by what a JSON calls it: as it is, or by the ends of both paths.
+    """Path below the folder of the photo of that name in a JSON: the same, or with the same last parts.
 
-    ``by_base`` gets the paths below the folder by their last part, once it is needed.
+    ``by_base`` is filled on first use: the paths below the folder by their last part.
     """
     parts = Path(name).parts
     if ".." not in parts and "\0" not in name and not Path(name).is_absolute() and os.path.isfile(folder / name):
@@ -345,7 +315,7 @@ def _find(folder: Path, name: str, by_base: dict[str, list[str]]) -> str | None:
                 by_base.setdefault(_plain(file), []).append(path)
     wanted = "/" + _plain(unquote(name).rpartition("?d=")[2].replace("\\", "/").removeprefix("./"))
     base = wanted.rpartition("/")[2]
-    for key in (base, re.sub("^[0-9a-f]{8}-", "", base)):  # which Label Studio puts before the name of an upload
+    for key in (base, re.sub("^[0-9a-f]{8}-", "", base)):  # Label Studio's prefix of uploads
         there = by_base.get(key, [])
         ends = sorted((path for path in there if wanted.endswith(f"/{_plain(path)}")), key=len)
         if ends or len(there) == 1:

@@ -1,4 +1,4 @@
-"""COCO's annotation files: the images and categories they list, and the box and outline of each annotation."""
+"""COCO's annotation files: images, categories, and the box and outline of each annotation."""
 
 import json
 import re
@@ -21,23 +21,23 @@ _WRONG = (ValueError, TypeError, KeyError, AttributeError, OverflowError, Recurs
 
 
 class CocoImage(NamedTuple):
-    """An image as the file names it, and its ``(height, width)`` if the file says so."""
+    """Name of an image in the file, and its ``(height, width)`` if stated."""
 
     name: str
     size: tuple[int, int] | None = None
 
 
 class Annotation(NamedTuple):
-    """One object, or a crowd of objects that are not told apart.
+    """One object, or a crowd.
 
     Attributes:
         where: file and number, for messages.
-        image, category: ids, of images and categories that may be listed or not.
-        is_crowd: what its ``iscrowd`` or ``ignore`` says (VOC's difficult objects have the latter).
-        box: ``(xmin, ymin, xmax, ymax)`` of its ``bbox``, else its extent; it may be empty or stick out.
-        extent: the box of its outline; None where it has none.
+        image, category: ids, which the file may not list.
+        is_crowd: whether ``iscrowd`` or ``ignore`` (converters' mark of VOC's difficult objects) is 1.
+        box: ``(xmin, ymin, xmax, ymax)`` of its ``bbox``, else its extent; it may be empty or exceed the image.
+        extent: the box around its outline; None without an outline.
         polygons: outlines ``x0, y0, x1, y1, ...`` of three points or more.
-        runs: or RLE: lengths of runs down the columns, of background first; runs_size: their ``(height, width)``.
+        runs: or RLE: lengths of runs down the columns, background first; runs_size: their ``(height, width)``.
     """
 
     where: str
@@ -53,11 +53,11 @@ class Annotation(NamedTuple):
 
 @dataclass(frozen=True)
 class CocoFile:
-    """What a file lists: images by id, names of categories by id in their order, and annotations.
+    """The content of a file: images by id, names of categories by id in their order, and annotations.
 
-    ``groups`` are the names that other categories have as their ``supercategory``. ``problems`` has a line for each
-    annotation that cannot be read. If all have ``iscrowd: 1``, as tools write it beside RLE (``crowds_only``), they are
-    objects.
+    ``groups`` are the names that other categories have as ``supercategory``. ``problems`` has a line for each
+    annotation that cannot be read. ``crowds_only``: all annotations have ``iscrowd: 1``, as tools write it beside RLE;
+    they are objects then.
     """
 
     path: Path
@@ -73,8 +73,8 @@ def read_coco(path: Path) -> CocoFile:
     """Read a JSON with ``images`` and ``annotations``, and perhaps ``categories``.
 
     Raises:
-        SegError: it cannot be read or is of another kind, one id is of two images or categories, or no annotation is
-            of an image that it lists.
+        SegError: it cannot be read or is of another kind, two images or categories have one id, or no annotation
+            belongs to a listed image.
     """
     images: dict[Id, CocoImage] = {}
     categories: dict[Id, str] = {}
@@ -97,7 +97,7 @@ def read_coco(path: Path) -> CocoFile:
         raise SegError(f"{path}: no COCO JSON of instances ({what}); export it as COCO again") from error
     annotations: list[Annotation] = []
     problems = []
-    crowds_only = bool(entries) and all(isinstance(e, dict) and _is_true(e.get("iscrowd")) for e in entries)
+    crowds_only = bool(entries) and all(isinstance(e, dict) and e.get("iscrowd") == 1 for e in entries)
     for number, entry in enumerate(entries):
         try:
             annotations.append(_annotation(entry, f"{path} annotation {number}", crowds_only))
@@ -106,8 +106,8 @@ def read_coco(path: Path) -> CocoFile:
             problems.append(f"{path} annotation {number}: {what} ({first_line(error)})")
     if annotations and not any(one.image in images for one in annotations):
         raise SegError(
-            f"{path}: not one of its {len(entries)} annotations is of an image that it lists "
-            f"(image_id {annotations[0].image}, say); give a file whose image_id are the ids of its images"
+            f"{path}: none of its {len(entries)} annotations belongs to a listed image "
+            f"(image_id {annotations[0].image}, for example); give a file whose image_id are the ids of its images"
         )
     if annotations and all(0 <= side <= 1 for one in annotations for side in one.extent or one.box):
         raise SegError(f"{path}: its boxes and outlines are shares of the image's sides (0 to 1); write them in pixels")
@@ -115,26 +115,19 @@ def read_coco(path: Path) -> CocoFile:
     return CocoFile(path, images, {i: categories[i] for i in order}, groups, annotations, problems, crowds_only)
 
 
-def _is_true(value: Any) -> bool:
-    return str(value).lower() in ("1", "1.0", "true")
-
-
 def _id(value: Any) -> Id:
-    text = str(int(value) if isinstance(value, float) and value.is_integer() else value).strip()
-    return int(text) if re.fullmatch("0|-?[1-9][0-9]{0,17}", text) else text
+    text = str(value)
+    return int(text) if text.isdecimal() else text
 
 
-def _size(*sides: Any) -> tuple[int, int] | None:
-    try:
-        height, width = (int(float(side)) for side in sides)
-    except _WRONG:
-        return None
-    return (height, width) if height > 0 and width > 0 else None
+def _size(height: Any, width: Any) -> tuple[int, int] | None:
+    are_sides = all(isinstance(side, int) and side > 0 for side in (height, width))
+    return (height, width) if are_sides else None
 
 
 def _annotation(entry: dict[str, Any], where: str, crowds_only: bool) -> Annotation:
     image, category = _id(entry["image_id"]), _id(entry.get("category_id"))
-    is_crowd = _is_true(entry.get("ignore")) or (_is_true(entry.get("iscrowd")) and not crowds_only)
+    is_crowd = entry.get("ignore") == 1 or (entry.get("iscrowd") == 1 and not crowds_only)
     extent: Box | None = None
     polygons: tuple[tuple[float, ...], ...] = ()
     runs: tuple[int, ...] = ()
@@ -152,7 +145,7 @@ def _annotation(entry: dict[str, Any], where: str, crowds_only: bool) -> Annotat
     box = extent
     if bbox := entry.get("bbox"):
         x, y, width, height = np.asarray(bbox, float).tolist()
-        # Tools that have no box write zeros or NaN.
+        # Tools without boxes write zeros or NaN.
         box = (x, y, x + width, y + height) if width > 0 or height > 0 or extent is None else extent
     if box is None:
         raise ValueError("it has neither")
@@ -160,17 +153,17 @@ def _annotation(entry: dict[str, Any], where: str, crowds_only: bool) -> Annotat
 
 
 def _polygons(outline: Any) -> tuple[tuple[float, ...], ...]:
-    """Of ``[[x, y, ...], ...]``, of one flat list ``[x, y, ...]``, or with points as pairs ``[x, y]``."""
-    if not isinstance(outline[0], list) or (len(outline) > 2 and all(len(part) == 2 for part in outline)):
+    """From ``[[x, y, ...], ...]``, or VIA's ``[x, y, ...]`` of one polygon."""
+    if not isinstance(outline[0], list):
         outline = [outline]
-    polygons = [np.asarray(part, float).ravel() for part in outline]
-    if any(len(part) % 2 or not np.isfinite(part).all() for part in polygons):
+    polygons = [np.asarray(part, float) for part in outline]
+    if any(part.ndim != 1 or len(part) % 2 or not np.isfinite(part).all() for part in polygons):
         raise ValueError("a polygon is x, y, x, y, ...")
     return tuple(tuple(part.tolist()) for part in polygons if len(part) >= 6)
 
 
 def _runs(counts: str | list[int]) -> tuple[int, ...]:
-    """The counts of RLE, in a list or compressed. pycocotools reads past the end of a broken string: it gets none."""
+    """The counts of RLE, in a list or compressed. Not by pycocotools, which reads past the end of a broken string."""
     if not isinstance(counts, str):
         return tuple(map(int, counts))
     if not re.fullmatch("(?:[P-o]{0,6}[0-O])*", counts):

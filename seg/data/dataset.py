@@ -1,4 +1,4 @@
-"""What a data set is to the rest of the program: an ordered list of records."""
+"""A data set: an ordered list of records."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -10,27 +10,27 @@ from seg.methods.codes import UNKNOWN as UNKNOWN
 
 Split = Literal["trainval", "test"]
 Box = tuple[float, float, float, float]
-#: How ground truth's file is coded, see :func:`seg.data.decode.decode_trimap`.
+#: Coding of ground truth files, see :func:`seg.data.decode.decode_trimap`.
 Codes = Literal["trimap", "binary", "ids", "classes"]
-#: What the colours (red, green, blue) of RGB masks stand for: codes as of ``classes``.
+#: Codes (as for ``classes``) by the colours (red, green, blue) of RGB masks.
 Colours = dict[tuple[int, int, int], int]
-#: What a mask tells apart: an object of any class from what is behind it, or the classes too.
+#: Whether masks separate the foreground from the background only, or also the classes.
 Task = Literal["foreground", "classes"]
 
-#: Classes of a data set at most: their masks' codes run from 1 to below those.
+#: The largest number of classes: codes 1 to 253 of a mask.
 MOST_CLASSES = BORDER - 1
-#: What the one class of ``task=foreground`` is called.
+#: Name of the one class of ``task=foreground``.
 FOREGROUND = "foreground"
 
 
 @dataclass(frozen=True)
 class Region:
-    """A part of an image that is of a class, as an annotation file draws it.
+    """A region of an image, from an annotation file.
 
     Attributes:
-        code: what the ground truth says there: ``1 + class``, or 255 where it says nothing (a crowd).
+        code: ``1 + class``, or 255 for unknown (a crowd).
         polygons: outlines ``x0, y0, x1, y1, ...`` in pixels.
-        runs: or lengths of runs down the columns, of what is not in the region first (COCO's uncompressed RLE).
+        runs: or COCO's uncompressed RLE: lengths of runs down the columns, background first.
     """
 
     code: int
@@ -40,19 +40,19 @@ class Region:
 
 @dataclass(frozen=True)
 class Record:
-    """One image and every label it came with.
+    """One image with its labels.
 
     Attributes:
         id: file stem, unique in the data set.
-        image: path of the image file (whatever its extension says, Pillow decides what it is).
-        labels: the classes that are in it, ascending indices in ``[0, len(classes))``; () for none of them.
-        split: ``trainval`` (may be trained on) or ``test`` (is only evaluated).
+        image: path of the image file.
+        labels: the classes in the image, ascending indices in ``[0, len(classes))``.
+        split: ``trainval`` (for training) or ``test`` (only evaluated).
         trimap: path of the ground truth, or None.
-        boxes: ``(xmin, ymin, xmax, ymax)`` in pixels of the original image, as many as it has.
-        codes: how ``trimap`` is coded; the official codes are ``trimap``.
-        box_labels: the class of each box; () where all are of the image's one class.
-        regions: instead of ``trimap``: what the ground truth is drawn from; () without an object, None for none.
-        colours: the codes of an RGB ``trimap``, if it is coded in colours.
+        boxes: ``(xmin, ymin, xmax, ymax)`` in pixels of the original image.
+        codes: coding of ``trimap``; Oxford-IIIT Pet's is ``trimap``.
+        box_labels: the class of each box; () if all are of the image's one class.
+        regions: instead of ``trimap``: the regions of the ground truth; () without an object, None for no ground truth.
+        colours: the codes by colour, if ``trimap`` is an RGB image.
     """
 
     id: str
@@ -68,7 +68,7 @@ class Record:
 
     @property
     def has_target(self) -> bool:
-        """Whether it came with a mask."""
+        """Whether the image has ground truth."""
         return self.trimap is not None or self.regions is not None
 
 
@@ -80,8 +80,8 @@ class Dataset:
         classes: class names by label.
         records: ordered by split (trainval first), then as listed.
         warnings: count by message.
-        examples: up to a few names for each sentence of ``warnings``, for the log.
-        folder: the images' names are relative to it; None for their bare names.
+        examples: a few names for each message, for the log.
+        folder: the images' names are relative to it; None for bare file names.
     """
 
     classes: tuple[str, ...]
@@ -92,11 +92,11 @@ class Dataset:
 
     @property
     def target_is_classes(self) -> bool:
-        """Whether its ground-truth masks say of which class a pixel is, and not only that it is of an object."""
+        """Whether the ground truth has a class per pixel, not only foreground and background."""
         return any(r.regions is not None or (r.trimap is not None and r.codes == "classes") for r in self.records)
 
     def file_names(self) -> dict[str, str]:
-        """By image id, the name of its file for people and for exports, with ``/`` between folders."""
+        """File name by image id, for logs and exports, with ``/`` between folders."""
         return {
             r.id: r.image.relative_to(self.folder).as_posix() if self.folder else r.image.name for r in self.records
         }

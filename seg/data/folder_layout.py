@@ -1,4 +1,4 @@
-"""Names below a folder of photos: the images, what lies beside them, and which image a name in a list means."""
+"""Names below a folder of photos: images, masks beside them, and which image a name in a list means."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from seg.data.layout import IMAGE_SUFFIXES, TOO_LONG, best_by_stem, is_writable,
 from seg.data.read_report import ReadReport
 from seg.errors import SegError
 
-#: What tools put behind an image's name to name its mask: MVTec and Carvana, ISIC, others.
+#: Suffixes of masks: of MVTec and Carvana, ISIC, and other tools.
 _MASK_SUFFIXES = ("_mask", "-mask", "_segmentation", "_seg", "_gt", "_labels", "_label", "_matte")
 _NO_IMAGES = (".csv", ".tsv", ".json", ".txt", ".xml", ".xlsx", ".yaml", ".md")
 
@@ -20,9 +20,9 @@ def _unreadable(error: OSError) -> None:
 
 
 def images_below(root: Path, skip: Iterable[Path], report: ReadReport) -> dict[str, Path]:
-    """Path by name relative to the root of the images below it but in some folders, one per folder and stem.
+    """Paths of the images below the root by relative name, one per folder and stem, without the folders in ``skip``.
 
-    Links are followed, each folder being looked at once.
+    Links are followed; each folder is read once.
     """
     visited, images = {root.resolve(), *(path.resolve() for path in skip)}, {}
 
@@ -37,7 +37,7 @@ def images_below(root: Path, skip: Iterable[Path], report: ReadReport) -> dict[s
     for place, inner, files in os.walk(root, onerror=_unreadable, followlinks=True):
         inner[:] = [name for name in sorted(inner) if enters(Path(place, name))]
         below = Path(place).relative_to(root)
-        if place == os.fspath(root):  # where the lists lie, too
+        if place == os.fspath(root):  # the lists are here, too
             files = [name for name in files if not name.lower().endswith(_NO_IMAGES)]
         for name in best_by_stem(files, IMAGE_SUFFIXES, report, below.as_posix()).values():
             images[nfc((below / name).as_posix())] = Path(place, name)
@@ -45,7 +45,7 @@ def images_below(root: Path, skip: Iterable[Path], report: ReadReport) -> dict[s
 
 
 def mask_name(suffix: str | None) -> re.Pattern[str]:
-    """What stands at the end of the stem of a mask's name: the suffix, or for None what tools use."""
+    """A pattern for the end of a mask's stem: the suffix, or for None the suffixes of tools."""
     ends = _MASK_SUFFIXES if suffix is None else (suffix,)
     return re.compile(f"(?:{'|'.join(map(re.escape, ends))})$")
 
@@ -53,17 +53,20 @@ def mask_name(suffix: str | None) -> re.Pattern[str]:
 def split_masks(
     images: dict[str, Path], folder: Path | None, end: re.Pattern[str]
 ) -> tuple[dict[str, Path], list[tuple[str, Path]]]:
-    """The images that are no masks; and name and path of each mask, in the folder or beside its image.
+    """Separate images from masks, which are in the folder or beside their image.
 
     Args:
-        images: by relative name. folder: of masks. end: as of :func:`mask_name`.
+        images: path by relative name. folder: of masks. end: see :func:`mask_name`.
+
+    Returns:
+        the images, and name and path of each mask.
     """
     stems = {name: name.rpartition(".")[0] for name in images}
     others = {*stems.values()}
     beside = {name for name, stem in stems.items() if end.sub("", stem) in others - {stem}}
     masks = [(name, images[name]) for name in beside]
     images = {name: path for name, path in images.items() if name not in beside}
-    photos = {os.path.abspath(path) for path in images.values()}  # where masks lie among them
+    photos = {os.path.abspath(path) for path in images.values()}  # the masks' folder may hold photos, too
     walked = os.walk(folder, onerror=_unreadable) if folder else ()
     for path in sorted(Path(place, name) for place, _, files in walked for name in files):
         is_image = path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
@@ -73,10 +76,10 @@ def split_masks(
 
 
 def image_ids(names: Iterable[str]) -> dict[str, str]:
-    """Id by name: the stem, or the whole ``class_stem`` where several images have that stem.
+    """Id by name: the stem, or ``class_stem`` if several images have that stem.
 
     Raises:
-        SegError: two images would go by one id, or a name has characters that no text file holds.
+        SegError: two images would have one id, or a name is too long or has control characters.
     """
     stems = {name: name.rpartition(".")[0] for name in names}
     count = Counter(os.path.basename(stem) for stem in stems.values())
@@ -94,7 +97,7 @@ def image_ids(names: Iterable[str]) -> dict[str, str]:
 
 
 class Names:
-    """Which image is meant by a name in a list; ``ids`` as of :func:`image_ids`."""
+    """Finds images by the names in a list; ``ids`` is the result of :func:`image_ids`."""
 
     def __init__(self, ids: Mapping[str, str]) -> None:
         self._ids: defaultdict[str, set[str]] = defaultdict(set)
@@ -105,12 +108,12 @@ class Names:
                 self._ids[known].add(image_id)
 
     def find(self, name: str) -> str | None:
-        """Id of the image called so: by id, file name, ``class/file``, with any ending of images or none.
+        """Id of the image of that id, file name or ``class/file``, with any image suffix or none.
 
-        Leading folders, which may be those of another place, are left out where no image is called so with them.
+        Leading folders of another machine are ignored.
 
         Raises:
-            SegError: several images are called so.
+            SegError: several images have that name.
         """
         name = nfc(name.replace("\\", "/")).removeprefix("./")
         while True:

@@ -1,4 +1,4 @@
-"""``data=image_folder``: your own photos, a folder per class or labels in a file, with or without masks."""
+"""``data=image_folder``: your own photos, with a folder per class or labels in a file."""
 
 import os
 import re
@@ -30,32 +30,26 @@ _LOSSLESS = (".png", ".bmp", ".tif", ".tiff", ".gif")
 
 
 class ImageFolder(InPlace):
-    """A folder of images per class, as of torchvision's ``ImageFolder``; masks, boxes and a split are optional.
+    """A folder of images per class, as for torchvision's ``ImageFolder``; masks, boxes and a split are optional.
 
-    An image's id is its file's stem, or ``class_stem`` where classes share a stem. The key depends on the
-    content of the files and their names below ``root``, not on where ``root`` is.
-
-    With a file of labels an image may have several classes, or none, which makes it background. Folder names then mean
-    nothing, and an image that the file does not name is not used.
+    An image's id is its file's stem, or ``class_stem`` if classes share a stem. With a file of labels an image may have
+    several classes or none; then folder names are ignored, and images that the file does not name are not used.
 
     Attributes:
         root: holds the folders. A single class is enough for ``supervision=bbox`` and ``clip``.
-        labels_from: a CSV, see :func:`seg.data.tables.read_labels`; null: ``root/labels.csv`` if it is there;
+        labels_from: a CSV, see :func:`seg.data.tables.read_labels`; null: ``root/labels.csv`` if it exists;
             false: the folders are the classes.
         masks: folder of PNG masks (or BMP, TIFF, GIF) by stem or ``class/stem``; null: ``root/masks``,
-            ``root/ground_truth`` and the like, which are never classes; false: none.
-        mask_suffix: ``_mask`` for masks called ``1_mask.png``, in their folder or beside their images; null:
-            ``_mask``, ``_segmentation`` and other usual ones; "": none.
-        mask_codes: ``binary``, 0 background, 1 or 255 foreground; ``ids``, 0 background, 255 no ground truth, all else
-            foreground; ``trimap``, the official 1 foreground, 2 background, 3 border; ``classes``, 0 background, 1 and
-            on the classes in the order of their names, 255 no ground truth. CVAT's ``labelmap.txt`` beside the masks'
-            folder says the colours of the classes instead.
-        boxes_from: a CSV (``file,xmin,ymin,xmax,ymax``, with labels from a file also ``class``) or a folder of VOC
-            XML; null: ``boxes.csv`` or ``boxes/`` in ``root``, if one is there.
+            ``root/ground_truth`` and the like; false: none.
+        mask_suffix: ``_mask`` for masks named ``1_mask.png``, in their folder or beside their images; null:
+            ``_mask``, ``_segmentation`` and other usual suffixes; "": none.
+        mask_codes: see :func:`seg.data.decode.decode_trimap`. With CVAT's ``labelmap.txt`` beside the masks' folder,
+            its colours are used.
+        boxes_from: a CSV, a COCO JSON or a folder of VOC XML, see :func:`seg.data.tables.read_boxes`; null:
+            ``boxes.csv``, ``boxes.json`` or ``boxes/`` in ``root``, if one exists.
         test_list: a file with a test image per line, by id, file name or ``class/file``; the rest is trainval.
-        test_share: without a list, the share of each class that becomes test.
-        split_seed: seed of that random choice.
-        title: the data set's name in the first line of a run.
+        test_share: without a list, the share of each class that becomes test. split_seed: of that draw.
+        title: the data set's name in a run's log.
     """
 
     what: ClassVar[str] = "own images, read in place"
@@ -75,13 +69,63 @@ class ImageFolder(InPlace):
 
     @cached_property
     def layout(self) -> Layout:
-        """The files that were found."""
+        """The files below the root; no image is opened.
+
+        Raises:
+            MissingDataError: there is no such folder, or no image in a class folder.
+            SegError: another path is missing, masks are lossy, the folders are not classes, or a listed name or a mask
+                matches no image or several.
+        """
         if self.root is None:
             raise SegError("data=image_folder: give data.root=DIR, a folder with a folder of photos for each class")
-        return find_images(self)
+        root, masks, mask_codes = Path(self.root), self.masks, self.mask_codes
+        if not root.is_dir():
+            raise MissingDataError(f"data.root={root}: no such folder at {root.absolute()}; give a folder of photos")
+        if (root / "annotations" / "trainval.txt").is_file():
+            raise SegError(f"data.root={root}: has the official layout of Oxford-IIIT Pet; use data=oxford_pet for it")
+        report = ReadReport()
+        usual = [entry.name for entry in scan(root) if entry.name.lower() in _MASK_FOLDERS and entry.is_dir()]
+        folder = _find_path("masks", masks, root, "folder of masks", *usual)
+        boxes = _boxes_path(root, self.boxes_from)
+        listed = _find_path("labels_from", self.labels_from, root, "CSV file,labels", "labels.csv")
+        test_file = _find_path("test_list", self.test_list, root, "file with the name of an image per line")
+        no_class = [root / name for name in usual] + [path for path in (folder, boxes) if path]
+        names, mask_files = split_masks(images_below(root, no_class, report), folder, mask_name(self.mask_suffix))
+        _refuse_lossy([] if masks is False else mask_files)
+        if listed is None:
+            names = _in_class_folders(root, names, report)
+        ids = image_ids(names)
+        if listed is None:
+            labels: dict[str, tuple[str, ...]] = {i: (name.split("/")[0],) for name, i in ids.items()}
+            classes = sorted({name for own in labels.values() for name in own})
+        else:
+            labels, classes = _labels(listed, ids, report)
+        if listed or (mask_files and mask_codes == "classes"):
+            require_few(len(classes), str(listed or root), "leave some out")
+        sets = {i: tuple(sorted(map(classes.index, labels[i]))) for i in ids.values() if i in labels}
+        test = _read_test_list(test_file, ids) if test_file else _draw_test(ids, sets, listed is None, self)
+        used = {name: i for name, i in ids.items() if i in sets}
+        labelmap = folder.parent / "labelmap.txt" if folder and mask_codes in ("binary", "classes") else None
+        colours = None
+        if labelmap and labelmap.is_file():
+            mask_codes, colours = "classes", _colours(labelmap, classes)
+        texts = {"test": test_file, "labels": listed, "colours": labelmap if colours else None}
+        return Layout(
+            root,
+            tuple(classes),
+            {i: names[name] for name, i in used.items()},
+            splits={i: "test" if i in test else "trainval" for i in sets},
+            labels=sets,
+            masks={} if masks is False else _masks(used, mask_files, mask_name(self.mask_suffix), report),
+            codes=mask_codes,
+            boxes={path.relative_to(boxes or "").as_posix(): path for path in box_files(boxes)},
+            texts={key: path for key, path in texts.items() if path},
+            colours=colours,
+            report=report,
+        )
 
     def params(self) -> dict[str, Any]:
-        """The content, and the parameters that say how it is read."""
+        """The content and the parameters of reading it."""
         keys = ("mask_codes", "mask_suffix", "test_share", "split_seed")
         return super().params() | {key: getattr(self, key) for key in keys}
 
@@ -97,63 +141,8 @@ class ImageFolder(InPlace):
         return make_dataset(layout, place_boxes(listed, layout.images, layout.report))
 
 
-def find_images(source: ImageFolder) -> Layout:
-    """List what is below the root, without opening an image.
-
-    Raises:
-        MissingDataError: there is no such folder, or no image in a class folder.
-        SegError: another path is missing, masks are lossy, the folders are not classes, or a listed name or a mask
-            matches no image, or several.
-    """
-    root, masks, mask_codes = Path(source.root or ""), source.masks, source.mask_codes
-    if not root.is_dir():
-        raise MissingDataError(f"data.root={root}: no such folder at {root.absolute()}; give a folder of photos")
-    if (root / "annotations" / "trainval.txt").is_file():
-        raise SegError(f"data.root={root}: has the official layout of Oxford-IIIT Pet; use data=oxford_pet for it")
-    report = ReadReport()
-    usual = [entry.name for entry in scan(root) if entry.name.lower() in _MASK_FOLDERS and entry.is_dir()]
-    folder = _find_path("masks", masks, root, "folder of masks", *usual)
-    boxes = _boxes_path(root, source.boxes_from)
-    listed = _find_path("labels_from", source.labels_from, root, "CSV file,labels", "labels.csv")
-    test_file = _find_path("test_list", source.test_list, root, "file with the name of an image per line")
-    no_class = [root / name for name in usual] + [path for path in (folder, boxes) if path]
-    names, mask_files = split_masks(images_below(root, no_class, report), folder, mask_name(source.mask_suffix))
-    _refuse_lossy([] if masks is False else mask_files)
-    if listed is None:
-        names = _in_class_folders(root, names, report)
-    ids = image_ids(names)
-    if listed is None:
-        labels: dict[str, tuple[str, ...]] = {i: (name.split("/")[0],) for name, i in ids.items()}
-        classes = sorted({name for own in labels.values() for name in own})
-    else:
-        labels, classes = _labels(listed, ids, report)
-    if listed or (mask_files and mask_codes == "classes"):
-        require_few(len(classes), str(listed or root), "leave some out")
-    sets = {i: tuple(sorted(map(classes.index, labels[i]))) for i in ids.values() if i in labels}
-    test = _read_test_list(test_file, ids) if test_file else _draw_test(ids, sets, listed is None, source)
-    used = {name: i for name, i in ids.items() if i in sets}
-    labelmap = folder.parent / "labelmap.txt" if folder and mask_codes in ("binary", "classes") else None
-    colours = None
-    if labelmap and labelmap.is_file():
-        mask_codes, colours = "classes", _colours(labelmap, classes)
-    texts = {"test": test_file, "labels": listed, "colours": labelmap if colours else None}
-    return Layout(
-        root,
-        tuple(classes),
-        {i: names[name] for name, i in used.items()},
-        splits={i: "test" if i in test else "trainval" for i in sets},
-        labels=sets,
-        masks={} if masks is False else _masks(used, mask_files, mask_name(source.mask_suffix), report),
-        codes=mask_codes,
-        boxes={path.relative_to(boxes or "").as_posix(): path for path in box_files(boxes)},
-        texts={key: path for key, path in texts.items() if path},
-        colours=colours,
-        report=report,
-    )
-
-
 def _find_path(key: str, value: str | bool | None, root: Path, what: str, *usual: str) -> Path | None:
-    """The given path; without one, the only usual name that exists, if any."""
+    """The given path, or else the one usual name that exists, if any."""
     if value is False:
         return None
     existing = [root / name for name in usual if (root / name).exists()]
@@ -171,7 +160,7 @@ def _boxes_path(root: Path, boxes_from: str | None) -> Path | None:
 
 
 def _colours(labelmap: Path, classes: list[str]) -> Colours:
-    """The codes of the masks that CVAT writes beside its ``labelmap.txt``, whose classes may be in another order."""
+    """Mask codes by colour of CVAT's ``labelmap.txt``, whose classes may be in another order."""
     names, colours = read_classes(labelmap)
     if unknown := [name for name in names if name not in classes]:
         raise SegError(
@@ -230,7 +219,7 @@ def _match(
         message = f"none of its {len(unmatched)} {what} matches an image that is used, for example {unmatched[0]!r}"
         report.problems.append(f"{source}: {message}{remedy}")
     report.raise_problems(Path(str(source)))
-    report.warn(f"{what} of images that are not there (not used)", dict.fromkeys(unmatched))
+    report.warn(f"{what} of missing images (not used)", dict.fromkeys(unmatched))
     return matched
 
 
@@ -239,13 +228,11 @@ def _labels(path: Path, ids: dict[str, str], report: ReadReport) -> tuple[dict[s
     listed = read_labels(path)
     remedy = " (data.labels_from=false: the folders are the classes)"
     matched = _match(Names(ids), listed, "labels", path, report, remedy)
-    # Missing images count too, so that the codes of masks do not depend on which images are there.
+    # Missing images count too, so that the codes of masks do not depend on which images exist.
     classes = sorted({name for _, _, names in listed for name in names})
     if not classes:
         raise SegError(f"{path}: names no class{remedy}")
-    report.warn(
-        "images that the file of labels does not name (not used)", (i for i in ids.values() if i not in matched)
-    )
+    report.warn("images not named in the file of labels (not used)", (i for i in ids.values() if i not in matched))
     return {i: tuple(dict.fromkeys(name for names in own for name in names)) for i, own in matched.items()}, classes
 
 

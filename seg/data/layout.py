@@ -1,4 +1,4 @@
-"""Files and folders of data: their names, their text, and a hash of what they contain."""
+"""Files and folders of data: names, text, and a hash of their contents."""
 
 import codecs
 import hashlib
@@ -16,20 +16,20 @@ from seg.data.read_report import ReadReport
 from seg.errors import SegError
 from seg.files import seal, unseal, write_json
 
-# In order of preference, should one stem come under two names.
+# In order of preference if several files have one stem.
 IMAGE_SUFFIXES: tuple[str, ...] = (
     *(".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".jfif", ".jpe", ".jp2"),
 )
 if features.check("avif"):  # Pillow reads AVIF only where it was built with libavif
     IMAGE_SUFFIXES += (".avif",)
 
-#: Bytes of a name. Masks are called after their image, with an ending, and while they are written with a longer one.
+#: Longest image id in bytes: the files of its masks add endings to it.
 _MOST_BYTES = 220
-TOO_LONG = f"a name of more than {_MOST_BYTES} bytes, after which no file of its masks can be called; rename it"
+TOO_LONG = f"a name of more than {_MOST_BYTES} bytes, too long for the files of its masks; rename it"
 
 
 class MissingDataError(SegError):
-    """There is no data set at this place, or a part without which nothing can be done is not there."""
+    """There is no data set at this place, or a required part is missing."""
 
 
 def nfc(text: str) -> str:
@@ -38,17 +38,17 @@ def nfc(text: str) -> str:
 
 
 def too_long(name: str) -> bool:
-    """Whether an image's id leaves no room for the endings of what is called after it."""
+    """Whether an image's id leaves no room for the endings of its files."""
     return len(os.fsencode(name)) > _MOST_BYTES
 
 
 def is_writable(name: str) -> bool:
-    """Whether files can hold a name: no control characters, nor halves of a character (surrogates)."""
+    """Whether a text file can hold a name: no control characters, no surrogates."""
     return not any(unicodedata.category(c) in ("Cc", "Cs") for c in name)
 
 
 def scan(folder: Path) -> list[os.DirEntry[str]]:
-    """Entries of a folder in the order of their names; none where it is missing."""
+    """Entries of a folder sorted by name; none if it is missing."""
     try:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)
@@ -59,7 +59,7 @@ def scan(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def best_by_stem(names: Iterable[str], suffixes: tuple[str, ...], found: ReadReport, folder: str) -> dict[str, str]:
-    """File name by composed stem (:func:`nfc`) of the names with one of the suffixes, of which the first wins."""
+    """File name by composed stem (:func:`nfc`); of several files with one stem the suffix that comes first counts."""
     best: dict[str, str] = {}
     rank = {suffix: place for place, suffix in enumerate(suffixes)}
     visible = [name for name in names if not name.startswith(".")]
@@ -69,29 +69,25 @@ def best_by_stem(names: Iterable[str], suffixes: tuple[str, ...], found: ReadRep
     others = (f"{folder}/{name}" for name in visible if name not in usable)
     found.warn("files of other kinds (skipped)", others)
     again = (f"{folder}/{name}" for name in usable if name not in best.values())
-    found.warn("files of the name of another, in another format (one of them is used)", again)
+    found.warn("files with the stem of another file (one of them is used)", again)
     return dict(sorted(best.items(), key=lambda item: item[1]))
 
 
 def files_by_stem(folder: Path, suffixes: tuple[str, ...], found: ReadReport) -> dict[str, Path]:
-    """Path by composed stem of the files in a folder with one of the suffixes, in the order of their names."""
+    """Path by composed stem of the files in a folder that have one of the suffixes, sorted by name."""
     best = best_by_stem([entry.name for entry in scan(folder)], suffixes, found, folder.name)
     return {stem: folder / name for stem, name in best.items()}
 
 
 def regular(path: "Path | os.DirEntry[str]") -> os.stat_result:
-    """What the system says of a file; a pipe or a device, which would be read for ever, is refused.
-
-    Raises:
-        SegError: it is missing, cannot be looked at, or is no file.
-    """
+    """The ``stat`` of a regular file. Raises SegError: it cannot be read, or is a folder, a pipe or a device."""
     try:
         found = os.stat(path)
     except (OSError, ValueError) as error:
         raise SegError(f"{os.fspath(path)}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
     if not stat.S_ISREG(found.st_mode):
         kind = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe, a socket or a device"
-        raise SegError(f"{os.fspath(path)}: cannot be read (is {kind}, no file); take it away")
+        raise SegError(f"{os.fspath(path)}: cannot be read (is {kind}, no file); remove it")
     return found
 
 
@@ -115,12 +111,11 @@ def content_fingerprint(
     """Hash of the names and contents of some files.
 
     Args:
-        place: where they lie. It is part of the cache, not of the hash: a copy may keep names, sizes and times
-            and yet differ.
+        place: their folder. It is part of the cache, not of the hash.
         content: name (which enters the hash) and file.
-        cache: a JSON file that remembers the content hashes of files by name, size and time of change. It only saves
-            time: it is done without where it cannot be read or written.
-        write: whether what was found anew is remembered there.
+        cache: a JSON file with the content hashes of files by name, size and time of change. If it cannot be read or
+            written, all files are read.
+        write: whether to update the cache.
 
     Returns:
         sha256 in hex over the sorted (name, size, sha256 of the content).

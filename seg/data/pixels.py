@@ -1,7 +1,7 @@
-"""Labelled pixels: points and scribbles as files have them or as people might draw them, and those of every image."""
+"""Labelled pixels: points and scribbles from files, or simulated from the ground truth."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +26,7 @@ _BACKGROUND = "background"
 
 
 class ListedPoint(NamedTuple):
-    """One point, the image that it is of, its class, and where that is written."""
+    """A point of an image, its class, and where it is written."""
 
     image: str
     x: float
@@ -39,51 +39,44 @@ def read_points(path: Path) -> list[ListedPoint]:
     """Read a CSV with the columns ``file,x,y,class``, or a JSON list of such objects; pixels count from 0.
 
     Raises:
-        SegError: it cannot be read, holds none, or a line is something else; the message names file and line.
+        SegError: the file cannot be read or has no point, or a line or an object is something else.
     """
-    found = list(_json_points(path) if path.suffix.lower() == ".json" else _csv_points(path))
+    found = []
+    for where, row in _json_rows(path) if path.suffix.lower() == ".json" else _csv_rows(path):
+        if missing := [name for name in _COLUMNS if name not in row]:
+            raise SegError(f"{where}: lacks {', '.join(missing)}; a point has file,x,y,class")
+        try:
+            x, y = float(row["x"]), float(row["y"])
+        except (ValueError, TypeError) as error:
+            raise SegError(f"{where}: {str(row['x'])[:40]}, {str(row['y'])[:40]} are no pixels x,y") from error
+        found.append(ListedPoint(str(row["file"]), x, y, str(row["class"]), where))
     if not found:
-        raise SegError(f"pixels.points={path}: holds no point; leave it out, or give another")
+        raise SegError(f"pixels.points={path}: has no point; leave it out, or give another file")
     return found
 
 
-def _csv_points(path: Path) -> Iterator[ListedPoint]:
+def _csv_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     table = read_table(path)
     headings = [cell.lower() for cell in table.iloc[0]] if len(table) else []
-    if missing := [name for name in _COLUMNS if name not in headings]:
-        raise SegError(f"{path} line 1: lacks {', '.join(missing)}; write the heading file,x,y,class")
     for line, row in zip(table.index[1:], table.iloc[1:].itertuples(index=False), strict=True):
-        yield _point([row[headings.index(name)] for name in _COLUMNS], f"{path} line {line}")
+        yield f"{path} line {line}", dict(zip(headings, row, strict=True))
 
 
-def _json_points(path: Path) -> Iterator[ListedPoint]:
+def _json_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     try:
         content = json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
         raise SegError(f"{path}: no JSON ({first_line(error)})") from error
     for number, one in enumerate(content if isinstance(content, list) else [content], 1):
-        where = f"{path} item {number}"
-        if not isinstance(one, dict) or set(_COLUMNS) - set(one):
-            raise SegError(f"{where}: no object with file, x, y and class")
-        yield _point([one[name] for name in _COLUMNS], where)
-
-
-def _point(cells: Sequence[Any], where: str) -> ListedPoint:
-    try:
-        x, y = float(cells[1]), float(cells[2])
-    except (ValueError, TypeError) as error:
-        raise SegError(
-            f"{where}: x={str(cells[1])[:40]}, y={str(cells[2])[:40]} are no numbers; write pixels"
-        ) from error
-    return ListedPoint(str(cells[0]), x, y, str(cells[3]), where)
+        yield f"{path} item {number}", one if isinstance(one, dict) else {}
 
 
 @dataclass(frozen=True)
 class LabelledPixels:
-    """Pixels of ``N`` images whose class is known, at any resolution.
+    """Labelled pixels of ``N`` images, independent of the resolution.
 
     Attributes:
-        first: ``int64 (N + 1,)``, where those of each row of the prepared data begin, and the last end.
+        first: ``int64 (N + 1,)``, the first pixel of each row of the prepared data, and the number of all.
         at: ``float64 (n, 2)``, y and x in [0, 1) as shares of height and width. codes: ``uint8 (n,)``, 0 background,
             ``1 + class``.
     """
@@ -93,28 +86,28 @@ class LabelledPixels:
     codes: np.ndarray
 
     def has(self, row: int) -> bool:
-        """Whether an image has any."""
+        """Whether an image has labelled pixels."""
         return bool(self.first[row] < self.first[row + 1])
 
     def classes(self, row: int) -> list[int]:
-        """The codes of the classes that an image has pixels of, ascending; not the background's."""
+        """The codes of an image's pixels, ascending, without the background's."""
         return [int(c) for c in np.unique(self.codes[self.first[row] : self.first[row + 1]]) if c]
 
     def grid(self, row: int, size: tuple[int, int]) -> np.ndarray:
-        """Those of an image on a grid: ``uint8 (H, W)``, 255 where nothing is labelled."""
+        """An image's pixels on a grid: ``uint8 (H, W)``, 255 for unknown."""
         own = slice(self.first[row], self.first[row + 1])
         return pixel_grid(self.at[own], self.codes[own], size)
 
 
 class PixelLabels(Stage):
-    """Labelled pixels of the pool's images; those of points and scribbles together.
+    """Labelled pixels of the pool's images.
 
     Attributes:
         pool: the images.
-        points: a CSV or JSON of points, as for :func:`read_points`.
+        points: a CSV or JSON of points, see :func:`read_points`.
         scribbles: a folder of PNG named as their image: 0 unknown, ``1 + class``, 255 background.
-        simulate: draw ``points`` or ``scribbles`` from the ground truth of trainval's images: an oracle.
-        seed: of simulated points, with the image's id.
+        simulate: draw ``points`` or ``scribbles`` from the ground truth of trainval (an oracle).
+        seed: of simulated points.
     """
 
     called: ClassVar[str | None] = "pixels"
@@ -128,12 +121,12 @@ class PixelLabels(Stage):
 
     @property
     def is_given(self) -> bool:
-        """Whether there are any."""
+        """Whether pixels are given or simulated."""
         return any((self.points, self.scribbles, self.simulate))
 
     @property
     def kinds(self) -> str:
-        """What they are."""
+        """``points``, ``scribbles`` or both."""
         given = {"points": self.points, "scribbles": self.scribbles}
         return " and ".join(kind for kind, file in given.items() if file or self.simulate == kind)
 
@@ -144,7 +137,7 @@ class PixelLabels(Stage):
 
     @property
     def is_oracle(self) -> bool:
-        """Simulated ones know the ground truth."""
+        """Simulated pixels use the ground truth."""
         return self.simulate is not None
 
     @cached_property
@@ -159,15 +152,15 @@ class PixelLabels(Stage):
 
     @property
     def scribbles_hash(self) -> str:
-        """Of names and contents."""
+        """A hash of names and contents."""
         return content_fingerprint(str(self.scribbles), self.scribble_files.items())
 
     def upstream(self) -> dict[str, Stage]:
-        """The source too, which knows the names of the files."""
+        """The source, too, for the names of the files."""
         return super().upstream() | {"source": self.pool.data.source}
 
     def check(self, store: Products) -> None:
-        """Refuse what fits no image before anything long."""
+        """Raise SegError for pixels that fit no image, before any work."""
         if not self.is_given:
             raise SegError(
                 "supervision=points: give pixels.points=FILE.csv, pixels.scribbles=FOLDER, or (an oracle) "
@@ -180,7 +173,7 @@ class PixelLabels(Stage):
                 raise SegError(f"pixels.simulate={self.simulate}: no trainval image has ground truth to draw from")
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
-        """Read and draw all of them."""
+        """Read and simulate the pixels."""
         pool: PoolRows = store.get(self.pool)
         data = pool.data
         given = self._given(store.get(self.pool.data.source))
@@ -204,10 +197,10 @@ class PixelLabels(Stage):
         return _shares(drawn, target.shape)
 
     def _given(self, dataset: Dataset) -> dict[str, np.ndarray]:
-        """Those of the files by image id, ``float64 (n, 3)``: y, x, code.
+        """The files' pixels by image id, ``float64 (n, 3)``: y, x, code.
 
         Raises:
-            SegError: what is of no image or class, or outside of its image, by file and line.
+            SegError: a pixel of no image or class, or outside of its image; the message has file and line.
         """
         report = ReadReport()
         names = Names({f"{name.rpartition('.')[0]}.png": i for i, name in dataset.file_names().items()})
@@ -251,7 +244,7 @@ class PixelLabels(Stage):
         return (_BACKGROUND, *dataset.classes)[code] if code <= len(dataset.classes) else str(code)
 
     def _code(self, name: str, record: Record, dataset: Dataset) -> int:
-        """The masks' code of a class of an image."""
+        """The mask code of a class of an image."""
         if name == _BACKGROUND:
             return 0
         own = [dataset.classes[label] for label in record.labels]
@@ -270,7 +263,7 @@ def _listed(grid: np.ndarray) -> np.ndarray:
 
 
 def _shares(pixels: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """y, x, code with the middle of the pixel as shares of the image's sides."""
+    """y, x, code, with the pixel's centre as shares of the image's sides."""
     out = pixels.astype(np.float64)
     out[:, :2] = (np.floor(out[:, :2]) + 0.5) / size
     return out

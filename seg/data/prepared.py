@@ -31,15 +31,15 @@ class PreparedData:
     """A data set in memory-mapped arrays; ``N`` images of side ``S``, rows ordered as the data set's.
 
     Attributes:
-        title: name for people. classes: names by label.
+        title: of the data set. classes: names by label.
         images: ``uint8 (N, S, S, 3)`` RGB, squashed to a square.
         ids: file stems. is_test: ``bool (N,)``. has_target: ``bool (N,)``.
-        label_sets: per image the classes that are in it, ascending.
+        label_sets: for each image its classes, ascending.
         sizes: ``int64 (N, 2)`` original height and width in pixels.
-        boxes: per image a list of ``[xmin, ymin, xmax, ymax]`` in original pixels.
-        box_labels: per image the class of each box; empty where all are of its one class.
-        target_is_classes: whether the ground truth itself says of which class a pixel is.
-        original: the data with all of their classes, where these are one in ``self``: the foreground.
+        boxes: for each image a list of ``[xmin, ymin, xmax, ymax]`` in original pixels.
+        box_labels: for each image the class of each box; empty if all are of its one class.
+        target_is_classes: whether the ground truth has a class per pixel.
+        original: the data with all classes, if ``self`` has only the foreground.
     """
 
     title: str
@@ -68,38 +68,38 @@ class PreparedData:
 
     @property
     def count(self) -> int:
-        """How many classes the masks tell apart."""
+        """The number of classes."""
         return len(self.classes)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the codes of the masks mean, from 0 on."""
+        """The classes of the masks' codes, from 0 on."""
         return ("background", *self.classes)
 
     @property
     def as_read(self) -> "PreparedData":
-        """The data with all of their classes."""
+        """The data with all classes."""
         return self.original or self
 
     def merged(self) -> "PreparedData":
-        """The data with one class, the foreground, of every image that is labelled with a class."""
+        """The data with one class, the foreground, for every image with a label."""
         shows = [(0,) if labels else () for labels in self.label_sets]
         nothing: list[list[int]] = [[]] * len(self)
         return replace(self, classes=(FOREGROUND,), label_sets=shows, box_labels=nothing, original=self)
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """``int64 (N,)``: the first class of every image, -1 for one without."""
+        """``int64 (N,)``: the first class of every image, -1 for none."""
         return np.asarray([labels[0] if labels else -1 for labels in self.label_sets], np.int64)
 
     @cached_property
     def has_one_label(self) -> bool:
-        """Whether every image is of one class."""
+        """Whether every image has exactly one class."""
         return all(len(labels) == 1 for labels in self.label_sets)
 
     @cached_property
     def is_labelled(self) -> np.ndarray:
-        """``bool (N, classes)``: which classes are in which image."""
+        """``bool (N, classes)``: the labels as indicators."""
         out = np.zeros((len(self), len(self.classes)), bool)
         for row, labels in enumerate(self.label_sets):
             out[row, list(labels)] = True
@@ -110,13 +110,13 @@ class PreparedData:
         return self._coded(self._target[rows], rows)
 
     def _coded(self, target: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Ground truth ``(b, H, W)`` of some images, as it was prepared, in these classes."""
+        """Prepared ground truth ``(b, H, W)`` of some images in these classes."""
         if self.original is not None:
             return np.where((target > 0) & (target < BORDER), np.uint8(1), target) if self.target_is_classes else target
         if self.target_is_classes:
             return target
         sets = [self.label_sets[row] for row in rows]
-        # Of several classes it does not say which one a pixel is of.
+        # With several classes the class of a pixel is unknown.
         code = np.asarray([1 + own[0] if len(own) == 1 else UNKNOWN for own in sets], np.uint8)
         return np.where(target == 1, code[:, None, None], target)
 
@@ -138,14 +138,13 @@ class Prepared(Stage):
     """Decode every image of a source once.
 
     Images and ground-truth masks are squashed to ``size x size`` (images antialiased, masks to the nearest pixel); the
-    ground truth at original size is kept beside them, compressed. Unreadable images are named, skipped and counted; an
-    image whose ground truth is unreadable is used without it.
+    ground truth at original size is saved, too. Unreadable images are skipped and counted; an image with unreadable
+    ground truth is used without it.
 
     Attributes:
         source: the data set.
         size: working resolution in pixels, a multiple of 32.
-        max_bad_share: share of unreadable images and masks above which the run is refused; one is allowed
-            unless this is 0.
+        max_bad_share: the largest allowed share of unreadable images and masks; one is allowed unless this is 0.
     """
 
     what: ClassVar[str] = "images at working resolution"
@@ -160,12 +159,12 @@ class Prepared(Stage):
             raise SegError(f"data.size={self.size}: must be a multiple of 32, such as {self.size // 32 * 32 + 32}")
 
     def check(self, store: Products) -> None:
-        """Refuse data without a label to learn from, if that is known before they are decoded."""
+        """Raise SegError for data without a label in trainval, if that is known before decoding."""
         if (dataset := self.source.dataset_if_known(store)) is not None:
             _require_labels(dataset)
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
-        """Decode with a pool of threads (Pillow lets go of the interpreter lock while it decodes)."""
+        """Decode in threads (Pillow releases the interpreter lock)."""
         dataset: Dataset = store.get(self.source)
         _require_labels(dataset)
         report = ReadReport(Counter(dataset.warnings), dict(dataset.examples))
@@ -210,7 +209,7 @@ class Prepared(Stage):
             "offsets": np.cumsum([0, *(len(one.original) for _, one in kept)]).tolist(),
         }
         write_json(out / "index.json", index)
-        # Names below the data's folder: a product does not say where that lies.
+        # Relative names: a product does not depend on the data's place.
         return {
             "images": len(kept),
             "unreadable": [*skipped],
@@ -219,7 +218,7 @@ class Prepared(Stage):
         }
 
     def _refuse_unreadable(self, dataset: Dataset, images: list[str], targets: list[str]) -> None:
-        """Refuse too many unreadable files, and data of which no image or not one ground truth can be read."""
+        """Raise SegError for too many unreadable files, or if no image or no ground truth can be read."""
         errors, n = images + targets, len(dataset.records)
         shown = "; ".join(errors[:3]) + ("; ..." if len(errors) > 3 else "")
         if len(errors) > (self.max_bad_share and max(1, self.max_bad_share * n)) or len(images) == n:
@@ -254,18 +253,16 @@ class Prepared(Stage):
 
 def _require_labels(dataset: Dataset) -> None:
     if not any(r.labels for r in dataset.records if r.split == "trainval"):
-        raise SegError(
-            "no trainval image of the data has a label, so nothing can be learnt; label some with what they show"
-        )
+        raise SegError("no trainval image of the data has a label, so nothing can be learnt; label some")
 
 
 class _Decoded(NamedTuple):
     """One image and its ground truth.
 
     Attributes:
-        image, target: at working resolution; None where the image cannot be read. size: original height and width.
+        image, target: at working resolution; None if the image cannot be read. size: original height and width.
         original: compressed ground truth of that size. error: why image or ground truth cannot be read.
-        has_object: whether the ground truth shows one. disagrees: whether its classes are not those of the labels.
+        has_object: whether the ground truth has an object. disagrees: whether its classes differ from the labels.
     """
 
     image: Any = None
@@ -297,7 +294,7 @@ def _decode(record: Record, size: int, classes: int) -> _Decoded:
         return without._replace(error=str(error), warnings=(*warnings, *more))
     if (original == UNKNOWN).all():
         return without._replace(
-            warnings=(*warnings, f"{kind} of which every pixel is unknown (image used without)"),
+            warnings=(*warnings, f"{kind} that are unknown everywhere (image used without)"),
         )
     return _Decoded(
         image,
@@ -311,7 +308,7 @@ def _decode(record: Record, size: int, classes: int) -> _Decoded:
 
 
 def _ground_truth(record: Record, hw: tuple[int, int], classes: int) -> tuple[np.ndarray, list[str], bool]:
-    """Ground truth at original size, what is unusual about it, and whether its classes disagree with the labels."""
+    """Ground truth at original size, its warnings, and whether its classes disagree with the labels."""
     if record.trimap is None:
         return draw_regions(record.regions or (), hw), [], False
     target, is_resized = decode_trimap(record.trimap, hw, record.codes, record.image, record.colours)
@@ -326,28 +323,28 @@ def _ground_truth(record: Record, hw: tuple[int, int], classes: int) -> tuple[np
     shown, labels = {code - 1 for code in codes_in(target) if code not in (0, UNKNOWN)}, {*record.labels}
     if strange := sorted(1 + label for label in shown if label >= classes):
         target = np.where(np.isin(target, strange), np.uint8(UNKNOWN), target)
-        warnings.append(f"masks with values that are no class ({', '.join(map(str, strange))}; unknown there)")
+        warnings.append(f"masks with values of no class ({', '.join(map(str, strange))}; unknown there)")
     shown = {label for label in shown if label < classes}
     if shown - labels:
-        warnings.append("images whose mask shows a class that their labels lack (both used as they are)")
+        warnings.append("images whose mask has a class that is not among their labels (both used)")
     if labels - shown:
-        warnings.append("images whose labels name a class that their mask lacks (both used as they are)")
+        warnings.append("images with a label that their mask does not have (both used)")
     return target, warnings, bool(strange or shown - labels or (labels and not shown))
 
 
 def _refuse_other_codes(dataset: Dataset, kept: list[tuple[Record, _Decoded]]) -> None:
-    """Refuse masks most of which follow another convention than the one that they are read by."""
+    """Raise SegError if most masks follow another convention than ``mask_codes``."""
     masks = [(record, one) for record, one in kept if one.original]
     wrong = [record.trimap for record, one in masks if one.disagrees]
     if 2 * len(wrong) > len(masks):
         raise SegError(
-            f"{len(wrong)} of {len(masks)} masks do not show what their images' labels say ({wrong[0]}, say): 0 must "
-            f"be background, 1 to {len(dataset.classes)} the classes in their order and 255 unknown; write these "
-            "codes, or take data=image_folder with data.mask_codes=binary (0 and 255, 0 and 1) or ids (0, and any "
-            "other number for an object)"
+            f"{len(wrong)} of {len(masks)} masks have other classes than their images' labels (for example "
+            f"{wrong[0]}): 0 must be background, 1 to {len(dataset.classes)} the classes in their order and 255 "
+            "unknown; write these codes, or use data=image_folder with data.mask_codes=binary (0 and 255, 0 and 1) or "
+            "ids (0 background, any other number an object)"
         )
     if masks and not any(one.has_object for _, one in masks):
-        none = f"none of {len(masks)} masks shows an object, so no mIoU can be measured"
+        none = f"none of {len(masks)} masks has an object, so no mIoU can be measured"
         if any(record.codes == "ids" for record, _ in masks):
             raise SegError(f"{none}; read as ids, 255 is unknown: for masks of 0 and 255 set data.mask_codes=binary")
         log.warning("data: %s", none)
@@ -355,20 +352,20 @@ def _refuse_other_codes(dataset: Dataset, kept: list[tuple[Record, _Decoded]]) -
 
 @dataclass(frozen=True)
 class PoolRows:
-    """The part of a prepared data set that gets masks: ``rows`` is ``int64 (n,)``, ascending."""
+    """The images that get masks: ``rows`` of the prepared data is ``int64 (n,)``, ascending."""
 
     data: PreparedData
     rows: np.ndarray
 
 
 class Pool(Stage):
-    """Which images the mask stages work on; the classifier always trains on all of trainval.
+    """The images that get masks; the classifier always trains on all of trainval.
 
     Attributes:
-        images: ``all``; ``with_masks``, those that have ground truth only; ``trainval``, all of trainval (whose masks a
-            segmenter learns from) and of test those that have ground truth.
-        limit: at most so many per split (evenly spread over the list), null for no limit.
-        task: what their masks tell apart: the ``foreground``, or the ``classes`` too.
+        images: ``all``; ``with_masks``, those with ground truth; ``trainval``, all of trainval (for training a
+            segmenter) and those of test with ground truth.
+        limit: the most images per split (evenly spread over the list), null for no limit.
+        task: masks of the ``foreground`` or of the ``classes``.
     """
 
     stored: ClassVar[bool] = False
@@ -380,7 +377,7 @@ class Pool(Stage):
     task: Task = param(default="foreground")
 
     def check(self, store: Products) -> None:
-        """Refuse to choose by ground truth that none has, or more classes than masks have codes."""
+        """Raise SegError for ``with_masks`` without ground truth, or for more classes than masks have codes."""
         dataset = self.data.source.dataset_if_known(store)
         if dataset is not None and (count := len(self.classes_of(dataset))) > MOST_CLASSES:
             raise SegError(
@@ -391,14 +388,14 @@ class Pool(Stage):
             raise SegError(_WITHOUT_TARGET)
 
     def classes_of(self, data: Dataset | PreparedData) -> tuple[str, ...]:
-        """The classes that the masks of some data tell apart."""
+        """The classes of the masks."""
         return (FOREGROUND,) if self.task == "foreground" else data.classes
 
     def classes(self, store: Products) -> tuple[str, ...]:
-        """The classes that the masks tell apart."""
+        """The classes of the masks."""
         if self.task == "foreground":
             return (FOREGROUND,)
-        # Images are not decoded for them, nor the lists read again once they are.
+        # Without decoding the images for it, and without reading the lists again after that.
         return self.classes_of(store.get(self.data if store.has(self.data) else self.data.source))
 
     def files(self, store: Products) -> dict[str, Path]:
@@ -406,7 +403,7 @@ class Pool(Stage):
         return {record.id: record.image for record in store.get(self.data.source).records}
 
     def load(self, path: Path, store: Products) -> PoolRows:
-        """The rows chosen; refuses to choose none with a label. With ``task=foreground`` all classes are one."""
+        """The chosen rows. Raises SegError: none of them has a label."""
         data: PreparedData = store.get(self.data)
         if self.task == "foreground":
             data = data.merged()
@@ -421,10 +418,10 @@ class Pool(Stage):
         if len(rows) == 0:
             raise SegError(_WITHOUT_TARGET)
         if not any(data.label_sets[row] for row in rows.tolist()):
-            raise SegError(f"pool: not one of {len(rows)} images has a label, so there is nothing to make a mask of")
+            raise SegError(f"pool: none of {len(rows)} images has a label, so there are no masks to make")
         return PoolRows(data, rows)
 
 
 def split_counts(data: PreparedData, rows: np.ndarray) -> Counter[str]:
-    """How many of ``rows`` lie in which split."""
+    """The number of ``rows`` in each split."""
     return Counter("test" if t else "trainval" for t in data.is_test[rows])

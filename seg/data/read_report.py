@@ -17,7 +17,7 @@ _SHOWN_EXAMPLES = 3
 
 @dataclass
 class ReadReport:
-    """Warnings and problems of a whole data set.
+    """Warnings and problems of a data set.
 
     Attributes:
         warnings: count by message.

@@ -1,4 +1,4 @@
-"""What the readers of folders share: the files of a layout by image, and the records that are made of them."""
+"""Shared by the readers of folders: the files of a layout by image id, and the records made from them."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from seg.data.boxes import ListedBox, fit_box, read_xml
 from seg.data.dataset import Box, Codes, Colours, Dataset, Record, Split
-from seg.data.decode import exif_orientation, image_size
+from seg.data.decode import image_size
 from seg.data.layout import TOO_LONG, MissingDataError, nfc, too_long
 from seg.data.read_report import ReadReport
 from seg.errors import SegError
@@ -17,18 +17,18 @@ from seg.errors import SegError
 
 @dataclass(frozen=True)
 class Layout:
-    """The images of a folder and what lies beside them, as far as names and lists say it; no image was opened.
+    """The files of a data set, found by names and lists; no image was opened.
 
     Attributes:
         folder: the images' names are relative to it.
-        classes: their names by label.
-        images: by id, as ``splits``, ``labels`` and ``masks``.
-        splits: empty where test images have to be drawn.
-        labels: empty where the contents of files say them.
-        masks: of some of the images. codes, colours: how they are coded, see :class:`seg.data.dataset.Record`.
-        boxes: the files of boxes, by any name.
-        texts: the lists that were read, by what they are: ``trainval``, ``test``, ``classes``, ``labels``.
-        report: what was unusual.
+        classes: names by label.
+        images: path by image id; ``splits``, ``labels`` and ``masks`` are by image id, too.
+        splits: empty if test images have yet to be drawn.
+        labels: empty if they are read from the contents of files.
+        masks: of some of the images. codes, colours: their coding, see :class:`seg.data.dataset.Record`.
+        boxes: the files of boxes by name.
+        texts: the lists that were read: ``trainval``, ``test``, ``classes``, ``labels``, ``colours``.
+        report: the warnings.
     """
 
     folder: Path
@@ -44,27 +44,27 @@ class Layout:
     report: ReadReport = field(default_factory=ReadReport)
 
     def content(self) -> Iterator[tuple[str, Path]]:
-        """Name and path of every file that can change what is read."""
+        """Name and path of every file that is read."""
         # A photo's folder may be its class.
         images = {nfc(path.relative_to(self.folder).as_posix()): path for path in self.images.values()}
         kinds = {"images": images, "masks": self.masks, "boxes": self.boxes, "texts": self.texts}
         return ((f"{kind}/{name}", path) for kind, files in kinds.items() for name, path in files.items())
 
     def copy(self) -> "Layout":
-        """With a report of its own, to which more can be added."""
+        """A copy with its own report."""
         return replace(self, report=deepcopy(self.report))
 
 
 def listed_splits(
     lists: Mapping[Split, Sequence[str]], images: Mapping[str, Path], folder: Path, report: ReadReport
 ) -> dict[str, Split]:
-    """Split of every listed image that is there, trainval first; one that both lists name is of test alone.
+    """Split of every listed image that exists, trainval first; one that both lists name is in the test split only.
 
     Args:
-        lists: ids as listed. images: by id, those that are there. folder: where they lie. report: what is unusual.
+        lists: the listed ids. images: the existing images by id. folder: that holds them. report: gets the warnings.
 
     Raises:
-        MissingDataError: no listed image is there.
+        MissingDataError: no listed image exists.
     """
     for own in lists.values():
         report.warn("images listed twice in a split (kept once)", (i for i, n in Counter(own).items() if n > 1))
@@ -80,13 +80,13 @@ def listed_splits(
     if not there:
         listed, file = next(iter(splits), ""), next(iter(images.values()), folder / "nothing").name
         what = f"none of the {len(splits)} listed images is in {folder}"
-        raise MissingDataError(f"{what}: the lists name {listed[:60]!r}, say, and there is {file}")
+        raise MissingDataError(f"{what}: the lists name {listed[:60]!r}, for example, and the folder has {file}")
     report.raise_problems(folder)
     return there
 
 
 def read_xmls(layout: Layout) -> dict[str, list[ListedBox]]:
-    """The boxes of a layout's VOC XML files by image id, as they stand there; an unreadable one is a problem."""
+    """The boxes in a layout's VOC XML files by image id; an unreadable file is a problem."""
     listed: dict[str, list[ListedBox]] = {}
     for image_id, path in layout.boxes.items():
         with layout.report.collecting(str(path)):
@@ -97,10 +97,9 @@ def read_xmls(layout: Layout) -> dict[str, list[ListedBox]]:
 def place_boxes(
     listed: Mapping[str, Sequence[ListedBox]], images: Mapping[str, Path], report: ReadReport
 ) -> dict[str, list[ListedBox]]:
-    """Boxes by image id, cut at the edges of their upright photo; one that is far outside is a problem.
+    """Clip boxes to their upright photo, by image id; a box far outside is a problem.
 
-    Boxes of an image of another size than the photo's are left out. If a file swaps width and height of a photo that
-    EXIF does not turn, its boxes are taken as they are.
+    If the box file states another image size, the image's boxes are not used.
     """
     placed: dict[str, list[ListedBox]] = {image_id: [] for image_id in listed}
     for image_id, own in listed.items():
@@ -108,8 +107,7 @@ def place_boxes(
         with suppress(SegError):  # a photo that cannot be read is reported when it is decoded
             if own:
                 size = image_size(images[image_id])
-                swapped = size[::-1] if exif_orientation(images[image_id]) < 5 else size
-                is_same = own[0].size in (None, size, swapped)
+                is_same = own[0].size in (None, size)
         if not is_same:
             report.warn("images of another size than their boxes' file says (boxes not used)", [image_id])
             continue
@@ -120,12 +118,13 @@ def place_boxes(
 
 
 def make_dataset(layout: Layout, boxes: Mapping[str, Sequence[ListedBox]]) -> Dataset:
-    """Check what was read and make the records of all labelled images, trainval first, else in their order.
+    """Make the records of all labelled images, trainval first.
 
-    A box without a class is of its image's only one. A box of a class that its image's labels lack is left out.
+    A box without a class gets its image's only class. Boxes of a class that is not among the image's labels are not
+    used.
 
     Raises:
-        SegError: there are problems, or test images show a class that no trainval image does.
+        SegError: the report has problems, or a class occurs in test images only.
     """
     report, classes, label_of = layout.report, layout.classes, {name: i for i, name in enumerate(layout.classes)}
     shown: dict[Split, set[int]] = {"trainval": set(), "test": set()}
@@ -154,10 +153,10 @@ def make_dataset(layout: Layout, boxes: Mapping[str, Sequence[ListedBox]]) -> Da
         )
     if untrained := [classes[label] for label in sorted(shown["test"] - shown["trainval"])]:
         names = ", ".join(map(repr, untrained[:5])) + (", ..." if len(untrained) > 5 else "")
-        what = f"no trainval image of {names}, which test images show"
+        what = f"no trainval image of {names}, which test images have"
         report.problems.append(f"{layout.folder}: {what}; add some, or take those out of the test images")
     report.raise_problems(layout.folder)
-    report.warn("boxes of a class that their image's labels lack (not used)", unlike)
+    report.warn("boxes of a class that is not among their image's labels (not used)", unlike)
     both = shown["test"] | shown["trainval"]
     report.warn("classes without an image", (name for name, label in label_of.items() if label not in both))
     report.warn("images without an object", (r.id for r in records if not r.labels))

@@ -16,8 +16,8 @@ class Source(Stage):
     """Base of the sources. ``load`` returns a :class:`seg.data.dataset.Dataset`.
 
     Attributes:
-        boxes_of: what the table calls its annotated boxes. boxes_hint: how to give some.
-        licence: of the images, as far as it is known; written beside the networks that were trained on them.
+        boxes_of: the name of its annotated boxes in tables. boxes_hint: how to provide some.
+        licence: of the images, if known; saved with the networks that were trained on them.
     """
 
     what: ClassVar[str] = "data"
@@ -27,33 +27,33 @@ class Source(Stage):
 
     @property
     def title(self) -> str:
-        """What runs and pages call the data, wherever they lie."""
+        """The name of the data in logs and reports."""
         return self.what or type(self).__name__
 
     def acquire(self) -> None:
-        """Fetch what has to be fetched before anything about the data can be known."""
+        """Download the data if need be, before anything else."""
 
     def detail(self, store: Products) -> str:
-        """What more the first line of a run says of the data."""
+        """More about the data for the first line of a run's log."""
         return ""
 
     def dataset_if_known(self, store: Products) -> Dataset | None:
-        """The data set, for checks before any work; None where it would first have to be made."""
+        """The data set for checks before any work; None if it has yet to be made."""
         return store.get(self) if not self.stored or store.has(self) else None
 
 
 def require_few(count: int, place: str, remedy: str) -> None:
-    """Refuse more classes than masks have codes for; ``place`` is what the message begins with."""
+    """Raise SegError for more classes than masks have codes; the message begins with ``place``."""
     if count > MOST_CLASSES:
         raise SegError(f"{place}: {count} classes, and masks have codes for {MOST_CLASSES}; {remedy}")
 
 
 class InPlace(Source):
-    """Base of the sources that are read where they lie: what they contain is their identity.
+    """Base of the sources that are read in place; their key is a hash of their files' contents.
 
     Attributes:
-        cache: a file that remembers the content hashes of the data's files.
-        read_only: leave that file as it is, for a dry run.
+        cache: a file for the content hashes of the data's files.
+        read_only: do not write that file (for a dry run).
     """
 
     stored: ClassVar[bool] = False
@@ -62,7 +62,7 @@ class InPlace(Source):
     read_only: bool = param(default=False, key=False)
 
     def check(self, store: Products) -> None:
-        """Refuse files, lists, boxes or classes that can't be used."""
+        """Raise SegError for files, lists, boxes or classes that cannot be used."""
         store.get(self)
 
     @cached_property
@@ -72,19 +72,19 @@ class InPlace(Source):
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the names and contents of the files, wherever they lie."""
+        """Hash of the names and contents of the files; the folder's own path does not count."""
         return self.hashed(Path(self.cache) if self.cache else None, write=not self.read_only)
 
     def hashed(self, cache: Path | None, *, write: bool) -> str:
-        """That hash, see :func:`seg.data.layout.content_fingerprint`."""
+        """Compute the fingerprint, see :func:`seg.data.layout.content_fingerprint`."""
         return content_fingerprint(str(self.layout.folder.resolve()), self.layout.content(), cache, write=write)
 
     def params(self) -> dict[str, Any]:
-        """The content is the identity."""
+        """The hash of the content."""
         return {"content": self.fingerprint}
 
     def detail(self, store: Products) -> str:
-        """What was found: images, classes, masks and boxes, where these lie, and how test images are chosen."""
+        """Counts and places of images, classes, masks and boxes, and the choice of test images."""
         dataset: Dataset = store.get(self)
         records, layout, count = dataset.records, self.layout, len(dataset.classes)
         named = [f"{key} in {layout.texts[key]}" for key in ("labels", "classes") if key in layout.texts]

@@ -1,4 +1,4 @@
-"""CSV of labels and boxes, as lines that name their image."""
+"""CSV files of labels and boxes."""
 
 import io
 import re
@@ -9,21 +9,21 @@ import pandas as pd
 
 from seg.data.boxes import ListedBox, read_xml
 from seg.data.coco_file import CocoImage, read_coco
-from seg.data.layout import IMAGE_SUFFIXES, is_writable, nfc, read_text
+from seg.data.layout import is_writable, nfc, read_text
 from seg.errors import SegError, first_line
 
-#: How the column of the images and that of their classes are called, without spaces and ``_``; the first counts.
-_FILE = ("file", "filename", "image", "imagename", "imageid", "path", "photo", "id", "name")
-_LABEL = ("labels", "label", "classes", "class", "labelname", "category", "tags")
+#: Headings of the columns of images and of classes, in lower case without spaces and ``_``; the first one found counts.
+_FILE = ("file", "filename", "image", "imagename", "imageid", "path", "id")
+_LABEL = ("labels", "label", "class", "labelname", "category")
 _CORNERS = ["xmin", "ymin", "xmax", "ymax"]
 _X1 = ["x1", "y1", "x2", "y2"]
 _EXTENT = ["x", "y", "width", "height"]
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """The cells of a CSV as text, without the space around them; its rows are called by their lines.
+    """The cells of a CSV as stripped text; the index has the line numbers. Empty lines are left out.
 
-    Columns are separated by what the first line has: a tab, else a comma, else a semicolon. Empty lines are left out.
+    The separator is the first of tab, comma and semicolon that the first line has.
 
     Raises:
         SegError: it cannot be read, is empty, or a line has more cells than the first.
@@ -40,7 +40,7 @@ def read_table(path: Path) -> pd.DataFrame:
             skip_blank_lines=False,
             skipinitialspace=True,
         )
-    except ValueError as error:  # as all that pandas raises for a text that is no table
+    except ValueError as error:  # base of all errors of pandas' parser
         raise SegError(f"{path}: no CSV ({first_line(error)}); correct that line") from error
     table = table.fillna("").map(str.strip)  # a line may end before its last column
     table.index += 1
@@ -58,16 +58,15 @@ def _column(headings: Sequence[str], words: Sequence[str]) -> int | None:
 def read_labels(path: Path) -> list[tuple[str, str, tuple[str, ...]]]:
     """Read a CSV of the images' labels: ``file,labels``, several labels of an image separated by ``;`` or ``|``.
 
-    The first line is a heading if it names a column of files (``file``, ``image_id``, ...). The labels are in the
-    column that is called so (``labels``, ``class``, ...), else in the only other one; or each other column is a class,
-    with 1 where an image shows it and 0 elsewhere. Without a heading there are two columns, of image files and labels.
-    Empty labels say that nothing of any class is in the image.
+    The heading has a column of files (``file``, ``image_id``, ...). The labels are in the column ``labels``, ``class``
+    and the like, else in the only other one; or each other column is a class, with 1 for the images that have it and 0
+    for the others. An image with an empty label is background.
 
     Returns:
-        The name of an image, where that is written, and its classes.
+        the name of an image, file and line, and its classes.
 
     Raises:
-        SegError: it cannot be read, or a line is something else; the message names file and line.
+        SegError: the file cannot be read, or a line is something else.
     """
     table = read_table(path)
     headings = _headings(table)
@@ -80,8 +79,6 @@ def read_labels(path: Path) -> list[tuple[str, str, tuple[str, ...]]]:
             classes = others
         elif label_at is None and len(others) == 1:
             (label_at,) = others
-    elif len(first) == 2 and first[0].lower().endswith(IMAGE_SUFFIXES):
-        file_at, label_at = 0, 1
     if file_at is None or (label_at is None and not classes):
         raise SegError(
             f"{path}: has no two columns of files and labels; write the heading file,labels, several labels separated "
@@ -103,11 +100,7 @@ def read_labels(path: Path) -> list[tuple[str, str, tuple[str, ...]]]:
 
 
 def box_files(path: Path | None) -> list[Path]:
-    """The files that ``path`` stands for: itself, or the XML files below it; none of None.
-
-    Raises:
-        SegError: there is no such thing, or it is of another kind.
-    """
+    """``path`` itself, or the XML files below it; none for None. Raises SegError: it is missing or of another kind."""
     if path is None:
         return []
     files = [path] if path.is_file() else sorted(p for p in path.rglob("*.[xX][mM][lL]") if not p.name.startswith("."))
@@ -121,16 +114,15 @@ def read_boxes(path: Path) -> list[ListedBox]:
 
     Args:
         path: a ``.csv`` with the columns ``file,xmin,ymin,xmax,ymax`` (or ``x1,y1,x2,y2``, or ``x,y,width,height``
-            with the left top corner) and perhaps ``class``, others not being read; a ``.json`` as of COCO, whose
-            crowds are left out; or a folder of VOC XML files, each with the name of its image. Pixels count from the
-            left and top edge of the upright image.
+            with the left top corner) and perhaps ``class``; a COCO ``.json``, without its crowds; or a folder of VOC
+            XML files named as their images. Coordinates are pixels from the left and top of the upright image.
 
     Returns:
-        The boxes in the order of the file. Images are named as they are there.
+        the boxes in the order of the file, with the names of images in the file.
 
     Raises:
-        SegError: the file cannot be read or holds none, a box is no box, or all are shares of their image's sides; the
-            message names file and line.
+        SegError: the file cannot be read or has no box, a line is no box, or all boxes are shares of their image's
+            sides.
     """
     files = box_files(path)
     if path.is_dir():

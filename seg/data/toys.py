@@ -12,15 +12,16 @@ from seg.store.parameters import MOST_SEED
 
 
 class Toy(Source):
-    """Base of the two.
+    """Base of the toy data sets.
 
     Attributes:
-        images: how many pictures, both splits together.
-        breeds: how many classes.
+        images: number of pictures in both splits.
+        breeds: number of classes.
         size: shorter side of the pictures in pixels.
-        seed: of all that is drawn.
+        seed: of the drawing.
     """
 
+    name: ClassVar[str]
     licence: ClassVar[str] = "drawn by weakseg itself; no rights of others"
 
     images: int = param(default=480, low=20)
@@ -28,51 +29,43 @@ class Toy(Source):
     size: int = param(default=128, low=48)
     seed: int = param(default=0, low=0, high=MOST_SEED)
 
+    @property
+    def title(self) -> str:
+        """The name, marked as a toy."""
+        return f"{self.name} (a TOY: {self.images} drawn pictures, seed {self.seed})"
+
+    def build(self, out: Path, store: Products) -> None:
+        """Draw pictures, masks, boxes and lists."""
+        from seg.data.toy import generate
+
+        draw = {"toy_pets": generate.draw_toy_pets, "toy_scenes": generate.draw_toy_scenes}[self.name]
+        draw(out, images=self.images, breeds=self.breeds, size=self.size, seed=self.seed)
+
 
 class ToyPets(Toy):
-    """An animal in a picture, in the official layout of Oxford-IIIT Pet.
+    """One animal in a picture, in the layout of Oxford-IIIT Pet.
 
     Attributes:
-        labels: what a picture's label is: its ``breed``, or its ``species``.
+        labels: a picture's label is its ``breed`` or its ``species``.
     """
 
+    name: ClassVar[str] = "toy_pets"
     what: ClassVar[str] = "toy pictures, drawn"
 
     labels: Labels = param(default="breed")
 
-    @property
-    def title(self) -> str:
-        """That it is a toy."""
-        return f"toy_pets (a TOY: {self.images} drawn pictures, seed {self.seed})"
-
-    def build(self, out: Path, store: Products) -> None:
-        """Draw the pictures, trimaps, boxes and lists."""
-        from seg.data.toy.generate import draw_toy_pets
-
-        draw_toy_pets(out, images=self.images, breeds=self.breeds, size=self.size, seed=self.seed)
-
     def load(self, path: Path, store: Products) -> Dataset:
-        """Read the layout back, as any other data set in it."""
+        """Read it like any data set in this layout."""
         return OxfordPet(root=str(path), labels=self.labels).load(path, store)
 
 
 class ToyScenes(Toy):
     """Mostly two animals of different breeds in a picture, in Pascal VOC's layout."""
 
+    name: ClassVar[str] = "toy_scenes"
     what: ClassVar[str] = "toy scenes, drawn"
     boxes_of: ClassVar[str] = "boxes"
 
-    @property
-    def title(self) -> str:
-        """That it is a toy."""
-        return f"toy_scenes (a TOY: {self.images} drawn scenes, seed {self.seed})"
-
-    def build(self, out: Path, store: Products) -> None:
-        """Draw the pictures, masks, boxes and lists."""
-        from seg.data.toy.generate import draw_toy_scenes
-
-        draw_toy_scenes(out, images=self.images, breeds=self.breeds, size=self.size, seed=self.seed)
-
     def load(self, path: Path, store: Products) -> Dataset:
-        """Read the layout back, as any other data set in it."""
+        """Read it like any data set in this layout."""
         return Voc(root=str(path)).load(path, store)

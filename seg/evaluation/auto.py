@@ -24,10 +24,10 @@ log = logging.getLogger(__name__)
 
 
 def witness_for(stages: Iterable[Stage], pool: Pool, split: Split) -> Witness:
-    """The features that masks are judged by: co-localisation's, else a pretrained classifier's, else colours.
+    """The features for the estimated quality: co-localisation's, else a pretrained classifier's, else colours.
 
     Args:
-        stages: of the run, or upstream of what is judged. pool, split: of the images.
+        stages: of the run, or upstream of the judged masks. pool, split: of the images.
     """
     stages = list(stages)
     for stage in stages:
@@ -40,9 +40,9 @@ def witness_for(stages: Iterable[Stage], pool: Pool, split: Split) -> Witness:
 
 
 class Best(ScoreStage):
-    """Of two candidates the score maps whose masks have the best estimated quality; the first where it cannot be told.
+    """The score maps of that candidate whose masks have the better estimated quality; the first if it is unknown.
 
-    The maps are brought to a threshold of 0.5.
+    The maps are rescaled to a threshold of 0.5.
 
     Attributes:
         first, second: scores with their thresholds.
@@ -55,7 +55,7 @@ class Best(ScoreStage):
 
     @property
     def title(self) -> str:
-        """Both, for which it is may differ from run to run."""
+        """Names both candidates: the choice may differ between runs."""
         return f"best of {self.first.scores.title} and {self.second.scores.title}"
 
     @cached_property
@@ -79,7 +79,7 @@ class Best(ScoreStage):
         return {**super().upstream(), "pool": self.pool, "estimate of first": first, "estimate of second": second}
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
-        """Judge both, and keep one."""
+        """Estimate both, and save the better one."""
         qualities = [store.get(estimate)[0].quality for estimate in self.estimates]
         best = int(np.nan_to_num(qualities[1], nan=-1) > np.nan_to_num(qualities[0], nan=-1))
         chosen = (self.first, self.second)[best]
@@ -98,5 +98,5 @@ class Best(ScoreStage):
         return self.save(out, scores.data, scores.rows, values(), scores.ids) | {"chosen": titles[best]}
 
     def load(self, path: Path, store: Products) -> ScoreMaps:
-        """Of either candidate, with the labelled pixels that both have."""
+        """The chosen scores, with the labelled pixels of the candidates."""
         return replace(super().load(path, store), pixels=store.get(self.second.scores).pixels)

@@ -1,4 +1,4 @@
-"""``per_image.npz`` of a run's folder: the confusion matrix of every image, of which intervals are made."""
+"""``per_image.npz`` of a run: the confusion matrix of every image, for confidence intervals."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ from seg.methods.bootstrap import bootstrap_miou
 
 FILE = "per_image.npz"
 
-#: Of a row of the table: step and split.
+#: Identifies a row of the table: step and split.
 Key = tuple[str, str]
 
 
@@ -37,7 +37,7 @@ def write_per_image(folder: Path, counts: Iterable[tuple[Sequence[str], np.ndarr
 
 @dataclass(frozen=True)
 class RunFigures:
-    """What a run's folder says of its masks.
+    """Metrics read from a run's folder.
 
     Attributes:
         folder: the run's. header: of ``metrics.json``. rows: of its table.
@@ -49,7 +49,7 @@ class RunFigures:
 
     @classmethod
     def read(cls, folder: Path) -> "RunFigures":
-        """Read a run's folder; raises SegError where it isn't one."""
+        """Read a run's folder. Raises SegError if it is none."""
         try:
             content = json.loads((folder / "metrics.json").read_text())
             rows = {(row["stage"], row["split"]): row for row in content["rows"]}
@@ -74,7 +74,7 @@ def image_ids(runs: Sequence[RunFigures], key: Key) -> np.ndarray:
 def resampled_miou(runs: Sequence[RunFigures], key: Key) -> np.ndarray:
     """``float64 (runs, samples)``: the mIoU over resampled images, the same for all runs.
 
-    Where the runs measured different images, all are drawn from, and each run has those that are its own.
+    If the runs measured different images, samples are drawn from all of them, and each run counts its own.
     """
     ids, found = image_ids(runs, key), []
     for run in runs:

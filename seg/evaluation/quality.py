@@ -19,20 +19,20 @@ from seg.methods.quality import Quality, estimate_quality, whitening
 from seg.nets.backbones import make_classifier
 from seg.nets.pretrained import known_backbone, weights_of
 from seg.store import Products, Stage, param
-from seg.supervision.colocalise import Levels
+from seg.supervision.colocalise import Levels, default_levels
 from seg.supervision.scores import infer
 
-#: Below so many images, half of them has too little to learn from.
+#: Fewest images for an estimate, which learns from half of them.
 LEAST = 20
 
 
 class Witness(Stage):
-    """Features of some images of a split, by which masks are judged: of a frozen network, or colours and textures.
+    """Features of some images of a split for the estimated quality: of a frozen network, or colours and textures.
 
     Attributes:
         pool: the images. split: ``trainval`` or ``test``. images: at most so many of them, spread evenly.
         backbone: as for the classifier; None for colours and textures (:func:`seg.methods.describe`). weights: its own.
-        levels: modules whose outputs are the features; None for those that suit the backbone.
+        levels: modules whose outputs are the features; None for the backbone's default.
         size: side in pixels at which the network sees images. grid: cells a side. dims: components that are kept.
     """
 
@@ -50,7 +50,7 @@ class Witness(Stage):
     dims: int = param(default=128, low=1)
 
     def check(self, store: Products) -> None:
-        """Load the weights once, before anything long."""
+        """Load the weights."""
         self._net()
 
     def _net(self) -> Levels | None:
@@ -58,7 +58,7 @@ class Witness(Stage):
         if self.backbone is None:
             return None
         backbone = make_classifier(self.backbone, 2, self.weights, section="evaluation.")
-        return Levels(backbone, self.levels, self.backbone)
+        return Levels([backbone], [self.levels or default_levels(backbone, self.backbone)])
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
         """One pass over the images."""
@@ -98,7 +98,7 @@ class Witness(Stage):
         return infer(compute, data, rows, store.runtime, self.what, most=16)
 
     def _pooled(self, maps: torch.Tensor) -> np.ndarray:
-        """``(..., h, w, d)``, of what is finer than the grid the means of its cells."""
+        """``(..., h, w, d)``; finer maps are averaged over the cells of the grid."""
         if maps.shape[-2] <= self.grid:
             return maps.numpy()
         pooled: np.ndarray = F.adaptive_avg_pool2d(maps.movedim(-1, -3), self.grid).movedim(-3, -1).numpy()
@@ -113,7 +113,7 @@ class Estimated(Stage):
     """The estimated quality of the masks of a split; see :mod:`seg.methods.quality`.
 
     Attributes:
-        masks: what is judged. witness: the features by which, and the images.
+        masks: to judge. witness: the features and the images.
     """
 
     what: ClassVar[str] = "estimated quality"
@@ -123,7 +123,7 @@ class Estimated(Stage):
     witness: Witness
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
-        """Compare the masks with what is predicted of them."""
+        """Compare the masks with those predicted from the features."""
         masks: MaskSet = store.get(self.masks)
         rows, features = store.get(self.witness)
         position = {int(row): i for i, row in enumerate(masks.rows)}
@@ -144,7 +144,7 @@ class Estimated(Stage):
         return {"images": len(there)}
 
     def load(self, path: Path, store: Products) -> tuple[Quality, np.ndarray]:
-        """The estimate, and the rows of the prepared data that it is of."""
+        """The estimate, and its images as rows of the prepared data."""
         figures = {
             k: float("nan") if v is None else v for k, v in json.loads((path / "quality.json").read_text()).items()
         }

@@ -1,4 +1,4 @@
-"""Evaluation as stages, so that a figure once computed is never computed again."""
+"""Evaluation as stages, so that no metric is computed twice."""
 
 import io
 import json
@@ -39,11 +39,11 @@ def _rows(exclude: LabelledSubset | None, store: Products) -> np.ndarray:
 
 
 class Histogram(Stage):
-    """Scores against the ground truth of a split at working resolution, counted for every threshold at once.
+    """Counts of scores against ground truth at working resolution, which give the metrics at every threshold.
 
     Attributes:
         scores: what is evaluated. split: ``trainval`` or ``test``.
-        exclude: the ground truth that was learnt from: its images are left out.
+        exclude: images whose ground truth was used for training; they are left out.
     """
 
     what: ClassVar[str] = "score histogram"
@@ -75,23 +75,23 @@ class Histogram(Stage):
 
 
 def save_quickly(path: Path, arrays: Iterable[tuple[str, np.ndarray]]) -> None:
-    """``np.savez_compressed`` with zlib's fastest level: counts take a sixth of the time, and a tenth more space."""
+    """``np.savez_compressed`` with zlib's fastest level: for counts six times as fast, and 10 % larger."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name, array in arrays:
             file = io.BytesIO()
             np.lib.format.write_array(file, array, allow_pickle=False)
-            # Without the time of now: equal counts are equal files.
+            # Without a time stamp, so that equal counts are equal files.
             archive.writestr(zipfile.ZipInfo(f"{name}.npy"), file.getbuffer(), zipfile.ZIP_DEFLATED, 1)
 
 
 class Evaluated(Stage):
-    """The figures of masks on a split: one confusion matrix over all pixels.
+    """The metrics of masks on a split, from one confusion matrix over all pixels.
 
     Attributes:
         masks: what is evaluated. split: ``trainval`` or ``test``; images without ground truth are left out.
         border: what the ground truth's border pixels count as.
         resolution: ``working``, or ``original`` to compare at every image's own size.
-        exclude: the ground truth that was learnt from: its images are left out.
+        exclude: images whose ground truth was used for training; they are left out.
     """
 
     what: ClassVar[str] = "figures"
@@ -104,7 +104,7 @@ class Evaluated(Stage):
     exclude: LabelledSubset | None = param(default=None, key=False)
 
     def check(self, store: Products) -> None:
-        """With several classes a border pixel belongs to none of them."""
+        """With several classes, border pixels cannot count as foreground."""
         pool = next((s for s in self.masks.walk() if isinstance(s, Pool)), None)
         dataset = pool.data.source.dataset_if_known(store) if pool and self.border == "foreground" else None
         if pool and dataset and len(pool.classes_of(dataset)) > 1:
@@ -112,8 +112,8 @@ class Evaluated(Stage):
 
     @cached_property
     def histogram(self) -> Histogram | None:
-        """Where the figures come from without a look at the masks: they are of one threshold that it counted."""
-        # What a criterion finds is on the grid.
+        """The histogram that gives the metrics; None if the masks themselves must be compared."""
+        # Thresholds that a criterion chooses are on the grid.
         low, high = self.masks.bounds or ((0.0, 0.0) if self.masks.is_cut else (0.0, 1.0))
         on_grid = low == high and abs(high * STEPS - round(high * STEPS)) < 1e-9
         plain = self.resolution == "working" and not self.masks.clean_up
@@ -121,7 +121,7 @@ class Evaluated(Stage):
         return counted if plain and on_grid else None
 
     def upstream(self) -> dict[str, Stage]:
-        """The masks, and the histogram where that is what is read."""
+        """The masks, and the histogram if it is used."""
         return super().upstream() | ({"histogram": self.histogram} if self.histogram else {})
 
     def build(self, out: Path, store: Products) -> None:
@@ -165,18 +165,18 @@ class Evaluated(Stage):
             return ids, file["matrices"]
 
     def load(self, path: Path, store: Products) -> Metrics:
-        """The figures; ``images`` is 0 where the split has nothing to compare."""
+        """The metrics; ``images`` is 0 if the split has no ground truth."""
         return Metrics(**json.loads((path / "metrics.json").read_text()))
 
 
 class Boundary(Evaluated):
-    """The Boundary IoU of masks on a split, its areas summed over all images: it needs the masks themselves."""
+    """The Boundary IoU of masks on a split, with areas summed over all images."""
 
     what: ClassVar[str] = "Boundary IoU"
 
     @property
     def histogram(self) -> None:
-        """A histogram does not know where the pixels are."""
+        """None: a histogram has no positions."""
 
     def build(self, out: Path, store: Products) -> None:
         """Compare the masks with the ground truth near their contours."""

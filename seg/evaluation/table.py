@@ -1,4 +1,4 @@
-"""The table of metrics by stage: as text, JSON and CSV."""
+"""The table of metrics by step: as text, JSON and CSV."""
 
 import math
 from collections.abc import Mapping, Sequence, Sized
@@ -29,7 +29,7 @@ _HEADINGS = {
 }
 
 
-#: Of a row that is marked: what its mark, the first character, means.
+#: Marks of rows, by key: the first character is the mark.
 MARKS = {
     "oracle": "* oracle: made with the ground truth of the images, which weak labels do not have",
     "trained_on_masks": "† trained on masks: a pretrained network in it has learnt ground-truth masks of other images",
@@ -37,12 +37,12 @@ MARKS = {
 
 
 def marks(row: Row) -> str:
-    """What follows the name of a row's stage."""
+    """The marks that follow the name of a row's step."""
     return "".join(f" {note[0]}" for key, note in MARKS.items() if row.get(key))
 
 
 def stage_frame(rows: Sequence[Row]) -> pd.DataFrame:
-    """The table of stages with its headings; a column that says nothing is left out.
+    """The table with its headings, without empty columns.
 
     Args:
         rows: each with ``stage`` and ``split``, and the fields of `seg.methods.metrics.Metrics`. ``oracle`` and
@@ -61,7 +61,7 @@ def stage_frame(rows: Sequence[Row]) -> pd.DataFrame:
 
 
 def table_notes(rows: Sequence[Row]) -> list[str]:
-    """What a reader of the table has to know, in lines: marks, what is not measured, the masks that were used."""
+    """Notes below the table, in lines: marks, what is not measured, the number of masks used."""
     lines = [note for key, note in MARKS.items() if any(row.get(key) for row in rows)]
     if empty := [str(s) for s in dict.fromkeys(row.get("split") for row in rows if not is_measured(row))]:
         lines.append(f"-: the ground truth of {' and '.join(empty)} shows no object, so nothing is measured there")
@@ -73,7 +73,7 @@ def table_notes(rows: Sequence[Row]) -> list[str]:
 
 
 def format_table(rows: Sequence[Row]) -> str:
-    """The table of stages and its notes as plain text; a missing value is "-"."""
+    """The table and its notes as plain text; a missing value is "-"."""
     return "\n".join([frame_text(stage_frame(rows)), *table_notes(rows)]) if rows else "no stage was evaluated"
 
 
@@ -88,14 +88,14 @@ def frame_text(frame: pd.DataFrame) -> str:
 
 
 def is_measured(row: Row) -> bool:
-    """Whether a row has an mIoU; there is none if the ground truth shows no object."""
+    """Whether a row has an mIoU; without any object in the ground truth it has none."""
     return row.get("miou") is not None and not math.isnan(row["miou"])
 
 
 def decisive_row(rows: Sequence[Row]) -> Row:
-    """The row of the last step that labels every pixel; if none does, of the last step.
+    """The row of the last step that labels every pixel; if there is none, of the last step.
 
-    A step that ignores pixels is measured on the others only, which are easier.
+    A step that ignores pixels is measured on the others alone, which are easier.
 
     Args:
         rows: of the stage table, at least one.
@@ -104,7 +104,7 @@ def decisive_row(rows: Sequence[Row]) -> Row:
 
 
 def class_metrics(row: Row) -> pd.DataFrame:
-    """Metrics of background and each class in one row of the table; empty for a row of foreground masks.
+    """Metrics of the background and each class in a row of the table; empty for foreground masks.
 
     Returns:
         ``class``; ``iou`` in [0, 1], nan where it is in neither ground truth nor prediction; and counts of pixels:
@@ -119,7 +119,7 @@ def class_metrics(row: Row) -> pd.DataFrame:
 
 
 def class_frame(rows: Sequence[Row]) -> tuple[str, pd.DataFrame]:
-    """The IoU of each class, of the last step that labels every pixel: what it is of, and a row by class, if any."""
+    """A heading, and the IoU of each class for the decisive row; empty without classes."""
     row = decisive_row(rows) if rows else {}
     if (found := class_metrics(row)).empty:
         return "", found
@@ -194,9 +194,7 @@ def plain(value: Any) -> Any:
 
 
 def headline(rows: Sequence[Row]) -> Row:
-    """The metrics that a sweep compares: of the last step that labels every pixel, on trainval.
-
-    If no trainval image has ground truth that shows an object, they are of the test split.
+    """The metrics that a sweep compares: of the decisive row on trainval; on test if trainval has no ground truth.
 
     Args:
         rows: the stage table.

@@ -1,4 +1,4 @@
-"""What annotation tools read and write: masks of a run for them, and their annotations as a data set."""
+"""Formats of annotation tools: export of masks, and annotations as a data set."""
 
 from seg.formats.record import Picture as Picture
 from seg.formats.record import Shape as Shape

@@ -1,17 +1,15 @@
-"""``data=annotations``: photos with what an annotation tool has written of them."""
+"""``data=annotations``: photos with annotations in the format of a tool."""
 
 import hashlib
 import os
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from seg.data.coco import Coco, Part, coco_part
+from seg.data.coco import Coco
 from seg.data.coco_file import Annotation, CocoFile, CocoImage, Id
-from seg.data.dataset import Split
 from seg.data.layout import MissingDataError, content_fingerprint
 from seg.errors import SegError
 from seg.formats.read import ToolFormat, read_annotations
@@ -22,13 +20,13 @@ _TEST = ("val", "valid", "validation", "test", "testing")
 
 
 class Annotations(Coco):
-    """Photos and annotations in the format of a tool, understood as :class:`seg.data.coco.Coco` understands COCO's.
+    """Photos and annotations in the format of a tool; all else as for :class:`seg.data.coco.Coco`.
 
-    Boxes are boxes; polygons, ellipses and masks are ground truth, too. What is of the splits ``val`` and ``test`` is
-    test. Classes are in alphabetical order.
+    Polygons, ellipses and masks are ground truth; boxes are boxes only. The splits ``val`` and ``test`` are for test.
+    Classes are in alphabetical order.
 
     Attributes:
-        format: what wrote them. instances, test_instances: a file or a folder; null: found below ``root``.
+        format: of the annotations. instances, test_instances: a file or a folder; null: found below ``root``.
     """
 
     what: ClassVar[str] = "photos with annotations, read in place"
@@ -36,13 +34,8 @@ class Annotations(Coco):
     format: ToolFormat | None = param(default=None)
     title: str = param(default="annotations", key=False)
 
-    @cached_property
-    def pictures(self) -> dict[Split, list[Picture]]:
-        """What the files say, by split.
-
-        Raises:
-            MissingDataError: no such folder or file. SegError: it is of another format.
-        """
+    def files(self) -> list[CocoFile]:
+        """Read the annotations of trainval, and those of test if there are any."""
         if self.root is None or self.format is None:
             raise SegError("data=annotations: give data.root=DIR and data.format=cvat, label_studio, labelme, ...")
         root = Path(self.root)
@@ -50,45 +43,34 @@ class Annotations(Coco):
             if not (root / given).exists():
                 raise MissingDataError(f"data.root={root}: no such folder, or no {given} in it")
         found = read_annotations(self.format, root / (self.instances or ""))
-        if self.test_instances:
-            return {"trainval": found, "test": read_annotations(self.format, root / self.test_instances)}
+        trainval = [picture for picture in found if picture.subset.lower() not in _TEST]
         test = [picture for picture in found if picture.subset.lower() in _TEST]
-        if len(test) == len(found):  # one split alone is none
-            return {"trainval": found, "test": []}
-        return {"trainval": [p for p in found if p.subset.lower() not in _TEST], "test": test}
-
-    @cached_property
-    def parts(self) -> list[Part]:
-        """As of :class:`Coco`."""
-        pictures, root = self.pictures, Path(self.root or "")
-        names = sorted({shape.class_name for own in pictures.values() for one in own for shape in one.shapes})
-        files = {split: _as_coco(root / (self.instances or ""), own, names) for split, own in pictures.items()}
-        if not files["trainval"].annotations:
-            problem = next(iter(files["trainval"].problems), f"{root}: not one annotation of {self.format}")
-            raise SegError(f"{problem}; annotate some photos")
-        parts = [coco_part("trainval", root, files["trainval"], self.photos, "photos")]
-        if pictures["test"]:
-            parts.append(coco_part("test", root, files["test"], self.test_photos or self.photos, "test_photos"))
-        return parts
+        if self.test_instances:
+            trainval, test = found, read_annotations(self.format, root / self.test_instances)
+        elif not trainval:  # a single split is no split
+            trainval, test = found, []
+        names = sorted({shape.class_name for picture in trainval + test for shape in picture.shapes})
+        files = [_as_coco(root / (self.instances or ""), own, names) for own in (trainval, test)]
+        return files if test else files[:1]
 
     def hashed(self, cache: Path | None, *, write: bool) -> str:
-        """Of the photos, and of what is said of them."""
+        """A hash of the photos and their annotations."""
         content: list[tuple[str, Path]] = []
-        said: list[tuple[Any, ...]] = []
+        annotations: list[tuple[Any, ...]] = []
         for part in self.parts:
             content += [(f"{part.split}/{name}", part.folder / name) for name in part.names.values()]
-            said += [(part.split, name, part.file.images[i].size) for i, name in part.names.items()]
-            said += [(part.split, part.names[one.image], *one[2:]) for one in part.file.annotations]
+            annotations += [(part.split, name, part.file.images[i].size) for i, name in part.names.items()]
+            annotations += [(part.split, part.names[one.image], *one[2:]) for one in part.file.annotations]
         photos = content_fingerprint(os.path.abspath(self.root or ""), content, cache, write=write)
-        return hashlib.sha256(f"{photos} {said}".encode()).hexdigest()
+        return hashlib.sha256(f"{photos} {annotations}".encode()).hexdigest()
 
     def params(self) -> dict[str, Any]:
-        """The content, and how it is understood."""
+        """The content, and the parameters of reading it."""
         return super().params() | {"format": self.format}
 
 
 def _as_coco(path: Path, pictures: Sequence[Picture], names: Sequence[str]) -> CocoFile:
-    """Pictures as what COCO's reader gives; ids are names."""
+    """Pictures as the result of COCO's reader; ids are names."""
     images: dict[Id, CocoImage] = {}
     annotations, problems = [], []
     for picture in pictures:

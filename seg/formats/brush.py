@@ -1,16 +1,16 @@
-"""Label Studio's brush strokes: the runs of an RGBA image's bytes in bits, as the package @thi.ng/rle-pack has them."""
+"""Label Studio's brush strokes: RLE of an RGBA image's bytes, in the format of the package @thi.ng/rle-pack."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-#: How many bits the length of a run may take: the shortest that holds it.
+#: The possible numbers of bits of a run's length.
 _SIZES = (3, 4, 8, 16)
 
 
 def encode(mask: npt.NDArray[np.bool_]) -> list[int]:
-    """A mask ``bool (H, W)`` as bytes: all four channels are 255 where it is set and 0 elsewhere."""
+    """Encode a mask ``bool (H, W)``: all four channels are 255 in the mask and 0 elsewhere."""
     flat = mask.ravel().astype(np.int8)
     changes = np.flatnonzero(np.diff(flat))
     starts = np.concatenate([[0], changes + 1])
@@ -27,10 +27,10 @@ def encode(mask: npt.NDArray[np.bool_]) -> list[int]:
 
 
 def decode(code: Sequence[int], size: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """The mask ``bool (H, W)`` of such bytes: where alpha, the last channel, is not 0.
+    """Decode a mask ``bool (H, W)``: the pixels whose alpha, the last channel, is not 0.
 
     Raises:
-        ValueError: bytes that end too early, or that are of another size.
+        ValueError: the bytes end too early, or are of another size.
     """
     text, at = "".join(f"{byte:08b}" for byte in bytes(code)), 0
 

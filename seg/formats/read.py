@@ -1,4 +1,4 @@
-"""Annotations as tools write them: a reader per format, from a file to the pictures that it tells of."""
+"""Readers of annotation formats: from a file to its annotated pictures."""
 
 import base64
 import io
@@ -24,7 +24,7 @@ from seg.formats.record import Picture, Points, Shape, box_of, bridged, corners,
 
 ToolFormat = Literal["cvat", "label_studio", "labelme", "supervisely", "via", "yolo"]
 
-#: Where a format's files are below the data's root; of those in the root itself there must be one.
+#: A format's files below the data's root; without a folder in the pattern there must be exactly one.
 _FILES: dict[str, str] = {
     "cvat": "*.xml",
     "label_studio": "*.json",
@@ -33,19 +33,17 @@ _FILES: dict[str, str] = {
     "via": "*.json",
     "yolo": "*.yaml",
 }
-#: More than any image has that is read.
+#: More pixels than Pillow reads.
 _MOST_PIXELS = 2**30
 _WRONG = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, IndexError, zlib.error)
 
 
 def read_annotations(kind: ToolFormat, place: Path) -> list[Picture]:
-    """The pictures of a file, or of all files of a format in a folder.
-
-    Images are named as the files do it, perhaps by paths of another machine.
+    """The pictures of a file, or of all files of a format in a folder; names may be paths of another machine.
 
     Raises:
-        MissingDataError: there is no file, or several of which only one can be meant.
-        SegError: a file is of another format; the message names it.
+        MissingDataError: there is no file, or there are several but the format has one.
+        SegError: a file has another format.
     """
     files = [place] if place.is_file() else sorted(p for p in place.glob(_FILES[kind]) if p.name[0] != ".")
     if not files or (len(files) > 1 and "/" not in _FILES[kind]):
@@ -106,7 +104,7 @@ def _cvat(file: Path) -> Iterator[Picture]:
 
 
 def _label_studio(file: Path) -> Iterator[Picture]:
-    """A JSON of tasks. A task without an annotation is left out; of several annotations the first counts."""
+    """A JSON of tasks. Tasks without an annotation are left out; the first of several annotations counts."""
     for task in json.loads(read_text(file)):
         done = [one for one in task.get("annotations", ()) if not one.get("was_cancelled")]
         if not done:
@@ -162,7 +160,7 @@ def _labelme(file: Path) -> Iterator[Picture]:
 def _png(content: bytes) -> npt.NDArray[np.bool_]:
     with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
         values = np.asarray(image)
-    return (values[..., -1] if values.ndim == 3 else values) > 0  # in colour, where it is not transparent
+    return (values[..., -1] if values.ndim == 3 else values) > 0  # alpha of a colour image
 
 
 def _supervisely(file: Path) -> Iterator[Picture]:
@@ -186,7 +184,7 @@ def _supervisely(file: Path) -> Iterator[Picture]:
 
 
 def _via(file: Path) -> Iterator[Picture]:
-    """A project, or its annotations as JSON. A class is the value of a region's first attribute that has one."""
+    """A project, or its annotations as JSON. The class is the first attribute of a region that has a value."""
     content = json.loads(read_text(file))
     for image in content.get("_via_img_metadata", content).values():
         shapes, regions = [], image["regions"]
@@ -240,7 +238,7 @@ def _yolo_shape(line: str, names: dict[int, str], size: tuple[int, int] | None, 
     return _polygon(name, shares)
 
 
-#: By format, its reader: of a file.
+#: Reader of a file by format.
 READERS = {
     "cvat": _cvat,
     "label_studio": _label_studio,

@@ -1,4 +1,4 @@
-"""A picture with its annotated regions, as every format has them; and regions as outlines or as runs."""
+"""A picture with its annotated regions, for all formats; and regions as outlines or runs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,9 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
-from scipy.spatial import KDTree
-from skimage.measure import approximate_polygon, find_contours
 
 from seg.data.dataset import UNKNOWN, Box
 
@@ -16,14 +13,14 @@ Points = npt.NDArray[np.float64]
 
 
 class Shape(NamedTuple):
-    """A region of one class: a mask, polygons, or a box alone; one with none of them is of a kind that is not read.
+    """A region of one class: a mask, polygons, or a box; without any of them it is a line, a point, or the like.
 
     Attributes:
-        class_name: of what is there.
+        class_name: its class.
         box: ``(xmin, ymin, xmax, ymax)`` in pixels.
         polygons: outlines ``float (n, 2)``, x and y in pixels from the image's left top corner.
-        mask: ``bool (h, w)``, the first pixel being that at the box's left top.
-        score: in [0, 1]; None where there is none.
+        mask: ``bool (h, w)``, from the box's left top corner.
+        score: in [0, 1], or None.
     """
 
     class_name: str
@@ -38,9 +35,9 @@ class Picture(NamedTuple):
 
     Attributes:
         file: its path, with ``/`` between folders.
-        size: ``(height, width)``, None where a format does not say it.
-        codes: the mask that the shapes are of: ``uint8 (H, W)``, 0 background, ``1 + class``, 255 undecided.
-        subset: its split as the format calls it. source: the file of its annotations.
+        size: ``(height, width)``, None if the format does not have it.
+        codes: the mask of the shapes: ``uint8 (H, W)``, 0 background, ``1 + class``, 255 undecided.
+        subset: name of its split. source: the file of its annotations.
     """
 
     file: str
@@ -58,17 +55,19 @@ def picture_of(
     scores: npt.NDArray[np.floating] | None = None,
     min_area: int = 0,
 ) -> Picture:
-    """The regions of a mask: the parts of each class that hang together by their pixels' sides.
+    """The regions of a mask: the connected components (4-connectivity) of each class.
 
     Args:
         codes: ``uint8 (H, W)``: 0 background, ``1 + class``, 255 undecided. names: by code.
         scores: ``float (H, W)`` in [0, 1]; a region's is the mean over its pixels.
         min_area: regions of fewer pixels become background.
     """
+    from scipy.ndimage import find_objects, label
+
     shapes, codes = [], codes.copy()
     for code in np.unique(codes[(codes > 0) & (codes < UNKNOWN)]).tolist():
-        parts, _ = ndimage.label(codes == code)
-        for number, place in enumerate(ndimage.find_objects(parts), 1):
+        parts, _ = label(codes == code)
+        for number, place in enumerate(find_objects(parts), 1):
             mask = parts[place] == number
             if mask.sum() < min_area:
                 codes[place][mask] = 0
@@ -81,11 +80,13 @@ def picture_of(
 
 
 def outline(shape: Shape, tolerance: float = 0.0) -> list[Points]:
-    """The outline of a mask's region and those of its holes, ``float (n, 2)`` x and y, not closed.
+    """The outline of a region and those of its holes, ``float (n, 2)`` x and y, not closed.
 
-    They run through the middles of the pixels' sides, so that drawing them gives the mask back; with a tolerance, in
-    pixels, they are simplified by Douglas and Peucker's method, and holes smaller than it vanish.
+    They run through the middles of the pixels' sides, so that drawing them restores the mask. With a tolerance, in
+    pixels, they are simplified by Douglas and Peucker's method; smaller holes vanish.
     """
+    from skimage.measure import approximate_polygon, find_contours
+
     mask, box = shape.mask, shape.box
     if mask is None or box is None:
         raise ValueError("an outline is of a mask")
@@ -105,7 +106,9 @@ def _area(ring: Points) -> float:
 
 
 def bridged(rings: Sequence[Points]) -> Points:
-    """One polygon of an outline and its holes: a cut, there and back, leads from it to each hole."""
+    """One polygon of an outline and its holes, with a cut to each hole and back."""
+    from scipy.spatial import KDTree
+
     ring = rings[0]
     for hole in rings[1:]:
         distances, nearest = KDTree(ring).query(hole)
@@ -116,7 +119,7 @@ def bridged(rings: Sequence[Points]) -> Points:
 
 
 def full_mask(shape: Shape, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """A shape's mask as one of the whole image, ``bool (H, W)``; what sticks out of it is left out."""
+    """A shape's mask in the whole image, ``bool (H, W)``, clipped to it."""
     full = np.zeros(size, bool)
     if shape.mask is not None and shape.box is not None:
         left, top = (round(side) for side in shape.box[:2])
@@ -127,20 +130,20 @@ def full_mask(shape: Shape, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
 
 
 def runs(mask: npt.NDArray[np.bool_]) -> tuple[int, ...]:
-    """Lengths of runs down the columns, of background first: COCO's uncompressed RLE."""
+    """COCO's uncompressed RLE: lengths of runs down the columns, background first."""
     flat = mask.T.ravel().astype(np.int8)
     changes = np.flatnonzero(np.diff(flat, prepend=0))
     return tuple(np.diff(changes, prepend=0, append=flat.size).tolist())
 
 
 def ellipse(x: float, y: float, radius_x: float, radius_y: float) -> Points:
-    """An ellipse about ``(x, y)`` as a polygon of 64 corners."""
+    """An ellipse around ``(x, y)`` as a polygon of 64 corners."""
     angle = np.arange(64) * (np.pi / 32)
     return np.stack([x + radius_x * np.cos(angle), y + radius_y * np.sin(angle)], 1)
 
 
 def turned(points: Points, degrees: float, x: float, y: float) -> Points:
-    """Points turned clockwise about ``(x, y)``."""
+    """Points rotated clockwise around ``(x, y)``."""
     cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
     return (points - (x, y)) @ np.array([[cos, sin], [-sin, cos]]) + (x, y)
 
@@ -151,6 +154,6 @@ def box_of(points: Points) -> Box:
 
 
 def corners(box: Sequence[float]) -> Points:
-    """The corners of a box, one after the other."""
+    """The corners of a box, clockwise."""
     left, top, right, low = box
     return np.array([[left, top], [right, top], [right, low], [left, low]], float)

@@ -1,7 +1,8 @@
-"""Masks as files: PNG, and what annotation tools import."""
+"""Export of masks: PNG, and formats of annotation tools."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
 from xml.sax.saxutils import quoteattr
@@ -21,20 +22,20 @@ from seg.methods.codes import voc_palette
 PNGKind = Literal["png255", "png01", "palette"]
 Format = Literal[PNGKind, "coco", "cvat", "voc", "yolo", "labelme", "label_studio"]
 
-#: A PNG for each image, and no more.
+#: Formats with just a PNG for each image.
 MASKS = get_args(PNGKind)
-#: Those that have room for classes.
+#: Formats with classes.
 WITH_CLASSES = tuple(kind for kind in get_args(Format) if kind not in ("png255", "png01"))
-#: Those that have a score for each region.
+#: Formats with a score for each region.
 WITH_SCORES = ("coco", "label_studio")
-#: Those that can have outlines, which a tolerance simplifies.
+#: Formats with outlines, which a tolerance simplifies.
 OUTLINES = ("coco", "yolo", "labelme", "label_studio")
 
 
 def check_format(value: Any, classes: int = 1, tolerance: float = 0.0, min_area: int = 0, key: str = "export.") -> None:
-    """Raise for what is no :data:`Format` for masks of so many classes, or has no use for a tolerance.
+    """Raise SegError for a format without classes for masks with classes, or for settings that the format does not use.
 
-    ``value``: None is the default. ``key``: what precedes the names of the settings in messages.
+    ``value``: the format, or None. ``key``: prefix of the settings' names in messages.
     """
     allowed = get_args(Format) if classes == 1 else WITH_CLASSES
     if value is not None and value not in allowed:
@@ -50,7 +51,7 @@ def check_format(value: Any, classes: int = 1, tolerance: float = 0.0, min_area:
 
 
 def save_mask(path: Path, mask: npt.NDArray[np.uint8], kind: str, **options: Any) -> None:
-    """Write a mask ``uint8 (H, W)`` of 0, ``1 + class`` and 255 (ignored) as PNG, whatever the ending of the file.
+    """Write a mask ``uint8 (H, W)`` of 0, ``1 + class`` and 255 (ignored) as PNG.
 
     ``png255`` has 255 for foreground and 128 for ignored; ``png01`` and ``palette`` keep the codes. ``options`` are
     Pillow's.
@@ -65,7 +66,7 @@ def save_mask(path: Path, mask: npt.NDArray[np.uint8], kind: str, **options: Any
 
 
 def write_classes(path: Path, names: Sequence[str]) -> None:
-    """Write ``classes.txt``, a line for every index of indexed PNG: the number and its name, ``background`` first."""
+    """Write ``classes.txt``: for every code of the PNG a line with the code and its name."""
     lines = [f"{code} {' '.join(name.splitlines())}" for code, name in enumerate(names)]
     path.write_text("\n".join([*lines, "255 ignored"]) + "\n", encoding="utf-8")
 
@@ -73,16 +74,16 @@ def write_classes(path: Path, names: Sequence[str]) -> None:
 def write(
     kind: Format, folder: Path, names: Sequence[str], pictures: Iterable[Picture], tolerance: float = 0.0
 ) -> None:
-    """Write pictures for a tool; what is there of the same names is replaced.
+    """Write pictures for a tool; existing files are replaced.
 
     Args:
-        kind: see ``docs/outputs.md``. folder: is made.
+        kind: see ``docs/outputs.md``. folder: is created.
         names: by code, ``background`` first.
-        pictures: with codes; all but PNG need their shapes, too. Taken one after the other.
-        tolerance: of outlines, in pixels; at 0 they are exact, and COCO and Label Studio get runs instead.
+        pictures: with codes, and with shapes for all formats but PNG; an iterator is consumed one by one.
+        tolerance: of outlines, in pixels; with 0 they are exact, and COCO and Label Studio get RLE instead.
 
     Raises:
-        SegError: too many classes for the codes of an image, or a file's name that leads elsewhere.
+        SegError: too many classes for the codes of an image, or an image's name with ``..`` or an absolute path.
     """
     if kind in ("palette", "cvat", "voc") and len(names) > UNKNOWN:
         raise SegError(f"format={kind}: {len(names) - 1} classes, and it has room for {UNKNOWN - 1}")
@@ -93,7 +94,7 @@ def write(
 
 
 def _place(folder: Path, file: str, suffix: str) -> Path:
-    """The file after a photo, whose folder is made."""
+    """The file for a photo; its folder is created."""
     path = PurePosixPath(file)
     if path.is_absolute() or ".." in path.parts or "\0" in file or not path.name:
         raise SegError(f"{file[:200]!r}: an image's name that leads out of {folder}; rename the image")
@@ -114,46 +115,50 @@ def _codes(picture: Picture) -> npt.NDArray[np.uint8]:
     return picture.codes
 
 
-def _png(kind: PNGKind) -> Callable[..., None]:
-    def write_png(folder: Path, names: Sequence[str], pictures: Iterable[Picture], tolerance: float) -> None:
-        if kind == "palette":
-            write_classes(folder / "classes.txt", names)
-        for picture in pictures:
-            save_mask(_place(folder, picture.file, ".png"), _codes(picture), kind)
-
-    return write_png
+def _png(folder: Path, names: Sequence[str], pictures: Iterable[Picture], tolerance: float, kind: PNGKind) -> None:
+    if kind == "palette":
+        write_classes(folder / "classes.txt", names)
+    for picture in pictures:
+        save_mask(_place(folder, picture.file, ".png"), _codes(picture), kind)
 
 
-def _voc(for_cvat: bool) -> Callable[..., None]:
-    """VOC's layout; CVAT's is that with ``labelmap.txt``, and has no code for what is undecided: background."""
+def _voc(folder: Path, names: Sequence[str], pictures: Iterable[Picture], tolerance: float) -> None:
+    listed = _voc_masks(folder, pictures, UNKNOWN)
+    _save_text(folder / "ImageSets/Segmentation/train.txt", listed)
+    _save_text(folder / "classes.txt", names)
 
-    def write_voc(folder: Path, names: Sequence[str], pictures: Iterable[Picture], tolerance: float) -> None:
-        listed, colours = [], voc_palette().tolist()
-        for picture in pictures:
-            codes, objects = _codes(picture), np.zeros_like(_codes(picture))
-            for number, shape in enumerate(picture.shapes):
-                objects[full_mask(shape, codes.shape)] = 1 + number % 253
-            if not for_cvat:
-                objects[codes == UNKNOWN] = UNKNOWN
-            codes = np.where(codes == UNKNOWN, np.uint8(0), codes) if for_cvat else codes
-            save_mask(_place(folder / "SegmentationClass", picture.file, ".png"), codes, "palette")
-            save_mask(_place(folder / "SegmentationObject", picture.file, ".png"), objects, "palette")
-            listed.append(PurePosixPath(picture.file).with_suffix("").as_posix() + "\n")
-        lists = folder / "ImageSets/Segmentation"
-        lists.mkdir(parents=True, exist_ok=True)
-        (lists / ("default.txt" if for_cvat else "train.txt")).write_text("".join(listed), encoding="utf-8")
-        if for_cvat:
-            rows = [f"{name}:{','.join(map(str, colours[code]))}::" for code, name in enumerate(names)]
-            text = "\n".join(["# label:color_rgb:parts:actions", *rows])
-        else:
-            text = "\n".join(names)
-        (folder / ("labelmap.txt" if for_cvat else "classes.txt")).write_text(text + "\n", encoding="utf-8")
 
-    return write_voc
+def _cvat(folder: Path, names: Sequence[str], pictures: Iterable[Picture], tolerance: float) -> None:
+    """VOC's layout with ``labelmap.txt``. CVAT has no code for undecided pixels; they become background."""
+    listed = _voc_masks(folder, pictures, 0)
+    _save_text(folder / "ImageSets/Segmentation/default.txt", listed)
+    colours = voc_palette().tolist()
+    rows = [f"{name}:{','.join(map(str, colours[code]))}::" for code, name in enumerate(names)]
+    _save_text(folder / "labelmap.txt", ["# label:color_rgb:parts:actions", *rows])
+
+
+def _voc_masks(folder: Path, pictures: Iterable[Picture], unknown: int) -> list[str]:
+    """Write the masks of classes and of objects, with a code for undecided pixels; returns the images' names."""
+    listed = []
+    for picture in pictures:
+        codes, objects = _codes(picture), np.zeros_like(_codes(picture))
+        is_unknown = codes == UNKNOWN
+        for number, shape in enumerate(picture.shapes):
+            objects[full_mask(shape, codes.shape)] = 1 + number % 253
+        for part, mask in (("SegmentationClass", codes), ("SegmentationObject", objects)):
+            path = _place(folder / part, picture.file, ".png")
+            save_mask(path, np.where(is_unknown, np.uint8(unknown), mask), "palette")
+        listed.append(PurePosixPath(picture.file).with_suffix("").as_posix())
+    return listed
+
+
+def _save_text(path: Path, lines: Sequence[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def _coco(folder: Path, names: Sequence[str], pictures: Iterable[Picture], tolerance: float) -> None:
-    """A JSON of instances: runs; with a tolerance polygons, but of regions with holes runs again."""
+    """A JSON of instances as RLE; with a tolerance as polygons, except regions with holes."""
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for picture in pictures:
@@ -178,13 +183,13 @@ def _flat(ring: Points) -> list[float]:
 
 
 def _polygons(picture: Picture, tolerance: float) -> Iterator[tuple[str, Points, float | None]]:
-    """Of each region the class, a polygon, into which its holes are cut, and the score."""
+    """For each region the class, one polygon with its holes, and the score."""
     for shape in picture.shapes:
         yield shape.class_name, bridged(outline(shape, tolerance)), shape.score
 
 
 def _yolo(folder: Path, names: Sequence[str], pictures: Iterable[Picture], tolerance: float) -> None:
-    """Ultralytics' segmentation: a text file per image in ``labels/``, whose photos belong into ``images/``."""
+    """Ultralytics' segmentation: a text file per image in ``labels/``; the photos belong into ``images/``."""
     for picture in pictures:
         sides, lines = (picture.size or (1, 1))[::-1], []
         for name, ring, _ in _polygons(picture, tolerance):
@@ -215,7 +220,7 @@ def _labelme(folder: Path, names: Sequence[str], pictures: Iterable[Picture], to
 
 
 def _label_studio(folder: Path, names: Sequence[str], pictures: Iterable[Picture], tolerance: float) -> None:
-    """Tasks with predictions, brush strokes or with a tolerance polygons; and the interface that shows them."""
+    """Tasks with predictions (brush strokes, or polygons with a tolerance) and the labelling interface."""
     tasks = []
     for picture in pictures:
         size = height, width = picture.size or (0, 0)
@@ -244,12 +249,12 @@ def _label_studio(folder: Path, names: Sequence[str], pictures: Iterable[Picture
     )
 
 
-#: By format, what writes it: a function of folder, names by code, pictures and tolerance.
+#: Writer by format: a function of folder, names by code, pictures and tolerance.
 FORMATS: Mapping[Format, Callable[[Path, Sequence[str], Iterable[Picture], float], None]] = {
-    **{kind: _png(kind) for kind in MASKS},
+    **{kind: partial(_png, kind=kind) for kind in MASKS},
     "coco": _coco,
-    "cvat": _voc(True),
-    "voc": _voc(False),
+    "cvat": _cvat,
+    "voc": _voc,
     "yolo": _yolo,
     "labelme": _labelme,
     "label_studio": _label_studio,

@@ -1,7 +1,7 @@
-"""AffinityNet (Ahn and Kwak, CVPR 2018): are two nearby positions of an image of the same kind?
+"""AffinityNet (Ahn and Kwak, CVPR 2018): the semantic affinity of nearby positions in an image.
 
-Features of several levels of a classification backbone, mixed by 1x1 convolutions on one grid; the affinity
-of a pair is ``exp(-mean |f_i - f_j|)`` (eq. 1). The labels come from confident seeds alone (eq. 3 to 6).
+Features of several levels of a classification backbone are mixed by 1x1 convolutions on one grid; the affinity
+of a pair is ``exp(-mean |f_i - f_j|)`` (eq. 1). Its labels come from confident seeds (eq. 3 to 6).
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,18 +20,18 @@ _TINY = 1e-5  # keeps the logarithms finite, as in the authors' code
 
 
 class Pyramid(nn.Module):
-    """Levels of a classification backbone, whose batch-norm statistics stay fixed, and the walk's pairs.
+    """Levels of a classification backbone with fixed batch-norm statistics, and the pairs of the random walk.
 
     Args:
-        backbone: a classifier of torchvision or timm that already holds its weights; it is used, not copied, and what
-            comes after the coarsest level is removed.
-        strides: the levels to use; the level of a stride is the last block before the next downsampling, and
-            that of stride 1 the image itself.
-        radius: reach of the walk's pairs in grid positions, see ``pair_offsets``.
-        train_backbone: whether the backbone learns too.
+        backbone: a classifier of torchvision or timm with its weights; it is used without a copy, and everything after
+            the coarsest level is removed.
+        strides: of the levels; the level of a stride is the last block before the next downsampling, and that of
+            stride 1 the image itself.
+        radius: of the walk's pairs in grid positions, see ``pair_offsets``.
+        train_backbone: whether the backbone is trained too.
 
     Raises:
-        SegError: the backbone has no levels, or none of one of the strides.
+        SegError: the backbone has no level of one of the strides.
     """
 
     def __init__(
@@ -49,10 +49,10 @@ class Pyramid(nn.Module):
             )
         self.taps = [levels[stride].module for stride in strides]
         self.widths = [levels[stride].channels for stride in strides]
-        self.backbone.cut(max(strides)).requires_grad_(train_backbone)
+        self.backbone.cut(levels[max(strides)].module).requires_grad_(train_backbone)
 
     def train(self, mode: bool = True) -> Self:
-        """Keeps the backbone in evaluation mode: batches are too small to estimate its statistics anew."""
+        """Keeps the backbone in evaluation mode, because batches are too small to estimate its statistics."""
         super().train(mode)
         self.backbone.eval()
         return self
@@ -69,8 +69,8 @@ class AffinityNet(Pyramid):
     Args:
         backbone, strides, radius, train_backbone: see :class:`Pyramid`.
         channels: width of each level's 1x1 convolution and of the embedding.
-        train_radius: reach of the pairs that are drawn for training; it has to span the ignored band between confident
-            seeds of both kinds. (The paper trains on the walk's pairs.)
+        train_radius: of the pairs that are drawn for training; it should span the ignored band between background and
+            foreground seeds. (The paper trains on the walk's pairs.)
 
     Examples:
         >>> from torchvision.models import resnet18
@@ -91,7 +91,7 @@ class AffinityNet(Pyramid):
     ) -> None:
         super().__init__(backbone, strides, radius, train_backbone)
         self.train_offsets: Offsets = pair_offsets(train_radius)
-        # Levels differ in scale by orders of magnitude, and so do channels: bring all to unit spread.
+        # Levels and channels differ in scale by orders of magnitude: scale each to unit variance.
         self.norm = nn.ModuleList(nn.BatchNorm2d(width, affine=False) for width in self.widths)
         self.reduce = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in self.widths)
         self.mix = nn.Conv2d(channels * len(strides), channels, 1)
@@ -106,11 +106,11 @@ class AffinityNet(Pyramid):
         layers = zip(self.levels(images), self.norm, self.reduce, strict=True)
         parts = [_to_grid(reduce(_at_most(norm(level), grid)), grid) for level, norm, reduce in layers]
         mixed: Tensor = self.mix(F.relu(torch.cat(parts, dim=1)))
-        # In half precision 1 + _TINY is 1, and the logarithm of a sure pair would be infinite.
+        # In half precision 1 + _TINY is 1, and the loss of an affinity of 1 would be infinite.
         return mixed.float()
 
     def draw_offsets(self, count: int = 8, generator: torch.Generator | None = None) -> Offsets:
-        """``count`` of the training pairs' offsets at random: a step with all of them costs 27 times as much."""
+        """``count`` random offsets of training pairs; a step with all of them takes 27 times as long."""
         drawn = torch.randperm(len(self.train_offsets), generator=generator)[:count]
         return [self.train_offsets[i] for i in drawn.tolist()]
 
@@ -118,16 +118,16 @@ class AffinityNet(Pyramid):
         """Affinities float (B, P, S / 4, S / 4) in (0, 1] of normalised images (B, 3, S, S).
 
         ``[b, p, y, x]`` is that of ``(y, x)`` and ``(y, x) + offsets[p]``, by default with the walk's
-        ``self.offsets``; where the partner lies outside the grid the value means nothing.
+        ``self.offsets``; undefined if the second position is outside of the grid.
         """
         return pair_affinity(self.embed(images), self.offsets if offsets is None else offsets)
 
 
 class FrozenAffinityNet(Pyramid):
-    """Affinities of a backbone's features as they are, with nothing trained: what AffinityNet has to beat.
+    """Affinities of a backbone's features without training, a baseline for AffinityNet.
 
-    The affinity is the mean over the levels of the cosine between two positions' features, less each image's
-    mean feature, and 0 where that is negative.
+    The affinity is the mean over levels of the cosine similarity of two positions' features, after subtracting the
+    image's mean feature; negative values are 0.
 
     Args: as for :class:`Pyramid`.
 
@@ -150,7 +150,7 @@ class FrozenAffinityNet(Pyramid):
 
 
 def _at_most(level: Tensor, grid: tuple[int, int]) -> Tensor:
-    # All of a cell's pixels count.
+    # The mean over each cell.
     return F.adaptive_avg_pool2d(level, grid) if level.shape[-1] > grid[1] else level
 
 
@@ -179,14 +179,14 @@ def pair_affinity(embedding: Tensor, offsets: Offsets) -> Tensor:
 
 
 def pair_labels(seeds: Tensor, offsets: Offsets) -> tuple[Tensor, Tensor, Tensor]:
-    """Which pairs are both of one class, both background, or of two kinds (eq. 3 and 4).
+    """Pairs of one class, of background, and of different classes (eq. 3 and 4).
 
     Args:
         seeds: integer (B, h, w): 0 background, 1 foreground or 1 and on the classes, 255 ignored.
         offsets: the P offsets of ``pair_offsets``.
 
     Returns:
-        Three bool (B, P, h, w). A pair with an ignored end, or with an end outside the grid, is in none.
+        Three bool (B, P, h, w), all False for a pair with an ignored end or an end outside of the grid.
 
     Examples:
         >>> foreground, background, mixed = pair_labels(torch.tensor([[[0, 0, 1, 255]]]), [(0, 1)])
@@ -201,15 +201,15 @@ def pair_labels(seeds: Tensor, offsets: Offsets) -> tuple[Tensor, Tensor, Tensor
 
 
 def affinity_loss(affinity: Tensor, seeds: Tensor, offsets: Offsets) -> Tensor:
-    """Cross-entropy of the pairs, a quarter of it foreground, a quarter background, half mixed (eq. 5 and 6).
+    """Cross-entropy of pairs, weighted 1/4 for foreground, 1/4 for background, 1/2 for mixed pairs (eq. 5 and 6).
 
     Args:
-        affinity: float (B, P, h, w) in (0, 1], as ``AffinityNet`` gives it.
+        affinity: float (B, P, h, w) in (0, 1], from ``AffinityNet``.
         seeds: integer (B, h, w) on the same grid: 0 background, 1 foreground or 1 and on the classes, 255 ignored.
         offsets: the P offsets of the affinities.
 
     Returns:
-        Scalar >= 0. Each kind is averaged over its own pairs in the batch; a kind without pairs counts 0.
+        Scalar >= 0. Each kind is averaged over its pairs in the batch; a kind without pairs is 0.
 
     Raises:
         SegError: seeds and affinities are not on one grid.

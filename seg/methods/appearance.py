@@ -1,8 +1,8 @@
-"""Appearance: the colours and textures that images share where a prior is high, in closed form without a network.
+"""Appearance: colours and textures that images share where a prior is high, in closed form without a network.
 
 A ridge regression (targets 0 and 1) on random Fourier features (Rahimi and Recht, NIPS 2007) of pixels' colours and
-textures. Its first targets are where the prior is high, later ones where regression and prior together are. This is the
-iterated colour model of GrabCut (Rother et al., SIGGRAPH 2004), for several images together as in co-segmentation
+textures. Its first targets are 1 where the prior is high, later ones where regression and prior together are. This is
+the iterated colour model of GrabCut (Rother et al., SIGGRAPH 2004), for several images together as in co-segmentation
 (Rother et al., CVPR 2006).
 """
 
@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
 Floats = NDArray[np.float32]
 
@@ -32,6 +31,8 @@ def describe(image: NDArray[np.uint8]) -> Floats:
         >>> describe(np.full((5, 5, 3), 51, np.uint8))[0, 0, :5].round(3).tolist()
         [0.20000000298023224, 0.20000000298023224, 0.20000000298023224, 0.0, 0.0]
     """
+    from scipy.ndimage import gaussian_filter
+
     colour = image.astype(np.float32) / 255
     brightness = colour.mean(-1)
     logs = np.log(colour + 0.05)
@@ -141,6 +142,8 @@ def appearance_scores(
         >>> bool(scores[5:11, 5:11].min() > scores[:2].max())
         True
     """
+    from scipy.ndimage import gaussian_filter
+
     described = describe(image).reshape(prior.size, -1)
     parts = np.array_split(described, prior.size // 8192 + 1)  # a large image's features would be 100 MB
     output = np.concatenate([fourier(part) @ weights for part in parts])

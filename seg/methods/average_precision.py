@@ -1,4 +1,4 @@
-"""How well scores find the images of each class, where an image may have several."""
+"""Mean average precision of multi-label classification."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ def mean_average_precision(scores: NDArray[np.floating], labels: NDArray[np.bool
         scores: ``float (n, K)``, such as logits. labels: ``bool (n, K)``.
 
     Returns:
-        In [0, 1]; classes without a positive image are left out, and of none at all it is nan.
+        In [0, 1], without classes that have no positive image; nan if there is no other.
 
     Examples:
         >>> mean_average_precision(np.array([[0.9], [0.8], [0.1]]), np.array([[True], [False], [True]]))
@@ -23,6 +23,6 @@ def mean_average_precision(scores: NDArray[np.floating], labels: NDArray[np.bool
 
 def _average_precision(scores: NDArray[np.floating], labels: NDArray[np.bool_]) -> float:
     order = np.argsort(-scores)
-    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)  # equal scores are taken together
+    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)  # equal scores have one rank
     hits = np.cumsum(labels[order])[ends]
     return float((np.diff(hits, prepend=0) * hits / (ends + 1)).sum() / hits[-1])

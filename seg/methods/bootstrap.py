@@ -1,4 +1,4 @@
-"""The bootstrap over images (Efron, Annals of Statistics 1979): figures of resampled sets, and their intervals."""
+"""The bootstrap over images (Efron, Annals of Statistics 1979): mIoU of resampled sets, and its interval."""
 
 from functools import lru_cache
 
@@ -9,16 +9,16 @@ from seg.methods.metrics import mean_iou
 
 
 def bootstrap_miou(matrices: NDArray[np.int64], samples: int = 1000, seed: int = 0) -> NDArray[np.float64]:
-    """The mIoU of resampled sets of images, each of counts summed over its images.
+    """The mIoU of resampled sets of images, each from counts summed over the set.
 
-    The same images are drawn for equal ``n``, ``samples`` and ``seed``: results of several methods are paired.
+    Equal ``n``, ``samples`` and ``seed`` draw the same images, so results of several methods are paired.
 
     Args:
         matrices: ``int (n, K, K)``, pixels of each image by target (rows) and prediction (columns), background first.
-        samples: how many sets are drawn. seed: of the drawing.
+        samples: number of sets. seed: of the drawing.
 
     Returns:
-        ``float64 (samples,)`` in [0, 1]; nan for a set whose target shows no object.
+        ``float64 (samples,)`` in [0, 1]; nan for a set without an object in the target.
 
     Examples:
         >>> matrices = np.array([[[8, 2], [0, 6]], [[9, 1], [3, 3]]])
@@ -35,7 +35,7 @@ def bootstrap_miou(matrices: NDArray[np.int64], samples: int = 1000, seed: int =
 
 
 def percentile_interval(values: NDArray[np.float64], level: float = 0.95) -> tuple[float, float]:
-    """The interval that leaves out ``(1 - level) / 2`` of the values at either end; nan of no value at all.
+    """The interval between the quantiles ``(1 - level) / 2`` and ``(1 + level) / 2``; nan without values.
 
     Examples:
         >>> percentile_interval(np.arange(101.0), level=0.5)
@@ -50,6 +50,6 @@ def percentile_interval(values: NDArray[np.float64], level: float = 0.95) -> tup
 
 @lru_cache(maxsize=2)
 def _weights(count: int, samples: int, seed: int) -> NDArray[np.float64]:
-    """``(samples, count)``: how often each image is drawn, with replacement."""
+    """``(samples, count)``: number of times that each image is drawn, with replacement."""
     drawn = np.random.default_rng(seed).integers(count, size=(samples, count)) + count * np.arange(samples)[:, None]
     return np.bincount(drawn.ravel(), minlength=samples * count).reshape(samples, count).astype(np.float64)

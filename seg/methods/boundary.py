@@ -1,4 +1,4 @@
-"""Boundary IoU (Cheng et al., CVPR 2021): the IoU of what lies near the contours, where large objects are no easier."""
+"""Boundary IoU (Cheng et al., CVPR 2021): the IoU of the pixels near contours."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,19 +14,19 @@ def boundary_areas(
     border: Border = "ignore",
     ratio: float = 0.02,
 ) -> NDArray[np.int64]:
-    """Pixels near the contours of one image; summed over images, :func:`seg.methods.mean_iou` makes the figure of them.
+    """Count pixels near the contours of one image; :func:`seg.methods.mean_iou` of the sum over images is Boundary IoU.
 
     Pixels that are not evaluated (no ground truth, an ignored border, no decision) belong to no class in either mask.
 
     Args:
         pred: ``uint8 (H, W)``: 0 background, 1 and on the classes, 255 no decision. target: the same codes, 254 border,
             255 no ground truth.
-        classes: how many there are. border: what border pixels count as.
+        classes: number of classes. border: how border pixels are counted.
         ratio: depth of the regions as a share of the image's diagonal; at least one pixel.
 
     Returns:
-        ``int64 (3, classes + 1)``: by class, background first, pixels in both regions, in the target's, in the
-        prediction's.
+        ``int64 (3, classes + 1)``: pixels in both regions, in the target's, in the prediction's; by class, background
+        first.
 
     Examples:
         >>> target = np.zeros((9, 9), np.uint8)
@@ -47,7 +47,7 @@ def boundary_areas(
 
 
 def _region(mask: NDArray[np.bool_], ratio: float) -> NDArray[np.bool_]:
-    """The pixels of a mask near its contour; the image's edge is contour, as in the authors' code."""
+    """The pixels of a mask near its contour, which includes the image's edge as in the authors' code."""
     from scipy.ndimage import minimum_filter
 
     depth = max(1, round(ratio * float(np.hypot(*mask.shape))))

@@ -21,18 +21,18 @@ def gaussian_score(
     .. math:: s(x, y) = \max_b \exp\left(-\frac{(x - x_b)^2 + (y - y_b)^2}{2 \sigma_b^2}\right),
               \qquad \sigma_b = \mathrm{scale} \cdot \frac{w_b + h_b}{\mathrm{divisor}}
 
-    ``(x_b, y_b)`` is the middle and ``w_b, h_b`` the sides of box b, all in pixels of the original image.
+    ``(x_b, y_b)`` is the centre and ``w_b, h_b`` the sides of box b, all in pixels of the original image.
     The map is evaluated at the centres of the cells of the ``out`` grid, ``x_j = (j + 1/2) * width / w``,
-    so the grid may be squashed and the Gaussian stays round in the original image.
+    so the Gaussian is round in the original image for any shape of the grid.
 
     Args:
         boxes: ``(K, 4)`` xyxy in pixels of the original image; K may be 0.
         size: ``(height, width)`` of the original image.
         out: ``(h, w)`` of the map.
-        divisor: what the sum of the sides is divided by to give sigma.
+        divisor: sigma is the sum of the sides divided by it.
         scale: a factor on sigma.
-        clip: set a box's score to zero at cells whose centre is outside of it. The cell that holds the
-            middle of the box is kept, lest a box smaller than a cell vanish.
+        clip: set a box's score to zero at cells whose centre is outside of it, except for the cell that contains the
+            centre of the box, so that boxes smaller than a cell are kept.
 
     Returns:
         float32 ``(h, w)`` in [0, 1]; all zero without boxes.
@@ -76,16 +76,16 @@ def _inside(centres: NDArray[np.floating], low: float, high: float, middle: floa
 
 
 def body_box(trimap: NDArray[np.uint8]) -> tuple[float, float, float, float] | None:
-    """Tight box of the animal in a ground truth: foreground (1) and border (254) together.
+    """Tight box around the foreground (1) and border (254) of a ground truth.
 
-    The border counts because thin parts (ears, tails, whiskers) are border only, and a box drawn by a
-    person goes around the fur, not inside of it. It is made from the ground truth: an oracle.
+    The border is included because thin parts (ears, tails, whiskers) are border only, and annotators draw boxes around
+    the fur. A box from ground truth is an oracle.
 
     Args:
         trimap: ``(H, W)`` with 0 background, 1 foreground, 254 border, 255 no ground truth.
 
     Returns:
-        ``(xmin, ymin, xmax, ymax)`` as pixel edges, so ``xmax`` is at most W; None without an animal.
+        ``(xmin, ymin, xmax, ymax)`` as pixel edges, so ``xmax`` is at most W; None without foreground.
 
     Examples:
         >>> body_box(np.array([[0, 0, 0], [0, 1, 254]], np.uint8))

@@ -1,4 +1,4 @@
-"""Whether scores can be read as probabilities."""
+"""Calibration of scores as probabilities."""
 
 from typing import NamedTuple
 
@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 
 class Reliability(NamedTuple):
-    """What a reliability diagram shows.
+    """A reliability diagram.
 
     Attributes:
-        score: ``float64 (bins,)``, mean score of the pixels in each bin. share: of them, those that are of the class.
-        pixels: ``int64 (bins,)``, their number; ``score`` and ``share`` are nan where there are none.
+        score: ``float64 (bins,)``, mean score of the pixels in each bin. share: of these pixels that are of the class.
+        pixels: ``int64 (bins,)``, number of pixels; ``score`` and ``share`` are nan in empty bins.
         error: expected calibration error in [0, 1]: the mean over pixels of ``|score - share|``; nan without pixels.
     """
 
@@ -24,12 +24,12 @@ class Reliability(NamedTuple):
 def reliability(
     scores: NDArray[np.float64], right: NDArray[np.int64], pixels: NDArray[np.int64], bins: int = 15
 ) -> Reliability:
-    """Scores against how often they are right, in bins of equal width (Guo et al., ICML 2017).
+    """Scores against the share of pixels that are of the class, in bins of equal width (Guo et al., ICML 2017).
 
     Args:
         scores: ``float (m,)`` in [0, 1].
-        right: ``int (m,)``, how many pixels with this score are of the class. pixels: ``int (m,)``, of how many.
-        bins: their number.
+        right: ``int (m,)``, number of pixels with this score that are of the class. pixels: ``int (m,)``, of all.
+        bins: number of bins.
 
     Examples:
         >>> found = reliability(np.array([0.1, 0.9]), np.array([0, 6]), np.array([10, 10]), bins=2)

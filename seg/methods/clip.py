@@ -1,4 +1,4 @@
-"""Score maps from dense features and text that share one space."""
+"""Score maps from dense image features and text embeddings in one space."""
 
 import torch
 from torch import Tensor
@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 
 def text_scores(features: Tensor, classes: Tensor, background: Tensor, temperature: float = 0.01) -> Tensor:
-    r"""The probability of each class at each position, beside the other classes and some names of the background.
+    r"""The probability of each class at each position, against the other classes and names of the background.
 
     .. math:: s_c = \mathrm{softmax}_c \big( \cos(f, t_c) / \tau \big)
 
@@ -14,7 +14,7 @@ def text_scores(features: Tensor, classes: Tensor, background: Tensor, temperatu
 
     Args:
         features: ``float (C, h, w)``, of one image. classes: ``float (k, C)``, the text embeddings of its classes.
-        background: ``float (b, C)``, those of what else there may be. temperature: :math:`\tau`, above 0.
+        background: ``float (b, C)``, of the background. temperature: :math:`\tau`, above 0.
 
     Returns:
         ``float (k, h, w)`` in [0, 1].

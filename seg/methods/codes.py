@@ -1,4 +1,4 @@
-"""Codes of masks beside 0, background, and the classes from 1 on; and the colours of their files."""
+"""Codes of masks: 0 is background, classes are from 1 on. Colours of mask files."""
 
 from typing import TYPE_CHECKING
 
@@ -6,7 +6,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-#: Of a ground truth: the border between object and background. 255: no ground truth, no decision, or ignored.
+#: 254: the border between object and background in ground truth. 255: no ground truth, no decision, or ignored.
 BORDER, UNKNOWN = 254, 255
 
 

@@ -1,11 +1,11 @@
-"""Co-localisation: what do images share where a prior points? In closed form; no network is trained, no mask is used.
+"""Co-localisation: what do images have in common where a prior is high? In closed form, without training or masks.
 
 After X.-S. Wei et al., Unsupervised Object Discovery and Co-Localization by Deep Descriptor Transforming, Pattern
-Recognition 2019: principal components of frozen features, over the cells of all images together. Of the first few the
-one that goes best with the prior is taken (often not the first, which is the activation's size), in its direction; that
-and a share of the prior are the first map. Ours: that map, split by Otsu's threshold, is what a ridge regression on the
-features then learns (least squares on 0 and 1: Fisher's discriminant), several times over, each from the cells that the
-one before put above one half.
+Recognition 2019: principal components of frozen features, over the cells of all images. Among the first few, the one
+with the largest correlation with the prior is taken (often not the first, which is the magnitude of the activation).
+The first map is the sum of that component and a share of the prior. Ours: a ridge regression on the features (least
+squares on 0 and 1: Fisher's discriminant) learns that map, split by Otsu's threshold, and is repeated several times,
+each time with the cells that were above one half before as targets.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,11 +39,11 @@ class Moments:
 
 
 def prior_component(correlation: Tensor, with_prior: Tensor, components: int) -> Tensor:
-    """The principal component, of the first few, that goes best with the prior, in its direction.
+    """The principal component, among the first few, with the largest correlation with the prior, signed to be positive.
 
     Args:
-        correlation: ``double (C, C)`` of standardised features. with_prior: ``double (C,)``, theirs with the prior.
-        components: how many are looked at.
+        correlation: ``double (C, C)`` of standardised features. with_prior: ``double (C,)``, of these with the prior.
+        components: number of components to choose from.
 
     Returns:
         ``double (C,)``: weights of the features, whose sum has variance 1 and correlates positively with the prior.
@@ -60,8 +60,8 @@ class Foreground:
     """A linear discriminant of the foreground on principal components.
 
     Attributes:
-        mean, spread: ``double (C,)`` of the features. first: ``double (C,)``, weights of the first map.
-        basis: ``double (C, d)``, the principal components with variance 1. variances: ``double (d,)``, their own.
+        mean, spread: ``double (C,)`` of the features. first: ``double (C,)``, the component of the first map.
+        basis: ``double (C, d)``, principal components scaled to variance 1. variances: ``double (d,)`` before scaling.
     """
 
     mean: Tensor
@@ -72,7 +72,7 @@ class Foreground:
 
     @classmethod
     def of(cls, moments: Moments, levels: Sequence[slice], components: int = 6, dims: int = 512) -> "Foreground":
-        """From moments: the first map is the mean over ``levels`` of the features; ``dims`` components of all."""
+        """From moments: ``first`` is the mean of one component a level, ``basis`` has ``dims`` components of all."""
         mean, spread, correlation, with_prior = moments.solve()
         starts = [prior_component(correlation[s, s], with_prior[s], components) for s in levels]
         variances, vectors = torch.linalg.eigh(correlation)
@@ -85,22 +85,29 @@ class Foreground:
         shift = (self.mean / self.spread @ weights).float().to(device)
         return lambda features: features @ scaled - shift
 
+    @property
+    def coordinates(self) -> Tensor:
+        """``double (C, d + 1)``: the weights of the coordinates that :meth:`fit` takes, ``basis`` and ``first``."""
+        return torch.cat([self.basis, self.first[:, None]], 1)
+
     def fit(
-        self, points: Tensor, first: Tensor, may: Tensor, rounds: int = 8, ridge: float = 0.03
+        self, points: Tensor, prior: Tensor, prior_weight: float, may: Tensor, rounds: int = 8, ridge: float = 0.03
     ) -> tuple[Tensor, float, Tensor]:
         """Regress the foreground ``rounds`` times.
 
         Args:
-            points: ``float (n, d)``, cells on the basis. first: ``float (n,)``, the first map.
-            may: ``bool (n,)``: False for cells of images that are known to show nothing.
+            points: ``float (n, d + 1)``, the ``coordinates`` of cells. prior: ``float (n,)``.
+            prior_weight: of the prior in the first map, in standard deviations, where the component has 1.
+            may: ``bool (n,)``: False for cells of images that are known to have no foreground.
             ridge: penalty, in units of a feature's variance.
 
         Returns:
-            ``double (C,)`` weights of the standardised features, whose sum has variance 1; the boundary on it, where
-            the foreground begins; and ``bool (n,)``, the cells that are foreground.
+            ``double (C,)`` weights of the standardised features, whose sum has variance 1; the value from which this
+            sum is foreground; and ``bool (n,)``, the cells that are foreground.
         """
         from skimage.filters import threshold_otsu
 
+        first, points = unit(unit(points[:, -1]) + prior_weight * unit(prior)), points[:, :-1]
         above = (first >= threshold_otsu(first.numpy())) & may
         for _ in range(rounds):
             share = float(above.float().mean())
@@ -108,8 +115,8 @@ class Foreground:
             fitted = points.T @ (above.float() - share) / len(above) * shrunk
             found = points @ fitted
             above = (found >= 0.5 - share) & may
-        unit = float(found.std().clamp_min(1e-9))
-        return self.basis @ fitted.double() / unit, (0.5 - share) / unit, above
+        scale = float(found.std().clamp_min(1e-9))
+        return self.basis @ fitted.double() / scale, (0.5 - share) / scale, above
 
 
 def colocalise(
@@ -122,12 +129,12 @@ def colocalise(
     ridge: float = 0.03,
     gain: float = 2.0,
 ) -> Tensor:
-    """Score maps of what images share, all of them in memory.
+    """Score maps of what images have in common, from features in memory.
 
     Args:
         features: ``float (n, C, h, w)`` of a frozen network. prior: ``float (n, h, w)`` in [0, 1], NaN for unknown.
-        prior_weight: of the prior in the first map, in standard deviations, beside the component's 1.
-        components: principal components that are looked at for the first map. dims: those that the regression uses.
+        prior_weight: of the prior in the first map, in standard deviations, where the component has 1.
+        components: principal components to choose from for the first map. dims: components that the regression uses.
         rounds, ridge: of the regression. gain: slope of the logistic that brings a map to [0, 1].
 
     Returns:
@@ -145,29 +152,28 @@ def colocalise(
     moments = Moments()
     moments.add(cells, flat)
     foreground = Foreground.of(moments, [slice(0, cells.shape[1])], components, dims)
-    points = foreground.project(torch.cat([foreground.basis, foreground.first[:, None]], 1))(cells)
-    first = unit(unit(points[:, -1]) + prior_weight * unit(flat))
-    may = torch.ones_like(first, dtype=torch.bool)
-    weights, boundary, _ = foreground.fit(points[:, :-1], first, may, rounds, ridge)
+    points = foreground.project(foreground.coordinates)(cells)
+    may = torch.ones_like(flat, dtype=torch.bool)
+    weights, boundary, _ = foreground.fit(points, flat, prior_weight, may, rounds, ridge)
     return torch.sigmoid(gain * (foreground.project(weights[:, None])(cells)[:, 0] - boundary)).reshape(prior.shape)
 
 
 def class_discriminants(
     points: Tensor, named: Tensor, may: Tensor, rounds: int = 3, ridge: float = 0.03
 ) -> tuple[Tensor, Tensor]:
-    """Linear discriminants that tell classes of cells apart, from what their images are known to show.
+    """Linear discriminants between classes of cells, from image labels.
 
-    Most images show one class, whose cells are surely of it. Those of images with several are put, round by round, to
-    the class of their image that the others' cells speak for (equal priors, one covariance).
+    Most images show one class, and their cells are of that class. Cells of images with several classes are reassigned
+    in each round to the most likely class of their image (equal class priors, one covariance).
 
     Args:
-        points: ``float (n, d)`` features of the foreground's cells. named: ``int64 (n,)``, the class that each is taken
-            for at first, from 1 on. may: ``bool (n, K)``, those that it may be of; a cell without any is left out.
-        rounds: of that. ridge: added to the covariance, in units of a feature's variance.
+        points: ``float (n, d)`` features of foreground cells. named: ``int64 (n,)``, the initial class of each, from 1
+            on. may: ``bool (n, K)``, the classes of the cell's image; a cell without any is left out.
+        rounds: of reassignment. ridge: added to the covariance, in units of a feature's variance.
 
     Returns:
-        Weights ``(d, K)`` and biases ``(K,)``: log-likelihoods but for what all classes share; of a class without a
-        cell 0 and minus infinity.
+        Weights ``(d, K)`` and biases ``(K,)`` of the log-likelihoods, up to a constant; 0 and minus infinity for a
+        class without a cell.
 
     Examples:
         >>> points = torch.tensor([[0.0], [0.1], [1.0], [1.1]])

@@ -1,8 +1,8 @@
 """An image classifier on frozen features, and its use to correct the classes of a segmentation.
 
-From few images a segmenter learns where objects end, but not their classes; a linear classifier on pretrained features
-does. Ladický et al. (Graph Cut Based Inference with Co-occurrence Statistics, ECCV 2010) use an image classifier as a
-prior on a segmenter's classes; here the foreground stays the segmenter's, and only its class can change.
+A segmenter that is trained on few images learns outlines better than classes, which a linear classifier on pretrained
+features predicts well. Ladický et al. (Graph Cut Based Inference with Co-occurrence Statistics, ECCV 2010) use an image
+classifier as a prior on a segmenter's classes; here it changes the class of the foreground, but not its outline.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ class LabelProbe(NamedTuple):
     """A linear multi-label classifier.
 
     Attributes:
-        weight: ``float32 (K, d)``. bias: ``float32 (K,)``. A class is predicted where its logit is above 0.
+        weight: ``float32 (K, d)``. bias: ``float32 (K,)``. A class is predicted if its logit is above 0.
         variance: of the weights' Gaussian prior, chosen by cross-validation.
         held_out_loss: mean logistic loss per image and class in the cross-validation, in nats.
         exact_match: share of held-out images with every label correct, in [0, 1].
@@ -43,11 +43,11 @@ def fit_label_probe(
     Args:
         features: ``float (n, d)``, one row an image, such as globally pooled features of a frozen network.
         labels: ``bool (n, K)``.
-        variances: of the weights' prior, to choose from; features are standardised and divided by ``sqrt(d)``.
+        variances: candidates for that of the weights' prior; features are standardised and divided by ``sqrt(d)``.
         folds: number of folds. seed: of their random split.
 
     Returns:
-        The classifier, for features that are not standardised.
+        The classifier, for features without standardisation.
 
     Raises:
         ValueError: fewer images than folds.
@@ -100,7 +100,7 @@ def _logistic(x: Tensor, y: Tensor, variance: float) -> tuple[Tensor, Tensor]:
 def follow_labels(logits: Tensor, labels: Tensor) -> Tensor:
     """A segmenter's logits, with classes reweighted by an image classifier.
 
-    The foreground stays the segmenter's: where some class is more likely than the background. A pixel's class is the
+    The foreground is unchanged: the pixels where some class is more likely than the background. Their class becomes the
     one with the largest product of the segmenter's and the classifier's probability.
 
     Args:

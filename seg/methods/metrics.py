@@ -1,6 +1,6 @@
-"""One confusion matrix over all pixels of all images, and its figures: of masks, or of scores at every threshold.
+"""Figures from a confusion matrix over all pixels of all images, of masks, or of scores at every threshold.
 
-A histogram of scores gives to the last digit what thresholding gives.
+For scores they come from a histogram, and are exactly those of thresholded masks.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from seg.methods.thresholds import STEPS, bin_scores
 Border = Literal["ignore", "foreground", "background"]
 Counts = NDArray[np.int64]
 
-_BINS = STEPS + 2  # one for every edge that a score may have reached, and the last for NaN
+_BINS = STEPS + 2  # one for every threshold, and the last for NaN
 _UNKNOWN = _BINS - 1
 
 
@@ -27,7 +27,7 @@ _UNKNOWN = _BINS - 1
 def _places(classes: int, *beyond: int) -> Counts:
     """``int64 (256,)``: row or column of each code in a counting table.
 
-    Background and classes, then the codes ``beyond``, and last what does not exist.
+    The order is background, classes, the codes ``beyond``, and last all invalid codes.
     """
     known = [*range(classes + 1), *beyond]
     out = np.full(256, len(known), np.int64)
@@ -40,17 +40,17 @@ class Metrics:
     """Figures of masks on one set of images.
 
     Attributes:
-        miou: mean of the IoUs of background and each class, of those that are in target or prediction (as Pascal VOC
-            does); nan where no pixel of the target is of a class, for then nothing is measured.
+        miou: mean IoU over background and classes that are in target or prediction (as in Pascal VOC); nan if no pixel
+            of the target is of a class.
         iou_background: intersection over union of background, over all pixels; nan if it is absent from target and
             prediction.
         iou_foreground: mean of the classes' IoUs; nan as ``miou``.
-        pixel_accuracy: share of the counted pixels that are right.
-        per_image_miou: the mean over images of the mean IoU over the classes present in the image's
-            target or prediction; nan as ``miou``, and not comparable to it.
-        images: images with at least one evaluated target pixel.
-        pixels: pixels counted: target that is evaluated, with a prediction.
-        coverage: share of the evaluated target pixels that had a prediction.
+        pixel_accuracy: share of the counted pixels that are correct.
+        per_image_miou: mean over images of the mean IoU over the classes in the image's target or prediction; nan as
+            ``miou``, and not comparable to it.
+        images: number of images with at least one evaluated target pixel.
+        pixels: number of evaluated target pixels with a prediction.
+        coverage: share of the evaluated target pixels with a prediction.
         matrix: pixels by target (rows) and prediction (columns), background first.
 
     Examples:
@@ -76,7 +76,7 @@ class Metrics:
 
     @property
     def ious(self) -> NDArray[np.float64]:
-        """``float64 (C + 1,)``: of background and each class; nan as ``miou``, and for what is in neither."""
+        """``float64 (C + 1,)``: of background and each class; nan as ``miou``, and for absent classes."""
         ious = _iou(np.asarray(self.matrix, np.int64))
         if np.isnan(self.miou):
             ious[1:] = np.nan
@@ -84,10 +84,10 @@ class Metrics:
 
 
 class Confusion:
-    """A confusion matrix over all pixels, gathered image by image.
+    """A confusion matrix over all pixels, accumulated image by image.
 
     Args:
-        classes: how many classes the masks have.
+        classes: number of classes in the masks.
 
     Examples:
         >>> confusion = Confusion()
@@ -107,12 +107,12 @@ class Confusion:
         Args:
             pred: uint8 (H, W) or (B, H, W): 0 background, 1 and on the classes, 255 no decision.
             target: the ground truth, uint8 of the same shape: the same codes, 254 border, 255 no ground truth.
-            border: what border pixels count as; the same in every call. With several classes ``ignore`` or
-                ``background``, unless the target has none.
+            border: how border pixels are counted, the same in every call; ``foreground`` is possible for one class, or
+                for a target without border.
 
         Raises:
             ValueError: on another dtype, shape or border mode.
-            SegError: on another code, or a border that is no class's. Nothing of the batch is counted then.
+            SegError: on another code, or ``foreground`` with several classes. Nothing of the batch is counted then.
         """
         pred, target = _batch("prediction", pred, np.uint8, target)
         _check_border(border)
@@ -156,14 +156,13 @@ class Confusion:
 
 
 class HistogramEvaluator:
-    """Score maps against the target, kept as counts that answer every threshold.
+    """Counts of scores and target, from which the figures at every threshold follow.
 
-    Per image, target code and class that is scored, one count for every interval between two neighbouring multiples of
-    0.001. ``metrics(t)`` then equals, to the last digit, adding the classes where ``scores >= np.float32(t)``, else
-    background, to a `Confusion`.
+    For each image, target code and scored class there is a count for every interval of 0.001. ``metrics(t)`` equals
+    exactly those of a `Confusion` of masks with the scored class where ``scores >= np.float32(t)``, else background.
 
     Args:
-        classes: how many classes the masks have.
+        classes: number of classes in the masks.
 
     Examples:
         >>> histogram = HistogramEvaluator()
@@ -176,8 +175,8 @@ class HistogramEvaluator:
         self._classes = classes
         self._images = 0
         self._places: list[NDArray[Any]] = []  # each (R, 3): image, row of the target's code, class
-        self._counts: list[NDArray[np.int32]] = []  # each (R, _BINS), of these
-        self._above: Counts | None = None  # (sum of R, _BINS): pixels at or above each edge; made when asked
+        self._counts: list[NDArray[np.int32]] = []  # each (R, _BINS)
+        self._above: Counts | None = None  # (sum of R, _BINS): pixels at or above each edge; a cache
 
     def add(
         self, scores: NDArray[np.float32], target: NDArray[np.uint8], class_ids: NDArray[np.uint8] | None = None
@@ -185,7 +184,7 @@ class HistogramEvaluator:
         """Count one image or a batch.
 
         Args:
-            scores: float32 (H, W) or (B, H, W) in [0, 1], NaN where nothing is known.
+            scores: float32 (H, W) or (B, H, W) in [0, 1], NaN where unknown.
             target: uint8 of the same shape, as for `Confusion`.
             class_ids: uint8 of the same shape: the code of each score's class; None: 1.
 
@@ -199,7 +198,7 @@ class HistogramEvaluator:
         places, counts = [], []
         for number, (one_scores, one_target, own) in enumerate(zip(scores, target, ids, strict=True), self._images):
             pair = rows[one_target.ravel()] * 256 + own.ravel()
-            # A row of counts for each pair of a code and a class that there is: for all of them most would be empty.
+            # A row of counts for each pair of a code and a class that occurs.
             kinds = np.flatnonzero(np.bincount(pair, minlength=(last + 1) * 256))
             row_of = np.zeros((last + 1) * 256, np.int64)
             row_of[kinds] = np.arange(len(kinds))
@@ -219,7 +218,7 @@ class HistogramEvaluator:
 
         Args:
             threshold: a multiple of 0.001 in [0, 1].
-            border: what border pixels count as.
+            border: how border pixels are counted.
 
         Raises:
             ValueError: on another threshold or border mode.
@@ -227,14 +226,14 @@ class HistogramEvaluator:
         return _metrics(self._tables(threshold, border))
 
     def matrices(self, threshold: float, border: Border = "ignore") -> Counts:
-        """int64 (N, C + 1, C + 1): pixels of each image by target and prediction; arguments as of `metrics`."""
+        """int64 (N, C + 1, C + 1): pixels of each image by target and prediction; arguments as for `metrics`."""
         return self._tables(threshold, border)[:, :, :-1]
 
     def reliability(self, border: Border = "ignore", bins: int = 15) -> Reliability:
-        """How often a pixel with a score is of the class that is scored there.
+        """Calibration: the share of pixels of the scored class by score.
 
         Args:
-            border: what border pixels count as. bins: as of :func:`seg.methods.reliability`.
+            border: how border pixels are counted. bins: as for :func:`seg.methods.reliability`.
         """
         _, target, kind = self._joined(self._places, 3).T
         if border != "ignore":
@@ -248,7 +247,7 @@ class HistogramEvaluator:
         edge = _edge(threshold)
         _check_border(border)
         if self._above is None:
-            # The last column is no threshold: it keeps the unknown pixels.
+            # The last column counts unknown pixels.
             self._above = self._joined(self._counts, _BINS).astype(np.int64)
             self._above[:, :_UNKNOWN] = np.cumsum(self._above[:, _UNKNOWN - 1 :: -1], axis=1)[:, ::-1]
         above, width = self._above, self._classes + 2
@@ -271,7 +270,7 @@ class HistogramEvaluator:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[np.int32]]) -> Self:
-        """The histogram that `to_arrays` wrote; anything else is a SegError."""
+        """The histogram of `to_arrays`; a SegError for other arrays."""
         try:
             counts, places, (images, classes) = arrays["counts"], arrays["places"], arrays["shape"].tolist()
             fits = counts.shape == (len(places), _BINS) and bool((places < [images, classes + 2, classes + 1]).all())
@@ -285,13 +284,13 @@ class HistogramEvaluator:
 
 
 def mean_iou(areas: NDArray[Any]) -> NDArray[np.float64]:
-    """mIoU of areas that were summed over images.
+    """mIoU of areas summed over images.
 
     Args:
         areas: ``(..., 3, K)``: pixels in both masks, in the target, in the prediction; by class, background first.
 
     Returns:
-        ``float64 (...)`` in [0, 1]: the mean over those in target or prediction; nan without an object in the target.
+        ``float64 (...)`` in [0, 1]: mean over classes in target or prediction; nan without an object in the target.
 
     Examples:
         >>> float(mean_iou(np.array([[6, 2], [8, 4], [7, 4]])))
@@ -312,12 +311,13 @@ def _edge(threshold: float) -> int:
 
 
 def _resolve(table: Counts, border: Border) -> Counts:
-    """(..., C + 2, C + 2) counts by target code to (..., C + 1, C + 2): the border joins a class or goes."""
+    """(..., C + 2, C + 2) counts by target code to (..., C + 1, C + 2): the border joins a class or is dropped."""
     resolved = table[..., :-1, :].astype(np.int64)
     if border != "ignore":
         if border == "foreground" and table.shape[-1] > 3 and table[..., -1, :].any():
             raise SegError(
-                "evaluation.border=foreground: of several classes, a border is of none; use ignore or background"
+                "evaluation.border=foreground: with several classes the class of a border is unknown; use ignore or "
+                "background"
             )
         resolved[..., 1 if border == "foreground" else 0, :] += table[..., -1, :]
     return resolved
@@ -331,7 +331,7 @@ def _iou(counts: Counts) -> NDArray[np.float64]:
 
 
 def _mean(values: NDArray[np.float64]) -> float:
-    """Mean of those that exist, nan if none does (numpy's own nanmean warns there)."""
+    """Mean without nan; nan if there is nothing else (where np.nanmean warns)."""
     values = values[~np.isnan(values)]
     return float(values.mean()) if values.size else float("nan")
 
@@ -342,7 +342,7 @@ def _metrics(tables: Counts) -> Metrics:
     matrix = total[:, :-1]
     counted, evaluated = int(matrix.sum()), int(total.sum())
     iou = _iou(matrix) if total[1:].any() else np.full(len(matrix), np.nan)
-    # Of the classes that an image has; nan for an image without any. One by one this took most of a job's time.
+    # All images at once: a loop would take most of the time of a sweep's job.
     single = _iou(tables[:, :, :-1])
     there = ~np.isnan(single)
     known = there.any(1)

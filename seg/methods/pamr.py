@@ -13,7 +13,7 @@ _DIRECTIONS = [(y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0
 
 
 def neighbours(maps: Tensor, dilations: Sequence[int]) -> Iterator[Tensor]:
-    """The eight neighbours at each distance, ``float (B, C, H, W)`` each; the border is replicated."""
+    """The eight neighbours at each distance, ``float (B, C, H, W)`` each, with replicated borders."""
     reach, (height, width) = max(dilations), maps.shape[2:]
     padded = F.pad(maps, (reach,) * 4, mode="replicate")
     for dilation in dilations:

@@ -1,4 +1,4 @@
-"""Labelled pixels: points and scribbles, what they say of the rest of their image, and how people might draw them."""
+"""Labelled pixels (points and scribbles): score maps from them, and their simulation from ground truth."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ def pixel_grid(at: NDArray[np.floating], codes: Codes, size: tuple[int, int]) ->
         codes: ``uint8 (n,)``, 0 background, ``1 + class``. size: height and width of the grid.
 
     Returns:
-        ``uint8 (H, W)``, 255 where nothing is labelled; the last of several in a cell.
+        ``uint8 (H, W)``, 255 without a label; the last of several in a cell.
 
     Examples:
         >>> pixel_grid(np.array([[0.1, 0.9], [0.7, 0.2]]), np.array([0, 2], np.uint8), (2, 2)).tolist()
@@ -32,10 +32,10 @@ def pixel_grid(at: NDArray[np.floating], codes: Codes, size: tuple[int, int]) ->
 
 
 def paint_scores(scores: Floats, class_ids: Sequence[int], grid: Codes) -> Floats:
-    """The score maps with those of labelled pixels: 1 for their class and 0 for others.
+    """Score maps in which labelled pixels are 1 for their class and 0 for others.
 
     Args:
-        scores: ``float32 (m, H, W)``, maps of one image. class_ids: the code of each. grid: as :func:`pixel_grid`'s.
+        scores: ``float32 (m, H, W)``, maps of one image. class_ids: the code of each. grid: from :func:`pixel_grid`.
 
     Examples:
         >>> paint_scores(np.full((2, 1, 3), 0.5, np.float32), [1, 2], np.array([[0, 2, 255]], np.uint8)).tolist()
@@ -46,14 +46,14 @@ def paint_scores(scores: Floats, class_ids: Sequence[int], grid: Codes) -> Float
 
 
 def nearest_scores(grid: Codes, class_ids: Sequence[int], spacing: tuple[float, float], sigma: float) -> Floats:
-    r"""Score maps by the distance to the labelled pixels: 1/2 is where a class's are as near as the others'.
+    r"""Score maps from distances to labelled pixels: 1/2 where the class is as near as the nearest other one.
 
     .. math:: s_c = \frac{1}{2} \left(1 + e^{-d_c^2 / 2\sigma^2} - e^{-d_o^2 / 2\sigma^2}\right)
 
     ``d_c`` is the distance to the nearest pixel of class c, ``d_o`` that to the nearest of anything else.
 
     Args:
-        grid: ``uint8 (h, w)``, as :func:`pixel_grid`'s. class_ids: the codes of the maps.
+        grid: ``uint8 (h, w)``, from :func:`pixel_grid`. class_ids: the codes of the maps.
         spacing: height and width of a cell, in the unit of ``sigma``.
 
     Returns:
@@ -79,7 +79,7 @@ def nearest_scores(grid: Codes, class_ids: Sequence[int], spacing: tuple[float, 
 def condition_scores(
     scores: Floats, features: Floats, grid: Codes, class_ids: Sequence[int], reach: float = 0.7, noise: float = 0.2
 ) -> Floats:
-    r"""Correct score maps by labelled pixels, and by these most where the features are like theirs.
+    r"""Correct score maps by labelled pixels, most where the features are similar to theirs.
 
     The mean of a Gaussian process with the scores as its prior mean, given the labels y at the cells X (Rasmussen and
     Williams 2006, eq. 2.38):
@@ -90,11 +90,11 @@ def condition_scores(
     Args:
         scores: ``float (m, h, w)`` in [0, 1], maps of one image. features: ``float (C, h, w)``; each channel is
             standardised first.
-        grid: ``uint8 (h, w)``, as :func:`pixel_grid`'s. class_ids: the code of each map.
-        reach: the cosine's distance over which a label is forgotten. noise: variance of a label beside the scores' 1.
+        grid: ``uint8 (h, w)``, from :func:`pixel_grid`. class_ids: the code of each map.
+        reach: cosine distance over which the effect of a label decays. noise: variance of a label, where scores have 1.
 
     Returns:
-        ``float32 (m, h, w)`` in [0, 1]; the scores as they are where no pixel is labelled.
+        ``float32 (m, h, w)`` in [0, 1]; the unchanged scores without a labelled pixel.
 
     Examples:
         >>> features = np.array([[[1, 1, 0, 0]], [[0, 0, 1, 1]]], np.float32)  # two kinds of cells
@@ -116,15 +116,15 @@ def condition_scores(
 
 
 def simulated_points(target: Codes, rng: np.random.Generator, inner: float = 0.7) -> list[tuple[int, int, int]]:
-    """A point on the background and on every class of a ground truth, well inside, as people point.
+    """A point well inside the background and every class of a ground truth, as annotators choose it.
 
     Args:
-        target: ``uint8 (H, W)``: 0, ``1 + class``, 254 and 255 (no point there).
-        rng: draws it among the pixels that are at least ``inner`` times as far from their region's boundary (or the
-            image's) as the farthest.
+        target: ``uint8 (H, W)``: 0, ``1 + class``, 254 and 255 (without points).
+        rng: draws the point among the pixels whose distance from the region's boundary or the image's edge is at least
+            ``inner`` times the largest.
 
     Returns:
-        ``(y, x, code)`` of each, in pixels.
+        ``(y, x, code)`` of each point, in pixels.
 
     Examples:
         >>> simulated_points(np.pad(np.ones((3, 3), np.uint8), (0, 4)), np.random.default_rng(0), 1.0)
@@ -142,14 +142,14 @@ def simulated_points(target: Codes, rng: np.random.Generator, inner: float = 0.7
 def simulated_scribbles(target: Codes, eroded: float = 0.3) -> Codes:
     """Scribbles along the middle of the background and of every class of a ground truth.
 
-    Like those that people draw (Lin et al., ScribbleSup, CVPR 2016): the longest piece of the skeleton of each region,
-    after its outer ``eroded`` share (of the largest distance from its boundary) was taken away.
+    As annotators draw them (Lin et al., ScribbleSup, CVPR 2016): the longest piece of the skeleton of each region after
+    erosion by the share ``eroded`` of the largest distance from its boundary.
 
     Args:
         target: as for :func:`simulated_points`.
 
     Returns:
-        ``uint8 (H, W)``, 255 where nothing is drawn.
+        ``uint8 (H, W)``, 255 without a scribble.
 
     Examples:
         >>> (simulated_scribbles(np.ones((5, 9), np.uint8), 0.5) == 1).sum(1).argmax()
@@ -167,8 +167,7 @@ def simulated_scribbles(target: Codes, eroded: float = 0.3) -> Codes:
 
 
 def _depth(region: NDArray[np.bool_]) -> NDArray[np.floating]:
-    """Distance of a region's pixels from what is outside of it; beyond the image is outside."""
+    """Distance of a region's pixels from its boundary or the image's edge."""
     from scipy.ndimage import distance_transform_edt
 
-    depth: NDArray[np.floating] = distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1]
-    return depth
+    return distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1]

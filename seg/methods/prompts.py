@@ -1,4 +1,4 @@
-"""Score maps to prompts for a promptable segmenter, and the choice among the masks that it answers with."""
+"""Prompts for a promptable segmenter from score maps, and the choice among its candidate masks."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,20 +9,20 @@ Array = NDArray[np.float32]
 def score_prompts(
     scores: Array, threshold: float = 0.5, points: int = 3, least: float = 0.01
 ) -> tuple[Array, Array, NDArray[np.int64]]:
-    """A box around each connected component of the foreground, and points on the component's peaks.
+    """A box around each connected component of the foreground, and points at its peaks.
 
-    A peak is the component's largest score; of several equal ones that which lies deepest inside. The next one is at
-    least a fifth of the box's diagonal away from all before it, if the component reaches that far.
+    The first peak is the largest score of the component, or of several equal ones the farthest from its boundary. Each
+    further peak is the largest score at a distance of at least a fifth of the box's diagonal from all before it.
 
     Args:
-        scores: ``float32 (H, W)`` in [0, 1]; NaN where nothing is known, which is no foreground.
-        threshold: foreground from it on. points: at most so many peaks a component.
+        scores: ``float32 (H, W)`` in [0, 1]; NaN where unknown, which is not foreground.
+        threshold: a score from it on is foreground. points: largest number of peaks per component.
         least: share of the image below which a component (8-connected) is left out, unless it is the largest.
 
     Returns:
-        ``float32 (n, 4)``, the boxes ``xmin, ymin, xmax, ymax``, the indices of their first and last pixels;
-        ``float32 (n, points, 2)``, the peaks ``x, y``, the first one again where there are fewer; and
-        ``int64 (H, W)``, the number of each pixel's component, 1 to n, 0 outside of all.
+        ``float32 (n, 4)``, the boxes ``xmin, ymin, xmax, ymax`` as indices of their first and last pixels;
+        ``float32 (n, points, 2)``, the peaks ``x, y``, padded with the first; and ``int64 (H, W)``, the number of each
+        pixel's component, 1 to n, or 0.
 
     Examples:
         >>> scores = np.zeros((6, 8), np.float32)
@@ -61,10 +61,10 @@ def score_prompts(
 def soft_iou(masks: Array, scores: Array) -> Array:
     r"""Overlap of masks with score maps, both in [0, 1]: :math:`\sum \min(m, s) / \sum \max(m, s)`.
 
-    For masks and scores of 0 and 1 it is the IoU. Of two that are 0 everywhere it is 0.
+    For masks and scores of 0 and 1 it is the IoU; 0 if both are 0 everywhere.
 
     Args:
-        masks: ``float32 (..., H, W)``. scores: ``float32 (..., H, W)``, which broadcasts with them; NaN counts 0.
+        masks: ``float32 (..., H, W)``. scores: ``float32 (..., H, W)``, broadcast with masks; NaN counts as 0.
 
     Returns:
         ``float32 (...)`` in [0, 1].
@@ -79,14 +79,14 @@ def soft_iou(masks: Array, scores: Array) -> Array:
 
 
 def best_masks(masks: Array, scores: Array, components: NDArray[np.int64]) -> Array:
-    """Of the candidates for each component the one that overlaps most with the component's scores, all of them joined.
+    """Choose for each component the candidate with the largest overlap with its scores, and join them.
 
     Args:
         masks: ``float32 (n, k, H, W)`` in [0, 1]: k candidates for each of n components.
-        scores: ``float32 (H, W)`` in [0, 1], NaN where nothing is known. components: as of :func:`score_prompts`.
+        scores: ``float32 (H, W)`` in [0, 1], NaN where unknown. components: from :func:`score_prompts`.
 
     Returns:
-        ``float32 (H, W)``: the maximum over the components; 0 without any.
+        ``float32 (H, W)``: the maximum over components; 0 without components.
 
     Examples:
         >>> masks = np.float32([[[[1, 1, 1, 1]], [[1, 1, 0, 0]]]])  # all, or the left half
@@ -95,7 +95,7 @@ def best_masks(masks: Array, scores: Array, components: NDArray[np.int64]) -> Ar
     """
     joined = np.zeros(scores.shape, np.float32)
     for number, candidates in enumerate(masks, 1):
-        # What is another component's is nothing here; what is in none (below the threshold) counts as it is.
+        # Scores of other components count as 0; those outside of components (below the threshold) are kept.
         own = np.where((components == number) | (components == 0), scores, np.float32(0))
         np.maximum(joined, candidates[soft_iou(candidates, own).argmax()], out=joined)
     return joined

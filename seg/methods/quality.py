@@ -1,15 +1,14 @@
-"""How good are masks, as far as images and labels alone can tell?
+"""Estimated quality of masks, from images and labels alone.
 
-Three things that good masks have and bad ones lack, none of which needs a ground-truth mask:
+Three properties of good masks that can be measured without ground truth:
 
-* **Agreement.** What is foreground in some images is foreground in others: a linear model that learns it from half of
-  the images predicts it in the other half. Masks that follow the prior's blur, or that take another thing in every
-  image, cannot be predicted.
-* **Negatives.** Images that are labelled with no class have no foreground. The model learns them as background, and
-  what it still predicts there counts against the masks.
-* **Edges.** Where a mask ends the image changes.
+* **Agreement.** The foreground is predictable: a linear model that learns it from half of the images predicts it in the
+  other half. Masks that follow the blur of the prior, or another object in every image, are not predictable.
+* **Negatives.** Images without a label have no foreground. The model learns them as background, and foreground that it
+  still predicts there lowers the estimate.
+* **Edges.** The image changes at the outline of a mask.
 
-The figure compares masks of the same images; its value is no estimate of an mIoU.
+The estimate compares masks of the same images; its value does not estimate an mIoU.
 """
 
 from typing import NamedTuple
@@ -18,7 +17,7 @@ import numpy as np
 
 from seg.methods.codes import BORDER
 
-#: How much more an image changes across the outlines of ground-truth masks than anywhere: 2.4 to 3.4 in the data tried.
+#: :func:`edge_contrast` of good masks; that of ground truth was 2.4 to 3.4 in the data tried.
 EDGE_CONTRAST = 2.4
 
 
@@ -26,12 +25,13 @@ class Quality(NamedTuple):
     """Estimated quality of the masks of some images.
 
     Attributes:
-        quality: in [0, 1], ``agreement * min(edges, 1) * (0.8 + 0.2 * min(edges / EDGE_CONTRAST, 1))``; nan where there
-            is no foreground.
+        quality: in [0, 1], ``agreement * min(edges, 1) * (0.8 + 0.2 * min(edges / EDGE_CONTRAST, 1))``; nan without
+            foreground.
         agreement: mean IoU of foreground and background between masks and held-out prediction, over all cells.
-        edges: contrast across the outlines, see :func:`edge_contrast`.
-        false_positives: share of the cells of images without a label that are predicted as foreground; nan without any.
-        per_image: ``float (n,)``, IoU of the foreground between mask and held-out prediction; nan where both are empty.
+        edges: :func:`edge_contrast` of the outlines.
+        false_positives: share of the cells in images without a label that are predicted as foreground; nan without
+            such images.
+        per_image: ``float (n,)``, IoU of the foreground between mask and held-out prediction; nan if both are empty.
     """
 
     quality: float
@@ -45,10 +45,10 @@ def to_cells(masks: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     """Masks on a coarser grid.
 
     Args:
-        masks: ``uint8 (n, H, W)``, 0 background, 1 and on the classes, from 254 on unknown. grid: its height and width.
+        masks: ``uint8 (n, H, W)``, 0 background, 1 and on the classes, from 254 on unknown. grid: height and width.
 
     Returns:
-        ``uint8 (n, h * w)``: 1 where most of a cell's known pixels are foreground, else 0; 255 where most are unknown.
+        ``uint8 (n, h * w)``: 1 if most known pixels of a cell are foreground, else 0; 255 if most pixels are unknown.
     """
     import torch
     import torch.nn.functional as F
@@ -68,8 +68,8 @@ def held_out_foreground(
     Args:
         features: ``float (n, m, d)`` of the cells of ``n`` images, with about unit variance.
         cells: ``uint8 (n, m)``: 0, 1, or 255 for unknown.
-        folds: parts of the images. ridge: added to the features' covariance. seed: of the split, and of the cells that
-            are learnt from, at most ``most``.
+        folds: number of parts. ridge: added to the features' covariance. seed: of the split and the cells to fit.
+        most: largest number of cells to fit.
 
     Returns:
         ``bool (n, m)``.
@@ -101,13 +101,13 @@ def held_out_foreground(
 
 
 def edge_contrast(images: np.ndarray, masks: np.ndarray) -> float:
-    """How much more neighbouring pixels differ in colour where a mask ends than on average, mean over images.
+    """Difference of neighbouring pixels across the outline of a mask, divided by that anywhere; mean over images.
 
     Args:
         images: ``uint8 (n, H, W, 3)``. masks: ``uint8 (n, H, W)``.
 
     Returns:
-        At least 0: 1 for outlines that know nothing of the image; nan if no mask has an outline.
+        At least 0, and 1 for outlines independent of the image; nan if no mask has an outline.
 
     Examples:
         >>> image, mask = np.zeros((1, 8, 8, 3), np.uint8), np.zeros((1, 8, 8), np.uint8)
@@ -130,17 +130,17 @@ def edge_contrast(images: np.ndarray, masks: np.ndarray) -> float:
 def estimate_quality(
     features: np.ndarray, images: np.ndarray, masks: np.ndarray, labelled: np.ndarray, folds: int = 2, seed: int = 0
 ) -> Quality:
-    """Estimate how good masks are, without a ground-truth mask.
+    """Estimate the quality of masks without ground truth.
 
     Args:
         features: ``float (n, h, w, d)``, whitened (:func:`whiten`) features of a frozen network or of colours.
         images: ``uint8 (n, H, W, 3)``. masks: ``uint8 (n, H, W)``, 0 background, 1 and on the classes, 255 unknown.
-        labelled: ``bool (n,)``: whether an image has any class; the others are background.
-        folds, seed: of the split into images that are learnt from and those that are predicted.
+        labelled: ``bool (n,)``: whether an image has a label; the others are background.
+        folds, seed: of the split into images to fit and to predict.
 
     Returns:
-        See :class:`Quality`. Judging labels by what can be learnt from them is reverse testing (Fan and Davidson, KDD
-        2006); the form is ours.
+        See :class:`Quality`. To judge labels by a model that is trained on them is reverse testing (Fan and Davidson,
+        KDD 2006); the formula is ours.
 
     Examples:
         >>> rng = np.random.default_rng(0)
@@ -166,7 +166,7 @@ def estimate_quality(
     agreement = float(np.mean(ious)) if above.any() else empty
     edges = edge_contrast(images, masks)
     false_positives = float(found[~labelled].mean()) if not labelled.all() else empty
-    # An outline that changes less than the image on average avoids what there is to see.
+    # An outline across which the image changes less than on average avoids the edges of objects.
     factor = 1.0 if np.isnan(edges) else min(edges, 1.0) * (0.8 + 0.2 * min(edges / EDGE_CONTRAST, 1.0))
     return Quality(agreement * factor, agreement, edges, false_positives, per_image)
 
@@ -175,8 +175,8 @@ def whitening(features: np.ndarray, dims: int = 128) -> tuple[np.ndarray, np.nda
     """The map of features to their first principal components, each with mean 0 and variance 1.
 
     Args:
-        features: ``float (n, h, w, d)``; a memory-mapped file will do, of which 32 images at a time are read.
-        dims: components at most; those without variance are left out.
+        features: ``float (n, h, w, d)``; of a memory-mapped file 32 images are read at a time.
+        dims: largest number of components; those without variance are left out.
 
     Returns:
         Mean ``float64 (d,)`` and weights ``float32 (d, k)``: the components are ``(features - mean) @ weights``.

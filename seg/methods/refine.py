@@ -1,4 +1,4 @@
-"""Refinement of the score map of one image by its colours."""
+"""Refinement of an image's score map by its colours."""
 
 from typing import Any
 
@@ -18,20 +18,19 @@ def grabcut(
     foreground_from: float = 0.75,
     iterations: int = 5,
 ) -> Scores:
-    """OpenCV's GrabCut (Rother, Kolmogorov and Blake, SIGGRAPH 2004): models of both sides' colours, and a cut.
+    """OpenCV's GrabCut (Rother, Kolmogorov and Blake, SIGGRAPH 2004): colour models of both sides, and a graph cut.
 
-    What is surely background or foreground stays so; the rest starts on the side that its score says and may change.
-    Where nothing is known it starts as foreground, as the paper's unknown region does. A score of exactly 0, as outside
-    of a box, is surely background: the paper's rectangle.
+    Confident seeds keep their side; other pixels start on the side of their score and may change. Unknown pixels start
+    as foreground, like the paper's unknown region. A score of exactly 0, as outside of a box, is a background seed, as
+    is the outside of the paper's rectangle.
 
     Args:
-        image: ``uint8 (H, W, 3)`` RGB. scores: ``float32 (H, W)`` in [0, 1]; NaN where nothing is known.
-        threshold: starts as foreground from it on. background_below, foreground_from: surely so.
-        iterations: of models and cut.
+        image: ``uint8 (H, W, 3)`` RGB. scores: ``float32 (H, W)`` in [0, 1]; NaN where unknown.
+        threshold: from it on a pixel starts as foreground. background_below, foreground_from: scores of the seeds.
+        iterations: of colour models and cut.
 
     Returns:
-        ``float32 (H, W)`` of 0 and 1. Without colours of both sides to compare what starts as a mask is the
-        answer, and NaN where nothing is known.
+        ``float32 (H, W)`` of 0 and 1. If all pixels start on one side, the initial mask, with NaN where unknown.
 
     Examples:
         >>> image = np.zeros((8, 8, 3), np.uint8)
@@ -63,16 +62,16 @@ def random_walker(
     tolerance: float = 1e-3,
     spacing: tuple[float, float] = (1.0, 1.0),
 ) -> Scores:
-    """The chance that a walker who starts at a pixel meets the foreground's seeds first (Grady, TPAMI 2006).
+    """The probability that a random walk from a pixel reaches foreground seeds first (Grady, TPAMI 2006).
 
     Args:
-        image: ``uint8 (H, W, 3)`` RGB. scores: ``float32 (H, W)`` in [0, 1]; NaN where nothing is known.
-        background_below, foreground_from: what are seeds; they keep their side.
-        beta: how much an edge hinders. tolerance: of the linear system's solution. spacing: height, width of a pixel.
+        image: ``uint8 (H, W, 3)`` RGB. scores: ``float32 (H, W)`` in [0, 1]; NaN where unknown.
+        background_below, foreground_from: scores of the seeds, which keep their side.
+        beta: how strongly an edge separates pixels. tolerance: of the linear system's solution.
+        spacing: height and width of a pixel.
 
     Returns:
-        ``float32 (H, W)`` in [0, 1]; the scores as they are without seeds of both kinds, and where the image has one
-        colour.
+        ``float32 (H, W)`` in [0, 1]; the unchanged scores without seeds of both kinds, or if the image has one colour.
 
     Examples:
         >>> image = np.zeros((8, 8, 3), np.uint8)
@@ -89,18 +88,18 @@ def random_walker(
         return scores
     if seeds.all():  # and answers in another shape
         return (seeds == 2).astype(np.float32)
-    # No warning (prob_tol): what a loose tolerance leaves outside of [0, 1] is clipped.
+    # prob_tol: no warning if the solution is outside of [0, 1] by the tolerance; it is clipped.
     options: dict[str, Any] = {"beta": beta, "mode": "cg_j", "tol": tolerance, "prob_tol": np.inf, "spacing": spacing}
     chances = library(image, seeds, return_full_prob=True, channel_axis=-1, **options)
     return np.asarray(chances[1].clip(0, 1), np.float32)
 
 
 def superpixel_means(scores: Scores, superpixels: NDArray[np.int64]) -> Scores:
-    """Every pixel gets the mean of the known scores in its superpixel, NaN where none is known.
+    """The mean of the known scores in each pixel's superpixel; NaN if none is known.
 
     Args:
-        scores: ``float32 (H, W)``, NaN where nothing is known. superpixels: ``int (H, W)``, numbers from 0 on, such as
-            those of SLIC (Achanta et al., TPAMI 2012; ``skimage.segmentation.slic``).
+        scores: ``float32 (H, W)``, NaN where unknown. superpixels: ``int (H, W)``, numbers from 0 on, for example of
+            SLIC (Achanta et al., TPAMI 2012; ``skimage.segmentation.slic``).
 
     Examples:
         >>> superpixel_means(np.array([[0, 1, 0.5, np.nan]], np.float32), np.array([[0, 0, 1, 1]])).tolist()

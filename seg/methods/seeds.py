@@ -1,4 +1,4 @@
-"""Scores to seeds and masks by thresholds, and their cleaning."""
+"""Seeds and masks from scores by thresholds, and cleaning of masks."""
 
 from typing import Literal, get_args
 
@@ -15,10 +15,10 @@ def threshold_scores(scores: NDArray[np.float32], low: float, high: float) -> ND
 
     Args:
         scores: ``float32``, any shape, in [0, 1] or NaN for unknown.
-        low: below it is background. high: from it on is foreground; at least ``low``.
+        low: scores below it are background. high: scores from it on are foreground; at least ``low``.
 
     Returns:
-        ``uint8`` of the same shape: 0, 1, or 255 between the two and where unknown.
+        ``uint8`` of the same shape: 0, 1, or 255 between the thresholds and where unknown.
 
     Examples:
         >>> threshold_scores(np.array([0.1, 0.5, 0.9, np.nan], np.float32), 0.3, 0.7).tolist()
@@ -50,7 +50,7 @@ def clean_mask(mask: NDArray[np.uint8], operation: str, radius: tuple[int, int] 
     Args:
         mask: ``uint8 (H, W)`` of 0, 1, 255.
         operation: ``fill_holes``, ``largest_component`` (4-connected), or ``closing`` by a disk.
-        radius: of the disk, in pixels down and across; it is an ellipse where the image was squashed.
+        radius: of the disk in pixels, vertical and horizontal; they differ if the image was resized to a square.
 
     Raises:
         SegError: for another operation.
@@ -75,7 +75,7 @@ def clean_mask(mask: NDArray[np.uint8], operation: str, radius: tuple[int, int] 
     elif operation == "closing":
         from scipy.ndimage import binary_closing
 
-        # Beyond the picture nothing is known: padding by reflection keeps the closing from eroding there.
+        # Padding by reflection, so that the closing does not erode at the image's edge.
         (down, across), (height, width) = radius, foreground.shape
         padded = np.pad(foreground, ((down, down), (across, across)), mode="symmetric")
         result = binary_closing(padded, disk(down, across))[down : down + height, across : across + width]
@@ -92,14 +92,15 @@ def disk(down: int, across: int) -> NDArray[np.bool_]:
 
 
 def confident_seeds(scores: NDArray[np.float32], background_below: float, foreground_from: float) -> NDArray[np.int64]:
-    """Which pixels are surely what.
+    """Confident seeds of background and foreground.
 
     Args:
-        scores: ``float32 (H, W)``, NaN where nothing is known.
-        background_below: sure background below it, and at exactly 0. foreground_from: sure foreground from it on.
+        scores: ``float32 (H, W)``, NaN where unknown.
+        background_below: scores below it, and of exactly 0, are background. foreground_from: scores from it on are
+            foreground.
 
     Returns:
-        ``int64 (H, W)``: 0 unsure, 1 background, 2 foreground.
+        ``int64 (H, W)``: 0 no seed, 1 background, 2 foreground.
 
     Examples:
         >>> confident_seeds(np.array([[0, 0.1, 0.5, 0.9, np.nan]], np.float32), 0.25, 0.75).tolist()

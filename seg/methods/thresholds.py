@@ -1,4 +1,4 @@
-"""Score histograms, and thresholds that are found in them without a mask."""
+"""Histograms of scores, and thresholds from them without masks."""
 
 from dataclasses import dataclass
 
@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from seg.errors import SegError
 
 STEPS = 1000  #: thresholds are multiples of 1 / STEPS
-WIDTH = 50  #: half of what :func:`valley` moves the threshold by, in such steps
+WIDTH = 50  #: half the window of :func:`valley`, in steps
 
 Counts = NDArray[np.int64]
 
 
 def bin_scores(scores: NDArray[np.float32]) -> Counts:
-    """The last multiple of 0.001 that each score reaches, as ``score >= np.float32(threshold)`` compares them.
+    """The largest multiple of 0.001 that each score reaches, compared as ``score >= np.float32(threshold)``.
 
     Args:
         scores: ``float32``, any shape, in [0, 1] or NaN.
@@ -34,8 +34,8 @@ def bin_scores(scores: NDArray[np.float32]) -> Counts:
     low, high = scores.min(initial=1), scores.max(initial=0)
     if low < 0 or high > 1:
         raise SegError(f"scores run from {low:.4g} to {high:.4g}: they have to lie in [0, 1] (or be NaN)")
-    # Rounding gives the nearest edge, whatever the product's own error; the score is at it or just below. An edge is
-    # its index divided by STEPS, in float32 too, which is faster than looking it up.
+    # Rounding gives the nearest edge in spite of the product's rounding error; the score may be just below it. Dividing
+    # the index by STEPS in float32 gives exactly the edge, and is faster than a table.
     edge = np.rint(scores * np.float32(STEPS))
     edge -= scores < edge / np.float32(STEPS)
     bins = edge.astype(np.int64)
@@ -44,7 +44,7 @@ def bin_scores(scores: NDArray[np.float32]) -> Counts:
 
 
 def count_scores(scores: NDArray[np.float32]) -> Counts:
-    """A histogram: ``int64 (1000,)``, the scores in [i, i + 1) / 1000, the last with those of 1; NaN is left out.
+    """A histogram ``int64 (1000,)`` of the scores in [i, i + 1) / 1000, the last bin including 1; NaN is left out.
 
     Examples:
         >>> np.flatnonzero(count_scores(np.array([0.25, 0.251, 1, np.nan], np.float32))).tolist()
@@ -57,11 +57,11 @@ def count_scores(scores: NDArray[np.float32]) -> Counts:
 
 @dataclass(frozen=True)
 class ScoreStats:
-    """How the scores of a set of images are spread.
+    """Statistics of the scores of a set of images.
 
     Attributes:
-        counts: ``int64 (1000,)``, as of :func:`count_scores`.
-        images: of how many images.
+        counts: ``int64 (1000,)``, from :func:`count_scores`.
+        images: number of images.
 
     Examples:
         >>> stats = ScoreStats(count_scores(np.array([0.25, 0.75], np.float32)), images=1)
@@ -73,7 +73,7 @@ class ScoreStats:
     images: int
 
     def means(self, threshold: float) -> tuple[float, float]:
-        """The mean score below a threshold and from it on; the threshold itself where there is none."""
+        """The mean score below a threshold and from it on; the threshold itself without scores."""
         at, middles = round(threshold * STEPS), _middles()
         low, high = (
             float(self.counts[part] @ middles[part] / total) if (total := self.counts[part].sum()) else threshold
@@ -82,7 +82,7 @@ class ScoreStats:
         return low, high
 
     def separability(self, threshold: float) -> float:
-        """Otsu's eta in [0, 1]: between-class variance over total variance; 0 for scores that are all the same."""
+        """Otsu's eta in [0, 1]: between-class variance over total variance; 0 if all scores are equal."""
         middles, total = _middles(), max(self.counts.sum(), 1)
         mean = float(self.counts @ middles) / total
         variance = float(self.counts @ (middles - mean) ** 2) / total
@@ -92,10 +92,10 @@ class ScoreStats:
 
 
 def otsu(counts: Counts) -> float:
-    """The threshold with most variance between its sides (N. Otsu, IEEE Trans. SMC 1979), foreground from it on.
+    """The threshold with the largest between-class variance (N. Otsu, IEEE Trans. SMC 1979).
 
     Args:
-        counts: ``int64 (1000,)``, as of :func:`count_scores`.
+        counts: ``int64 (1000,)``, from :func:`count_scores`.
 
     Returns:
         a multiple of 0.001 in (0, 1).
@@ -106,19 +106,19 @@ def otsu(counts: Counts) -> float:
     """
     from skimage.filters import threshold_otsu
 
-    # The library's threshold is the middle of the background's last bin.
+    # scikit-image's threshold is the middle of the last bin of the background.
     return min(int(threshold_otsu(hist=(counts, _middles())) * STEPS) + 1, STEPS - 1) / STEPS
 
 
 def valley(counts: Counts) -> float:
-    """Where masks change least as the threshold moves: the valley between two hills, else Otsu's threshold.
+    """The threshold at which masks change least, in the valley between two modes; without one, Otsu's threshold.
 
-    The share of scores within 0.05 of a threshold is the mask's change in area; it is least where masks are stable
-    (as of J. Matas et al., Maximally Stable Extremal Regions, BMVC 2002). A valley lies between the mean scores of the
-    two sides of Otsu's threshold, and on either side of it is a hill of twice as many scores.
+    The share of scores within 0.05 of a threshold is the change in the masks' area; it is smallest where masks are most
+    stable (as in J. Matas et al., Maximally Stable Extremal Regions, BMVC 2002). A valley lies between the mean scores
+    below and above Otsu's threshold, and has a mode of at least twice its number of scores on either side.
 
     Args:
-        counts: ``int64 (1000,)``, as of :func:`count_scores`.
+        counts: ``int64 (1000,)``, from :func:`count_scores`.
 
     Returns:
         a multiple of 0.001 in (0, 1).
@@ -135,7 +135,7 @@ def valley(counts: Counts) -> float:
     inside = change[low : high + 1]
     least = low + np.flatnonzero(inside == inside.min())
     found = int(least[len(least) // 2])
-    # Half a window at either end of [0, 1] is no window.
+    # Only whole windows within [0, 1].
     hills = [change[WIDTH : found + 1], change[found : STEPS + 1 - WIDTH]]
     deep = all(len(hill) and hill.max() >= 2 * max(change[found], 1) for hill in hills)
     return found / STEPS if deep and low < least[0] and least[-1] < high else middle

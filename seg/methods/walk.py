@@ -1,7 +1,7 @@
-"""A random walk on the pixel grid that never forms the n x n transition matrix.
+"""A random walk on the pixel grid without the n x n transition matrix.
 
 The walk of Ahn and Kwak (CVPR 2018, eq. 7 and 8): ``T = D^-1 A^beta``, ``out = T^t v``. ``A`` couples a
-pixel only with the few inside a radius, so it is kept as one map per offset (a stencil), each undirected
+pixel only with those inside a radius, so it is stored as one map per offset (a stencil), each undirected
 pair once. ``T`` is similar to the symmetric ``S = D^-1/2 A^beta D^-1/2``, whose eigenvalues lie in [-1, 1],
 and ``x^t`` is on [-1, 1] a Chebyshev polynomial of degree about ``sqrt(2 t ln(2 / eps))`` up to ``eps``
 (Sachdeva and Vishnoi, Faster Algorithms via Approximation Theory, 2014, theorem 3.3): 256 steps cost
@@ -10,13 +10,14 @@ and ``x^t`` is on [-1, 1] a Chebyshev polynomial of degree about ``sqrt(2 t ln(2
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from seg.errors import SegError
 
-# Pixels that one call to the stencil works on at a time on a CPU: the coefficients of a chunk, 34 floats a
-# pixel at radius 5, then stay in the cache, and the cost of a call is still shared by several images.
+# Pixels per call of the stencil on a CPU: few enough that their coefficients (34 floats a pixel at radius 5) stay in
+# the cache, and enough to share the cost of a call among several images.
 _CPU_CHUNK = 16_384
 
 
@@ -45,21 +46,20 @@ def pair_offsets(radius: float) -> Offsets:
 def chebyshev_coefficients(steps: int, eps: float = 1e-5) -> list[float]:
     """``c`` with ``x**steps = sum_k c[k] T_k(x)`` up to ``eps`` for x in [-1, 1].
 
-    ``c[k]`` is the chance that ``steps`` fair +-1 steps end at distance k from 0, so all are >= 0; the tail
-    beyond ``eps`` is cut off and the rest scaled to sum 1, which keeps ``x = 1`` (a constant map) exact.
+    ``c[k]`` is the probability that ``steps`` fair +-1 steps end at distance k from 0, so all are >= 0. The tail
+    beyond ``eps`` is cut off and the rest scaled to sum 1, so that ``x = 1`` (a constant map) is exact.
     """
-    log_half = steps * math.log(0.5)
-    coefficients = [0.0] * (steps + 1)
-    kept = 0.0
-    for k in range(steps % 2, steps + 1, 2):
-        ups = (steps + k) // 2
-        log_ways = math.lgamma(steps + 1) - math.lgamma(ups + 1) - math.lgamma(steps - ups + 1)
-        coefficients[k] = (2.0 if k else 1.0) * math.exp(log_ways + log_half)
-        kept += coefficients[k]
-        if 1.0 - kept < eps:
-            del coefficients[k + 1 :]
-            break
-    return [c / kept for c in coefficients]
+    from scipy.special import gammaln
+
+    distance = np.arange(steps % 2, steps + 1, 2)
+    ups = (steps + distance) // 2
+    log_chance = gammaln(steps + 1) - gammaln(ups + 1) - gammaln(steps - ups + 1) + steps * math.log(0.5)
+    chance = np.where(distance, 2, 1) * np.exp(log_chance)
+    kept = int(np.searchsorted(chance.cumsum(), 1 - eps)) + 1
+    distance, chance = distance[:kept], chance[:kept]
+    coefficients = np.zeros(distance[-1] + 1)
+    coefficients[distance] = chance / chance.sum()
+    return coefficients.tolist()
 
 
 def random_walk(
@@ -77,12 +77,12 @@ def random_walk(
     Args:
         affinity: float (B, P, h, w) in [0, 1]; ``[b, p, y, x]`` is between ``(y, x)`` and
             ``(y, x) + offsets[p]``. Values whose partner lies outside the grid are ignored.
-        scores: float (B, C, h, w), any range; each channel walks alone.
+        scores: float (B, C, h, w), any range; channels are independent.
         offsets: the P offsets of ``pair_offsets``.
-        beta: power of the affinity; above 1 it weakens doubtful couplings more than sure ones.
+        beta: power of the affinity; above 1 it weakens low affinities more than high ones.
         steps: number of steps of the walk, >= 0.
-        eps: error allowed to the polynomial, relative to the largest score.
-        fixed: bool (B, h, w), pixels that keep their score: their rows of T are the identity's. None: no pixel does.
+        eps: allowed error of the polynomial, relative to the largest score.
+        fixed: bool (B, h, w), pixels that keep their score, whose rows of T are the identity's; None for none.
 
     Returns:
         float32 (B, C, h, w) within the minimum and maximum of each input channel. A pixel without any
@@ -122,8 +122,8 @@ def _walk_chunk(
     affinity: Tensor, scores: Tensor, offsets: Offsets, beta: float, coefficients: list[float], fixed: Tensor | None
 ) -> Tensor:
     batch, channels, height, width = scores.shape
-    # All images of the chunk lie in one long row of pixels, so an offset is one shift along that row; shifts
-    # that would wrap into the next row or image have the coupling 0.
+    # All images of the chunk are one long row of pixels, so an offset is a shift along that row. Shifts that would wrap
+    # into the next row or image have coupling 0.
     shifts: list[tuple[int, Tensor]] = []
     degree = affinity.new_zeros(batch * height * width, dtype=torch.float32)  # without the self-loop
     for p, (dy, dx) in enumerate(offsets):
@@ -147,7 +147,7 @@ def _walk_chunk(
     # T_{k+1} = 2 S T_k - T_{k-1}, written for the differences T_{k+1} - T_k: near the eigenvalue 1 the usual
     # form multiplies rounding by k^2 (the modification that Reinsch made to Clenshaw's sum).
     change = torch.zeros_like(value)
-    # Slices made once: making them costs as much as using them.
+    # Slicing costs as much as the product itself, so it is done once.
     plan = [(change[:, :-shift], flat, value[:, shift:]) for shift, flat in shifts]
     plan += [(change[:, shift:], flat, value[:, :-shift]) for shift, flat in shifts]
     for k, coefficient in enumerate(coefficients[1:], start=1):
@@ -163,5 +163,5 @@ def _walk_chunk(
             total.add_(value, alpha=coefficient)
     total.mul_(root)
     result = total.view(channels, batch, height, width).permute(1, 0, 2, 3)
-    # What is left of rounding and of eps must not leave the range: an average never does.
+    # An average stays within the range; remove what rounding and eps add.
     return result.clamp(scores.float().amin((2, 3), True), scores.float().amax((2, 3), True)).contiguous()

@@ -1,9 +1,12 @@
-"""The model card beside a run's networks, for people and for model hubs."""
+"""The model card of a run's networks, for people and model hubs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
+
 from seg.config.process import choices
+from seg.format import markdown
 from seg.version import __version__
 
 _HEAD = """---
@@ -32,6 +35,8 @@ python -m seg.predict model=FOLDER images=photos out=masks
 ```
 """
 
+_COLUMNS = {"stage": "step", "split": "split", "images": "images", "miou": "mIoU", "masks_used": "masks used to choose"}
+
 
 def model_card(networks: Mapping[str, Mapping[str, Any]]) -> str:
     """Markdown with the front matter of model hubs.
@@ -49,27 +54,22 @@ def model_card(networks: Mapping[str, Mapping[str, Any]]) -> str:
         *([f"* **Command:** `{last['command']}`"] if last["command"] else []),
         "* **Licence of the weights:** to be chosen by who publishes them",
         "",
-        "| file | network | input | tells apart |",
-        "|---|---|---|---|",
+        markdown(pd.DataFrame([_described(name, about) for name, about in networks.items()])),
     ]
-    for name, about in networks.items():
-        what = about["architecture"].get("class") or about["architecture"].get("backbone", "")
-        shown = ", ".join(about["classes"][:20]) + (", ..." if len(about["classes"]) > 20 else "")
-        lines.append(f"| `{name}.safetensors` | {about['role']}: {what} | {about['input_size']} px | {shown} |")
     if rows := last["metrics"]:
-        lines += ["", "## Figures", *_figures(rows)]
+        frame = pd.DataFrame(rows, dtype=object).reindex(columns=list(_COLUMNS)).rename(columns=_COLUMNS)
+        lines += ["## Metrics", "", markdown(frame)]
     text = _HEAD.format(title=f"{last['role'].capitalize()} trained on {last['data'] or 'unknown data'}")
-    text += "\n" + "\n".join(lines) + "\n"
+    text += "\n" + "\n".join(lines)
     if last["role"] == "segmenter":
         codes = ", ".join(f"{code} {name}" for code, name in enumerate(last["classes"][:4]))
         text += _USE.format(version=__version__, codes=codes + (", ..." if len(last["classes"]) > 4 else ""))
     return text
 
 
-def _figures(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    lines = ["", "| step | split | images | mIoU | masks used to choose |", "|---|---|---|---|---|"]
-    for row in rows:
-        miou = "-" if row.get("miou") is None else f"{row['miou']:.4f}"
-        cells = (row.get("stage"), row.get("split"), row.get("images", "-"), miou, row.get("masks_used", "-"))
-        lines.append(f"| {' | '.join(map(str, cells))} |")
-    return lines
+def _described(name: str, about: Mapping[str, Any]) -> dict[str, str]:
+    """A network as a row of the card."""
+    what = about["architecture"].get("class") or about["architecture"].get("backbone", "")
+    classes = ", ".join(about["classes"][:20]) + (", ..." if len(about["classes"]) > 20 else "")
+    network, size = f"{about['role']}: {what}", f"{about['input_size']} px"
+    return {"file": f"`{name}.safetensors`", "network": network, "input": size, "classes": classes}

@@ -1,4 +1,4 @@
-"""A trained segmenter from its files, ready to use."""
+"""Loads a trained segmenter from its files."""
 
 import dataclasses
 import importlib
@@ -23,7 +23,7 @@ from seg.store import Runtime
 
 @dataclass(frozen=True)
 class Model:
-    """A trained segmenter, ready to use; made by :func:`load_model`.
+    """A trained segmenter, loaded by :func:`load_model`.
 
     Attributes:
         network: ``float32 (B, 3, H, W)`` normalised images to ``float32 (B, 1, H, W)`` logits, or with ``classes`` to
@@ -33,8 +33,8 @@ class Model:
         input_size: side in pixels of what the network sees.
         mean, std: of the RGB channels in [0, 1], for the normalisation.
         info: the description, as JSON values; empty without one. path: the weights' file. sha256: of its bytes.
-        classes: names of those that it tells apart, () if it knows the foreground alone.
-        aspect: images keep their aspect, ``input_size`` being their longer side.
+        classes: their names, () for foreground and background alone.
+        aspect: images keep their aspect ratio; ``input_size`` is their longer side.
     """
 
     network: nn.Module
@@ -51,25 +51,25 @@ class Model:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What the codes of its masks mean, from 0 on."""
+        """The names of the codes in its masks, from 0 on."""
         return ("background", *(self.classes or ("foreground",)))
 
 
 def load_model(
     path: str | Path, device: str = "auto", input_size: int | None = None, network: str | None = None
 ) -> Model:
-    """Load a segmenter for ``seg.predict``. Nothing that the files name is imported or fetched.
+    """Load a segmenter. Nothing that the files name is imported or downloaded.
 
     Args:
         path: a run's folder, or a file of plain weights (``.safetensors``, ``.pth``) that the JSON beside it or its own
             metadata describes.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        input_size, network: side in pixels of what the network sees, and its class (``PlainUNet``, or
-            ``my_segmenter.TinyNet``, whose module is imported), where the files do not say so or something else is
-            wanted.
+        input_size: side in pixels of the network's input; default: as described.
+        network: the network's class, such as ``PlainUNet``, or ``my_segmenter.TinyNet``, whose module is imported;
+            default: as described.
 
     Raises:
-        SegError: no such model, a file that is broken or no segmenter, or a device that is not there.
+        SegError: no such model or device, or the file is damaged or no segmenter.
     """
     runtime = Runtime(accelerator=device)  # type: ignore[arg-type]
     try:
@@ -136,15 +136,15 @@ class _InBfloat16(nn.Module):
 
 
 def faster(model: Model, *, bf16: bool = False, compiled: bool = False) -> Model:
-    """The same model, computed faster where the machine can.
+    """The same model with faster computation, if the machine supports it.
 
     Args:
         model: of :func:`load_model`.
-        bf16: convolutions in bfloat16: scores differ in the third digit; slower on CPUs that do not have it.
-        compiled: through ``torch.compile``: for many images, since compiling takes a minute.
+        bf16: use bfloat16; scores differ in the third digit. Slower on CPUs without it.
+        compiled: use ``torch.compile``, which takes a minute and pays for many images.
 
     Raises:
-        SegError: it cannot be compiled here.
+        SegError: compilation fails.
     """
     network = _InBfloat16(model.network) if bf16 else model.network
     if compiled:
@@ -159,7 +159,7 @@ def faster(model: Model, *, bf16: bool = False, compiled: bool = False) -> Model
 
 
 def _architecture(file: Path, info: Mapping[str, Any], network: str | None) -> Architecture:
-    """The architecture that is written of some weights, or that ``network`` names."""
+    """The architecture that ``network`` or the description of the weights names."""
     described = info.get("architecture")
     described = described if isinstance(described, Mapping) else {}
     cls = _imported(network) if network is not None else class_of(str(described.get("class")))
@@ -168,7 +168,7 @@ def _architecture(file: Path, info: Mapping[str, Any], network: str | None) -> A
             f"model={file}: architecture: {reprlib.repr(described.get('class'))} is no network of weakseg, and no "
             f"module is imported because a file names it; add network= one of {', '.join(KNOWN)} or my_module.MyNet"
         )
-    # Those to start from are of no use here, and they would be read or fetched.
+    # Without pretrained weights, which would be read or downloaded in vain.
     params = {k: v for k, v in described.items() if k not in ("class", "weights", "weights_backbone")}
     try:
         return cls(**params).bare()
@@ -177,7 +177,7 @@ def _architecture(file: Path, info: Mapping[str, Any], network: str | None) -> A
 
 
 def _imported(network: str) -> type[Architecture]:
-    """The class that ``network=`` names: what is typed may be imported."""
+    """The class that ``network=`` names; its module may be imported, since the user typed it."""
     if network in KNOWN:
         return KNOWN[network]
     module, _, name = network.rpartition(".")

@@ -1,4 +1,4 @@
-"""The masks of a run as files."""
+"""Exports the masks of a run."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -20,10 +20,10 @@ def export_masks(
     tolerance: float = 0.0,
     min_area: int = 0,
 ) -> int:
-    """Write every mask at its image's original size (upright, where EXIF turns it).
+    """Write every mask at its image's original size, in EXIF orientation.
 
-    A class is the mask's own where masks tell classes apart; in masks of the foreground it is the image's label, or
-    ``foreground`` where images are not of one class each.
+    Masks with classes keep them. In masks of the foreground, the class is the image's label, or ``foreground`` if
+    images do not have one label each.
 
     Args:
         folder: gets a folder per step. masks_of: by step. store: for its progress bar.

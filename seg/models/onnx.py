@@ -1,4 +1,4 @@
-"""A trained segmenter as ONNX, checked against PyTorch before it counts."""
+"""Exports a trained segmenter to ONNX, and checks it against PyTorch."""
 
 import importlib.util
 import json
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
     from seg.models.load import Model
 
-#: Largest difference to PyTorch's scores that passes, of 1.
+#: Largest difference to PyTorch's scores in [0, 1] that is accepted.
 TOLERANCE = 1e-3
 
 
 def check_onnx(has_segmenter: bool) -> None:
-    """Refuse an export that cannot be, before any work.
+    """Check that an export is possible.
 
     Raises:
         SegError: there is no segmenter to export, or the extra is missing.
@@ -61,7 +61,7 @@ def export_onnx(model: "Model", path: Path) -> float:
     network = torch.nn.Sequential(model.network, last).cpu().eval().to(memory_format=torch.contiguous_format)
     side = model.input_size
     dims = {0: torch.export.Dim("batch"), 2: torch.export.Dim("height", min=32), 3: torch.export.Dim("width", min=32)}
-    for name in ("onnxscript", "onnx_ir", "torch.onnx"):  # they tell of their steps on the terminal
+    for name in ("onnxscript", "onnx_ir", "torch.onnx"):  # they log every step
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
@@ -77,7 +77,7 @@ def export_onnx(model: "Model", path: Path) -> float:
                 verbose=False,
             )
         proto = program.model_proto
-        for node in proto.graph.node:  # the exporter's notes name this machine's folders
+        for node in proto.graph.node:  # the exporter writes local paths into them
             del node.metadata_props[:]
         metadata = {"mean": model.mean, "std": model.std, "classes": model.names, "size": side, "weakseg": model.info}
         texts = {key: json.dumps(value) for key, value in metadata.items()}

@@ -1,4 +1,4 @@
-"""Masks of any images with a trained segmenter, as arrays."""
+"""Predicts masks of images with a trained segmenter."""
 
 import os
 import sys
@@ -23,7 +23,7 @@ from seg.nets.augment import normalise
 from seg.nets.resize import upsample
 from seg.segmenter.predicted import class_maps, logits
 
-#: What is taken for a photo in a folder; a file that is named itself may end in anything.
+#: Suffixes of photos in a folder; a file that is named itself may have any.
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".jp2", ".avif", ".ppm", ".pgm")
 
 #: Folders that ``seg.predict`` writes.
@@ -33,19 +33,19 @@ Image = str | Path | np.ndarray
 
 
 class Prediction(NamedTuple):
-    """What a model says of an image, at the image's own size.
+    """A prediction for an image, at its original size.
 
     Attributes:
-        scores: ``float32 (H, W)`` in [0, 1], of any object: the foreground's probability, or that of the likeliest
-            class as a share of its and the background's. Bilinear.
-        codes: ``uint8 (H, W)``, ``1 + class`` of the likeliest class; None where the model tells none apart.
+        scores: ``float32 (H, W)`` in [0, 1]: of the foreground, or with classes of the likeliest class against
+            the background. Bilinear.
+        codes: ``uint8 (H, W)``, ``1 + class`` of the likeliest class; None without classes.
     """
 
     scores: np.ndarray
     codes: np.ndarray | None = None
 
     def mask(self, threshold: float) -> np.ndarray:
-        """``uint8 (H, W)``: 0 background; where the score reaches the threshold 1 foreground, or ``1 + class``."""
+        """``uint8 (H, W)``: 0 background; 1 foreground or ``1 + class`` where the score reaches the threshold."""
         mask = threshold_scores(self.scores, threshold, threshold)
         return mask if self.codes is None else np.where(mask == 1, self.codes, mask)
 
@@ -59,7 +59,7 @@ def predict(
     batch_size: int = 16,
     tiles: Tiles | None = None,
 ) -> list[np.ndarray]:
-    """Masks of images, each at its own size. ::
+    """Predict masks of images, each at its original size. ::
 
         from seg import load_model, predict
 
@@ -71,17 +71,17 @@ def predict(
         images: paths, or ``uint8 (H, W, 3)`` RGB arrays of any sizes; one or many. A single path may also be a folder
             or a video, whose images come in the order of :func:`find_images`.
         scores: return :attr:`Prediction.scores` instead.
-        threshold: an object from this score on; at 0.5 a pixel is of what the model finds likeliest.
+        threshold: least score of an object; 0.5 gives each pixel its likeliest class.
         batch_size: images (or tiles) per forward pass.
         tiles: cut images into tiles of ``model.input_size``, instead of resizing them to it.
 
     Returns:
         In the order of ``images``: ``uint8 (H, W)``, 0 background, 1 foreground or ``1 + class``, which is
-        ``model.names`` by code; or ``float32 (H, W)`` in [0, 1]. They are those of a run at its images' original size.
-        A photo's H and W are as its EXIF orientation shows it.
+        ``model.names`` by code; or ``float32 (H, W)`` in [0, 1]. A run gives the same at its images' original size.
+        H and W are those of the photo in its EXIF orientation.
 
     Raises:
-        SegError: an image that is missing or unreadable, or no array of that kind.
+        SegError: an image is missing or unreadable, or an array has another shape or dtype.
     """
     each: Iterable[Image] = images if isinstance(images, Sequence) else [images]
     if isinstance(images, str | Path):
@@ -99,10 +99,10 @@ def predict(
 def predict_each(
     model: Model, images: Iterable[Image], *, batch_size: int = 16, workers: int = 1, tiles: Tiles | None = None
 ) -> Iterator[Prediction | SegError]:
-    """What a model says of images, one after the other, each at its own size.
+    """Yield a prediction for each image at its original size, or the error for an unreadable one.
 
-    An unreadable image gives the error that it met. The next batch is decoded while one is computed; images are
-    squashed, computed and scaled back exactly as a run does it. Of images in tiles only one is held at a time.
+    The next batch is decoded while one is computed. Images are resized and scaled back as in a run. With tiles, one
+    image is in memory at a time.
     """
     if tiles is not None:
         for image in images:
@@ -148,7 +148,7 @@ def _checked(image: Image, prediction: Prediction) -> Prediction | SegError:
 
 
 def _decode(image: Image, side: int | None, aspect: bool = False) -> tuple[np.ndarray, tuple[int, int]] | SegError:
-    """``uint8 (side, side, 3)``, or at its aspect, or with None the whole image, and the original height and width."""
+    """The image resized to ``side`` (None: not), ``uint8 (h, w, 3)``, and its original height and width."""
     try:
         if not isinstance(image, np.ndarray):
             return decode_image(Path(image), side, aspect)
@@ -171,19 +171,19 @@ def _class_maps(model: Model, images: np.ndarray) -> list[tuple[np.ndarray, list
 
 
 def find_images(path: Path, out: Path | None = None) -> list[tuple[Path | Frame, Path]]:
-    """The images in a folder and in all folders below it; or the one that is named, or the frames of a video.
+    """Find the images in a folder and below it, or a single image, or the frames of a video.
 
     Args:
-        path: a file or a folder; ``-`` for those that standard input names, a line each. out: where results are
-            written: those that are there already are no images.
+        path: a file or a folder, or ``-`` to read paths from standard input, one per line.
+        out: folder of results; those in it are no images.
 
     Returns:
-        In the order of their names, or of the lines: the image, and a name for its result: the path below the folder
-        (of lines: below their common folder), without the ending (with it where two differ in nothing else). Of a
-        video's frames it ends in ``/000000`` and so on.
+        Sorted by name, or in the order of the lines: the image, and a name for its result. That is the path below the
+        folder (of lines: below their common folder) without suffix, or with it where two images differ in nothing
+        else; of a video's frame it ends in ``/000000`` and so on.
 
     Raises:
-        SegError: there is none.
+        SegError: no image is found.
     """
     if path == Path("-"):
         lines = (text.rstrip("\r\n") for text in sys.stdin)

@@ -1,4 +1,4 @@
-"""The networks of a run, as files that people take away: plain weights with a JSON beside them."""
+"""Saves the networks of a run: plain weights, each with a JSON description."""
 
 import json
 from collections import Counter
@@ -22,8 +22,7 @@ from seg.store import Stage, Store
 from seg.train import NetworkStage, Pretrained, Training
 from seg.version import __version__
 
-#: Of the JSON, what tells of the run. In the file of weights it would make other files, and so other keys in the store,
-#: of equal networks.
+#: Entries of the JSON about the run. They are not in the file of weights, so that equal networks are equal files.
 OF_THE_RUN = ("weakseg", "given", "metrics", "command")
 
 
@@ -34,14 +33,14 @@ def save_models(
     prepared: Prepared,
     store: Store,
 ) -> list[Path]:
-    """Write every network that a run used, trained or given, as ``<role>.safetensors`` and ``<role>.json``.
+    """Write every network of a run, trained or given, as ``<role>.safetensors`` and ``<role>.json``.
 
-    Of several of a role the last has that name; those before it are ``<role>_1`` and so on. The weights are a plain
-    state dict with torchvision's names where the network is torchvision's, and what the JSON says of the network is
-    among the file's metadata too. ``checkpoints.<role>=`` takes it back.
+    Of several networks of a role, the last has that name, the others are ``<role>_1`` and so on. The weights are a
+    plain state dict, with torchvision's names if the network is torchvision's; the file's metadata describe the network
+    too. ``checkpoints.<role>=`` loads it again.
 
     Args:
-        folder: is made. masks: the run's, by name, all built. rows: the stage table.
+        folder: created if missing. masks: of the run by name, built. rows: of the table.
         prepared: the run's images.
 
     Returns:
@@ -52,7 +51,7 @@ def save_models(
         networks = [s for s in top.walk() if isinstance(s, NetworkStage) and s.role]
         for stage in networks:
             users.setdefault(stage.id, (stage, []))
-        if networks:  # what is measured is the last network on its way
+        if networks:  # the metrics are those of the last network
             users[networks[-1].id][1].append(name)
     written: list[Path] = []
     described: dict[str, dict[str, Any]] = {}
@@ -74,7 +73,7 @@ def save_models(
 
 
 def _write_weights(stage: NetworkStage, path: Path, about: Mapping[str, Any], store: Store) -> None:
-    """A file of its own, no link: what is edited in a run's folder must not change the store."""
+    """Write a copy, not a link: editing it must not change the store."""
     state = load_file(store.checked_folder(stage) / stage.file_name)
     with atomic_path(path, synced=True) as tmp:
         tmp.write_bytes(save(state, {METADATA: json.dumps(about, sort_keys=True)}))
@@ -83,10 +82,10 @@ def _write_weights(stage: NetworkStage, path: Path, about: Mapping[str, Any], st
 def describe(
     stage: NetworkStage, rows: Sequence[Mapping[str, Any]], prepared: Prepared, store: Store
 ) -> dict[str, Any]:
-    """What somebody who finds only the weights has to know about them, as JSON values; arguments as `save_models`."""
+    """A network's description as JSON values; arguments as for `save_models`."""
     data: PreparedData = store.get(prepared)
     design = stage.design
-    # Of a network that was given, only what came with it knows what it was trained on.
+    # Only its own description knows what a given network was trained on.
     given = description(stage.path) if isinstance(stage, Pretrained) else None
     origin = given if given is not None else {"data": data.title, "licence": prepared.source.licence}
     overrides = given_overrides()

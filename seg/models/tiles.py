@@ -1,4 +1,4 @@
-"""Large images in overlapping tiles, which the network sees one by one."""
+"""Prediction of large images in overlapping tiles."""
 
 import math
 from typing import NamedTuple
@@ -17,8 +17,8 @@ class Tiles(NamedTuple):
     """How an image is cut into tiles of the model's ``input_size``.
 
     Attributes:
-        overlap: the share of a tile's side that the next one covers too, in [0, 1); there their logits are blended.
-        scale: the size at which the network sees the image, as a multiple of the image's own; above 0.
+        overlap: share of a tile's side that the next one covers too, in [0, 1); the logits are blended there.
+        scale: factor by which the image is resized first, above 0.
     """
 
     overlap: float = 0.25
@@ -48,9 +48,9 @@ def windows(length: int, side: int, overlap: float) -> list[tuple[int, np.ndarra
 def scores_in_tiles(
     model: Model, image: np.ndarray, tiles: Tiles, batch_size: int = 16
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What a model says of an image of any size, ``uint8 (H, W, 3)``; an image smaller than a tile is mirrored.
+    """Predict an image of any size, ``uint8 (H, W, 3)``; one smaller than a tile is padded by mirroring.
 
-    The logits of a row of tiles are all that is kept of them: ``4 K W input_size`` bytes for K outputs.
+    Only the logits of one row of tiles are in memory: ``4 K W input_size`` bytes for K outputs.
 
     Returns:
         ``float32 (H, W)`` scores in [0, 1], of the likeliest class, and ``uint8 (H, W)``: its code.

@@ -21,7 +21,7 @@ class Frame(NamedTuple):
 def frames(video: Path) -> list[Frame]:
     """All frames of a video.
 
-    They are counted by reading them: what a file's header says is often an estimate.
+    They are counted by reading: the number in a file's header is often an estimate.
 
     Raises:
         SegError: OpenCV is missing, or it finds no frame.

@@ -1,4 +1,4 @@
-"""From stored bytes to a network's input, with the augmentation that all trainings share."""
+"""From stored images to a network's input; augmentation for all trainings."""
 
 from collections.abc import Sequence
 
@@ -19,18 +19,18 @@ def normalise(images: np.ndarray | Tensor, mean: Sequence[float] = MEAN, std: Se
         raise ValueError(f"images must be uint8 (B, H, W, 3), not {tensor.dtype} {tuple(tensor.shape)}")
     scale = torch.tensor([255 * s for s in std], device=tensor.device)
     shift = torch.tensor([m / s for m, s in zip(mean, std, strict=True)], device=tensor.device)
-    # Working in (B, H, W, 3) and permuting the view gives channels-last memory at no cost.
+    # Permuting (B, H, W, 3) gives channels-last memory without a copy.
     return tensor.float().div_(scale).sub_(shift).permute(0, 3, 1, 2)
 
 
 def crop(array: np.ndarray, side: int, at: Sequence[float], fill: int | Sequence[int]) -> np.ndarray:
-    """A square window of an image or mask.
+    """Crop a square from an image or mask, padded where the array is smaller.
 
     Args:
-        array: ``(H, W, ...)``. side: in pixels.
-        at: two numbers in [0, 1], down and right: where between its first and its last place the window is, or, along
-            a side that is shorter than it, where the array is in the window.
-        fill: what is in the window beyond the array.
+        array: ``(H, W, ...)``. side: of the square in pixels.
+        at: vertical and horizontal position in [0, 1]: of the square between its first and last place, or of the array
+            in the square along an axis where the array is shorter.
+        fill: value of the padding.
 
     Returns:
         ``(side, side, ...)``.
@@ -52,15 +52,15 @@ def augment(
     zoom: float = 1.0,
     jitter: float = 0.0,
 ) -> tuple[Tensor, Tensor | None]:
-    """Vary a batch; images and masks move together.
+    """Augment a batch of images and their masks.
 
     Args:
         images: ``float32 (B, 3, H, W)``, normalised.
-        masks: ``(B, H, W)``, ``uint8`` codes or floats, moved to the nearest pixel and never blended; or None.
+        masks: ``(B, H, W)``, ``uint8`` codes or floats, resampled to the nearest pixel; or None.
         generator: source of all randomness, on the CPU.
-        flip: mirror half of the images left to right.
-        zoom: a random crop of a side between this share and the whole is stretched to the full size.
-        jitter: contrast, brightness and each channel's gain vary by up to this factor.
+        flip: mirror each image horizontally with probability 1/2.
+        zoom: smallest side of a random crop, as a share of the image; crops are resized to the full size.
+        jitter: contrast, brightness and the gain of each channel vary by up to this factor.
 
     Returns:
         Tensors of the same shapes and dtypes.

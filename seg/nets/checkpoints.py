@@ -1,4 +1,4 @@
-"""Checkpoints: which file is meant, what is written of it, reading it and loading it into a network."""
+"""Checkpoints: finding a file, reading its description and weights, loading them into a network."""
 
 import contextlib
 import json
@@ -16,24 +16,24 @@ from torch import Tensor, nn
 from seg.errors import SegError, first_line
 from seg.files import read_json
 
-#: The networks that a run trains, the keys of ``checkpoints.*``, and the names of their files in its folder.
+#: The networks of a run: keys of ``checkpoints.*``, and names of the files in its folder.
 ROLES = ("classifier", "affinity", "segmenter")
 
-#: Side in pixels of what a network is shown, at most: for what a file says, and for what is typed.
+#: Largest accepted side of a network's input in pixels.
 LARGEST_SIDE = 8192
 
-#: In the metadata of a ``.safetensors`` file that a run has written: what the network is, as JSON.
+#: Key in the metadata of a ``.safetensors`` file whose value describes the network as JSON.
 METADATA = "weakseg"
 
 
 def saved_network(folder: Path, role: str) -> Path | None:
-    """The weights that a run has left, by its folder or its ``models`` folder; None if it had no such network."""
+    """The weights in a run's folder or its ``models`` folder; None without such a network."""
     files = (place / f"{role}.safetensors" for place in (folder / "models", folder))
     return next((file for file in files if file.is_file()), None)
 
 
 def find_checkpoint(path: Path, role: str) -> Path:
-    """The file that ``checkpoints.<role>=path`` means: itself, or the network of that role in a run's folder.
+    """The file of ``checkpoints.<role>=path``: the path itself, or the network of that role in a run's folder.
 
     Raises:
         SegError: there is none.
@@ -45,10 +45,10 @@ def find_checkpoint(path: Path, role: str) -> Path:
 
 
 def description(file: Path) -> dict[str, Any]:
-    """What the JSON beside a file of weights says, else its own metadata; empty without both.
+    """The description of a network from the JSON file beside its weights, else from their metadata; empty without both.
 
     Raises:
-        SegError: there is a JSON, but it is broken or no description.
+        SegError: the JSON file is broken or no description.
     """
     beside = file.with_suffix(".json")
     if beside.exists() and beside != file:
@@ -64,9 +64,7 @@ def description(file: Path) -> dict[str, Any]:
 
 
 def read_state_dict(path: Path, key: str = "weights") -> dict[str, Tensor]:
-    """Read a plain state dict of any float type, with or without a wrapper or a ``module.`` prefix.
-
-    Nothing in the file is executed.
+    """Read a state dict of any float type, with or without a wrapper or a ``module.`` prefix, without running code.
 
     Args:
         path: a ``.safetensors`` file or anything ``torch.load(weights_only=True)`` reads.
@@ -86,7 +84,7 @@ def read_state_dict(path: Path, key: str = "weights") -> dict[str, Tensor]:
         else:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                # Mapped, a storage that claims more bytes than the archive has is an error.
+                # With mmap a storage that claims more bytes than the archive has is an error.
                 mapped = zipfile.is_zipfile(path)
                 state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # torch.load raises many kinds for a broken file
@@ -114,8 +112,8 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor], what: str, *, head
     Counters of batch norm may be missing.
 
     Args:
-        model: changed in place. state: tensors by name. what: begins the message: which weights do not fit what.
-        head: dotted name of a layer that may be missing or of another size, and keeps its own weights.
+        model: changed in place. state: tensors by name. what: beginning of the error message.
+        head: dotted name of a layer that keeps its weights; it may be missing in ``state`` or have another size there.
 
     Raises:
         SegError: naming the first three keys or shapes that differ.

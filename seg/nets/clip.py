@@ -1,4 +1,4 @@
-"""CLIP of open_clip: an image transformer's dense features, and embeddings of names, in one space."""
+"""open_clip's CLIP: dense image features and text embeddings in one space."""
 
 import difflib
 import logging
@@ -14,12 +14,12 @@ from torch.nn import functional as F
 from seg.errors import SegError, first_line
 from seg.files import file_sha256
 from seg.nets.backbones import InputAdapter
-from seg.nets.pretrained import hub_folder, hub_is_reached, weights_folder
+from seg.nets.pretrained import did_you_mean, hub_folder, hub_is_reached, own_file
 
 
 def content_of_weights(stage: Any, weights: str) -> str:
-    """What stands in a key for the weights of the stage's ``model``: a file's bytes, or open_clip's name of them."""
-    file = _own_file(weights)
+    """What identifies the weights of the stage's ``model`` in a key: a file's hash, or open_clip's tag."""
+    file = own_file(weights)
     return weights if file is None else f"sha256:{file_sha256(file)}"
 
 
@@ -27,14 +27,14 @@ class CLIP(nn.Module):
     """Images and names to one space.
 
     Args:
-        name: open_clip's, such as ``ViT-B-16``: image and text transformers of its own.
-        weights: open_clip's name of them, such as ``laion2b_s34b_b88k``, downloaded unless ``weights_dir`` has the
-            folder of their repository by its last part; or a file by path, or by its name in ``weights_dir``.
-        size: side in pixels at which images are seen, rounded to whole patches; position embeddings are resized.
+        name: open_clip's, such as ``ViT-B-16``; image and text transformers must be open_clip's own.
+        weights: open_clip's tag, such as ``laion2b_s34b_b88k``, downloaded unless ``weights_dir`` has the folder of its
+            repository by the last part of its name; or a file by path, or by its name in ``weights_dir``.
+        size: side of the image encoder's input in pixels, rounded to whole patches; position embeddings are resized.
 
     Raises:
         SegError: an unknown name, a network of another kind, or weights that are missing, broken, of another network,
-            or not to be had offline.
+            or cannot be downloaded.
     """
 
     def __init__(self, name: str, weights: str, size: int) -> None:
@@ -43,39 +43,36 @@ class CLIP(nn.Module):
 
         config: dict[str, Any] | None = open_clip.get_model_config(name) if ":" not in name else None
         if config is None:
-            near = difflib.get_close_matches(name, open_clip.list_models(), 3)
-            raise SegError(f"model={name}: open_clip has none; did you mean {' or '.join(near) or 'ViT-B-16'}?")
+            near = did_you_mean(difflib.get_close_matches(name, open_clip.list_models(), 3) or ["ViT-B-16"])
+            raise SegError(f"model={name}: open_clip has none{near}")
         vision, text = config["vision_cfg"], config["text_cfg"]
         if vision.keys() & {"timm_model_name", "attentional_pool"} or not isinstance(vision["layers"], int):
             raise SegError(f"model={name}: its image encoder is no plain transformer; use one such as ViT-B-16")
         if text.keys() & {"hf_model_name", "hf_tokenizer_name"}:
             raise SegError(f"model={name}: its text encoder is not open_clip's own; use another, such as ViT-B-16")
-        vision["image_size"] = side = max(1, round(size / vision["patch_size"])) * vision["patch_size"]
         published = open_clip.get_pretrained_cfg(name, weights)
         if published and bool(published.get("quick_gelu")) != bool(config.get("quick_gelu")):
             other = f"{name}-quickgelu" if published.get("quick_gelu") else name.removesuffix("-quickgelu")
             raise SegError(f"weights={weights}: are not for model={name} but {other}, which has another activation")
-        kind = open_clip.CustomTextCLIP if config.pop("custom_text", False) else open_clip.CLIP
-        with torch.random.fork_rng(devices=[]):
-            self.model: Any = kind(**config).eval()
-        file = _own_file(weights) or _published_file(name, weights, published)
-        logging.disable(logging.INFO)  # it tells the root logger that position embeddings are resized
+        side = max(1, round(size / vision["patch_size"])) * vision["patch_size"]
+        file = own_file(weights) or _published_file(name, weights, published)
+        logging.disable(logging.WARNING)  # open_clip reports its progress to the root logger
         try:
-            open_clip.load_checkpoint(self.model, str(file))
+            with torch.random.fork_rng(devices=[]):
+                self.model: Any = open_clip.create_model(name, str(file), force_image_size=side).eval()
         except Exception as error:  # of a broken file, or of another network
             raise SegError(f"weights={weights}: {file} does not fit model={name} ({first_line(error)})") from error
         finally:
             logging.disable(logging.NOTSET)
         mean, std = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
         self.adapt = InputAdapter(published.get("mean", mean), published.get("std", std), 1, [side, side])
-        options = text.get("tokenizer_kwargs", {})
-        self.tokenizer = open_clip.SimpleTokenizer(context_length=text.get("context_length", 77), **options)
+        self.tokenizer = open_clip.get_tokenizer(name)
 
     def forward(self, images: Tensor) -> Tensor:
         """Dense features ``float (B, C, h, w)`` of images ``float (B, 3, S, S)``, normalised as ImageNet's.
 
-        As MaskCLIP (Zhou et al., Extract Free Dense Labels from CLIP, ECCV 2022, section 3.2): in the last block each
-        token attends to itself alone, so that its value, projected, takes the place of the attention's mean.
+        As in MaskCLIP (Zhou et al., Extract Free Dense Labels from CLIP, ECCV 2022, section 3.2), each token attends
+        to itself only in the last block: its projected value replaces the attention's weighted mean.
         """
         visual = self.model.visual
         images = self.adapt(images)
@@ -92,7 +89,7 @@ class CLIP(nn.Module):
 
     @torch.inference_mode()
     def embed(self, names: Sequence[str], templates: Sequence[str]) -> Tensor:
-        """Unit vectors ``float (n, C)``: of each name the mean over the templates, where it replaces {}."""
+        """Unit vectors ``float (n, C)`` of names: the mean over templates in which the name replaces {}."""
         rows = []
         for name in names:
             tokens = self.tokenizer([template.replace("{}", name) for template in templates])
@@ -100,13 +97,8 @@ class CLIP(nn.Module):
         return F.normalize(torch.stack(rows), dim=1)
 
 
-def _own_file(weights: str) -> Path | None:
-    folder = weights_folder()
-    return next((file for file in (Path(weights), folder / weights) if file.is_file()), None)
-
-
 def _published_file(name: str, weights: str, published: dict[str, Any]) -> Path:
-    """The file of weights by open_clip's name of them, perhaps fetched."""
+    """The file of open_clip's weights of this tag, downloaded if it is not on this machine."""
     import open_clip
     from huggingface_hub import hf_hub_download
 

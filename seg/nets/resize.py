@@ -1,4 +1,4 @@
-"""Maps resized."""
+"""Resizing of maps."""
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ def upsample(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def nearest(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """``(b, h, w)`` of any type to ``(b, *size)``: the nearest cell's value, which is never blended."""
+    """``(b, h, w)`` of any type to ``(b, *size)``, each from the nearest cell."""
     if values.shape[1:] == size:
         return values
     ys, xs = (((np.arange(s) + 0.5) * v / s).astype(int) for s, v in zip(size, values.shape[1:], strict=True))

@@ -15,7 +15,9 @@ from seg.nets.backbones import InputAdapter
 from seg.nets.pretrained import (
     TIMM,
     Published,
+    Weights,
     create,
+    did_you_mean,
     hub_is_reached,
     is_timm,
     load_weights,
@@ -23,7 +25,7 @@ from seg.nets.pretrained import (
     read_weights,
 )
 
-#: How smp's names of timm's encoders begin.
+#: Prefix of timm's encoders in smp.
 TU = "tu-"
 
 #: Of the config, for messages.
@@ -34,13 +36,12 @@ Arch = Literal[
     "Segformer", "DPT",
 ]  # fmt: skip
 
-#: Of smp's own encoders these see images of another normalisation than ImageNet's, or are old names of timm's, which
-#: has all of them.
+#: Encoders of smp's that are left to timm: they have another normalisation than ImageNet's, or are old names of timm's.
 _LEFT_TO_TIMM = ("timm-", "dpn", "inception", "xception")
 
 
 def smp() -> Any:
-    """The package, or a SegError if it is missing."""
+    """The package; a SegError if it is missing."""
     try:
         import segmentation_models_pytorch
     except ImportError as error:
@@ -51,8 +52,8 @@ def smp() -> Any:
 
 
 def known_encoder(stage: Any, name: str) -> str:
-    """The name, as it stands in a key; refused with near ones if smp has no such encoder."""
-    if name in ("resnet18", "resnet50", "resnet101"):  # nothing has to be imported
+    """The name, for a key; a SegError that suggests similar names if smp has no such encoder."""
+    if name in ("resnet18", "resnet50", "resnet101"):  # without importing smp
         return name
     own = [n for n in smp().encoders.encoders if not n.startswith(_LEFT_TO_TIMM)]
     if name in own or (name.startswith(TU) and is_timm(name.removeprefix(TU))):
@@ -61,42 +62,36 @@ def known_encoder(stage: Any, name: str) -> str:
 
     names = [*own, *(TU + n for n in (*timm.list_models(), *timm.list_pretrained()))]
     near = difflib.get_close_matches(name, names, 3) or difflib.get_close_matches(TU + name, names, 3)
-    hint = f"; did you mean {' or '.join(near)}?" if near else ""
-    raise SegError(f"segmenter.net.encoder={name}: smp has none of that name (timm's are tu-NAME){hint}")
+    raise SegError(f"segmenter.net.encoder={name}: smp has none of that name (timm's are tu-NAME){did_you_mean(near)}")
 
 
 def encoder_weights(name: str) -> Published:
-    """The weights that there are of an encoder: timm's, or torchvision's where it has the network too, and smp's."""
+    """The weights of an encoder: timm's; or smp's, and torchvision's if it has the network too."""
     if name.startswith(TU):
         return published_weights(TIMM + name.removeprefix(TU))
     from torchvision import models
 
-    settings = smp().encoders.encoders[name]["pretrained_settings"]
-
     def fetch(tag: str) -> dict[str, Any]:
-        from huggingface_hub import hf_hub_download
-        from safetensors.torch import load_file
-
         if not hub_is_reached():
             raise OSError("the Hugging Face hub does not answer")
-        where = {"repo_id": settings[tag]["repo_id"], "revision": settings[tag]["revision"]}
-        return dict(load_file(hf_hub_download(filename="model.safetensors", **where)))
+        return dict(smp().encoders.get_encoder(name, weights=tag).state_dict())
 
+    settings = smp().encoders.encoders[name]["pretrained_settings"]
     tags = [tag for tag in settings if tag != "advprop"]  # of another normalisation
-    published: Published = {tag: (tag, [f"{name}.{tag}"], partial(fetch, tag)) for tag in tags}
+    published: Published = {tag: Weights(tag, [f"{name}.{tag}"], partial(fetch, tag)) for tag in tags}
     if tags:
         published["DEFAULT"] = published["imagenet" if "imagenet" in tags else tags[0]]
     return published | (published_weights(name) if name in models.list_models(module=models) else {})
 
 
 class AnySize(nn.Module):
-    """A network of smp's for images that are normalised as ImageNet's, of any size.
+    """A network of smp's for images of any size, normalised as ImageNet's.
 
     ``float (B, 3, H, W)`` to ``float (B, outputs, H, W)`` logits. Images are padded to a multiple of 32 with the mean
-    colour, at the bottom and on the right; for an encoder that takes one size alone they are resized.
+    colour, at the bottom and on the right, or resized for an encoder with a fixed input size.
 
     Args:
-        model: smp's. adapt: to its encoder's normalisation, and size.
+        model: smp's. adapt: to its encoder's normalisation and input size.
     """
 
     model: Any
@@ -104,7 +99,7 @@ class AnySize(nn.Module):
 
     def __init__(self, model: nn.Module, adapt: InputAdapter) -> None:
         super().__init__()
-        # The model is no submodule: what it is made of is here, under its own names.
+        # The model is no submodule: its parts are registered here under their own names.
         self.__dict__ |= {"model": model, "adapt": adapt, "_modules": model._modules}
 
     def forward(self, images: Tensor) -> Tensor:
@@ -112,7 +107,7 @@ class AnySize(nn.Module):
         if self.adapt.size:
             return F.interpolate(self.model(self.adapt(images)), (height, width), mode="bilinear")
         x, more = self.adapt(images), (-height % 32, -width % 32)
-        if not torch.compiler.is_compiling() and more == (0, 0):  # an export for any size can't decide by what it sees
+        if not torch.compiler.is_compiling() and more == (0, 0):  # an export for any size must not depend on this one
             return self.model(x)
         return self.model(F.pad(x, (0, more[1], 0, more[0])))[..., :height, :width]
 
@@ -122,8 +117,8 @@ def make_network(arch: Arch, encoder: str, weights: str | None, outputs: int) ->
 
     Args:
         arch: a class of smp's. encoder: smp's, such as ``resnet18``, ``mit_b0``; or timm's: ``tu-convnext_tiny``.
-        weights: of the encoder. None for random ones; else as of :func:`seg.nets.pretrained.load_weights`, and what smp
-            calls its own: ``imagenet``, ``ssl``.
+        weights: of the encoder. None for random ones; else as for :func:`seg.nets.pretrained.load_weights`, or smp's
+            names: ``imagenet``, ``ssl``.
         outputs: channels of the output.
 
     Returns:
@@ -131,7 +126,7 @@ def make_network(arch: Arch, encoder: str, weights: str | None, outputs: int) ->
 
     Raises:
         SegError: an unknown name, a decoder and an encoder that do not go together, or weights that are missing,
-            broken, of another architecture, or not to be had offline.
+            broken, of another architecture, or cannot be downloaded.
     """
     known_encoder(None, encoder)
     options: dict[str, Any] = {"encoder_weights": None, "classes": outputs}
@@ -142,13 +137,13 @@ def make_network(arch: Arch, encoder: str, weights: str | None, outputs: int) ->
         name = TIMM + (bare := encoder.removeprefix(TU))
         config = timm.models.get_pretrained_cfg(bare, allow_unregistered=True)
         if weights is not None:
-            # timm's own way from a classifier to its feature maps.
+            # timm maps a classifier's state dict to the network of features.
             classifier: Any = create(name)
             head = classifier.pretrained_cfg["classifier"]
             load_weights(classifier, head if isinstance(head, str) else head[0], name, weights, SECTION)
             source = {"source": "", "state_dict": classifier.state_dict()}
             options |= {"encoder_weights": True, "pretrained_cfg_overlay": source}
-            logging.getLogger("timm.models._builder").setLevel(logging.ERROR)  # warns of the head, which is left out
+            logging.getLogger("timm.models._builder").setLevel(logging.ERROR)  # it warns that the head is not used
     try:
         model = smp().create_model(arch, encoder, **options)
     except Exception as error:  # of smp, timm or the network itself
@@ -156,7 +151,7 @@ def make_network(arch: Arch, encoder: str, weights: str | None, outputs: int) ->
             f"segmenter.net: arch={arch} does not go with encoder={encoder} ({first_line(error)[:150]}); take another "
             "of either"
         ) from error
-    for module in model.modules():  # that is no place for weights
+    for module in model.modules():  # they need not keep a second copy of the weights
         getattr(module, "pretrained_cfg", {}).pop("state_dict", None)
     if weights is not None and config is None:
         _, state = read_weights(encoder, weights, SECTION, encoder_weights)

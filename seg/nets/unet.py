@@ -1,4 +1,4 @@
-"""U-Nets: a plain one, and one whose encoder is a backbone."""
+"""U-Nets: a plain one, and one with a backbone as encoder."""
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from seg.nets.backbones import Backbone
 
 
 class ConvBlock(nn.Sequential):
-    """Two 3 x 3 convolutions, each with batch norm and ReLU; the size stays."""
+    """Two 3 x 3 convolutions with batch norm and ReLU; the size is kept."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         layers: list[nn.Module] = []
@@ -28,9 +28,9 @@ class UNet(nn.Module):
     least ``2 ** depth``.
 
     Args:
-        width: channels of the first level, doubled at every further one.
-        depth: how often the resolution is halved.
-        outputs: 1, the foreground; or the background and each class.
+        width: channels of the first level, doubled at each further one.
+        depth: number of times the resolution is halved.
+        outputs: 1 for the foreground; or 1 + number of classes.
     """
 
     def __init__(self, width: int = 16, depth: int = 4, outputs: int = 1) -> None:
@@ -55,22 +55,22 @@ class UNet(nn.Module):
 
 
 class EncoderUNet(nn.Module):
-    """A U-Net over the levels of a backbone: bilinear upsampling, skips, 3 x 3 convolutions.
+    """A U-Net on the levels of a backbone: bilinear upsampling, skip connections, 3 x 3 convolutions.
 
-    ``float (B, 3, H, W)`` normalised images to ``float (B, outputs, H, W)`` logits. They are computed at the finest
-    level's resolution and upsampled.
+    ``float (B, 3, H, W)`` normalised images to ``float (B, outputs, H, W)`` logits, computed at the resolution of the
+    finest level and upsampled.
 
     Args:
-        backbone: with its weights; it is used, not copied, and loses its head.
-        width: channels of the decoder at stride 2; at coarser ones it has more, up to eight times.
-        outputs: 1, the foreground; or the background and each class.
+        backbone: with its weights; used without a copy, and its head is removed.
+        width: channels of the decoder at stride 2; up to eight times as many at coarser strides.
+        outputs: 1 for the foreground; or 1 + number of classes.
     """
 
     def __init__(self, backbone: Backbone, width: int = 32, outputs: int = 1) -> None:
         super().__init__()
         self.strides = sorted((stride for stride in backbone.levels if stride >= 2), reverse=True)
         levels = [backbone.levels[stride] for stride in self.strides]
-        self.encoder = backbone.cut(self.strides[0])
+        self.encoder = backbone.cut(levels[0].module)
         self.taps = [level.module for level in levels]
         widths = [min(stride // 2, 8) * width for stride in self.strides[1:]]
         inputs = [levels[0].channels, *widths]
@@ -80,7 +80,7 @@ class EncoderUNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         levels = self.encoder.maps(images, self.taps)
-        if self.encoder.is_plain:  # all of one grid
+        if self.encoder.is_plain:  # its levels have one grid
             sizes = [[-(-side // stride) for side in images.shape[2:]] for stride in self.strides]
             levels = [F.interpolate(x, size, mode="bilinear") for x, size in zip(levels, sizes, strict=True)]
         x = levels[0]
@@ -90,7 +90,7 @@ class EncoderUNet(nn.Module):
 
 
 def _fit(x: Tensor, like: Tensor) -> Tensor:
-    """Odd sizes lose a row or column when halved; stretch it back."""
-    # An export for any size can't decide by the size that it sees; stretching to the same size changes nothing.
+    """Resize ``x`` to the size of ``like``: odd sizes lose a row or column when they are halved."""
+    # An export for any size must not depend on this one; resizing to the same size changes nothing.
     fits = not torch.compiler.is_compiling() and x.shape[2:] == like.shape[2:]
     return x if fits else F.interpolate(x, like.shape[2:], mode="bilinear")

@@ -1,4 +1,4 @@
-"""AffinityNet and the random walk as stages."""
+"""AffinityNet as a stage, trained or with frozen features."""
 
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,17 +20,17 @@ from seg.train import NetworkStage, Training
 
 
 class OnBackbone(Stage):
-    """Base: a network over levels of a backbone.
+    """Base: a network on levels of a backbone.
 
     Attributes:
-        backbone: as for the classifier. weights: its weights; null starts it from the trained ``classifier`` instead.
-        strides: the backbone's levels that are used.
-        radius: reach of the walk's pairs, in cells of the grid (a quarter of the working resolution).
+        backbone: as for the classifier. weights: of the backbone; null for those of the trained ``classifier``.
+        strides: of the levels to use.
+        radius: of the walk's pairs, in cells of the grid (a quarter of the working resolution).
     """
 
     backbone: str = param(default="resnet18", content=known_backbone)
     weights: str | None = param(default=None, content=weights_of("backbone"))
-    classifier: NetworkStage | None = param(default=None, key=False)  # it is upstream, where it is used
+    classifier: NetworkStage | None = param(default=None, key=False)  # upstream if it is used
     strides: tuple[int, ...] = param(default=(8, 16))
     radius: float = param(default=5.0, above=1)
 
@@ -40,11 +40,9 @@ class OnBackbone(Stage):
             raise SegError(f"data.refine.levels={list(self.strides)}: must be levels of a backbone: 1, 2, 4, 8, 16, 32")
 
     def upstream(self) -> dict[str, Stage]:
-        """The classifier only if its weights are used."""
         return {k: v for k, v in super().upstream().items() if self.weights is None or k != "classifier"}
 
     def check(self, store: Products) -> None:
-        """Load the weights once, before anything long, and see that the backbone has the levels."""
         if self.weights is None and (other := self._design().backbone) != self.backbone:
             raise SegError(
                 f"refiner: backbone={self.backbone} has no weights and cannot start from a classifier of "
@@ -58,14 +56,13 @@ class OnBackbone(Stage):
         return self.classifier.designed_as(Classifier, "refiner: classifier")
 
     def _fresh(self) -> Backbone:
-        # A classifier without its last stage has no weights for one.
+        # A classifier may lack its last stage.
         return make_classifier(self.backbone, 2, self.weights, self._design().stages if self.weights is None else 4)
 
     def _started(self, store: Products) -> Backbone:
         backbone = self._fresh()
         if self.weights is None and self.classifier is not None:
-            # By its weights, not the object: a classifier that was dilated lacks the coarse levels.
-            # The product itself stays where it is: the store hands it to others too.
+            # A copy of its weights: a dilated classifier lacks the coarse levels, and the store shares the product.
             trained = {k: v.cpu() for k, v in store.get(self.classifier).state_dict().items()}
             load_state(backbone, trained, "the classifier does not fit affinity's backbone", head=backbone.head)
         return backbone
@@ -113,7 +110,6 @@ class Affinity(OnBackbone, Training):
         return AffinityNet(backbone, **{name: getattr(self, name) for name in names})
 
     def samples(self, store: Products) -> np.ndarray:
-        """Positions in the seeds of trainval's images."""
         seeds: MaskSet = store.get(self.seeds)
         return np.flatnonzero(~seeds.data.is_test[seeds.rows])
 
@@ -131,7 +127,7 @@ class Affinity(OnBackbone, Training):
 
 
 class FrozenAffinity(OnBackbone):
-    """The backbone's features as they are: the walk with nothing trained, for comparison."""
+    """Affinities of the backbone's features without training, for comparison."""
 
     stored: ClassVar[bool] = False
     what: ClassVar[str] = "frozen features"
@@ -141,6 +137,6 @@ class FrozenAffinity(OnBackbone):
 
 
 def to_grid(masks: Tensor) -> Tensor:
-    """``uint8 (B, H, W)`` labels to ``(B, ceil(H / 4), ceil(W / 4))``, each from the nearest pixel."""
+    """``uint8 (B, H, W)`` labels to ``(B, ceil(H / 4), ceil(W / 4))`` by the nearest pixel."""
     size = [-(-s // 4) for s in masks.shape[-2:]]
     return F.interpolate(masks[:, None].float(), size, mode="nearest-exact")[:, 0].to(torch.uint8)

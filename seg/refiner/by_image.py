@@ -1,4 +1,4 @@
-"""The refiners that a library computes on the CPU, image by image."""
+"""Refiners of single images on the CPU."""
 
 import importlib.util
 from abc import abstractmethod
@@ -15,28 +15,27 @@ from seg.supervision.scores import ScoreMaps, ScoreStage, per_map
 
 
 class ByImage(ScoreStage):
-    """Scores and image to better scores, at the working resolution; images are shared out among the cores.
+    """Base: refines the score maps of an image by its colours at the working resolution, in threads.
 
     Attributes:
-        scores: of a supervision, of another refiner, of a segmenter.
+        scores: of a supervision, another refiner or a segmenter.
     """
 
     scores: ScoreStage
 
     @abstractmethod
     def refine(self, image: np.ndarray, scores: np.ndarray, spacing: tuple[float, float]) -> np.ndarray:
-        """The answer for one image, from any thread.
+        """Refine one map; called from several threads.
 
         Args:
-            image: ``uint8 (S, S, 3)`` RGB. scores: ``float32 (S, S)`` in [0, 1]; NaN where nothing is known.
-            spacing: height and width of a pixel, whose product is 1: images are squashed to a square.
+            image: ``uint8 (S, S, 3)`` RGB. scores: ``float32 (S, S)`` in [0, 1]; NaN where unknown.
+            spacing: height and width of a pixel, with a product of 1: images were resized to a square.
 
         Returns:
             ``float (S, S)`` in [0, 1], or NaN.
         """
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
-        """One call for each map: with several classes in an image each is told from all else."""
         scores: ScoreMaps = store.get(self.scores)
         return self.save(out, scores.data, scores.rows, self._refined(scores, store), scores.ids)
 
@@ -51,9 +50,9 @@ class Superpixels(ByImage):
 
     Attributes:
         scores: any score maps.
-        segments: about so many superpixels in an image.
-        compactness: weight of the distance beside that of the colour; SLIC's ``m``.
-        sigma: of the Gaussian that smooths the image before, in pixels.
+        segments: approximate number of superpixels per image.
+        compactness: weight of distance against colour; SLIC's ``m``.
+        sigma: of the Gaussian that smooths the image first, in pixels.
     """
 
     what: ClassVar[str] = "superpixel means"
@@ -63,7 +62,7 @@ class Superpixels(ByImage):
     sigma: float = param(default=1.0, low=0)
 
     def refine(self, image: np.ndarray, scores: np.ndarray, spacing: tuple[float, float]) -> np.ndarray:
-        """Means of what is known; a superpixel of which nothing is known stays unknown."""
+        """Means of known scores; a superpixel without any stays unknown."""
         from skimage.segmentation import slic
 
         how: Any = {"compactness": self.compactness, "sigma": self.sigma, "spacing": spacing}
@@ -71,10 +70,10 @@ class Superpixels(ByImage):
 
 
 class Seeded(ByImage):
-    """Base of the refiners that keep what is sure.
+    """Base of refiners that start from confident seeds.
 
     Attributes:
-        background_below, foreground_from: surely so.
+        background_below, foreground_from: scores of the seeds.
     """
 
     background_below: float = param(default=0.25, low=0, high=1)
@@ -89,11 +88,11 @@ class Seeded(ByImage):
 
 
 class RandomWalker(Seeded):
-    """Grady's random walker (:func:`seg.methods.refine.random_walker`), from confident seeds to what is between them.
+    """Grady's random walker (:func:`seg.methods.random_walker`) from confident seeds.
 
     Attributes:
         scores: any score maps.
-        beta: how much an edge hinders. tolerance: of the linear system's solution.
+        beta: how strongly an edge separates pixels. tolerance: of the linear system's solution.
     """
 
     what: ClassVar[str] = "random walker"
@@ -107,11 +106,11 @@ class RandomWalker(Seeded):
 
 
 class GrabCut(Seeded):
-    """GrabCut (:func:`seg.methods.refine.grabcut`): the mean of the cut, 0 or 1, and of the scores it was made from.
+    """GrabCut (:func:`seg.methods.grabcut`): the mean of the cut, 0 or 1, and the scores that it started from.
 
     Attributes:
         scores: any score maps.
-        threshold: starts as foreground from it on. iterations: of models and cut.
+        threshold: from it on a pixel starts as foreground. iterations: of colour models and cut.
     """
 
     what: ClassVar[str] = "GrabCut"

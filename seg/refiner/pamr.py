@@ -18,7 +18,7 @@ class PAMR(ScoreStage):
     N. Araslanov and S. Roth, Single-Stage Semantic Segmentation from Image Labels, CVPR 2020.
 
     Attributes:
-        scores: any score maps. What is unknown starts at 0.5.
+        scores: any score maps. Unknown scores start at 0.5.
         dilations: distances of the neighbours, in pixels of the working resolution.
         iterations: of the refinement.
     """

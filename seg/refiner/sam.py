@@ -1,4 +1,4 @@
-"""A promptable segmenter as a refiner: SAM and its successors."""
+"""Promptable segmenters (SAM and its successors) as a refiner."""
 
 import importlib.util
 from pathlib import Path
@@ -16,10 +16,10 @@ from seg.supervision.scores import ScoreMaps, ScoreStage, infer
 
 
 class SAM(ScoreStage):
-    """The masks that a promptable segmenter answers a score map's boxes and peaks with, at the working resolution.
+    """Masks of a promptable segmenter for the boxes and peaks of a score map, at the working resolution.
 
     A. Kirillov et al., Segment Anything, ICCV 2023; N. Ravi et al., SAM 2, ICLR 2025. The score is the mask's
-    probability, so its foreground is above 0.5; 0 where the map has no component.
+    probability, so the foreground is above 0.5; 0 if the map has no component.
 
     Attributes:
         scores: any score maps.
@@ -37,7 +37,6 @@ class SAM(ScoreStage):
     least: float = param(default=0.01, low=0, below=1)
 
     def check(self, store: Products) -> None:
-        """Load the weights once, before anything long."""
         if importlib.util.find_spec("transformers") is None:
             raise SegError("refiner=sam: needs transformers, which is not installed: pip install 'weakseg[sam]'")
         self._model()
@@ -49,7 +48,6 @@ class SAM(ScoreStage):
             raise SegError(f"refiner.scores.{error}") from error
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
-        """One pass of the image encoder an image, whatever its classes; each class is prompted by itself."""
         scores: ScoreMaps = store.get(self.scores)
         model = self._model().to(store.runtime.device)
 

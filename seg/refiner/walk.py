@@ -18,13 +18,12 @@ from seg.train import NetworkStage
 
 
 class Walk(ScoreStage):
-    """The scores after a random walk with the affinities (Ahn and Kwak, eq. 7 and 8); labelled pixels keep theirs.
+    """Scores after a random walk with affinities (Ahn and Kwak, eq. 7 and 8); labelled pixels keep their scores.
 
     Attributes:
-        scores: of the supervision. affinity: the trained AffinityNet, or frozen features.
+        scores: of the supervision. affinity: a trained AffinityNet, or frozen features.
         beta: power of the affinities. log_steps: the walk takes ``2 ** log_steps`` steps.
-        rescale: bring each walked map back to [0, 1]; the walk draws all scores towards each other, by how much
-            differs from image to image.
+        rescale: rescale each map to [0, 1] after the walk, which reduces its range.
     """
 
     what: ClassVar[str] = "random walk"
@@ -36,14 +35,13 @@ class Walk(ScoreStage):
     rescale: bool = param(default=True)
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
-        """Affinities and walk, batch by batch; nothing of size n x n is ever formed."""
         scores: ScoreMaps = store.get(self.scores)
         net: AffinityNet | FrozenAffinityNet = store.get(self.affinity)
         grid = (-(-scores.data.side // 4),) * 2
 
         def walked(images: Tensor, part: np.ndarray) -> Tensor:
             maps = scores.per_class(part, grid)
-            # Side by side: all maps of an image walk by its affinities.
+            # All maps of an image walk with the same affinities.
             start = maps.stacked(len(part)).to(images.device)
             fixed = torch.zeros(len(part), *grid, dtype=torch.bool)
             for place, labelled in scores.labelled(part, grid):

@@ -1,1 +1,1 @@
-"""Reports for people: one HTML file per run or sweep that holds all it shows and asks no network for anything."""
+"""Reports: pictures, and a self-contained HTML page per run."""

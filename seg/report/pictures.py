@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 RGB = tuple[int, int, int]
 
-_STRIP = 256  # rows of a photo that are painted at a time: one of 80 megapixels would take gigabytes
+_STRIP = 256  # rows of a photo that are painted at a time: a whole large photo would take gigabytes
 
-SCORE_MAP = "inferno"  # dark to bright in even steps: reads the same in grey and to the colour-blind
+SCORE_MAP = "inferno"  # even in brightness: readable in grey and for the colour-blind
 
 
 class Key(NamedTuple):
-    """What masks' codes mean, and in what colour they are drawn: both by code."""
+    """Names and colours of the codes in masks."""
 
     colours: Mapping[int, RGB]
     names: Mapping[int, str]
@@ -40,8 +40,7 @@ class Key(NamedTuple):
         return [(code, name, "#{:02x}{:02x}{:02x}".format(*self.colours[code])) for code, name in self.names.items()]
 
 
-#: Of masks of the foreground alone. No pet is magenta: it stands out from ginger fur as well as from grass. Undecided
-#: is white, for grey is the seventh of VOC's colours.
+#: For masks of the foreground. Magenta stands out from fur and grass. Undecided is white: grey is one of VOC's colours.
 FOREGROUND = Key(
     {0: (38, 84, 160), 1: (240, 30, 120), BORDER: (250, 215, 50), UNKNOWN: (255, 255, 255)},
     {0: "background", 1: "foreground", BORDER: "border", UNKNOWN: "undecided"},
@@ -49,7 +48,7 @@ FOREGROUND = Key(
 
 
 def class_key(names: Sequence[str]) -> Key:
-    """The key of classes in Pascal VOC's colours; ``names`` are those of the codes from 0, the background, on."""
+    """The key of classes in Pascal VOC's colours; ``names`` start with the background's."""
     palette = [(r, g, b) for r, g, b in voc_palette().tolist()]
     last = {BORDER: palette[255], UNKNOWN: FOREGROUND.colours[UNKNOWN]}
     colours = dict(enumerate(palette[: len(names)])) | last
@@ -92,7 +91,7 @@ def picture(photo: NDArray[np.uint8], array: NDArray, key: Key = FOREGROUND) -> 
         return array
     if np.issubdtype(array.dtype, np.floating):
         return score_overlay(photo, array)
-    # A mask of another size than the photo is still worth seeing; codes are never blended.
+    # Nearest neighbour: codes must not be blended.
     fitted = Image.fromarray(array).resize(photo.shape[1::-1], Image.Resampling.NEAREST)
     return overlay(photo, np.asarray(fitted), key=key)
 
@@ -104,9 +103,9 @@ def panel(
 
     Args:
         path: the PNG to write; its folder is made.
-        rows: per image its arrays by column, as :func:`picture` takes them; ``photo`` has to be there. The longest has
-            all columns; what another lacks is left free.
-        names: what stands beside each row. heading: a line above all. key: the colours of masks.
+        rows: per image its arrays by column, as for :func:`picture`, ``photo`` among them. The longest row has all
+            columns; missing cells stay empty.
+        names: of the rows. heading: above the grid. key: the colours of masks.
     """
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
@@ -164,7 +163,7 @@ def curves(path: Path, history: Mapping[str, pd.DataFrame]) -> Path:
 
 
 def calibration(path: Path, split: str, found: Mapping[str, Reliability]) -> Path:
-    """Draw as PNG how often the pixels with a score are of its class, by step; ECE is the expected calibration error.
+    """Draw the calibration of scores as PNG, a curve per step, with its expected calibration error (ECE).
 
     Args:
         path: the PNG to write; its folder is made. split: of the pixels. found: by step; at least one.

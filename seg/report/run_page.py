@@ -1,4 +1,4 @@
-"""``report.html`` of a run: what was run, how good it is, what it looks like; and the panel."""
+"""``report.html`` of a run, and the panel of example images."""
 
 import base64
 import functools
@@ -66,12 +66,12 @@ def write_run_page(folder: Path, experiment: Experiment, masks: Mapping[str, Mas
 
 
 def data_uri(content: bytes, suffix: str) -> str:
-    """A picture (``.png`` or ``.jpg``) as text that an ``img`` takes for its source."""
+    """A picture (``.png`` or ``.jpg``) as a data URI."""
     return f"data:{mimetypes.types_map[suffix]};base64,{base64.b64encode(content).decode()}"
 
 
 def write_page(path: Path, values: Mapping[str, Any]) -> Path:
-    """Write ``run.html`` with its ``values`` to ``path``, in one step; raises SegError where that cannot be."""
+    """Fill the template ``run.html`` and write it atomically. Raises SegError if it cannot be written."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -91,10 +91,10 @@ def write_page(path: Path, values: Mapping[str, Any]) -> Path:
 
 
 def draw_panel(path: Path, experiment: Experiment, masks: Mapping[str, MaskSet]) -> Path | None:
-    """A panel of some images: test images with a ground truth, evenly spread over the list; else trainval's, else any.
+    """Draw some images, evenly spread: of test with ground truth, else of trainval with ground truth, else any.
 
     Returns:
-        ``path``, or None if there was nothing to draw.
+        ``path``, or None without images.
     """
     shared, count = shared_rows(masks), experiment.cfg.evaluation.panel
     if count == 0 or len(shared) == 0:
@@ -108,7 +108,7 @@ def draw_panel(path: Path, experiment: Experiment, masks: Mapping[str, MaskSet])
 
 
 def shared_rows(masks_of: Mapping[str, MaskSet]) -> np.ndarray:
-    """``int64 (n,)``: the rows of the images that every step has a mask of."""
+    """``int64 (n,)``: rows of the images of which every step has a mask."""
     rows = [masks.rows for masks in masks_of.values()]
     shared: np.ndarray = functools.reduce(np.intersect1d, rows) if rows else np.zeros(0, np.int64)
     return shared
@@ -125,7 +125,7 @@ def label_of(data: PreparedData, row: int) -> str:
 
 
 def picture_cells(steps: Mapping[str, Step], masks_of: Mapping[str, MaskSet], row: int) -> dict[str, np.ndarray]:
-    """What there is of one image, by column, the photo first and the ground truth last: as a panel's rows are."""
+    """A panel's row for one image: the photo, every step, and the ground truth if there is one."""
     data = next(iter(masks_of.values())).data
     cells = {"photo": np.asarray(data.images[row])}
     several = sum(step.kind == "scores" for step in steps.values()) > 1
@@ -139,7 +139,7 @@ def picture_cells(steps: Mapping[str, Step], masks_of: Mapping[str, MaskSet], ro
 
 
 def make_cards(steps: Mapping[str, Step], masks_of: Mapping[str, MaskSet], border: Border) -> list[dict[str, Any]]:
-    """A sample of images, worst first by the last mask's IoU.
+    """Cards of a sample of images, sorted by the last mask's IoU, worst first.
 
     Args:
         steps: the chain. masks_of: its masks by step. border: what the ground truth's border pixels count as.
@@ -173,7 +173,7 @@ def make_cards(steps: Mapping[str, Step], masks_of: Mapping[str, MaskSet], borde
 
 
 def spread(rows: np.ndarray, most: int) -> np.ndarray:
-    """At most so many of ``rows``, evenly over the list, which is sorted by split and often by class."""
+    """At most ``most`` of the rows, evenly spread over the list."""
     return rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int)]
 
 

@@ -1,4 +1,4 @@
-"""All that a run leaves in its folder: the table, pictures, the page, networks, masks."""
+"""Writes the results of a run: table, pictures, page, networks, masks."""
 
 import logging
 import shlex
@@ -6,10 +6,12 @@ import time
 from pathlib import Path
 
 from seg.config.process import in_sweep
+from seg.data.dataset import Split
 from seg.evaluation.per_image import write_per_image
 from seg.evaluation.table import format_classes, format_table, format_unmeasured, write_metrics
-from seg.experiment import Experiment, wants_models
+from seg.experiment import Experiment
 from seg.files import write_lines
+from seg.methods.calibration import Reliability
 from seg.models.load import load_model
 from seg.models.mask_files import export_masks
 from seg.models.save import save_models
@@ -18,7 +20,7 @@ log = logging.getLogger("seg")
 
 
 def write_report(experiment: Experiment, folder: Path, figures: bool = True) -> None:
-    """Write the table; pictures, if ``figures`` are wanted; and what was asked to be exported.
+    """Write the table, the pictures and the exports.
 
     Args:
         experiment: built and measured. folder: the run's. figures: whether to draw.
@@ -57,10 +59,10 @@ def write_report(experiment: Experiment, folder: Path, figures: bool = True) -> 
         histories = {name: stage.history(store) for name, stage in experiment.trainings().items()}
         histories = {name: frame for name, frame in histories.items() if len(frame)}
         curves = draw_curves(folder / "curves.png", histories) if histories else None
-        split, reliable = experiment.calibration()
+        split, reliable = _calibration(experiment)
         calibrated = draw_calibration(folder / "calibration.png", split, reliable) if reliable else None
         page = write_run_page(folder, experiment, masks)
-    if wants_models(cfg):
+    if cfg.export.onnx or (not in_sweep() if cfg.export.models is None else cfg.export.models):
         stages = {name: step.masks for name, step in experiment.steps.items()}
         saved = save_models(folder / "models", stages, experiment.rows, experiment.pool.data, store)
         if saved:
@@ -88,3 +90,13 @@ def write_report(experiment: Experiment, folder: Path, figures: bool = True) -> 
             log.info("%s", path)
     if (folder / "models/segmenter.safetensors").exists():
         log.info("next: python -m seg.predict %s images=PHOTOS out=masks", shlex.quote(f"model={folder}"))
+
+
+def _calibration(experiment: Experiment) -> tuple[Split, dict[str, Reliability]]:
+    """The split (test if it was measured), and the calibration of each step that has its own scores."""
+    split: Split = "test" if any(row["split"] == "test" for row in experiment.rows) else "trainval"
+    steps = {step.masks.scores.id: step for step in reversed(experiment.steps.values())}
+    border, found = experiment.cfg.evaluation.border, {}
+    for step in reversed(steps.values()):
+        found[step.plain_name] = experiment.store.get(experiment.histogram(step, split)).reliability(border)
+    return split, {name: one for name, one in found.items() if one.pixels.any()}

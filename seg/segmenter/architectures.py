@@ -1,7 +1,7 @@
-"""The networks that a segmenter can be: declared parameters, which enter the segmenter's key."""
+"""Networks of a segmenter, with their parameters."""
 
 import dataclasses
-from collections.abc import Iterator
+from typing import Any
 
 from torch import nn
 
@@ -11,21 +11,28 @@ from seg.nets.smp import SECTION, Arch, encoder_weights, known_encoder, make_net
 from seg.nets.unet import EncoderUNet, UNet
 from seg.store import Parameters, param
 
+#: Classes by module and name.
+_IMPORTED: dict[str, type["Architecture"]] = {}
+
 
 class Architecture(Parameters):
-    """Base: :meth:`make` returns a fresh network, ``(B, 3, H, W)`` images to ``(B, outputs, H, W)`` logits."""
+    """Base: a network from ``(B, 3, H, W)`` images to ``(B, outputs, H, W)`` logits; its fields enter the key."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        _IMPORTED[f"{cls.__module__}.{cls.__qualname__}"] = cls
 
     @property
     def smallest(self) -> int:
-        """Side in pixels of the smallest image that it takes."""
+        """Side in pixels of the smallest accepted image."""
         return 32
 
     def make(self, outputs: int = 1) -> nn.Module:
-        """A fresh network; ``outputs`` is 1, the foreground's logit, or one of the background and of each class."""
+        """A new network; ``outputs`` is 1 for the foreground, or 1 + number of classes."""
         raise TypeError(f"{type(self).__name__} has no make()")
 
     def bare(self) -> "Architecture":
-        """The same for weights that come from elsewhere: it reads and fetches none itself."""
+        """The same network without pretrained weights, for loading a checkpoint."""
         names = {f.name for f in dataclasses.fields(self)}
         return dataclasses.replace(self, **{k: None for k in ("weights", "weights_backbone") if k in names})
 
@@ -45,11 +52,11 @@ class PlainUNet(Architecture):
 
 
 class BackboneUNet(Architecture):
-    """:class:`seg.nets.unet.EncoderUNet` over a backbone.
+    """:class:`seg.nets.unet.EncoderUNet` on a backbone.
 
     Attributes:
         encoder: torchvision's name, or ``timm/NAME``. weights: as for :func:`seg.nets.backbones.make_classifier`.
-        width: channels of the decoder's finest level.
+        width: channels of the finest level of the decoder.
     """
 
     encoder: str = param(default="resnet18", content=known_backbone)
@@ -61,7 +68,7 @@ class BackboneUNet(Architecture):
 
 
 class SMPNetwork(Architecture):
-    """A network of segmentation_models_pytorch: a decoder over an encoder.
+    """A network of segmentation_models_pytorch: a decoder on an encoder.
 
     Attributes:
         arch, encoder, weights: as for :func:`seg.nets.smp.make_network`.
@@ -79,27 +86,19 @@ class SMPNetwork(Architecture):
         return make_network(self.arch, self.encoder, self.weights, outputs)
 
 
-#: The networks that a file may name to describe its weights.
+#: Networks by the names that model files use.
 KNOWN: dict[str, type[Architecture]] = {cls.__name__: cls for cls in (PlainUNet, BackboneUNet, SMPNetwork)}
 
 
 def name_of(net: Architecture) -> str:
-    """What a file calls a network: its name, if it is one of :data:`KNOWN`; else with its module, to know it by."""
+    """A network's name in model files: that of :data:`KNOWN`, else with its module."""
     name = type(net).__qualname__
     return name if KNOWN.get(name) is type(net) else f"{type(net).__module__}.{name}"
 
 
 def class_of(name: str) -> type[Architecture] | None:
-    """The class that a file names: one of :data:`KNOWN`, or one that this process has defined already.
+    """The class of a name in a model file: one of :data:`KNOWN`, or one that is already imported.
 
-    Nothing is imported: what is written in a file must not decide what is run.
+    Nothing is imported, because a file must not decide which code runs.
     """
-    return KNOWN.get(name) or next(
-        (cls for cls in _subclasses(Architecture) if name == f"{cls.__module__}.{cls.__qualname__}"), None
-    )
-
-
-def _subclasses(cls: type[Architecture]) -> Iterator[type[Architecture]]:
-    for sub in cls.__subclasses__():
-        yield sub
-        yield from _subclasses(sub)
+    return KNOWN.get(name) or _IMPORTED.get(name)

@@ -1,4 +1,4 @@
-"""A segmenter that follows an image classifier."""
+"""A segmenter whose classes follow an image classifier."""
 
 from torch import Tensor, nn
 
@@ -8,13 +8,13 @@ from seg.supervision.image_labels import resized
 
 
 class LabelledNetwork(nn.Module):
-    """A segmenter whose foreground is of the classes that an image classifier finds (:func:`follow_labels`).
+    """A segmenter with class logits reweighted by an image classifier (:func:`seg.methods.follow_labels`).
 
-    In ``train`` mode its logits are the segmenter's own.
+    In ``train`` mode the logits are the segmenter's.
 
     Args:
         segmenter: ``float (B, 3, H, W)`` to ``float (B, 1 + K, H, W)`` logits.
-        classifier: the same images to ``float (B, K)`` logits. size: side in pixels at which it sees them.
+        classifier: images to ``float (B, K)`` logits. size: side of the classifier's input in pixels.
     """
 
     def __init__(self, segmenter: nn.Module, classifier: nn.Module, size: int) -> None:
@@ -29,5 +29,5 @@ class LabelledNetwork(nn.Module):
 
 
 def labelled(segmenter: nn.Module, classes: int, backbone: str, size: int) -> LabelledNetwork:
-    """The network for weights that come from elsewhere: ``backbone`` is a classifier's name."""
+    """The network for loading a checkpoint; ``backbone`` is the name of the classifier's."""
     return LabelledNetwork(segmenter, make_classifier(backbone, classes, None), size)

@@ -14,11 +14,11 @@ from seg.supervision.mask import LabelledSubset
 
 @dataclass(frozen=True)
 class MixedMaskSet:
-    """Masks of ``n`` images: of some the ground truth (its border ignored), of the others pseudo masks.
+    """Masks of ``n`` images: ground truth (border ignored) for some, pseudo masks for the others.
 
     Attributes:
-        target: of the labelled images. pseudo: of the others; None for none. rows: of the prepared data.
-        epoch: ``int64 (m,)`` positions that an epoch of training sees, some several times.
+        target: ground truth of the labelled images. pseudo: masks of the others, or None. rows: of the prepared data.
+        epoch: ``int64 (m,)``, positions in an epoch of training, some of them repeated.
     """
 
     target: MaskSet
@@ -49,12 +49,12 @@ class MixedMaskSet:
 
 
 class MixedMasks(Stage):
-    """The ground truth of a few trainval images in place of their pseudo masks.
+    """Pseudo masks of trainval, with ground truth in their place for a few images.
 
     Attributes:
-        target: of the labelled images. pseudo: the masks of all.
-        share: of an epoch's draws that the labelled images have at least; an epoch sees every other image once. 1 is
-            the labelled images alone, with as many draws as there are trainval images that get masks.
+        target: ground truth of the labelled images. pseudo: masks of all images.
+        share: smallest share of labelled images in an epoch, where they are repeated; every other image occurs once. 1
+            uses labelled images alone, repeated to the number of trainval images with masks.
     """
 
     stored: ClassVar[bool] = False
@@ -66,12 +66,11 @@ class MixedMasks(Stage):
 
     @classmethod
     def from_config(cls, target: LabelledSubset, pseudo: Threshold, **values: Any) -> "MixedMasks | Threshold":
-        """The stage of a config node; without a labelled image the pseudo masks as they are."""
-        made = cls(target=target, pseudo=pseudo, **values)  # a value that is out of range is refused in any case
+        """The stage of a config node; ``pseudo`` itself without labelled images."""
+        made = cls(target=target, pseudo=pseudo, **values)  # checks the values in any case
         return made if target.count or target.file is not None else pseudo
 
     def upstream(self) -> dict[str, Stage]:
-        """The pseudo masks only if something is learnt from them."""
         return {k: v for k, v in super().upstream().items() if self.share < 1 or k != "pseudo"}
 
     def load(self, path: Path, store: Products) -> MixedMaskSet:

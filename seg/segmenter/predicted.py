@@ -1,4 +1,4 @@
-"""The predictions of a trained segmenter, as score maps."""
+"""Predictions of a segmenter as score maps."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,12 +29,12 @@ def logits(
     flip: bool = False,
     aspect: bool = False,
 ) -> Tensor:
-    """A segmenter's logits, their mean over scales and directions: ``float (B, K, side, side)``.
+    """Logits of a segmenter, averaged over scales and mirroring: ``float (B, K, side, side)``.
 
     Args:
         model: in ``eval`` mode. images: ``float32 (B, 3, H, W)``, normalised. side: of the network's input, in pixels.
-        scales: multiples of ``side``, rounded to 32. flip: mirrored too.
-        aspect: the input is of the images' own size, and only the logits are squashed to a square.
+        scales: multiples of ``side``, rounded to 32. flip: average with the mirrored image.
+        aspect: keep the size of the images as input, and resize only the logits to a square.
     """
     size = images.shape[2:] if aspect else (side, side)
     parts = []
@@ -51,17 +51,17 @@ def logits(
 
 
 def class_maps(logits: Tensor, least: float = 0.1) -> tuple[Tensor, list[int]]:
-    """The score maps of one image, largest for the likeliest class of a pixel.
+    """The score maps of one image, largest for the most likely class of a pixel.
 
-    With one output the score is the foreground's probability; else the likeliest class's probability as a share of its
-    and the background's, which reaches 1/2 where it is likelier, and the others' in proportion.
+    With one output the score is the foreground's probability ``p``. Else, with ``b`` the background and ``c`` the most
+    likely class, a class ``k`` scores ``p_c / (p_b + p_c) * p_k / p_c``: at least 1/2 for ``c`` where ``p_c >= p_b``.
 
     Args:
-        logits: ``float (K, H, W)``; K = 1 is the foreground's, else background first.
-        least: a class is left out that is nowhere the likeliest with at least this score.
+        logits: ``float (K, H, W)``; the foreground's for K = 1, else background first.
+        least: classes are left out that are nowhere most likely with at least this score.
 
     Returns:
-        ``float16 (k, H, W)`` in [0, 1], and the codes of their classes, at least one.
+        ``float16 (k, H, W)`` in [0, 1], and the codes of the classes, at least one.
     """
     if len(logits) == 1:
         return logits.sigmoid().half(), [1]
@@ -76,7 +76,7 @@ def class_maps(logits: Tensor, least: float = 0.1) -> tuple[Tensor, list[int]]:
 def _infer_files(
     compute: Callable[[Tensor, np.ndarray], Tensor], files: Sequence[Path], side: int, runtime: Runtime, what: str
 ) -> Iterator[np.ndarray]:
-    """:func:`infer` for images at their aspect, one at a time, with ``side`` as their longer side."""
+    """:func:`infer` for images at their aspect ratio, one at a time, with ``side`` as the longer side."""
     decode = partial(decode_image, size=side, aspect=True)
     with ThreadPoolExecutor(runtime.worker_count) as threads:
         for start in runtime.bar(range(0, len(files), runtime.batch_size), what):
@@ -86,11 +86,11 @@ def _infer_files(
 
 
 class Predicted(ScoreStage):
-    """What the segmenter says of every image of the pool: a score map of each class that it finds.
+    """Predictions for every image of the pool: a score map for each class that is predicted.
 
     Attributes:
-        pool: the images. segmenter: the network, trained or given.
-        scales, flip: the mean of its logits is taken over these multiples of its input's side, and mirrored images.
+        pool: the images. segmenter: the network, trained or pretrained.
+        scales, flip: logits are averaged over these multiples of the input's side, and over mirrored images.
     """
 
     what: ClassVar[str] = "prediction"
@@ -114,7 +114,7 @@ class Predicted(ScoreStage):
         return f"{type(self.design.net).__name__} prediction"
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
-        """One forward pass per image, at the size that the network was trained at."""
+        """One forward pass per image, scale and direction, at the size of the training."""
         pool: PoolRows = store.get(self.pool)
         model: nn.Module = store.get(self.segmenter).to(memory_format=torch.channels_last)
         side, aspect = self.design.input_size or pool.data.side, self.design.crop is not None
@@ -124,10 +124,10 @@ class Predicted(ScoreStage):
             answer = logits(model, images, side, self.scales, self.flip, aspect)
             made, ids = zip(*map(class_maps, answer), strict=True)
             class_ids.extend(ids)
-            if (found := torch.cat(made)).isnan().any():  # as scores these would be unknown
+            if (found := torch.cat(made)).isnan().any():  # which means unknown in scores
                 raise SegError(
-                    f"{self.segmenter.what} of {type(self.design.net).__name__}: answers with NaN; its training has "
-                    "diverged: lower segmenter.lr, take an earlier segmenter.epoch, or give other weights"
+                    f"{self.segmenter.what} of {type(self.design.net).__name__}: predicts NaN, its training has "
+                    "diverged; lower segmenter.lr, take an earlier segmenter.epoch, or give other weights"
                 )
             return found
 

@@ -1,4 +1,4 @@
-"""Train a segmentation network on any masks."""
+"""Training of a segmentation network on masks."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,18 +29,19 @@ S = TypeVar("S", bound=Stage)
 class Segmenter(Training):
     """A segmentation network, trained on the masks of trainval's images.
 
-    With several classes it has an output for the background and for each class, else one.
+    It has one output for the foreground, or with several classes one for the background and each class.
 
     Attributes:
-        masks: what is learnt: seeds, refined masks, ground truth, or pseudo masks mixed with ground truth.
-        net: what is trained.
-        image_labels: which says what class an image's foreground is of; null for the network alone. Of several classes.
+        masks: seeds, refined masks, ground truth, or pseudo masks mixed with ground truth.
+        net: the network.
+        image_labels: an image classifier that the classes follow (:class:`seg.segmenter.labelled.LabelledNetwork`);
+            null for none. Not used for the foreground alone.
         gamma: of the focal loss.
-        input_size: side in pixels of what the network sees, null for the working resolution.
-        crop: side in pixels of random crops of the images at their aspect, with ``input_size`` as their longer side.
-            What a crop has beyond its image is ignored. The network then predicts whole images at their aspect. null:
-            images are squashed to a square.
-        scale: bounds of a random factor of the images' size before they are cropped.
+        input_size: side of the network's input in pixels; null for the working resolution.
+        crop: side in pixels of random crops from images at their aspect ratio, with ``input_size`` as the longer side.
+            Padding is ignored. The network then predicts whole images at their aspect ratio. null: images are resized
+            to a square.
+        scale: bounds of a random scale factor before cropping.
     """
 
     what: ClassVar[str] = "segmenter"
@@ -58,7 +59,7 @@ class Segmenter(Training):
 
     @classmethod
     def from_config(cls, checkpoint: str | None = None, **values: Any) -> NetworkStage:
-        """As for every training; of the foreground alone an image's labels say nothing."""
+        """As for every training, without ``image_labels`` for the foreground alone."""
         design = cls(**values)
         if design.pool.task == "foreground":
             values["image_labels"] = None
@@ -67,56 +68,51 @@ class Segmenter(Training):
     def validate(self) -> None:
         super().validate()
         if len(self.scale) != 2 or self.scale[0] > self.scale[1]:
-            raise SegError(f"scale={[*self.scale]}: must be the least and the largest factor, like [0.5,2.0]")
+            raise SegError(f"scale={[*self.scale]}: must be the smallest and the largest factor, like [0.5,2.0]")
 
     @property
     def unused_parameters(self) -> dict[str, str]:
-        own = {"scale": "is used with segmenter.crop alone"}
+        own = {"scale": "is used only with segmenter.crop"}
         if self.crop is not None:
             own = {"zoom": "is not used with segmenter.crop, whose random size is segmenter.scale"}
         return super().unused_parameters | own
 
     @cached_property
     def pool(self) -> Pool:
-        """The images that the masks are of."""
+        """The images of the masks."""
         found = _first(self.masks, Pool)
         if found is None:
-            raise SegError(f"segmenter.masks={type(self.masks).__name__}: are of no pool of images; give it a pool")
+            raise SegError(f"segmenter.masks={type(self.masks).__name__}: has no pool of images upstream; give it one")
         return found
 
     def upstream(self) -> dict[str, Stage]:
         return super().upstream() | self.needs()
 
     def needs(self) -> dict[str, Stage]:
-        """The images, for their classes."""
         return {"pool": self.pool}
 
     def class_names(self, store: Products) -> Sequence[str] | None:
-        """What each output stands for, the background first; None for one class, which has one output."""
         classes = self.pool.classes(store)
         return None if len(classes) == 1 else ["background", *classes]
 
     def outputs(self, store: Products) -> int:
-        """1, the foreground; or the background and each class."""
         names = self.class_names(store)
         return 1 if names is None else len(names)
 
     def check(self, store: Products) -> None:
-        """Make the network once, and refuse images that are too small for it, before anything long."""
         prepared = _first(self.masks, Prepared)
         side = self.crop or self.input_size or (prepared.size if prepared else None)
         if side is not None and side < self.net.smallest:
             built = " ".join(f"segmenter.net.{k}={v}" for k, v in self.net.params().items())
             key = "segmenter.crop" if self.crop else "segmenter.input_size" if self.input_size else "data.size"
             raise SegError(
-                f"{built}: takes images from {self.net.smallest} pixels on, and here it would see {side}; raise {key}, "
+                f"{built}: needs images of at least {self.net.smallest} pixels, and its input has {side}; raise {key}, "
                 "or lower segmenter.net.depth"
             )
         dataset = self.pool.data.source.dataset_if_known(store)
         self.net.make(2 if dataset and len(self.pool.classes_of(dataset)) > 1 else 1)
 
     def shape(self) -> dict[str, Any]:
-        """What decides how checkpoints are used: the architecture, without the weights that it would start from."""
         net = self.net.bare()
         labels = {} if self.image_labels is None else {"image_labels": self.image_labels.shape()}
         size = {"input_size": self.input_size, "crop": self.crop}
@@ -140,14 +136,13 @@ class Segmenter(Training):
         return [model.classifier] if isinstance(model, LabelledNetwork) else []
 
     def samples(self, store: Products) -> np.ndarray:
-        """Positions in the masks of trainval's images; those of labelled images several times."""
         masks: MaskSet | MixedMaskSet = store.get(self.masks)
         if isinstance(masks, MixedMaskSet):
             return masks.epoch
         return np.flatnonzero(~masks.data.is_test[masks.rows])
 
     def batch(self, rows: np.ndarray, generator: torch.Generator, store: Products) -> tuple[Tensor, ...]:
-        """Augmented images ``float32 (B, 3, s, s)`` and masks ``uint8 (B, s, s)``, 255 where nothing is learnt."""
+        """Augmented images ``float32 (B, 3, s, s)`` and masks ``uint8 (B, s, s)``, 255 for ignored pixels."""
         masks: MaskSet | MixedMaskSet = store.get(self.masks)
         if self.crop is not None:
             return self._crops(masks, rows, self.crop, generator, store)
@@ -162,7 +157,7 @@ class Segmenter(Training):
     def _crops(
         self, masks: MaskSet | MixedMaskSet, rows: np.ndarray, side: int, generator: torch.Generator, store: Products
     ) -> tuple[Tensor, ...]:
-        """A batch of images at their aspect, each of a random size, cropped at a random place."""
+        """A batch of random crops from images at their aspect ratio, each at a random scale."""
         files, data = self.pool.files(store), masks.data
         (low, high), longer = self.scale, self.input_size or data.side
 
@@ -180,7 +175,7 @@ class Segmenter(Training):
         return moved
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Focal loss, and the accuracy over the pixels that are not ignored (of the masks learnt)."""
+        """Focal loss, and accuracy over the pixels that are not ignored."""
         images, target = batch
         logits = model(images)
         if logits.shape[1] == 1:
@@ -194,7 +189,7 @@ class Segmenter(Training):
 
 
 def _first(stage: Stage, kind: type[S]) -> S | None:
-    """The first stage of a kind at or above a stage. By its fields: a key would need the data."""
+    """The first stage of a kind at or upstream of a stage, found without keys, which would need the data."""
     if isinstance(stage, kind):
         return stage
     return next((found for up in stage.upstream().values() if (found := _first(up, kind)) is not None), None)

@@ -1,4 +1,4 @@
-"""Stages and their store: what is computed, once, under a name that says what it was computed from."""
+"""Stages and their store: each product is computed once, and named by a hash of what it was computed from."""
 
 from seg.store.parameters import Parameters as Parameters
 from seg.store.parameters import param as param

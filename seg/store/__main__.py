@@ -1,4 +1,4 @@
-"""``python -m seg.store ls | gc``: look after a store, by what its folders hold alone."""
+"""``python -m seg.store ls | gc``: list the products of a store, remove those that no run needs."""
 
 import argparse
 import re
@@ -8,8 +8,10 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from seg.errors import SegError, interruptible
-from seg.format import duration, size
+from tqdm import tqdm
+
+from seg.errors import SegError, entrypoint
+from seg.format import duration
 from seg.store.manifest import NAME, locked, read_manifest, size_of
 from seg.store.run_folders import remembered_runs
 
@@ -17,7 +19,7 @@ _FOLDER = re.compile(r"[0-9a-f]{16}(\.part)?")
 
 
 def products(root: Path) -> list[Path]:
-    """The folders ``<stage>/<key>`` of a store, broken ones and those of killed builds (``<key>.part``) included.
+    """The folders ``<stage>/<key>`` of a store, including damaged and unfinished ones (``<key>.part``).
 
     Raises:
         SegError: there is no store.
@@ -37,11 +39,15 @@ def remove(folder: Path) -> bool:
     whole = folder.with_suffix("")
     with locked(whole) as free:
         if free:
-            (folder / NAME).unlink(missing_ok=True)  # first: what is half removed must not look like a product
+            (folder / NAME).unlink(missing_ok=True)  # first: a half-removed folder must not look complete
             shutil.rmtree(folder, ignore_errors=True)
-            if not whole.exists():  # while it is held, so that none is taken from under a build
+            if not whole.exists():  # while it is held: no build may wait for it
                 whole.with_suffix(".lock").unlink(missing_ok=True)
     return free
+
+
+def _bytes(count: int) -> str:
+    return str(tqdm.format_sizeof(count, "B"))
 
 
 def show(folders: Iterable[Path], what: str) -> None:
@@ -51,12 +57,12 @@ def show(folders: Iterable[Path], what: str) -> None:
         made = time.strftime("%Y-%m-%d %H:%M", time.localtime(folder.stat().st_mtime))
         manifest = read_manifest(folder)
         took = "unfinished" if manifest is None else duration(manifest["seconds"])
-        print(f"{size(count):>8}  {took:>12}  {made}  {name_of(folder)}")
-    print(f"{what}{len(sizes)} products, {size(sum(sizes.values()))}")
+        print(f"{_bytes(count):>8}  {took:>12}  {made}  {name_of(folder)}")
+    print(f"{what}{len(sizes)} products, {_bytes(sum(sizes.values()))}")
 
 
 def collect_garbage(root: Path, dry_run: bool = False) -> None:
-    """Remove what no run's folder refers to, and the records of runs whose folder has gone."""
+    """Remove products that no existing run folder needs, and the records of deleted runs."""
     runs = list(remembered_runs(root))
     # All epochs of a training share one folder.
     referred = {name.partition("@")[0] for _, folder, names in runs if folder.is_dir() for name in names}
@@ -78,24 +84,19 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("command", choices=["ls", "gc"], help="list all products; remove what no run refers to")
     parser.add_argument("--store", type=Path, default=Path("outputs/store"), metavar="DIR", help="outputs/store")
     parser.add_argument("--dry-run", action="store_true", help="gc: only list what would be removed")
-    # As everywhere else in this program: store=DIR.
+    # store=DIR works too, as in the other commands.
     return parser.parse_args([f"--{x}" if x.startswith("store=") else x for x in arguments])
 
 
-@interruptible()
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Console entrypoint; returns the exit status. ``arguments`` default to the command line's."""
+@entrypoint()
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Console entrypoint; ``arguments`` default to the command line's."""
     given = parse(sys.argv[1:] if arguments is None else arguments)
-    try:
-        if given.command == "ls":
-            show(products(given.store), "")
-        else:
-            collect_garbage(given.store, given.dry_run)
-    except SegError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    if given.command == "ls":
+        show(products(given.store), "")
+    else:
+        collect_garbage(given.store, given.dry_run)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,4 +1,4 @@
-"""What is written about a product, and whether its files still are what was written; its lock."""
+"""The manifest of a product, the checks of its files against it, and its lock."""
 
 import logging
 import re
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 NAME = "manifest.json"
 
-#: In a training's folder, the epochs for people to read.
+#: The epochs of a training as a CSV, for people.
 HISTORY = "history.csv"
 
 _EPOCH = re.compile(r"(?:epoch|state)_(\d+)\.(?:safetensors|pt)")
@@ -29,13 +29,13 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Write the manifest, with a checksum of itself; it and all names in the folder survive a loss of power."""
+    """Write the manifest with its own checksum, and sync it and the folder to disk."""
     write_json(folder / NAME, seal(manifest), synced=True)
     sync_folder(folder)
 
 
 def entry_of(folder: Path, path: Path) -> dict[str, Any]:
-    """What a manifest says of a file: its name below ``folder``, size and CRC-32."""
+    """The manifest's entry for a file: its name below ``folder``, size and CRC-32."""
     return {"name": path.relative_to(folder).as_posix(), "size": path.stat().st_size, "crc32": file_crc32(path)}
 
 
@@ -45,35 +45,32 @@ def epoch_of(name: str) -> int:
     return int(found[1]) if found else 0
 
 
-def misfit(folder: Path, entry: Mapping[str, Any], read: bool = False) -> str | None:
-    """What is wrong with a file of a product; None if nothing is.
+def is_intact(folder: Path, entry: Mapping[str, Any], checksum: bool = False) -> bool:
+    """Whether a file of a product is as it was written.
 
     Args:
-        folder: the product's. entry: what the manifest says of the file.
-        read: compare its checksum too, not only its size.
+        folder: the product's. entry: of the file in the manifest. checksum: compare it, not only the size.
 
     Raises:
-        SegError: if the file may not be read.
+        SegError: the file may not be read.
     """
     path = folder / entry["name"]
     try:
-        if path.stat().st_size != entry["size"] or (read and file_crc32(path) != entry["crc32"]):
-            return "is not what was written"
+        return path.stat().st_size == entry["size"] and not (checksum and file_crc32(path) != entry["crc32"])
     except PermissionError as error:
         raise SegError(f"{path}: cannot be read ({error.strerror})") from error
-    except OSError as error:
-        return f"cannot be read ({error.strerror})"
-    return None
+    except OSError:
+        return False
 
 
 def remove_damaged(folder: Path, names: Iterable[str]) -> None:
-    """Remove a product that has damaged files, but of a training only these files. Under the product's lock."""
+    """Remove a product with damaged files; of a training, only these files. The caller holds the product's lock."""
     manifest = read_manifest(folder)
     if manifest is None or "epochs_done" not in manifest:
-        (folder / NAME).unlink(missing_ok=True)  # first: what is half removed must not look like a product
+        (folder / NAME).unlink(missing_ok=True)  # first: a half-removed folder must not look complete
         shutil.rmtree(folder, ignore_errors=True)
         return
-    # The manifest first: a kill in between leaves files that it does not list, which nothing reads.
+    # The manifest first: if the process is killed in between, nothing reads the files that are no longer listed.
     forget(folder, manifest, names)
     for path in (folder / name for name in names):
         if path.is_dir():
@@ -82,7 +79,7 @@ def remove_damaged(folder: Path, names: Iterable[str]) -> None:
 
 
 def forget(folder: Path, manifest: Mapping[str, Any], names: Iterable[str]) -> None:
-    """Write a training's manifest without some of its files, as of the newest epoch whose weights are left."""
+    """Drop files from a training's manifest, which then ends at the newest epoch with weights."""
     gone = set(names)
     files = [entry for entry in manifest["files"] if entry["name"] not in gone]
     done = max((epoch_of(entry["name"]) for entry in files if entry["name"].startswith("epoch_")), default=0)
@@ -91,7 +88,7 @@ def forget(folder: Path, manifest: Mapping[str, Any], names: Iterable[str]) -> N
 
 
 def write_history(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write a training's epochs as a CSV for people to read; what is read back is the manifest's ``history``."""
+    """Write a training's epochs as a CSV for people; the program reads the manifest's ``history``."""
     import pandas as pd
 
     with atomic_path(path) as tmp:
@@ -100,13 +97,13 @@ def write_history(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 @contextmanager
 def locked(folder: Path, wait: bool = False) -> Iterator[bool]:
-    """Hold the lock of a product, as a process that builds it does.
+    """Hold the lock of a product.
 
     Yields:
-        Whether it is held: False where another process holds it, unless it was waited for.
+        Whether it is held: False if another process holds it and ``wait`` is False.
 
     Raises:
-        SegError: where no lock can be made, as on a read-only disk.
+        SegError: no lock can be created, as on a read-only disk.
     """
     from filelock import FileLock, Timeout
 

@@ -1,4 +1,4 @@
-"""Declared parameters: brought to their types, held to their bounds, and told as JSON for a key."""
+"""Declared parameters: converted to their types, checked against bounds, and as JSON for a key."""
 
 import dataclasses
 import math
@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, Union, dataclass_transform
 from seg.errors import SegError
 from seg.files import file_sha256
 
-#: The largest seed: with the epoch it has to fit in PyTorch's 64 bits.
+#: The largest seed: with the epoch it must fit into PyTorch's 64 bits.
 MOST_SEED = 2**32 - 1
 
 
@@ -32,16 +32,16 @@ def param(
         default: its default; without one the parameter is required.
         low, high: inclusive bounds, checked for every number in the value.
         above, below: exclusive bounds.
-        key: False for what must not change the product, such as how much of a stream is wanted.
-        content: what enters the key for a value that names something: called with the stage and the value (never
-            None). :func:`content_of_file` is for files.
+        key: False for what does not change the product, such as the number of epochs of a resumable training.
+        content: a function of the stage and a value other than None, whose result enters the key instead of the value;
+            for files :func:`content_of_file`.
     """
     metadata = {"low": low, "high": high, "above": above, "below": below, "key": key, "content": content}
     return dataclasses.field(default=default, metadata=metadata)
 
 
 def content_of_file(stage: Any, value: str) -> str:
-    """What stands in a key for a file: its bytes, wherever it lies; a SegError if there is none."""
+    """A file's checksum, which enters the key instead of its path. Raises SegError if there is no such file."""
     path = Path(value)
     if not path.is_file():
         raise SegError(f"{type(stage).__name__}: {path}: no such file")
@@ -53,11 +53,11 @@ class Parameters:
     """Declared parameters with bounds: a subclass is made a frozen, keyword-only dataclass on definition.
 
     Raises:
-        SegError: when one is made, naming every value that does not fit.
+        SegError: on creation, for all invalid values together.
 
     Attributes:
-        called: what an error message calls it; None for the class's name.
-        has_key: whether it has a key of its own, as a stage has.
+        called: its name in error messages; None for the class's name.
+        has_key: whether it has its own key, as a stage has.
     """
 
     called: ClassVar[str | None] = None
@@ -82,13 +82,13 @@ class Parameters:
         self.validate()
 
     def validate(self) -> None:
-        """Refuse combinations of parameters that make no sense. Must be cheap and touch no file."""
+        """Refuse meaningless combinations of parameters. Must be cheap and read no file."""
 
     def params(self) -> dict[str, Any]:
         """The parameters that enter a key, by field name, as JSON values; stages among them are left out.
 
         Raises:
-            SegError: a file that a parameter names is not there.
+            SegError: a file that a parameter names is missing.
         """
         out: dict[str, Any] = {}
         for f in dataclasses.fields(self):  # type: ignore[arg-type]
@@ -103,7 +103,7 @@ class Parameters:
         return out
 
     def code_classes(self) -> list[type["Parameters"]]:
-        """The class, and the classes of the objects with parameters that it is made of; those of stages left out."""
+        """The class, and the classes of the Parameters among its fields, except stages."""
         parts = [x for x in vars(self).values() if isinstance(x, Parameters) and not x.has_key]
         return [type(self), *(cls for part in parts for cls in part.code_classes())]
 
@@ -129,14 +129,14 @@ def _check_bounds(value: Any, metadata: Mapping[str, Any]) -> None:
 
 
 def coerce(value: Any, hint: Any) -> Any:
-    """Bring a config value to its declared type, so that ``4`` and ``4.0`` make one key; lists become tuples.
+    """Convert a config value to its declared type, so that ``4`` and ``4.0`` give one key; lists become tuples.
 
     Args:
-        value: what the YAML or the command line gave.
+        value: from YAML or the command line.
         hint: ``int``, ``float``, ``str``, ``bool``, ``Any``, ``Literal``, ``tuple[X, ...]``, a class, or a union.
 
     Raises:
-        ValueError: when it does not fit, saying what was expected.
+        ValueError: it does not fit; the message says what is expected.
     """
     origin, options = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:

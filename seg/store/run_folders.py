@@ -1,4 +1,4 @@
-"""Folders of runs: made without a clash, and recorded in the store with what each needs, for ``gc``."""
+"""Folders of runs: created without a clash, and recorded in the store with the products they need, for ``gc``."""
 
 import errno
 import hashlib
@@ -18,7 +18,7 @@ RUNS = "runs"
 
 
 def new_folder(path: Path) -> Path:
-    """Make a folder of a run's own: ``path``, or if that is there ``path_2`` and so on; no two runs get the same.
+    """Create a new folder: ``path``, or ``path_2`` and so on if it exists. No two processes get the same one.
 
     Raises:
         OSError: it cannot be made.
@@ -33,7 +33,7 @@ def new_folder(path: Path) -> Path:
 
 
 def remember_run(root: Path, folder: Path, products: Iterable[str]) -> None:
-    """Record in a store what a run is about to build or to use; a read-only store keeps no records.
+    """Record in a store which products a run needs; a read-only store keeps no records.
 
     Args:
         root: of the store. folder: the run's. products: the names ``Stage/key`` of all stored products.
@@ -49,7 +49,7 @@ def remember_run(root: Path, folder: Path, products: Iterable[str]) -> None:
 
 
 def remembered_runs(root: Path) -> Iterator[tuple[Path, Path, set[str]]]:
-    """The records of a store: the file, the run's folder and the names of the products that it needs.
+    """The records of a store: file, run folder, and names of the products that the run needs.
 
     Raises:
         SegError: if one is damaged.

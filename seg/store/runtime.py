@@ -1,4 +1,4 @@
-"""Where and how fast a run computes: nothing here may change what is computed."""
+"""Settings of the machine, which may not change a result."""
 
 import logging
 import os
@@ -23,10 +23,10 @@ EVERY = 30.0
 
 
 class Runtime(Parameters):
-    """Settings of the machine, outside of every stage's key.
+    """Settings of the machine; not part of any key.
 
-    With several devices or machines there is one process per device, and all go through a run together: trainings
-    are shared, everything else is built by the first (see :meth:`seg.store.Store.ensure`).
+    With several devices there is one process per device. All of them train together; the first one builds everything
+    else (see :meth:`seg.store.Store.ensure`).
 
     Attributes:
         accelerator: as Lightning Fabric names them.
@@ -58,7 +58,7 @@ class Runtime(Parameters):
             torch.set_num_threads(self.threads)
 
     def check(self) -> None:
-        """Refuse an accelerator that is not there; a SegError that names it."""
+        """Raise a SegError if the accelerator is missing."""
         import torch
 
         available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
@@ -77,15 +77,15 @@ class Runtime(Parameters):
 
     @cached_property
     def team(self) -> "Fabric":
-        """Fabric that tells the processes which train together from each other, launched.
+        """Lightning Fabric, launched, to coordinate the processes that train together.
 
-        Outside of torchrun and Slurm the first use starts the others of this machine, with this command line.
+        Outside of torchrun and Slurm, the first use starts this machine's other processes, with this command line.
         """
         return self.fabric("32-true")
 
     @property
     def leads(self) -> bool:
-        """Whether this process is the one that writes."""
+        """Whether this process writes."""
         return self.processes == 1 or self.team.global_rank == 0
 
     @cached_property
@@ -101,7 +101,7 @@ class Runtime(Parameters):
 
     @cached_property
     def kept(self) -> dict[str, Any]:
-        """What the jobs of this process leave for each other, to be faster alone."""
+        """A cache that the jobs of this process share; it only makes them faster."""
         return {}
 
     def fabric(self, precision: str) -> "Fabric":
@@ -124,7 +124,7 @@ class Runtime(Parameters):
             return iter(items)
         from tqdm import tqdm
 
-        if so_far := self.kept.get("so far"):  # of the whole run, as the store has said it
+        if so_far := self.kept.get("so far"):  # progress of the whole run, set by the store
             what = f"[{so_far}] {what}"
         if sys.stderr.isatty():
             return iter(tqdm(items, what, total, leave=False))
@@ -134,14 +134,14 @@ class Runtime(Parameters):
 
 
 class _LogLines:
-    """What tqdm writes, as lines of the log."""
+    """A file for tqdm that writes to the log."""
 
     def write(self, text: str) -> None:
         if line := text.strip():
             log.info(line)
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Nothing is buffered."""
 
 
 def available_cores() -> int:

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from seg.store.code_hash import code_hash
-from seg.store.manifest import misfit, read_manifest
+from seg.store.manifest import is_intact, read_manifest
 from seg.store.parameters import Parameters
 from seg.store.runtime import Runtime
 
 
 class Products(Protocol):
-    """What a stage may ask of the store: see :class:`seg.store.Store`."""
+    """The part of :class:`seg.store.Store` that stages use."""
 
     @property
     def runtime(self) -> Runtime: ...
@@ -42,8 +42,8 @@ class Stage(Parameters):
     the code, the parameters and the upstream products alone; the rest is :class:`seg.store.Runtime`.
 
     Attributes:
-        stored: False for products that are cheaper to make than to read; they are made on the fly.
-        in_place: True for a product that grows in its final folder (training), else a build is atomic.
+        stored: False for products that are cheaper to compute than to read.
+        in_place: True for a product that grows in its folder (a training); any other build is atomic.
         what: a few words for tables and plans.
         log_level: of the lines about a build.
     """
@@ -55,26 +55,26 @@ class Stage(Parameters):
     log_level: ClassVar[int] = logging.INFO
 
     def check(self, store: Products) -> None:
-        """Raise a SegError for what is sure to fail later (a missing file, say), before any long work begins."""
+        """Raise a SegError for what would fail later, such as a missing file, before any long work."""
 
     def build(self, out: Path, store: Products) -> Mapping[str, Any] | None:
-        """Write the product's files below ``out``; what is returned is kept as the manifest's notes."""
+        """Write the product's files below ``out``; the result is stored as the manifest's notes."""
         raise TypeError(f"{type(self).__name__} has no build()")
 
     def load(self, path: Path, store: Products) -> Any:
-        """Return the product; cheap, memory-mapping what it can. ``path`` is unused if not ``stored``."""
+        """Return the product. Should be cheap, as by memory-mapping. ``path`` is unused if not ``stored``."""
         raise TypeError(f"{type(self).__name__} has no load()")
 
     def files_to_load(self, manifest: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
-        """The manifest's entries of the files that :meth:`load` opens; None if what this stage asks for is missing."""
+        """The manifest's entries of the files that :meth:`load` opens; None if one of them is missing."""
         files: list[Mapping[str, Any]] = manifest["files"]
         return files
 
     def is_complete(self, folder: Path) -> bool:
-        """Whether ``folder`` holds all that this stage asks for, in files as large as they were written."""
+        """Whether ``folder`` has all files that this stage needs, in the size in which they were written."""
         manifest = read_manifest(folder)
         files = self.files_to_load(manifest) if manifest is not None else None
-        return files is not None and not any(misfit(folder, entry) for entry in files)
+        return files is not None and all(is_intact(folder, entry) for entry in files)
 
     def upstream(self) -> dict[str, "Stage"]:
         """The stages this one needs, by field name: all that its ``build`` and ``load`` may ask the store for."""
@@ -94,7 +94,7 @@ class Stage(Parameters):
 
     @property
     def id(self) -> str:
-        """``Stage/key``: what downstream stages depend on; of a training with the epoch that is wanted of it."""
+        """``Stage/key``, for a training with its epoch: what downstream stages depend on."""
         return f"{type(self).__name__}/{self.key}"
 
     def walk(self) -> Iterator["Stage"]:
@@ -112,10 +112,10 @@ class Stage(Parameters):
 
     @cached_property
     def is_oracle(self) -> bool:
-        """Whether ground truth that a user would not have has entered upstream; tables mark it."""
+        """Whether ground truth that weak labels do not have was used, here or upstream; tables mark it."""
         return any(stage.is_oracle for stage in self.upstream().values())
 
     @cached_property
     def trained_on_masks(self) -> bool:
-        """Whether a network that was trained on ground-truth masks of other images has entered; tables mark it."""
+        """Whether a network pretrained on masks of other images was used, here or upstream; tables mark it."""
         return any(stage.trained_on_masks for stage in self.upstream().values())

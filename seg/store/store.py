@@ -1,4 +1,4 @@
-"""The stage store: every product once, under its key, whole or not at all."""
+"""The stage store: each product is built once, atomically, and named by its key."""
 
 import copy
 import logging
@@ -16,15 +16,15 @@ from typing import Any
 from seg.errors import SegError
 from seg.files import io_error, sync_folder, sync_tree
 from seg.format import duration
-from seg.store.manifest import NAME, entry_of, locked, misfit, read_manifest, remove_damaged, write_manifest
+from seg.store.manifest import NAME, entry_of, is_intact, locked, read_manifest, remove_damaged, write_manifest
 from seg.store.runtime import Runtime
 from seg.store.stage import Stage
 from seg.version import __version__
 
 log = logging.getLogger(__name__)
 
-#: Loaded products of one kind of stage that a process keeps open: of two products on two splits, say. A sweep
-#: goes through many epochs; networks and histograms of all of them would not fit.
+#: Loaded products that a process keeps per kind of stage. A sweep goes through many epochs, whose networks and
+#: histograms would not all fit into memory.
 _OPEN_PRODUCTS = 4
 
 
@@ -41,16 +41,16 @@ class Planned:
 class Store:
     """Products of stages under ``root/<Stage>/<key>/``, built on demand.
 
-    A build goes to ``<key>.part`` and is renamed when whole; a training grows in place, epoch by epoch.
-    A lock per key lets several processes share a store: one builds, the others wait for it.
+    A build writes to ``<key>.part``, which is renamed when it is complete; a training grows in place, epoch by epoch.
+    A lock per key lets several processes share a store: one builds, the others wait.
 
     Args:
-        root: folder of the store; made when first written to.
+        root: folder of the store, created at the first write.
         runtime: device, workers and progress for the builds.
 
     Attributes:
-        builds: the stages that this process has begun to build, by id.
-        on_epoch: called with a training after each of its epochs, once that is saved; by the process that writes.
+        builds: ids of the stages that this process has started to build.
+        on_epoch: called with a training after each saved epoch, in the process that writes.
     """
 
     def __init__(self, root: Path, runtime: Runtime | None = None) -> None:
@@ -60,39 +60,39 @@ class Store:
         self.on_epoch: Callable[[Any], None] | None = None
         self._open: dict[str, OrderedDict[str, Any]] = {}
         self._together = self.runtime.processes > 1
-        self._settled: set[str] = set()
-        self._allowed: list[set[str]] = []
-        self._read: set[tuple[Path, str]] = set()
-        self._complete: set[Path] = set()
-        self._expected: dict[str, float | None] = {}
+        self._settled: set[str] = set()  # ids that several processes have built or found together
+        self._allowed: list[set[str]] = []  # by running build: the ids that it may ask for
+        self._complete: set[Path] = set()  # folders whose file sizes were compared
+        self._checked: set[str] = set()  # ids whose checksums were compared
+        self._expected: dict[str, float | None] = {}  # seconds by id of what this run still has to build
 
     def alone(self) -> "Store":
-        """The same store for what the first of several processes does by itself: checks before, reports after."""
+        """The same store without coordination, for what the first of several processes does alone: checks, reports."""
         out = copy.copy(self)
         out._together = False
         return out
 
     def with_callback(self, on_epoch: Callable[[Any], None]) -> "Store":
-        """The same store, which calls ``on_epoch`` after each epoch of a training."""
+        """The same store with another ``on_epoch``."""
         out = copy.copy(self)
         out.on_epoch = on_epoch
         return out
 
     def folder(self, stage: Stage) -> Path:
-        """Where the product of ``stage`` is or would be."""
+        """The folder of a product, whether it exists or not."""
         return self.root / type(stage).__name__ / stage.key
 
     def has(self, stage: Stage) -> bool:
-        """Whether the product can be loaded without computing a stored stage."""
+        """Whether a product can be loaded without building anything."""
         if not stage.stored:
             return all(self.has(up) for up in stage.upstream().values())
         return self._is_complete(stage, self.folder(stage))
 
     def get(self, stage: Stage) -> Any:
-        """The product of ``stage``, building it and first what it needs if it is not there.
+        """Load a product, after building what is missing.
 
         Raises:
-            SegError: bad input met while building; what was already built stays.
+            SegError: bad input found while building; what was built before is kept.
         """
         self._check_upstream(stage)
         products = self._open.setdefault(type(stage).__name__, OrderedDict())
@@ -104,48 +104,56 @@ class Store:
         return products[stage.id]
 
     def checked_folder(self, stage: Stage) -> Path:
-        """The folder of a product for one who reads its files: built if it is not there, and anew if it is damaged.
+        """The folder of a product whose files are about to be read: built if missing, rebuilt if damaged.
 
-        The sizes of the files are compared each time, their checksums at the first time in a process.
+        File sizes are compared at every call, checksums at the first call of a process.
 
         Raises:
-            SegError: if it is damaged again.
+            SegError: the rebuilt product is damaged again.
         """
         folder = self.folder(stage)
         self.ensure(stage)
-        # Of processes that train together the first has looked for all.
-        if not stage.stored or self._together or not self._misfits(stage, folder):
-            return folder
-        with locked(folder, wait=True):
-            self._remove_damaged(stage, folder)
-        self.ensure(stage)
-        if self._misfits(stage, folder):
-            raise SegError(f"{folder}: is damaged as soon as it is written; check the disk, or choose another store=")
+        # Where several processes train together, the first one has checked for all of them.
+        if stage.stored and not self._together and self._repair(stage, folder):
+            self.ensure(stage)
+            if self._damaged(stage, folder):
+                raise SegError(f"{folder}: damaged as soon as written; check the disk, or choose another store=")
         return folder
 
     def ensure(self, stage: Stage) -> None:
-        """Build ``stage`` and what it needs, as far as they are not there.
+        """Build ``stage`` and what it needs, as far as they are missing.
 
-        Where several processes train together, all of them have to ask for the same stages in the same order.
+        Where several processes train together, all of them must ask for the same stages in the same order.
 
         Raises:
-            TypeError: a build asked for a stage that is not upstream, so that its key does not tell of it.
+            TypeError: a build asked for a stage that is not upstream of it, and so not part of its key.
         """
         self._check_upstream(stage)
-        folder = self.folder(stage)
-        if stage.stored and self._together:
-            self._ensure_together(stage, folder)
-        elif not (stage.stored and self._is_complete(stage, folder)):
+        if stage.id in self._settled:
+            return
+        folder, leads = self.folder(stage), not self._together or self.runtime.leads
+        if stage.stored and self._together and leads:
+            self._repair(stage, folder)
+        if not (stage.stored and self._agreed(self._is_complete(stage, folder))):
             for up in stage.upstream().values():
                 self.ensure(up)
             if stage.stored:
-                with locked(folder, wait=True):
-                    if not stage.is_complete(folder):
-                        self._remove_damaged(stage, folder)
+                with locked(folder, wait=True) if leads else nullcontext():
+                    if not self._agreed(stage.is_complete(folder)) and (leads or stage.in_place):
+                        if leads:
+                            self._remove_damaged(stage, folder)
                         self._build(stage, folder)
+                    if self._together:
+                        self.runtime.team.barrier()
+        if self._together:
+            self._settled.add(stage.id)
+
+    def _agreed(self, complete: bool) -> bool:
+        """What the first of several processes sees: the others may see another state of the disk."""
+        return bool(self.runtime.team.broadcast(complete)) if self._together else complete
 
     def _is_complete(self, stage: Stage, folder: Path) -> bool:
-        # A sweep asks for each job whether the same thousand toy pictures are there; who opens them compares anew.
+        # Remembered: each job of a sweep asks whether the same thousand toy pictures exist.
         if folder in self._complete and (folder / NAME).is_file():
             return True
         complete = stage.is_complete(folder)
@@ -155,33 +163,15 @@ class Store:
 
     def _check_upstream(self, stage: Stage) -> None:
         if self._allowed and stage.id not in self._allowed[-1]:
-            raise TypeError(f"a build asked for {stage.id}, which is not upstream of it, so its key would lie")
-
-    def _ensure_together(self, stage: Stage, folder: Path) -> None:
-        # All processes come here for the same stages in the same order. The first one decides for all: what each
-        # saw on the disk could differ. A stage is asked for once: some are needed again where only one works.
-        if stage.id in self._settled:
-            return
-        team = self.runtime.team
-        if self.runtime.leads and self._misfits(stage, folder):
-            with locked(folder, wait=True):
-                self._remove_damaged(stage, folder)
-        if not team.broadcast(stage.is_complete(folder)):
-            for up in stage.upstream().values():
-                self.ensure(up)
-            with locked(folder, wait=True) if self.runtime.leads else nullcontext():
-                if not team.broadcast(stage.is_complete(folder)) and (self.runtime.leads or stage.in_place):
-                    self._build(stage, folder)
-                team.barrier()
-        self._settled.add(stage.id)
+            raise TypeError(f"a build asked for {stage.id}, which is not upstream of it and so not part of its key")
 
     def expect(self, stages: Iterable[Stage]) -> None:
-        """Let the log and the bars say of each build of these stages which it is, and how long all may take."""
+        """Number the builds that these stages need, for the log and the progress bars, and estimate their time."""
         self._expected.clear()
         self._expected.update((s.id, self._usual_seconds(s)) for s in stages if s.stored and not self.has(s))
 
     def _usual_seconds(self, stage: Stage) -> float | None:
-        """What the newest products of its kind took, at the median; of a training per epoch that is missing."""
+        """Median time of the newest products of the same kind; for a training, scaled to the missing epochs."""
         newest = sorted(self.folder(stage).parent.glob(f"*/{NAME}"), key=lambda path: path.stat().st_mtime)[-5:]
         own, wanted, seconds = self.manifest(stage) or {}, getattr(stage, "wanted", 0), []
         for manifest in filter(None, (read_manifest(path.parent) for path in newest)):
@@ -202,11 +192,11 @@ class Store:
         )
 
     def manifest(self, stage: Stage) -> dict[str, Any] | None:
-        """The manifest of a stored product, or None if there is none, or a damaged one."""
+        """The manifest of a stored product; None if it is missing or damaged."""
         return read_manifest(self.folder(stage))
 
     def plan(self, stages: Iterable[Stage]) -> list[Planned]:
-        """What a run of ``stages`` would do, as a tree in lines, most downstream first. Writes nothing."""
+        """What a run would do with ``stages`` and all upstream of them, depth first. Writes nothing."""
         lines: list[Planned] = []
 
         def visit(stage: Stage, depth: int) -> None:
@@ -223,36 +213,42 @@ class Store:
 
     def _status(self, stage: Stage) -> tuple[str, str]:
         if not stage.stored:
-            return "on the fly", "made from what is below, never stored"
+            return "on the fly", "computed when needed, not stored"
         manifest = self.manifest(stage) or {}
         if stage.is_complete(self.folder(stage)):
-            return "built", f"{manifest['seconds']:.0f} s when it was made"
+            return "built", f"{manifest['seconds']:.0f} s when built"
         if stage.in_place and (done := manifest.get("epochs_done", 0)):
             return "extend", f"has {done} epochs, {getattr(stage, 'wanted', '?')} wanted"
         return "build", "not in the store"
 
-    def _misfits(self, stage: Stage, folder: Path) -> dict[str, str]:
-        """What is wrong with a product that is there, by file; nothing if it is not there or was never finished."""
+    def _damaged(self, stage: Stage, folder: Path) -> list[str]:
+        """The files of an existing product that differ from what was written, of those that ``stage`` loads."""
         manifest = read_manifest(folder)
         if manifest is None:
-            return {NAME: "is damaged"} if (folder / NAME).exists() else {}
-        wrong = {}
-        for entry in stage.files_to_load(manifest) or ():
-            known = (folder, entry["name"])
-            if (problem := misfit(folder, entry, read=known not in self._read)) is not None:
-                wrong[entry["name"]] = problem
-            else:
-                self._read.add(known)
-        return wrong
+            return [NAME] if (folder / NAME).exists() else []
+        files = stage.files_to_load(manifest)
+        if files is None:
+            return []
+        damaged = [one["name"] for one in files if not is_intact(folder, one, checksum=stage.id not in self._checked)]
+        if not damaged:
+            self._checked.add(stage.id)
+        return damaged
+
+    def _repair(self, stage: Stage, folder: Path) -> bool:
+        """Remove a damaged product; whether there was one."""
+        if not self._damaged(stage, folder):
+            return False
+        with locked(folder, wait=True):
+            self._remove_damaged(stage, folder)
+        return True
 
     def _remove_damaged(self, stage: Stage, folder: Path) -> None:
-        """Remove a damaged product with a warning; under its lock. Nothing, if another process did."""
-        if wrong := self._misfits(stage, folder):
-            remove_damaged(folder, wrong)
+        """Remove what is damaged, with a warning. The caller holds the product's lock."""
+        if damaged := self._damaged(stage, folder):
+            remove_damaged(folder, damaged)
             self._complete.discard(folder)
-            self._read -= {known for known in self._read if known[0] == folder}
-            name, problem = next(iter(wrong.items()))
-            log.warning("%s: %s %s; removed, and built anew", stage.id, name, problem)
+            self._checked.discard(stage.id)
+            log.warning("%s: %s is damaged; it is built again", stage.id, damaged[0])
 
     def _build(self, stage: Stage, folder: Path) -> None:
         name = f"{type(stage).__name__} {stage.key}"
@@ -275,14 +271,14 @@ class Store:
     def _build_in_place(self, stage: Stage, folder: Path) -> None:
         if not folder.exists():
             folder.mkdir(parents=True, exist_ok=True)
-            # Epochs that last need a folder that does.
+            # A synced epoch needs a synced folder.
             sync_folder(folder.parent)
             sync_folder(self.root)
         try:
             stage.build(folder, self)  # writes its own manifest, epoch by epoch
         except BaseException:
             with suppress(OSError):
-                folder.rmdir()  # nothing is there yet: a refused training leaves no empty folder
+                folder.rmdir()  # only if it is empty: a refused training leaves nothing
             raise
 
     def _build_atomically(self, stage: Stage, folder: Path) -> None:
@@ -291,21 +287,20 @@ class Store:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         notes = stage.build(part, self)
-        # A name that survives a loss of power must not be that of files which do not.
+        # After a loss of power, a renamed folder must hold all of its files.
         sync_tree(part)
         self.write_manifest(stage, part, time.perf_counter() - started, {"notes": notes or {}})
-        # A folder without a manifest is what a failed disk or a hand left behind.
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)  # left by a failed disk
         part.rename(folder)
 
     def write_manifest(
         self, stage: Stage, folder: Path, seconds: float, extra: Mapping[str, Any], without: Collection[str] = ()
     ) -> None:
-        """Write ``manifest.json``: identity, cost, and size and checksums of every file.
+        """Write ``manifest.json``: identity, build time, and size and checksum of every file.
 
         Args:
-            stage: of the product. folder: where its files are. seconds: that it took. extra: what more is to be kept.
-            without: names of files that no longer belong to it.
+            stage: of the product. folder: with its files. seconds: of the build. extra: further entries.
+            without: names of files to leave out.
         """
         old = read_manifest(folder) if stage.in_place else None
         known = {entry["name"]: entry for entry in (old or {}).get("files", [])}
@@ -314,8 +309,8 @@ class Store:
             name = path.relative_to(folder).as_posix()
             if name == NAME or name in without:
                 continue
-            # A training never changes the files of an epoch that a manifest tells of, and a damage must not become
-            # what was written; its history grows.
+            # A training does not change the files of a saved epoch. Their old entries are kept, so that a new checksum
+            # cannot hide damage. Only its CSV grows.
             files.append(known[name] if name in known and path.suffix != ".csv" else entry_of(folder, path))
         manifest = {
             "stage": type(stage).__name__,
@@ -323,7 +318,7 @@ class Store:
             "params": stage.params(),
             "upstream": {name: up.id for name, up in stage.upstream().items()},
             "weakseg": __version__,
-            # What may change the last digits of a product, and is no part of its key.
+            # May change the last digits of a product; not part of its key.
             "made_with": {
                 "torch": metadata.version("torch"),
                 "device": self.runtime.device.type,

@@ -1,4 +1,4 @@
-"""Appearance: which colours and textures do the images of a class share where a prior points?"""
+"""Appearance as a stage: colours and textures that images of a class share where a prior is high."""
 
 from collections import Counter
 from pathlib import Path
@@ -16,19 +16,19 @@ Points = tuple[np.ndarray, np.ndarray]
 
 
 class Appearance(ScoreStage):
-    """Score maps of what a class's images share in colour and texture where a prior points; no network at all.
+    """Score maps from the colours and textures that a class's images share where a prior is high, without a network.
 
-    Learns class by class from trainval's pixels (:mod:`seg.methods.appearance`).
+    A model per class is fitted to trainval's pixels (:mod:`seg.methods.appearance`).
 
     Attributes:
-        scores: the prior: CAM, Gaussians on boxes, or any other.
-        start: where the prior is at least this, it is foreground at first.
+        scores: the prior: CAM, Gaussians on boxes, or any other scores.
+        start: the first targets are 1 where the prior is at least this.
         rounds: of regression.
-        features: random ones. points: pixels of a class at most that are learnt from. ridge: the penalty.
-        least: a class of fewer trainval images uses the model of all images together.
-        gain: slope of the regression's part in the logistic. prior: slope of the prior's, which is 0 at 1/2 and held
-            to 3 on either side.
-        smooth: standard deviation, in pixels, of the Gaussian that the regression's answers are smoothed with.
+        features: number of random features. points: largest number of pixels per class to fit. ridge: the penalty.
+        least: a class of fewer trainval images uses a model of all images.
+        gain: slope of the logit in the regression's output. prior: slope in the prior, whose part is 0 at 1/2 and
+            clipped to [-3, 3].
+        smooth: standard deviation, in pixels, of the Gaussian that smooths the regression's output.
         seed: of the pixels and the features.
     """
 
@@ -47,7 +47,7 @@ class Appearance(ScoreStage):
     seed: int = param(default=0, low=0, high=MOST_SEED)
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
-        """Two passes: pixels to learn from, and the maps. Memory grows with the classes, not with the images."""
+        """Two passes: pixels to fit, then the maps. Memory grows with the number of classes, not of images."""
         scores: ScoreMaps = store.get(self.scores)
         rng = np.random.default_rng(self.seed)
         groups, learnt = self._groups(scores)
@@ -66,13 +66,13 @@ class Appearance(ScoreStage):
         return self.save(out, scores.data, scores.rows, maps, scores.ids)
 
     def _groups(self, scores: ScoreMaps) -> tuple[list[list[int]], np.ndarray]:
-        """Of each image which group each of its maps is of, -1 that of all images; and which images are learnt from."""
+        """The model of each image's maps (a class, or -1 for that of all images), and the images to fit it to."""
         data, kinds = scores.data, scores.ids
-        if data.original is not None:  # the foreground of a cat is like that of other cats
+        if data.original is not None:  # by the image's class, though masks are of the foreground
             labels = data.original.labels[scores.rows]
             kinds = [[int(label)] * len(own) for label, own in zip(labels, kinds, strict=True)]
         learnt = scores.has_map & ~data.is_test[scores.rows]
-        if not learnt.any():  # maps of test images alone
+        if not learnt.any():  # only test images have maps
             learnt = scores.has_map
         counts = Counter(kind for own, wanted in zip(kinds, learnt, strict=True) if wanted for kind in own)
         return [[kind if counts[kind] >= self.least else -1 for kind in own] for own in kinds], learnt
@@ -80,7 +80,7 @@ class Appearance(ScoreStage):
     def _points(
         self, scores: ScoreMaps, groups: list[list[int]], learnt: np.ndarray, rng: np.random.Generator
     ) -> dict[int, Points]:
-        """Pixels to learn from, by group, as many of every image."""
+        """Pixels to fit by group, the same number from every image."""
         wanted = {group for own in groups for group in own}
         counts = Counter(group for own, is_learnt in zip(groups, learnt, strict=True) if is_learnt for group in own)
         counts[-1] = sum(counts.values())

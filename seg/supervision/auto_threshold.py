@@ -1,4 +1,4 @@
-"""Thresholds that are chosen without a mask, from how the scores of all images are spread."""
+"""Thresholds chosen without masks, from the histogram of all scores."""
 
 import logging
 from collections.abc import Callable
@@ -20,7 +20,7 @@ CRITERIA: dict[str, Callable[[Counts], float]] = {"otsu": otsu, "valley": valley
 
 
 class ScoreHistogram(Stage):
-    """A histogram of the known scores of trainval's images that have a map, at a quarter of the working resolution."""
+    """A histogram of the known scores of trainval images with a map, at a quarter of the working resolution."""
 
     what: ClassVar[str] = "spread of the scores"
     log_level: ClassVar[int] = logging.DEBUG
@@ -47,12 +47,12 @@ class ScoreHistogram(Stage):
 
 @dataclass(frozen=True)
 class Choice:
-    """What a criterion chose.
+    """Thresholds of a criterion, all multiples of 1 / STEPS.
 
     Attributes:
-        background_below, foreground_from: the mean scores of the two sides, for confident seeds.
-        threshold: foreground from it on. All are multiples of 1 / STEPS.
-        images: trainval images that were looked at. No mask was.
+        background_below, foreground_from: mean scores below and above ``threshold``, for confident seeds.
+        threshold: a score from it on is foreground.
+        images: number of trainval images in the histogram.
     """
 
     background_below: float
@@ -62,7 +62,7 @@ class Choice:
 
 
 class AutoThreshold(Stage):
-    """A threshold, and the ends of a band around it, by a criterion that looks at no mask."""
+    """A threshold, and the ends of a band around it, by a criterion that uses no mask."""
 
     stored: ClassVar[bool] = False
     what: ClassVar[str] = "threshold without masks"
@@ -71,13 +71,17 @@ class AutoThreshold(Stage):
     criterion: Criterion = param()
 
     def load(self, path: Path, store: Products) -> Choice:
-        """The choice; 0.5 and a warning where all scores are the same. Refuses no scores at all."""
+        """The choice; 0.5 and a warning if all scores are equal.
+
+        Raises:
+            SegError: there are no scores.
+        """
         stats: ScoreStats = store.get(self.histogram)
         what = self.histogram.scores.title
         if not stats.counts.any():
             raise SegError(f"threshold={self.criterion}: {what} has no scores of trainval images; give a number")
         if np.count_nonzero(stats.counts) == 1:
-            log.warning("threshold=%s: all scores of %s are the same, nothing to choose by: 0.5", self.criterion, what)
+            log.warning("threshold=%s: all scores of %s are the same; using 0.5", self.criterion, what)
             return Choice(0.5, 0.5, 0.5, stats.images)
         threshold = CRITERIA[self.criterion](stats.counts)
         low, high = (round(mean * STEPS) / STEPS for mean in stats.means(threshold))

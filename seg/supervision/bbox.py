@@ -1,4 +1,4 @@
-"""Boxes to Gaussian score maps."""
+"""Gaussian score maps from boxes as a stage."""
 
 import logging
 from pathlib import Path
@@ -18,19 +18,19 @@ log = logging.getLogger(__name__)
 
 
 class BoxScores(ScoreStage):
-    """A Gaussian on every box, the maximum where boxes overlap.
+    """A Gaussian on every box, and their maximum where boxes overlap (:func:`seg.methods.gaussian_score`).
 
-    The boxes of Oxford-IIIT Pet are of the animal's HEAD and exist for trainval only. ``box_source=trimap`` takes the
-    body's box from the ground truth instead: an oracle, and marked as one in every table that it enters.
+    The boxes of Oxford-IIIT Pet are of the animal's HEAD and exist for trainval only. ``box_source=trimap`` takes boxes
+    of the body from ground truth instead, which is marked as an oracle in tables.
 
     Attributes:
         pool: the images; those without a box get no score.
-        box_source: ``xml``, the annotated boxes, whatever file they came in; or ``trimap`` (trainval's only).
+        box_source: ``xml`` for annotated boxes in any file format; ``trimap`` for boxes of trainval's ground truth.
         divisor: sigma is ``scale * (width + height) / divisor`` of the box.
         scale: see ``divisor``.
         clip: zero outside of the box.
         resolution: side of the score maps in cells.
-        test_images: whether test images get scores from their annotated boxes too. Nothing learns from them.
+        test_images: whether test images get scores from their annotated boxes too. Nothing is trained on them.
     """
 
     what: ClassVar[str] = "Gaussians on boxes"
@@ -50,15 +50,15 @@ class BoxScores(ScoreStage):
 
     @property
     def is_oracle(self) -> bool:
-        """Boxes of the ground truth are more than a user would have."""
         return self.box_source == "trimap"
 
     def check(self, store: Products) -> None:
         dataset = self.pool.data.source.dataset_if_known(store)
         trainval = [r for r in dataset.records if r.split == "trainval"] if dataset else []
         if dataset and not any(r.boxes if self.box_source == "xml" else r.has_target for r in trainval):
-            raise SegError(self._without_boxes())
+            raise SegError(self._without_boxes)
 
+    @property
     def _without_boxes(self) -> str:
         if self.box_source == "trimap":
             return "supervision.box_source=trimap: no trainval image of the pool has ground truth to take a box from"
@@ -73,40 +73,36 @@ class BoxScores(ScoreStage):
         data = pool.data
         test_too = self.test_images and self.box_source == "xml"
         rows = pool.rows if test_too else pool.rows[~data.is_test[pool.rows]]
-        boxes = {int(r): b for r in rows if (b := self._boxes(data, int(r)))}
-        classes = {r: self._classes(data, r, len(b)) for r, b in boxes.items()}
+        boxes = {int(row): found for row in rows if (found := self._boxes(data, int(row)))}
         if data.is_test[list(boxes)].all():
-            raise SegError(self._without_boxes())
+            raise SegError(self._without_boxes)
         if missing := len(rows) - len(boxes):
             log.info("boxes: %d %simages have none and are left out", missing, "" if test_too else "trainval ")
-        listed = [(data.ids[r], box) for r, several in boxes.items() for box in several]
+        listed = [(data.ids[row], box) for row, own in boxes.items() for several in own.values() for box in several]
         write_bbox_list(out / "trimaps_bbox.txt", listed)
-        class_ids = {r: sorted(set(own)) for r, own in classes.items()}
+        shape, values = (self.resolution, self.resolution), []
         options: Any = {"divisor": self.divisor, "scale": self.scale, "clip": self.clip}
-        values = []
-        for r, code in ((r, code) for r, own in class_ids.items() for code in own):
-            of_class = [box for box, own in zip(boxes[r], classes[r], strict=True) if own == code]
-            size, shape = tuple(data.sizes[r].tolist()), (self.resolution, self.resolution)
-            values.append(gaussian_score(of_class, size, shape, **options))
-        return self.save(out, data, np.asarray(list(boxes)), np.stack(values), list(class_ids.values()))
+        for row, own in boxes.items():
+            size = tuple(data.sizes[row].tolist())
+            values += [gaussian_score(several, size, shape, **options) for several in own.values()]
+        return self.save(out, data, np.asarray(list(boxes)), np.stack(values), [list(own) for own in boxes.values()])
 
-    def _classes(self, data: PreparedData, row: int, count: int) -> list[int]:
-        """The masks' code of every box."""
-        own = image_class_ids(data, row)
-        if len(own) == 1:
-            return own * count
-        if self.box_source == "trimap":
-            return [int(c) for c in np.unique(data.original_target(row)) if 0 < c <= data.count]
-        return [label + 1 for label in data.box_labels[row]]
-
-    def _boxes(self, data: PreparedData, row: int) -> list[Any]:
-        if self.box_source == "xml" and data.label_sets[row]:
-            return data.boxes[row]
-        if not data.label_sets[row] or not data.has_target[row]:
-            return []
+    def _boxes(self, data: PreparedData, row: int) -> dict[int, list[Any]]:
+        """The boxes of an image by the code of their class."""
+        class_ids = image_class_ids(data, row)
+        if not class_ids:
+            return {}
+        if self.box_source == "xml":
+            codes = class_ids * len(data.boxes[row])
+            if len(class_ids) > 1:
+                codes = [label + 1 for label in data.box_labels[row]]
+            pairs = list(zip(codes, data.boxes[row], strict=True))
+            return {code: [box for own, box in pairs if own == code] for code in sorted(set(codes))}
+        if not data.has_target[row]:
+            return {}
         target = data.original_target(row)
-        if len(data.label_sets[row]) == 1:
-            objects = [(target > 0) & (target < UNKNOWN)]
-        else:  # a box for all that is of a class
-            objects = [target == code for code in np.unique(target) if 0 < code <= data.count]
-        return [box for o in objects if (box := body_box(o.astype(np.uint8)))]
+        objects = {class_ids[0]: (target > 0) & (target < UNKNOWN)}
+        if len(class_ids) > 1:  # one box for all pixels of a class
+            objects = {int(code): target == code for code in np.unique(target) if 0 < code <= data.count}
+        found = {code: body_box(region.astype(np.uint8)) for code, region in objects.items()}
+        return {code: [box] for code, box in found.items() if box}

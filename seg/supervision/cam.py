@@ -23,21 +23,21 @@ log = logging.getLogger(__name__)
 
 
 class CAM(ScoreStage):
-    """CAM of every image of the pool, in batches, at the network's own resolution.
+    """CAM of every image of the pool, at the network's output resolution.
 
-    Of an image with several classes a map for each, from the one forward pass; where masks are of the foreground alone
-    their maximum. An image without a class gets no map: it is all background.
+    An image with several classes has a map for each, from one forward pass, or with foreground masks their maximum. An
+    image without a class has no map: all of it is background.
 
     Attributes:
         pool: the images.
-        classifier: the trained network, at the epoch it is asked for.
-        target: ``label``, the image's own classes (known, since they are the supervision); ``predicted``, the
-            classifier's answer, of a logistic one every class that it finds likelier than not.
-        scales: input sizes as multiples of the working resolution (rounded to 32); maps are averaged on the
-            finest one's grid.
+        classifier: the trained network.
+        target: ``label`` for the image's labels; ``predicted`` for the class that the classifier predicts, or with a
+            logistic loss every class with a probability above 1/2.
+        scales: input sizes as multiples of the working resolution (rounded to 32); maps are averaged on the grid of
+            the largest.
         flip: average with the map of the mirrored image.
-        normalisation: ``minmax`` or ``relu`` (see :func:`normalise_maps`).
-        precision: ``32-true``; or ``bf16-true``: the network computes in bfloat16, its maps are summed in float32.
+        normalisation: ``minmax`` or ``relu`` (see :func:`seg.methods.normalise_maps`).
+        precision: ``32-true``; or ``bf16-true`` for a network in bfloat16, with maps summed in float32.
     """
 
     what: ClassVar[str] = "CAM"
@@ -64,24 +64,24 @@ class CAM(ScoreStage):
         return f"CAM ({self.target})"
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
-        """One forward pass per image, scale and direction; what is frozen is passed once for several epochs."""
+        """One forward pass per image, scale and direction; frozen stages run once for several epochs."""
         pool: PoolRows = store.get(self.pool)
-        data, source = pool.data, pool.data.as_read  # the network knows all classes, the masks perhaps one
-        model: nn.Module = store.get(self.classifier)
-        _, weight, bias = self.design.parts(model)
+        data, source = pool.data, pool.data.as_read  # the network has all classes, masks perhaps the foreground alone
+        model: Any = store.get(self.classifier)
+        weight, bias = model.linear.weight.detach(), model.linear.bias.detach()
         network, shared = self._network(model, pool, out, store)
         logistic = self.design.is_logistic(source)
         class_ids: list[list[int]] = []
         asked = [list(source.label_sets[row]) for row in pool.rows]
         if self.target == "label" and (without := sum(not own for own in asked)):
-            log.info("CAM: %d images have no label: all of them is background", without)
+            log.info("CAM: %d images have no label and are all background", without)
 
         def maps(images: Tensor, part: np.ndarray) -> Tensor:
             if shared:
                 shared.begin(part)
             here = slice(part[0], part[-1] + 1)
             if self.target == "predicted":
-                # The classifier's answer is at the working resolution, whatever scales the maps are of.
+                # Classes are predicted at the working resolution, whatever the scales of the maps.
                 asked[here] = predicted_classes(network(images).mean((2, 3)) @ weight.T + bias, logistic)
             pairs = [(i, label) for i, own in enumerate(asked[here]) for label in own]
             image, labels = torch.tensor(pairs, dtype=torch.int64, device=images.device).reshape(-1, 2).T
@@ -96,18 +96,15 @@ class CAM(ScoreStage):
         return self.save(out, data, pool.rows, parts, class_ids)
 
     def _network(
-        self, model: nn.Module, pool: PoolRows, out: Path, store: Products
+        self, model: Any, pool: PoolRows, out: Path, store: Products
     ) -> tuple[Callable[[Tensor], Tensor], FeatureCache | None]:
-        """The classifier before its pooling, ready to infer, and the features that it shares with other epochs'."""
+        """The classifier before its pooling, and the cache of its frozen features; None if nothing is frozen."""
         dtype = torch.bfloat16 if self.precision == "bf16-true" else torch.float32
-        halves, shared = self.design.halves(model), None
-        if halves is not None:
+        parts, shared = self.design.split(model), None
+        if not isinstance(parts[0], nn.Identity):
             what = f"{self.pool.id} {self.target} {self.scales} {self.flip} {dtype} {self.design.shape()}"
-            shared = FeatureCache.of(halves[0], what, out.parent, store.runtime)
-        frozen, rest = (
-            fold_batch_norm(part).to(dtype=dtype).to(memory_format=torch.channels_last)
-            for part in halves or (nn.Identity(), self.design.parts(model)[0])
-        )
+            shared = FeatureCache.of(parts[0], what, out.parent, store.runtime)
+        frozen, rest = (fold_batch_norm(part).to(dtype=dtype).to(memory_format=torch.channels_last) for part in parts)
 
         def network(images: Tensor) -> Tensor:
             images = images.to(dtype)

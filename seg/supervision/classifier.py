@@ -1,4 +1,4 @@
-"""The image classifier that CAM looks into."""
+"""The image classifier whose activation maps are the supervision."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -24,21 +24,21 @@ class Classifier(Training):
     """A classifier with global pooling and one linear layer, trained on trainval's labels.
 
     Attributes:
-        data: the prepared images; all of trainval is used, whatever the pool of the masks is.
+        data: the prepared images; all of trainval is used, whatever the pool of the masks.
         backbone: torchvision's name, or ``timm/NAME``.
         weights: as for :func:`seg.nets.backbones.make_classifier`.
         output_stride: pixels per cell of the last feature map; below 32 the last stages are dilated.
-        stages: 3 leaves the last stage out; the stride is then 16 at most.
-        frozen_stages: the stem and so many stages of the backbone keep their weights and batch-norm statistics. The
-            CAMs of several epochs share their features. With ``all`` the linear layer alone is trained, on pooled
-            features of the images as they are, which a process computes once.
-        recalibrate: so many images of trainval are used to estimate the batch-norm statistics anew at the end
-            of an epoch; running averages lag behind fast-moving weights (0: keep the running averages).
-        train_size: side of the training's input in pixels, null for the working resolution.
-        hold_out: share of trainval, drawn by class, that is not trained on: its accuracy, or where images may have
-            several labels the mAP, is logged at every epoch.
-        kind: ``softmax``, one class an image, by the cross-entropy; ``logistic``, any number of them, by one logistic
-            loss a class; ``auto``, what the labels are.
+        stages: 3 leaves out the last stage; the stride is then at most 16.
+        frozen_stages: number of stages that keep their weights and batch-norm statistics, with the stem. The CAMs of
+            several epochs share their features. ``all`` trains the linear layer alone, on pooled features of images
+            without augmentation, which are computed once per process.
+        recalibrate: number of trainval images from which batch-norm statistics are computed at the end of an epoch,
+            because running averages lag behind fast-moving weights; 0 keeps the running averages.
+        train_size: side of the training's input in pixels; null for the working resolution.
+        hold_out: share of trainval, drawn by class, for validation: accuracy, or mAP for images with several labels,
+            is logged at every epoch.
+        kind: ``softmax`` for one class per image, trained by cross-entropy; ``logistic`` for any number of classes,
+            trained by a logistic loss for each; ``auto`` chooses by the labels.
     """
 
     what: ClassVar[str] = "classifier"
@@ -59,21 +59,20 @@ class Classifier(Training):
     def from_config(
         cls, checkpoint: str | None = None, frozen_stages: Any = 0, weights: str | None = None, **values: Any
     ) -> NetworkStage:
-        """As for every training; ``frozen_stages=None`` is 2 of given weights and 0 of random ones."""
+        """As for every training; ``frozen_stages=None`` is 2 for pretrained weights and 0 for random ones."""
         if frozen_stages is None:
             frozen_stages = 0 if weights is None else 2
         return super().from_config(checkpoint, frozen_stages=frozen_stages, weights=weights, **values)
 
     @property
     def is_linear(self) -> bool:
-        """Whether the linear layer alone is trained."""
+        """Whether only the linear layer is trained."""
         return self.frozen_stages == "all"
 
     @property
     def unused_parameters(self) -> dict[str, str]:
-        """Pooled features are of the images as they are."""
         names = ("flip", "zoom", "jitter", "train_size", "recalibrate") if self.is_linear else ()
-        why = "classifier.frozen_stages=all trains on features of the images as they are"
+        why = "classifier.frozen_stages=all trains on features of images without augmentation"
         return super().unused_parameters | dict.fromkeys(names, why)
 
     def shape(self) -> dict[str, Any]:
@@ -83,27 +82,24 @@ class Classifier(Training):
         return {"data": self.data}
 
     def check(self, store: Products) -> None:
-        """Load the weights once, before anything long, and refuse data that leave nothing to tell apart."""
         dataset = self.data.source.dataset_if_known(store)
         if dataset is not None and len(dataset.classes) < 2 and all(r.labels for r in dataset.records):
             raise SegError(
-                f"one class only, {dataset.classes[0]!r}: a classifier, and so supervision=cam, needs a contrast; "
-                "supervision=bbox and clip work; for cam add a second class, such as like photos without the object"
+                f"one class only, {dataset.classes[0]!r}: a classifier, and so supervision=cam, needs at least two; "
+                "supervision=bbox and clip work; for cam add a class, such as similar photos without the object"
             )
         if self.is_linear and self.weights is None:
-            raise SegError("classifier.frozen_stages=all: random features tell nothing apart; give weights")
+            raise SegError("classifier.frozen_stages=all: needs pretrained features; give weights")
         self._make(2, self.weights)
 
     def class_names(self, store: Products) -> Sequence[str]:
-        """Those of the data: a CAM is of the class of a number."""
-        # Images are not decoded for their classes, nor the lists read again once they are.
+        # Without decoding images that are not decoded yet.
         known: Any = store.get(self.data if store.has(self.data) else self.data.source)
-        classes: Sequence[str] = known.classes
-        return classes
+        return known.classes
 
     def empty(self, store: Products) -> nn.Module:
-        """The classifier without any weights: drawing random ones takes longer than loading."""
-        if self.backbone.startswith(TIMM):  # buffers that are no weights are made with it
+        """The classifier without drawing random weights, which takes longer than loading."""
+        if self.backbone.startswith(TIMM):  # has buffers that are not in a state dict
             return self._make(len(self.class_names(store)), None)
         with torch.device("meta"):
             model = self._make(len(self.class_names(store)), None)
@@ -133,26 +129,25 @@ class Classifier(Training):
         return modules
 
     def is_logistic(self, data: PreparedData) -> bool:
-        """Whether every class is asked about by itself."""
+        """Whether the loss is logistic, one for each class."""
         return self.kind == "logistic" or (self.kind == "auto" and not data.has_one_label)
 
     def _rows(self, store: Products) -> tuple[np.ndarray, np.ndarray]:
         data: PreparedData = store.get(self.data)
         rng = np.random.default_rng(self.seed)
         held: list[int] = []
-        for label in (*range(len(data.classes)), -1):  # by the first of several; those without one last
+        for label in (*range(len(data.classes)), -1):  # by the first label; images without a label last
             own = np.flatnonzero(~data.is_test & (data.labels == label))
             held += rng.permutation(own)[: int(self.hold_out * len(own))].tolist()
         return np.setdiff1d(np.flatnonzero(~data.is_test), held), np.asarray(sorted(held), np.int64)
 
     def samples(self, store: Products) -> np.ndarray:
-        """Rows of trainval, less those held out."""
         return self._rows(store)[0]
 
     def batch(self, rows: np.ndarray, generator: torch.Generator, store: Products) -> tuple[Tensor, ...]:
-        """Augmented images ``(B, 3, S, S)``, or pooled features ``(B, channels)``, and their labels.
+        """Augmented images ``(B, 3, S, S)`` or pooled features ``(B, channels)``, and labels.
 
-        Those are ``int64 (B,)``, or ``float32 (B, classes)`` of 0 and 1.
+        Labels are ``int64 (B,)``, or ``float32 (B, classes)`` of 0 and 1.
         """
         data: PreparedData = store.get(self.data)
         if self.is_linear:
@@ -169,7 +164,7 @@ class Classifier(Training):
         return images, torch.from_numpy(data.labels[rows])
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, ...]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Cross-entropy, and the accuracy; where images may have several labels the share with all labels right."""
+        """Cross-entropy and accuracy; or the logistic loss and the share of images with all labels right."""
         images, labels = batch
         logits = model(images)
         if labels.is_floating_point():
@@ -186,7 +181,6 @@ class Classifier(Training):
         model.train()
         for block in self.frozen(model):
             block.eval()
-        # SyncBatchNorm too.
         norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.training]
         momenta = [m.momentum for m in norms]
         like = next(model.parameters())  # of the training's device and precision
@@ -195,7 +189,7 @@ class Classifier(Training):
                 norm.reset_running_stats()
                 norm.momentum = None  # a plain mean over the batches
             parts = np.array_split(rows, max(1, len(rows) // 64))
-            # No matter for `infer`: the size of the batches enters the statistics, so it is not the machine's.
+            # The batch size affects the statistics, so it must not depend on the runtime as in `infer`.
             for part in store.runtime.bar(parts, "batch-norm statistics"):
                 model(normalise(torch.from_numpy(data.images[part]).to(like.device)).to(like.dtype))
         for norm, momentum in zip(norms, momenta, strict=True):
@@ -222,7 +216,7 @@ class Classifier(Training):
         return {"held_out_accuracy": int((answers == data.labels[rows]).sum()) / len(rows)}
 
     def _pooled(self, store: Products) -> Tensor:
-        """Features after the pooling, ``float32 (N, channels)``, 0 for test images; kept for the next training."""
+        """Features after the pooling, ``float32 (N, channels)``, 0 for test images; cached in the process."""
         kept: dict[str, Tensor] = store.runtime.kept.setdefault("pooled features", {})
         if self._content not in kept:
             data: PreparedData = store.get(self.data)
@@ -233,7 +227,7 @@ class Classifier(Training):
             parts = infer(lambda images, _: model.features(images).mean((2, 3)), data, rows, store.runtime, "features")
             for part in parts:
                 pooled[rows[end : (end := end + len(part))]] = torch.from_numpy(part)
-            kept.clear()  # those of one network at a time
+            kept.clear()  # features of one network at a time
             kept[self._content] = pooled
         return kept[self._content]
 
@@ -241,11 +235,6 @@ class Classifier(Training):
     def _content(self) -> str:
         return f"{self.data.id} {self.params()['weights']} {self.shape()}"
 
-    def parts(self, model: Any) -> tuple[nn.Module, Tensor, Tensor]:
-        """Network up to the pooling, class weights ``(classes, channels)`` and biases ``(classes,)``."""
-        return model.split()[1], model.linear.weight.detach(), model.linear.bias.detach()
-
-    def halves(self, model: Any) -> tuple[nn.Module, nn.Module] | None:
-        """The network up to the pooling in two: what is frozen, what comes after it; None where nothing is frozen."""
-        halves: tuple[nn.Module, nn.Module] = model.split(self._stages(model))
-        return None if isinstance(halves[0], nn.Identity) else halves
+    def split(self, model: Any) -> tuple[nn.Module, nn.Module]:
+        """The network before its pooling: what is frozen, and what follows; an empty part is ``nn.Identity``."""
+        return model.split(self._stages(model))

@@ -1,4 +1,4 @@
-"""Score maps from class names: CLIP's dense features beside text."""
+"""Score maps from class names: similarity of CLIP's dense features and text embeddings."""
 
 import importlib.util
 from pathlib import Path
@@ -17,17 +17,17 @@ from seg.supervision.scores import ScoreStage, image_class_ids, infer
 
 
 class TextScores(ScoreStage):
-    """MaskCLIP's features (Zhou et al., ECCV 2022) of every image, beside its classes' names and those of a background.
+    """Probabilities of an image's classes against background names, from MaskCLIP's features (Zhou et al., ECCV 2022).
 
-    Nothing is trained, so one class is enough. Of an image with several classes a map for each; where masks are of the
-    foreground alone their sum. An image without a class gets no map.
+    Nothing is trained, so one class is enough. An image with several classes has a map for each, or with foreground
+    masks their sum. An image without a class has no map.
 
     Attributes:
         pool: the images.
         model, weights, size: as for :class:`seg.nets.clip.CLIP`.
-        names: of the classes, in their order; null for the data's own, with spaces for underscores.
-        background: names of what may be behind objects, chosen by hand.
-        templates: sentences around a name, which takes the place of {}; their embeddings are averaged.
+        names: of the classes, in order; null for the names in the data, with spaces for underscores.
+        background: names of other things in the images, chosen by hand.
+        templates: sentences in which the name replaces {}; their embeddings are averaged.
         temperature: of the softmax over an image's classes and the background.
     """
 
@@ -44,12 +44,11 @@ class TextScores(ScoreStage):
 
     def validate(self) -> None:
         if not self.background:
-            raise SegError("supervision.background=[]: without a name to tell it from, all of an image is its class")
+            raise SegError("supervision.background=[]: give at least one name; else all of an image is its class")
         if not self.templates or any("{}" not in template for template in self.templates):
             raise SegError("supervision.templates: give at least one sentence, each with {} for the name")
 
     def check(self, store: Products) -> None:
-        """Load the weights once, before anything long."""
         if importlib.util.find_spec("open_clip") is None:
             raise SegError("supervision=clip: needs open_clip, which is not installed: pip install 'weakseg[clip]'")
         if (dataset := self.pool.data.source.dataset_if_known(store)) is not None:
@@ -69,7 +68,7 @@ class TextScores(ScoreStage):
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
         pool: PoolRows = store.get(self.pool)
-        data, source = pool.data, pool.data.as_read  # the names are of all classes, the masks perhaps of one
+        data, source = pool.data, pool.data.as_read  # names are of all classes, masks perhaps of the foreground alone
         model = self._model().to(store.runtime.device)
         classes = model.embed(self._names(source.classes), self.templates)
         background = model.embed(self.background, self.templates)

@@ -1,4 +1,4 @@
-"""Co-localisation: where a prior points, what do the images have in common?"""
+"""Co-localisation as a stage."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seg.errors import SegError
-from seg.methods.colocalise import Foreground, Moments, class_discriminants, unit
+from seg.methods.colocalise import Foreground, Moments, class_discriminants
 from seg.nets.backbones import Backbone, make_classifier
 from seg.nets.pretrained import known_backbone, weights_of
 from seg.store import Products, Runtime, param
@@ -21,77 +21,76 @@ from seg.supervision.scores import ScoreMaps, ScoreStage, infer
 
 log = logging.getLogger(__name__)
 
-#: By the beginning of a backbone's name: the modules whose outputs tell an object from what is behind it.
+#: Modules whose outputs separate objects from their surroundings, by the beginning of a backbone's name.
 LEVELS = {
     "mobilenet_v2": ("features.13.conv.0", "features.14.conv.0", "features.15.conv.0"),
 }
 
 
-class Levels(nn.Module):
-    """Several levels of a backbone on the finest one's grid: ``float (B, 3, S, S)`` to ``float (B, C, g, g)``.
+def default_levels(backbone: Backbone, name: str) -> Sequence[str]:
+    """Modules to take features from: those of :data:`LEVELS`, else the level of stride 16 (of a plain ViT, the last).
 
     Args:
-        backbone: with its weights. name: as the config calls it.
-        modules: names of those whose outputs are wanted; None for those that are known to suit the backbone, else its
-            level of stride 16, of a plain vision transformer the last one.
+        name: of the backbone in the config.
+    """
+    strides = [stride for stride in backbone.levels if stride <= (32 if backbone.is_plain else 16)]
+    known = (modules for beginning, modules in LEVELS.items() if name.startswith(beginning))
+    return next(known, (backbone.levels[max(strides)].module,))
+
+
+class Levels(nn.Module):
+    """Features of one or several backbones on one grid: ``float (B, 3, S, S)`` to ``float (B, C, g, g)``.
+
+    The grid is that of the first backbone's finest level.
+
+    Args:
+        backbones: with their weights. modules: names of the modules of each whose outputs are wanted.
+
+    Attributes:
+        slices: of the channels, one for each module.
     """
 
-    def __init__(self, backbone: Backbone, modules: Sequence[str] | None, name: str = "") -> None:
+    def __init__(self, backbones: Sequence[Backbone], modules: Sequence[Sequence[str]]) -> None:
         super().__init__()
-        self.backbone = backbone.eval()
-        strides = [stride for stride in backbone.levels if stride <= (32 if backbone.is_plain else 16)]
-        known = [levels for beginning, levels in LEVELS.items() if name.startswith(beginning)]
-        self.names = tuple(modules or next(iter(known), (backbone.levels[max(strides)].module,)))
+        self.backbones = nn.ModuleList(backbones).eval()
+        self.names = [list(own) for own in modules]
         try:
             with torch.no_grad():
-                widths = [output.shape[1] for output in backbone.maps(torch.zeros(1, 3, 64, 64), self.names)]
+                widths = [level.shape[1] for level in self._maps(torch.zeros(1, 3, 64, 64))]
         except SegError as error:
-            raise SegError(f"colocalise.levels={list(self.names)}: {error}") from None
+            raise SegError(f"colocalise.levels={self.names[0]}: {error}") from None
         ends = np.cumsum(widths)
         self.slices = [slice(int(end - width), int(end)) for end, width in zip(ends, widths, strict=True)]
 
     def forward(self, images: Tensor) -> Tensor:
-        levels = self.backbone.maps(images, self.names)
-        grid = max((level.shape[2:] for level in levels), key=max)
+        levels = self._maps(images)
+        grid = max((level.shape[2:] for level in levels[: len(self.names[0])]), key=max)
         return torch.cat([F.interpolate(x.float(), grid, mode="bilinear", align_corners=False) for x in levels], 1)
 
-
-class Joined(nn.Module):
-    """Levels of several backbones, on the first one's grid."""
-
-    def __init__(self, nets: Sequence[Levels]) -> None:
-        super().__init__()
-        self.nets = nn.ModuleList(nets)
-        starts = np.cumsum([0, *(net.slices[-1].stop for net in nets)]).tolist()
-        self.slices = [
-            slice(s.start + start, s.stop + start) for start, net in zip(starts, nets, strict=False) for s in net.slices
-        ]
-
-    def forward(self, images: Tensor) -> Tensor:
-        first, *others = (net(images) for net in self.nets)
-        resized = (F.interpolate(x, first.shape[2:], mode="bilinear", align_corners=False) for x in others)
-        return torch.cat([first, *resized], 1)
+    def _maps(self, images: Tensor) -> list[Tensor]:
+        pairs: Any = zip(self.backbones, self.names, strict=True)
+        return [level for backbone, own in pairs for level in backbone.maps(images, own)]
 
 
 class Colocalised(ScoreStage):
-    """Score maps of what the images share where a prior points (:mod:`seg.methods.colocalise`); nothing is trained.
+    """Score maps of what the images have in common where a prior is high (:mod:`seg.methods.colocalise`).
 
-    The first map is the mean over levels of a component each, and a share of the prior.
+    Nothing is trained.
 
     Attributes:
-        scores: the prior: CAM, Gaussians on boxes, or any other.
+        scores: the prior: CAM, Gaussians on boxes, or any other scores.
         backbone: as for the classifier. weights: as for :func:`seg.nets.backbones.make_classifier`.
-        levels: modules whose outputs are the features; null for those that suit the backbone, see :class:`Levels`.
-        second_backbone: whose features stand beside the first one's, with ``second_weights``. Without weights, or where
-            it is the first one too, there is no second.
-        size: side in pixels at which images are seen.
-        components: so many of each level's first principal components are looked at.
-        prior: weight of the prior in the first map, in standard deviations, beside the components' 1.
+        levels: modules whose outputs are the features; null for :func:`default_levels`.
+        second_backbone: its features are concatenated with the first one's. Not used without ``second_weights``, or if
+            it has the name of the first.
+        size: side of the network's input in pixels.
+        components: number of each level's first principal components to choose from.
+        prior: weight of the prior in the first map, in standard deviations, where the component has 1.
         rounds: of regression. dims: principal components of all levels together that it uses. ridge: its penalty, in
             units of a feature's variance.
-        fit_images: so many images at most, spread evenly, are learnt from; all get maps.
-        margin: the boundary lies so many standard deviations above the discriminant's own: a cell beside an object sees
-            it too.
+        fit_images: the regression uses at most this many images, evenly spaced; all images get maps.
+        margin: added to the discriminant's boundary, in standard deviations, because the features of a cell beside an
+            object see the object too.
         gain: slope of the logistic that brings a map, in standard deviations, to [0, 1]; the boundary
             becomes 0.5.
     """
@@ -119,27 +118,24 @@ class Colocalised(ScoreStage):
         return f"co-loc. {self.scores.title}"
 
     def check(self, store: Products) -> None:
-        """Load the weights once, before anything long, and see that the backbone has the levels."""
         self.net()
 
-    def net(self) -> Joined:
-        """The frozen features."""
+    def net(self) -> Levels:
+        """The frozen network."""
         if self.weights is None:
-            raise SegError(
-                "colocalise.weights=null: random features have nothing in common; give ImageNet's, or a file"
-            )
-        try:
-            backbone = make_classifier(self.backbone, 2, self.weights, section="colocalise.")
-        except SegError as error:
-            raise SegError(f"{error}; colocalise=none does without") from error
-        nets = [Levels(backbone, self.levels, self.backbone)]
+            raise SegError("colocalise.weights=null: needs pretrained features; give ImageNet's weights, or a file")
+        wanted = [(self.backbone, self.weights, "colocalise.", "colocalise=none")]
         if self.second_weights is not None and self.second_backbone != self.backbone:
+            second = "colocalise.second_"
+            wanted.append((self.second_backbone, self.second_weights, second, f"{second}weights=null"))
+        backbones, modules = [], []
+        for name, weights, section, without in wanted:
             try:
-                second = make_classifier(self.second_backbone, 2, self.second_weights, section="colocalise.second_")
+                backbones.append(make_classifier(name, 2, weights, section=section))
             except SegError as error:
-                raise SegError(f"{error}; colocalise.second_weights=null does without") from error
-            nets.append(Levels(second, None, self.second_backbone))
-        return Joined(nets)
+                raise SegError(f"{error}; {without} does without") from error
+            modules.append(default_levels(backbones[-1], name))
+        return Levels(backbones, [self.levels or modules[0], *modules[1:]])
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
         """Three passes over cached features: moments, projections, maps. Memory does not grow with the images."""
@@ -170,7 +166,7 @@ class Colocalised(ScoreStage):
     def _learn(
         self, prior: ScoreMaps, chosen: np.ndarray, cells: "_Cells"
     ) -> tuple[Callable[[Tensor], Tensor], Tensor, float, Tensor]:
-        """The projection of cells to the foreground and the classes, the foreground's cells, its boundary, biases."""
+        """The projection of cells to foreground and classes, the foreground cells, the boundary, biases of classes."""
         moments = Moments()
 
         def count(images: Tensor, part: np.ndarray) -> Tensor:
@@ -179,26 +175,26 @@ class Colocalised(ScoreStage):
             moments.add(features, own.to(features.device))
             return own
 
-        pointed = unit(torch.from_numpy(np.concatenate(list(cells.over(chosen, count, "moments")))))
+        flat = torch.from_numpy(np.concatenate(list(cells.over(chosen, count, "moments"))))
         foreground = Foreground.of(moments, cells.net.slices, self.components, self.dims)
         project = partial(foreground.project, device=cells.runtime.device)
-        onto = project(torch.cat([foreground.basis, foreground.first[:, None]], 1))
-        points, end = torch.empty(len(pointed), foreground.basis.shape[1] + 1), 0
+        onto = project(foreground.coordinates)
+        points, end = torch.empty(len(flat), foreground.basis.shape[1] + 1), 0
         for part in cells.over(chosen, lambda images, _: onto(cells(images)), "projections"):
             points[end : (end := end + len(part))] = torch.from_numpy(part)
-        first, points = unit(unit(points[:, -1]) + self.prior * pointed), points[:, :-1]
         may = torch.from_numpy(np.repeat(prior.has_map[chosen], cells.grid[0] * cells.grid[1]))
-        weights, boundary, above = foreground.fit(points, first, may, self.rounds, self.ridge)
+        weights, boundary, above = foreground.fit(points, flat, self.prior, may, self.rounds, self.ridge)
+        points = points[:, :-1]
         towards, bias = points[:0].T, points[:0, 0]
         if max(map(len, prior.ids), default=0) > 1:
-            towards, bias = class_discriminants(points[above], *_named(prior, chosen, cells.grid, above))
+            towards, bias = class_discriminants(points[above], *_initial_classes(prior, chosen, cells.grid, above))
         return project(torch.cat([weights[:, None], foreground.basis @ towards.double()], 1)), above, boundary, bias
 
 
 class _Cells:
-    """Features of the cells of the prior's images, ``float (n, C)``; ``grid`` is known after a batch."""
+    """Features of the cells of the prior's images, ``float (n, C)``; the first batch sets ``grid``."""
 
-    def __init__(self, net: Joined, size: int, prior: ScoreMaps, runtime: Runtime, cache: FeatureCache) -> None:
+    def __init__(self, net: Levels, size: int, prior: ScoreMaps, runtime: Runtime, cache: FeatureCache) -> None:
         self.net, self.size, self.prior, self.runtime = net.to(runtime.device), size, prior, runtime
         self.cache, self.grid = cache, (0, 0)
 
@@ -221,8 +217,10 @@ class _Cells:
         return self.net(F.interpolate(images, (self.size, self.size), mode="bilinear", antialias=True))
 
 
-def _named(prior: ScoreMaps, chosen: np.ndarray, grid: tuple[int, int], above: Tensor) -> tuple[Tensor, Tensor]:
-    """Of the cells ``above`` their class by the prior, ``int64 (n,)``, and those of their image, ``bool (n, K)``."""
+def _initial_classes(
+    prior: ScoreMaps, chosen: np.ndarray, grid: tuple[int, int], above: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The class of each cell ``above`` by the prior, ``int64 (n,)``, and the classes of its image, ``bool (n, K)``."""
     named = np.concatenate([prior.argmax(chosen[i : i + 64], grid)[1] for i in range(0, len(chosen), 64)])
     may, ids = torch.zeros(len(chosen), prior.data.count + 1, dtype=torch.bool), prior.ids
     for image, position in enumerate(chosen):

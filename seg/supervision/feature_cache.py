@@ -1,4 +1,4 @@
-"""Features of frozen blocks, which the networks of several epochs have in common, computed once."""
+"""A cache of the features of frozen stages, which the networks of several epochs share."""
 
 import hashlib
 import shutil
@@ -12,33 +12,32 @@ from torch import Tensor, nn
 
 from seg.store import Runtime
 
-#: Of so many kinds of features (at different scales, say) a process keeps a file.
+#: Largest number of caches in a process, for example of different input sizes.
 _KINDS = 4
 
 
 class FeatureCache:
-    """Features of images behind frozen blocks, in a file that has no name and goes with the process.
+    """Features of images after frozen stages, in a temporary file.
 
-    The first network computes them, the second one writes them, all others read: a single network costs no more than
-    without. On a GPU, which is faster than a disk, and where the file takes half of the space, they are computed again.
+    They are written when a second network computes them, and read by all later ones, so a single network costs nothing
+    more. They are not cached on a GPU, which is faster than a disk, nor if the file would take half of the free space.
 
     Args:
-        folder: for the file. is_used: False: compute them every time. networks: how many there are already; 2: write at
-            once.
+        folder: for the file. is_used: False for no caching. networks: that have used the features; 2 to write at once.
     """
 
     def __init__(self, folder: Path, is_used: bool, networks: int = 0) -> None:
         self.folder, self.is_used, self.networks = folder, is_used, networks
-        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  closed when nobody has it any more
-        self._places: dict[tuple[int, int, int], tuple[int, torch.Size]] = {}  # by batch and call: offset, shape
-        self._batch, self._call = (0, 0), 0
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  closed with this object
+        self._places: dict[tuple[int, ...], tuple[int, torch.Size]] = {}  # by batch and call: offset and shape
+        self._batch, self._call = (0, 0, 0), 0
 
     @classmethod
     def of(cls, frozen: nn.Module, what: str, folder: Path, runtime: Runtime) -> "FeatureCache":
-        """The cache that this process has for blocks of such weights, for one more network.
+        """The process's cache for stages with these weights, for one more network.
 
         Args:
-            frozen: the blocks. what: of which images, at which sizes. folder: for the file.
+            frozen: the stages. what: identifies the images and their sizes. folder: for the file.
         """
         content = hashlib.sha256(what.encode())
         for name, value in frozen.state_dict().items():
@@ -52,13 +51,13 @@ class FeatureCache:
         return found
 
     def begin(self, part: np.ndarray) -> None:
-        """A batch begins: ``int (b,)``, the images' positions, ascending."""
-        self._batch, self._call = (int(part[0]), int(part[-1])), 0
+        """Start a batch with the images at these positions, ``int (b,)``, ascending."""
+        self._batch, self._call = (int(part[0]), int(part[-1]), len(part)), 0
 
     def __call__(self, compute: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-        """``compute(images)``, ``float (b, C, h, w)``, channels-last, or what that was for another network.
+        """``compute(images)``, ``float (b, C, h, w)`` in channels-last memory, or its cached result.
 
-        All networks make the same calls for a batch (sizes, mirrored or not) in the same order.
+        All networks must make the same calls for a batch (sizes, mirrored or not) in the same order.
         """
         key, self._call = (*self._batch, self._call), self._call + 1
         if key in self._places:

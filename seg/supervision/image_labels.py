@@ -1,4 +1,4 @@
-"""Which classes an image shows, by a linear classifier on frozen features."""
+"""A linear image classifier on frozen features as a stage."""
 
 import logging
 from pathlib import Path
@@ -21,14 +21,13 @@ log = logging.getLogger(__name__)
 
 
 class ImageLabels(Stage):
-    """A backbone, whose weights stay as they are, with a linear layer that is fitted to trainval's image labels.
+    """A frozen backbone with a linear layer that is fitted to trainval's labels (:func:`seg.methods.fit_label_probe`).
 
-    The product is the network, ``float32 (B, 3, S, S)`` normalised images to ``float32 (B, K)`` logits. See
-    :func:`seg.methods.image_labels.fit_label_probe`.
+    The product is the network, ``float32 (B, 3, S, S)`` normalised images to ``float32 (B, K)`` logits.
 
     Attributes:
         data: the prepared images. backbone, weights: as for :func:`seg.nets.backbones.make_classifier`.
-        size: side in pixels at which images are seen.
+        size: side of the network's input in pixels.
     """
 
     what: ClassVar[str] = "image labels"
@@ -39,29 +38,23 @@ class ImageLabels(Stage):
     size: int = param(default=320, low=64)
 
     def check(self, store: Products) -> None:
-        """Load the weights once, before anything long."""
         if self.weights is None:
-            raise SegError(
-                "image_labels.weights=null: random features tell no classes apart; give ImageNet's, or a file"
-            )
+            raise SegError("image_labels.weights=null: needs pretrained features; give ImageNet's weights, or a file")
         try:
             make_classifier(self.backbone, 2, self.weights, section="image_labels.")
         except SegError as error:
             raise SegError(f"{error}; image_labels=none does without") from error
 
     def shape(self) -> dict[str, Any]:
-        """What rebuilds the network but for its weights and classes."""
         return {"backbone": self.backbone, "size": self.size}
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
-        """One pass over trainval's images, then a logistic regression."""
         data: PreparedData = store.get(self.data)
         rows = np.flatnonzero(~data.is_test)
         backbone = make_classifier(self.backbone, 2, self.weights).eval().to(store.runtime.device)
 
         def pooled(images: Tensor, _: np.ndarray) -> Tensor:
-            found: Tensor = backbone.features(resized(images, self.size)).mean((2, 3))
-            return found
+            return backbone.features(resized(images, self.size)).mean((2, 3))
 
         found = np.concatenate(list(infer(pooled, data, rows, store.runtime, self.what)))
         try:
@@ -81,5 +74,5 @@ class ImageLabels(Stage):
 
 
 def resized(images: Tensor, side: int) -> Tensor:
-    """Images ``(B, 3, S, S)`` at another size."""
+    """Images ``(B, 3, S, S)`` to ``(B, 3, side, side)``."""
     return F.interpolate(images, (side, side), mode="bilinear", antialias=True)

@@ -1,4 +1,4 @@
-"""The ground truth itself as supervision: of all images, or of a few."""
+"""Ground truth as supervision: of all images, or of a few."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ _WITHOUT_TARGET = "supervision=mask: no trainval image has ground truth; use sup
 
 @dataclass(frozen=True)
 class TargetValues:
-    """The ground truth as score maps, made when they are asked for: 1 of the class, 0 of another, NaN unknown."""
+    """Score maps of the ground truth, computed on access: 1 for the class, 0 for others, NaN for unknown pixels."""
 
     data: PreparedData
     rows: np.ndarray
@@ -33,7 +33,7 @@ class TargetValues:
 
 
 def target_maps(data: PreparedData, rows: np.ndarray) -> ScoreMaps:
-    """The ground truth of some rows as score maps: of the classes that it shows, or else of the image's first."""
+    """The ground truth of some rows as score maps of the classes in it; without any, of the image's first label."""
     shown = [np.unique(data.target(rows[i : i + 1])) for i in range(len(rows))]
     own = np.maximum(data.labels[rows], 0) + 1
     ids = [[c for c in codes if 0 < c <= data.count] or [code] for codes, code in zip(shown, own, strict=True)]
@@ -42,8 +42,8 @@ def target_maps(data: PreparedData, rows: np.ndarray) -> ScoreMaps:
     return ScoreMaps(data, rows, values, first, class_ids, nearest)
 
 
-class Target(ScoreStage):
-    """Base: the ground truth of the pool's trainval images that have one."""
+class TargetScores(ScoreStage):
+    """The ground truth of the pool's trainval images."""
 
     stored: ClassVar[bool] = False
     what: ClassVar[str] = "ground truth"
@@ -56,7 +56,11 @@ class Target(ScoreStage):
             raise SegError(_WITHOUT_TARGET)
 
     def load(self, path: Path, store: Products) -> ScoreMaps:
-        """A view of the prepared ground truth; test images are left out. Refuses data without it."""
+        """A view of the prepared ground truth, without test images.
+
+        Raises:
+            SegError: there is none.
+        """
         pool: PoolRows = store.get(self.pool)
         rows = pool.rows[pool.data.has_target[pool.rows] & ~pool.data.is_test[pool.rows]]
         if len(rows) == 0:
@@ -64,12 +68,8 @@ class Target(ScoreStage):
         return target_maps(pool.data, rows)
 
 
-class TargetScores(Target):
-    """The ground truth of all of them."""
-
-
 def read_ids(path: Path) -> list[str]:
-    """The image ids of a list: one per line, each once; what follows a tab, and lines that begin with #, are notes."""
+    """Image ids from a text file: one per line, without duplicates, comment lines (#) and anything after a tab."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError):
@@ -81,19 +81,19 @@ def read_ids(path: Path) -> list[str]:
 
 
 def drawn(data: PreparedData, rows: np.ndarray, seed: int) -> np.ndarray:
-    """``rows`` (``int64 (n,)``) in the order in which they are drawn: one of every class, another of each, ..."""
+    """``rows`` (``int64 (n,)``) in a random order that takes the classes in turn."""
     order = np.random.default_rng((seed, 0)).permutation(rows)
     turn = pd.Series(order).groupby(data.as_read.labels[order]).cumcount()
     return order[np.argsort(turn, kind="stable")]
 
 
-class LabelledSubset(Target):
-    """The ground truth of a few of them: the first of a random order, or of a list.
+class LabelledSubset(TargetScores):
+    """The ground truth of a few trainval images, drawn at random or from a list.
 
     Attributes:
-        count: how many; 0 for all of the list, and without one for none.
-        file: the list, as for :func:`read_ids`.
-        seed: of the order, where there is no list.
+        count: number of images; 0 for the whole list, or for none without a list.
+        file: the list, see :func:`read_ids`.
+        seed: of the drawing, without a list.
     """
 
     called: ClassVar[str | None] = "labelled"
@@ -104,11 +104,11 @@ class LabelledSubset(Target):
     seed: int = param(default=0, low=0)
 
     def params(self) -> dict[str, Any]:
-        """A list counts by the ids that are taken from it."""
+        """A list enters the key as the ids that are taken from it."""
         return super().params() | ({} if self.file is None else {"file": self.listed(), "seed": None})
 
     def listed(self) -> list[str]:
-        """The ids that are taken from the list."""
+        """Ids taken from the list."""
         ids = read_ids(Path(self.file or ""))
         if self.count > len(ids):
             raise SegError(f"labelled.count={self.count}: {self.file} names only {len(ids)} images; lower it")
@@ -133,7 +133,7 @@ class LabelledSubset(Target):
         return target_maps(data, np.sort(rows))
 
     def _check_known(self, known: set[str]) -> None:
-        """Refuse what is not among the ids of the images that have ground truth."""
+        """Raise a SegError for more images than have ground truth, or others."""
         if self.file is None and self.count > len(known):
             raise SegError(
                 f"labelled.count={self.count}: only {len(known)} trainval images that get a mask "

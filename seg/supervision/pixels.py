@@ -1,4 +1,4 @@
-"""Labelled pixels as supervision: score maps of their own, and corrections of any other's."""
+"""Labelled pixels as supervision: as score maps, and as corrections of other score maps."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,7 @@ class NearestPixels(ScoreStage):
     """Score maps by the distance to labelled pixels (:func:`seg.methods.pixels.nearest_scores`).
 
     Attributes:
-        pool: the images; those without a labelled pixel of a class get no score. pixels: the labelled pixels.
+        pool: the images; those without a labelled object get no score. pixels: the labelled pixels.
         sigma: of the Gaussian, as a share of the image's side. resolution: side of the score maps in cells.
     """
 
@@ -55,14 +55,14 @@ class NearestPixels(ScoreStage):
 
 
 class WithPixels(ScoreStage):
-    """Scores that labelled pixels correct, and in which these keep their class from here on.
+    """Scores corrected by labelled pixels, which keep their label in all later masks.
 
-    How far a correction reaches is said by frozen features, or else by colours and textures
-    (:func:`seg.methods.pixels.condition_scores`).
+    A correction spreads to pixels with similar frozen features, or similar colours and textures
+    (:func:`seg.methods.condition_scores`).
 
     Attributes:
         scores: of any supervision, co-localised or not. pixels: the labelled pixels.
-        like: whose features; any but :class:`Colocalised` has none.
+        like: a :class:`Colocalised`, whose features are used; any other stage for colours and textures.
         reach, noise: of the correction.
     """
 
@@ -76,8 +76,8 @@ class WithPixels(ScoreStage):
 
     @classmethod
     def from_config(cls, scores: ScoreStage, pixels: PixelLabels, **values: Any) -> ScoreStage:
-        """The stage of a config node; without labelled pixels the scores as they are."""
-        made = cls(scores=scores, pixels=pixels, **values)  # a value that is out of range is refused in any case
+        """The stage of a config node; ``scores`` itself without labelled pixels."""
+        made = cls(scores=scores, pixels=pixels, **values)  # checks the values in any case
         return made if pixels.is_given else scores
 
     @property
@@ -118,5 +118,4 @@ class WithPixels(ScoreStage):
         return self.save(out, scores.data, scores.rows, parts, scores.ids)
 
     def load(self, path: Path, store: Products) -> ScoreMaps:
-        """The corrected maps, with the labelled pixels."""
         return replace(super().load(path, store), pixels=store.get(self.pixels))

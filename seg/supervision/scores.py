@@ -1,4 +1,4 @@
-"""Score maps: what every supervision hands on."""
+"""Score maps, the product of every supervision and refiner."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,11 +21,11 @@ from seg.store import Products, Runtime, Stage
 
 
 class ClassMaps(NamedTuple):
-    """Score maps of some images, one for every class of an image.
+    """Score maps of a batch of images, one for every class of an image.
 
     Attributes:
-        values: ``float32 (m, H, W)`` in [0, 1], NaN where nothing is known; those of an image side by side.
-        image: ``int64 (m,)``, which of the images each is of. class_ids: ``uint8 (m,)``, the masks' code of its class.
+        values: ``float32 (m, H, W)`` in [0, 1], NaN where unknown, image by image.
+        image: ``int64 (m,)``, index of each map's image. class_ids: ``uint8 (m,)``, code of its class in masks.
     """
 
     values: np.ndarray
@@ -34,11 +34,11 @@ class ClassMaps(NamedTuple):
 
     @property
     def place(self) -> np.ndarray:
-        """``int64 (m,)``: which of its image's maps each is."""
+        """``int64 (m,)``: index of each map among those of its image."""
         return np.arange(len(self.image)) - np.searchsorted(self.image, self.image)
 
     def stacked(self, images: int) -> Tensor:
-        """``float32 (images, K, H, W)``: K maps of every image, those that it lacks 0; unknown scores are 0.5."""
+        """``float32 (images, K, H, W)``, padded with maps of 0; unknown scores are 0.5."""
         out = torch.zeros(images, int(self.place.max(initial=0)) + 1, *self.values.shape[1:])
         out[self.image, self.place] = torch.from_numpy(self.values).nan_to_num(0.5)
         return out
@@ -46,17 +46,17 @@ class ClassMaps(NamedTuple):
 
 @dataclass(frozen=True)
 class ScoreMaps:
-    """Score maps of ``n`` images: one for every class that an image may show, at the model's own resolution.
+    """Score maps of ``n`` images, one for every class that an image may show, at the model's resolution.
 
-    An image that is known to show none has no map: all of it is background.
+    An image without a class has no map: all of it is background.
 
     Attributes:
         data: the prepared images. rows: ``int64 (n,)``, their rows in ``data``, ascending.
-        values: ``float16 (m, h, w)`` in [0, 1], NaN where nothing is known; those of an image side by side.
-        first: ``int64 (n + 1,)``, where those of each image begin, and the last end.
-        class_ids: ``uint8 (m,)``, the masks' code of each map's class, from 1 on.
-        resize: of ``float32 (b, h, w)`` to another height and width: bilinear, ``align_corners=False``.
-        pixels: labelled ones, which keep their class at every size.
+        values: ``float16 (m, h, w)`` in [0, 1], NaN where unknown, image by image.
+        first: ``int64 (n + 1,)``, index of each image's first map, and at the end ``m``.
+        class_ids: ``uint8 (m,)``, code of each map's class in masks, from 1 on.
+        resize: ``float32 (b, h, w)`` to another height and width; bilinear with ``align_corners=False`` by default.
+        pixels: labelled pixels, whose scores are 0 and 1 at every size.
     """
 
     data: PreparedData
@@ -69,7 +69,7 @@ class ScoreMaps:
 
     @classmethod
     def of_foreground(cls, data: PreparedData, rows: np.ndarray, values: np.ndarray) -> "ScoreMaps":
-        """One map an image, ``float16 (n, h, w)``, of the first class."""
+        """One map per image, ``float16 (n, h, w)``, of the first class."""
         return cls(data, rows, values, np.arange(len(rows) + 1), np.ones(len(rows), np.uint8))
 
     def __len__(self) -> int:
@@ -77,12 +77,12 @@ class ScoreMaps:
 
     @property
     def has_map(self) -> np.ndarray:
-        """``bool (n,)``: which images have a map."""
+        """``bool (n,)``: whether an image has a map."""
         return np.diff(self.first) > 0
 
     @property
     def ids(self) -> list[list[int]]:
-        """Of each image the masks' codes of the classes that it has a map of."""
+        """The class codes of each image's maps."""
         return [one.tolist() for one in np.split(self.class_ids, self.first[1:-1])]
 
     def per_class(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> ClassMaps:
@@ -104,16 +104,16 @@ class ScoreMaps:
         return ClassMaps(resized, image, class_ids)
 
     def labelled(self, positions: np.ndarray, size: tuple[int, int]) -> Iterator[tuple[int, np.ndarray]]:
-        """Which of some images have labelled pixels, and these on a grid: ``uint8 (H, W)``, 255 elsewhere."""
+        """Index of each image with labelled pixels, and their codes, ``uint8 (H, W)``, 255 elsewhere."""
         if (pixels := self.pixels) is not None:
             yield from ((i, pixels.grid(row, size)) for i, row in enumerate(self.rows[positions]) if pixels.has(row))
 
     def argmax(self, positions: np.ndarray, size: tuple[int, int] | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """The largest score of some images, and of which class it is; arguments as of :meth:`per_class`.
+        """The largest score of each pixel, and its class; arguments as for :meth:`per_class`.
 
         Returns:
-            ``float32 (b, H, W)`` in [0, 1], NaN where nothing is known; and ``uint8 (b, H, W)``, codes from 1 on. Of an
-            image without a map 0 and 1.
+            ``float32 (b, H, W)`` in [0, 1], NaN where unknown; and ``uint8 (b, H, W)``, codes from 1 on. 0 and 1 for an
+            image without a map.
         """
         maps = self.per_class(positions, size)
         if len(maps.image) == len(positions) and not maps.place.any():
@@ -122,19 +122,19 @@ class ScoreMaps:
         scores, class_ids = np.zeros(shape, np.float32), np.ones(shape, np.uint8)
         for values, image, place, class_id in zip(maps.values, maps.image, maps.place, maps.class_ids, strict=True):
             best = scores[image]
-            # What is unknown gives way to what is known.
+            # A known score replaces an unknown one.
             better = (values > best) | (np.isnan(best) & ~np.isnan(values)) if place else np.ones_like(values, bool)
             best[better], class_ids[image][better] = values[better], class_id
         return scores, class_ids
 
     def batches(self, size: int = 64) -> Iterator[np.ndarray]:
-        """Positions ``0 .. n-1`` in runs of ``size``."""
+        """Positions ``0 .. n-1`` in batches of ``size``."""
         for start in range(0, len(self), size):
             yield np.arange(start, min(start + size, len(self)))
 
 
 def image_class_ids(data: PreparedData, row: int) -> list[int]:
-    """The masks' codes of the classes that an image is labelled with, ascending."""
+    """Codes in masks of an image's labels, ascending."""
     return [label + 1 for label in data.label_sets[row]]
 
 
@@ -143,7 +143,7 @@ class ScoreStage(Stage):
 
     @property
     def title(self) -> str:
-        """What a table calls the scores."""
+        """Name of the scores in tables."""
         return self.what or type(self).__name__
 
     def save(
@@ -154,19 +154,19 @@ class ScoreStage(Stage):
         values: np.ndarray | Iterable[np.ndarray],
         class_ids: Sequence[Sequence[int]] | None = None,
     ) -> dict[str, Any]:
-        """Write score maps and what they are of.
+        """Write score maps with their images and classes.
 
         Args:
-            out: the product's folder. data: the prepared images. rows: ``int64 (n,)``, theirs.
-            values: ``float (m, h, w)`` in [0, 1], a map for each of ``class_ids``, image by image; or its parts.
-            class_ids: of each image the masks' codes of the classes that it has a map of, read after the last part;
-                None: one map an image, of its one class.
+            out: the product's folder. data: the prepared images. rows: ``int64 (n,)``, rows of the images in ``data``.
+            values: ``float (m, h, w)`` in [0, 1], image by image; or an iterable of batches of it.
+            class_ids: class codes of each image's maps, read after the last batch; None if each image has one map, of
+                its only label.
 
         Returns:
             The manifest's notes.
 
         Raises:
-            SegError: another number of maps; or images of several classes or none, and no ``class_ids``.
+            SegError: the number of maps is wrong; or ``class_ids`` is None and an image has not exactly one label.
         """
         parts: Iterable[np.ndarray] = [values] if isinstance(values, np.ndarray) else values
         if class_ids is None:
@@ -194,9 +194,9 @@ class ScoreStage(Stage):
         return {"images": len(rows), "resolution": list(file.shape)}
 
     def load(self, path: Path, store: Products) -> ScoreMaps:
-        """What :meth:`save` wrote, memory-mapped; of the images of the stage's field ``pool`` or ``scores``.
+        """What :meth:`save` wrote, memory-mapped.
 
-        Pixels that are labelled in ``scores`` are so here too.
+        Images and labelled pixels are those of the stage's field ``scores``, or the images those of its ``pool``.
         """
         upstream = self.upstream()
         source = store.get(upstream["scores"] if "scores" in upstream else upstream["pool"])
@@ -218,12 +218,12 @@ def infer(
     """Apply a network to images, batch by batch.
 
     Args:
-        compute: of normalised images ``float32 (b, 3, S, S)`` on the device, and their positions in ``rows``.
-        data: the prepared images. rows: ``int64 (n,)``, those wanted.
-        runtime: device, batch size, progress bar. what: its text. most: images in a batch at most.
+        compute: called with normalised images ``float32 (b, 3, S, S)`` on the device, and their positions in ``rows``.
+        data: the prepared images. rows: ``int64 (n,)``, rows of ``data``.
+        runtime: device, batch size, progress bar. what: text of the bar. most: largest batch.
 
     Yields:
-        What ``compute`` gave, on the CPU.
+        The results of ``compute``, on the CPU.
     """
     size = min(runtime.batch_size, most or runtime.batch_size)
     for start in runtime.bar(range(0, len(rows), size), what):
@@ -239,12 +239,12 @@ def per_map(
     runtime: Runtime,
     what: str,
 ) -> Iterator[np.ndarray]:
-    """Apply a function on the CPU to every map, in threads: the libraries release the interpreter lock.
+    """Apply a function to every map in threads on the CPU; the libraries release the interpreter lock.
 
     Args:
-        compute: of an image ``uint8 (S, S, 3)``, a map ``float32 (S, S)`` and a third argument to a map.
-        scores: the maps. further: the third arguments, by image for each of its maps.
-        runtime: number of threads, progress bar. what: its text.
+        compute: an image ``uint8 (S, S, 3)``, a map ``float32 (S, S)`` and a third argument to a map ``(S, S)``.
+        scores: the maps. further: the third arguments, for each map of each image.
+        runtime: number of threads, progress bar. what: text of the bar.
 
     Yields:
         ``(1, S, S)``, map by map in order.

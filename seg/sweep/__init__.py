@@ -1,5 +1,5 @@
 """Sweeps: plan the jobs, run each once, collect the figures, choose the best.
 
-Hydra runs the jobs. Here is what its multirun lacks: a folder that is found again, jobs that are skipped when they are
-done, one table of all of them.
+Hydra runs the jobs. This package adds what its multirun lacks: a folder that is found again, finished jobs that are
+skipped, and one table of all jobs.
 """

@@ -1,4 +1,4 @@
-"""One job of a sweep: a run whose failure ends nothing but itself."""
+"""One job of a sweep: a run whose failure does not end the others."""
 
 import os
 import sys
@@ -13,6 +13,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from seg.config.process import given_overrides, run_folder
+from seg.config.tree import make_objects
 from seg.errors import SegError
 from seg.evaluation.per_image import write_per_image
 from seg.evaluation.table import headline
@@ -20,7 +21,7 @@ from seg.experiment import Experiment
 from seg.files import DiskError, io_error, read_json, seal, unseal, write_json
 from seg.methods.thresholds import ScoreStats
 from seg.pipeline import run
-from seg.store import Runtime, Store
+from seg.store import Store
 from seg.store.run_folders import RECORD
 from seg.supervision.auto_threshold import ScoreHistogram
 from seg.sweep.results import Row, Sweep
@@ -29,10 +30,10 @@ from seg.sweep.seeds import is_seed
 
 @dataclass
 class Shared:
-    """What the jobs of one process share: what one has made or opened, the next one finds.
+    """What the jobs of one process share.
 
     Attributes:
-        stores: by their settings. objects: stages, by what they are made of; so each folder of data is read once.
+        stores: by their settings, with open products. objects: stages by class and arguments.
     """
 
     stores: dict[str, Store] = field(default_factory=dict)
@@ -42,24 +43,24 @@ class Shared:
         """The store that a job's config names."""
         name = f"{cfg.store} {cfg.runtime}"
         if name not in self.stores:
-            self.stores[name] = Store(Path(cfg.store), Runtime(**cfg.runtime))
+            self.stores[name] = Store(Path(cfg.store), make_objects(cfg, "runtime"))
         return self.stores[name]
 
 
 @lru_cache(maxsize=1)
 def shared_by(started: float) -> Shared:
-    """What the jobs of the sweep that began then share in this process."""
+    """The shared objects of the sweep that started at this time."""
     return Shared()
 
 
 @dataclass(frozen=True)
 class SweepTask:
-    """What Hydra's launchers call for every job, in this process or in another."""
+    """The task that Hydra's launchers call for every job, in this process or another."""
 
     sweep: Sweep
 
     def __call__(self, cfg: DictConfig) -> None:
-        """Run one job, write its record and its row, show the progress. A full disk ends the sweep."""
+        """Run one job, write its record and its row, print the progress. A full disk ends the sweep."""
         try:
             self._run(cfg)
         except Exception as error:
@@ -98,10 +99,10 @@ class SweepTask:
 
 
 def headlines(rows: Sequence[Row]) -> Row:
-    """The figures that a sweep compares, of trainval alone; and ``miou_test`` and so on, of the same step on test.
+    """The metrics that a sweep compares, on trainval; and those of the same step on test (``miou_test``, ...).
 
     Args:
-        rows: the stage table. If a split has no ground truth, only the pictures and the accuracy can be compared.
+        rows: of the table.
     """
     trainval, test = ([row for row in rows if row["split"] == split] for split in ("trainval", "test"))
     found: Row = {"miou": None, **(headline(trainval) if trainval else {})}
@@ -114,7 +115,7 @@ def headlines(rows: Sequence[Row]) -> Row:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """What a job's folder says of its last run, with a ``row``; nothing of a damaged record."""
+    """The record of a job's last run; with an empty ``row`` if it is missing or damaged."""
     try:
         record = unseal(read_json(folder / RECORD)) or {}
     except (OSError, ValueError, RecursionError):
@@ -133,9 +134,9 @@ def held_out(experiment: Experiment) -> Row:
 
 
 def separability(experiment: Experiment) -> float | None:
-    """How far the job's threshold separates the scores of trainval's images into two groups, in [0, 1], without masks.
+    """How well the job's threshold separates the scores of the trainval images into two groups, in [0, 1].
 
-    Of the last step that labels every pixel, as the mIoU is; None where there is none, or no image of trainval.
+    It is of the last step that labels every pixel, as the mIoU is, and needs no mask; None without such a step.
     """
     cuts = [step.masks for step in experiment.steps.values() if step.masks.is_cut]
     if not cuts:
@@ -146,7 +147,7 @@ def separability(experiment: Experiment) -> float | None:
 
 
 def _take_device(workers: int) -> None:
-    """Spread the processes of a parallel sweep over the GPUs, each staying with the one it took first."""
+    """Spread the processes of a parallel sweep over the GPUs; each keeps its GPU."""
     if workers > 1 and "CUDA_VISIBLE_DEVICES" not in os.environ:
         import torch
 

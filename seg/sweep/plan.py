@@ -1,4 +1,4 @@
-"""Which jobs a sweep has, and the names of its folders."""
+"""The jobs of a sweep, and the names of its folders."""
 
 import hashlib
 import itertools
@@ -48,8 +48,8 @@ class Plan:
 
     @property
     def jobs(self) -> list[Job]:
-        """Every combination, the first key slowest: a training continues epoch by epoch, and the products of an
-        epoch serve all thresholds."""
+        """Every combination, the first key slowest: a training continues epoch by epoch, and an epoch's products
+        are used for all thresholds."""
         fixed = [f"{k}={v}" for k, v in self.fixed.items() if not k.startswith("hydra")]
         out = []
         for values in itertools.product(*self.swept.values()):
@@ -59,7 +59,7 @@ class Plan:
         return out
 
     def folder(self, pipeline: str) -> Path:
-        """Where the results go: the same for the same sweep, whenever and in whatever order it is typed."""
+        """The sweep's folder, which does not depend on the order of the arguments."""
         fixed = {k: [v] for k, v in sorted(self.fixed.items()) if not changes_no_result(k) and k != "pipeline"}
         return (
             Path("outputs/sweeps")
@@ -69,15 +69,15 @@ class Plan:
 
 
 def make_plan(params: Mapping[str, Any], arguments: Sequence[str], config_loader: Any) -> Plan:
-    """Read overrides the way Hydra's basic sweeper does, spans included.
+    """Parse overrides as Hydra's basic sweeper does, and spans.
 
     Args:
         params: ``hydra.sweeper.params``; an argument of the same key wins.
         arguments: overrides as typed.
-        config_loader: Hydra's, which knows what a ``glob()`` may choose from.
+        config_loader: Hydra's, for ``glob()``.
 
     Raises:
-        SegError: for a span that is wrong, a sweep that isn't over single values (``interval()``), or too many jobs.
+        SegError: a wrong span, a sweep without single values (``interval()``), or too many jobs.
     """
     texts = [f"{key}={expand_value(str(value), key)}" for key, value in params.items()] + list(arguments)
     swept: dict[str, list[str]] = {}
@@ -112,13 +112,13 @@ def _choices(override: Any) -> list[str]:
     if len(values) > MOST_JOBS:
         raise SegError(f"{override.input_line}: more than {MOST_JOBS} values; give a larger step")
     if override.is_range_sweep():
-        # Binary fractions add up to 0.30000000000000004; nobody asked for that number.
+        # Binary fractions add up to 0.30000000000000004.
         values = [f"{float(v):.12g}" if re.fullmatch(r"-?\d*\.\d{12,}", v) else v for v in values]
     return list(dict.fromkeys(values))
 
 
 def safe_name(values: Mapping[str, Sequence[str]]) -> str:
-    """``key=values,...`` as a folder's name, of a path its last part; with a hash where something is left out."""
+    """``key=values,...`` as a folder's name, with the last part of paths; with a hash if something is left out."""
     exact = ",".join(f"{key}={collapse([*texts])}" for key, texts in values.items())
     name = ",".join(f"{key}={collapse([x.rpartition('/')[2] for x in texts])}" for key, texts in values.items())
     name = re.sub(r"[^\w.,=+-]", "-", name)

@@ -31,12 +31,12 @@ COLUMNS = ("status", *FIGURES, "masks_used", "stage", "split", "seconds", "folde
 
 @dataclass(frozen=True)
 class Sweep:
-    """What the jobs of a sweep need to know of it.
+    """A running sweep and its table.
 
     Attributes:
-        folder: where its results are. swept: the swept keys, in the order of columns.
-        total: how many jobs it has. skipped: how many of them were done before.
-        started: when this run of it began (seconds since the epoch). workers: jobs that run at the same time here.
+        folder: of the results. swept: the swept keys, in the order of columns.
+        total: number of jobs. skipped: how many of them were done before.
+        started: start of this run, in seconds since the epoch. workers: parallel jobs on this machine.
     """
 
     folder: Path
@@ -47,7 +47,7 @@ class Sweep:
     workers: int = 1
 
     def read(self) -> list[Row]:
-        """The rows of the table as text, sorted; none before the first."""
+        """The sorted rows of the table, as text."""
         path = self.folder / CSV
         rows: list[Any] = (
             pd.read_csv(path, dtype=str, keep_default_na=False).to_dict("records") if path.is_file() else []
@@ -55,7 +55,7 @@ class Sweep:
         return rows
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Replace all rows, in one step: a reader sees the old file or the new one."""
+        """Replace all rows, atomically."""
         texts = [{key: _text(value) for key, value in row.items()} for row in rows]
         texts.sort(key=lambda row: [sortable(row.get(key, "")) for key in self.swept])
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ class Sweep:
             pd.DataFrame(texts, columns=[*self.swept, *COLUMNS]).to_csv(tmp, index=False, lineterminator="\n")
 
     def add(self, row: Mapping[str, Any]) -> list[Row]:
-        """Add a row, or replace the one of the same job folder; returns all rows. Several processes may do so."""
+        """Add a row, or replace the one of the same job; safe between processes. Returns all rows."""
         with FileLock(self.folder / ".lock"):
             rows = [old for old in self.read() if old["folder"] != row["folder"]]
             rows.append({key: _text(value) for key, value in row.items()})
@@ -71,7 +71,7 @@ class Sweep:
         return rows
 
     def show(self, row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
-        """Print a finished job; ``rows`` are those of all that are done."""
+        """Print the progress after a job; ``rows`` are those of all finished jobs."""
         what = "no ground truth to measure with"
         if row["status"] != "ok":
             what = f"failed: {_text(row['error'])}"
@@ -86,7 +86,7 @@ class Sweep:
 
 
 def sortable(text: str) -> tuple[int, Any]:
-    """A key that sorts numbers by value, before text."""
+    """A sort key: numbers by value, then text."""
     try:
         return 0, Decimal(text)
     except InvalidOperation:
@@ -94,7 +94,7 @@ def sortable(text: str) -> tuple[int, Any]:
 
 
 def number(text: Any) -> float:
-    """A cell as a number, nan where it is none."""
+    """A cell as a number; nan if it is none."""
     try:
         return float(text)
     except (TypeError, ValueError):
@@ -102,5 +102,5 @@ def number(text: Any) -> float:
 
 
 def _text(value: Any) -> str:
-    """A cell on one line; the whole text of an error is in the job's folder."""
+    """A cell as one line of text."""
     return "" if value is None or value != value else " ".join(str(value).split())

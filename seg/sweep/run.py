@@ -1,4 +1,4 @@
-"""A sweep from its plan to its summary: what the sweeper plugin does."""
+"""Runs a sweep, from its plan to its summary."""
 
 import sys
 import time
@@ -32,14 +32,14 @@ def run_sweep(
     """Run the jobs of a sweep that are not done, and summarise all of them.
 
     Args:
-        config: of the sweep, with Hydra's. arguments: the command line's overrides. context: Hydra's.
-        make_launcher: makes the launcher that runs a task.
+        config: of the sweep, including Hydra's. arguments: overrides of the command line. context: Hydra's.
+        make_launcher: creates the launcher for a task.
 
     Returns:
         How many jobs failed or are missing.
 
     Raises:
-        SegError: for a sweep that cannot work, before its first job.
+        SegError: the sweep cannot work; raised before its first job.
     """
     if config.runtime.devices != 1 or config.runtime.num_nodes != 1:
         raise SegError("runtime.devices, runtime.num_nodes: each job of a sweep has one device; leave them at 1")
@@ -59,10 +59,10 @@ def run_sweep(
     if not writable(folder):
         raise SegError(f"{folder}: cannot be written to; choose another with hydra.sweep.dir=")
     jobs, workers = plan.jobs, min(parallel_jobs(config), len(plan.jobs))
-    if workers > 1:  # jobs that differ in the threshold alone need the same products: they would wait for each other
+    if workers > 1:  # side by side, jobs that differ in the threshold alone would wait for the same products
         thresholds = [*plan.swept.get("threshold", [])]
         jobs = sorted(jobs, key=lambda job: thresholds.index(job.swept["threshold"]) if thresholds else 0)
-    threads = str(max(1, available_cores() // workers))  # each of several jobs has its share of the cores
+    threads = str(max(1, available_cores() // workers))
     shares = [
         f"{key}={threads}" for key in ("runtime.threads", "runtime.workers") if key not in (*plan.fixed, *plan.swept)
     ]
@@ -95,7 +95,7 @@ def run_sweep(
         except Exception as error:
             if refusal := io_error(error, "sweep", folder, "hydra.sweep.dir"):  # of what Hydra writes for a job
                 raise refusal from error
-            # A process that was killed, say. Its job has no row; the summary counts it as missing.
+            # Such as a killed process. Its job has no row; the summary counts it as missing.
             print(f"error: {type(error).__name__}: {first_line(error)}", file=sys.stderr)
     typed = [str(text) for text in config.hydra.overrides.task]
     return summarise(sweep, [x for x in typed if x.partition("=")[0].lstrip("+") not in (*plan.swept, "sweep")])
@@ -104,10 +104,10 @@ def run_sweep(
 def done_before(
     plan: Plan, experiment: Callable[[Job], Experiment], folder: Path, typed: Sequence[str], groups: Iterable[str]
 ) -> list[Row]:
-    """The rows of the jobs that were done before and would give the same again.
+    """The rows of finished jobs that would give the same metrics again.
 
     Raises:
-        SegError: for a value that no job can have, and for a key that no job uses.
+        SegError: a value is invalid in every job, or a key has no effect in any.
     """
     rows, refused = [], {}
     unused: dict[str, str] | None = None
@@ -133,9 +133,9 @@ def done_before(
 
 
 def finished(folder: Path, experiment: Experiment) -> Row | None:
-    """The row of a job that was done before and would give the same again: the stages of its figures have equal keys.
+    """The row of a finished job whose metrics come from stages with equal keys; None if it must run again.
 
-    If pictures are wanted, they have to be there; so have what a table over seeds is made of.
+    Wanted pictures must exist, and so must the per-image counts that a table over seeds needs.
     """
     record = read_record(folder)
     row: Row = record["row"]
@@ -149,7 +149,7 @@ def finished(folder: Path, experiment: Experiment) -> Row | None:
 
 
 def refuse_hopeless(experiment: Callable[[Job], Experiment], ends: Sequence[Job], folder: Path) -> None:
-    """Refuse a sweep whose first and last jobs would fail for the same reason, such as data that are not there."""
+    """Refuse a sweep whose first and last jobs would fail for the same reason, such as missing data."""
     reasons = []
     for job in ends:
         try:
@@ -163,7 +163,7 @@ def refuse_hopeless(experiment: Callable[[Job], Experiment], ends: Sequence[Job]
 
 
 def parallel_jobs(config: Any) -> int:
-    """How many jobs run at the same time on this machine; 1 where the launcher leaves that to a cluster."""
+    """How many jobs run in parallel on this machine; 1 if the launcher submits to a cluster."""
     launcher, cores = config.hydra.launcher, available_cores()
     if "joblib" in launcher._target_:
         return int(launcher.n_jobs) if launcher.n_jobs > 0 else max(1, cores + 1 + int(launcher.n_jobs))

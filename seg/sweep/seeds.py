@@ -1,4 +1,4 @@
-"""The table of a sweep over seeds: a row for each step and split, and for each combination of the other swept keys."""
+"""The table of a sweep over seeds: a row per step, split and combination of the other swept keys."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,10 +10,11 @@ from seg.errors import SegError
 from seg.evaluation.per_image import RunFigures, image_ids, resampled_miou
 from seg.evaluation.table import MARKS, frame_text, marks
 from seg.files import atomic_path
+from seg.format import markdown
 from seg.methods.bootstrap import percentile_interval
 from seg.sweep.results import CSV
 
-#: Figures whose mean and standard deviation are in the table, and their headings.
+#: Metrics of the table and their headings.
 FIGURES = {
     "miou": "mIoU",
     "iou_foreground": "fg",
@@ -21,7 +22,7 @@ FIGURES = {
     "per_image_miou": "per image",
 }
 
-#: A combination of values, and of each the runs by seed.
+#: Runs by the values of the other swept keys, and by seed.
 Runs = Mapping[tuple[str, ...], Mapping[tuple[str, ...], RunFigures]]
 
 
@@ -31,13 +32,13 @@ def is_seed(key: str) -> bool:
 
 
 def read_runs(folder: Path) -> tuple[list[str], Runs]:
-    """The runs of a sweep over seeds that ended well, or of one run's folder.
+    """The successful runs of a sweep over seeds, or a single run.
 
     Returns:
-        The other swept keys; and the runs by the values of these and of the seeds.
+        The other swept keys, and the runs.
 
     Raises:
-        SegError: if the folder is of neither.
+        SegError: the folder is neither.
     """
     if not (folder / CSV).is_file():
         return [], {(): {(): RunFigures.read(folder)}}
@@ -57,9 +58,8 @@ def seeds_frame(keys: Sequence[str], runs: Runs) -> pd.DataFrame:
     """The table in full precision.
 
     Returns:
-        ``keys``, ``stage``, ``split``, ``images``, ``n`` (how many seeds), ``masks_used``; of each figure the mean over
-        seeds and the standard deviation (n - 1, nan of one run); and the bootstrap interval (95%) over images of the
-        mean mIoU.
+        ``keys``, ``stage``, ``split``, ``images``, ``n`` (seeds), ``masks_used``; mean and standard deviation (n - 1)
+        of each metric over seeds; and the 95% bootstrap interval of the mean mIoU over images.
     """
     rows = []
     for values, by_seed in runs.items():
@@ -78,7 +78,7 @@ def seeds_frame(keys: Sequence[str], runs: Runs) -> pd.DataFrame:
 
 
 def shown(frame: pd.DataFrame) -> pd.DataFrame:
-    """The same as text for a reader: ``mean ± standard deviation``, and the interval after the mIoU."""
+    """The table as text: ``mean ± standard deviation``, and the interval after the mIoU."""
     out = frame.loc[:, :"n"].copy()
     for name, heading in FIGURES.items():
         if f"{name}_mean" in frame:
@@ -95,14 +95,13 @@ def interval_text(low: Iterable[float], high: Iterable[float]) -> list[str]:
 
 
 def write_table(folder: Path, name: str, frame: pd.DataFrame, text: pd.DataFrame) -> None:
-    """``NAME.csv`` in full precision; ``NAME.md`` and ``NAME.tex`` (booktabs) for a reader."""
-    rows = [text.columns, ["---"] * len(text.columns), *text.values]
+    """Write ``NAME.csv`` in full precision, and the text as ``NAME.md`` and ``NAME.tex`` (booktabs)."""
     latex = text.to_latex(index=False, escape=True)
     for sign, command in (("±", r"$\pm$"), (">=", r"$\geq$"), ("†", r"$\dagger$")):
         latex = latex.replace(sign, command)
     contents = {
         "csv": frame.to_csv(index=False, lineterminator="\n"),
-        "md": "".join(f"| {' | '.join(map(str, row))} |\n" for row in rows),
+        "md": markdown(text),
         "tex": latex,
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -115,7 +114,7 @@ def summarise_seeds(folder: Path, most: int = 60) -> list[str]:
     """Write ``seeds.csv``, ``seeds.md`` and ``seeds.tex`` of a sweep over seeds.
 
     Returns:
-        Lines to print, of at most so many rows; none if nothing was measured.
+        Lines to print, with at most ``most`` rows; none if nothing was measured.
     """
     frame = seeds_frame(*read_runs(folder))
     if frame.empty:

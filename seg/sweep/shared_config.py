@@ -1,7 +1,7 @@
-"""Hydra's config loader, composing once what the jobs of a sweep have in common.
+"""A config loader that composes the config of a sweep's jobs once.
 
-Hydra takes a quarter of a second to compose a config, longer than most jobs take. Jobs that differ only in plain values
-(``epoch``, ``threshold``) share one composed config, and the values are set in a copy of it.
+Hydra takes 0.25 s to compose a config, longer than most jobs take. Jobs that differ in plain values (``epoch``,
+``threshold``) share one composed config; the values are set in a copy.
 """
 
 import pickle
@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 
 class SharedConfigs:
-    """Wraps Hydra's loader; only the config of a job is made in another way. Can be pickled, for other processes."""
+    """Wraps Hydra's loader; can be pickled for other processes."""
 
     def __init__(self, inner: ConfigLoader) -> None:
         self.inner = inner
@@ -24,14 +24,14 @@ class SharedConfigs:
         self._composed: dict[tuple[str, ...], tuple[frozenset[str], bytes]] = {}
 
     def __getattr__(self, name: str) -> Any:
-        """All else is Hydra's."""
-        if name.startswith("__"):  # as pickle asks, before there is an inner one
+        """Everything else is Hydra's."""
+        if name.startswith("__"):  # pickle asks for these before ``inner`` is set
             raise AttributeError(name)
         return getattr(self.inner, name)
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
         """The config of one job."""
-        # A choice in a group, an addition or a deletion changes what is composed; a plain value does not.
+        # A choice in a group, an addition or a deletion changes the composition; a plain value does not.
         shared = tuple(text if self._is_structural(text) else text.partition("=")[0] for text in sweep_overrides)
         if shared not in self._composed:
             first = self.inner.load_sweep_config(master_config, sweep_overrides)

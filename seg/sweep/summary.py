@@ -1,4 +1,4 @@
-"""The end of a sweep: the best row, the map of all, the next command, and what failed."""
+"""The summary of a sweep: the best job, a heat map, the next command, and failures."""
 
 import math
 import shlex
@@ -19,10 +19,10 @@ _OF_CLASSIFIER = ("epoch", "backbone", "weights", "data.size")
 
 
 def summarise(sweep: Sweep, fixed: Sequence[str]) -> int:
-    """Print the summary, and draw ``miou.png``; over seeds there is no best job, but a table.
+    """Print the summary and draw ``miou.png``; over seeds, write a table instead of choosing a best job.
 
     Args:
-        sweep: whose jobs have been run. fixed: the overrides of keys that are not swept.
+        sweep: after its jobs. fixed: overrides of keys that are not swept.
 
     Returns:
         How many jobs failed or are missing.
@@ -49,13 +49,13 @@ def summarise(sweep: Sweep, fixed: Sequence[str]) -> int:
 
 
 def best_row(rows: Sequence[Row], key: str = "miou") -> Row | None:
-    """The row with the highest figure; of equal ones the first. None if there is no figure."""
+    """The row with the highest value, the first of equal ones; None without values."""
     good = [row for row in rows if row["status"] == "ok" and not math.isnan(number(row[key]))]
     return max(good, key=lambda row: number(row[key]), default=None)
 
 
 def describe_best(keys: Sequence[str], rows: Sequence[Row], best: Row) -> list[str]:
-    """The best row in lines; and the choice that needs no mask."""
+    """The best row, and the choice that needs no mask, as lines."""
     miou, background, foreground, images = (number(best[name]) for name in FIGURES[:4])
     lines = [
         f"best: {_cell(keys, best)}  mIoU {miou:.4f} (IoU bg {background:.4f}, fg {foreground:.4f}; "
@@ -67,10 +67,8 @@ def describe_best(keys: Sequence[str], rows: Sequence[Row], best: Row) -> list[s
 
 
 def without_masks(keys: Sequence[str], rows: Sequence[Row]) -> Row:
-    """The values that are chosen without masks: those of the classifier by its accuracy (mAP, if images have
-    several labels) on held-out images.
-
-    Of the rows with these, the one whose threshold separates the scores best has the keys that are thresholds.
+    """Values chosen without masks: the classifier's keys by its accuracy (with several labels: mAP) on held-out images,
+    then the thresholds by how well they separate the scores.
     """
     judged = [key for key in keys if key in _OF_CLASSIFIER or key.startswith("classifier.")]
     best = best_row(rows, "held_out_accuracy") or best_row(rows, "held_out_map")
@@ -110,9 +108,9 @@ def draw_sweep(path: Path, rows: Sequence[Row], keys: Sequence[str], best: Row) 
 
 
 def _next(keys: Sequence[str], best: Row, fixed: Sequence[str]) -> str:
-    """The command of a run with the best values, with AffinityNet where the sweep refined nothing.
+    """The command of a run with the best values, with AffinityNet if the sweep had no refiner.
 
-    It says how many masks chose the values, for the run's table.
+    It contains how many masks chose the values, for the run's table.
     """
     typed = dict(text.lstrip("+").partition("=")[::2] for text in fixed)
     values = {key: str(best[key]) for key in keys}

@@ -1,4 +1,4 @@
-"""Networks that are trained, or given: the stages, and the one loop that trains."""
+"""Trained and pretrained networks as stages, and the training loop."""
 
 from seg.train.training import NetworkStage as NetworkStage
 from seg.train.training import Pretrained as Pretrained

@@ -1,4 +1,4 @@
-"""One training loop for all networks: a stream of epochs that survives being killed."""
+"""The training loop of all networks, which resumes after a kill."""
 
 import logging
 import math
@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 from seg.errors import SegError
 from seg.files import atomic_path, sync, sync_folder
 from seg.store import Products
-from seg.store.manifest import HISTORY, epoch_of, forget, misfit, read_manifest, write_history
+from seg.store.manifest import HISTORY, epoch_of, forget, is_intact, read_manifest, write_history
 
 log = logging.getLogger(__name__)
 
@@ -39,15 +39,15 @@ def moving_average(model: nn.Module, decay: float) -> AveragedModel:
         return average + (current - average) * max(1 - decay, 1 / (int(count) + 1))
 
     average = AveragedModel(model, avg_fn=update, use_buffers=True)
-    # In 32 bit: a hundredth of a difference is nothing to a half-precision weight.
+    # In half precision, small updates would be rounded away.
     average.module.float().eval().requires_grad_(False)
     return average
 
 
 def epoch_batches(rows: Any, batch_size: int, seed: int, epoch: int, processes: int = 1) -> Iterator[Any]:
-    """Shuffled batches of ``rows``, of all processes together.
+    """Shuffled batches of ``rows``, for all processes together.
 
-    A last batch that does not give every process two images is dropped (batch norm can't use a single one).
+    A last batch with less than two images for each process is dropped, because batch norm needs two.
     """
     order = np.random.default_rng((seed, epoch)).permutation(rows)
     for start in range(0, len(order), batch_size):
@@ -57,13 +57,14 @@ def epoch_batches(rows: Any, batch_size: int, seed: int, epoch: int, processes: 
 
 
 class Loop:
-    """Trains a stage in its folder up to the epoch that is wanted.
+    """Trains a stage in its folder up to the epoch of its product.
 
-    Weights and optimizer are saved at every epoch, so a killed training loses at most one. The order and augmentation
-    of an epoch come from ``(seed, epoch)`` alone, so a resumed training gives the weights of an uninterrupted one.
+    Weights and optimizer are saved after every epoch. Order and augmentation of an epoch depend on ``(seed, epoch)``
+    alone, so a resumed training gives the same weights as an uninterrupted one.
 
-    Several processes share every batch; the gradient is that of the whole batch. On CPUs batch norm sees a share alone.
-    With ``ema`` the product is :func:`moving_average`, and the network itself is in the state.
+    Several processes share every batch, and the gradient is that of the whole batch. On CPUs the statistics of batch
+    norm are those of a process's share. With ``ema`` the product is :func:`moving_average`, and the trained network is
+    in the state.
     """
 
     def __init__(self, stage: Any, folder: Path, store: Products) -> None:
@@ -84,7 +85,7 @@ class Loop:
         self.steps = sum(1 for _ in self._batches(0))
         if self.steps == 0 and self.world > 1:
             raise SegError(
-                f"{self.name}: batch_size={stage.batch_size} and {len(self.rows)} images leave {self.world} processes "
+                f"{self.name}: batch_size={stage.batch_size} and {len(self.rows)} images give {self.world} processes "
                 "less than two images each; use fewer devices"
             )
         self.model: nn.Module = model.to(memory_format=torch.channels_last)
@@ -109,7 +110,6 @@ class Loop:
         self.product: nn.Module = self.model if self.average is None else self.average.module
 
     def run(self) -> None:
-        """Train the epochs that are missing."""
         for epoch in range(self.done + 1, self.stage.wanted + 1):
             started = time.perf_counter()
             row = self._epoch(epoch)
@@ -131,9 +131,9 @@ class Loop:
         return epoch_batches(self.rows, self.stage.batch_size, self.stage.seed, epoch, self.world)
 
     def _epoch(self, epoch: int) -> dict[str, Any]:
-        """One pass over the images: the means of the loss and of what else is logged."""
+        """One pass over the images; returns the means of loss and metrics."""
         stage = self.stage
-        # Dropout and the like draw from the global generator; the rest from this one.
+        # Dropout draws from the global generator, everything else from this one.
         torch.manual_seed(stage.seed * 100_003 + epoch)
         generator = torch.Generator().manual_seed((stage.seed * 100_003 + epoch) + self.rank * 1_000_000_007)
         self.wrapped.train()
@@ -154,7 +154,7 @@ class Loop:
                 self.average.update_parameters(self.model)
             count += len(part)
         if self.world > 1 and self.average is not None:
-            # The running statistics of the first process, as a resumed training has them.
+            # All processes use the running statistics of the first, which are saved.
             self.product.load_state_dict(self.fabric.broadcast(_on_cpu(self.product)))
         if self.world > 1:
             totals = cast("dict[str, Tensor]", self.fabric.all_reduce(totals, reduce_op="sum"))
@@ -164,19 +164,19 @@ class Loop:
         return row
 
     def _step(self, own: Any, images: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """One step of the optimizer on this process's share of a batch of so many images."""
+        """An optimizer step on ``own``, this process's share of a batch of ``images``."""
         batch = self.fabric.to_device(self.stage.batch(own, generator, self.store))
         loss, metrics = self.stage.loss(self.wrapped, batch)
         self.optimizer.zero_grad(set_to_none=True)
-        # Gradients are averaged over the processes, whose shares may differ by an image.
+        # Gradients are averaged over processes, whose shares may differ by an image.
         self.fabric.backward(loss * (len(own) * self.world / images) if self.world > 1 else loss)
         self.optimizer.step()
         return {"loss": loss, **metrics}
 
-    # -- what is kept ----------------------------------------------------------------------------------
+    # -- checkpoints -----------------------------------------------------------------------------------
 
     def _resume(self) -> tuple[int, list[dict[str, Any]], dict[str, Any]]:
-        """The newest epoch whose weights and state are as they were written, the history up to it, and its state."""
+        """The newest epoch with undamaged weights and state (0 for none), the history up to it, and its state."""
         from safetensors.torch import load_file
 
         folder = self.folder
@@ -186,14 +186,14 @@ class Loop:
 
         def is_sound(epoch: int) -> bool:
             pair = (_weights(epoch), _state(epoch))
-            return all(name in entries and misfit(folder, entries[name], read=True) is None for name in pair)
+            return all(name in entries and is_intact(folder, entries[name], checksum=True) for name in pair)
 
-        # What the first of several processes finds holds for all; what it removes, no other reads.
+        # The first process decides for all.
         done = self.fabric.broadcast(next(filter(is_sound, range(newest, 0, -1)), 0))
         if done < newest:
             log.warning("%s: epoch %d is damaged or has no state; going back to epoch %d", self.name, newest, done)
         if self.rank == 0:
-            # A manifest must not list files that are written anew.
+            # A manifest must not list files that will be overwritten.
             if later := {name for name in entries if epoch_of(name) > done}:
                 forget(folder, manifest, later)
             for path in folder.glob("*"):
@@ -207,26 +207,26 @@ class Loop:
         return done, history, {**state, "saved": load_file(folder / _weights(done))}
 
     def _save(self, row: dict[str, Any]) -> None:
-        """Write an epoch: weights, state, history; last the manifest, which makes them count."""
+        """Write an epoch: weights, state, history, and last the manifest, which makes them valid."""
         from safetensors.torch import save
 
         epoch, folder = int(row["epoch"]), self.folder
         with atomic_path(folder / _weights(epoch)) as tmp:
-            # One item: several would be written in any order, and equal weights would be unequal files.
+            # With several metadata items their order, and so the file, would be random.
             tmp.write_bytes(save(_on_cpu(self.product), {"epoch": f"{self.name} {epoch}"}))
         state = {"epoch": epoch, "optimizer": self.optimizer.state_dict()}
         if precision := self.fabric.strategy.precision.state_dict():  # the scaler of 16-mixed
             state["precision"] = precision
         if self.average is not None:
             state["model"] = _on_cpu(self.model)
-        # To an open file, for the name of a path is part of what is written.
+        # To an open file, because torch.save writes the name of a path.
         with atomic_path(folder / _state(epoch)) as tmp, tmp.open("wb") as file:
             torch.save(state, file)
         self.history.append(row)
         write_history(folder / HISTORY, self.history)
         sync([folder / _weights(epoch), folder / _state(epoch), folder / HISTORY])
         sync_folder(folder)
-        # The epoch before stays, to go back to.
+        # The previous epoch is kept as a fallback.
         old = [_state(epoch - 2), *([_weights(epoch - 2)] if self.stage.keep == "last" else [])]
         extra = {"epochs_done": epoch, "history": self.history}
         self.store.write_manifest(self.stage, folder, sum(x["seconds"] for x in self.history), extra, without=old)

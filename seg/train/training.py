@@ -1,8 +1,8 @@
-"""Networks as stages: trained here, or pretrained.
+"""Networks as stages: trained or pretrained.
 
-A training is one growing folder: ``epoch_001.safetensors`` and so on, ``history.csv``, and the optimizer's state after
-the newest two epochs, ``state_001.pt``. Asking for a later epoch trains only what is missing. A schedule that depends
-on the number of epochs makes that number part of the key.
+A training is a folder with the weights of every epoch (``epoch_001.safetensors``), ``history.csv``, and the optimizer's
+state after the last two epochs (``state_001.pt``). A later epoch continues it. With a schedule that depends on the
+number of epochs, that number is part of the key.
 """
 
 import dataclasses
@@ -29,60 +29,58 @@ T = TypeVar("T", bound="Training")
 
 
 class NetworkStage(Stage):
-    """Base of the stages whose product is a network, in ``eval`` mode on the device of inference.
+    """Base of stages whose product is a network, in ``eval`` mode on the device of inference.
 
     Attributes:
-        role: what ``checkpoints.*`` and the run's folder call the network.
+        role: name of the network in ``checkpoints.*`` and in the run's folder.
     """
 
     role: ClassVar[str] = ""
 
-    if TYPE_CHECKING:  # a property that is there would be in the way of a field of that name
+    if TYPE_CHECKING:  # at run time these would conflict with fields of the same names
 
         @property
         def design(self) -> "Training":
-            """The training that describes the network and its use, whether or not it was trained by it."""
+            """The training that defines the network and its use, even if the weights are from elsewhere."""
+
+        @property
+        def file_name(self) -> str:
+            """Name of the weights within the product's folder."""
 
     def designed_as(self, kind: type[T], where: str) -> T:
-        """Its design, refused with a SegError that begins with ``where`` unless it is of this kind."""
+        """The design if it is of this kind, else a SegError that begins with ``where``."""
         if not isinstance(self.design, kind):
             raise SegError(f"{where}: is a {type(self.design).__name__}, not a {kind.role}")
         return self.design
-
-    @property
-    def file_name(self) -> str:
-        """Name of the weights within the product's folder."""
-        raise TypeError(f"{type(self).__name__} has no file_name")
 
     def load(self, path: Path, store: Products) -> "nn.Module":
         """The network with its weights."""
         from safetensors.torch import load_file
 
-        model = self.design.empty(store)  # a sweep loads one per epoch: not by way of the weights that it started from
+        model = self.design.empty(store)
         model.load_state_dict(load_file(path / self.file_name))
         return model.to(store.runtime.device).eval()
 
 
 class Training(NetworkStage):
-    """Base of the stages that train a network.
+    """Base of stages that train a network.
 
     Attributes:
-        epochs: length of the training as the schedule sees it.
-        epoch: the epoch whose weights are wanted; null for the last.
-        batch_size: images per optimizer step; batch norm can't use a single one.
-        optimizer: ``adam``; ``sgd``, with a momentum of 0.9.
-        lr: the learning rate (after warm-up none; see ``schedule``).
+        epochs: length of the schedule.
+        epoch: the epoch whose weights are the product; null for the last.
+        batch_size: images per optimizer step; at least 2, for batch norm.
+        optimizer: ``adam``; or ``sgd`` with a momentum of 0.9.
+        lr: initial learning rate, without warm-up.
         weight_decay: L2 penalty.
         schedule: ``constant``; ``poly`` (factor ``(1 - step/total)**0.9``); ``cosine``.
-        flip: mirror half of the images.
-        zoom: random crops down to this share of the side are stretched to the full size.
+        flip: mirror each image with probability 1/2.
+        zoom: smallest side of random crops, as a share of the image; they are resized to the full size.
         jitter: brightness, contrast and colour of an image vary by up to this factor.
-        seed: of the weights that are drawn, the order of the images and their augmentation.
-        precision: as Lightning Fabric names it (``32-true``, ``bf16-mixed``); it changes numbers, so it is
-            part of the key.
-        ema: decay per step of a moving average of the weights and batch-norm statistics, which is then the product
-            (Tarvainen and Valpola, NIPS 2017); null for the weights themselves.
-        keep: ``all`` keeps every epoch's weights, ``last`` the newest two.
+        seed: of random weights, the order of images and their augmentation.
+        precision: as in Lightning Fabric (``32-true``, ``bf16-mixed``); part of the key because it changes numbers.
+        ema: decay per step of a moving average of weights and batch-norm statistics, which is then the product
+            (Tarvainen and Valpola, NIPS 2017); null for none.
+        keep: ``all`` keeps the weights of every epoch, ``last`` those of the last two.
     """
 
     in_place: ClassVar[bool] = True
@@ -104,12 +102,11 @@ class Training(NetworkStage):
 
     @classmethod
     def from_config(cls, checkpoint: str | None = None, **values: Any) -> NetworkStage:
-        """The training; or with a ``checkpoint`` (see :class:`Pretrained`) that network, and nothing is trained."""
+        """The training; or with a ``checkpoint`` its :class:`Pretrained` network."""
         design = cls(**values)
         return design if checkpoint is None else Pretrained(design=design, file=checkpoint)
 
     def validate(self) -> None:
-        """An epoch beyond the total is only meaningful for a training that can go on."""
         if self.schedule != "constant" and self.wanted > self.epochs:
             raise SegError(
                 f"epoch={self.epoch}: the {self.schedule} schedule of {type(self).__name__} ends at "
@@ -118,33 +115,30 @@ class Training(NetworkStage):
 
     @property
     def design(self) -> "Training":
-        """Itself."""
         return self
 
     @property
     def wanted(self) -> int:
-        """The epoch whose weights are wanted, from 1."""
+        """The epoch of the product, from 1."""
         return self.epoch if self.epoch is not None else self.epochs
 
     @property
     def unused_parameters(self) -> dict[str, str]:
-        """Why a parameter changes nothing beside the others, by its name."""
+        """Parameters without effect, each with the reason."""
         if self.schedule != "constant" or self.epoch is None:
             return {}
-        return {"epochs": f"is used with a schedule alone; this one is constant, and epoch={self.epoch} counts"}
+        return {"epochs": f"is used only with a schedule; this one is constant, and epoch={self.epoch} is trained"}
 
     @property
     def id(self) -> str:
-        """One stream of training has many products, one per epoch: ``Stage/key@epoch``."""
+        """``Stage/key@epoch``, because a training has a product for each epoch."""
         return f"{super().id}@{self.wanted}"
 
     @property
     def file_name(self) -> str:
-        """That of the wanted epoch."""
         return f"epoch_{self.wanted:03d}.safetensors"
 
     def params(self) -> dict[str, Any]:
-        """The length enters the key where it changes the weights, or which of them are kept."""
         out = super().params()
         if self.schedule != "constant":
             out["epochs"] = self.epochs
@@ -153,11 +147,10 @@ class Training(NetworkStage):
         return out
 
     def files_to_load(self, manifest: Mapping[str, Any]) -> Sequence[Mapping[str, Any]] | None:
-        """The wanted epoch's weights, if the manifest tells of them."""
         return [entry for entry in manifest.get("files", []) if entry["name"] == self.file_name] or None
 
     def check_runtime(self, runtime: Runtime) -> None:
-        """Refuse what cannot be trained on these devices."""
+        """Raise a SegError if these devices cannot train it."""
         if self.precision == "16-true" and runtime.device.type == "cpu":
             raise SegError(f"precision={self.precision}: a CPU does not train in it; take bf16-mixed or 32-true")
         if self.batch_size < 2 * runtime.processes:
@@ -166,34 +159,34 @@ class Training(NetworkStage):
                 f"two images each; take at least {2 * runtime.processes}, or fewer devices"
             )
 
-    # -- what a subclass defines -----------------------------------------------------------------------
+    # -- defined by subclasses -------------------------------------------------------------------------
 
     def shape(self) -> dict[str, Any]:
-        """The parameters that a checkpoint needs: those of the network and of its use."""
+        """Parameters of the network and its use, which a checkpoint needs too."""
         return {}
 
     def needs(self) -> dict[str, Stage]:
-        """The stages that a checkpoint needs, by field name."""
+        """Stages that a checkpoint needs too, by field name."""
         return {}
 
     def class_names(self, store: Products) -> Sequence[str] | None:
-        """The classes of the network's outputs in order, which a checkpoint's have to be; None if it tells none."""
+        """The class of each output, which must agree with a checkpoint's; None if outputs are no classes."""
         return None
 
     def empty(self, store: Products) -> "nn.Module":
-        """A network for weights that come from elsewhere, on the CPU; nothing need be read or fetched for it."""
+        """The network for loading a checkpoint, on the CPU, without reading pretrained weights."""
         return self.network(store)
 
     def network(self, store: Products) -> "nn.Module":
-        """A fresh network with its initial weights, on the CPU."""
+        """The network with its initial weights, on the CPU."""
         raise TypeError(f"{type(self).__name__} has no network()")
 
     def samples(self, store: Products) -> Any:
-        """An array of the prepared rows to train on."""
+        """Array of the samples of an epoch, which is shuffled and passed to :meth:`batch` in parts."""
         raise TypeError(f"{type(self).__name__} has no samples()")
 
     def batch(self, rows: Any, generator: "torch.Generator", store: Products) -> "tuple[Tensor, ...]":
-        """Tensors of a batch, augmented, the images first: ``float32 (B, 3, H, W)``."""
+        """The tensors of a batch of samples, augmented."""
         raise TypeError(f"{type(self).__name__} has no batch()")
 
     def loss(self, model: "nn.Module", batch: "tuple[Tensor, ...]") -> "tuple[Tensor, dict[str, Tensor]]":
@@ -203,7 +196,7 @@ class Training(NetworkStage):
     def augmented(
         self, images: "np.ndarray", masks: "np.ndarray | None", generator: "torch.Generator"
     ) -> "tuple[Tensor, Any]":
-        """A batch's images and masks, augmented as the parameters say."""
+        """Images and masks, augmented by ``flip``, ``zoom`` and ``jitter``."""
         import torch
 
         from seg.nets.augment import augment, normalise
@@ -212,30 +205,29 @@ class Training(NetworkStage):
         return augment(normalise(images), given, generator, flip=self.flip, zoom=self.zoom, jitter=self.jitter)
 
     def groups(self, model: "nn.Module") -> list[dict[str, Any]]:
-        """Parameter groups for the optimizer; ``lr`` in a group is multiplied by the schedule too."""
+        """Parameter groups for the optimizer; the schedule applies to the ``lr`` of each."""
         return [{"params": [p for p in model.parameters() if p.requires_grad], "lr": self.lr}]
 
     def frozen(self, model: "nn.Module") -> "Sequence[nn.Module]":
-        """Parts of the network that are not trained: they keep their weights and stay in ``eval`` mode."""
+        """Modules that are not trained and stay in ``eval`` mode."""
         return ()
 
     def after_epoch(self, model: "nn.Module", store: Products) -> None:
-        """What is done to the weights or statistics of the product before an epoch is measured and saved."""
+        """Change the product before it is validated and saved."""
 
     def held_out(self, model: "nn.Module", store: Products) -> dict[str, float]:
-        """Metrics on images that are not trained on, at the end of an epoch."""
+        """Validation metrics at the end of an epoch."""
         return {}
 
     # -- the product -----------------------------------------------------------------------------------
 
     def build(self, out: Path, store: Products) -> None:
-        """Train up to the wanted epoch, from wherever the folder stands."""
         from seg.train.loop import Loop
 
         Loop(self, out, store).run()
 
     def history(self, store: Products) -> "pd.DataFrame":
-        """Loss and metrics by epoch, up to the wanted one."""
+        """Loss and metrics by epoch, up to the epoch of the product."""
         import pandas as pd
 
         manifest = read_manifest(store.folder(self)) or {}
@@ -244,10 +236,10 @@ class Training(NetworkStage):
 
 
 class Pretrained(NetworkStage):
-    """A network from a checkpoint: used as it is, nothing is trained.
+    """A network from a checkpoint, without training.
 
     Attributes:
-        design: the training that describes the network.
+        design: the training that defines the network.
         file: a state dict, or a run's folder.
     """
 
@@ -263,17 +255,16 @@ class Pretrained(NetworkStage):
 
     @property
     def unused_parameters(self) -> dict[str, str]:
-        used = {*self.design.shape(), *self.design.needs(), "epoch", "epochs"}  # which the command that trained it has
-        why = f"nothing uses it, for the {self.role} is given by checkpoints.{self.role}"
+        used = {*self.design.shape(), *self.design.needs(), "epoch", "epochs"}  # as in the command that trained it
+        why = f"is not used, because the {self.role} is given by checkpoints.{self.role}"
         return {f.name: why for f in dataclasses.fields(self.design) if f.name not in used}
 
     @property
     def path(self) -> Path:
-        """The file of weights that ``file`` means."""
         return find_checkpoint(Path(self.file), self.role)
 
     def params(self) -> dict[str, Any]:
-        """The content of the file, and how it is used; not how one would have trained."""
+        """The content of the file, and the network and its use; not the parameters of training."""
         weights = f"sha256:{file_sha256(self.path)}"
         return {"weights": weights, "design": type(self.design).__name__, **self.design.shape()}
 
@@ -292,7 +283,11 @@ class Pretrained(NetworkStage):
         self.read(store)
 
     def read(self, store: Products) -> "nn.Module":
-        """The network with the weights, on the CPU; refuses another network's, and other classes than the data's."""
+        """The network with the weights, on the CPU.
+
+        Raises:
+            SegError: the weights are of another network or for other classes.
+        """
         path, file = self.path, f"checkpoints.{self.role}={self.path}"
         state = read_state_dict(path, key=f"checkpoints.{self.role}")
         model = self.design.empty(store)
@@ -300,7 +295,7 @@ class Pretrained(NetworkStage):
         if theirs is not None and own is not None and theirs != list(own):
             raise SegError(
                 f"{file}: its classes are {repr(theirs)[:200]}, but those of the data are {repr(list(own))[:200]}; "
-                "give a network of these classes in this order, or correct the JSON beside it if they mean the same"
+                "give a network of these classes in this order, or correct the JSON file beside it"
             )
         shape = " ".join(f"{k}={v}" for k, v in self.design.shape().items())
         load_state(model, state, f"{file}: does not fit the {self.role} of this config ({shape})")

@@ -13,7 +13,6 @@ from PIL import Image
 
 from seg.data.coco import Coco
 from seg.data.dataset import Dataset, Region
-from seg.data.decode import draw_regions
 from seg.data.layout import MissingDataError
 from seg.data.prepared import Prepared, PreparedData
 from seg.errors import SegError
@@ -21,6 +20,7 @@ from seg.store import Store
 
 Layout = Callable[..., Path]
 Entries = list[dict[str, Any]]
+OTHER_SIZE = "images of another size than their JSON says (only labels used; save photos upright)"
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
 
 
@@ -76,10 +76,6 @@ def test_train_and_val_side_by_side(coco: Layout) -> None:
     data = dataset(root, test_photos="train2017", test_instances=str(both))
     assert Counter(r.split for r in data.records) == {"trainval": 2, "test": 2}
     assert data.warnings["images listed in both splits (kept in test only)"] == 2
-    # Given, they may be anywhere.
-    given = shutil.move(root / "annotations/instances_train2017.json", root / "a.json")
-    shutil.move(root / "train2017", root / "pictures")
-    assert len(dataset(root, instances=str(given), photos="pictures").records) == 4
 
 
 def test_chosen_categories_and_the_rest_is_background(coco: Layout) -> None:
@@ -88,7 +84,7 @@ def test_chosen_categories_and_the_rest_is_background(coco: Layout) -> None:
     assert data.classes == ("person", "cup")
     assert [r.labels for r in data.records] == [(0, 1), (), (1,), (0,), (), (1,)]
     assert data.records[1].regions == () and data.records[1].has_target
-    assert data.warnings == {"images without an object (background alone)": 2}
+    assert data.warnings == {"images without an object (all background)": 2}
     with pytest.raises(SegError, match=r"data.classes: 'dog' is no category of .*; there are person, car, cup$"):
         dataset(root, classes=["dog"])
     assert source(root, classes=["cup"]).key != source(root).key
@@ -124,26 +120,17 @@ def test_crowds_are_unknown_below_what_lies_on_them_and_no_label(coco: Layout, n
     [
         ({"images": lambda old: old[:-1], "annotations": lambda old: old[:-1]}, "photos that no JSON lists (not used)"),
         ({"images": lambda old: old[:-1]}, "annotations of images that are not listed (not used)"),
-        ({"annotations": lambda old: old[1:]}, "images without an object (background alone)"),
+        ({"annotations": lambda old: old[1:]}, "images without an object (all background)"),
         ({"annotations": first(bbox=[20, 10, 0, 20])}, "empty boxes (not used)"),
-        ({"annotations": first(segmentation=[[1, 1, 70, 1, 9, 9]])}, "outlines that stick out of their image (cut)"),
+        ({"annotations": first(segmentation=[[1, 1, 70, 1, 9, 9]])}, "outlines that extend beyond their image (cut)"),
         ({"annotations": first(segmentation=[])}, "images with an object without an outline (no ground truth)"),
-        ({"images": first(width=61)}, "images of another size than their JSON says (labels used alone)"),
+        ({"images": first(width=61)}, OTHER_SIZE),
         ({"categories": added({"id": 9, "name": "kite"})}, "classes without a trainval image"),
     ],
 )
 def test_what_is_unusual_is_counted(coco: Layout, changes: dict[str, Any], warning: str) -> None:
     data = dataset(coco(**changes))
     assert data.warnings[warning] == 1 and data.examples[warning]
-
-
-def test_boxes_are_cut_by_a_pixel_and_no_more(coco: Layout) -> None:
-    data = dataset(coco(annotations=first(bbox=[-0.4, 0, 61, 40])))
-    assert data.records[0].boxes == ((0, 0, 60, 40),)
-    data = dataset(coco("outline", annotations=added(thing(1, (-9, 5, 30, 30)))))
-    assert data.records[0].boxes[1] == (0, 5, 30, 30)  # as its outline
-    with pytest.raises(SegError, match=r"annotation 0: box outside of its 60 x 40 image"):
-        dataset(coco("out", annotations=first(bbox=[0, 0, 63, 40])))
 
 
 @pytest.mark.parametrize(
@@ -153,17 +140,13 @@ def test_boxes_are_cut_by_a_pixel_and_no_more(coco: Layout) -> None:
         ({"annotations": added(3)}, r"annotation 6: needs image_id"),
         ({"annotations": first(segmentation={"size": [60, 40], "counts": [2400]})},
          r"annotation 0: its RLE has the size \(60, 40\), and its image \(40, 60\)"),
-        ({"annotations": lambda old: [a | {"category_id": 5} for a in old]}, r"^6 problems in .* and 1 more"),
         ({"images": first(file_name="gone.png")}, r"1 of the 6 images that it lists are not in .*val2017 \(gone.png\)"),
         ({"images": first(file_name="there/001.png")}, r"lists there/001.png and 001.png, and only 001.png is in"),
-        ({"images": lambda _: []}, r"not one of its 6 annotations is of an image"),
         ({"images": lambda old: [i | {"width": 99} for i in old]},
-         r"not one object .* can be used; images of another size .*: 6"),
+         r"none of its objects can be used; images of another size .*: 6"),
         ({"categories": lambda _: []}, r"it has no categories, or others"),
         ({"categories": added({"id": 8, "name": "cup"}), "annotations": first(category_id=8)},
          r"the categories 7 and 8 are both called 'cup' and used; rename one"),
-        ({"categories": lambda _: [{"id": i, "name": str(i)} for i in range(1, 255)]},
-         r"254 classes, and masks have codes for 253; choose some with data.classes"),
     ],
 )  # fmt: skip
 def test_what_is_refused_is_one_line(coco: Layout, changes: dict[str, Any], message: str) -> None:
@@ -184,15 +167,10 @@ def test_where_nothing_is_found(coco: Layout, tmp_path: Path, new_store: Store) 
         (root / f"annotations/instances_{name}.json").write_text("{}")
     with pytest.raises(SegError, match=r"holds .*instances_a.json, .*; say which with data.instances"):
         dataset(root)
-    coco(part="train2017", categories=added({"id": 9, "name": "kite"}))
-    train, val = ("annotations/instances_train2017.json", "annotations/instances_val2017.json")
-    for options, message in (
-        ({"instances": train, "test_instances": val}, r"it has no categories, or others than"),
-        ({"test_instances": "no.json"}, "data.test_instances=no.json: no such file"),
-        ({"instances": val, "photos": "no"}, "data.photos=no: no such folder"),
-    ):
-        with pytest.raises(SegError, match=message):
-            dataset(root, **options)
+    with pytest.raises(SegError, match=r"data.test_instances=no.json: no such file"):
+        dataset(root, test_instances="no.json")
+    with pytest.raises(SegError, match=r"data.photos=no: no such folder"):
+        dataset(root, instances="annotations/instances_val2017.json", photos="no")
 
 
 def test_names_of_photos_as_tools_write_them(coco: Layout) -> None:
@@ -229,36 +207,14 @@ def test_what_is_no_class(coco: Layout, categories: Entries) -> None:
     assert [r.labels for r in data.records[:3]] == [(0,), (1,), (2,)]
 
 
-@pytest.mark.parametrize(
-    ("box", "fits"),
-    [([5, 10, 30, 20], True), ([5, 10, 50, 20], False)],  # of an image of 40 x 60, of one of 60 x 40
-)
-@pytest.mark.parametrize("orientation", [5, 6, 7, 8])
-def test_annotations_of_photos_that_exif_turns_are_used_where_they_fit(
-    coco: Layout, box: list[int], fits: bool, orientation: int
-) -> None:
-    x, y, width, height = box
-    shape = [[x, y, x + width, y, x + width, y + height, x, y + height]]
-    root = coco(count=2, annotations=lambda old: [
-        old[0] | {"bbox": box, "segmentation": shape}, old[1] | {"bbox": [5, 10, 20, 20], "segmentation": []}
-    ])  # fmt: skip
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    for path in (root / "val2017").iterdir():
-        with Image.open(path) as image:
-            image.save(path, exif=exif)
-    if not fits:
-        with pytest.raises(
-            SegError, match=r"not one object .* JSON do not fit \(labels used alone; save them up.*: 2$"
-        ):
-            dataset(root)
-        return
+def test_annotations_of_a_photo_that_exif_turns_are_not_used(coco: Layout) -> None:
+    root, exif = coco(), Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(path := root / "val2017/000.png") as image:
+        image.save(path, exif=exif)
     data = dataset(root)
-    assert data.warnings["images that EXIF turns, so that the annotations of their JSON fit"] == 2
-    assert [r.boxes for r in data.records] == [((5, 10, 35, 30),), ((5, 10, 25, 30),)]
-    assert draw_regions(data.records[0].regions or (), (60, 40)).nonzero()[0].tolist() == [
-        *np.repeat(range(10, 30), 30)
-    ]
+    assert data.warnings[OTHER_SIZE] == 1 and data.records[0].labels
+    assert not data.records[0].boxes and not data.records[0].has_target
 
 
 def test_exports_of_roboflow_are_found(coco: Layout) -> None:
@@ -268,7 +224,7 @@ def test_exports_of_roboflow_are_found(coco: Layout) -> None:
         (root / f"annotations/instances_{part}.json").rename(root / part / "_annotations.coco.json")
     assert [(r.split, len(r.labels)) for r in dataset(root).records] == [("trainval", 1)] * 4 + [("test", 0)]
     (root / "train/_annotations.coco.json").write_text((root / "valid/_annotations.coco.json").read_text())
-    with pytest.raises(SegError, match=r"train/_annotations\.coco\.json: lists no annotation"):
+    with pytest.raises(SegError, match=r"train/_annotations\.coco\.json: has no annotation"):
         dataset(root)
 
 

@@ -14,8 +14,6 @@ from seg.data.decode import draw_regions
 from seg.errors import SegError
 
 SQUARE, BOX = [2, 1, 5, 1, 5, 4, 2, 4], (2.0, 1.0, 5.0, 4.0)
-#: 6 outside, 1 inside, 40 outside, ... of a 9 x 10 image, as COCO compresses it.
-RUNS, TEXT = (6, 1, 40, 4, 5, 4, 5, 4, 21), "61X13mN000`0"
 NAN = float("nan")
 
 
@@ -36,32 +34,22 @@ def annotation(tmp_path: Path, **changed: Any) -> Annotation:
     return found.annotations[1]
 
 
-@pytest.mark.parametrize("written", ["3", 3.0, " 3 "])
-def test_ids_are_compared_as_what_they_mean(tmp_path: Path, written: Any) -> None:
-    assert annotation(tmp_path, image_id=written, category_id="1")[1:3] == (3, 1)
-    images = [{"id": written, "file_name": "a.jpg", "width": "10", "height": 9.0}]
+def test_ids_are_numbers_or_text(tmp_path: Path) -> None:
+    assert annotation(tmp_path, image_id="3", category_id="1")[1:3] == (3, 1)
+    images = [{"id": "3", "file_name": "a.jpg", "width": 10, "height": 9}]
     assert read(tmp_path, images=images).images == {3: ("a.jpg", (9, 10))}
     assert [*read(tmp_path, categories=[{"id": "1", "name": " cat "}, {"id": 0, "name": "b"}]).categories] == [0, 1]
-    assert annotation(tmp_path, image_id="03").image == "03"
+    assert annotation(tmp_path, image_id="x").image == "x"
 
 
 @pytest.mark.parametrize(
     "outline",
-    [[SQUARE], SQUARE, [[2, 1], [5, 1], [5, 4], [2, 4]], [[[2, 1], [5, 1], [5, 4], [2, 4]]],
-     [SQUARE, [1, 1, 2, 2], []]],
-)  # fmt: skip
+    [[SQUARE], SQUARE, [SQUARE, [1, 1, 2, 2], []]],
+)
 def test_polygons_in_each_form_give_the_box(tmp_path: Path, outline: Any) -> None:
     for bbox in (None, [0, 0, 0, 0], [NAN] * 4):
         one = annotation(tmp_path, segmentation=outline, bbox=bbox)
         assert one.polygons == (tuple(SQUARE),) and one.box == one.extent == BOX
-
-
-def test_rle_in_each_form_gives_the_box(tmp_path: Path) -> None:
-    for counts in ([*RUNS], TEXT, [float(run) for run in RUNS]):
-        one = annotation(tmp_path, segmentation={"size": [9, 10], "counts": counts}, bbox=None)
-        assert one.runs == RUNS and one.runs_size == (9, 10) and one.box == (0, 2, 8, 7)
-        drawn = draw_regions([Region(5, runs=one.runs)], (9, 10))
-        assert drawn[6, 0] == 5 and drawn.T.ravel()[47:51].tolist() == [5] * 4 and (drawn == 5).sum() == 13
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools
@@ -77,8 +65,8 @@ def test_rle_of_pycocotools_is_read(tmp_path: Path) -> None:
 
 
 def test_crowds_beside_objects_and_alone(tmp_path: Path) -> None:
-    for written in (1, "1", True, "0", 0, None):
-        assert annotation(tmp_path, iscrowd=written).is_crowd is (written in (1, "1", True))
+    for written in (1, True, 0, None):
+        assert annotation(tmp_path, iscrowd=written).is_crowd is (written in (1, True))
     crowd = {"image_id": 3, "category_id": 1, "bbox": [1, 1, 2, 2], "iscrowd": 1}
     found = read(tmp_path, annotations=[crowd, crowd])
     assert found.crowds_only and not found.problems and not any(one.is_crowd for one in found.annotations)
@@ -97,13 +85,11 @@ def test_what_is_no_outline_leaves_the_box(tmp_path: Path, outline: Any) -> None
     "changed",
     [
         *({"segmentation": outline} for outline in (
-            3, "x", "123456", [[1, 2, 3]], [1, 2, 3, 4, 5, 6, 7], [[1, 2, None, 4, 5, 6]], [[1, 2, "x", 4, 5, 6]],
-            [[1, 2, NAN, 4, 5, 6]], [[1, 2, 10**400, 4, 5, 6]], {"counts": [5]}, {"counts": [5], "size": 3},
+            3, "x", [[1, 2, 3]], [[1, 2, NAN, 4, 5, 6]], [[1, 2, 10**400, 4, 5, 6]], {"counts": [5]},
             {"counts": [-1, 6], "size": [1, 5]}, {"counts": [4], "size": [1, 5]}, {"counts": "~", "size": [1, 5]},
-            {"counts": "P", "size": [1, 5]}, {"counts": "1 ", "size": [1, 1]}, {"counts": "PPPPPPPPP1", "size": [1, 5]},
-            {"counts": "4", "size": [1, 5]},
+            {"counts": "P", "size": [1, 5]}, {"counts": "PPPPPPPPP1", "size": [1, 5]}, {"counts": "4", "size": [1, 5]},
         )),
-        {"bbox": [1, 2]}, {"bbox": "1234"}, {"bbox": [1, 2, "x", 3]},
+        {"bbox": [1, 2]}, {"bbox": [1, 2, "x", 3]},
     ],
 )  # fmt: skip
 def test_an_annotation_of_anything_else_is_a_line(tmp_path: Path, changed: dict[str, Any]) -> None:
@@ -121,7 +107,10 @@ def test_an_annotation_of_anything_else_is_a_line(tmp_path: Path, changed: dict[
         ({"categories": [{"id": 1, "name": "a\nb"}]}, r"'a\\nb' is no name of a category"),
         ({"categories": [{"id": 1, "name": name} for name in "ab"]}, r"two categories have the id 1"),
         ({"annotations": [{"image_id": 3, "bbox": [0.1, 0.1, 0.5, 0.9]}]}, r"shares of the image's sides \(0 to 1\)"),
-        ({"annotations": [{"image_id": 4, "bbox": [1, 1, 2, 2]}]}, r"not one of its 1 annotations is of an image that"),
+        (
+            {"annotations": [{"image_id": 4, "bbox": [1, 1, 2, 2]}]},
+            r"none of its 1 annotations belongs to a listed image",
+        ),
     ],
 )
 def test_files_that_are_refused(tmp_path: Path, changed: dict[str, Any], message: str) -> None:

@@ -59,12 +59,12 @@ def test_json_says_what_csv_says(new_store: Store, pool: Pool, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("file,x,y,klass\ncat1.png,1,1,cat\n", r"points.csv line 1: lacks class; write the heading file,x,y,class$"),
-        (f"{HEADING}cat1.png,1,1,cat\ncat2.png,one,1,cat\n", r"points.csv line 3: x=one, y=1 are no numbers"),
+        ("file,x,y,klass\ncat1.png,1,1,cat\n", r"points.csv line 2: lacks class; a point has file,x,y,class$"),
+        (f"{HEADING}cat1.png,1,1,cat\ncat2.png,one,1,cat\n", r"points.csv line 3: one, 1 are no pixels x,y"),
         (f"{HEADING}cat1.png,60,1,cat\n", r"points.csv line 2: the point x=60 y=1 is outside of cat1.png, 60 x 40$"),
         (f"{HEADING}cat1.png,1,1,catt\n", r"points.csv line 2: 'catt' is no class of cat1.png, .* cat, background;"),
         (f"{HEADING}cow1.png,1,1,cat\n", r"points.csv line 2: 'cow1.png' is no image of the data"),
-        (HEADING, r"pixels.points=.*points.csv: holds no point"),
+        (HEADING, r"pixels.points=.*points.csv: has no point"),
     ],
 )
 def test_a_line_that_fits_nothing_is_named(

@@ -25,14 +25,12 @@ def table(folder: Path, text: str) -> Path:
     [
         "file,xmin,ymin,xmax,ymax\na.jpg,1,2,30,40\ncat/b.jpg,0.5,0,3,4\na.jpg,5,6,7,8\n",
         "\ufefffile,xmin,ymin,xmax,ymax\r\na.jpg, 1,2,30,40\r\n\r\ncat/b.jpg,0.5,0,3,4\r\na.jpg,5,6,7,8",
-        "file,x1,y1,x2,y2\na.jpg,1,2,30,40\ncat/b.jpg,0.5,0,3,4\na.jpg,5,6,7,8\n",
         "file,xmin,ymin,xmax,ymax,class\na.jpg,1,2,30,40,x\ncat/b.jpg,0.5,0,3,4,y\nnone.jpg,,,,,\na.jpg,5,6,7,8,x\n",
-        "class,ymax,ymin,xmin,xmax,File_Name\nx,40,2,1,30,a.jpg\ny,4,0,0.5,3,cat/b.jpg\nx,8,6,5,7,a.jpg\n",
         "file;XMin;XMax;YMin;YMax\na.jpg;1;30;2;40\ncat/b.jpg;0.5;3;0;4\na.jpg;5;7;6;8\n",
         "label_name,bbox_x,bbox_y,bbox_width,bbox_height,image_name,image_width,image_height\n"
         "x,1,2,29,38,a.jpg,60,40\ny,0.5,0,2.5,4,cat/b.jpg,60,40\nx,5,6,2,2,a.jpg,60,40\n",
     ],
-    ids=["plain", "spreadsheet", "x1", "classes", "other order", "semicolons", "width and height"],
+    ids=["plain", "spreadsheet", "classes", "semicolons", "width and height"],
 )
 def test_boxes(tmp_path: Path, text: str) -> None:
     found = [(one.image, one.box) for one in read_boxes(table(tmp_path, text))]
@@ -44,9 +42,6 @@ def test_boxes(tmp_path: Path, text: str) -> None:
     [
         ("file,cx,cy,w,h,x,y\na.jpg,1,2,3,4,5,6\n", r"table.csv: needs the heading file,xmin,ymin,xmax,ymax"),
         ("file,xmin,ymin,xmax,ymax\n\na.jpg,1,2,x,4\n", r"table.csv line 3: '1,2,x,4' is not xmin,ymin,xmax,ymax"),
-        ("file,xmin,ymin,xmax,ymax\na.jpg,1,2,3\n", r"table.csv line 2"),
-        ("file,xmin,ymin,xmax,ymax\na.jpg,1,2,3,4,5\n", r"no CSV \(.*Expected 5 fields in line 2, saw 6"),
-        ("a.jpg,1,2,30,40\n", r"table.csv: needs the heading file,xmin,ymin,xmax,ymax"),
         ("file,x1,y1,x2,y2\na.jpg,0.1,0.2,0.5,1\n", r"table.csv line 2: all boxes lie within 0 to 1, .*; write pixels"),
         ("file,xmin,ymin,xmax,ymax\n", r"holds no box"),
         ("", r"no CSV"),
@@ -95,11 +90,8 @@ def test_boxes_of_coco(tmp_path: Path) -> None:
         "file,labels\na.jpg,apple\nb.PNG,apple;pear\n",
         "\ufeffimage_id,label\r\na.jpg,apple\r\n\r\nb.PNG,apple | pear\r\n\r\n",
         'file;labels\na.jpg;apple\nb.PNG;"apple;pear"\n',
-        "file\tlabels\na.jpg\tapple\nb.PNG\tapple;pear\n",
         "id,fruit\na.jpg,apple\nb.PNG,apple;pear\n",
         ",Image Name,apple,pear\n0,a.jpg,1.0,0.0\n1,b.PNG,1.0,1.0\n",
-        "a.jpg,apple\nb.PNG,apple;pear",
-        "path,class,checked\na.jpg,apple,no\nb.PNG,apple;pear,yes\n",
     ],
 )
 def test_labels(tmp_path: Path, text: str) -> None:
@@ -112,12 +104,9 @@ def test_labels(tmp_path: Path, text: str) -> None:
     [
         ("a.jpg,apple,pear\n", r"table.csv: has no two columns of files and labels; write the heading file,labels"),
         ("file,apple,pear\na.jpg,1,2\n", r"has no two columns"),
-        ("name of,kind\na.jpg,apple\n", r"has no two columns"),
         ("file,labels\na.jpg,apple,pear\n", r"no CSV \(.*Expected 2 fields in line 2, saw 3"),
         ("file,labels\n,apple\n", r"table.csv line 2: names no file"),
-        ("none.png,Background\n", r"line 1: 'Background' is no class; leave the labels of an image"),
-        ("a.jpg,a\x01\n", r"line 1: 'a.x01' is no class"),
-        ('a.jpg,"apple', r"no CSV"),
+        ("file,labels\nnone.png,Background\n", r"line 2: 'Background' is no class; leave the labels of an image"),
     ],
 )
 def test_labels_that_are_refused(tmp_path: Path, text: str, message: str) -> None:

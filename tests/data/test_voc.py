@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seg.data.dataset import MOST_CLASSES, Dataset
+from seg.data.dataset import Dataset
 from seg.data.prepared import Prepared, PreparedData
 from seg.data.voc import Voc, read_classes
 from seg.errors import SegError
@@ -86,10 +86,9 @@ def test_labels_boxes_and_splits(new_store: Store, voc: Writer, labels_from: str
 def test_masks_are_read_by_index_and_their_border_is_unknown(new_store: Store, voc: Writer) -> None:
     data: PreparedData = new_store.get(Prepared(source=Voc(root=str(voc())), size=64))
     assert data.target_is_classes and data.label_sets == ALL and data.box_labels[0] == [0, 1]
-    classes = data
-    target = classes.original_target(0)
+    target = data.original_target(0)
     assert target[20, 15] == 1 and target[20, 43] == 2 and target[9, 15] == 255 and target[0, 0] == 0
-    assert set(np.unique(classes.target(np.asarray([4])))) == {0}
+    assert set(np.unique(data.target(np.asarray([4])))) == {0}
 
 
 def test_the_folder_may_be_named_at_each_depth_and_the_key_is_its_content(voc: Writer, tmp_path: Path) -> None:
@@ -128,58 +127,33 @@ def test_trainaug_takes_the_masks_of_sbd_and_leaves_the_test_images_their_own(ne
     data = read(new_store, root, train_list="trainaug")
     folders = [r.trimap.parent.name for r in data.records if r.trimap]
     assert folders == ["SegmentationClassAug"] * 4 + ["SegmentationClass"] * 4
-    said = Voc(root=str(root), train_list="trainaug").detail(new_store)
-    assert (
-        "8 images of 2 classes" in said
-        and f"mask files for 8 in {layout(root)}/SegmentationClassAug and {layout(root)}/SegmentationClass," in said
-    )
-    assert f"test images in {layout(root)}/ImageSets/Segmentation/val.txt" in said
-    # The usual list has nothing to do with them.
+    detail = Voc(root=str(root), train_list="trainaug").detail(new_store)
+    assert "8 images of 2 classes" in detail and f"test images in {layout(root)}/ImageSets/Segmentation/val" in detail
     assert {r.trimap.parent.name for r in read(new_store, root).records if r.trimap} == {"SegmentationClass"}
-
-
-def test_labels_without_a_background(new_store: Store, voc: Writer) -> None:
-    root = voc()
-    names(root, "background", "apple")
-    (root / "classes_all.txt").write_text("grass\napple\npear\n")
-    for number, stem in enumerate(listed(root, "trainval")):
-        write_mask(layout(root) / f"SegmentationClassAll/{stem}.png", 1, 2 + number % 2, 255)
-    shutil.rmtree(layout(root) / "Annotations")
-    data = read(new_store, root, masks="SegmentationClassAll")
-    assert data.classes == ("grass", "apple", "pear")
-    assert labels(data) == [(0, 1 + number % 2) for number in range(9)]
 
 
 def test_warnings(new_store: Store, voc: Writer) -> None:
     root = voc()
-    folder = layout(root)
     stems = listed(root, "train")
     write_list(root, "train", [*stems, stems[1], "gone"])
-    write_mask(folder / "SegmentationClass/stranger.png", 0, 1)
-    shutil.copy(folder / f"JPEGImages/{FIRST}.jpg", folder / "JPEGImages/unlisted.jpg")
-    write_mask(folder / "SegmentationClass/unlisted.png", 0, 1)
-    (folder / f"SegmentationClass/{stems[2]}.png").unlink()
-    (folder / f"SegmentationClass/{stems[3]}.png").unlink()
+    write_mask(layout(root) / "SegmentationClass/unlisted.png", 0, 1)
+    shutil.copy(layout(root) / f"JPEGImages/{FIRST}.jpg", layout(root) / "JPEGImages/unlisted.jpg")
+    for stem in stems[2:4]:
+        (layout(root) / f"SegmentationClass/{stem}.png").unlink()
     xml(root, stems[3]).unlink()
-    text = xml(root).read_text()
-    xml(root).write_text(
-        text.replace(
-            "</annotation>",
-            "<object><name>plum</name><bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox></object>"
-            "</annotation>",
-        )
-    )
+    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
+    plum = f"<object><name>plum</name>{box}</object></annotation>"
+    xml(root).write_text(xml(root).read_text().replace("</annotation>", plum))
     data = read(new_store, root)
     assert dict(data.warnings) == {
         "images listed twice in a split (kept once)": 1,
         "listed images that are missing": 1,
         "images that no list names (not used)": 1,
-        "boxes of a class that their image's labels lack (not used)": 1,
-        "images without XML or a mask that says what they show (not used)": 1,
+        "boxes of a class that is not among their image's labels (not used)": 1,
+        "images without XML or a usable mask (not used)": 1,
         "images without an object": 1,
         "images without a mask": 1,
     }
-    assert data.examples["boxes of a class that their image's labels lack (not used)"] == (f"{xml(root)}: plum",)
     assert [r.id for r in data.records if r.split == "trainval"] == [s for s in stems if s != stems[3]]
 
 
@@ -194,20 +168,17 @@ def test_labels_and_masks_that_disagree_are_counted_where_they_are_decoded(
     write_mask(layout(root) / "SegmentationClass/2007_000001.png", 0, 1, 2)
     other = Prepared(source=Voc(root=str(root)), size=64)
     new_store.get(other)
-    lacks = "images whose labels name a class that their mask lacks (both used as they are)"
-    shows = "images whose mask shows a class that their labels lack (both used as they are)"
-    strange = "masks with values that are no class (7; unknown there)"
+    lacks = "images with a label that their mask does not have (both used)"
+    shows = "images whose mask has a class that is not among their labels (both used)"
+    strange = "masks with values of no class (7; unknown there)"
     warnings = [manifest(new_store.folder(stage))["notes"]["warnings"] for stage in (prepared, other)]
     assert [(q.get(lacks), q.get(shows), q.get(strange)) for q in warnings] == [(1, None, 1), (1, 1, 1)]
 
 
-@pytest.mark.parametrize("text", ["", "background\n", "apple\nbackground\npear\n", "apple\npear\napple\n"])
+@pytest.mark.parametrize("text", ["background\n", "apple\nbackground\npear\n", "apple\npear\napple\n"])
 def test_lists_of_classes_that_are_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "classes.txt").write_text(text)
     with pytest.raises(SegError, match="must hold the name of each class once, a line each"):
-        read_classes(tmp_path / "classes.txt")
-    (tmp_path / "classes.txt").write_text("".join(f"class {i}\n" for i in range(MOST_CLASSES + 1)))
-    with pytest.raises(SegError, match="254 classes, and masks have codes for 253"):
         read_classes(tmp_path / "classes.txt")
 
 
@@ -215,7 +186,6 @@ def test_lists_of_classes_that_are_none(tmp_path: Path, text: str) -> None:
     ("said", "message"),
     [
         ({"train_list": "trainaug"}, r"data\.train_list=trainaug: no file .*there are train, trainval, val"),
-        ({"test_list": "dev"}, r"data\.test_list=dev: no file .*dev\.txt; there are train, trainval, val"),
         ({"masks": "Masks"}, r"data\.masks=Masks: no such folder .*"),
         ({"classes": "none.txt"}, r"data\.classes=none\.txt: no such file"),
     ],
@@ -227,12 +197,8 @@ def test_what_is_not_there(new_store: Store, voc: Writer, said: dict[str, Any], 
 @pytest.mark.parametrize(
     "write",
     [
-        lambda stem: f"{stem}.jpg",
         lambda stem: f"{stem} -1",
-        lambda stem: f"{stem}   1",
-        lambda stem: f"JPEGImages/{stem}.jpg",
         lambda stem: f"data\\obj\\{stem}.JPG",
-        lambda stem: f"{stem}\r",
         lambda stem: f"JPEGImages/{stem}.jpg SegmentationClass/{stem}.png",
     ],
 )
@@ -291,8 +257,7 @@ def test_masks_of_0_and_255_are_refused_and_those_of_255_not_used(new_store: Sto
     root = voc()
     shutil.rmtree(layout(root) / "Annotations")
     write_mask(layout(root) / f"SegmentationClass/{FIRST}.png", 255)
-    data = read(new_store, root)
-    assert len(data.records) == 8 and "mask files for 8" in Voc(root=str(root)).detail(new_store)
+    assert len(read(new_store, root).records) == 8
     for path in (layout(root) / "SegmentationClass").iterdir():
         write_mask(path, 0, 255)
     refused(new_store, root, r"none of 9 masks shows a class.*data=image_folder data\.mask_codes=binary")
@@ -301,14 +266,9 @@ def test_masks_of_0_and_255_are_refused_and_those_of_255_not_used(new_store: Sto
 @pytest.mark.parametrize(
     ("old", "new", "box"),
     [
-        ("<xmin>5<", "<xmin>-1<", (0, 10, 25, 30)),
         ("<xmax>25<", "<xmax>61<", (5, 10, 60, 30)),
-        ("<xmin>5<", "<xmin>5.25<", (5.25, 10, 25, 30)),
-        ("<width>60</width><height>40</height>", "<width>40</width><height>60</height>", (5, 10, 25, 30)),
         ("<name>apple<", "<name> apple <", (5, 10, 25, 30)),
         ("<width>60</width><height>40</height>", "<width>0</width><height>0</height>", (5, 10, 25, 30)),
-        ("<size><width>60</width><height>40</height></size>", "", (5, 10, 25, 30)),
-        ("<annotation>", "\ufeff<annotation>", (5, 10, 25, 30)),
         ("<annotation>", "\n <?xml version='1.0'?><annotation>", (5, 10, 25, 30)),
     ],
 )
@@ -333,49 +293,10 @@ def test_boxes_of_an_image_of_another_size_are_not_used(
     assert data.warnings["images of another size than their boxes' file says (boxes not used)"] == 1
 
 
-def test_names_in_other_unicode_forms_and_upper_case_endings(new_store: Store, voc: Writer) -> None:
-    root = voc()
-    for part, suffix, other in (("JPEGImages", ".jpg", ".JPG"), ("SegmentationClass", ".png", ".PNG")):
-        (layout(root) / part / f"{FIRST}{suffix}").rename(layout(root) / part / f"cafe\u0301{other}")
-    xml(root).rename(xml(root, "cafe\u0301"))
-    write_list(root, "train", ["caf\u00e9", *listed(root, "train")[1:]])
-    names(root, "a\u0308pfel", "pear")
-    rename(root, "apple", "\u00e4pfel")
-    data = read(new_store, root)
-    assert labels(data) == ALL and data.records[0].id == "caf\u00e9" and data.records[0].trimap
-    assert data.classes[0] == "\u00e4pfel"
-
-
-def misspell(root: Path) -> None:
-    rename(root, "apple", "aple")
-
-
-def without_classes(root: Path) -> None:
-    (root / "classes.txt").unlink()
-
-
 def of_other_classes(root: Path) -> None:
     shutil.rmtree(layout(root) / "Annotations")
     for path in (layout(root) / "SegmentationClass").iterdir():
         write_mask(path, 0, 1, 3)
-
-
-def in_unknown_colours(root: Path) -> None:
-    shutil.rmtree(layout(root) / "Annotations")
-    in_colour(root, CVAT)
-
-
-def with_a_wrong_labelmap(root: Path) -> None:
-    (root / "labelmap.txt").write_text("apple:1,2\n")
-
-
-def without_apples(root: Path) -> None:
-    write_list(root, "train", ["2007_000001", "2007_000004"])
-
-
-def of_other_names(root: Path) -> None:
-    write_list(root, "train", ["a", "b"])
-    write_list(root, "val", [])
 
 
 def with_other_masks(root: Path) -> None:
@@ -383,27 +304,23 @@ def with_other_masks(root: Path) -> None:
         path.rename(path.with_stem(f"{path.stem}_mask"))
 
 
-def with_broken_xml(root: Path) -> None:
-    xml(root).write_text("<annotation>")
-    xml(root, "2007_000001").write_text(xml(root, "2007_000001").read_text().replace("<xmax>53", "<xmax>99"))
-
-
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (misspell, r"XML names aple, which the classes lack, and never apple, which they have.*classes\.txt"),
-        (without_classes, r"XML names apple, pear, .* and never aeroplane, .*VOC's 20 \(give data\.classes=FILE"),
+        (
+            lambda root: rename(root, "apple", "aple"),
+            r"the XML has aple, .*no object of apple",
+        ),
         (
             of_other_classes,
-            r"9 of 9 masks .* have codes that are no class: .*000000\.png: 3; there are 2 classes, .*txt",
+            r"9 of 9 masks .* have codes of no class: .*000000\.png: 3; there are 2 classes, .*txt",
         ),
-        (in_unknown_colours, r"8 of 9 masks cannot be read .*has the colour \(.*\), which is of no class"),
-        (with_a_wrong_labelmap, r"labelmap\.txt: 'apple:1,2' is not name:r,g,b:parts:actions"),
-        (without_apples, r"no trainval image of 'apple', which test images show; add some"),
-        (of_other_names, r"none of the 2 listed images is in .*: the lists name 'a', say, .*2007_000000\.jpg"),
+        (
+            lambda root: write_list(root, "train", ["2007_000001", "2007_000004"]),
+            r"no trainval image of 'apple', which test images have; add some",
+        ),
         (lambda root: shutil.rmtree(layout(root) / "ImageSets"), r"missing: a list in ImageSets/Segmentation"),
-        (with_other_masks, r"no mask has the name of a listed image; the masks are called '2007_00000\d_mask', say"),
-        (with_broken_xml, r"2 problems in .*does not parse.*box outside"),
+        (with_other_masks, r"no mask has the name of a listed image, for example '2007_00000\d_mask'"),
     ],
 )
 def test_data_that_are_refused(new_store: Store, voc: Writer, change: Callable[[Path], None], said: str) -> None:
@@ -419,8 +336,8 @@ def test_masks_decide_over_xml_where_labels_come_from_them(new_store: Store, voc
     data = read(new_store, root, labels_from="masks")
     assert len(data.records) == 8
     assert data.records[0].labels == (0,) and data.records[0].boxes == ((5, 10, 25, 30),)
-    assert data.warnings["masks that cannot be read or are unknown all over (image not used)"] == 1
-    assert data.warnings["boxes of a class that their image's labels lack (not used)"] == 1
+    assert data.warnings["masks that cannot be read or are unknown everywhere (image not used)"] == 1
+    assert data.warnings["boxes of a class that is not among their image's labels (not used)"] == 1
 
 
 @pytest.mark.real

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from seg.data.decode import draw_regions
 from seg.errors import SegError
 from seg.formats import Format, Picture, Shape, brush, check_format, picture_of, write
 from seg.formats.annotations import Annotations
-from seg.formats.record import bridged, full_mask, outline, runs
+from seg.formats.record import bridged, outline
 from seg.formats.write import OUTLINES
 
 ROOT = Path(__file__).parents[2]
@@ -88,17 +88,6 @@ def masks_of(picture: Picture) -> np.ndarray:
     return np.where(picture.codes == 255, 0, picture.codes)
 
 
-def test_labelme_draws_the_holes(tmp_path: Path, pictures: list[Picture]) -> None:
-    write("labelme", tmp_path, NAMES, pictures)
-    for picture in pictures:
-        image = Image.new("L", SIZE[::-1])
-        content = json.loads((tmp_path / picture.file).with_suffix(".json").read_text())
-        for shape in content["shapes"]:  # as LabelMe's shape_to_mask does it
-            points = [tuple(point) for point in shape["points"]]
-            ImageDraw.Draw(image).polygon(points, outline=NAMES.index(shape["label"]), fill=NAMES.index(shape["label"]))
-        assert iou(np.asarray(image), masks_of(picture)) > 0.99 or not masks_of(picture).any()
-
-
 @pytest.mark.parametrize("kind", ["yolo", "labelme", "label_studio"])
 def test_this_program_reads_what_it_wrote(pictures: list[Picture], tmp_path: Path, kind: Format) -> None:
     write(kind, tmp_path, NAMES, pictures)
@@ -154,12 +143,6 @@ def test_an_outline_has_its_holes_and_vanishes_at_no_tolerance() -> None:
     assert area == pytest.approx(mask.sum() - 0.5 + 2 * 0.5)  # of each corner an eighth is cut off, of a hole's added
 
 
-def test_runs_and_masks_that_stick_out() -> None:
-    mask = np.array([[True, False], [True, True]])
-    assert runs(mask) == (0, 2, 1, 1) and runs(~mask) == (2, 1, 1)
-    assert full_mask(Shape("cat", (1, -1, 3, 1), mask=mask), (2, 2)).tolist() == [[False, True], [False, False]]
-
-
 def test_brush_strokes_of_literal_values() -> None:
     """As Label Studio's own packer may write short runs: a flag 0, and the values one after the other."""
     mask = np.random.default_rng(0).random((7, 5)) < 0.5
@@ -175,9 +158,7 @@ def test_brush_strokes_of_literal_values() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("yolo", 1, -1.0), r"export\.tolerance=-1\.0: must be at least 0"),
         (("cvat", 1, 1.0), r"export\.tolerance=1: simplifies outlines; give export\.format, coco or yolo"),
-        (("cvat", 1, 0.0, -1), r"export\.min_area=-1"),
         ((None, 1, 0.0, 5), r"export\.min_area=5: drops regions of exported masks; give export\.format"),
     ],
 )

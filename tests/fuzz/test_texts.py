@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from limits import EXAMPLES, refused, tried
+from limits import EXAMPLES, tried
 
 from seg.config.spans import MOST_JOBS, expand_value
 from seg.data.boxes import read_xml
@@ -116,14 +116,3 @@ def test_outlines(outline: object) -> None:
         if one.runs_size in ((3, 4), None):
             drawn = draw_regions([Region(7, one.polygons, one.runs)], (3, 4))
             assert drawn.shape == (3, 4) and set(drawn.ravel().tolist()) <= {0, 7}
-
-
-# -- what was found before -------------------------------------------------------------------------------
-
-
-def test_texts_that_once_failed() -> None:
-    refused(lambda: read_boxes(file("a.csv", '"' + "a" * 1_000_000)), "no CSV .*EOF inside string")
-    for text in ("[" * 100_000, '{"a":' * 100_000, "9" * 5000):
-        refused(lambda text=text: read_coco(file("a.json", text)), "no COCO JSON")  # type: ignore[misc]
-    wide = file("big.xml", f"<a><size><width>{'9' * 5000}</width><height>1</height></size></a>")
-    assert read_xml(wide, "big") == []

@@ -27,7 +27,3 @@ def test_nothing_to_resample_is_not_a_number():
     assert np.isnan(percentile_interval(bootstrap_miou(without_objects))).all()
     one_object = bootstrap_miou(np.concatenate([without_objects, [[[1, 0], [0, 4]]]]))
     assert 0.2 < np.isnan(one_object).mean() < 0.45  # (3/4) ** 4 of the sets lack it
-
-
-def test_the_interval_has_the_share_that_it_says():
-    assert percentile_interval(np.append(np.arange(101.0), np.nan), 0.9) == pytest.approx((5, 95))

@@ -14,7 +14,7 @@ def disk(side: int = 64, radius: float = 16) -> np.ndarray:
     return (np.hypot(y, x) < radius).astype(np.uint8)
 
 
-@pytest.mark.parametrize("side", [7, 50, 224, 333])
+@pytest.mark.parametrize("side", [7, 333])
 def test_a_pixel_is_found_again_at_its_own_size(side: int) -> None:
     pixels = np.stack([np.arange(side)] * 2, 1)
     grid = pixel_grid((pixels + 0.5) / side, np.ones(side, np.uint8), (side, side))

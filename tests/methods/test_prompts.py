@@ -1,9 +1,8 @@
 """Prompts of a score map, and the choice among candidates."""
 
 import numpy as np
-import pytest
 
-from seg.methods.prompts import best_masks, score_prompts, soft_iou
+from seg.methods.prompts import best_masks, score_prompts
 
 
 def test_small_components_are_left_out_but_for_the_largest() -> None:
@@ -33,11 +32,6 @@ def test_points_are_peaks_apart_and_inside() -> None:
     flat = np.zeros((31, 31), np.float32)
     flat[5:26, 5:26] = 1
     assert score_prompts(flat, points=1)[1].tolist() == [[[15, 15]]]  # the deepest, not a corner
-
-
-@pytest.mark.parametrize(("a", "b", "iou"), [([1, 1, 0, 0], [1, 0, 1, 0], 1 / 3), ([0, 0], [0, 0], 0), ([1], [1], 1)])
-def test_of_zeros_and_ones_the_soft_iou_is_the_iou(a: list[int], b: list[int], iou: float) -> None:
-    assert soft_iou(np.float32([a]), np.float32([b])) == pytest.approx(iou)
 
 
 def test_each_component_takes_its_own_candidate() -> None:

@@ -58,10 +58,7 @@ def test_the_contrast_of_outlines() -> None:
     images, masks = pictures(np.ones(30, bool))
     assert edge_contrast(images, masks) > EDGE_CONTRAST
     assert edge_contrast(RNG.integers(0, 255, images.shape).astype(np.uint8), masks) == pytest.approx(1, abs=0.1)
+    # Masks without foreground have none, and no quality.
     assert np.isnan(edge_contrast(images, np.zeros_like(masks)))
-
-
-def test_masks_without_foreground_have_none() -> None:
-    images, masks = pictures(np.ones(30, bool))
     found = estimate_quality(whiten(images.astype(np.float32)), images, masks * 0, np.ones(30, bool))
     assert np.isnan(found.quality) and np.isnan(found.per_image).all()

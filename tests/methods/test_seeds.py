@@ -26,9 +26,6 @@ def test_largest_component() -> None:
     mask = picture("##..#", "##..#", "..#..", "?...#")  # corners do not connect
     clean_mask(mask, "largest_component")
     assert mask.tolist() == picture("##...", "##...", ".....", "?....").tolist()
-    later = picture("#....", "..##.", "..##.", "....#")
-    clean_mask(later, "largest_component")
-    assert later.tolist() == picture(".....", "..##.", "..##.", ".....").tolist()
     empty = picture("...", "?..")
     clean_mask(empty, "largest_component")
     assert empty.tolist() == picture("...", "?..").tolist()
@@ -42,9 +39,11 @@ def test_closing() -> None:
     before = alone.tolist()
     clean_mask(alone, "closing", (1, 1))
     assert alone.tolist() == before
+    with pytest.raises(SegError, match=r"clean_up=opening: must be one of fill_holes, largest_component"):
+        clean_mask(alone, "opening")
 
 
-@pytest.mark.parametrize("radius", [1, 2, 3, 7])
+@pytest.mark.parametrize("radius", [1, 7])
 def test_the_disk_is_skimages_and_an_ellipse_where_the_axes_differ(radius: int) -> None:
     np.testing.assert_array_equal(disk(radius, radius), skimage.morphology.disk(radius))
     ellipse = disk(radius, 3 * radius)
@@ -52,11 +51,6 @@ def test_the_disk_is_skimages_and_an_ellipse_where_the_axes_differ(radius: int) 
     np.testing.assert_array_equal(ellipse[radius], True)  # both half axes are reached
     np.testing.assert_array_equal(ellipse[:, 3 * radius], True)
     assert not ellipse[0, 0] and ellipse.sum() == pytest.approx(3 * np.pi * radius**2, rel=0.35)
-
-
-def test_an_unknown_operation_is_refused() -> None:
-    with pytest.raises(SegError, match=r"clean_up=opening: must be one of fill_holes, largest_component"):
-        clean_mask(picture("#"), "opening")
 
 
 def test_the_power_of_the_background_is_a_threshold() -> None:

@@ -78,21 +78,6 @@ def test_fixed_pixels_keep_their_score_and_pull_the_others(steps: int) -> None:
     torch.testing.assert_close(walked[kept], scores[kept], atol=1e-5, rtol=0)
 
 
-def test_isolated_pixel_keeps_its_score_and_gives_nothing() -> None:
-    affinity, scores = random_case(8, 8, batch=1)
-    for p, (dy, dx) in enumerate(OFFSETS):
-        affinity[0, p, 3, 4] = 0
-        if dy <= 3 and 0 <= 4 - dx < 8:
-            affinity[0, p, 3 - dy, 4 - dx] = 0
-    walked = random_walk(affinity, scores, offsets=OFFSETS)
-    assert torch.allclose(walked[..., 3, 4], scores[..., 3, 4], atol=1e-5)
-    changed = scores.clone()
-    changed[..., 3, 4] = 0
-    rest = torch.ones(8, 8, dtype=torch.bool)
-    rest[3, 4] = False
-    assert torch.allclose(random_walk(affinity, changed, offsets=OFFSETS)[..., rest], walked[..., rest], atol=1e-5)
-
-
 def test_constants_and_range_are_kept() -> None:
     affinity, scores = random_case(16, 16)
     scores[:, 0] = 0.3

@@ -3,6 +3,7 @@
 import copy
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from seg.nets.augment import MEAN, STD
 from seg.nets.backbones import Backbone, make_classifier
 from seg.nets.pretrained import known_backbone, weights_of
 from seg.nets.unet import EncoderUNet
-from seg.supervision.colocalise import Levels
+from seg.supervision.colocalise import Levels, default_levels
 
 timm = pytest.importorskip("timm")
 
@@ -71,22 +72,22 @@ def test_a_network_in_every_role(name: str) -> None:
         pooled = maps.mean((2, 3))
         torch.testing.assert_close(backbone.linear(pooled), backbone(images), rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(rest(frozen(images)), maps, rtol=1e-4, atol=1e-5)
-        features = Levels(copy.deepcopy(backbone), None)(images)
+        features = Levels([copy.deepcopy(backbone)], [default_levels(backbone, name)])(images)
         assert features.ndim == 4 and features.isfinite().all()
         net = AffinityNet(copy.deepcopy(backbone), strides=(4, 8, 16), channels=4).eval()
         assert net(images).shape == (2, len(net.offsets), 16, 20)
         assert sum(p.numel() for p in net.parameters()) < sum(p.numel() for p in backbone.parameters()) + 10_000
         unet = EncoderUNet(copy.deepcopy(backbone), width=4, outputs=2).eval()
         assert unet(images).shape == (2, 2, 64, 80)
-        smaller = copy.deepcopy(backbone).cut(16)
+        smaller = copy.deepcopy(backbone).cut(backbone.levels[16].module)
         assert smaller.features(images).shape[1] == smaller.channels
 
 
 def normalised(images: Tensor, model: nn.Module) -> Tensor:
-    """Images that are normalised as ImageNet's, as timm's config of a model says."""
-    column = [torch.tensor(x)[:, None, None] for x in (STD, MEAN, model.pretrained_cfg["mean"])]  # type: ignore[index]
-    std = torch.tensor(model.pretrained_cfg["std"])[:, None, None]  # type: ignore[index]
-    return (images * column[0] + column[1] - column[2]) / std
+    """Images from ImageNet's normalisation to that of a model."""
+    config: Any = model.pretrained_cfg
+    std, mean, own_mean, own_std = (torch.tensor(x)[:, None, None] for x in (STD, MEAN, config["mean"], config["std"]))
+    return (images * std + mean - own_mean) / own_std
 
 
 @pytest.mark.parametrize("name", ["resnet18", "tf_efficientnet_lite0", "regnety_002", "convnext_atto"])
@@ -113,7 +114,6 @@ def test_pooling_and_head_are_timms_own(name: str) -> None:
     [
         ("vit_small_patch14_reg4_dinov2.lvd142m", (70, 98)),
         ("vit_small_patch16_dinov3.lvd1689m", (64, 96)),
-        ("deit_tiny_distilled_patch16_224", (64, 64)),
         ("swin_tiny_patch4_window7_224", (64, 96)),
     ],
 )
@@ -138,16 +138,14 @@ def test_dilation_of_a_network_of_timms() -> None:
         assert len(backbone.stages) == 4
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
-def test_a_file_by_the_providers_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
+def test_a_file_by_the_providers_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     state = make("mobilenetv3_small_100").state_dict()
-    torch.save({k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}, tmp_path / "some.pth")
-    file = tmp_path / "mobilenetv3_small_100.pth"
-    torch.save({k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}, file)
+    for file in (tmp_path / "some.pth", tmp_path / "mobilenetv3_small_100.pth"):
+        torch.save({k: v.half() if v.is_floating_point() else v for k, v in state.items()}, file)
     monkeypatch.setenv("SEG_WEIGHTS", str(tmp_path))
-    for weights in ("DEFAULT", "lamb_in1k", "some.pth", str(file)):
+    for weights in ("DEFAULT", "some.pth", str(file)):
         found = make_classifier("timm/mobilenetv3_small_100", 2, weights).state_dict()
-        assert torch.equal(found["conv_stem.weight"], state["conv_stem.weight"].to(dtype).float())
+        assert torch.equal(found["conv_stem.weight"], state["conv_stem.weight"].half().float())
         stage = type("stage", (), {"backbone": "timm/mobilenetv3_small_100"})
         assert weights_of("backbone")(stage, weights).startswith("sha256:")
     monkeypatch.delenv("SEG_WEIGHTS")
@@ -160,7 +158,6 @@ def test_a_file_by_the_providers_name(tmp_path: Path, monkeypatch: pytest.Monkey
     ("name", "near"),
     [
         ("timm/resnet81", "timm/resnet18"),
-        ("convnext_tny", "timm/convnext_tiny"),
         ("vit_small_patch14_dinov2", "timm/vit_small_patch14_dinov2"),
         ("timm/convnext_tiny.in1", "timm/convnext_tiny.fb_in1k"),
         ("resnet15", "resnet152"),

@@ -1,5 +1,6 @@
 """AffinityNet and the walk as stages."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,6 @@ from seg.errors import SegError
 from seg.masks import Threshold
 from seg.methods.walk import random_walk
 from seg.nets.augment import normalise
-from seg.nets.backbones import make_classifier
 from seg.refiner.affinity import Affinity, FrozenAffinity, to_grid
 from seg.refiner.walk import Walk
 from seg.store import Store
@@ -36,27 +36,20 @@ def make(cam: CAM, **changed: Any) -> Affinity:
     return Affinity(seeds=Threshold(scores=cam, threshold=0.5, band=0.1), **options)
 
 
-@pytest.fixture(scope="module")
-def file(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("weights") / "resnet18.pth"
-    torch.manual_seed(7)
-    torch.save(make_classifier("resnet18", 37, None).state_dict(), path)
-    return str(path)
-
-
-def test_the_classifier_is_upstream_only_without_weights(pool: Pool, cam: CAM, file: str) -> None:
+def test_the_classifier_is_upstream_only_without_weights(pool: Pool, cam: CAM, resnet18_file: str) -> None:
     boxes = Threshold(scores=TargetScores(pool=pool), threshold=0.5)
     one = Affinity(seeds=boxes, classifier=cam.classifier)
     assert one.upstream().keys() == {"seeds", "classifier"}
-    two = Affinity(seeds=boxes, classifier=cam.classifier, weights=file)
+    two = Affinity(seeds=boxes, classifier=cam.classifier, weights=resnet18_file)
     assert two.upstream().keys() == {"seeds"}
     assert not any(isinstance(stage, Classifier) for stage in two.walk())
-    assert two.key == Affinity(seeds=boxes, weights=file).key != one.key
+    assert two.key == Affinity(seeds=boxes, weights=resnet18_file).key != one.key
 
 
 def test_refusals(cam: CAM, new_store: Store) -> None:
-    with pytest.raises(SegError, match=r"AffinityNet needs weights= .* or a classifier"):
-        make(cam, classifier=None).check(new_store)
+    for without in (make(cam, classifier=None), FrozenAffinity()):
+        with pytest.raises(SegError, match=r"AffinityNet needs weights= .* or a classifier"):
+            without.check(new_store)
     with pytest.raises(SegError, match=r"backbone=mobilenet_v2 has no weights and cannot start from .* resnet18"):
         make(cam, backbone="mobilenet_v2").check(new_store)
     with pytest.raises(SegError, match=r"levels=\[5\]: must be levels of a backbone"):
@@ -64,12 +57,12 @@ def test_refusals(cam: CAM, new_store: Store) -> None:
     assert not new_store.root.exists()
 
 
-def test_the_backbone_starts_where_it_is_told(store: Store, cam: CAM, file: str) -> None:
+def test_the_backbone_starts_where_it_is_told(store: Store, cam: CAM, resnet18_file: str) -> None:
     trained = store.get(cam.classifier).state_dict()
     net = make(cam).network(store).state_dict()
     assert any(torch.equal(v, trained["layer3.1.conv2.weight"]) for v in net.values())
-    net = make(cam, weights=file).network(store).state_dict()
-    given = torch.load(file, weights_only=True)["layer3.1.conv2.weight"]
+    net = make(cam, weights=resnet18_file).network(store).state_dict()
+    given = torch.load(resnet18_file, weights_only=True)["layer3.1.conv2.weight"]
     assert any(torch.equal(v, given) for v in net.values())
 
 
@@ -79,32 +72,17 @@ def test_labels_go_to_the_grid_unblended() -> None:
     assert to_grid(masks).tolist() == [[[0, 0], [1, 0], [255, 255]]]
 
 
-def test_the_walk_is_that_of_the_networks_affinities(store: Store, data: PreparedData, cam: CAM) -> None:
-    affinity = make(cam)
-    walk = Walk(scores=cam, affinity=affinity, log_steps=4, rescale=False)
-    scores = store.get(walk)
-    assert scores.values.shape == (32, 16, 16) and scores.rows.tolist() == store.get(cam).rows.tolist()
-    net, before = store.get(affinity), store.get(cam)
+@pytest.mark.parametrize("trained", [True, False])
+def test_the_walk_is_that_of_the_networks_affinities(store: Store, data: PreparedData, cam: CAM, trained: bool) -> None:
+    affinity = make(cam) if trained else FrozenAffinity(classifier=cam.classifier, strides=(4, 8))
+    walk = Walk(scores=cam, affinity=affinity, beta=4.0, log_steps=3, rescale=False)
+    assert any(isinstance(stage, Affinity) for stage in walk.walk()) == trained
+    scores, net, before = store.get(walk), store.get(affinity), store.get(cam)
+    assert scores.values.shape == (32, 16, 16) and scores.rows.tolist() == before.rows.tolist() and not net.training
     with torch.inference_mode():
         start = torch.from_numpy(before.argmax(np.asarray([9]), (16, 16))[0])[:, None]
         pairs = net(normalise(data.images[[9]]))
-        expected = random_walk(pairs, start, offsets=net.offsets, beta=8.0, steps=16)[0, 0]
+        expected = random_walk(pairs, start, offsets=net.offsets, beta=4.0, steps=8)[0, 0]
     np.testing.assert_allclose(scores.values[9], expected, atol=2e-3)
-    rescaled = store.get(Walk(scores=cam, affinity=affinity, log_steps=4)).values[9].astype(np.float32)
-    expected = (expected - expected.min()) / (expected.max() - expected.min())
-    np.testing.assert_allclose(rescaled, expected, atol=2e-3)
-
-
-def test_a_walk_with_nothing_trained(store: Store, data: PreparedData, cam: CAM) -> None:
-    frozen = FrozenAffinity(classifier=cam.classifier, strides=(4, 8))
-    walk = Walk(scores=cam, affinity=frozen, beta=4.0, log_steps=3, rescale=False)
-    assert not any(isinstance(stage, Affinity) for stage in walk.walk())
-    walked = store.get(walk)
-    net = store.get(frozen)
-    assert not net.training
-    start = torch.from_numpy(store.get(cam).argmax(np.asarray([5]), (16, 16))[0])[:, None]
-    images = normalise(data.images[store.get(cam).rows[[5]]])
-    expected = random_walk(net(images), start, offsets=net.offsets, beta=4.0, steps=8)[0, 0]
-    torch.testing.assert_close(torch.from_numpy(np.float32(walked.values[5])), expected, atol=2e-3, rtol=0)
-    with pytest.raises(SegError, match=r"weights= .* or a classifier"):
-        FrozenAffinity().check(store)
+    rescaled = store.get(replace(walk, rescale=True)).values[9].astype(np.float32)
+    np.testing.assert_allclose(rescaled, (expected - expected.min()) / (expected.max() - expected.min()), atol=2e-3)

@@ -11,8 +11,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from seg.data.prepared import Pool, Prepared, PreparedData
-from seg.data.toys import ToyPets
+from seg.data.prepared import Pool, PreparedData
 from seg.errors import SegError
 from seg.masks import Threshold
 from seg.methods.prompts import best_masks, score_prompts
@@ -32,17 +31,10 @@ PROMPTS = {"image_size": SIDE, "patch_size": 16, "mask_input_channels": 4}
 
 def config(kind: str) -> Any:
     if kind in SQUASHED:
-        backbone: dict[str, Any] = {
-            "model_type": "sam2_hiera_det_model",
-            "hidden_size": 8,
-            "image_size": [SIDE, SIDE],
-            "blocks_per_stage": [1, 1, 2, 1],
-            "embed_dim_per_stage": [8, 16, 32, 64],
-            "num_attention_heads_per_stage": [1, 1, 2, 2],
-            "window_size_per_stage": [2, 2, 2, 2],
-            "global_attention_blocks": [3],
-            "window_positional_embedding_background_size": [2, 2],
-        }
+        backbone: dict[str, Any] = {"model_type": "sam2_hiera_det_model", "hidden_size": 8, "image_size": [SIDE, SIDE]}
+        backbone |= {"blocks_per_stage": [1, 1, 2, 1], "embed_dim_per_stage": [8, 16, 32, 64]}
+        backbone |= {"num_attention_heads_per_stage": [1, 1, 2, 2], "window_size_per_stage": [2, 2, 2, 2]}
+        backbone |= {"global_attention_blocks": [3], "window_positional_embedding_background_size": [2, 2]}
         channels = [64, 32, 16, 8]
         if kind == "EdgeTam":
             backbone = {"model_type": "timm_wrapper", "architecture": "repvit_m1", "num_classes": 2}
@@ -82,8 +74,10 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return write
 
 
-@pytest.mark.parametrize("kind", ["Sam", "SamHQ", "Sam2", "EdgeTam"])
-@pytest.mark.parametrize("size", [(60, 60), (40, 100)])
+@pytest.mark.parametrize(
+    ("kind", "size"),
+    [("Sam", (40, 100)), ("Sam", (60, 60)), ("SamHQ", (40, 100)), ("Sam2", (40, 100)), ("EdgeTam", (60, 60))],
+)
 def test_masks_are_the_librarys(weights: Callable[[str], Path], kind: str, size: tuple[int, int]) -> None:
     model, rng = load_sam(str(weights(kind))), np.random.default_rng(0)
     image = torch.from_numpy(rng.integers(0, 256, (1, 32, 32, 3), dtype=np.uint8))
@@ -113,42 +107,28 @@ def test_masks_are_the_librarys(weights: Callable[[str], Path], kind: str, size:
     assert 0.01 < float((torch.stack(found) > 0.5).float().mean()) < 0.99
 
 
-def test_the_stage_prompts_every_class_of_an_image_and_is_marked(
-    store: Store, pool: Pool, weights: Callable[[str], Path]
+def test_the_stage_prompts_each_class_of_an_image_in_one_pass(
+    data: PreparedData, pool: Pool, weights: Callable[[str], Path], runtime: Runtime, tmp_path: Path
 ) -> None:
-    target = TargetScores(pool=pool)
-    stage = SAM(scores=target, weights=str(weights("Sam")), points=2)
-    assert stage.trained_on_masks and not stage.is_oracle and not target.trained_on_masks
-    assert Threshold(scores=stage, threshold=0.5).trained_on_masks
+    stage = SAM(scores=TargetScores(pool=pool), weights=str(weights("Sam")), points=2)
+    assert stage.trained_on_masks and not stage.is_oracle and Threshold(scores=stage, threshold=0.5).trained_on_masks
+    values = np.zeros((3, 64, 64), np.float16)
+    values[0, 4:30, 4:30], values[1, 40:60, 30:60] = 0.9, 0.8  # two classes of an image; nothing of a third one
+    maps = ScoreMaps(data, np.arange(3), values, np.asarray([0, 2, 2, 3]), np.asarray([1, 2, 3], np.uint8))
     calls: list[int] = []
     hook = torch.nn.modules.module.register_module_forward_hook(
         lambda m, i, o: calls.append(1) if type(m).__name__ == "SamVisionEncoder" else None
     )
-    scores = store.get(stage)
-    hook.remove()
-    before = store.get(target)
-    assert scores.rows.tolist() == before.rows.tolist() and scores.values.shape == (22, 64, 64)
-    assert len(calls) == 22  # one pass of the encoder an image
-    own = before.per_class(np.asarray([7])).values[0]
-    boxes, points, components = score_prompts(own, 0.5, 2, 0.01)
-    image = normalise(before.data.images[before.rows[[7]]])
-    size = tuple(before.data.sizes[before.rows[7]].tolist())
-    masks = prompted_masks(load_sam(stage.weights), image, size, torch.from_numpy(boxes), torch.from_numpy(points))
-    expected = best_masks(torch.stack(masks).numpy(), own, components)
-    np.testing.assert_allclose(scores.values[7], expected, atol=1e-3)
-
-
-def test_each_class_of_an_image_is_prompted_by_itself_in_one_pass(
-    data: PreparedData, weights: Callable[[str], Path], runtime: Runtime, tmp_path: Path
-) -> None:
-    values = np.zeros((3, 64, 64), np.float16)
-    values[0, 4:30, 4:30], values[1, 40:60, 30:60] = 0.9, 0.8  # two classes of an image; nothing of a third one
-    maps = ScoreMaps(data, np.arange(3), values, np.asarray([0, 2, 2, 3]), np.asarray([1, 2, 3], np.uint8))
-    stage = SAM(scores=TargetScores(pool=Pool(data=Prepared(source=ToyPets()))), weights=str(weights("Sam")))
     stage.build(tmp_path, SimpleNamespace(get=lambda _: maps, runtime=runtime))  # type: ignore[arg-type]
-    found = np.load(tmp_path / "scores.npy")
-    assert np.load(tmp_path / "first.npy").tolist() == [0, 2, 2, 3] and found.shape == (3, 64, 64)
-    assert not np.array_equal(found[0], found[1]) and found[1].any() and not found[2].any()
+    hook.remove()
+    assert len(calls) == 1  # nothing is prompted in the other images
+    found, size = np.load(tmp_path / "scores.npy"), tuple(data.sizes[0].tolist())
+    assert np.load(tmp_path / "first.npy").tolist() == [0, 2, 2, 3] and not found[2].any()
+    for own, mask in zip(values[:2].astype(np.float32), found, strict=False):
+        boxes, points, components = score_prompts(own, 0.5, 2, 0.01)
+        prompts = (torch.from_numpy(boxes), torch.from_numpy(points))
+        masks = prompted_masks(load_sam(stage.weights), normalise(data.images[[0]]), size, *prompts)
+        np.testing.assert_allclose(mask, best_masks(torch.stack(masks).numpy(), own, components), atol=1e-3)
 
 
 def test_weights_are_found_in_the_folder_of_weights_and_their_key_is_their_content(

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,58 +37,49 @@ def labels(prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Imag
 def test_a_segmenter_follows_the_image_classifier(
     store: Store, prepared: Prepared, data: PreparedData, pool: Pool, labels: ImageLabels, tmp_path: Path
 ) -> None:
-    pool = replace(pool, task="classes")
-    masks = Threshold(scores=TargetScores(pool=pool), threshold=0.5)
-    stage = Segmenter.from_config(
-        masks=masks, net=PlainUNet(width=4, depth=2), epochs=2, batch_size=8, lr=1e-2, image_labels=labels
-    )
-    network = store.get(stage)
+    several = replace(pool, task="classes")
+    options: Any = {
+        "net": PlainUNet(width=4, depth=2),
+        "epochs": 2,
+        "batch_size": 8,
+        "lr": 1e-2,
+        "image_labels": labels,
+    }
+    target = Threshold(scores=TargetScores(pool=several), threshold=0.5)
+    stage = Segmenter.from_config(masks=target, **options)
+    network, images = store.get(stage), normalise(np.array(data.images[:4]))
     assert isinstance(network, LabelledNetwork)
-    images = normalise(data.images[:4])
     with torch.inference_mode():
-        own = network.segmenter(images)
-        asked = network.classifier(resized(images, 64))
-        torch.testing.assert_close(asked, store.get(labels)(resized(images, 64)))  # as it was, whatever was trained
-        assert not torch.equal(network(images), own)
-        assert torch.equal(network(images).argmax(1) > 0, own.argmax(1) > 0)
-    scores = store.get(Predicted(pool=pool, segmenter=stage))
-    assert scores.values.shape[1:] == (64, 64)
+        own, found = network.segmenter(images), network(images)
+        predicted = network.classifier(resized(images, 64))
+        torch.testing.assert_close(predicted, store.get(labels)(resized(images, 64)))  # it is not trained
+    assert not torch.equal(found, own) and torch.equal(found.argmax(1) > 0, own.argmax(1) > 0)
     # Its file is the same network.
-    save_models(
-        tmp_path,
-        {"prediction": Threshold(scores=Predicted(pool=pool, segmenter=stage), threshold=0.5)},
-        [],
-        prepared,
-        store,
-    )
+    masks = Threshold(scores=Predicted(pool=several, segmenter=stage), threshold=0.5)
+    store.ensure(masks)
+    save_models(tmp_path, {"prediction": masks}, [], prepared, store)
     loaded = load_model(tmp_path / "segmenter.safetensors", "cpu")
     with torch.inference_mode():
-        torch.testing.assert_close(loaded.network(images), network(images))
-    network.train().classifier.eval()  # as it trains: by its own logits
-    torch.manual_seed(0)
+        torch.testing.assert_close(loaded.network(images), found)
+    network.train().classifier.eval()
     assert torch.equal(network(images), network.segmenter(images))
-    # Of the foreground alone it would say nothing, so nothing is built for it.
-    plain = Segmenter.from_config(
-        masks=Threshold(scores=TargetScores(pool=replace(pool, task="foreground")), threshold=0.5),
-        net=PlainUNet(width=4, depth=2),
-        image_labels=labels,
-    )
+    # It is not used for the foreground alone.
+    plain = Segmenter.from_config(masks=Threshold(scores=TargetScores(pool=pool), threshold=0.5), **options)
     assert not any(isinstance(up, ImageLabels) for up in plain.walk())
 
 
 def test_the_classifier_is_a_function_of_the_labels(store: Store, data: PreparedData, labels: ImageLabels) -> None:
-    model = store.get(labels)
     rows = np.flatnonzero(~data.is_test)
     with torch.inference_mode():
-        logits = model(resized(normalise(data.images[rows]), 64))
+        logits = store.get(labels)(resized(normalise(data.images[rows]), 64))
     assert logits.shape == (len(rows), len(data.classes))
     assert ((logits > 0).numpy() == data.is_labelled[rows]).mean() > 0.6
 
 
-def test_random_features_are_refused(store: Store, prepared: Prepared) -> None:
-    with pytest.raises(SegError, match=r"image_labels\.weights=null"):
-        ImageLabels(data=prepared, backbone=BACKBONE, weights=None).check(store)
-    with pytest.raises(
-        SegError, match=r"^image_labels\.weights=none\.pth: no such file.*; image_labels=none does without"
+def test_weights_are_needed(store: Store, labels: ImageLabels) -> None:
+    for weights, message in (
+        (None, "null: needs"),
+        ("none.pth", r"none\.pth: no such.*; image_labels=none does without"),
     ):
-        ImageLabels(data=prepared, backbone=BACKBONE, weights="none.pth").check(store)
+        with pytest.raises(SegError, match=rf"^image_labels\.weights={message}"):
+            replace(labels, weights=weights).check(store)

@@ -20,23 +20,17 @@ def few(pool: Pool, count: int = 3, share: float = 0.3, **options: Any) -> Mixed
     return MixedMasks(target=LabelledSubset(pool=pool, count=count), pseudo=pseudo, share=share)
 
 
-def test_the_chosen_are_the_target_and_the_others_the_pseudo_masks(
-    store: Store, data: PreparedData, pool: Pool
-) -> None:
-    size = (40, 72)
-    stage = few(pool)
+def test_labelled_images_have_their_target_and_others_pseudo_masks(store: Store, pool: Pool) -> None:
+    stage, size = few(pool), (40, 72)
     made, target, pseudo = store.get(stage), store.get(stage.target), store.get(stage.pseudo)
     assert made.rows.tolist() == pseudo.rows.tolist()
     mixed = np.random.default_rng(0).permutation(len(made))  # batches come in any order
-    masks = made.at(mixed, size)
-    assert masks.dtype == np.uint8
-    for position, mask in zip(mixed, masks, strict=True):
-        row = made.rows[position]
-        if row in target.rows:
-            scores = target.argmax(np.searchsorted(target.rows, [row]), size)[0][0]
-            np.testing.assert_array_equal(mask, np.where(np.isnan(scores), 255, scores))
-        else:
-            np.testing.assert_array_equal(mask, pseudo.at(np.asarray([position]), size)[0])
+    expected = pseudo.at(mixed, size)
+    labelled = np.isin(made.rows[mixed], target.rows)
+    scores = target.argmax(np.searchsorted(target.rows, made.rows[mixed][labelled]), size)[0]
+    expected[labelled] = np.nan_to_num(scores, nan=255)
+    assert labelled.sum() == 3
+    np.testing.assert_array_equal(made.at(mixed, size), expected)
 
 
 @pytest.mark.parametrize("share", [0.01, 0.75])

@@ -1,5 +1,6 @@
 """The segmenter's samples, its checkpoints, its predictions."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,7 @@ def test_a_batch(store: Store, data: PreparedData, pool: Pool) -> None:
 
 def test_a_network_too_deep_for_its_images_is_refused_before_the_work(store: Store, pool: Pool) -> None:
     deep = PlainUNet(width=2, depth=6)
-    with pytest.raises(SegError, match=r"net\.depth=6: takes images from 64 pixels on, .* see 63; raise segm"):
+    with pytest.raises(SegError, match=r"net\.depth=6: needs images of at least 64 pixels, .* has 63; raise segm"):
         make(pool, net=deep, input_size=63).check(store)
     stage = make(pool, net=deep)  # of the pool's 64 pixels
     stage.check(store)
@@ -73,7 +74,7 @@ def test_a_network_that_answers_with_nan_is_refused(
     monkeypatch.setattr(
         "seg.segmenter.predicted.logits", lambda model, images, *_: torch.full((len(images), 1, 2, 2), np.nan)
     )
-    with pytest.raises(SegError, match="PlainUNet: answers with NaN; its training has diverged"):
+    with pytest.raises(SegError, match="PlainUNet: predicts NaN, its training has diverged"):
         Predicted(pool=pool, segmenter=stage).build(tmp_path, store)
 
 
@@ -85,21 +86,17 @@ def test_a_checkpoint_has_the_outputs_and_classes_of_the_data(
     stage = make(Pool(data=prepared, task=task), net=net)
     given = Segmenter.from_config(str(file), masks=stage.masks, net=net)
     torch.save(net.make(7).state_dict(), file)
-    wrong = (
-        r"checkpoints\.segmenter=.*net\.pth: does not fit the segmenter of this config .*PlainUNet.*: head\.weight is"
-    )
-    with pytest.raises(SegError, match=wrong):
+    with pytest.raises(
+        SegError, match=r"net\.pth: does not fit the segmenter of this config .*PlainUNet.*: head\.weight"
+    ):
         given.check(store)
     torch.save(net.make(3 if task == "classes" else 1).state_dict(), file)
     given.check(store)
     own = ["background", *data.classes]
-    for classes in ([own[0], *own[:0:-1]], "cat"):
-        file.with_suffix(".json").write_text(json.dumps({"task": task, "classes": classes}))
-        if task == "classes":
-            with pytest.raises(SegError, match=r"its classes are .*, but those of the data are \['background', "):
-                given.check(store)
-        else:
-            given.check(store)
+    file.with_suffix(".json").write_text(json.dumps({"classes": [own[0], *own[:0:-1]]}))
+    is_wrong = pytest.raises(SegError, match=r"its classes are .*, but those of the data are \['background', ")
+    with is_wrong if task == "classes" else contextlib.nullcontext():
+        given.check(store)
     file.with_suffix(".json").write_text(json.dumps({"classes": own}))
     given.check(store)
 
@@ -139,7 +136,7 @@ def test_crops_are_of_images_at_their_aspect(new_store: Store, oblong: Pool) -> 
 def test_whole_images_are_predicted_at_their_aspect(new_store: Store, oblong: Pool, tmp_path: Path) -> None:
     seen = []
     net = PlainUNet(width=2, depth=2)
-    stage = make(oblong, net=net, crop=32, epochs=25, optimizer="sgd", schedule="poly", lr=0.1, gamma=0.0)
+    stage = make(oblong, net=net, crop=32, epochs=16, optimizer="sgd", schedule="poly", lr=0.15, gamma=0.0)
     network = new_store.get(stage)
     network.register_forward_pre_hook(lambda _, given: seen.append(tuple(given[0].shape)))
     masks = Threshold(scores=Predicted(pool=oblong, segmenter=stage, scales=[1.0, 2.0]), threshold=0.5)
@@ -159,6 +156,6 @@ def test_whole_images_are_predicted_at_their_aspect(new_store: Store, oblong: Po
 
 
 def test_sizes_of_crops_that_make_no_sense(pool: Pool) -> None:
-    with pytest.raises(SegError, match=r"scale=\[2\.0, 0\.5\]: must be the least and the largest"):
+    with pytest.raises(SegError, match=r"scale=\[2\.0, 0\.5\]: must be the smallest and the largest"):
         make(pool, scale=[2.0, 0.5])
     assert "zoom" in make(pool, crop=32).unused_parameters and "scale" in make(pool).unused_parameters

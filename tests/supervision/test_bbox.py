@@ -16,26 +16,17 @@ from seg.supervision.bbox import BoxScores
 
 
 def test_trainvals_boxes_become_gaussians(store: Store, data: PreparedData, pool: Pool) -> None:
-    stage = BoxScores(pool=pool, resolution=16)
-    scores = store.get(stage)
-    assert scores.rows.tolist() == np.flatnonzero(~data.is_test).tolist()  # nothing of test
-    assert scores.values.shape == (len(scores.rows), 16, 16)
-    for position in (0, 5):
-        row = scores.rows[position]
-        height, width = map(int, data.sizes[row])
-        expected = gaussian_score(np.asarray(data.boxes[row]), (height, width), (16, 16))
-        np.testing.assert_allclose(scores.values[position], expected, atol=1e-3)
-
-
-def test_body_boxes_are_the_targets_and_marked_as_an_oracle(store: Store, data: PreparedData, pool: Pool) -> None:
     head, body = (BoxScores(pool=pool, resolution=16, box_source=s) for s in ("xml", "trimap"))  # type: ignore[arg-type]
-    assert body.is_oracle and not head.is_oracle
+    scores = store.get(head)
+    assert scores.rows.tolist() == store.get(body).rows.tolist() == np.flatnonzero(~data.is_test).tolist()
+    row = int(scores.rows[5])
+    height, width = map(int, data.sizes[row])
+    expected = gaussian_score(np.asarray(data.boxes[row]), (height, width), (16, 16))
+    np.testing.assert_allclose(scores.values[5], expected, atol=1e-3)
+    # Boxes of the ground truth are an oracle.
     assert Threshold(scores=body, threshold=0.5).is_oracle and not Threshold(scores=head, threshold=0.5).is_oracle
-    scores = store.get(body)
-    assert not data.is_test[scores.rows].any()
-    lines = (store.folder(body) / "trimaps_bbox.txt").read_text().splitlines()
-    box = body_box(data.original_target(int(scores.rows[0])))
-    assert box is not None and [float(v) for v in lines[0].split()[1:]] == list(box)
+    line = (store.folder(body) / "trimaps_bbox.txt").read_text().splitlines()[5]
+    assert tuple(map(float, line.split()[1:])) == body_box(data.original_target(row))
 
 
 def test_test_images_count_where_that_is_asked_for(new_store: Store, photos: Callable[..., Path]) -> None:

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from seg.data.prepared import Pool, PreparedData
-from seg.methods.cam import multi_scale_cam
 from seg.nets.augment import normalise
 from seg.store import Runtime, Store
 from seg.supervision.cam import CAM
@@ -19,47 +18,24 @@ from seg.supervision.feature_cache import FeatureCache
 from seg.train import Pretrained
 
 
-def make(pool: Pool, classifier: Classifier, **changed: Any) -> CAM:
-    return CAM(pool=pool, classifier=classifier, **changed)
-
-
-def maps_of(cam: CAM, store: Store, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    features, weight, _ = cam.classifier.parts(store.get(cam.classifier))
-    with torch.inference_mode():
-        return multi_scale_cam(features.eval(), weight, images, labels, scales=cam.scales, flip=cam.flip)
-
-
-def test_every_image_of_the_pool_gets_a_map(
-    store: Store, data: PreparedData, pool: Pool, classifier: Classifier
+@pytest.mark.parametrize("target", ["label", "predicted"])
+def test_every_image_gets_the_map_of_its_class(
+    store: Store, data: PreparedData, pool: Pool, classifier: Classifier, target: Any
 ) -> None:
-    cam = make(pool, classifier)
+    cam, model, images = (
+        CAM(pool=pool, classifier=classifier, target=target),
+        store.get(classifier),
+        normalise(np.array(data.images)),
+    )
     scores = store.get(cam)
     assert scores.values.shape == (32, 4, 4) and scores.values.dtype == np.float16
-    assert scores.rows.tolist() == list(range(32))
-    values = np.asarray(scores.values, np.float32).reshape(32, -1)
-    assert (values.min(1) == 0).all() and (values.max(1) == 1).all()
-    folder = store.folder(cam)
-    assert (folder / "ids.txt").read_text().split() == data.ids
-    # By hand, for the image's own label.
-    features, weight, _ = classifier.parts(store.get(classifier))
+    assert scores.rows.tolist() == list(range(32)) and (store.folder(cam) / "ids.txt").read_text().split() == data.ids
     with torch.inference_mode():
-        fmap = features(normalise(data.images[[3]]))[0]
-    by_hand = torch.einsum("chw,c->hw", fmap, weight[data.labels[3]])
-    by_hand = (by_hand - by_hand.min()) / (by_hand.max() - by_hand.min())
-    np.testing.assert_allclose(values[3].reshape(4, 4), by_hand.numpy(), atol=2e-3)
-
-
-def test_the_predicted_class_is_the_classifiers(
-    store: Store, data: PreparedData, pool: Pool, classifier: Classifier
-) -> None:
-    images = normalise(data.images[np.arange(32)])
-    with torch.inference_mode():
-        logits = store.get(classifier)(images)
-    answers = logits.argmax(1)
-    found = torch.from_numpy(store.get(make(pool, classifier, target="predicted")).values).float()
-    torch.testing.assert_close(found, maps_of(make(pool, classifier), store, images, answers), atol=1e-3, rtol=0)
-    other = maps_of(make(pool, classifier), store, images, 1 - answers)
-    assert not torch.allclose(found, other, atol=1e-3)
+        classes = torch.from_numpy(data.labels) if target == "label" else model(images).argmax(1)
+        features = model.features(images)
+        maps = torch.einsum("bchw,bc->bhw", features, model.linear.weight[classes])
+    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
+    np.testing.assert_allclose(scores.values, (maps - low) / (high - low), atol=2e-3)
 
 
 @pytest.mark.parametrize(
@@ -71,13 +47,12 @@ def test_epochs_share_what_is_frozen_and_have_the_maps_of_each_alone(
     store: Store, pool: Pool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any]
 ) -> None:
     store.ensure(frozen(pool, 4))  # whose held-out images share features, too
-    computed = []
-    write = FeatureCache.__call__
-    monkeypatch.setattr(
-        FeatureCache,
-        "__call__",
-        lambda self, compute, images: write(self, lambda x: (computed.append(len(x)), compute(x))[1], images),
-    )
+    computed, call = [], FeatureCache.__call__
+
+    def counted(self: FeatureCache, compute: Any, images: torch.Tensor) -> torch.Tensor:
+        return call(self, lambda x: (computed.append(len(x)), compute(x))[1], images)
+
+    monkeypatch.setattr(FeatureCache, "__call__", counted)
 
     def runtime() -> Runtime:
         return Runtime(accelerator="cpu", progress=False, batch_size=24)
@@ -88,7 +63,7 @@ def test_epochs_share_what_is_frozen_and_have_the_maps_of_each_alone(
         cam.build(out, Store(store.root, runtime))
         return np.load(out / "scores.npy")
 
-    cams = [make(pool, frozen(pool, epoch), **changed) for epoch in (1, 2, 3, 4)]
+    cams = [CAM(pool=pool, classifier=frozen(pool, epoch), **changed) for epoch in (1, 2, 3, 4)]
     alone = [maps(cam, runtime()) for cam in cams]
     passes = len(computed)
     shared = runtime()
@@ -98,14 +73,14 @@ def test_epochs_share_what_is_frozen_and_have_the_maps_of_each_alone(
     assert not np.array_equal(alone[0], alone[1])
     assert all(path.name.isdigit() for path in tmp_path.glob("CAM/*"))  # no file is left
 
-    # A network that was given: its frozen part is nothing but what it is.
+    # A pretrained network.
     given = Pretrained(
         design=cams[0].classifier.design, file=str(store.folder(cams[0].classifier) / "epoch_001.safetensors")
     )
-    assert np.array_equal(maps(make(pool, given, **changed), shared), alone[0])
+    assert np.array_equal(maps(CAM(pool=pool, classifier=given, **changed), shared), alone[0])
     whole = Pretrained(design=dataclasses.replace(given.design, frozen_stages=0), file=given.file)
     assert whole.key == given.key
-    np.testing.assert_allclose(maps(make(pool, whole, **changed), shared), alone[0], atol=2e-3)
+    np.testing.assert_allclose(maps(CAM(pool=pool, classifier=whole, **changed), shared), alone[0], atol=2e-3)
 
 
 def frozen(pool: Pool, epoch: int) -> Classifier:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from within import TINY, succeed
 
 from seg.data.image_folder import ImageFolder
@@ -15,7 +14,6 @@ from seg.data.pixels import PixelLabels
 from seg.data.prepared import Pool, Prepared
 from seg.errors import SegError
 from seg.masks import Threshold
-from seg.nets.backbones import make_classifier
 from seg.refiner.affinity import FrozenAffinity
 from seg.refiner.by_image import GrabCut, RandomWalker, Superpixels
 from seg.refiner.pamr import PAMR
@@ -38,21 +36,15 @@ def pixels(pool: Pool) -> PixelLabels:
     return PixelLabels(pool=pool, simulate="scribbles")
 
 
-@pytest.fixture
-def file(tmp_path: Path) -> str:
-    torch.save(make_classifier("resnet18", 2, None).state_dict(), tmp_path / "resnet18.pth")
-    return str(tmp_path / "resnet18.pth")
-
-
 @pytest.mark.parametrize("refiner", REFINERS)
 def test_they_keep_their_class_after_every_refiner(
-    store: Store, pool: Pool, pixels: PixelLabels, refiner: str, file: str
+    store: Store, pool: Pool, pixels: PixelLabels, refiner: str, resnet18_file: str
 ) -> None:
     if refiner == "grabcut":
         pytest.importorskip("cv2")
     prior = NearestPixels(pool=pool, pixels=PixelLabels(pool=pool, simulate="points", seed=3), resolution=8)
     scores = WithPixels(scores=prior, pixels=pixels, like=prior)
-    refined = REFINERS[refiner](scores=scores, **({"file": file} if refiner == "walk" else {}))
+    refined = REFINERS[refiner](scores=scores, **({"file": resnet18_file} if refiner == "walk" else {}))
     masks = Threshold(scores=refined, threshold=0.5, clean_up=("largest_component", "fill_holes"))
     assert masks.is_oracle
     known = store.get(pixels)

@@ -7,18 +7,23 @@ from typing import Any
 
 import pytest
 import torch
-from line import make
+from line import make, same
 from safetensors.torch import save_file
 
-from seg.data.prepared import Pool
+from seg.data.prepared import Pool, Prepared
 from seg.errors import SegError
 from seg.masks import Threshold
-from seg.segmenter.architectures import PlainUNet
+from seg.methods.affinity import AffinityNet
+from seg.nets.backbones import make_classifier
+from seg.refiner.affinity import Affinity
+from seg.segmenter.architectures import BackboneUNet, PlainUNet
 from seg.segmenter.predicted import Predicted
 from seg.segmenter.segmenter import Segmenter
+from seg.store import Store
 from seg.supervision.cam import CAM
+from seg.supervision.classifier import Classifier
 from seg.supervision.mask import TargetScores
-from seg.train import NetworkStage
+from seg.train import NetworkStage, Pretrained
 
 
 def test_what_enters_the_key() -> None:
@@ -31,8 +36,7 @@ def test_what_enters_the_key() -> None:
         assert len({three.key, four.key, key}) == 3
         assert make(schedule=schedule, epoch=2).key == three.key
 
-
-def test_an_epoch_beyond_a_schedule_is_refused() -> None:
+    # An epoch beyond a schedule is refused.
     assert make(epochs=3, epoch=5).wanted == 5
     with pytest.raises(SegError, match=r"epoch=5: the cosine schedule of Line ends at epochs=3"):
         make(schedule="cosine", epochs=3, epoch=5)
@@ -47,9 +51,15 @@ def save(path: Path, model: torch.nn.Module) -> Path:
 
 
 def segmenter(pool: Pool, file: Path, **changed: Any) -> NetworkStage:
-    options: dict[str, Any] = {"net": PlainUNet(width=2, depth=1), "epochs": 1} | changed
-    options.setdefault("masks", Threshold(scores=TargetScores(pool=pool), threshold=0.5))
-    return Segmenter.from_config(str(file), **options)
+    masks = Threshold(scores=TargetScores(pool=pool), threshold=0.5)
+    return Segmenter.from_config(
+        str(file), **{"net": PlainUNet(width=2, depth=1), "epochs": 1, "masks": masks} | changed
+    )
+
+
+def affinity(pool: Pool, file: Path, **changed: Any) -> NetworkStage:
+    seeds = Threshold(scores=TargetScores(pool=pool), threshold=0.5)
+    return Affinity.from_config(str(file), **{"seeds": seeds, "epochs": 1, "strides": (4, 8), "channels": 4} | changed)
 
 
 @pytest.fixture
@@ -96,3 +106,42 @@ def test_a_network_of_another_kind_is_refused_where_it_stands(pool: Pool, unet: 
         CAM(pool=pool, classifier=segmenter(pool, unet))
     with pytest.raises(SegError, match="is a Line, not a segmenter"):
         Predicted(pool=pool, segmenter=make())
+
+
+def test_a_given_network_is_copied_and_not_trained(new_store: Store, pool: Pool, tmp_path: Path) -> None:
+    net = BackboneUNet(weights=None, width=2).make()
+    path = save(tmp_path / "net.safetensors", net)
+    stage = segmenter(pool, path, net=BackboneUNet(weights="/not/there.pth", width=2))  # which need not be there
+    stage.check(new_store)
+    found = new_store.get(stage)
+    assert same(found.state_dict(), net.state_dict())
+    assert isinstance(stage, Pretrained) and stage.role == "segmenter" and not found.training
+    assert {p.name for p in new_store.folder(stage).iterdir()} == {"manifest.json", "weights.safetensors"}
+    assert {p.name for p in new_store.root.iterdir() if p.is_dir()} == {"Pretrained", "Prepared", "ToyPets"}
+    path.unlink()
+    assert new_store.has(stage)
+
+
+def test_a_given_affinity_net_needs_neither_seeds_nor_classifier(new_store: Store, pool: Pool, tmp_path: Path) -> None:
+    net = AffinityNet(make_classifier("resnet18", 2, None), strides=(4, 8), channels=4, radius=3)
+    stage = affinity(pool, save(tmp_path / "affinity.safetensors", net), radius=3)
+    assert stage.upstream() == {}
+    found = new_store.get(stage)
+    assert torch.equal(found.mix.weight, net.mix.weight) and found.offsets == net.offsets
+
+
+def test_another_architecture_names_both(new_store: Store, pool: Pool, prepared: Prepared, tmp_path: Path) -> None:
+    unet = save(tmp_path / "unet.safetensors", PlainUNet(width=3, depth=2).make())
+    net = save(tmp_path / "net.safetensors", make_classifier("resnet18", 5, None))
+    for stage, message in (
+        (
+            segmenter(pool, unet),
+            r"unet\.safetensors: does not fit the segmenter of this config .*'width': 2.*: has an unknown",
+        ),
+        (Classifier.from_config(str(unet), data=prepared), r"checkpoints\.classifier=.*: does not fit the classifier"),
+        (Classifier.from_config(str(net), data=prepared), r"fc\.weight is \(5, 512\), not \(2, 512\)"),
+        (affinity(pool, net), r"checkpoints\.affinity=.*: does not fit the affinity.*strides=\(4, 8\)"),
+    ):
+        with pytest.raises(SegError, match=message) as refused:
+            stage.check(new_store)
+        assert "\n" not in str(refused.value)

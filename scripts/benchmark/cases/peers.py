@@ -33,7 +33,7 @@ def run(lab: Lab) -> Iterator[Row]:
     dense = images.contiguous()  # as a transform to a tensor leaves it
     own = classifier.network(store).eval().to(memory_format=torch.channels_last)
     own.load_state_dict(model.state_dict())
-    features, weight, bias = classifier.parts(own)
+    features, weight, bias = own.split()[1], own.linear.weight.detach(), own.linear.bias.detach()
     folded = fold_batch_norm(features).to(memory_format=torch.channels_last)
     parts, halves = (folded, weight, bias), (copy.deepcopy(folded).bfloat16(), weight, bias)
 

@@ -1,4 +1,4 @@
-"""The animals of the toy pictures: their parts, their poses, and how they are painted."""
+"""The animals of the toy pictures: parts, poses and painting."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -40,7 +40,7 @@ def _head(rng: np.random.Generator, breed: Breed, at: Point, front: float) -> It
         eye = (u + side * r * 0.42 + turn * r - (1 - front) * r * 0.25, v - r * 0.12)
         yield Part(Ellipse(eye, (r * 0.15, r * 0.15)), "eye")
         yield Part(Ellipse(eye, (r * 0.07, r * 0.13)), "dark")
-    if breed.ears == "floppy":  # they hang over the cheeks, so they are drawn last
+    if breed.ears == "floppy":  # drawn last, over the cheeks
         for side in (-1.0, 1.0) if front else (0.7,):
             yield Part(Ellipse((u + side * r * 0.95, v + r * 0.15), (r * 0.3, r * 0.72), -side * 0.25), "ear")
 
@@ -101,7 +101,7 @@ POSES: tuple[Pose, ...] = (_standing, _sitting, _lying)
 
 
 class Animal(NamedTuple):
-    """One animal in one attitude: the same parts on whatever frame it is laid."""
+    """One animal in one pose; its parts do not depend on the frame."""
 
     breed: Breed
     pose: int
@@ -112,7 +112,7 @@ class Animal(NamedTuple):
         return POSES[self.pose](np.random.default_rng(self.seed), self.breed)
 
     def extent(self, angle: float, flip: bool) -> tuple[float, float, float, float]:
-        """The box (left, top, right, bottom) that it fills, in its own units, turned by ``angle``."""
+        """Its box (left, top, right, bottom) in its own units, rotated by ``angle``."""
         grid = 80
         frame = Frame.place((grid, grid), (grid / 2, grid / 2), grid / 3.6, angle, flip)
         inside = np.zeros((grid, grid), bool)
@@ -127,7 +127,7 @@ class Animal(NamedTuple):
     ) -> tuple[Array, Array]:
         """Paint it on ``canvas`` ``float32 (H, W, 3)`` in place.
 
-        Returns what it covers, ``float32 (H, W)`` in [0, 1]: the whole, and its head alone.
+        Returns its coverage, ``float32 (H, W)`` in [0, 1]: of the whole and of the head.
         """
         shape = frame.u.shape
         coat = Coat(rng, frame, self.breed)
@@ -137,9 +137,9 @@ class Animal(NamedTuple):
             fine = part.zone in ("dark", "eye")
             window = frame.window(*part.shape.reach(), 1 if fine else 0.06 * frame.scale + 3)
             relief, under = part.shape.on(frame.cut(window)), canvas[window]
-            distance = relief.distance if fine else relief.distance + ragged[window]  # fur: an uneven outline
+            distance = relief.distance if fine else relief.distance + ragged[window]  # fur
             alpha = coverage(distance, 1.4)
-            if not fine:  # a part shades the parts behind it, which keeps legs and chin apart from the body
+            if not fine:  # a part shades the parts behind it
                 shade = np.exp(-np.clip(distance, 0, None) / (0.03 * frame.scale)) * animal[window]
                 under *= (1 - 0.3 * shade)[..., None]
                 np.maximum(animal[window], alpha, out=animal[window])

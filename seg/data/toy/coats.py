@@ -10,9 +10,9 @@ Colour = tuple[float, float, float]
 
 
 class Breed(NamedTuple):
-    """What tells a breed apart: two coat colours (RGB in [0, 1]), a pattern, ears and fluff.
+    """A breed: two coat colours (RGB in [0, 1]), a pattern, ears and fluff.
 
-    A name with a capital is a cat's, one without is a dog's, as in the official data.
+    Names of cats have a capital, those of dogs do not, as in Oxford-IIIT Pet.
     """
 
     name: str
@@ -37,8 +37,8 @@ BREEDS = (
     Breed("Ink_Tuxedo", (0.09, 0.09, 0.11), (0.93, 0.92, 0.90), "bib", "pointed", 0.7),
     Breed("brindle_mastiff", (0.50, 0.37, 0.22), (0.17, 0.12, 0.09), "stripes", "folded", 0.4),
 )
-# Legs, tail and belly take one of these whatever the breed, so that they do not give it away and the
-# classifier has no need to look at them: that is what makes its map mediocre, as on photographs.
+# Legs, tail and belly have one of these colours for any breed, so the classifier does not need them: its map is
+# mediocre, as on photographs.
 NEUTRAL: tuple[Colour, ...] = (
     (0.90, 0.87, 0.82),
     (0.74, 0.66, 0.55),
@@ -50,7 +50,7 @@ NEUTRAL: tuple[Colour, ...] = (
 
 
 class Coat:
-    """The colour of every zone of one animal, each worked out once over the whole picture."""
+    """The colour of every zone of one animal, computed once over the whole picture."""
 
     def __init__(self, rng: np.random.Generator, frame: Frame, breed: Breed) -> None:
         shape, unit = frame.u.shape, frame.scale

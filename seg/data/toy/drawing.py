@@ -1,4 +1,4 @@
-"""Soft-edged shapes and noise: the pencils with which the toy pictures are drawn."""
+"""Soft-edged shapes and noise for the toy pictures."""
 
 from typing import Any, NamedTuple
 
@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Array = NDArray[np.floating[Any]]  # float32, which NumPy's stubs cannot follow through arithmetic
+Array = NDArray[np.floating[Any]]  # float32; NumPy's stubs lose that in arithmetic
 Point = tuple[float, float]
 Window = tuple[slice, slice]
 
@@ -48,7 +48,7 @@ class Frame(NamedTuple):
         return rows, slice(min(wide, max(0, int(x - half))), max(0, min(wide, int(x + half) + 2)))
 
     def cut(self, window: Window) -> "Frame":
-        """The same plane over a window alone."""
+        """The part of the plane in a window."""
         return Frame(self.u[window], self.v[window], self.scale)
 
 
@@ -57,7 +57,7 @@ class Relief(NamedTuple):
 
     Attributes:
         distance: ``float32 (H, W)``, pixels to the rim, negative inside.
-        across, down: ``float32 (H, W)``, where on its bulge a pixel lies: 0 in the middle, +-1 at the rim.
+        across, down: ``float32 (H, W)``, position on the bulge: 0 in the middle, +-1 at the rim.
     """
 
     distance: Array
@@ -65,11 +65,11 @@ class Relief(NamedTuple):
     down: Array
 
 
-# Shapes, in the units of their object: `reach` is a circle around one, centre and radius; `on` draws it on a frame.
+# Shapes, in the units of their object: `reach` is an enclosing circle (centre, radius); `on` draws it on a frame.
 
 
 class Ellipse(NamedTuple):
-    """An ellipse; its distance is exact at the rim to first order, which is all that an edge needs."""
+    """An ellipse; its distance is exact at the rim to first order."""
 
     centre: Point
     radii: Point
@@ -132,7 +132,7 @@ class Polygon(NamedTuple):
 
 
 def coverage(distance: Array, softness: float) -> Array:
-    """How much of a pixel a shape covers, in [0, 1], from its distance in pixels."""
+    """The share of a pixel that a shape covers, in [0, 1], from its distance in pixels."""
     return np.clip(0.5 - distance / softness, 0, 1)
 
 

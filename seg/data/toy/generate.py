@@ -1,7 +1,6 @@
 """The toy data sets: drawn animals, one in a picture (``toy_pets``) or mostly two (``toy_scenes``).
 
-They let every stage run, and be seen to do its work, in minutes and without a network; figures measured on them say
-nothing about photographs.
+Every stage runs on them in minutes and offline; figures on them say nothing about photographs.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -22,7 +21,7 @@ from seg.errors import SegError
 
 UNKNOWN = 255
 PET, BACKGROUND, BORDER = 1, 2, 3
-# How many animals a scene has, of twenty.
+# The numbers of animals of twenty scenes.
 _COUNTS = (0,) * 2 + (1,) * 5 + (2,) * 13
 Box = tuple[int, int, int, int]
 # Stem, photo ``uint8 (H, W, 3)``, mask, and XML or "" for none.
@@ -35,7 +34,7 @@ class Picture(NamedTuple):
     Attributes:
         image: ``uint8 (H, W, 3)`` RGB.
         animals: ``uint8 (H, W)``: 0 background, from 1 on the animals, later ones before earlier ones, 255 their rims.
-        heads: ``bool (H, W)`` for each animal, what its head covers.
+        heads: ``bool (H, W)`` for each animal, the mask of its head.
     """
 
     image: NDArray[np.uint8]
@@ -64,7 +63,7 @@ def draw_picture(rng: np.random.Generator, breeds: Sequence[Breed], size: int) -
 
 
 def layered(shape: tuple[int, int], solids: Sequence[NDArray[np.bool_]], rim: float) -> NDArray[np.uint8]:
-    """Numbers from 1 for what each animal covers, the later in front, 255 for ``rim`` pixels to either side."""
+    """The animals' masks as numbers from 1, later ones in front; 255 up to ``rim`` pixels from an outline."""
     out = np.zeros(shape, np.uint8)
     for number, solid in enumerate(solids, 1):
         out[solid] = number
@@ -84,9 +83,9 @@ def _photograph(rng: np.random.Generator, scene: Array) -> NDArray[np.uint8]:
 
 
 def _stand(rng: np.random.Generator, animal: Animal, shape: tuple[int, int], room: Window) -> tuple[Frame, Window]:
-    """Choose where in a part of the picture an animal stands, how large and how turned, so that all of it is in there.
+    """Draw an animal's place, size and angle so that it lies inside of its part of the picture.
 
-    Returns the frame over the whole picture and the window that holds the animal, fur included.
+    Returns the frame over the whole picture and the window of the animal with its fur.
     """
     angle, flip = float(rng.normal(0, 0.13)), bool(rng.random() < 0.5)
     left, top, right, bottom = animal.extent(angle, flip)
@@ -113,17 +112,17 @@ def _rooms(shape: tuple[int, int], count: int) -> list[Window]:
 def draw_toy_pets(out: Path, *, images: int, breeds: int, size: int, seed: int) -> None:
     """Draw an animal in each picture, in the official layout below ``out/oxford-iiit-pet/``.
 
-    Every third image of a breed goes to the test split. A picture depends on the seed, its breed and its number alone.
+    Every third image of a breed is in the test split. A picture depends on the seed, its breed and its number only.
 
     Args:
-        out: the data root; it and the folders below are made.
-        images: number of pictures over both splits, shared out evenly among the breeds.
-        breeds: the first so many of ``BREEDS``.
+        out: the data root; it is created.
+        images: number of pictures in both splits, the same for each breed.
+        breeds: number of breeds, from the start of ``BREEDS``.
         size: shorter side of the pictures in pixels.
         seed: the same seed gives the same bytes.
 
     Raises:
-        SegError: breeds, images or size that cannot be drawn; a folder that cannot be written.
+        SegError: breeds, images or size that cannot be drawn, or a folder that cannot be written.
     """
     _check("toy_pets", images, breeds, size)
     chosen = sorted(BREEDS[:breeds], key=lambda b: b.name.lower())
@@ -151,9 +150,9 @@ def draw_toy_pets(out: Path, *, images: int, breeds: int, size: int, seed: int) 
 
 
 def breeds_of(number: int, breeds: int, seed: int) -> list[int]:
-    """Which breeds are in a scene. Of each block of ``breeds`` pictures every breed is the first of one.
+    """The breeds in a scene. In each block of ``breeds`` pictures every breed is the first of one picture.
 
-    In the first block none is empty: it is of the training images, which so have all breeds.
+    No picture of the first block is empty, so the training images have all breeds.
     """
     rng = np.random.default_rng([seed, breeds, number])
     count = _COUNTS[rng.integers(len(_COUNTS))]
@@ -164,10 +163,8 @@ def breeds_of(number: int, breeds: int, seed: int) -> list[int]:
 def draw_toy_scenes(out: Path, *, images: int, breeds: int, size: int, seed: int) -> None:
     """Draw scenes, mostly of two animals of different breeds, below ``out/VOCdevkit/VOC2012/``.
 
-    The classes' names are in ``out/classes.txt``. Of three blocks of ``breeds`` pictures the third is for validation. A
-    picture depends on the seed, the number of breeds and its own number alone.
-
-    Args and raises: as :func:`draw_toy_pets`.
+    The classes' names are in ``out/classes.txt``. Every third block of ``breeds`` pictures is for validation. A picture
+    depends on the seed, the number of breeds and its own number only. Arguments and errors: see :func:`draw_toy_pets`.
     """
     _check("toy_scenes", images, breeds, size)
     stems = [f"scene_{number + 1:04d}" for number in range(images)]
@@ -225,7 +222,7 @@ def _write(
     draw: Callable[[Any], _Files],
     jobs: Iterable[Any],
 ) -> None:
-    """Draw with threads; photos, masks and XML go into the three folders, ``texts`` into files of these names."""
+    """Draw in threads; photos, masks and XML go into the three folders, ``texts`` are files by name."""
     try:
         images, masks, xmls = (root / folder for folder in folders)
         for folder in (images, masks, xmls, *((root / name).parent for name in texts)):

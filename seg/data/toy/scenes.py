@@ -1,4 +1,4 @@
-"""The scenes behind the toy animals: rooms and gardens, cluttered, and blind to the breed."""
+"""The scenes behind the toy animals: cluttered rooms and gardens, independent of the breed."""
 
 import numpy as np
 from scipy import ndimage
@@ -6,12 +6,12 @@ from scipy import ndimage
 from seg.data.toy.coats import BREEDS, NEUTRAL
 from seg.data.toy.drawing import Array, Ellipse, Frame, Limb, Point, Polygon, bulge, clouds, coverage, noise, paint
 
-# Things lie about in the colours of every breed and of the neutral parts, so colour alone finds no animal.
+# Objects have the colours of every breed and of the neutral parts, so colour alone does not find an animal.
 ANIMAL_COLOURS = np.array([c for b in BREEDS for c in (b.coat, b.mark)] + list(NEUTRAL))
 
 
 def _colour(rng: np.random.Generator) -> Array:
-    """Now and then the colour of some animal's coat, else any other."""
+    """Sometimes the colour of an animal's coat, else any colour."""
     if rng.random() < 0.35:
         colour = ANIMAL_COLOURS[rng.integers(len(ANIMAL_COLOURS))] + rng.normal(0, 0.05, 3)
     else:
@@ -76,7 +76,7 @@ def _lay(rng: np.random.Generator, scene: Array, frame: Frame, light: Point, con
 
 
 def draw_scene(rng: np.random.Generator, shape: tuple[int, int], light: Point, contrast: float) -> Array:
-    """Draw one scene of ``shape`` (H, W): ``float32 (H, W, 3)``, about [0, 1]. It knows no breed."""
+    """Draw one scene of ``shape`` (H, W): ``float32 (H, W, 3)``, about [0, 1]."""
     high, wide = shape
     scene = _surface(rng, shape)
     horizon = Frame.place(shape, (wide / 2, high * float(rng.uniform(0.3, 0.75))), wide, float(rng.normal(0, 0.05)))
