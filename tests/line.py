@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from seg.store import Products, Store, param
-from seg.store.manifest import misfit, read_manifest
+from seg.store.manifest import is_intact, read_manifest
 from seg.train import Training
 
 
@@ -59,4 +59,4 @@ def damaged_files(folder: Path) -> list[str]:
     """The files of a product that are not what its manifest says."""
     manifest = read_manifest(folder)
     assert manifest is not None
-    return [entry["name"] for entry in manifest["files"] if misfit(folder, entry, read=True)]
+    return [entry["name"] for entry in manifest["files"] if not is_intact(folder, entry, checksum=True)]

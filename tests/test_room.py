@@ -92,8 +92,8 @@ def test_a_store_to_read_only_does_if_all_is_there(tmp_path, monkeypatch):
 
 PROGRAM = """
 import logging, sys
-from seg.errors import interruptible
-with interruptible():
+from seg.errors import entrypoint
+with entrypoint():
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
     print("caf\\udce9", flush=True)
     for i in range(100_000):
