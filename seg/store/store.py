@@ -172,7 +172,7 @@ class Store:
 
     def _usual_seconds(self, stage: Stage) -> float | None:
         """Median time of the newest products of the same kind; for a training, scaled to the missing epochs."""
-        newest = sorted(self.folder(stage).parent.glob(f"*/{NAME}"), key=lambda path: path.stat().st_mtime)[-5:]
+        newest = sorted(self.folder(stage).parent.glob(f"*/{NAME}"), key=_modified)[-5:]
         own, wanted, seconds = self.manifest(stage) or {}, getattr(stage, "wanted", 0), []
         for manifest in filter(None, (read_manifest(path.parent) for path in newest)):
             done = manifest.get("epochs_done")
@@ -329,3 +329,10 @@ class Store:
             **extra,
         }
         write_manifest(folder, manifest)
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # another process has just renamed or removed its folder
+        return 0.0

@@ -144,6 +144,7 @@ class Colocalised(ScoreStage):
         cells = _Cells(self.net(), self.size, prior, store.runtime, cache)
         chosen = np.linspace(0, len(prior) - 1, min(self.fit_images, len(prior))).round().astype(int)
         project, above, boundary, bias = self._learn(prior, chosen, cells)
+        cache.is_used = False  # the last pass reads it, and has nothing to add for another
 
         def maps(images: Tensor, part: np.ndarray) -> Tensor:
             answers = project(cells(images)).reshape(len(images), *cells.grid, -1)

@@ -123,5 +123,5 @@ def summarise_seeds(folder: Path, most: int = 60) -> list[str]:
     write_table(folder, "seeds", frame, text)
     left = [f"and {len(text) - most} more rows"] if len(text) > most else []
     note = "mean ± standard deviation over the seeds; the interval of the mean mIoU is over resampled images"
-    notes = [note, *(said for said in MARKS.values() if frame["stage"].str.endswith(said[0]).any())]
+    notes = [note, *(said for said in MARKS.values() if frame["stage"].str.contains(f" {said[0]}", regex=False).any())]
     return [frame_text(text.head(most)), *left, *notes, str(folder / "seeds.csv")]

@@ -37,7 +37,8 @@ def test_mean_deviation_number_and_interval_by_the_other_keys(tmp_path):
     assert [line.count("|") for line in markdown.splitlines()] == [10] * 4
     assert "best" not in "".join(lines) and "oracle" not in "".join(lines)
     write_run(tmp_path / "net=b,seed=0", 0.3, steps=["truth"])
-    assert "truth *" in (said := "\n".join(summarise_seeds(tmp_path))) and "\n* oracle:" in said
+    said = "\n".join(summarise_seeds(tmp_path))
+    assert "truth * †" in said and "\n* oracle:" in said and "\n† trained on masks:" in said
 
 
 def test_what_is_no_sweep_over_seeds_is_refused(tmp_path):
