@@ -20,7 +20,7 @@ def write_run(
         for image in range(first, first + images):
             target = np.random.default_rng(image).integers(0, 2, (16, 16)).astype(np.uint8)
             confusion.add(np.where(rng.random((16, 16)) < wrong, 1 - target, target).astype(np.uint8), target)
-        marks = dict.fromkeys(("oracle", "trained_on_masks"), stage == "truth")
+        marks = dict.fromkeys(("oracle", "trained_on_masks"), stage == "truth") | {"masks_used": 7 * (stage == "truth")}
         rows.append({"stage": stage, "split": "test", **marks, **confusion.compute().as_dict()})
         # Not sorted, as a data set's ids may be.
         counts.append(([f"i{image}" for image in range(first, first + images)], confusion.matrices))

@@ -78,7 +78,7 @@ def seeds_frame(keys: Sequence[str], runs: Runs) -> pd.DataFrame:
 
 
 def shown(frame: pd.DataFrame) -> pd.DataFrame:
-    """The table as text: ``mean ± standard deviation``, and the interval after the mIoU."""
+    """The table as text: ``mean ± standard deviation``, the interval after the mIoU, and the masks used if any were."""
     out = frame.loc[:, :"n"].copy()
     for name, heading in FIGURES.items():
         if f"{name}_mean" in frame:
@@ -86,6 +86,8 @@ def shown(frame: pd.DataFrame) -> pd.DataFrame:
             out[heading] = ["-" if m != m else f"{m:.4f}" + (f" ± {s:.4f}" if s == s else "") for m, s in pairs]
         if name == "miou" and "miou_low" in frame:
             out["95% interval"] = interval_text(frame["miou_low"], frame["miou_high"])
+    if frame["masks_used"].any():
+        out["masks used"] = frame["masks_used"]
     return out
 
 

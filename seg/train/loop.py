@@ -72,7 +72,7 @@ class Loop:
         self.name = type(stage).__name__
         self.rows = stage.samples(store)
         if len(self.rows) == 0:
-            raise SegError(f"{self.name}: there is no trainval image to train on")
+            raise SegError(f"{self.name}: there is no trainval image to train on; put some into trainval")
         torch.manual_seed(stage.seed)
         model = stage.network(store)
         self.fabric = store.runtime.fabric(stage.precision)
