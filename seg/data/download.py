@@ -3,6 +3,7 @@
 import http.client
 import secrets
 import socket
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,7 +17,7 @@ MARKER = ".unpacking"
 _TIMEOUT = 30.0  # in seconds
 
 
-class Downloadable(InPlace):
+class Downloadable(InPlace, ABC):
     """Base of the sources that torchvision can download.
 
     Attributes:
@@ -32,21 +33,21 @@ class Downloadable(InPlace):
     download: bool = param(default=False, key=False)
 
     @property
+    @abstractmethod
     def folder(self) -> Path:
         """The folder of the data, or where a download puts it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def missing_parts(self) -> list[str]:
         """The required parts that the folder lacks."""
-        raise NotImplementedError
 
     def target(self) -> tuple[Path, Path]:
         """The folder that a download fills, and the existing folder that is renamed first."""
         return self.folder, self.folder
 
+    @abstractmethod
     def fetch(self, folder: Path) -> None:
-        """Download and unpack with torchvision."""
-        raise NotImplementedError
+        """Download and unpack into ``folder`` with torchvision; its errors are passed on."""
 
     def _missing(self) -> list[str]:
         cut_off = ["the end of a download that was cut off"] if (self.folder / MARKER).exists() else []
