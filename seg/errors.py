@@ -26,10 +26,10 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The most similar known name, as the end of a message; empty if none is similar."""
-    near = difflib.get_close_matches(name, list(known), 1)
-    return f"; did you mean {near[0]}?" if near else ""
+def did_you_mean(name: str, known: Iterable[str], most: int = 1) -> str:
+    """The known names most similar to ``name``, as the end of a message; empty if none is similar."""
+    near = difflib.get_close_matches(name, list(known), most)
+    return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 def run_checks(checks: Iterable[Callable[[], Any]]) -> None:

@@ -18,7 +18,6 @@ from seg.data.voc import Voc
 from seg.experiment import Experiment
 from seg.formats.annotations import Annotations
 from seg.masks import Threshold
-from seg.nets.checkpoints import ROLES
 from seg.refiner.by_image import GrabCut, RandomWalker, Superpixels
 from seg.refiner.pamr import PAMR
 from seg.refiner.sam import SAM
@@ -101,7 +100,7 @@ def test_the_keys_of_the_groups_without_a_stage():
     """What the schema lets pass is what conf/ writes, and what reads it knows; each default is written once."""
     cfg, bare = compose("config"), OmegaConf.structured(schema.Config)
     assert set(cfg.runtime) - {"_target_"} == {f.name for f in dataclasses.fields(Runtime)}
-    assert set(cfg.checkpoints) == set(ROLES)
+    assert set(cfg.checkpoints) == {"classifier", "affinity", "segmenter"}
     written = yaml.safe_load((CONF / "common.yaml").read_text())
     for group in ("evaluation", "export"):
         assert written[group] == dict(bare[group]) == dict(cfg[group]), group

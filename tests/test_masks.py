@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from score_maps import one_map_each
 
 from seg.errors import SegError
 from seg.masks import MaskSet, Threshold
 from seg.supervision.bbox import BoxScores
 from seg.supervision.mask import TargetScores
-from seg.supervision.scores import ScoreMaps
 
 
 def test_the_closings_radius_is_in_working_pixels_at_every_size(data):
@@ -23,7 +23,7 @@ def test_the_closings_radius_is_in_working_pixels_at_every_size(data):
 
 
 def masks_of(data, values, **changed):
-    scores = ScoreMaps.of_foreground(data, np.arange(len(values)), values)
+    scores = one_map_each(data, np.arange(len(values)), values)
     return MaskSet(scores, **{"low": 0.5, "high": 0.5} | changed)
 
 

@@ -16,9 +16,6 @@ from torch import Tensor, nn
 from seg.errors import SegError, first_line
 from seg.files import read_json
 
-#: The networks of a run: keys of ``checkpoints.*``, and names of the files in its folder.
-ROLES = ("classifier", "affinity", "segmenter")
-
 #: Largest accepted side of a network's input in pixels.
 LARGEST_SIDE = 8192
 

@@ -1,6 +1,5 @@
 """open_clip's CLIP: dense image features and text embeddings in one space."""
 
-import difflib
 import logging
 import os
 from collections.abc import Sequence
@@ -11,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seg.errors import SegError, first_line
+from seg.errors import SegError, did_you_mean, first_line
 from seg.files import file_sha256
 from seg.nets.backbones import InputAdapter
-from seg.nets.pretrained import did_you_mean, hub_folder, hub_is_reached, own_file
+from seg.nets.pretrained import hub_folder, hub_is_reached, own_file
 
 
 def content_of_weights(stage: Any, weights: str) -> str:
@@ -43,7 +42,7 @@ class CLIP(nn.Module):
 
         config: dict[str, Any] | None = open_clip.get_model_config(name) if ":" not in name else None
         if config is None:
-            near = did_you_mean(difflib.get_close_matches(name, open_clip.list_models(), 3) or ["ViT-B-16"])
+            near = did_you_mean(name, open_clip.list_models(), 3) or "; use one such as ViT-B-16"
             raise SegError(f"model={name}: open_clip has none{near}")
         vision, text = config["vision_cfg"], config["text_cfg"]
         if vision.keys() & {"timm_model_name", "attentional_pool"} or not isinstance(vision["layers"], int):

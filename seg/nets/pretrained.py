@@ -1,6 +1,5 @@
 """Classifiers of torchvision and timm by name; their weights by name or file."""
 
-import difflib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from seg.errors import SegError, first_line
+from seg.errors import SegError, did_you_mean, first_line
 from seg.files import file_sha256
 from seg.nets.checkpoints import load_state, read_state_dict
 
@@ -69,10 +68,8 @@ def known_backbone(stage: Any, name: str) -> str:
     bare = name.removeprefix(TIMM)
     if name != bare and is_timm(bare):
         return name
-    names = {n: TIMM + n for n in (*timm.list_pretrained(), *timm.list_models())}
-    names |= {} if name != bare else {n: n for n in known}
-    near = did_you_mean([names[n] for n in difflib.get_close_matches(bare, names, 3)])
-    hint = near or "; your own is known once a _target_ imports it"
+    names = [TIMM + n for n in (*timm.list_pretrained(), *timm.list_models())]
+    hint = did_you_mean(name, [*names, *known], 3) or "; your own is known once a _target_ imports it"
     raise SegError(f"backbone={name}: neither torchvision nor timm (timm/NAME) has a classifier of that name{hint}")
 
 
@@ -81,11 +78,6 @@ def is_timm(name: str) -> bool:
     import timm
 
     return timm.is_model(name) and ("." not in name or timm.models.is_model_pretrained(name))
-
-
-def did_you_mean(names: Sequence[str]) -> str:
-    """The end of a message that suggests names; empty without any."""
-    return f"; did you mean {' or '.join(names)}?" if names else ""
 
 
 #: Folder of weights by the providers' file names: a run's ``weights_dir``, else ``$SEG_WEIGHTS``.

@@ -1,6 +1,5 @@
 """Networks of segmentation_models_pytorch (smp): a decoder over an encoder, both by name."""
 
-import difflib
 import logging
 from functools import partial
 from typing import Any, Literal
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from seg.errors import SegError, first_line
+from seg.errors import SegError, did_you_mean, first_line
 from seg.nets.augment import MEAN, STD
 from seg.nets.backbones import InputAdapter
 from seg.nets.pretrained import (
@@ -17,7 +16,6 @@ from seg.nets.pretrained import (
     Published,
     Weights,
     create,
-    did_you_mean,
     hub_is_reached,
     is_timm,
     load_weights,
@@ -61,8 +59,8 @@ def known_encoder(stage: Any, name: str) -> str:
     import timm
 
     names = [*own, *(TU + n for n in (*timm.list_models(), *timm.list_pretrained()))]
-    near = difflib.get_close_matches(name, names, 3) or difflib.get_close_matches(TU + name, names, 3)
-    raise SegError(f"segmenter.net.encoder={name}: smp has none of that name (timm's are tu-NAME){did_you_mean(near)}")
+    near = did_you_mean(name, names, 3) or did_you_mean(TU + name, names, 3)
+    raise SegError(f"segmenter.net.encoder={name}: smp has none of that name (timm's are tu-NAME){near}")
 
 
 def encoder_weights(name: str) -> Published:

@@ -67,11 +67,6 @@ class ScoreMaps:
     resize: Callable[[np.ndarray, tuple[int, int]], np.ndarray] = upsample
     pixels: LabelledPixels | None = None
 
-    @classmethod
-    def of_foreground(cls, data: PreparedData, rows: np.ndarray, values: np.ndarray) -> "ScoreMaps":
-        """One map per image, ``float16 (n, h, w)``, of the first class."""
-        return cls(data, rows, values, np.arange(len(rows) + 1), np.ones(len(rows), np.uint8))
-
     def __len__(self) -> int:
         return len(self.rows)
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from pycocotools.coco import COCO
+from score_maps import one_map_each
 
 from seg.data.coco import Coco
 from seg.data.decode import decode_trimap, draw_regions
@@ -30,7 +31,7 @@ def masks(photos, new_store):
     values = np.zeros((10, 8, 8), np.float16)
     values[:9, :, 3:5] = 0.5
     values[:9, :, 5:] = 1
-    return MaskSet(ScoreMaps.of_foreground(data, np.arange(10), values), 0.3, 0.7)
+    return MaskSet(one_map_each(data, np.arange(10), values), 0.3, 0.7)
 
 
 @pytest.fixture

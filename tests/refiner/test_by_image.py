@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import skimage.segmentation
+from score_maps import one_map_each
 
 from seg.data.prepared import Pool, PreparedData
 from seg.errors import SegError
@@ -16,7 +17,6 @@ from seg.methods.refine import grabcut, random_walker, superpixel_means
 from seg.refiner.by_image import ByImage, GrabCut, RandomWalker, Superpixels
 from seg.store import Runtime, Store
 from seg.supervision.mask import TargetScores
-from seg.supervision.scores import ScoreMaps
 
 needs_opencv = pytest.mark.skipif(importlib.util.find_spec("cv2") is None, reason="OpenCV is not installed")
 RAMP = np.linspace(0, 1, 64, dtype=np.float32)[None].repeat(64, 0)
@@ -153,7 +153,7 @@ def test_an_image_of_100_x_400_has_pixels_four_times_as_wide_as_high(data: Prepa
     sizes = data.sizes.copy()
     sizes[0], sizes[1] = (100, 400), (300, 300)
     maps = np.zeros((2, 8, 8), np.float16)
-    scores: ScoreMaps = ScoreMaps.of_foreground(replace(data, sizes=sizes), np.asarray([0, 1]), maps)
+    scores = one_map_each(replace(data, sizes=sizes), np.asarray([0, 1]), maps)
     seen: list[tuple[float, float]] = []
 
     class Spy(ByImage):

@@ -7,12 +7,12 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
+from score_maps import one_map_each
 
 from seg.experiment import Step
 from seg.masks import MaskSet, Threshold
 from seg.report.run_page import make_cards
 from seg.supervision.bbox import BoxScores
-from seg.supervision.scores import ScoreMaps
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def several(data, classes):
 def masks_of(data):
     rng = np.random.default_rng(1)
     values = rng.random((len(data), 8, 8)).astype(np.float16)
-    scores = ScoreMaps.of_foreground(data, np.arange(len(data)), values)
+    scores = one_map_each(data, np.arange(len(data)), values)
     return {"CAM (label) >= 0.5": MaskSet(scores, 0.5, 0.5), "seeds": MaskSet(scores, 0.4, 0.6)}
 
 
