@@ -56,6 +56,7 @@ class Config:
     seeds: dict[str, Any] = field(default_factory=dict)
     best_scores: Any = None
     pixels: dict[str, Any] = field(default_factory=dict)
+    in_boxes: Any = None
     corrected: Any = None
     refiner: Any = None
     best_masks: Any = None

@@ -1,8 +1,8 @@
 """Labelled pixels: points and scribbles from files, or simulated from the ground truth."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -17,6 +17,7 @@ from seg.data.prepared import Pool, PoolRows
 from seg.data.read_report import ReadReport
 from seg.data.tables import read_table
 from seg.errors import SegError, first_line
+from seg.methods.boxes import box_slices
 from seg.methods.pixels import pixel_grid, simulated_points, simulated_scribbles
 from seg.store import Products, Stage, param
 from seg.store.parameters import MOST_SEED, content_of_file
@@ -79,15 +80,22 @@ class LabelledPixels:
         first: ``int64 (N + 1,)``, the first pixel of each row of the prepared data, and the number of all.
         at: ``float64 (n, 2)``, y and x in [0, 1) as shares of height and width. codes: ``uint8 (n,)``, 0 background,
             ``1 + class``.
+        boxes: by row, ``float64 (b, 4)`` x0, y0, x1, y1 as shares; pixels outside of all boxes are background.
     """
 
     first: np.ndarray
     at: np.ndarray
     codes: np.ndarray
+    boxes: Mapping[int, np.ndarray] = field(default_factory=dict)
+
+    @classmethod
+    def outside(cls, boxes: Mapping[int, np.ndarray], images: int) -> "LabelledPixels":
+        """The background outside of ``boxes``, of ``images`` images."""
+        return cls(np.zeros(images + 1, np.int64), np.empty((0, 2)), np.empty(0, np.uint8), boxes)
 
     def has(self, row: int) -> bool:
         """Whether an image has labelled pixels."""
-        return bool(self.first[row] < self.first[row + 1])
+        return row in self.boxes or bool(self.first[row] < self.first[row + 1])
 
     def classes(self, row: int) -> list[int]:
         """The codes of an image's pixels, ascending, without the background's."""
@@ -96,7 +104,13 @@ class LabelledPixels:
     def grid(self, row: int, size: tuple[int, int]) -> np.ndarray:
         """An image's pixels on a grid: ``uint8 (H, W)``, 255 for unknown."""
         own = slice(self.first[row], self.first[row + 1])
-        return pixel_grid(self.at[own], self.codes[own], size)
+        points = pixel_grid(self.at[own], self.codes[own], size)
+        if row in self.boxes:
+            outside = points == UNKNOWN
+            for inside in box_slices(self.boxes[row], size):
+                outside[inside] = False
+            points[outside] = 0
+        return points
 
 
 class PixelLabels(Stage):

@@ -5,7 +5,7 @@ from seg.methods.appearance import FourierFeatures, appearance_scores, describe,
 from seg.methods.average_precision import mean_average_precision
 from seg.methods.bootstrap import bootstrap_miou, percentile_interval
 from seg.methods.boundary import boundary_areas
-from seg.methods.boxes import body_box, gaussian_score
+from seg.methods.boxes import body_box, box_slices, gaussian_score, rank_in_boxes
 from seg.methods.calibration import reliability
 from seg.methods.cam import class_activation_maps, foreground_maps, multi_scale_cam, normalise_maps, predicted_classes
 from seg.methods.clip import text_scores
@@ -45,6 +45,7 @@ __all__ = [
     "body_box",
     "bootstrap_miou",
     "boundary_areas",
+    "box_slices",
     "class_activation_maps",
     "class_discriminants",
     "clean_mask",
@@ -79,6 +80,7 @@ __all__ = [
     "predicted_classes",
     "random_walk",
     "random_walker",
+    "rank_in_boxes",
     "reliability",
     "score_prompts",
     "simulated_points",

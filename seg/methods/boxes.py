@@ -75,6 +75,50 @@ def _inside(centres: NDArray[np.floating], low: float, high: float, middle: floa
     return inside
 
 
+def box_slices(boxes: ArrayLike, size: tuple[int, int]) -> list[tuple[slice, slice]]:
+    """The cells of a grid that each box touches.
+
+    Args:
+        boxes: ``(K, 4)`` x0, y0, x1, y1 as shares of the image's width and height. size: height and width of the grid.
+
+    Returns:
+        Slices of rows and columns, at least a cell each.
+
+    Examples:
+        >>> box_slices([(0.1, 0.0, 0.5, 0.6)], (2, 4))
+        [(slice(0, 2, None), slice(0, 2, None))]
+    """
+    found, (height, width) = [], size
+    for x0, y0, x1, y1 in np.asarray(boxes, np.float64).reshape(-1, 4).clip(0, 1):
+        top, left = min(int(y0 * height), height - 1), min(int(x0 * width), width - 1)
+        bottom, right = max(int(np.ceil(y1 * height)), top + 1), max(int(np.ceil(x1 * width)), left + 1)
+        found.append((slice(top, bottom), slice(left, right)))
+    return found
+
+
+def rank_in_boxes(scores: NDArray[np.float32], boxes: ArrayLike, fill: float = 0.6) -> NDArray[np.float32]:
+    """Scores that start anew in every box, since every box holds an object: the mean of score and rank in the box.
+
+    Args:
+        scores: ``float32 (H, W)`` in [0, 1]. boxes: ``(K, 4)`` as for :func:`box_slices`.
+        fill: the share of a box whose rank becomes at least 0.5, which its object is expected to fill.
+
+    Returns:
+        ``float32 (H, W)`` in [0, 1], 0 outside of all boxes, the larger one where they overlap.
+
+    Examples:
+        >>> rank_in_boxes(np.array([[0.0, 0.2, 0.4, 0.5]], np.float32), [(0.25, 0, 1, 1)]).tolist()
+        [[0.0, 0.15000000596046448, 0.5, 0.75]]
+    """
+    out = np.zeros_like(scores)
+    for inside in box_slices(boxes, (scores.shape[0], scores.shape[1])):
+        own = scores[inside]
+        ranks = own.ravel().argsort(kind="stable").argsort().reshape(own.shape) / max(own.size - 1, 1)
+        ranks = (ranks + fill - 0.5).clip(0, 1).astype(np.float32)
+        out[inside] = np.maximum(out[inside], (own + ranks) / 2)
+    return out
+
+
 def body_box(trimap: NDArray[np.uint8]) -> tuple[float, float, float, float] | None:
     """Tight box around the foreground (1) and border (254) of a ground truth.
 

@@ -1,6 +1,8 @@
 """Gaussian score maps from boxes as a stage."""
 
 import logging
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -8,11 +10,12 @@ import numpy as np
 
 from seg.data.boxes import write_bbox_list
 from seg.data.dataset import UNKNOWN
+from seg.data.pixels import LabelledPixels
 from seg.data.prepared import Pool, PoolRows, PreparedData
 from seg.errors import SegError
-from seg.methods.boxes import body_box, gaussian_score
+from seg.methods.boxes import body_box, gaussian_score, rank_in_boxes
 from seg.store import Products, param
-from seg.supervision.scores import ScoreStage, image_class_ids
+from seg.supervision.scores import ScoreMaps, ScoreStage, image_class_ids
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +31,8 @@ class BoxScores(ScoreStage):
         box_source: ``xml`` for annotated boxes in any file format; ``trimap`` for boxes of trainval's ground truth.
         divisor: sigma is ``scale * (width + height) / divisor`` of the box.
         scale: see ``divisor``.
-        clip: zero outside of the box.
+        clip: zero outside of the box, for boxes of whole objects: pixels outside of an image's boxes are background in
+            all later stages.
         resolution: side of the score maps in cells.
         test_images: whether test images get scores from their annotated boxes too. Nothing is trained on them.
     """
@@ -87,6 +91,18 @@ class BoxScores(ScoreStage):
             values += [gaussian_score(several, size, shape, **options) for several in own.values()]
         return self.save(out, data, np.asarray(list(boxes)), np.stack(values), [list(own) for own in boxes.values()])
 
+    def load(self, path: Path, store: Products) -> ScoreMaps:
+        """With ``clip`` pixels outside of an image's boxes are labelled background."""
+        scores = super().load(path, store)
+        if not self.clip:
+            return scores
+        found = {int(row): np.concatenate([*self.shares(scores.data, int(row)).values()]) for row in scores.rows}
+        return replace(scores, pixels=LabelledPixels.outside(found, len(scores.data)))
+
+    def shares(self, data: PreparedData, row: int) -> dict[int, np.ndarray]:
+        """The boxes of an image by class code: ``float64 (b, 4)`` x0, y0, x1, y1 as shares of its sides."""
+        return {code: np.divide(own, np.tile(data.sizes[row][::-1], 2)) for code, own in self._boxes(data, row).items()}
+
     def _boxes(self, data: PreparedData, row: int) -> dict[int, list[Any]]:
         """The boxes of an image by the code of their class."""
         class_ids = image_class_ids(data, row)
@@ -106,3 +122,42 @@ class BoxScores(ScoreStage):
             objects = {int(code): target == code for code in np.unique(target) if 0 < code <= data.count}
         found = {code: body_box(region.astype(np.uint8)) for code, region in objects.items()}
         return {code: [box] for code, box in found.items() if box}
+
+
+class InBoxes(ScoreStage):
+    """Scores that start anew in every box of an object (:func:`seg.methods.rank_in_boxes`).
+
+    Attributes:
+        scores: made from ``boxes``, for instance by co-localisation.
+        fill: the share of a box that its object is expected to fill.
+    """
+
+    what: ClassVar[str] = "scores in boxes"
+
+    scores: ScoreStage
+    boxes: BoxScores
+    fill: float = param(default=0.6, above=0, high=1)
+
+    @classmethod
+    def from_config(cls, scores: ScoreStage, boxes: ScoreStage, **values: Any) -> ScoreStage:
+        """``scores`` themselves if ``boxes`` are not of whole objects, or nothing followed on them."""
+        if not isinstance(boxes, BoxScores) or not boxes.clip or scores is boxes:
+            return scores
+        return cls(scores=scores, boxes=boxes, **values)
+
+    @property
+    def title(self) -> str:
+        return f"{self.scores.title}, in boxes"
+
+    def build(self, out: Path, store: Products) -> dict[str, Any]:
+        scores: ScoreMaps = store.get(self.scores)
+        data, rows = scores.data, scores.rows
+        boxes = [self.boxes.shares(data, int(row)) for row in rows]
+
+        def ranked() -> Iterator[np.ndarray]:
+            for positions in scores.batches():
+                maps = scores.per_class(positions)
+                several = zip(np.nan_to_num(maps.values, nan=0.5), positions[maps.image], maps.class_ids, strict=True)
+                yield np.stack([rank_in_boxes(own, boxes[image][code], self.fill) for own, image, code in several])
+
+        return self.save(out, data, rows, ranked(), scores.ids)

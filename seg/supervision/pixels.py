@@ -118,4 +118,6 @@ class WithPixels(ScoreStage):
         return self.save(out, scores.data, scores.rows, parts, scores.ids)
 
     def load(self, path: Path, store: Products) -> ScoreMaps:
-        return replace(super().load(path, store), pixels=store.get(self.pixels))
+        scores, pixels = super().load(path, store), store.get(self.pixels)
+        boxes = scores.pixels.boxes if scores.pixels else {}
+        return replace(scores, pixels=replace(pixels, boxes=boxes))

@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 
 from seg.data.image_folder import ImageFolder
+from seg.data.pixels import PixelLabels
 from seg.data.prepared import Pool, Prepared, PreparedData
 from seg.errors import SegError
 from seg.masks import Threshold
 from seg.methods.boxes import body_box, gaussian_score
+from seg.refiner.by_image import GrabCut
 from seg.store import Store
-from seg.supervision.bbox import BoxScores
+from seg.supervision.bbox import BoxScores, InBoxes
+from seg.supervision.pixels import WithPixels
 
 
 def test_trainvals_boxes_become_gaussians(store: Store, data: PreparedData, pool: Pool) -> None:
@@ -53,3 +56,26 @@ def test_without_any_box_it_is_refused_before_the_images_are_decoded(
     with pytest.raises(SegError, match=r"no trainval image .* has a box; give data.boxes_from=FILE"):
         BoxScores(pool=pool).check(new_store)
     assert not new_store.has(pool.data)
+
+
+def test_outside_of_whole_objects_boxes_all_later_masks_are_background(store: Store, pool: Pool) -> None:
+    pytest.importorskip("cv2")
+    boxes = BoxScores(pool=pool, resolution=16, box_source="trimap", clip=True)
+    heads = BoxScores(pool=pool, resolution=16)
+    # Any scores on the boxes' images: these are high everywhere.
+    anywhere = GrabCut(scores=BoxScores(pool=pool, resolution=16, box_source="trimap", clip=True, scale=9.0))
+    in_boxes = InBoxes.from_config(scores=anywhere, boxes=boxes)
+    assert InBoxes.from_config(scores=boxes, boxes=boxes) is boxes
+    assert InBoxes.from_config(scores=anywhere, boxes=heads) is anywhere
+    points = PixelLabels(pool=pool, simulate="points")
+    corrected = WithPixels(scores=in_boxes, pixels=points, like=boxes)
+    for stage in (anywhere, in_boxes, GrabCut(scores=corrected)):
+        masks = store.get(Threshold(scores=stage, threshold=0.1))
+        for size in (None, (90, 61)):
+            for row, mask in zip(masks.rows, masks.at(np.arange(4), size), strict=False):
+                known = store.get(boxes).pixels.grid(row, mask.shape)
+                assert 0 < (known == 0).mean() < 1 and not mask[known == 0].any() and (mask == 1).any()
+    for row in store.get(corrected).rows[:4]:
+        labelled = store.get(points).grid(row, (64, 64))
+        both = store.get(corrected).pixels.grid(row, (64, 64))
+        np.testing.assert_array_equal(both[labelled != 255], labelled[labelled != 255])
