@@ -195,6 +195,8 @@ class Prepared(Stage):
         self._refuse_unreadable(dataset, [*skipped.values()], [*without.values()])
         report.log(logging.INFO if isinstance(self.source, InPlace) else logging.DEBUG)
         _refuse_other_codes(dataset, kept)
+        for line in _always_together([record.labels for record, _ in kept if record.split != "test"], dataset.classes):
+            log.warning("data: %s", line)
         np.save(out / "originals.npy", np.frombuffer(b"".join(one.original for _, one in kept), np.uint8))
         index = {
             "classes": dataset.classes,
@@ -348,6 +350,21 @@ def _refuse_other_codes(dataset: Dataset, kept: list[tuple[Record, _Decoded]]) -
         if any(record.codes == "ids" for record, _ in masks):
             raise SegError(f"{none}; read as ids, 255 is unknown: for masks of 0 and 255 set data.mask_codes=binary")
         log.warning("data: %s", none)
+
+
+def _always_together(labels: Sequence[Sequence[int]], classes: Sequence[str], least: int = 10) -> list[str]:
+    """A line for each pair of classes that are together in nine of ten of the at least ``least`` images with either."""
+    shown = np.zeros((len(labels), len(classes)))
+    for image, own in enumerate(labels):
+        shown[image, list(own)] = 1
+    both, count = shown.T @ shown, shown.sum(0)
+    either = count[:, None] + count - both
+    pairs = np.argwhere(np.triu((both >= 0.9 * either) & (either >= least), 1))
+    return [
+        f"{classes[a]} and {classes[b]} are together in {both[a, b]:.0f} of {either[a, b]:.0f} images with either: image "
+        "labels cannot tell which pixels are whose; give points (pixels.points=FILE) or boxes, or merge the two"
+        for a, b in pairs
+    ]
 
 
 @dataclass(frozen=True)

@@ -250,3 +250,23 @@ def test_masks_that_say_nothing_are_no_target_and_masks_without_an_object_are_na
         data: PreparedData = new_store.get(Prepared(source=ImageFolder(root=str(root), mask_codes="ids"), size=32))
     assert [data.ids[row] for row in np.flatnonzero(data.has_target)] == ["cat2", "cat1"]
     assert "data: masks that are unknown everywhere (image used without): 1 (dog1)" in caplog.messages
+
+
+@pytest.mark.parametrize(("alone", "said"), [(1, True), (2, False)])
+def test_classes_that_are_always_together_are_named(
+    new_store: Store, photos: Callable[..., Path], caplog: pytest.LogCaptureFixture, alone: int, said: bool
+) -> None:
+    root = photos(images=9)
+    shutil.move(root / "cat", root / "all")
+    for image in (root / "dog").iterdir():
+        shutil.move(image, root / "all" / image.name)
+    (root / "dog").rmdir()
+    rows = [f"cat{i}.png,face;body\n" for i in range(1, 10)]
+    rows += [f"dog{i}.png,{'face;body' if i <= 5 - alone else 'face' if i <= 5 else 'car'}\n" for i in range(1, 10)]
+    (root / "labels.csv").write_text("file,class\n" + "".join(rows))
+    with caplog.at_level(logging.WARNING):
+        new_store.get(Prepared(source=ImageFolder(root=str(root), test_share=0.0), size=32))
+    lines = [line for line in caplog.messages if "together" in line]
+    assert len(lines) == said
+    if said:
+        assert "body and face are together in 13 of 14 images with either" in lines[0]
