@@ -361,8 +361,8 @@ def _always_together(labels: Sequence[Sequence[int]], classes: Sequence[str], le
     either = count[:, None] + count - both
     pairs = np.argwhere(np.triu((both >= 0.9 * either) & (either >= least), 1))
     return [
-        f"{classes[a]} and {classes[b]} are together in {both[a, b]:.0f} of {either[a, b]:.0f} images with either: image "
-        "labels cannot tell which pixels are whose; give points (pixels.points=FILE) or boxes, or merge the two"
+        f"{classes[a]} and {classes[b]} are together in {both[a, b]:.0f} of {either[a, b]:.0f} images with either: "
+        "image labels cannot tell which pixels are whose; give points (pixels.points=FILE) or boxes, or merge the two"
         for a, b in pairs
     ]
 

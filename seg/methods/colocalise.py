@@ -103,7 +103,7 @@ class Foreground:
 
         Returns:
             ``double (C,)`` weights of the standardised features, whose sum has variance 1; the value from which this
-            sum is foreground; and ``bool (n,)``, the cells that are foreground.
+            sum is foreground; and ``float (n,)``, this sum of each cell, minus infinity where it may not be foreground.
         """
         from skimage.filters import threshold_otsu
 
@@ -116,7 +116,7 @@ class Foreground:
             found = points @ fitted
             above = (found >= 0.5 - share) & may
         scale = float(found.std().clamp_min(1e-9))
-        return self.basis @ fitted.double() / scale, (0.5 - share) / scale, above
+        return self.basis @ fitted.double() / scale, (0.5 - share) / scale, torch.where(may, found / scale, -torch.inf)
 
 
 def colocalise(

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -143,16 +143,21 @@ class Colocalised(ScoreStage):
         cache = FeatureCache(out, store.runtime.device.type == "cpu", networks=2)
         cells = _Cells(self.net(), self.size, prior, store.runtime, cache)
         chosen = np.linspace(0, len(prior) - 1, min(self.fit_images, len(prior))).round().astype(int)
-        project, above, boundary, bias = self._learn(prior, chosen, cells)
+        learnt = self._learn(prior, chosen, cells)
+        sets = prior.data.as_read.label_sets
         cache.is_used = False  # the last pass reads it, and has nothing to add for another
 
         def maps(images: Tensor, part: np.ndarray) -> Tensor:
-            answers = project(cells(images)).reshape(len(images), *cells.grid, -1)
-            values = torch.sigmoid(self.gain * (answers[..., 0] - boundary - self.margin)).half()
+            answers = learnt.project(cells(images)).reshape(len(images), *cells.grid, -1)
+            values = torch.sigmoid(self.gain * (answers[..., 0] - learnt.boundary - self.margin)).half()
             several = [values[:0]]
-            for own, value, answer in zip((prior.ids[i] for i in part), values, answers, strict=True):
-                if len(own) > 1:
-                    likely = (answer[..., 1:] + bias.to(answer.device))[..., own].permute(2, 0, 1)
+            for position, value, answer in zip(part, values, answers, strict=True):
+                own, labels = prior.ids[position], sets[prior.rows[position]]
+                if own and learnt.lost.issuperset(labels):
+                    kept = prior.per_class(np.array([position]), cells.grid).values + learnt.offset
+                    several.append(torch.from_numpy(kept).clamp(0, 1).to(value))
+                elif len(own) > 1:
+                    likely = (answer[..., 1:] + learnt.bias.to(answer.device))[..., own].permute(2, 0, 1)
                     # The likeliest class has the foreground's score.
                     several.append(value * torch.exp(likely - likely.amax(0)).half())
                 elif own:
@@ -160,14 +165,10 @@ class Colocalised(ScoreStage):
             return torch.cat(several)
 
         notes = self.save(out, prior.data, prior.rows, cells.over(np.arange(len(prior)), maps, "maps"), prior.ids)
-        share = float(above.float().mean())
-        log.info("co-localisation: %.0f %% of the cells are foreground", 100 * share)
-        return notes | {"foreground": round(share, 3)}
+        log.info("co-localisation: %.0f %% of the cells are foreground", 100 * learnt.share)
+        return notes | {"foreground": round(learnt.share, 3)}
 
-    def _learn(
-        self, prior: ScoreMaps, chosen: np.ndarray, cells: "_Cells"
-    ) -> tuple[Callable[[Tensor], Tensor], Tensor, float, Tensor]:
-        """The projection of cells to foreground and classes, the foreground cells, the boundary, biases of classes."""
+    def _learn(self, prior: ScoreMaps, chosen: np.ndarray, cells: "_Cells") -> "_Learnt":
         moments = Moments()
 
         def count(images: Tensor, part: np.ndarray) -> Tensor:
@@ -184,12 +185,58 @@ class Colocalised(ScoreStage):
         for part in cells.over(chosen, lambda images, _: onto(cells(images)), "projections"):
             points[end : (end := end + len(part))] = torch.from_numpy(part)
         may = torch.from_numpy(np.repeat(prior.has_map[chosen], cells.grid[0] * cells.grid[1]))
-        weights, boundary, above = foreground.fit(points, flat, self.prior, may, self.rounds, self.ridge)
-        points = points[:, :-1]
+        weights, boundary, values = foreground.fit(points, flat, self.prior, may, self.rounds, self.ridge)
+        above, points = values >= boundary, points[:, :-1]
+        found = (values >= boundary + self.margin).reshape(len(chosen), -1).any(1)
+        lost, offset = _lost_classes(prior, chosen, found, flat.reshape(len(chosen), -1))
         towards, bias = points[:0].T, points[:0, 0]
         if max(map(len, prior.ids), default=0) > 1:
             towards, bias = class_discriminants(points[above], *_initial_classes(prior, chosen, cells.grid, above))
-        return project(torch.cat([weights[:, None], foreground.basis @ towards.double()], 1)), above, boundary, bias
+        onto = project(torch.cat([weights[:, None], foreground.basis @ towards.double()], 1))
+        return _Learnt(onto, float(above.float().mean()), boundary, bias, lost, offset)
+
+
+class _Learnt(NamedTuple):
+    """What the fitting images gave.
+
+    Attributes:
+        project: of cells to foreground and classes. share: of the cells that are foreground. boundary: of the
+            foreground. bias: ``(K,)`` of the classes. lost, offset: of :func:`_lost_classes`.
+    """
+
+    project: Callable[[Tensor], Tensor]
+    share: float
+    boundary: float
+    bias: Tensor
+    lost: set[int]
+    offset: float
+
+
+def _lost_classes(prior: ScoreMaps, chosen: np.ndarray, found: Tensor, flat: Tensor) -> tuple[set[int], float]:
+    """Labels whose images have hardly any foreground: they do not look like what the other images have in common.
+
+    Args:
+        found: ``bool (n,)``, whether the image at ``chosen`` has foreground. flat: ``float (n, cells)``, its prior.
+
+    Returns:
+        The labels without foreground in nine of ten of at least ten images; and what brings Otsu's threshold of their
+        images' prior to 0.5.
+    """
+    from skimage.filters import threshold_otsu
+
+    data = prior.data.as_read
+    sets = [data.label_sets[row] for row in prior.rows[chosen]]
+    empty = {
+        label: ~found[[label in own for own in sets]].numpy() for label in sorted({one for own in sets for one in own})
+    }
+    lost = {label for label, one in empty.items() if len(one) >= 10 and one.mean() >= 0.9}
+    for label in lost:
+        log.warning(
+            "co-localisation: finds nothing in %d of %d images of %s, which keep the scores that it began with",
+            empty[label].sum(), len(empty[label]), data.classes[label],
+        )  # fmt: skip
+    own = flat[[bool(one) and lost.issuperset(one) for one in sets]].numpy()
+    return lost, 0.5 - float(threshold_otsu(own)) if own.size else 0.0
 
 
 class _Cells:

@@ -1,5 +1,6 @@
 """Co-localisation of a planted object, and what it refuses."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from seg.data.prepared import Pool
+from seg.data.pets import OxfordPet
+from seg.data.prepared import Pool, Prepared
 from seg.errors import SegError
 from seg.nets.backbones import make_classifier
 from seg.store import Store
@@ -65,3 +67,22 @@ def test_its_name_and_what_it_refuses(stage: Colocalised, new_store: Store) -> N
     for changed, message in (({"weights": None}, "weights=null: needs pretrained"), ({"levels": ["fc"]}, r"levels=\[")):
         with pytest.raises(SegError, match=rf"colocalise\.{message}"):
             replace(stage, **changed).check(new_store)  # type: ignore[arg-type]
+
+
+def test_a_class_without_foreground_keeps_its_prior(
+    stage: Colocalised, official: Callable[..., Path], new_store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = Pool(data=Prepared(source=OxfordPet(root=str(official("more", trainval=20))), size=64))
+    stage = replace(stage, scores=BoxScores(pool=pool))
+    plain = new_store.get(stage)
+    assert "finds nothing" not in caplog.text
+    # With such a margin no image has foreground.
+    empty = new_store.get(replace(stage, margin=50.0))
+    rows = [empty.data.as_read.label_sets[row][0] for row in empty.rows]
+    assert sorted(map(rows.count, set(rows))) == [10, 10] and caplog.text.count("finds nothing in 10 of 10") == 2
+    grid = plain.values.shape[1:]
+    prior = new_store.get(stage.scores).per_class(np.arange(len(empty)), grid).values
+    inner = (empty.values > 0) & (empty.values < 1)
+    offset = np.median(empty.values[inner] - prior[inner])
+    np.testing.assert_allclose(empty.values, (prior + offset).clip(0, 1), atol=2e-3)
+    assert (empty.values >= 0.5).any((1, 2)).all()
