@@ -169,6 +169,7 @@ class Colocalised(ScoreStage):
         return notes | {"foreground": round(learnt.share, 3)}
 
     def _learn(self, prior: ScoreMaps, chosen: np.ndarray, cells: "_Cells") -> "_Learnt":
+        """Fit the discriminants on the ``chosen`` images, in two passes over their features."""
         moments = Moments()
 
         def count(images: Tensor, part: np.ndarray) -> Tensor:
@@ -225,14 +226,15 @@ def _lost_classes(prior: ScoreMaps, chosen: np.ndarray, found: Tensor, flat: Ten
     from skimage.filters import threshold_otsu
 
     data = prior.data.as_read
-    sets = [data.label_sets[row] for row in prior.rows[chosen]]
+    rows = zip(prior.rows[chosen], prior.has_map[chosen], strict=True)
+    sets = [data.label_sets[row] if has_map else () for row, has_map in rows]
     empty = {
         label: ~found[[label in own for own in sets]].numpy() for label in sorted({one for own in sets for one in own})
     }
     lost = {label for label, one in empty.items() if len(one) >= 10 and one.mean() >= 0.9}
     for label in lost:
         log.warning(
-            "co-localisation: finds nothing in %d of %d images of %s, which keep the scores that it began with",
+            "co-localisation: finds nothing in %d of %d images of %s; they keep the prior's scores",
             empty[label].sum(), len(empty[label]), data.classes[label],
         )  # fmt: skip
     own = flat[[bool(one) and lost.issuperset(one) for one in sets]].numpy()
