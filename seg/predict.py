@@ -114,6 +114,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         metavar="S",
         help="cut the image at S times its size (1)",
     )
+    add("--flip", type=flag, default=False, metavar="true", help="average with the mirrored image, in twice the time")
     add("--precision", choices=["32-true", "bf16-mixed"], default="32-true", help="bfloat16 is faster on GPUs")
     add("--compile", type=flag, default=False, metavar="true", help="torch.compile: faster after a minute")
     add("--network", metavar="CLASS", help="of a file of weights without a description, or your own MODULE.CLASS")
@@ -135,7 +136,7 @@ def run(request: argparse.Namespace) -> list[str]:
         SegError: the model, the images or the folder cannot be used.
     """
     from seg.formats import MASKS, WITH_SCORES, check_format, write_classes
-    from seg.models.load import faster, load_model
+    from seg.models.load import faster, load_model, mirrored
     from seg.models.predictor import find_images, predict_each
     from seg.models.tiles import Tiles
     from seg.models.video import Frame, read
@@ -163,7 +164,7 @@ def run(request: argparse.Namespace) -> list[str]:
         for photo, name in images:
             targets = {kind: out / kind / f"{name}{suffix}" for kind, suffix in suffixes.items()}
             settings = f"{model.sha256} {request.threshold} {request.format} {model.input_size}"
-            settings += f" {tiles} {request.precision}"
+            settings += f" {tiles} {request.precision} {request.flip}"
             file, number = photo if isinstance(photo, Frame) else (photo, "")
             source = hashlib.sha256(f"{file_sha256(file)} {number} {settings}".encode()).hexdigest()
             if not request.overwrite and targets["masks"].exists() and _source(targets["masks"]) != source:
@@ -175,6 +176,8 @@ def run(request: argparse.Namespace) -> list[str]:
                 todo.append((photo, targets, source))
         skipped = len(images) - len(todo)
         runtime.start()
+        if request.flip:
+            model = mirrored(model)
         if todo:
             model = faster(model, bf16=request.precision == "bf16-mixed", compiled=request.compile)
         coming, photos = itertools.tee(read(t[0] for t in todo))

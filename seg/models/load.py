@@ -135,6 +135,21 @@ class _InBfloat16(nn.Module):
         return logits.float()
 
 
+class _Mirrored(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network(images) + self.network(images.flip(3)).flip(3)
+        return logits / 2
+
+
+def mirrored(model: Model) -> Model:
+    """The same model with its logits averaged over an image and its mirror image, in twice the time."""
+    return dataclasses.replace(model, network=_Mirrored(model.network))
+
+
 def faster(model: Model, *, bf16: bool = False, compiled: bool = False) -> Model:
     """The same model with faster computation, if the machine supports it.
 
