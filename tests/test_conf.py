@@ -65,7 +65,8 @@ def test_every_choice_composes_and_instantiates(group, choice, official, photos,
         (root / "annotations.xml").write_text(f"<annotations>{image}</annotations>")
         overrides += [f"data.root={root}", "data.format=cvat"]
     if group == "experiment":
-        overrides = [f"+{override}", f"data.root={(voc if choice.startswith(OF_VOC) else official)()}"]
+        shown = "voc" if choice.startswith(OF_VOC) else "image_folder" if choice.startswith("tiles") else "oxford_pet"
+        overrides = [f"+{override}", f"data.root={roots[shown]()}"]
         overrides += ["data.train_list=train"] * choice.startswith("voc")  # in place of trainaug
     if group == "defaults_for":  # it is found by what it is for
         names = ("toy_pets", "toy_scenes", *roots, "colocalise")
@@ -91,7 +92,7 @@ def test_every_choice_composes_and_instantiates(group, choice, official, photos,
     expected = {"oxford_pet": OxfordPet, "image_folder": ImageFolder, "voc": Voc, "coco": Coco, "toy_scenes": ToyScenes}
     expected |= {"annotations": Annotations}
     if group == "experiment":
-        override = "data=voc" if choice.startswith(OF_VOC) else "data=oxford_pet"
+        override = f"data={shown}"
     assert isinstance(made.source, expected.get(override.removeprefix("data="), ToyPets))
     assert made.pool.task == ("classes" if override in MANY else "foreground")
 
