@@ -129,7 +129,7 @@ class Experiment:
                 raise SegError(f"chain: two steps are called {step.name!r}; give one of them another title")
         store = store or Store(Path(cfg.store), make_objects(cfg, "runtime", made))
         experiment = cls(cfg, store, pool, steps, made=made)
-        used = masks_used(cfg, [f"chain.{key}" for key in named], given_overrides())
+        used = masks_used(cfg, [f"chain.{key}" for key in named], given_overrides(), made)
         for step, masks in zip(named.values(), used.values(), strict=True):  # two keys may have the same step
             experiment.masks_used[step.name] = max(masks, experiment.masks_used.get(step.name, 0))
         experiment.evaluated_stages()  # creates, and so checks them

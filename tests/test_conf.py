@@ -134,3 +134,17 @@ def test_a_refiner_of_images_takes_the_scores_and_hands_on_masks(refiner):
     assert masks.scores is stages[0]
     # Those that keep the scores' range are cut at the scores' threshold.
     assert masks.threshold == (0.3 if refiner in ("pamr", "superpixels") else 0.5)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["supervision=cam"], 0),
+        (["supervision=bbox"], 324),  # of heads: its scale
+        (["supervision=body_bbox", "colocalise=none"], 300),  # its threshold
+        (["supervision=body_bbox"], 437),  # in_boxes.fill, which the others do not use
+    ],
+)
+def test_masks_that_chose_a_value_count_where_it_is_used(overrides, expected):
+    made = experiment("pipeline=cam", "colocalise=appearance", "threshold=0.5", *overrides)
+    assert made.masks_used["seeds"] == expected

@@ -20,13 +20,16 @@ _CHANGES_NOTHING = re.compile(
 _OF_THE_RUN = ("store", "weights_dir", "dry_run", "figures", "evaluation", "export", "runtime")
 
 
-def masks_used(cfg: DictConfig, keys: Sequence[str], typed: Sequence[str] = ()) -> dict[str, int]:
+def masks_used(
+    cfg: DictConfig, keys: Sequence[str], typed: Sequence[str] = (), made: Mapping[str, Any] | None = None
+) -> dict[str, int]:
     """For each node, the largest number of masks that a value behind it was chosen with, by ``chosen_by_masks``.
 
     A typed value counts 0, unless ``chosen_by_masks`` is typed for it too.
 
     Args:
         cfg: the composed config. keys: of the nodes, with dots. typed: the overrides of the command line.
+        made: its objects by key; parameters that they do not use count 0.
 
     Raises:
         SegError: an entry is no number of masks.
@@ -39,7 +42,8 @@ def masks_used(cfg: DictConfig, keys: Sequence[str], typed: Sequence[str] = ()) 
             raise SegError(f"{FACTS}.{key}={number}: must be a number of masks, 0 for none")
         if key in given and not any(f"{FACTS}.{key}".startswith(one) for one in given):
             facts[key] = 0
-    behind = {key: _behind(tree, [key]) for key in keys}
+    skipped = _unused_parameters(cfg, made or {})
+    behind = {key: _behind(tree, [key], skipped) for key in keys}
     return {key: max((n for fact, n in facts.items() if fact in behind[key]), default=0) for key in keys}
 
 
@@ -62,6 +66,18 @@ def unused(cfg: DictConfig, made: Mapping[str, Any], typed: Iterable[str], group
         A message by override.
     """
     tree: Any = OmegaConf.to_container(cfg, resolve=False)
+    skipped = _unused_parameters(cfg, made)
+    used = _behind(tree, ["chain", "data.pool", "tracker", FACTS, *_OF_THE_RUN], skipped) | {*groups}
+    refused = [x for x in typed if x[0] != "~" and not re.search(r"[/@]|^hydra\.", _key(x)) and _key(x) not in used]
+    return {
+        text: f"{text[:150]}: {skipped.get(_key(text)) or 'nothing in this run uses it'}; "
+        "leave it out, or correct the key (--cfg job shows all)"
+        for text in refused
+    }
+
+
+def _unused_parameters(cfg: DictConfig, made: Mapping[str, Any]) -> dict[str, str]:
+    """Keys of parameters that their objects do not use, with the reason if there is one."""
     skipped: dict[str, str] = {}
     for path, thing in made.items():
         node: Any = OmegaConf.select(cfg, path) if hasattr(thing, "params") else None
@@ -70,13 +86,7 @@ def unused(cfg: DictConfig, made: Mapping[str, Any], typed: Iterable[str], group
         if reasons is None and name and type(thing).__name__ != name:  # one of its arguments stands in its place
             reasons = {key: "" for key in node if key not in made and not isinstance(node[key], DictConfig)}
         skipped |= {f"{path}.{key}": why for key, why in (reasons or {}).items()}
-    used = _behind(tree, ["chain", "data.pool", "tracker", FACTS, *_OF_THE_RUN], skipped) | {*groups}
-    refused = [x for x in typed if x[0] != "~" and not re.search(r"[/@]|^hydra\.", _key(x)) and _key(x) not in used]
-    return {
-        text: f"{text[:150]}: {skipped.get(_key(text)) or 'nothing in this run uses it'}; "
-        "leave it out, or correct the key (--cfg job shows all)"
-        for text in refused
-    }
+    return skipped
 
 
 def _key(override: str) -> str:
