@@ -7,6 +7,7 @@ import re
 import sys
 import types
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -136,7 +137,7 @@ def run(request: argparse.Namespace) -> list[str]:
         SegError: the model, the images or the folder cannot be used.
     """
     from seg.formats import MASKS, WITH_SCORES, check_format, write_classes
-    from seg.models.load import faster, load_model, mirrored
+    from seg.models.load import faster, load_model
     from seg.models.predictor import find_images, predict_each
     from seg.models.tiles import Tiles
     from seg.models.video import Frame, read
@@ -176,10 +177,10 @@ def run(request: argparse.Namespace) -> list[str]:
                 todo.append((photo, targets, source))
         skipped = len(images) - len(todo)
         runtime.start()
-        if request.flip:
-            model = mirrored(model)
         if todo:
-            model = faster(model, bf16=request.precision == "bf16-mixed", compiled=request.compile)
+            model = faster(
+                replace(model, flip=request.flip), bf16=request.precision == "bf16-mixed", compiled=request.compile
+            )
         coming, photos = itertools.tee(read(t[0] for t in todo))
         workers, batch = runtime.worker_count, request.batch_size or (2 if tiles else 16)
         results = predict_each(model, coming, batch_size=batch, workers=workers, tiles=tiles)

@@ -35,6 +35,7 @@ class Model:
         info: the description, as JSON values; empty without one. path: the weights' file. sha256: of its bytes.
         classes: their names, () for foreground and background alone.
         aspect: images keep their aspect ratio; ``input_size`` is their longer side.
+        flip: logits are averaged over an image and its mirror image.
     """
 
     network: nn.Module
@@ -48,6 +49,7 @@ class Model:
     sha256: str
     classes: tuple[str, ...] = ()
     aspect: bool = False
+    flip: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -133,21 +135,6 @@ class _InBfloat16(nn.Module):
         with torch.autocast(images.device.type, torch.bfloat16):
             logits: Tensor = self.network(images)
         return logits.float()
-
-
-class _Mirrored(nn.Module):
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.network(images) + self.network(images.flip(3)).flip(3)
-        return logits / 2
-
-
-def mirrored(model: Model) -> Model:
-    """The same model with its logits averaged over an image and its mirror image, in twice the time."""
-    return dataclasses.replace(model, network=_Mirrored(model.network))
 
 
 def faster(model: Model, *, bf16: bool = False, compiled: bool = False) -> Model:

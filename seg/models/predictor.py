@@ -166,7 +166,7 @@ def _decode(image: Image, side: int | None, aspect: bool = False) -> tuple[np.nd
 def _class_maps(model: Model, images: np.ndarray) -> list[tuple[np.ndarray, list[int]]]:
     """``uint8 (B, H, W, 3)`` to ``float32 (k, s, s)`` scores of each image's classes, and the codes of these."""
     batch = normalise(torch.from_numpy(images).to(model.device), model.mean, model.std)
-    found = map(class_maps, logits(model.network, batch, model.input_size, aspect=model.aspect))
+    found = map(class_maps, logits(model.network, batch, model.input_size, flip=model.flip, aspect=model.aspect))
     return [(maps.float().cpu().numpy(), class_ids) for maps, class_ids in found]
 
 

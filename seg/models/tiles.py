@@ -70,7 +70,8 @@ def scores_in_tiles(
         for first in range(0, len(columns), batch_size):
             batch = columns[first : first + batch_size]
             cut = np.stack([_padded(image[top : top + side, left : left + side], side) for left, _ in batch])
-            found = logits(model.network, normalise(torch.from_numpy(cut).to(device), model.mean, model.std), side)
+            images = normalise(torch.from_numpy(cut).to(device), model.mean, model.std)
+            found = logits(model.network, images, side, flip=model.flip)
             for (left, across), one in zip(batch, found, strict=True):
                 weights = torch.from_numpy(down[:, None] * across).to(device)
                 band[:, :, left : left + len(across)] += one[:, : len(down), : len(across)] * weights

@@ -128,7 +128,7 @@ class InBoxes(ScoreStage):
     """Scores that start anew in every box of an object (:func:`seg.methods.rank_in_boxes`).
 
     Attributes:
-        scores: made from ``boxes``, for instance by co-localisation.
+        scores: made from ``boxes``, for instance by co-localisation. boxes: of whole objects.
         fill: the share of a box that its object is expected to fill.
     """
 

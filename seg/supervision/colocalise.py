@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from seg.errors import SegError
 from seg.methods.colocalise import Foreground, Moments, class_discriminants
+from seg.methods.thresholds import count_scores, otsu
 from seg.nets.backbones import Backbone, make_classifier
 from seg.nets.pretrained import known_backbone, weights_of
 from seg.store import Products, Runtime, param
@@ -217,14 +218,13 @@ def _lost_classes(prior: ScoreMaps, chosen: np.ndarray, found: Tensor, flat: Ten
     """Labels whose images have hardly any foreground: they do not look like what the other images have in common.
 
     Args:
+        prior: the maps. chosen: ``int (n,)``, positions of images in it.
         found: ``bool (n,)``, whether the image at ``chosen`` has foreground. flat: ``float (n, cells)``, its prior.
 
     Returns:
         The labels without foreground in nine of ten of at least ten images; and what brings Otsu's threshold of their
         images' prior to 0.5.
     """
-    from skimage.filters import threshold_otsu
-
     data = prior.data.as_read
     rows = zip(prior.rows[chosen], prior.has_map[chosen], strict=True)
     sets = [data.label_sets[row] if has_map else () for row, has_map in rows]
@@ -232,13 +232,13 @@ def _lost_classes(prior: ScoreMaps, chosen: np.ndarray, found: Tensor, flat: Ten
         label: ~found[[label in own for own in sets]].numpy() for label in sorted({one for own in sets for one in own})
     }
     lost = {label for label, one in empty.items() if len(one) >= 10 and one.mean() >= 0.9}
-    for label in lost:
+    for label in sorted(lost):
         log.warning(
             "co-localisation: finds nothing in %d of %d images of %s; they keep the prior's scores",
             empty[label].sum(), len(empty[label]), data.classes[label],
         )  # fmt: skip
     own = flat[[bool(one) and lost.issuperset(one) for one in sets]].numpy()
-    return lost, 0.5 - float(threshold_otsu(own)) if own.size else 0.0
+    return lost, 0.5 - otsu(count_scores(own)) if own.size else 0.0
 
 
 class _Cells:
