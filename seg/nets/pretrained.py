@@ -55,8 +55,10 @@ def create(name: str) -> nn.Module:
     return timm.create_model(bare)
 
 
-def known_backbone(stage: Any, name: str) -> str:
-    """The name, for a key; a SegError that suggests similar names if neither provider has it."""
+def known_backbone(stage: Any, name: Any) -> Any:
+    """The name, or tuple of names, for a key; a SegError that suggests similar ones if neither provider has it."""
+    if isinstance(name, tuple):
+        return [known_backbone(stage, one) for one in name]
     if name in ("resnet18", "mobilenet_v2"):  # the defaults, without importing a provider
         return name
     from torchvision import models
@@ -86,11 +88,20 @@ weights_dir: ContextVar[str | None] = ContextVar("weights_dir", default=None)
 
 def weights_of(
     field: str, section: str = "", published: Callable[[str], Published] | None = None
-) -> Callable[[Any, str], str]:
-    """What identifies the weights of the backbone in ``field`` in a key: a file's hash, or the provider's name."""
+) -> Callable[[Any, Any], Any]:
+    """What identifies the weights of the backbone in ``field`` in a key: a file's hash, or the provider's name.
 
-    def content(stage: Any, weights: str) -> str:
-        found = _find(getattr(stage, field), weights, section, published)
+    If the field has several backbones, so do the weights, and the key.
+    """
+
+    def content(stage: Any, weights: Any) -> Any:
+        names = getattr(stage, field)
+        return list(map(one, names, weights)) if isinstance(names, tuple) else one(names, weights)
+
+    def one(name: str, weights: str | None) -> str | None:
+        if weights is None:
+            return None
+        found = _find(name, weights, section, published)
         return f"sha256:{file_sha256(found)}" if isinstance(found, Path) else found.tag
 
     return content

@@ -82,8 +82,8 @@ class Colocalised(ScoreStage):
         scores: the prior: CAM, Gaussians on boxes, or any other scores.
         backbone: as for the classifier. weights: as for :func:`seg.nets.backbones.make_classifier`.
         levels: modules whose outputs are the features; null for :func:`default_levels`.
-        second_backbone: its features are concatenated with the first one's. Not used without ``second_weights``, or if
-            it has the name of the first.
+        more_backbones, more_weights: their features are concatenated with the first one's. One without weights, or of a
+            name that stands before it, is left out.
         size: side of the network's input in pixels.
         components: number of each level's first principal components to choose from.
         prior: weight of the prior in the first map, in standard deviations, where the component has 1.
@@ -102,8 +102,8 @@ class Colocalised(ScoreStage):
     backbone: str = param(default="resnet18", content=known_backbone)
     weights: str | None = param(default="DEFAULT", content=weights_of("backbone", "colocalise."))
     levels: tuple[str, ...] | None = param(default=None)
-    second_backbone: str = param(default="resnet18", content=known_backbone)
-    second_weights: str | None = param(default=None, content=weights_of("second_backbone", "colocalise.second_"))
+    more_backbones: tuple[str, ...] = param(default=(), content=known_backbone)
+    more_weights: tuple[str | None, ...] = param(default=(), content=weights_of("more_backbones", "colocalise.more_"))
     size: int = param(default=320, low=64)
     components: int = param(default=6, low=1)
     prior: float = param(default=0.25, low=0)
@@ -118,6 +118,13 @@ class Colocalised(ScoreStage):
     def title(self) -> str:
         return f"co-loc. {self.scores.title}"
 
+    def validate(self) -> None:
+        if len(self.more_backbones) != len(self.more_weights):
+            raise SegError(
+                f"colocalise.more_weights: {len(self.more_weights)} for {len(self.more_backbones)} more_backbones; give "
+                "one for each, or null"
+            )
+
     def check(self, store: Products) -> None:
         self.net()
 
@@ -125,16 +132,18 @@ class Colocalised(ScoreStage):
         """The frozen network."""
         if self.weights is None:
             raise SegError("colocalise.weights=null: needs pretrained features; give ImageNet's weights, or a file")
-        wanted = [(self.backbone, self.weights, "colocalise.", "colocalise=none")]
-        if self.second_weights is not None and self.second_backbone != self.backbone:
-            second = "colocalise.second_"
-            wanted.append((self.second_backbone, self.second_weights, second, f"{second}weights=null"))
+        wanted = {self.backbone: self.weights}
+        for name, weights in zip(self.more_backbones, self.more_weights, strict=True):
+            if weights is not None:
+                wanted.setdefault(name, weights)
         backbones, modules = [], []
-        for name, weights, section, without in wanted:
+        for name, weights in wanted.items():
+            is_first = not backbones
+            section, without = ("", "=none") if is_first else ("more_", ".more_weights=[null]")
             try:
-                backbones.append(make_classifier(name, 2, weights, section=section))
+                backbones.append(make_classifier(name, 2, weights, section=f"colocalise.{section}"))
             except SegError as error:
-                raise SegError(f"{error}; {without} does without") from error
+                raise SegError(f"{error}; colocalise{without} does without") from error
             modules.append(default_levels(backbones[-1], name))
         return Levels(backbones, [self.levels or modules[0], *modules[1:]])
 

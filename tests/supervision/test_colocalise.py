@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from seg.data.pets import OxfordPet
 from seg.data.prepared import Pool, Prepared
 from seg.errors import SegError
+from seg.files import file_sha256
 from seg.nets.backbones import make_classifier
 from seg.store import Store
 from seg.supervision.bbox import BoxScores
@@ -44,10 +45,11 @@ def test_the_object_is_found_from_a_part_and_a_margin_moves_the_boundary(stage: 
     assert np.median(logits[0] - logits[1]) == pytest.approx(stage.gain * 0.5, abs=0.02)
 
 
-def test_features_of_two_backbones_are_concatenated(stage: Colocalised, tmp_path: Path) -> None:
+def test_features_of_several_backbones_are_concatenated(stage: Colocalised, tmp_path: Path) -> None:
     second = str(tmp_path / "second.pth")
     torch.save(make_classifier("shufflenet_v2_x0_5", 2, None).state_dict(), second)
-    both = replace(stage, levels=None, second_backbone="shufflenet_v2_x0_5", second_weights=second)
+    more = ("resnet18", "shufflenet_v2_x0_5", "mobilenet_v2")
+    both = replace(stage, levels=None, more_backbones=more, more_weights=(stage.weights, second, None))
     net, images = both.net(), torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         joined = net(images)
@@ -56,8 +58,10 @@ def test_features_of_two_backbones_are_concatenated(stage: Colocalised, tmp_path
     for place, own in zip(net.slices, parts, strict=True):
         assert torch.allclose(joined[:, place], F.interpolate(own, parts[0].shape[2:], mode="bilinear"), atol=1e-5)
     # The same network twice adds nothing, and there are no features without weights.
-    for unused in (replace(both, second_backbone="resnet18"), replace(both, second_weights=None)):
-        assert len(unused.net().backbones) == 1
+    assert [type(x.model).__name__ for x in net.backbones] == ["ResNet", "ShuffleNetV2"]
+    assert both.params()["more_weights"] == [both.params()["weights"], f"sha256:{file_sha256(Path(second))}", None]
+    with pytest.raises(SegError, match=r"more_weights: 3 for 1 more_backbones"):
+        replace(both, more_backbones=("resnet18",))
 
 
 def test_its_name_and_what_it_refuses(stage: Colocalised, new_store: Store) -> None:
