@@ -27,6 +27,7 @@ from seg.methods.quality import edge_contrast, estimate_quality, held_out_foregr
 from seg.methods.refine import grabcut, random_walker, superpixel_means
 from seg.methods.seeds import alpha_threshold, clean_mask, confident_seeds, threshold_scores
 from seg.methods.thresholds import ScoreStats, bin_scores, count_scores, otsu, valley
+from seg.methods.upsampling import joint_bilateral_upsampling
 from seg.methods.walk import pair_offsets, random_walk
 
 __all__ = [
@@ -64,6 +65,7 @@ __all__ = [
     "gaussian_score",
     "grabcut",
     "held_out_foreground",
+    "joint_bilateral_upsampling",
     "mean_average_precision",
     "mean_iou",
     "multi_scale_cam",

@@ -14,6 +14,8 @@ from torch.nn import functional as F
 from seg.errors import SegError
 from seg.methods.colocalise import Foreground, Moments, class_discriminants
 from seg.methods.thresholds import count_scores, otsu
+from seg.methods.upsampling import joint_bilateral_upsampling
+from seg.nets.augment import STD
 from seg.nets.backbones import Backbone, make_classifier
 from seg.nets.pretrained import known_backbone, weights_of
 from seg.store import Products, Runtime, param
@@ -94,6 +96,8 @@ class Colocalised(ScoreStage):
             object see the object too.
         gain: slope of the logistic that brings a map, in standard deviations, to [0, 1]; the boundary
             becomes 0.5.
+        upsample: the maps are so many times finer than the features, along the edges of the image (joint bilateral
+            upsampling), but not finer than the image; 1 for maps on the features' grid.
     """
 
     what: ClassVar[str] = "co-localisation"
@@ -113,6 +117,7 @@ class Colocalised(ScoreStage):
     fit_images: int = param(default=1000, low=1)
     margin: float = param(default=0.0)
     gain: float = param(default=2.0, above=0)
+    upsample: int = param(default=1, low=1)
 
     @property
     def title(self) -> str:
@@ -120,10 +125,8 @@ class Colocalised(ScoreStage):
 
     def validate(self) -> None:
         if len(self.more_backbones) != len(self.more_weights):
-            raise SegError(
-                f"colocalise.more_weights: {len(self.more_weights)} for {len(self.more_backbones)} more_backbones; give "
-                "one for each, or null"
-            )
+            counts = f"{len(self.more_weights)} for {len(self.more_backbones)} more_backbones"
+            raise SegError(f"colocalise.more_weights: {counts}; give one for each, or null")
 
     def check(self, store: Products) -> None:
         self.net()
@@ -159,12 +162,18 @@ class Colocalised(ScoreStage):
 
         def maps(images: Tensor, part: np.ndarray) -> Tensor:
             answers = learnt.project(cells(images)).reshape(len(images), *cells.grid, -1)
+            if self.upsample > 1:
+                sides = zip(cells.grid, images.shape[2:], strict=True)
+                height, width = (min(coarse * self.upsample, max(coarse, side)) for coarse, side in sides)
+                colours = images * images.new_tensor(STD)[:, None, None]
+                answers = joint_bilateral_upsampling(answers.movedim(3, 1), colours, (height, width)).movedim(1, 3)
             values = torch.sigmoid(self.gain * (answers[..., 0] - learnt.boundary - self.margin)).half()
             several = [values[:0]]
             for position, value, answer in zip(part, values, answers, strict=True):
                 own, labels = prior.ids[position], sets[prior.rows[position]]
                 if own and learnt.lost.issuperset(labels):
-                    kept = prior.per_class(np.array([position]), cells.grid).values + learnt.offset
+                    height, width = value.shape
+                    kept = prior.per_class(np.array([position]), (height, width)).values + learnt.offset
                     several.append(torch.from_numpy(kept).clamp(0, 1).to(value))
                 elif len(own) > 1:
                     likely = (answer[..., 1:] + learnt.bias.to(answer.device))[..., own].permute(2, 0, 1)

@@ -39,6 +39,9 @@ def test_the_object_is_found_from_a_part_and_a_margin_moves_the_boundary(stage: 
     assert scores.min() >= 0 and scores.max() <= 1
     manifest = new_store.manifest(stage)
     assert manifest is not None and 0.02 < manifest["notes"]["foreground"] < 0.5
+    fine = new_store.get(replace(stage, upsample=4))
+    assert maps.values.shape[1:] == (32, 32) and fine.values.shape[1:] == (64, 64)  # the images' own side
+    assert iou(fine.argmax(np.arange(len(fine)))[0]) > iou(scores) + 0.01
     plain, moved = (np.asarray(x.values, float) for x in (maps, new_store.get(replace(stage, margin=0.5))))
     known = (plain > 0.1) & (plain < 0.9)
     logits = [np.log(x[known] / (1 - x[known])) for x in (plain, moved)]
