@@ -21,7 +21,7 @@ _ROOT = Path(__file__).parents[2]
 
 def code_hash(cls: type) -> str:
     """Hash of the code of a class and its bases, as of :func:`source_hash`."""
-    bases = (base for base in cls.__mro__ if issubclass(base, Parameters))
+    bases: list[Any] = [base for base in cls.__mro__ if issubclass(base, Parameters)]
     return source_hash(*(base for base in bases if not base.__module__.startswith("seg.store")))
 
 
