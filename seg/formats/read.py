@@ -74,11 +74,12 @@ def _xy(flat: Sequence[Any]) -> Points:
 
 
 def _class(*given: Any) -> str:
-    """The first value that is none of null, "" and {}; of a dictionary its first key."""
-    values = [value for value in given if value not in (None, "", {})]
-    if not values:
+    """The first of the values that are not empty; of a dictionary its first key."""
+    values = (next(iter(value), None) if isinstance(value, dict) else value for value in given)
+    names = [name for value in values if value is not None and (name := nfc(str(value)).strip())]
+    if not names:
         raise ValueError("a region without a class")
-    return nfc(str(next(iter(values[0])) if isinstance(values[0], dict) else values[0]))
+    return names[0]
 
 
 def _polygon(name: str, points: Points) -> Shape:
@@ -97,7 +98,7 @@ def _cvat(file: Path) -> Iterator[Picture]:
     for image in root.iter("image"):
         size, shapes = (int(image.attrib["height"]), int(image.attrib["width"])), []
         for item in image:
-            get, name, degrees = item.attrib.get, nfc(item.attrib["label"]), float(item.attrib.get("rotation", 0))
+            get, name, degrees = item.attrib.get, _class(item.attrib["label"]), float(item.attrib.get("rotation", 0))
             if item.tag == "box":
                 box = [float(item.attrib[side]) for side in ("xtl", "ytl", "xbr", "ybr")]
                 middle = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
@@ -185,7 +186,7 @@ def _supervisely(file: Path) -> Iterator[Picture]:
     content = json.loads(read_text(file))
     size, shapes = (int(content["size"]["height"]), int(content["size"]["width"])), []
     for item in content["objects"]:
-        name, kind = nfc(item["classTitle"]), item["geometryType"]
+        name, kind = _class(item["classTitle"]), item["geometryType"]
         if kind == "bitmap":
             mask = _png(zlib.decompress(base64.b64decode(item["bitmap"]["data"])))
             left, top = item["bitmap"]["origin"]
@@ -247,7 +248,7 @@ def _yolo(file: Path) -> Iterator[Picture]:
 def _yolo_shape(where: str, line: str, names: dict[int, str], size: tuple[int, int] | None) -> Shape:
     try:
         number, *numbers = map(float, line.split())
-        name, shares = nfc(str(names[int(number)])), _xy(numbers) * (size or (1, 1))[::-1]
+        name, shares = _class(names[int(number)]), _xy(numbers) * (size or (1, 1))[::-1]
     except (ValueError, KeyError):
         raise ValueError(f"{where} is not the number of a class and pairs of x and y: {line[:60]!r}") from None
     if len(shares) == 2:

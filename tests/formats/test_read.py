@@ -82,7 +82,7 @@ def labelme(root: Path) -> None:
     mask = {"shape_type": "mask", "points": [[40, 30], [54, 37]], "mask": base64.b64encode(png(DOG[30:38, 40:55]))}
     shapes = {
         "a": [{"label": "cat", "points": POINTS}, {"label": "dog", **mask, "mask": mask["mask"].decode()}],  # type: ignore[attr-defined]
-        "b": [{"label": "dog", "points": [[11, 12], [1, 2]], "shape_type": "rectangle"}],
+        "b": [{"label": " dog", "points": [[11, 12], [1, 2]], "shape_type": "rectangle"}],
         "c": [],
     }
     for name, own in shapes.items():
