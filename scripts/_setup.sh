@@ -58,12 +58,11 @@ setup() {
     printf '%s\n' "$wanted" >"$stamp.part" && mv "$stamp.part" "$stamp"
 }
 
-# What reads exports back in tests/formats, in an environment of its own: it needs another NumPy. Without it those
-# tests are skipped.
-setup_formats() {
-    local folder="$ROOT/.venv-formats" listed="$ROOT/tests/formats/requirements.txt"
-    if [[ -n "${SEG_FORMATS_PYTHON:-}" ]] || cmp -s "$listed" "$folder/.installed"; then return; fi
-    echo "Installing the libraries of annotation tools into $folder (once)" >&2
+# setup_beside NAME LIST: in .venv-NAME what needs other versions than .venv has. Without it its tests are skipped.
+setup_beside() {
+    local folder="$ROOT/.venv-$1" listed="$ROOT/$2"
+    if cmp -s "$listed" "$folder/.installed"; then return; fi
+    echo "Installing $2 into $folder (once)" >&2
     if "$VENV/bin/python" -m venv --clear "$folder" && "$folder/bin/python" -m pip install --quiet -r "$listed" >&2; then
         cp "$listed" "$folder/.installed"
     else

@@ -12,8 +12,12 @@ import pandas as pd
 from seg.errors import SegError, entrypoint
 from seg.evaluation.per_image import Key, RunFigures, image_ids, resampled_miou
 from seg.evaluation.table import decisive_row, frame_text
+from seg.format import shorten
 from seg.methods.bootstrap import percentile_interval
+from seg.sweep.results import CSV
 from seg.sweep.seeds import interval_text, read_runs, write_table
+
+_FOLDER = "a run's folder, a sweep's over seeds, or SWEEP/KEY=VALUE,... for one combination of a sweep's other keys"
 
 
 def compare(a: Sequence[RunFigures], b: Sequence[RunFigures]) -> pd.DataFrame:
@@ -76,14 +80,23 @@ def _refuse_unlike(a: RunFigures, b: RunFigures, key_a: Key, key_b: Key) -> None
         raise SegError(f"{both}: have different numbers of classes; compare runs of the same task")
 
 
+def _by_seed(given: Path) -> Mapping[tuple[str, ...], RunFigures]:
+    """The runs of a folder, or of ``SWEEP/KEY=VALUE,...``, by seed."""
+    sweeps = [parent for parent in given.parents if (parent / CSV).is_file()]
+    folder = given if given.is_dir() or not sweeps else sweeps[0]
+    keys, runs = read_runs(folder)
+    wanted = {*given.relative_to(folder).as_posix().split(",")} - {"."}
+    named = {",".join(f"{key}={value}" for key, value in zip(keys, values, strict=True)): values for values in runs}
+    fitting = [name for name in named if wanted <= {*name.split(",")}]
+    if len(fitting) != 1:
+        known = shorten(", ".join(f"{folder}/{name}" for name in (fitting or named)), 400) or "no job has succeeded"
+        raise SegError(f"{given}: fits {len(fitting) or 'none'} of the sweep's combinations; name one: {known}")
+    return runs[named[fitting[0]]]
+
+
 def _matched(folders: Sequence[Path]) -> list[list[RunFigures]]:
     """The runs of both folders, in the same order of seeds."""
-    found: list[Mapping[tuple[str, ...], RunFigures]] = []
-    for folder in folders:
-        keys, runs = read_runs(folder)
-        if len(runs) != 1:
-            raise SegError(f"{folder}: has {len(runs)} combinations of {', '.join(keys)}; give sweeps over seeds alone")
-        found += runs.values()
+    found = [_by_seed(folder) for folder in folders]
     seeds = [{*by_seed} for by_seed in found]
     if seeds[0] != seeds[1]:
         said = (",".join(sorted("/".join(seed) for seed in one)) or "one run" for one in seeds)
@@ -94,8 +107,8 @@ def _matched(folders: Sequence[Path]) -> list[list[RunFigures]]:
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The arguments: ``a``, ``b`` and ``out``."""
     parser = argparse.ArgumentParser("python -m seg.compare", description=__doc__)
-    parser.add_argument("a", type=Path, metavar="A", help="a run's folder, or a sweep's over seeds")
-    parser.add_argument("b", type=Path, metavar="B", help="the folder to compare it with")
+    parser.add_argument("a", type=Path, metavar="A", help=_FOLDER)
+    parser.add_argument("b", type=Path, metavar="B", help="what to compare it with")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="gets compare.csv, compare.md and compare.tex")
     return parser.parse_args(arguments)
 

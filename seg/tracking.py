@@ -98,6 +98,7 @@ def wandb(folder: Path, group: str, settings: Settings, project: str, mode: str 
         for path in files:
             run.save(path, base_path=folder, policy="now")
         run.finish(exit_code=0 if ok else 1)
+        wandb.teardown()  # waits for the service to write its files, which finish() does not
 
     return log_figures, end
 

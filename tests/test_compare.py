@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import product
 
 import pandas as pd
 import pytest
@@ -41,6 +42,28 @@ def test_steps_that_differ_in_the_threshold_and_last_steps_are_compared(tmp_path
     main([str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path)])
     pairs = ["CAM >= 0.4 / CAM >= 0.5", "seeds", "seeds / refined masks"]
     assert pd.read_csv(tmp_path / "compare.csv")["stage"].tolist() == pairs
+
+
+def test_combinations_of_one_sweep(tmp_path, capsys, monkeypatch):
+    sweep = Sweep(tmp_path / "both", ["net", "refiner", "seed"])
+    for net, refiner, seed in product("ab", ("none", "pamr"), (0, 1)):
+        name = f"net={net},refiner={refiner},seed={seed}"
+        write_run(sweep.folder / name, 0.2 - 0.05 * (net == "b") - 0.1 * (refiner == "pamr"), seed=seed)
+        sweep.add({"net": net, "refiner": refiner, "seed": seed, "status": "ok", "folder": name})
+    monkeypatch.chdir(tmp_path)
+    main(["both/refiner=none,net=a", "both/net=b,refiner=pamr", "--out", "."])
+    (row,) = pd.read_csv("compare.csv").to_dict("records")
+    assert row["n"] == 2 and row["difference"] > 0.15
+    main([f"both/net={net},refiner=none,seed=0" for net in "ab"])  # two jobs
+    for wanted, said in {
+        "both": "4 of the sweep's combinations; name one: both/net=a,refiner=none, both/net=a,refiner=pamr, both/net=b",
+        "both/net=a": "2 of the sweep's combinations; name one: both/net=a,refiner=none, both/net=a,refiner=pamr\n",
+        "both/net=c": "none of the sweep's combinations; name one: both/net=a,refiner=none, both/net=a,refiner=pamr, ",
+        "other/net=a": "has no metrics.json",
+    }.items():
+        with pytest.raises(SystemExit, match="2"):
+            main([wanted, "both/net=b,refiner=pamr"])
+        assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

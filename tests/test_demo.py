@@ -1,5 +1,6 @@
 """The page to try a model: what it shows, and in a browser where there is one."""
 
+import re
 import shutil
 
 import numpy as np
@@ -16,11 +17,15 @@ def test_pictures_are_those_of_predict(run_of_classes, photo):
     model = load_model(run_of_classes[0], "cpu")
     shown, scores, doubt, areas = demo.pictures(model, photo, 0.5)
     assert shown.shape == scores.shape == doubt.shape == photo.shape
-    (mask,), (score,) = predict(model, photo), predict(model, photo, scores=True)
-    for code in np.unique(mask).tolist():
-        assert f"</b> {model.names[code]} {(mask == code).mean():.1%}" in areas
+    (score,) = predict(model, photo, scores=True)
     assert f"{(1 - abs(2 * score - 1)).mean():.3f}" in areas
-    assert "background 0" not in demo.pictures(model, photo, 1.0)[3]
+    for threshold in (float(score.min()), float(np.median(score)), float(score.max()) + 1e-3):
+        (mask,) = predict(model, photo, threshold=threshold)
+        areas = demo.pictures(model, photo, threshold)[3]
+        named = [f"{name} {(mask == code).mean():.1%}" for code, name in enumerate(model.names) if (mask == code).any()]
+        assert re.findall(r"</b> (.*?) &emsp;", areas) == named
+        assert ("background" in areas, "background 100.0%" in areas) == (mask.min() == 0, mask.max() == 0)
+    assert mask.max() == 0  # above all scores
     with pytest.raises(SegError, match="float64"):
         demo.pictures(model, photo / 255, 0.5)
 

@@ -313,16 +313,19 @@ def _find(folder: Path, name: str, by_base: dict[str, list[str]]) -> str | None:
             for file in files:
                 path = (Path(place) / file).relative_to(folder).as_posix()
                 by_base.setdefault(_plain(file), []).append(path)
-    wanted = "/" + _plain(unquote(name).rpartition("?d=")[2].replace("\\", "/").removeprefix("./"))
+    text = unquote(name).rpartition("?d=")[2].replace("\\", "/").removeprefix("./")
+    wanted = "/" + _plain(text)
     base = wanted.rpartition("/")[2]
     for key in (base, re.sub("^[0-9a-f]{8}-", "", base)):  # Label Studio's prefix of uploads
         there = by_base.get(key, [])
-        ends = sorted((path for path in there if wanted.endswith(f"/{_plain(path)}")), key=len)
+        ends = [path for path in there if wanted.endswith(f"/{_plain(path)}")]
+        ends.sort(key=lambda path: (path.count("/"), text.endswith(path)))
         if ends or len(there) == 1:
             return (ends or there)[-1]
     return None
 
 
 def _plain(name: str) -> str:
-    """Equal for names that differ in case or in how Unicode composes their letters (NFC, macOS' NFD)."""
-    return nfc(name).casefold()
+    """Equal for names that differ in case, in how Unicode composes their letters (NFC, macOS' NFD), or by Django's
+    cleaning, which makes of ``a (1).jpg`` ``a_1.jpg`` where it is uploaded."""
+    return re.sub(r"[^-\w./]", "", nfc(name).casefold().replace(" ", "_"))

@@ -31,7 +31,7 @@ _FILES: dict[str, str] = {
     "labelme": "**/*.json",
     "supervisely": "**/ann/*.json",
     "via": "*.json",
-    "yolo": "*.yaml",
+    "yolo": "*.y*ml",
 }
 #: More pixels than Pillow reads.
 _MOST_PIXELS = 2**30
@@ -52,6 +52,7 @@ def read_annotations(kind: ToolFormat, place: Path) -> list[Picture]:
         raise MissingDataError(f"{place}: {'' if files else f'no {_FILES[kind]} of {kind}; '}{what}")
     pictures: list[Picture] = []
     for file in files:
+        before = len(pictures)
         try:
             for picture in READERS[kind](file):
                 if picture.size and not (min(picture.size) > 0 and picture.size[0] * picture.size[1] < _MOST_PIXELS):
@@ -59,12 +60,26 @@ def read_annotations(kind: ToolFormat, place: Path) -> list[Picture]:
                 pictures.append(picture._replace(source=picture.source or file))
         except (*_WRONG, yaml.YAMLError, OSError) as error:
             what = f"lacks {error}" if isinstance(error, KeyError) else first_line(error)
-            raise SegError(f"{file}: no annotations of {kind} ({what}); export them again") from error
+            if isinstance(error, TypeError | AttributeError | IndexError):  # Python's words say nothing of the file
+                what = "another structure"
+            after = f", after {pictures[-1].file}" if len(pictures) > before else ""
+            raise SegError(f"{file}: no annotations of {kind} ({what}{after}); export them again") from error
+    if not pictures:
+        raise MissingDataError(f"{place}: lists no annotated photo, or none that is there; give another file")
     return pictures
 
 
 def _xy(flat: Sequence[Any]) -> Points:
     return np.asarray(flat, float).reshape(-1, 2)
+
+
+def _class(*given: Any) -> str:
+    """The first of the values that are not empty; of a dictionary its first key."""
+    values = (next(iter(value), None) if isinstance(value, dict) else value for value in given)
+    names = [name for value in values if value is not None and (name := nfc(str(value)).strip())]
+    if not names:
+        raise ValueError("a region without a class")
+    return names[0]
 
 
 def _polygon(name: str, points: Points) -> Shape:
@@ -78,10 +93,12 @@ def _cvat(file: Path) -> Iterator[Picture]:
     root = parse_xml(file)
     if root.tag != "annotations":
         raise ValueError(f"<{root.tag}> where <annotations> was expected")
+    if root.find("track") is not None:
+        raise ValueError('tracks of a video; choose the export "CVAT for images 1.1"')
     for image in root.iter("image"):
         size, shapes = (int(image.attrib["height"]), int(image.attrib["width"])), []
         for item in image:
-            get, name, degrees = item.attrib.get, nfc(item.attrib["label"]), float(item.attrib.get("rotation", 0))
+            get, name, degrees = item.attrib.get, _class(item.attrib["label"]), float(item.attrib.get("rotation", 0))
             if item.tag == "box":
                 box = [float(item.attrib[side]) for side in ("xtl", "ytl", "xbr", "ybr")]
                 middle = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
@@ -106,18 +123,19 @@ def _cvat(file: Path) -> Iterator[Picture]:
 def _label_studio(file: Path) -> Iterator[Picture]:
     """A JSON of tasks. Tasks without an annotation are left out; the first of several annotations counts."""
     for task in json.loads(read_text(file)):
-        done = [one for one in task.get("annotations", ()) if not one.get("was_cancelled")]
+        data, done = task["data"], [one for one in task.get("annotations") or () if not one.get("was_cancelled")]
         if not done:
             continue
-        data = task["data"]
-        photo = next(v for v in (data.get("image"), *data.values()) if isinstance(v, str))
+        photo = next((v for v in (data.get("image"), *data.values()) if isinstance(v, str)), None)
+        if photo is None:
+            raise ValueError("a task without an image")
         size, shapes = None, []
         for item in done[0]["result"]:
             kind, value = item["type"], item.get("value", {})
             if not kind.endswith("labels"):  # a choice, a text, a relation
                 continue
             width, height = item["original_width"], item["original_height"]
-            size, percent, name = (height, width), np.array([width, height]) / 100, nfc(str(value[kind][0]))
+            size, percent, name = (height, width), np.array([width, height]) / 100, _class(*value[kind])
             if "points" in value:
                 shapes.append(_polygon(name, _xy(value["points"]) * percent))
             elif "rle" in value:
@@ -141,7 +159,7 @@ def _labelme(file: Path) -> Iterator[Picture]:
     content = json.loads(read_text(file))
     size, shapes = (int(content["imageHeight"]), int(content["imageWidth"])), []
     for item in content["shapes"]:
-        name, kind, points = nfc(item["label"]), item.get("shape_type") or "polygon", _xy(item["points"])
+        name, kind, points = _class(item["label"]), item.get("shape_type") or "polygon", _xy(item["points"])
         if kind == "polygon":
             shapes.append(_polygon(name, points))
         elif kind == "rectangle":
@@ -168,7 +186,7 @@ def _supervisely(file: Path) -> Iterator[Picture]:
     content = json.loads(read_text(file))
     size, shapes = (int(content["size"]["height"]), int(content["size"]["width"])), []
     for item in content["objects"]:
-        name, kind = nfc(item["classTitle"]), item["geometryType"]
+        name, kind = _class(item["classTitle"]), item["geometryType"]
         if kind == "bitmap":
             mask = _png(zlib.decompress(base64.b64decode(item["bitmap"]["data"])))
             left, top = item["bitmap"]["origin"]
@@ -189,18 +207,17 @@ def _via(file: Path) -> Iterator[Picture]:
     for image in content.get("_via_img_metadata", content).values():
         shapes, regions = [], image["regions"]
         for region in regions.values() if isinstance(regions, dict) else regions:
-            at, given = region["shape_attributes"], [v for v in region["region_attributes"].values() if v]
-            name = next(iter(given[0]) if isinstance(given[0], dict) else iter([str(given[0])]))
+            at, name = region["shape_attributes"], _class(*region["region_attributes"].values())
             if at["name"] == "polygon":
-                shapes.append(_polygon(nfc(name), np.stack([at["all_points_x"], at["all_points_y"]], 1).astype(float)))
+                shapes.append(_polygon(name, np.stack([at["all_points_x"], at["all_points_y"]], 1).astype(float)))
             elif at["name"] == "rect":
-                shapes.append(Shape(nfc(name), (at["x"], at["y"], at["x"] + at["width"], at["y"] + at["height"])))
+                shapes.append(Shape(name, (at["x"], at["y"], at["x"] + at["width"], at["y"] + at["height"])))
             elif at["name"] in ("circle", "ellipse"):
                 radii = at.get("r", at.get("rx")), at.get("r", at.get("ry"))
                 points = turned(ellipse(at["cx"], at["cy"], *radii), np.rad2deg(at.get("theta", 0)), at["cx"], at["cy"])
-                shapes.append(_polygon(nfc(name), points))
+                shapes.append(_polygon(name, points))
             else:
-                shapes.append(Shape(nfc(name)))
+                shapes.append(Shape(name))
         yield Picture(image["filename"], None, shapes)
 
 
@@ -209,27 +226,31 @@ def _yolo(file: Path) -> Iterator[Picture]:
     x y x y ...`` in ``labels/a.txt``, as shares of the sides."""
     content = yaml.safe_load(read_text(file))
     names = content["names"] if isinstance(content["names"], dict) else dict(enumerate(content["names"]))
+    names = {int(number): name for number, name in names.items()}
     base = file.parent / str(content.get("path") or "")
     base = base if base.is_dir() else file.parent  # of another machine
     for subset in ("train", "val", "test"):
         places = content.get(subset) or ()
         for place in [places] if isinstance(places, str) else places:
             there = base / place if (base / place).exists() else base / re.sub(r"^(\.\./)+", "", place)
-            listed = read_text(there).split("\n") if there.is_file() else []
-            photos = [there.parent / line for line in listed if line.strip()] or sorted(there.rglob("*"))
+            listed = map(str.strip, read_text(there).split("\n") if there.is_file() else [])
+            photos = [there.parent / line for line in listed if line] or sorted(there.rglob("*"))
             for photo in (p for p in photos if p.suffix.lower() in IMAGE_SUFFIXES):
                 head, images, tail = str(photo.with_suffix(".txt")).rpartition(f"{os.sep}images{os.sep}")
                 label = Path(f"{head}{os.sep}labels{os.sep}{tail}" if images else tail)
                 lines = read_text(label).splitlines() if label.is_file() else []
                 size = image_size(photo) if lines else None
-                shapes = [_yolo_shape(line, names, size, f"{label.name} line {i}") for i, line in enumerate(lines, 1)]
+                filled = ((f"{label.name} line {i}", line) for i, line in enumerate(lines, 1) if line.strip())
+                shapes = [_yolo_shape(where, line, names, size) for where, line in filled]
                 yield Picture(str(photo), size, shapes, subset=subset, source=label if lines else None)
 
 
-def _yolo_shape(line: str, names: dict[int, str], size: tuple[int, int] | None, where: str) -> Shape:
-    number, *numbers = map(float, line.split())
-    name = nfc(str(names[int(number)]))
-    shares = _xy(numbers) * (size or (1, 1))[::-1]
+def _yolo_shape(where: str, line: str, names: dict[int, str], size: tuple[int, int] | None) -> Shape:
+    try:
+        number, *numbers = map(float, line.split())
+        name, shares = _class(names[int(number)]), _xy(numbers) * (size or (1, 1))[::-1]
+    except (ValueError, KeyError):
+        raise ValueError(f"{where} is not the number of a class and pairs of x and y: {line[:60]!r}") from None
     if len(shares) == 2:
         middle, sides = shares
         return Shape(name, box_of(np.array([middle - sides / 2, middle + sides / 2])))

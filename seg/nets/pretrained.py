@@ -14,6 +14,7 @@ from torch import nn
 from seg.errors import SegError, did_you_mean, first_line
 from seg.files import file_sha256
 from seg.nets.checkpoints import load_state, read_state_dict
+from seg.store.code_hash import source_hash
 
 # torchvision and timm are imported where they are used: importing them takes long, and a finished run needs neither.
 
@@ -56,7 +57,11 @@ def create(name: str) -> nn.Module:
 
 
 def known_backbone(stage: Any, name: Any) -> Any:
-    """The name, or tuple of names, for a key; a SegError that suggests similar ones if neither provider has it."""
+    """What identifies it in a key: the name, and the code if it is the user's own. Of a tuple of names a list.
+
+    Raises:
+        SegError: neither provider has the name; the message suggests similar names.
+    """
     if isinstance(name, tuple):
         return [known_backbone(stage, one) for one in name]
     if name in ("resnet18", "mobilenet_v2"):  # the defaults, without importing a provider
@@ -69,7 +74,7 @@ def known_backbone(stage: Any, name: Any) -> Any:
 
     bare = name.removeprefix(TIMM)
     if name != bare and is_timm(bare):
-        return name
+        return name + own_code(bare)
     names = [TIMM + n for n in (*timm.list_pretrained(), *timm.list_models())]
     hint = did_you_mean(name, [*names, *known], 3) or "; your own is known once a _target_ imports it"
     raise SegError(f"backbone={name}: neither torchvision nor timm (timm/NAME) has a classifier of that name{hint}")
@@ -80,6 +85,14 @@ def is_timm(name: str) -> bool:
     import timm
 
     return timm.is_model(name) and ("." not in name or timm.models.is_model_pretrained(name))
+
+
+def own_code(name: str) -> str:
+    """Of a network that timm knows but does not define: a hash of its code. Else empty."""
+    import timm
+
+    function = timm.models.model_entrypoint(name)
+    return "" if function.__module__.startswith("timm.") else f" {source_hash(function)}"
 
 
 #: Folder of weights by the providers' file names: a run's ``weights_dir``, else ``$SEG_WEIGHTS``.

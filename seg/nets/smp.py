@@ -19,6 +19,7 @@ from seg.nets.pretrained import (
     hub_is_reached,
     is_timm,
     load_weights,
+    own_code,
     published_weights,
     read_weights,
 )
@@ -50,12 +51,15 @@ def smp() -> Any:
 
 
 def known_encoder(stage: Any, name: str) -> str:
-    """The name, for a key; a SegError that suggests similar names if smp has no such encoder."""
+    """As :func:`seg.nets.pretrained.known_backbone`, for an encoder of smp's."""
     if name in ("resnet18", "resnet50", "resnet101"):  # without importing smp
         return name
     own = [n for n in smp().encoders.encoders if not n.startswith(_LEFT_TO_TIMM)]
-    if name in own or (name.startswith(TU) and is_timm(name.removeprefix(TU))):
+    if name in own:
         return name
+    bare = name.removeprefix(TU)
+    if name != bare and is_timm(bare):
+        return name + own_code(bare)
     import timm
 
     names = [*own, *(TU + n for n in (*timm.list_models(), *timm.list_pretrained()))]

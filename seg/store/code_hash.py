@@ -1,4 +1,4 @@
-"""The code of a stage as a hash, which is part of its key: an edit rebuilds what it touches."""
+"""Code as a hash, which is part of a stage's key: an edit rebuilds what it touches."""
 
 import ast
 import hashlib
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from seg.store.parameters import Parameters
 
@@ -18,24 +19,29 @@ COMPUTING = ("data", "evaluation", "masks", "methods", "nets", "refiner", "segme
 _ROOT = Path(__file__).parents[2]
 
 
-@cache
 def code_hash(cls: type) -> str:
-    """Hash of the modules that define a class and its bases, and of the modules that these import, transitively.
+    """Hash of the code of a class and its bases, as of :func:`source_hash`."""
+    bases: list[Any] = [base for base in cls.__mro__ if issubclass(base, Parameters)]
+    return source_hash(*(base for base in bases if not base.__module__.startswith("seg.store")))
+
+
+@cache
+def source_hash(*objects: Any) -> str:
+    """Hash of the modules that define classes or functions, and of the modules that these import, transitively.
 
     Imports are followed to the computing packages of ``seg``, and from a user's module to others below the same folder
-    (of an installed package: to its own). A class that was typed into a notebook is hashed by its own text.
+    (of an installed package: to its own). What was typed into a notebook is hashed by its own text.
     """
     found: dict[str, Path] = {}
     digests = []
-    for base in cls.__mro__:
-        if issubclass(base, Parameters) and not base.__module__.startswith("seg.store"):
-            module = sys.modules.get(base.__module__)
-            file, spec = getattr(module, "__file__", None), getattr(module, "__spec__", None)
-            if file is not None and Path(file).is_file():
-                found[spec.name if spec else base.__module__] = Path(file)
-            else:
-                with suppress(OSError, TypeError, SyntaxError):
-                    digests.append(_digest(ast.parse(textwrap.dedent(inspect.getsource(base)))))
+    for one in objects:
+        module = sys.modules.get(one.__module__)
+        file, spec = getattr(module, "__file__", None), getattr(module, "__spec__", None)
+        if file is not None and Path(file).is_file():
+            found[spec.name if spec else one.__module__] = Path(file)
+        else:
+            with suppress(OSError, TypeError, SyntaxError):
+                digests.append(_digest(ast.parse(textwrap.dedent(inspect.getsource(one)))))
     waiting = list(found.items())
     while waiting:
         new = {name: path for name, path in _followed(*waiting.pop()) if name not in found}

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
+
+#: Progress of the whole run, which bars show before their own: "2 of 5, about 1 min 0 s left". The store sets it.
+so_far: ContextVar[str] = ContextVar("so_far", default="")
 
 #: Seconds between two lines about progress in the log.
 EVERY = 30.0
@@ -124,8 +128,8 @@ class Runtime(Parameters):
             return iter(items)
         from tqdm import tqdm
 
-        if so_far := self.kept.get("so far"):  # progress of the whole run, set by the store
-            what = f"[{so_far}] {what}"
+        if run := so_far.get():
+            what = f"[{run}] {what}"
         if sys.stderr.isatty():
             return iter(tqdm(items, what, total, leave=False))
         line = "{desc}: {n_fmt} of {total_fmt} ({percentage:.0f} %), {remaining} left"

@@ -85,7 +85,7 @@ class Stage(Parameters):
         """16 hex digits that name the product's folder: equal keys, equal products."""
         identity = {
             "stage": type(self).__name__,
-            "code": sorted({code_hash(cls) for cls in self.code_classes()}),  # type: ignore[arg-type]
+            "code": sorted({code_hash(cls) for cls in self.code_classes()}),
             "params": self.params(),
             "upstream": {name: stage.id for name, stage in self.upstream().items()},
         }

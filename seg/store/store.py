@@ -17,7 +17,7 @@ from seg.errors import SegError
 from seg.files import io_error, sync_folder, sync_tree
 from seg.format import duration
 from seg.store.manifest import NAME, entry_of, is_intact, locked, read_manifest, remove_damaged, write_manifest
-from seg.store.runtime import Runtime
+from seg.store.runtime import Runtime, so_far
 from seg.store.stage import Stage
 from seg.version import __version__
 
@@ -252,8 +252,9 @@ class Store:
 
     def _build(self, stage: Stage, folder: Path) -> None:
         name = f"{type(stage).__name__} {stage.key}"
-        so_far = self.runtime.kept["so far"] = self._so_far(stage)
-        log.log(stage.log_level, "%s: building%s", name, so_far and f" ({so_far})")
+        progress = self._so_far(stage)
+        before = so_far.set(progress)
+        log.log(stage.log_level, "%s: building%s", name, progress and f" ({progress})")
         self.builds.append(stage.id)
         started = time.perf_counter()
         self._allowed.append({up.id for up in stage.walk()})
@@ -265,7 +266,7 @@ class Store:
             raise
         finally:
             self._allowed.pop()
-            self.runtime.kept["so far"] = ""
+            so_far.reset(before)
         log.log(stage.log_level, "%s: done in %.1f s", name, time.perf_counter() - started)
 
     def _build_in_place(self, stage: Stage, folder: Path) -> None:

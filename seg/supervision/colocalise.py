@@ -139,7 +139,8 @@ class Colocalised(ScoreStage):
         for name, weights in zip(self.more_backbones, self.more_weights, strict=True):
             if weights is not None:
                 wanted.setdefault(name, weights)
-        backbones, modules = [], []
+        backbones: list[Backbone] = []
+        modules: list[Sequence[str]] = []
         for name, weights in wanted.items():
             is_first = not backbones
             section, without = ("", "=none") if is_first else ("more_", ".more_weights=[null]")

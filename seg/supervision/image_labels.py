@@ -13,7 +13,7 @@ from seg.data.prepared import Prepared, PreparedData
 from seg.errors import SegError
 from seg.methods.image_labels import fit_label_probe
 from seg.nets.backbones import make_classifier
-from seg.nets.pretrained import weights_of
+from seg.nets.pretrained import known_backbone, weights_of
 from seg.store import Products, Stage, param
 from seg.supervision.scores import infer
 
@@ -33,7 +33,7 @@ class ImageLabels(Stage):
     what: ClassVar[str] = "image labels"
 
     data: Prepared
-    backbone: str = param(default="mobilenet_v2")
+    backbone: str = param(default="mobilenet_v2", content=known_backbone)
     weights: str | None = param(default="DEFAULT", content=weights_of("backbone", "image_labels."))
     size: int = param(default=320, low=64)
 

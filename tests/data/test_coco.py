@@ -188,6 +188,16 @@ def test_names_of_photos_as_tools_write_them(coco: Layout) -> None:
     (root / "val2017/deep").mkdir()
     (root / "val2017/000.png").rename(root / "val2017/deep/cafe\u0301.png")
     assert {r.image.name for r in dataset(root).records} == {"cafe\u0301.png", "001.png"}
+    # As Label Studio writes the name of a photo that was uploaded; of two such the one that is written.
+    instances.write_text(text.replace('"000.png"', '"/data/upload/1/0a1b2c3d-My_photo_1.png"'))
+    (root / "val2017/deep/cafe\u0301.png").rename(root / "val2017/My photo (1).png")
+    assert {r.image.name for r in dataset(root).records} == {"My photo (1).png", "001.png"}
+    alike = ["My photo (1).png", "My_photo_1.png", "my photo 1.png"]
+    for name in alike[1:]:
+        shutil.copy(root / "val2017/001.png", root / "val2017" / name)
+    for name in alike:
+        instances.write_text(text.replace('"000.png"', f'"/home/me/{name}"'))
+        assert {r.image.name for r in dataset(root).records} == {name, "001.png"}
     # Of two with one name, the one in the folder that is written.
     shutil.copy(root / "val2017/001.png", root / "val2017/deep/001.png")
     instances.write_text(text.replace('"000.png"', '"/home/me/deep/001.png"'))

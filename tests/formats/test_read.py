@@ -82,7 +82,7 @@ def labelme(root: Path) -> None:
     mask = {"shape_type": "mask", "points": [[40, 30], [54, 37]], "mask": base64.b64encode(png(DOG[30:38, 40:55]))}
     shapes = {
         "a": [{"label": "cat", "points": POINTS}, {"label": "dog", **mask, "mask": mask["mask"].decode()}],  # type: ignore[attr-defined]
-        "b": [{"label": "dog", "points": [[11, 12], [1, 2]], "shape_type": "rectangle"}],
+        "b": [{"label": " dog", "points": [[11, 12], [1, 2]], "shape_type": "rectangle"}],
         "c": [],
     }
     for name, own in shapes.items():
@@ -202,6 +202,21 @@ def test_turned_boxes_and_ellipses(tmp_path: Path) -> None:
     np.testing.assert_allclose([*points.min(0), *points.max(0)], (15, 5, 25, 25))
 
 
+def test_yolo_as_people_write_it(tmp_path: Path) -> None:
+    """Blank lines, spaces, Windows' line ends, numbers of classes as text, and names with spaces and capitals."""
+    names = ["Foto 1.JPG", "ä.PNG"]
+    for name in names:
+        Image.new("RGB", SIZE[::-1]).save(tmp_path / name)
+        (tmp_path / name).with_suffix(".txt").write_bytes(b"0 0.2 0.2 0.6 0.2 0.6 0.7 \r\n\r\n \r\n")
+    (tmp_path / "list.txt").write_bytes("".join(f"./{name} \r\n" for name in names).encode())
+    (tmp_path / "data.yml").write_bytes(b"train: list.txt\r\nnames: {'0': cat}\r\n")
+    dataset = load(tmp_path, "yolo")
+    assert dataset.classes == ("cat",) and [len(r.regions or ()) for r in dataset.records] == [1, 1]
+    (tmp_path / "list.txt").write_text("elsewhere/a.jpg.txt")
+    with pytest.raises(SegError, match="lists no annotated photo, or none that is there"):
+        load(tmp_path, "yolo")
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "text", "message"),
     [
@@ -212,6 +227,14 @@ def test_turned_boxes_and_ellipses(tmp_path: Path) -> None:
         ("label_studio", "a.json", '[{"data": {"image": "a.png"}, "annotations": [{"result": [{"type": "brushlabels", '
          '"original_width": 60, "original_height": 40, "value": {"rle": [0, 0], "brushlabels": ["x"]}}]}]}]',
          r"no annotations of label_studio \("),
+        ("label_studio", "a.json", '[{"data": {}, "annotations": [{"result": []}]}]', "a task without an image"),
+        ("label_studio", "a.json", '[{"data": {"image": "a.png"}, "annotations": null}]', "lists no annotated photo"),
+        ("label_studio", "a.json", '{"data": {}}', r"a.json: no annotations of label_studio \(another structure\)"),
+        ("cvat", "a.xml", "<annotations><track label='x'/></annotations>", "tracks of a video; choose the export"),
+        ("cvat", "a.xml", "<annotations/>", "lists no annotated photo"),
+        ("via", "a.json", '{"a": {"filename": "a.png", "regions": []}, "b": {"filename": "b.png", "regions": [{'
+         '"shape_attributes": {"name": "rect"}, "region_attributes": {"kind": ""}}]}}',
+         r"\(a region without a class, after a.png\)"),
         ("supervisely", "x.json", "{}", r"no \*\*/ann/\*\.json of supervisely; export it again"),
         ("coco", "x.json", "{}", r"format='coco': must be one of cvat, "),
     ],

@@ -15,7 +15,7 @@ from seg.store import Stage, code_hash
 from seg.supervision.cam import CAM
 from seg.supervision.classifier import Classifier
 
-CACHES = (code_hash.code_hash, code_hash._followed, code_hash._parsed)
+CACHES = (code_hash.source_hash, code_hash._followed, code_hash._parsed)
 
 #: Edits of this package: file, old text, new text, and stages whose keys change by it, and do not.
 EDITS = {

@@ -1,8 +1,11 @@
 """Keys of the package's own stages: equal keys, equal products; no path in any of them."""
 
+import importlib
 import os
 import shutil
+import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -15,11 +18,13 @@ from seg.data.prepared import Pool
 from seg.errors import SegError
 from seg.experiment import Experiment
 from seg.masks import Threshold
+from seg.nets.smp import known_encoder
 from seg.refiner.affinity import Affinity, FrozenAffinity
 from seg.segmenter.architectures import BackboneUNet
 from seg.segmenter.segmenter import Segmenter
 from seg.store import Stage
 from seg.supervision.classifier import Classifier
+from seg.supervision.colocalise import Colocalised
 from seg.supervision.mask import TargetScores
 
 
@@ -37,6 +42,7 @@ WEIGHTS: dict[str, Callable[[Pool, str | None, str], Stage]] = {
     "affinity": lambda pool, w, net: Affinity(
         seeds=Threshold(scores=TargetScores(pool=pool), threshold=0.5), backbone=net, weights=w
     ),
+    "co-localisation": lambda pool, w, net: Colocalised(scores=TargetScores(pool=pool), backbone=net, weights=w),
     "frozen": lambda pool, w, net: FrozenAffinity(backbone=net, weights=w),
     "segmenter": lambda pool, w, net: Segmenter(
         masks=Threshold(scores=TargetScores(pool=pool), threshold=0.5), net=BackboneUNet(encoder=net, weights=w)
@@ -69,6 +75,34 @@ def test_a_file_of_weights_is_its_bytes(pool, tmp_path, monkeypatch, what):
     # A file that is called like one of torchvision's is the file.
     (tmp_path / "IMAGENET1K_V1").write_bytes(b"weights")
     assert make(pool, "IMAGENET1K_V1", "resnet18").key == key
+
+
+OWN = """import timm
+from torch import nn
+
+@timm.models.register_model
+def net_of_keys(**options):
+    return nn.Conv2d(3, {channels}, 3)  # {words}
+"""
+
+
+@pytest.mark.filterwarnings("ignore:Overwriting net_of_keys")
+def test_an_edit_of_an_own_backbone_changes_the_keys_of_all_that_uses_it(pool, tmp_path, monkeypatch):
+    def imported(channels, words):
+        folder = tmp_path / f"{channels}{words}"
+        folder.mkdir()
+        (folder / "net_of_keys.py").write_text(OWN.format(channels=channels, words=words))
+        monkeypatch.syspath_prepend(folder)
+        monkeypatch.delitem(sys.modules, "net_of_keys", raising=False)
+        importlib.import_module("net_of_keys")
+        found = {what: make(pool, None, "timm/net_of_keys").key for what, make in WEIGHTS.items()}
+        if find_spec("segmentation_models_pytorch"):
+            found["smp"] = known_encoder(None, "tu-net_of_keys")
+        return found
+
+    before, commented, edited = imported(4, "few"), imported(4, "some"), imported(8, "few")
+    assert commented == before
+    assert not {*edited.items()} & {*before.items()}
 
 
 @pytest.mark.parametrize("data", ["oxford_pet", "image_folder"])

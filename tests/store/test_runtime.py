@@ -6,6 +6,7 @@ from itertools import count
 import tqdm.std
 
 from seg.store import Runtime
+from seg.store.runtime import so_far
 
 
 def test_lines_in_the_log(monkeypatch, caplog):
@@ -15,8 +16,9 @@ def test_lines_in_the_log(monkeypatch, caplog):
     for items, total in ((range(100), "100"), (iter(range(100)), "?")):
         caplog.clear()
         runtime = Runtime(accelerator="cpu")
-        runtime.kept["so far"] = "2 of 5, about 1 min 0 s left" if total == "100" else ""
+        before = so_far.set("2 of 5, about 1 min 0 s left" if total == "100" else "")
         assert list(runtime.bar(items, "walking")) == [*range(100)]
+        so_far.reset(before)
         lines = [record.getMessage() for record in caplog.records]
         assert 5 <= len(lines) <= 30 and all("\r" not in line and f" of {total} " in line for line in lines)
         start = "[2 of 5, about 1 min 0 s left] walking: " if total == "100" else "walking: "

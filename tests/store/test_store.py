@@ -14,6 +14,7 @@ import seg
 import seg.store.manifest
 from seg.errors import SegError
 from seg.store import Stage, Store, param
+from seg.store.runtime import so_far
 
 calls: list[str] = []
 
@@ -225,4 +226,4 @@ def test_a_build_says_how_far_the_run_is(new_store, caplog):
     assert said[:2] == ["(1 of 4, at least 1 min 30 s left)", "(2 of 4, at least 45 s left)"] and said[3] == "(4 of 4)"
     caplog.clear()
     new_store.ensure(Number(number=5))  # nobody has told of it
-    assert "(" not in caplog.text and new_store.runtime.kept["so far"] == ""
+    assert "(" not in caplog.text and so_far.get() == ""
