@@ -307,7 +307,7 @@ class Experiment:
         }
 
     def worse(self) -> list[str]:
-        """A warning for each step whose estimated quality is below that of the step before."""
+        """A warning for each step with a lower estimated quality than the one before, or that misses the labels."""
         lines, before = [], ("", float("nan"))
         for name, found in self.qualities.items():
             quality = found["trainval"].quality if "trainval" in found else float("nan")
@@ -317,6 +317,11 @@ class Experiment:
                     f"{before[1]:.2f}; look at the report before you use them (docs/quality.md)"
                 )
             before = (name, quality) if not np.isnan(quality) else before
+            if (one := found.get("trainval")) and one.labels_inside < one.labels_outside:
+                lines.append(
+                    f"{name} may mark something else: the classes are recognised better from the rest of the images "
+                    f"(mAP {one.labels_outside:.2f}) than from the masks ({one.labels_inside:.2f}); look at the report"
+                )
         return lines
 
     def excluded(self, split: Split) -> LabelledSubset | None:

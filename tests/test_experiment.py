@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
@@ -10,6 +11,7 @@ from seg.config.paths import CONF
 from seg.errors import SegError
 from seg.experiment import Experiment, Step
 from seg.masks import Threshold
+from seg.methods.quality import Quality
 from seg.supervision.bbox import BoxScores
 
 schema.register()
@@ -116,3 +118,21 @@ def test_a_chain_that_is_wrong_is_refused(make):
     assert list(make(another("seeds", "seeds", title="as well")).steps)[1:] == ["seeds", "as well"]
     with pytest.raises(SegError, match=r"chain: .* is no step; give _target_: seg\.experiment\.Step"):
         make("+chain.another=3")
+
+
+def test_steps_that_are_not_to_be_trusted_are_named(make):
+    def quality(value, inside, outside):
+        return {"trainval": Quality(value, value, 2.0, np.nan, inside, outside, np.zeros(0))}
+
+    experiment = make()
+    experiment.qualities = {
+        "CAM": quality(0.6, 0.8, 0.5),
+        "seeds": quality(np.nan, np.nan, np.nan),
+        "refined masks": quality(0.5, 0.62, 0.68),
+        "prediction": quality(0.7, np.nan, np.nan),
+    }
+    worse, missed = experiment.worse()
+    assert worse.startswith("refined masks may be worse than CAM: estimated quality 0.50 after 0.60")
+    assert (
+        missed.startswith("refined masks may mark something else") and "(mAP 0.68) than from the masks (0.62)" in missed
+    )

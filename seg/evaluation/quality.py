@@ -130,13 +130,15 @@ class Estimated(Stage):
         there = np.asarray([i for i, row in enumerate(rows) if int(row) in position], int)
         data, side = masks.data, (masks.data.side,) * 2
         none = float("nan")
-        found = Quality(none, none, none, none, np.full(len(there), np.nan))
+        found = Quality(none, none, none, none, none, none, np.full(len(there), np.nan))
         if len(there) >= LEAST:
             at = np.asarray([position[int(row)] for row in rows[there]])
             codes = np.concatenate([masks.at(at[i : i + 32], side) for i in range(0, len(at), 32)])
-            labelled = np.asarray([len(data.label_sets[row]) > 0 for row in rows[there]])
+            labels = np.zeros((len(there), len(data.as_read.classes)), bool)
+            for own, row in zip(labels, rows[there], strict=True):
+                own[list(data.as_read.label_sets[row])] = True
             features = features if len(there) == len(rows) else features[there]
-            found = estimate_quality(features, data.images[rows[there]], codes, labelled)
+            found = estimate_quality(features, data.images[rows[there]], codes, labels)
         np.save(out / "per_image.npy", found.per_image)
         np.save(out / "rows.npy", rows[there])
         figures = {k: None if np.isnan(v) else float(v) for k, v in found._asdict().items() if k != "per_image"}

@@ -23,7 +23,7 @@ from seg.methods.pixels import (
     simulated_scribbles,
 )
 from seg.methods.prompts import best_masks, score_prompts, soft_iou
-from seg.methods.quality import edge_contrast, estimate_quality, held_out_foreground, whiten, whitening
+from seg.methods.quality import edge_contrast, estimate_quality, held_out_foreground, label_evidence, whiten, whitening
 from seg.methods.refine import grabcut, random_walker, superpixel_means
 from seg.methods.seeds import alpha_threshold, clean_mask, confident_seeds, threshold_scores
 from seg.methods.thresholds import ScoreStats, bin_scores, count_scores, otsu, valley
@@ -66,6 +66,7 @@ __all__ = [
     "grabcut",
     "held_out_foreground",
     "joint_bilateral_upsampling",
+    "label_evidence",
     "mean_average_precision",
     "mean_iou",
     "multi_scale_cam",

@@ -8,13 +8,16 @@ Three properties of good masks that can be measured without ground truth:
   still predicts there lowers the estimate.
 * **Edges.** The image changes at the outline of a mask.
 
-The estimate compares masks of the same images; its value does not estimate an mIoU.
+The estimate compares masks of the same images; its value does not estimate an mIoU. A fourth property is judged by
+itself: what a mask marks tells the image's labels better than the rest of the image does (:func:`label_evidence`).
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
+from seg.methods.average_precision import mean_average_precision
 from seg.methods.codes import BORDER
 
 #: :func:`edge_contrast` of good masks; that of ground truth was 2.4 to 3.4 in the data tried.
@@ -31,6 +34,7 @@ class Quality(NamedTuple):
         edges: :func:`edge_contrast` of the outlines.
         false_positives: share of the cells in images without a label that are predicted as foreground; nan without
             such images.
+        labels_inside, labels_outside: of :func:`label_evidence`.
         per_image: ``float (n,)``, IoU of the foreground between mask and held-out prediction; nan if both are empty.
     """
 
@@ -38,6 +42,8 @@ class Quality(NamedTuple):
     agreement: float
     edges: float
     false_positives: float
+    labels_inside: float
+    labels_outside: float
     per_image: np.ndarray
 
 
@@ -127,15 +133,70 @@ def edge_contrast(images: np.ndarray, masks: np.ndarray) -> float:
     return float(np.mean(found)) if found else float("nan")
 
 
+def label_evidence(
+    features: np.ndarray, cells: np.ndarray, labels: np.ndarray, ridge: float = 0.1, seed: int = 0, least: int = 6
+) -> tuple[float, float]:
+    """How well the labels of images are predicted from what their masks keep, and from the rest.
+
+    Sufficiency and necessity (DeYoung et al., ACL 2020) with linear models: a ridge regression of the labels on the
+    mean feature of the cells learns from one half of the images and predicts the other half, and vice versa.
+
+    Args:
+        features: ``float (n, m, d)`` of the cells of ``n`` images. cells: ``uint8 (n, m)``: 0, 1, or 255 for unknown.
+        labels: ``bool (n, K)``; images without a label are left out.
+        ridge: added to the covariance, in units of a feature's mean variance. seed: of the halves.
+        least: a class counts if so many images have it, and so many do not.
+
+    Returns:
+        mAP from the foreground and from the background, in [0, 1]; an image that has none comes last. nan if no class
+        counts.
+
+    Examples:
+        >>> labels = np.arange(40)[:, None] % 2 == [0, 1]
+        >>> features = np.zeros((40, 2, 2))
+        >>> features[:, 0] = labels  # of two cells the first shows the class
+        >>> inside, outside = label_evidence(features, np.tile(np.uint8([1, 0]), (40, 1)), labels)
+        >>> inside > 0.9 > outside
+        True
+    """
+    images = labels.any(1)
+    counts = labels[images].sum(0)
+    features, cells = features[images], cells[images]
+    wanted = labels[images][:, (counts >= least) & (images.sum() - counts >= least)]
+    if not wanted.size:
+        return float("nan"), float("nan")
+    fold = np.random.default_rng(seed).permutation(len(wanted)) % 2
+    found = []
+    for side in (1, 0):
+        own = (cells == side).astype(np.float32)
+        own /= own.sum(1, keepdims=True).clip(1)
+        x = np.stack([w @ np.asarray(f, np.float32) for w, f in zip(own, features, strict=True)])
+        has, scores = own.any(1), np.full(wanted.shape, -1e9)
+        for half in (0, 1):
+            train, test = (fold != half) & has, (fold == half) & has
+            if train.any() and test.any():
+                scores[test] = _ridge(x[train], wanted[train], ridge * x[train].var(0).mean() + 1e-9)(x[test])
+        found.append(mean_average_precision(scores, wanted))
+    return found[0], found[1]
+
+
+def _ridge(x: np.ndarray, y: np.ndarray, ridge: float) -> Callable[[np.ndarray], np.ndarray]:
+    """A regression of ``y`` on ``x``, ``float (n, d)``, as a function of other rows."""
+    mean, share = x.mean(0), y.mean(0)
+    x = x - mean
+    weights = np.linalg.solve(x.T @ x / len(x) + ridge * np.eye(x.shape[1]), x.T @ (y - share) / len(x))
+    return lambda others: (np.asarray(others, np.float32) - mean) @ weights + share
+
+
 def estimate_quality(
-    features: np.ndarray, images: np.ndarray, masks: np.ndarray, labelled: np.ndarray, folds: int = 2, seed: int = 0
+    features: np.ndarray, images: np.ndarray, masks: np.ndarray, labels: np.ndarray, folds: int = 2, seed: int = 0
 ) -> Quality:
     """Estimate the quality of masks without ground truth.
 
     Args:
         features: ``float (n, h, w, d)``, whitened (:func:`whiten`) features of a frozen network or of colours.
         images: ``uint8 (n, H, W, 3)``. masks: ``uint8 (n, H, W)``, 0 background, 1 and on the classes, 255 unknown.
-        labelled: ``bool (n,)``: whether an image has a label; the others are background.
+        labels: ``bool (n, K)``; images without a label are background.
         folds, seed: of the split into images to fit and to predict.
 
     Returns:
@@ -149,13 +210,14 @@ def estimate_quality(
         >>> features = whiten(images.astype(np.float32))
         >>> good, bad = np.zeros((2, 20, 16, 16), np.uint8)
         >>> good[:, 4:12, 4:12], bad[:, 2:10, 5:14] = 1, 1
-        >>> right, wrong = (estimate_quality(features, images, m, np.ones(20, bool)).quality for m in (good, bad))
+        >>> right, wrong = (estimate_quality(features, images, m, np.ones((20, 1), bool)).quality for m in (good, bad))
         >>> right > 0.95 > 0.7 > wrong
         True
     """
-    cells = to_cells(masks, (features.shape[1], features.shape[2]))
+    cells, labelled = to_cells(masks, (features.shape[1], features.shape[2])), labels.any(1)
     cells[~labelled] = 0
-    found = held_out_foreground(features.reshape(*cells.shape, -1), cells, folds, seed=seed)
+    flat = features.reshape(*cells.shape, -1)
+    found = held_out_foreground(flat, cells, folds, seed=seed)
     known, above = cells != 255, cells == 1
     both, either = (found & above).sum(1), ((found | above) & known).sum(1)
     per_image = np.divide(both, either, out=np.full(len(cells), np.nan), where=either > 0)
@@ -168,7 +230,8 @@ def estimate_quality(
     false_positives = float(found[~labelled].mean()) if not labelled.all() else empty
     # An outline across which the image changes less than on average avoids the edges of objects.
     factor = 1.0 if np.isnan(edges) else min(edges, 1.0) * (0.8 + 0.2 * min(edges / EDGE_CONTRAST, 1.0))
-    return Quality(agreement * factor, agreement, edges, false_positives, per_image)
+    evidence = label_evidence(flat, cells, labels, seed=seed) if above.any() else (empty, empty)
+    return Quality(agreement * factor, agreement, edges, false_positives, *evidence, per_image)
 
 
 def whitening(features: np.ndarray, dims: int = 128) -> tuple[np.ndarray, np.ndarray]:

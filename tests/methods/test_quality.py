@@ -25,7 +25,7 @@ def test_worse_masks_have_a_lower_estimate() -> None:
     images, masks = pictures(labelled)
     features = whiten(images.astype(np.float32))
     moved = [np.roll(masks, by, (1, 2)) for by in (0, 1, 2, 4)]
-    found = [estimate_quality(features, images, m, labelled).quality for m in moved]
+    found = [estimate_quality(features, images, m, labelled[:, None]).quality for m in moved]
     assert found == sorted(found, reverse=True) and found[0] > 0.95 and found[-1] < 0.6
 
 
@@ -34,10 +34,10 @@ def test_masks_of_what_images_without_a_label_show_too_are_found_out() -> None:
     images, squares = pictures(np.ones(30, bool))  # all have the square, which therefore is not what the label means
     masks = squares * labelled[:, None, None].astype(np.uint8)
     features = whiten(images.astype(np.float32))
-    known, blind = (estimate_quality(features, images, masks, of) for of in (labelled, np.ones(30, bool)))
+    known, blind = (estimate_quality(features, images, masks, of) for of in (labelled[:, None], np.ones((30, 1), bool)))
     assert known.false_positives > 0.1 and np.isnan(blind.false_positives)
     images, masks = pictures(labelled)
-    told = estimate_quality(whiten(images.astype(np.float32)), images, masks, labelled)
+    told = estimate_quality(whiten(images.astype(np.float32)), images, masks, labelled[:, None])
     assert told.false_positives < 0.01 and told.quality > known.quality + 0.1
 
 
@@ -60,5 +60,18 @@ def test_the_contrast_of_outlines() -> None:
     assert edge_contrast(RNG.integers(0, 255, images.shape).astype(np.uint8), masks) == pytest.approx(1, abs=0.1)
     # Masks without foreground have none, and no quality.
     assert np.isnan(edge_contrast(images, np.zeros_like(masks)))
-    found = estimate_quality(whiten(images.astype(np.float32)), images, masks * 0, np.ones(30, bool))
+    found = estimate_quality(whiten(images.astype(np.float32)), images, masks * 0, np.ones((30, 1), bool))
     assert np.isnan(found.quality) and np.isnan(found.per_image).all()
+
+
+def test_masks_of_the_rest_tell_less_of_the_labels() -> None:
+    images, masks = pictures(np.ones(30, bool))
+    labels = np.arange(30)[:, None] % 2 == [0, 1]
+    images[(masks > 0) & labels[:, :1, None], 0] = 0  # squares of two colours
+    features = whiten(images.astype(np.float32))
+    right, wrong = (estimate_quality(features, images, m, labels) for m in (masks, 1 - masks))
+    assert right.labels_inside == wrong.labels_outside > 0.95 > 0.8 > right.labels_outside == wrong.labels_inside
+    # An image without a mask is recognised last; one class alone tells nothing.
+    masks[labels[:, 0]] = 0
+    assert estimate_quality(features, images, masks, labels).labels_inside < 0.9
+    assert np.isnan(estimate_quality(features, images, masks, labels[:, :1] | True).labels_inside)
