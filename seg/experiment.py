@@ -123,7 +123,7 @@ class Experiment:
         for key, step in named.items():
             if not isinstance(step, Step):
                 raise SegError(
-                    f"chain: {key}={step!r} is no step; give _target_: seg.experiment.Step, a kind and masks"
+                    f"chain: {key}={step!r} is no step; give _target_: seg.experiment.Step, a kind and masks, or null"
                 )
             if steps.setdefault(step.name, step) is not step:
                 raise SegError(f"chain: two steps are called {step.name!r}; give one of them another title")
