@@ -35,6 +35,8 @@ def settings(name: str, weights: str, features: str) -> dict[str, list[str]]:
     pca = ["colocalise=pca", f"colocalise.weights={features}"]
     other = ["colocalise=pca", "colocalise.backbone=resnet18", f"colocalise.weights={weights}"]
     plain, appearance = ["colocalise=none"], ["colocalise=appearance"]
+    if name == "heads":  # no classifier is trained, which would be given these weights
+        pca.append(f"colocalise.more_weights=[{weights}]")
     usual = appearance if name.startswith("toy") else pca
     found = {
         "usual": usual,
