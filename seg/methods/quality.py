@@ -21,15 +21,17 @@ from seg.methods.average_precision import mean_average_precision
 from seg.methods.codes import BORDER
 
 #: :func:`edge_contrast` from which on more does not count; ground truth had 2.4 to 3.4, GrabCut's masks 3.8 to 5.6.
-EDGE_CONTRAST = 4.5
+EDGE_CONTRAST = 5.5
 
 
 class Quality(NamedTuple):
     """Estimated quality of the masks of some images.
 
     Attributes:
-        quality: in [0, 1], ``agreement * min(edges, 1) * (0.8 + 0.2 * min(edges / EDGE_CONTRAST, 1))``, times
-            ``1 - false_positives`` where there are images without a label; nan without foreground.
+        quality: in [0, 1]; nan without foreground.
+            ``agreement * precision**2 * min(edges, 1) * (0.8 + 0.2 * min(edges / EDGE_CONTRAST, 1))``, where
+            ``precision`` is ``share / (share + false_positives)`` with the masks' share of the cells of images with a
+            label, or 1 if all images have one.
         agreement: mean IoU of foreground and background between masks and held-out prediction, over all cells.
         edges: :func:`edge_contrast` of the outlines.
         false_positives: share of the cells in images without a label that are predicted as foreground; nan without
@@ -230,7 +232,9 @@ def estimate_quality(
     false_positives = float(found[~labelled].mean()) if not labelled.all() else empty
     # An outline across which the image changes less than on average avoids the edges of objects.
     factor = 1.0 if np.isnan(edges) else min(edges, 1.0) * (0.8 + 0.2 * min(edges / EDGE_CONTRAST, 1.0))
-    factor *= 1.0 if np.isnan(false_positives) else 1.0 - false_positives
+    if above.any() and not labelled.all():
+        share = above[labelled].mean()
+        factor *= float(share / (share + false_positives)) ** 2
     evidence = label_evidence(flat, cells, labels, seed=seed) if above.any() else (empty, empty)
     return Quality(agreement * factor, agreement, edges, false_positives, *evidence, per_image)
 
