@@ -111,9 +111,10 @@ def draw(path: Path, points: pd.DataFrame) -> None:
 
     names = sorted(points["data"].unique())
     figure = Figure(figsize=(2.6 * min(len(names), 4), 2.6 * -(-len(names) // 4)), dpi=110, layout="constrained")
-    for axes, name in zip(
-        figure.subplots(-(-len(names) // 4), min(len(names), 4), squeeze=False).flat, names, strict=False
-    ):
+    grid = figure.subplots(-(-len(names) // 4), min(len(names), 4), squeeze=False).flat
+    for axes in grid[len(names) :]:
+        axes.set_axis_off()
+    for axes, name in zip(grid, names, strict=False):
         part = points[points["data"] == name]
         for kind, colour in (("CAM", "C0"), ("Gaussian", "C0"), ("refined", "C2"), ("", "C1")):
             own = part[part["stage"].str.startswith(kind)]

@@ -58,7 +58,7 @@ class Witness(Stage):
         if self.backbone is None:
             return None
         backbone = make_classifier(self.backbone, 2, self.weights, section="evaluation.")
-        return Levels([backbone], [self.levels or default_levels(backbone, self.backbone)])
+        return Levels([backbone], [self.levels or default_levels(backbone)])
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:
         """One pass over the images."""

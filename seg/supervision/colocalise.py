@@ -24,21 +24,23 @@ from seg.supervision.scores import ScoreMaps, ScoreStage, infer
 
 log = logging.getLogger(__name__)
 
-#: Modules whose outputs separate objects from their surroundings, by the beginning of a backbone's name.
-LEVELS = {
-    "mobilenet_v2": ("features.13.conv.0", "features.14.conv.0", "features.15.conv.0"),
-}
+#: The expansion of an inverted residual block, by its class, in torchvision and timm.
+EXPANSIONS = {"InvertedResidual": ("conv.0", "bn1", "block.0"), "MBConv": ("block.0",), "EdgeResidual": ("bn1",)}
 
 
-def default_levels(backbone: Backbone, name: str) -> Sequence[str]:
-    """Modules to take features from: those of :data:`LEVELS`, else the level of stride 16 (of a plain ViT, the last).
+def default_levels(backbone: Backbone) -> Sequence[str]:
+    """Modules to take features from: the level of stride 16; of a plain ViT, the last.
 
-    Args:
-        name: of the backbone in the config.
+    Of inverted residual blocks (MobileNet, EfficientNet), whose own outputs are linear projections, the expansions of
+    the last block of stride 16 and of the two after it.
     """
-    strides = [stride for stride in backbone.levels if stride <= (32 if backbone.is_plain else 16)]
-    known = (modules for beginning, modules in LEVELS.items() if name.startswith(beginning))
-    return next(known, (backbone.levels[max(strides)].module,))
+    level = backbone.levels[max(stride for stride in backbone.levels if stride <= (32 if backbone.is_plain else 16))]
+    names, found = list(backbone.outputs), []
+    for name in names[names.index(level.module) :][:3] if level.module in names else ():
+        block = backbone.model.get_submodule(name)
+        inside, known = [child for child, _ in block.named_modules()], EXPANSIONS.get(type(block).__name__, ())
+        found += [f"{name}.{child}" for child in known if child in inside][:1]
+    return tuple(found) if len(found) == 3 else (level.module,)
 
 
 class Levels(nn.Module):
@@ -148,7 +150,7 @@ class Colocalised(ScoreStage):
                 backbones.append(make_classifier(name, 2, weights, section=f"colocalise.{section}"))
             except SegError as error:
                 raise SegError(f"{error}; colocalise{without} does without") from error
-            modules.append(default_levels(backbones[-1], name))
+            modules.append(default_levels(backbones[-1]))
         return Levels(backbones, [self.levels or modules[0], *modules[1:]])
 
     def build(self, out: Path, store: Products) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def test_a_network_in_every_role(name: str) -> None:
         pooled = maps.mean((2, 3))
         torch.testing.assert_close(backbone.linear(pooled), backbone(images), rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(rest(frozen(images)), maps, rtol=1e-4, atol=1e-5)
-        features = Levels([copy.deepcopy(backbone)], [default_levels(backbone, name)])(images)
+        features = Levels([copy.deepcopy(backbone)], [default_levels(backbone)])(images)
         assert features.ndim == 4 and features.isfinite().all()
         net = AffinityNet(copy.deepcopy(backbone), strides=(4, 8, 16), channels=4).eval()
         assert net(images).shape == (2, len(net.offsets), 16, 20)

@@ -17,7 +17,7 @@ from seg.files import file_sha256
 from seg.nets.backbones import make_classifier
 from seg.store import Store
 from seg.supervision.bbox import BoxScores
-from seg.supervision.colocalise import Colocalised
+from seg.supervision.colocalise import Colocalised, default_levels
 
 
 @pytest.fixture
@@ -93,3 +93,20 @@ def test_a_class_without_foreground_keeps_its_prior(
     offset = np.median(empty.values[inner] - prior[inner])
     np.testing.assert_allclose(empty.values, (prior + offset).clip(0, 1), atol=2e-3)
     assert (empty.values >= 0.5).any((1, 2)).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "levels"),
+    [
+        ("resnet18", ("layer3.1",)),
+        ("mobilenet_v2", ("features.13.conv.0", "features.14.conv.0", "features.15.conv.0")),
+        ("efficientnet_b0", ("features.5.2.block.0", "features.6.0.block.0", "features.6.1.block.0")),
+        ("timm/tf_efficientnet_lite0", ("blocks.4.2.bn1", "blocks.5.0.bn1", "blocks.5.1.bn1")),
+    ],
+)
+def test_features_are_the_expansions_of_inverted_residual_blocks(name: str, levels: tuple[str, ...]) -> None:
+    backbone = make_classifier(name, 2, None).eval()
+    assert default_levels(backbone) == levels
+    with torch.no_grad():
+        maps = backbone.maps(torch.zeros(1, 3, 64, 64), levels)
+    assert maps[0].shape[2:] == (4, 4)  # of stride 16
