@@ -56,7 +56,8 @@ def test_features_of_several_backbones_are_concatenated(stage: Colocalised, tmp_
     net, images = both.net(), torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         joined = net(images)
-        parts = [backbone.maps(images, own)[0] for backbone, own in zip(net.backbones, net.names, strict=True)]
+        pairs = zip(net.backbones, net.names, strict=True)
+        parts = [level for backbone, own in pairs for level in backbone.maps(images, own)]
     assert joined.shape == (2, sum(x.shape[1] for x in parts), *parts[0].shape[2:])
     for place, own in zip(net.slices, parts, strict=True):
         assert torch.allclose(joined[:, place], F.interpolate(own, parts[0].shape[2:], mode="bilinear"), atol=1e-5)
@@ -98,13 +99,14 @@ def test_a_class_without_foreground_keeps_its_prior(
 @pytest.mark.parametrize(
     ("name", "levels"),
     [
-        ("resnet18", ("layer3.1",)),
+        ("resnet18", ("layer3.1.bn1", "layer4.0.bn1", "layer4.1.bn1")),
+        ("resnet50", ("layer3.5",)),
         ("mobilenet_v2", ("features.13.conv.0", "features.14.conv.0", "features.15.conv.0")),
         ("efficientnet_b0", ("features.5.2.block.0", "features.6.0.block.0", "features.6.1.block.0")),
         ("timm/tf_efficientnet_lite0", ("blocks.4.2.bn1", "blocks.5.0.bn1", "blocks.5.1.bn1")),
     ],
 )
-def test_features_are_the_expansions_of_inverted_residual_blocks(name: str, levels: tuple[str, ...]) -> None:
+def test_features_are_from_inside_of_residual_blocks(name: str, levels: tuple[str, ...]) -> None:
     backbone = make_classifier(name, 2, None).eval()
     assert default_levels(backbone) == levels
     with torch.no_grad():
