@@ -24,26 +24,21 @@ from seg.supervision.scores import ScoreMaps, ScoreStage, infer
 
 log = logging.getLogger(__name__)
 
-#: Inner layers of residual blocks by the block's class in torchvision and timm: of inverted ones their expansion.
-INNER = {
-    "BasicBlock": ("bn1",),
-    "InvertedResidual": ("conv.0", "bn1", "block.0"),
-    "MBConv": ("block.0",),
-    "EdgeResidual": ("bn1",),
-}
+#: The expansion of an inverted residual block, by its class, in torchvision and timm.
+EXPANSIONS = {"InvertedResidual": ("conv.0", "bn1", "block.0"), "MBConv": ("block.0",), "EdgeResidual": ("bn1",)}
 
 
 def default_levels(backbone: Backbone) -> Sequence[str]:
     """Modules to take features from: the level of stride 16; of a plain ViT, the last.
 
-    Of some residual blocks, whose inner layers separate objects better than the sums that they put out, the inner
-    layers of the last block of stride 16 and of the two after it.
+    Of inverted residual blocks (MobileNet, EfficientNet), whose own outputs are linear projections, the expansions of
+    the last block of stride 16 and of the two after it.
     """
     level = backbone.levels[max(stride for stride in backbone.levels if stride <= (32 if backbone.is_plain else 16))]
     names, found = list(backbone.outputs), []
     for name in names[names.index(level.module) :][:3] if level.module in names else ():
         block = backbone.model.get_submodule(name)
-        inside, known = [child for child, _ in block.named_modules()], INNER.get(type(block).__name__, ())
+        inside, known = [child for child, _ in block.named_modules()], EXPANSIONS.get(type(block).__name__, ())
         found += [f"{name}.{child}" for child in known if child in inside][:1]
     return tuple(found) if len(found) == 3 else (level.module,)
 
