@@ -14,7 +14,6 @@ from torch import nn
 from seg.errors import SegError, did_you_mean, first_line
 from seg.files import file_sha256
 from seg.nets.checkpoints import load_state, read_state_dict
-from seg.store.code_hash import source_hash
 
 # torchvision and timm are imported where they are used: importing them takes long, and a finished run needs neither.
 
@@ -90,6 +89,8 @@ def is_timm(name: str) -> bool:
 def own_code(name: str) -> str:
     """Of a network that timm knows but does not define: a hash of its code. Else empty."""
     import timm
+
+    from seg.store.code_hash import source_hash  # here: the methods on arrays need no store
 
     function = timm.models.model_entrypoint(name)
     return "" if function.__module__.startswith("timm.") else f" {source_hash(function)}"
