@@ -161,18 +161,18 @@ def label_evidence(
         >>> inside > 0.9 > outside
         True
     """
-    images = labels.any(1)
+    images = np.flatnonzero(labels.any(1))
     counts = labels[images].sum(0)
-    features, cells = features[images], cells[images]
-    wanted = labels[images][:, (counts >= least) & (images.sum() - counts >= least)]
+    wanted = labels[images][:, (counts >= least) & (len(images) - counts >= least)]
     if not wanted.size:
         return float("nan"), float("nan")
     fold = np.random.default_rng(seed).permutation(len(wanted)) % 2
     found = []
     for side in (1, 0):
-        own = (cells == side).astype(np.float32)
+        own = (cells[images] == side).astype(np.float32)
         own /= own.sum(1, keepdims=True).clip(1)
-        x = np.stack([w @ np.asarray(f, np.float32) for w, f in zip(own, features, strict=True)])
+        # Image by image: the features of all may be larger than the memory.
+        x = np.stack([w @ np.asarray(features[i], np.float32) for w, i in zip(own, images, strict=True)])
         has, scores = own.any(1), np.full(wanted.shape, -1e9)
         for half in (0, 1):
             train, test = (fold != half) & has, (fold == half) & has

@@ -15,8 +15,8 @@ def joint_bilateral_upsampling(
 ) -> Tensor:
     """A fine pixel is the mean of the coarse cells around it, weighted by distance and difference in colour.
 
-    Kopf et al., Joint Bilateral Upsampling, SIGGRAPH 2007, eq. 3, with the mean colour of a cell. The weights depend on
-    the image alone: a linear function of upsampled features is the upsampled linear function of the features.
+    Kopf et al., Joint Bilateral Upsampling, SIGGRAPH 2007, with the mean colour of a cell. The weights depend on the
+    image alone: a linear function of upsampled features is the upsampled linear function of the features.
 
     Args:
         maps: ``float (b, c, h, w)``. images: ``float (b, 3, H, W)``. size: of the output, at least ``(h, w)``.
