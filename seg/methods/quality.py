@@ -140,8 +140,8 @@ def label_evidence(
 ) -> tuple[float, float]:
     """How well the labels of images are predicted from what their masks keep, and from the rest.
 
-    Sufficiency and necessity (DeYoung et al., ACL 2020) with linear models: a ridge regression of the labels on the
-    mean feature of the cells learns from one half of the images and predicts the other half, and vice versa.
+    Sufficiency and comprehensiveness (DeYoung et al., ACL 2020) with linear models: a ridge regression of the labels on
+    the mean feature of the cells learns from one half of the images and predicts the other half, and vice versa.
 
     Args:
         features: ``float (n, m, d)`` of the cells of ``n`` images. cells: ``uint8 (n, m)``: 0, 1, or 255 for unknown.
