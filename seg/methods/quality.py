@@ -20,7 +20,7 @@ import numpy as np
 from seg.methods.average_precision import mean_average_precision
 from seg.methods.codes import BORDER
 
-#: :func:`edge_contrast` from which on more does not count; ground truth had 2.4 to 3.4, GrabCut's masks 3.8 to 5.6.
+#: :func:`edge_contrast` above which more does not count: ground truth has 2.4 to 3.4, GrabCut mostly 3.8 to 5.6.
 EDGE_CONTRAST = 5.5
 
 

@@ -36,6 +36,9 @@ def test_masks_of_what_images_without_a_label_show_too_are_found_out() -> None:
     features = whiten(images.astype(np.float32))
     known, blind = (estimate_quality(features, images, masks, of) for of in (labelled[:, None], np.ones((30, 1), bool)))
     assert known.false_positives > 0.1 and np.isnan(blind.false_positives)
+    share = float((masks[labelled] > 0).mean())
+    precision = share / (share + known.false_positives)
+    assert known.quality / known.agreement == pytest.approx(precision**2 * blind.quality / blind.agreement, rel=1e-6)
     images, masks = pictures(labelled)
     told = estimate_quality(whiten(images.astype(np.float32)), images, masks, labelled[:, None])
     assert told.false_positives < 0.01 and told.quality > known.quality + 0.1
