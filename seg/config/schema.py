@@ -62,6 +62,7 @@ class Config:
     best_masks: Any = None
     auto: dict[str, Any] = field(default_factory=dict)
     segmenter: dict[str, Any] | None = None
+    prediction: dict[str, Any] = field(default_factory=dict)
     chain: dict[str, Any] = field(default_factory=dict)
     labelled: dict[str, Any] = field(default_factory=dict)
     checkpoints: dict[str, Any] = field(default_factory=dict)

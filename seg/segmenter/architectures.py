@@ -60,11 +60,11 @@ class BackboneUNet(Architecture):
     """
 
     encoder: str = param(default="resnet18", content=known_backbone)
-    weights: str | None = param(default="DEFAULT", content=weights_of("encoder"))
+    weights: str | None = param(default="DEFAULT", content=weights_of("encoder", SECTION))
     width: int = param(default=32, low=1)
 
     def make(self, outputs: int = 1) -> nn.Module:
-        return EncoderUNet(make_classifier(self.encoder, 2, self.weights), self.width, outputs)
+        return EncoderUNet(make_classifier(self.encoder, 2, self.weights, section=SECTION), self.width, outputs)
 
 
 class SMPNetwork(Architecture):

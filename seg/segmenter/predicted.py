@@ -106,7 +106,7 @@ class Predicted(ScoreStage):
 
     def validate(self) -> None:
         if not self.scales:
-            raise SegError("chain.predicted.masks.scores.scales=[]: must not be empty; [1.0] is the input's size alone")
+            raise SegError("prediction.scales=[]: must not be empty; [1.0] is the input's size alone")
         _ = self.design
 
     @property
