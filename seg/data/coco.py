@@ -18,7 +18,7 @@ from seg.data.dataset import UNKNOWN, Box, Dataset, Record, Region, Split
 from seg.data.decode import image_size
 from seg.data.draw import draw_by_labels
 from seg.data.folder_layout import image_ids
-from seg.data.layout import IMAGE_SUFFIXES, MissingDataError, content_fingerprint, nfc, scan
+from seg.data.layout import IMAGE_SUFFIXES, MissingDataError, any_case, content_fingerprint, nfc, scan
 from seg.data.read_report import ReadReport
 from seg.data.sources import InPlace, require_few
 from seg.errors import SegError
@@ -84,7 +84,7 @@ class Coco(InPlace):
         """
         files, root = self.files(), Path(self.root or "")
         if not files[0].annotations:
-            problem = next(iter(files[0].problems), f"{files[0].path}: has no annotation")
+            problem = next(iter(files[0].found.problems), f"{files[0].path}: has no annotation")
             raise SegError(f"{problem}; annotate some photos, or give another file")
         parts = [coco_part("trainval", root, files[0], self.photos, "photos")]
         photos = self.test_photos or self.photos
@@ -132,8 +132,7 @@ class Coco(InPlace):
         records = [_record(ids[listed[at]], at, photo, found) for at, photo in photos.items()]
         found.raise_problems(Path(self.root or ""))
         if not any(record.boxes for record in records):
-            why = "".join(f"; {sentence}: {count}" for sentence, count in found.warnings.items())
-            raise SegError(f"{parts[0].file.path}: none of its objects can be used{why}")
+            raise SegError(f"{parts[0].file.path}: none of its objects can be used{found.why}")
         if len(parts) == 1:
             drawn = draw_by_labels({listed[r.image]: r.labels for r in records}, self.test_share, self.split_seed)
             records = [replace(r, split="test") if listed[r.image] in drawn else r for r in records]
@@ -190,7 +189,7 @@ def _photos(parts: list["Part"], label_of: dict[Id, int], found: ReadReport) -> 
     photos: dict[Path, Photo] = {}
     for part in parts:
         own = {name: Photo(part.split, part.file.images[i].size, []) for i, name in part.names.items()}
-        found.problems += part.file.problems
+        found.add(part.file.found)
         for one in part.file.annotations:
             if one.image not in part.names:
                 found.warn("annotations of images that are not listed (not used)", [f"image {one.image}"])
@@ -201,9 +200,6 @@ def _photos(parts: list["Part"], label_of: dict[Id, int], found: ReadReport) -> 
         both = [name for name in own if part.folder / name in photos]
         found.warn("images listed in both splits (kept in test only)", both)
         photos |= {part.folder / name: photo for name, photo in own.items()}
-        if part.file.crowds_only:
-            what = "files whose every annotation has iscrowd 1, as tools write it with RLE (used as objects)"
-            found.warn(what, [part.file.path.name])
     for folder in {part.folder: None for part in parts}:
         there = [e for e in scan(folder) if e.name.lower().endswith(IMAGE_SUFFIXES) and e.name[0] != "."]
         found.warn("photos that no JSON lists (not used)", (e.name for e in there if folder / e.name not in photos))
@@ -239,7 +235,7 @@ def _record(name: str, path: Path, photo: Photo, found: ReadReport) -> Record:
             if one.is_crowd:
                 found.warn("crowd regions (unknown)", [name])
             elif box[0] == box[2] or box[1] == box[3]:
-                found.warn("empty boxes (not used)", [name])
+                found.warn("points, lines and other objects without an area (only labels used)", [name])
             else:
                 boxes.append((fit_box(box, size, one.where), label))
     has_target = all(one.extent for one, _ in photo.annotations)
@@ -259,7 +255,7 @@ def _find_files(root: Path, test: Path | None) -> tuple[Path, Path | None]:
         ("train/_annotations.coco.json", "valid/_annotations.coco.json"),
         ("annotations/*.json", "*.json"),
     ):
-        there = sorted(path for pattern in patterns for path in root.glob(pattern) if path.name[0] != ".")
+        there = sorted(path for pattern in patterns for path in root.glob(any_case(pattern)) if path.name[0] != ".")
         there = [path for path in there if test is None or path.resolve() != test.resolve()]
         if len(there) == 1:
             return there[0], test
