@@ -235,7 +235,7 @@ def _record(name: str, path: Path, photo: Photo, found: ReadReport) -> Record:
             if one.is_crowd:
                 found.warn("crowd regions (unknown)", [name])
             elif box[0] == box[2] or box[1] == box[3]:
-                found.warn("points, lines and other objects without an area (only labels used)", [name])
+                found.warn("points, lines, objects without an area (only labels used)", [name])
             else:
                 boxes.append((fit_box(box, size, one.where), label))
     has_target = all(one.extent for one, _ in photo.annotations)
