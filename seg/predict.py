@@ -247,7 +247,10 @@ def _write_for_tool(
                 file = f"{name}.png" if isinstance(photo, Frame) else (name.parent / photo.name).as_posix()
                 yield picture_of(file, np.asarray(Image.open(mask, formats=["PNG"])), names, shown, request.min_area)
 
-    write(tool, request.out / tool, names, pictures(), request.tolerance)
+    (photo, name), *_ = images
+    file = photo.video if isinstance(photo, Frame) else photo
+    folder = file.absolute().parents[len(name.parts) - 1]
+    write(tool, request.out / tool, names, pictures(), request.tolerance, folder.name)
 
 
 def _source(mask: Path) -> str | None:

@@ -1,10 +1,12 @@
 """Export of masks: PNG, and formats of annotation tools."""
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
+from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
@@ -18,6 +20,8 @@ from seg.files import atomic_path
 from seg.formats import brush
 from seg.formats.record import Picture, Points, bridged, full_mask, outline
 from seg.methods.codes import voc_palette
+
+_logger = logging.getLogger(__name__)
 
 PNGKind = Literal["png255", "png01", "palette"]
 Format = Literal[PNGKind, "coco", "cvat", "voc", "yolo", "labelme", "label_studio"]
@@ -72,7 +76,12 @@ def write_classes(path: Path, names: Sequence[str]) -> None:
 
 
 def write(
-    kind: Format, folder: Path, names: Sequence[str], pictures: Iterable[Picture], tolerance: float = 0.0
+    kind: Format,
+    folder: Path,
+    names: Sequence[str],
+    pictures: Iterable[Picture],
+    tolerance: float = 0.0,
+    photos: str = "photos",
 ) -> None:
     """Write pictures for a tool; existing files are replaced.
 
@@ -81,6 +90,9 @@ def write(
         names: by code, ``background`` first.
         pictures: with codes, and with shapes for all formats but PNG; an iterator is consumed one by one.
         tolerance: of outlines, in pixels; with 0 they are exact, and COCO and Label Studio get RLE instead.
+        photos: name of the folder that the pictures' files are in; Label Studio's paths begin with it.
+
+    Of photos that differ in their suffix alone, the formats with a file per photo get the first, with a warning.
 
     Raises:
         SegError: too many classes for the codes of an image, or an image's name with ``..`` or an absolute path.
@@ -90,7 +102,23 @@ def write(
     if kind == "cvat" and (wrong := [name for name in names if ":" in name]):
         raise SegError(f"format=cvat: {wrong[0]!r} has a colon, which its labelmap.txt cannot hold; rename the class")
     folder.mkdir(parents=True, exist_ok=True)
+    if kind == "label_studio":
+        pictures = (picture._replace(file=f"{photos}/{picture.file}") for picture in pictures)
+    elif kind != "coco":
+        pictures = _of_own_files(kind, pictures)
     FORMATS[kind](folder, names, pictures, tolerance)
+
+
+def _of_own_files(kind: Format, pictures: Iterable[Picture]) -> Iterator[Picture]:
+    files: dict[PurePosixPath, str] = {}
+    for picture in pictures:
+        first = files.setdefault(PurePosixPath(picture.file).with_suffix(""), picture.file)
+        if first == picture.file:
+            yield picture
+        else:
+            _logger.warning(
+                "format=%s: %s would get the file of %s, and is left out; rename it", kind, picture.file, first
+            )
 
 
 def _place(folder: Path, file: str, suffix: str) -> Path:
@@ -238,7 +266,7 @@ def _label_studio(folder: Path, names: Sequence[str], pictures: Iterable[Picture
         prediction: dict[str, Any] = {"model_version": "weakseg", "result": results}
         scores = [shape.score for shape in picture.shapes if shape.score is not None]
         prediction |= {"score": round(sum(scores) / len(scores), 4)} if scores else {}
-        tasks.append({"data": {"image": f"/data/local-files/?d={picture.file}"}, "predictions": [prediction]})
+        tasks.append({"data": {"image": f"/data/local-files/?d={quote(picture.file)}"}, "predictions": [prediction]})
     _save_json(folder / "tasks.json", tasks)
     kind = "Polygon" if tolerance else "Brush"
     labels = "".join(f"    <Label value={quoteattr(name)}/>\n" for name in names[1:])

@@ -19,6 +19,7 @@ def export_masks(
     file_names: Mapping[str, str] | None = None,
     tolerance: float = 0.0,
     min_area: int = 0,
+    photos: str = "photos",
 ) -> int:
     """Write every mask at its image's original size, in EXIF orientation.
 
@@ -29,7 +30,7 @@ def export_masks(
         folder: gets a folder per step. masks_of: by step. store: for its progress bar.
         kind: of the files, see :func:`seg.formats.write`; None for ``png255``, or ``palette`` where masks tell classes
             apart.
-        file_names: of the images by id, which all but PNG go by. tolerance, min_area: see :mod:`seg.formats`.
+        file_names: of the images by id, which all but PNG go by. tolerance, min_area, photos: see :mod:`seg.formats`.
 
     Returns:
         How many masks were written.
@@ -46,7 +47,7 @@ def export_masks(
         data = masks.data.as_read if by_label else masks.data
         positions = store.runtime.bar(range(len(masks)), f"exporting {name}")
         pictures = _pictures(masks, positions, data, by_label, form, file_names or {}, min_area)
-        write(form, target, data.names, pictures, tolerance)
+        write(form, target, data.names, pictures, tolerance, photos)
     return sum(map(len, masks_of.values()))
 
 
