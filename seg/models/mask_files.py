@@ -1,5 +1,6 @@
 """Exports the masks of a run."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def export_masks(
     for name, masks in masks_of.items():
         check_format(kind, masks.data.count, tolerance, min_area)
         form: Format = kind or ("png255" if masks.data.count == 1 else "palette")
-        target = folder / "".join(c if c.isalnum() else "_" for c in name).strip("_")
+        target = folder / re.sub(r"[\W_]+", "_", name).strip("_")
         # One foreground of images of one class each: a code or a category says which class that is.
         by_label = form in WITH_CLASSES and masks.data.original is not None and masks.data.original.has_one_label
         data = masks.data.as_read if by_label else masks.data
