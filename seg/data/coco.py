@@ -299,7 +299,8 @@ def coco_part(split: Split, root: Path, file: CocoFile, photos: str | None, key:
 def _find(folder: Path, name: str, by_base: dict[str, list[str]]) -> str | None:
     """Path below the folder of the photo of that name in a JSON: the same, or with the same last parts.
 
-    ``by_base`` is filled on first use: the paths below the folder by their last part.
+    A name without a suffix, as CVAT's of a video's frames, is found if one photo has it. ``by_base`` is filled on first
+    use: the paths below the folder by their last part, those of photos also without suffix but with the dot.
     """
     parts = Path(name).parts
     if ".." not in parts and "\0" not in name and not Path(name).is_absolute() and os.path.isfile(folder / name):
@@ -309,10 +310,13 @@ def _find(folder: Path, name: str, by_base: dict[str, list[str]]) -> str | None:
             for file in files:
                 path = (Path(place) / file).relative_to(folder).as_posix()
                 by_base.setdefault(_plain(file), []).append(path)
+                stem, suffix = os.path.splitext(file)
+                if suffix.lower() in IMAGE_SUFFIXES:
+                    by_base.setdefault(f"{_plain(stem)}.", []).append(path)
     text = unquote(name).rpartition("?d=")[2].replace("\\", "/").removeprefix("./")
     wanted = "/" + _plain(text)
     base = wanted.rpartition("/")[2]
-    for key in (base, re.sub("^[0-9a-f]{8}-", "", base)):  # Label Studio's prefix of uploads
+    for key in (base, re.sub("^[0-9a-f]{8}-", "", base), f"{base}."):  # Label Studio's prefix of uploads
         there = by_base.get(key, [])
         ends = [path for path in there if wanted.endswith(f"/{_plain(path)}")]
         ends.sort(key=lambda path: (path.count("/"), text.endswith(path)))

@@ -79,6 +79,7 @@ def _as_coco(path: Path, pictures: Sequence[Picture], names: Sequence[str], foun
     images: dict[Id, CocoImage] = {}
     annotations = []
     for picture in pictures:
+        found.warn("photos annotated twice (the objects of both are used)", [picture.file] * (picture.file in images))
         if images.setdefault(picture.file, CocoImage(picture.file, picture.size)).size != picture.size:
             found.problems.append(f"{picture.source}: {picture.file} is annotated twice, with other sizes")
         for number, shape in enumerate(picture.shapes, 1):

@@ -129,6 +129,8 @@ def _cvat(file: Path, found: ReadReport) -> Iterator[Picture]:
 def _label_studio(file: Path, found: ReadReport) -> Iterator[Picture]:
     """A JSON of tasks. Of several annotations the one marked as ground truth counts, else the first."""
     for task in json.loads(read_text(file)):
+        if "data" not in task:
+            raise ValueError("no tasks; choose the export JSON, not JSON-MIN")
         data, done = task["data"], [one for one in task.get("annotations") or () if not one.get("was_cancelled")]
         photo = next((v for v in (data.get("image"), *data.values()) if isinstance(v, str)), None)
         if photo is None:

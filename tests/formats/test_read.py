@@ -262,6 +262,16 @@ def test_what_is_left_out_is_said(written: Callable[[str], Path]) -> None:
     assert {*said, "results that are no regions, such as choices (not used)"} <= {*dataset.warnings}
 
 
+def test_frames_of_a_video_in_cvat(written: Callable[[str], Path]) -> None:
+    """They have no suffix."""
+    root = written("cvat")
+    text = (root / "annotations.xml").read_text()
+    (root / "annotations.xml").write_text(text.replace('name="a.png"', 'name="a"').replace('name="c.png"', 'name="a"'))
+    dataset = load(root, "cvat")
+    assert [record.id for record in dataset.records] == ["a", "b"]
+    assert dataset.warnings["photos annotated twice (the objects of both are used)"] == 1
+
+
 def test_labelme_without_sizes(written: Callable[[str], Path]) -> None:
     root = written("labelme")
     content = json.loads((root / "a.json").read_text())
@@ -287,6 +297,7 @@ def test_via_without_attributes_is_of_one_class(tmp_path: Path) -> None:
         ("label_studio", "a.json", '[{"data": {"image": "a.png"}, "annotations": [{"result": [{"type": "brushlabels", '
          '"original_width": 60, "original_height": 40, "value": {"rle": [0, 0], "brushlabels": ["x"]}}]}]}]',
          r"no annotations of label_studio \("),
+        ("label_studio", "a.json", '[{"image": "a.png"}]', r"\(no tasks; choose the export JSON, not JSON-MIN\)"),
         ("label_studio", "a.json", '[{"data": {}, "annotations": [{"result": []}]}]', "a task without an image"),
         ("label_studio", "a.json", '[{"data": {"image": "a.png"}, "annotations": null}]',
          r"lists no annotated photo .*; tasks without a submitted annotation \(not used\): 1; give"),
