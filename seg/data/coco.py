@@ -173,6 +173,10 @@ def _class_names(files: list[CocoFile], chosen: tuple[str, ...] | None, found: R
     names = {i: name for i, name in listed.items() if i in used or not (name in groups or count[name] > 1)}
     unused = (f"{i} {name!r}" for i, name in listed.items() if i not in names)
     found.warn("categories without annotations that are a group or named twice (no class)", unused)
+    found.warn(
+        "categories that are the background (no class)", (n for n in names.values() if n.lower() == "background")
+    )
+    names = {i: name for i, name in names.items() if name.lower() != "background"}
     if twice := [name for name, number in Counter(names.values()).items() if number > 1]:
         same = " and ".join(str(i) for i, name in names.items() if name == twice[0])
         raise SegError(f"{place}: the categories {same} are both called {twice[0]!r} and used; rename one")

@@ -126,8 +126,10 @@ def test_crowds_are_unknown_below_what_lies_on_them_and_no_label(coco: Layout, n
         ({"annotations": first(segmentation=[])}, "images with an object without an outline (no ground truth)"),
         ({"images": first(width=61)}, OTHER_SIZE),
         ({"categories": added({"id": 9, "name": "kite"})}, "classes without a trainval image"),
+        ({"categories": added({"id": 9, "name": "Background"}), "annotations": first(category_id=9)},
+         "categories that are the background (no class)"),
     ],
-)
+)  # fmt: skip
 def test_what_is_unusual_is_counted(coco: Layout, changes: dict[str, Any], warning: str) -> None:
     data = dataset(coco(**changes))
     assert data.warnings[warning] == 1 and data.examples[warning]
