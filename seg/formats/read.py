@@ -6,7 +6,7 @@ import json
 import os
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -25,17 +25,9 @@ from seg.formats.record import Picture, Points, Shape, box_of, bridged, corners,
 
 ToolFormat = Literal["cvat", "label_studio", "labelme", "supervisely", "via", "yolo"]
 
-#: A format's files below the data's root, in any case; without a folder in the pattern there must be exactly one.
-_FILES: dict[str, str] = {
-    "cvat": "*.xml",
-    "label_studio": "*.json",
-    "labelme": "**/*.json",
-    "supervisely": "**/ann/*.json",
-    "via": "*.json",
-    "yolo": "*.y*ml",
-}
 #: More pixels than Pillow reads.
 _MOST_PIXELS = 2**30
+_NO_CLASS = "a region without a class"
 _WRONG = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, IndexError, zlib.error)
 
 
@@ -49,16 +41,17 @@ def read_annotations(kind: ToolFormat, place: Path, found: ReadReport) -> list[P
         MissingDataError: there is no file, or there are several but the format has one.
         SegError: a file has another format.
     """
-    files = [place] if place.is_file() else sorted(p for p in place.glob(any_case(_FILES[kind])) if p.name[0] != ".")
-    if not files or (len(files) > 1 and "/" not in _FILES[kind]):
+    pattern, reader = READERS[kind]
+    files = [place] if place.is_file() else sorted(p for p in place.glob(any_case(pattern)) if p.name[0] != ".")
+    if not files or (len(files) > 1 and "/" not in pattern):
         names = ", ".join(file.name for file in files[:4])
         what = f"holds {names}; say which with data.instances=FILE" if files else "export it again, or give data.root="
-        raise MissingDataError(f"{place}: {'' if files else f'no {_FILES[kind]} of {kind}; '}{what}")
+        raise MissingDataError(f"{place}: {'' if files else f'no {pattern} of {kind}; '}{what}")
     pictures: list[Picture] = []
     for file in files:
         before = len(pictures)
         try:
-            for picture in READERS[kind](file, found):
+            for picture in reader(file, found):
                 if picture.size and not (min(picture.size) > 0 and picture.size[0] * picture.size[1] < _MOST_PIXELS):
                     raise ValueError(f"{picture.file} is of the size {picture.size}")
                 pictures.append(picture._replace(source=picture.source or file))
@@ -82,7 +75,7 @@ def _class(*given: Any) -> str:
     values = (next(filter(value.get, value), None) if isinstance(value, dict) else value for value in given)
     names = [name for value in values if value is not None and (name := nfc(str(value)).strip())]
     if not names:
-        raise ValueError("a region without a class")
+        raise ValueError(_NO_CLASS)
     return names[0]
 
 
@@ -132,22 +125,27 @@ def _label_studio(file: Path, found: ReadReport) -> Iterator[Picture]:
         if "data" not in task:
             raise ValueError("no tasks; choose the export JSON, not JSON-MIN")
         data, done = task["data"], [one for one in task.get("annotations") or () if not one.get("was_cancelled")]
-        photo = next((v for v in (data.get("image"), *data.values()) if isinstance(v, str)), None)
-        if photo is None:
+        texts = [value for value in (data.get("image"), *data.values()) if isinstance(value, str)]
+        if not texts:
             raise ValueError("a task without an image")
+        photo = max(texts, key=lambda text: text.lower().endswith(IMAGE_SUFFIXES))  # the first of equal ones
         if not done:
             found.warn("tasks without a submitted annotation (not used)", [photo])
             continue
         found.warn("tasks with several annotations (one is used)", [photo] * (len(done) > 1))
         size, shapes = None, []
-        for item in max(done, key=lambda one: one.get("ground_truth") is True)["result"]:
+        results = max(done, key=lambda one: one.get("ground_truth") is True)["result"]
+        named = {item.get("id") for item in results if item["type"].endswith("labels")}
+        for item in results:
             kind, value = item["type"], item.get("value", {})
             if not kind.endswith("labels"):
-                is_part = "original_width" in item or kind == "relation"  # of a region with labels
-                found.warn("results that are no regions, such as choices (not used)", [photo] * (not is_part))
+                is_region = kind in ("brush", "ellipse", "polygon", "rectangle")  # its label is another result
+                if is_region and item.get("id") not in named:
+                    raise ValueError(_NO_CLASS)
+                found.warn("results that are no regions, such as choices (not used)", [photo] * (not is_region))
                 continue
             width, height = item["original_width"], item["original_height"]
-            size, percent, name = (height, width), np.array([width, height]) / 100, _class(*value[kind])
+            size, percent, name = (height, width), np.array([width, height]) / 100, _class(*value.get(kind, ()))
             if "points" in value:
                 shapes.append(_polygon(name, _xy(value["points"]) * percent))
             elif "rle" in value:
@@ -208,7 +206,7 @@ def _supervisely(file: Path, found: ReadReport) -> Iterator[Picture]:
             shapes.append(Shape(name, box_of(_xy(item["points"]["exterior"]))))
         elif kind == "polygon":
             rings = [_xy(item["points"]["exterior"]), *map(_xy, item["points"].get("interior", ()))]
-            shapes.append(_polygon(name, rings[0])._replace(polygons=(bridged(rings),)))
+            shapes.append(_polygon(name, bridged(rings)))
         else:
             shapes.append(Shape(name))
     yield Picture(str(file.parent.parent / "img" / file.stem), size, shapes)
@@ -222,9 +220,9 @@ def _via(file: Path, found: ReadReport) -> Iterator[Picture]:
     of_images = [image["regions"] for image in images]
     of_images = [[*regions.values()] if isinstance(regions, dict) else regions for regions in of_images]
     is_single = not any(region["region_attributes"] for regions in of_images for region in regions)
+    found.warn("files whose regions have no attributes (class object)", [file.name] * (is_single and any(of_images)))
     for image, regions in zip(images, of_images, strict=True):
         shapes = []
-        found.warn("images in a file without attributes (class object)", [image["filename"]] * is_single)
         for region in regions:
             at = region["shape_attributes"]
             name = "object" if is_single else _class(*region["region_attributes"].values())
@@ -304,12 +302,13 @@ def _yolo_shape(where: str, line: str, names: dict[int, str], size: tuple[int, i
     return _polygon(name, shares)
 
 
-#: Reader of a file by format.
-READERS = {
-    "cvat": _cvat,
-    "label_studio": _label_studio,
-    "labelme": _labelme,
-    "supervisely": _supervisely,
-    "via": _via,
-    "yolo": _yolo,
+#: By format: its files below the data's root, in any case, of which there is one if the pattern has no folder; and the
+#: reader of a file.
+READERS: dict[str, tuple[str, Callable[[Path, ReadReport], Iterator[Picture]]]] = {
+    "cvat": ("*.xml", _cvat),
+    "label_studio": ("*.json", _label_studio),
+    "labelme": ("**/*.json", _labelme),
+    "supervisely": ("**/ann/*.json", _supervisely),
+    "via": ("*.json", _via),
+    "yolo": ("*.y*ml", _yolo),
 }

@@ -298,6 +298,8 @@ def test_via_without_attributes_is_of_one_class(tmp_path: Path) -> None:
          '"original_width": 60, "original_height": 40, "value": {"rle": [0, 0], "brushlabels": ["x"]}}]}]}]',
          r"no annotations of label_studio \("),
         ("label_studio", "a.json", '[{"image": "a.png"}]', r"\(no tasks; choose the export JSON, not JSON-MIN\)"),
+        ("label_studio", "a.json", '[{"data": {"image": "a.png"}, "annotations": [{"result": [{"type": "brush"}]}]}]',
+         "a region without a class"),
         ("label_studio", "a.json", '[{"data": {}, "annotations": [{"result": []}]}]', "a task without an image"),
         ("label_studio", "a.json", '[{"data": {"image": "a.png"}, "annotations": null}]',
          r"lists no annotated photo .*; tasks without a submitted annotation \(not used\): 1; give"),
