@@ -52,8 +52,7 @@ def read_annotations(kind: ToolFormat, place: Path, found: ReadReport) -> list[P
         before = len(pictures)
         try:
             for picture in reader(file, found):
-                if picture.size and not (min(picture.size) > 0 and picture.size[0] * picture.size[1] < _MOST_PIXELS):
-                    raise ValueError(f"{picture.file} is of the size {picture.size}")
+                _check(picture)
                 pictures.append(picture._replace(source=picture.source or file))
         except (*_WRONG, yaml.YAMLError, OSError) as error:
             what = f"lacks {error}" if isinstance(error, KeyError) else first_line(error)
@@ -64,6 +63,15 @@ def read_annotations(kind: ToolFormat, place: Path, found: ReadReport) -> list[P
     if not pictures:
         raise MissingDataError(f"{place}: lists no annotated photo that is there{found.why}; give another file")
     return pictures
+
+
+def _check(picture: Picture) -> None:
+    if not isinstance(picture.file, str):
+        raise TypeError
+    if picture.size and not (min(picture.size) > 0 and picture.size[0] * picture.size[1] < _MOST_PIXELS):
+        raise ValueError(f"{picture.file} is of the size {picture.size}")
+    if not all(np.isfinite(points).all() for shape in picture.shapes for points in (shape.box or (), *shape.polygons)):
+        raise ValueError(f"{picture.file} has a region at NaN or infinity")
 
 
 def _xy(flat: Sequence[Any]) -> Points:
@@ -80,8 +88,6 @@ def _class(*given: Any) -> str:
 
 
 def _polygon(name: str, points: Points) -> Shape:
-    if not np.isfinite(points).all():
-        raise ValueError("a polygon with NaN")
     return Shape(name, polygons=(points,) if len(points) >= 3 else ())
 
 

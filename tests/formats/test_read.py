@@ -309,6 +309,9 @@ def test_via_without_attributes_is_of_one_class(tmp_path: Path) -> None:
         ("via", "a.json", '{"a": {"filename": "a.png", "regions": []}, "b": {"filename": "b.png", "regions": [{'
          '"shape_attributes": {"name": "rect"}, "region_attributes": {"kind": ""}}]}}',
          r"\(a region without a class, after a.png\)"),
+        ("via", "a.json", '{"a": {"filename": 1, "regions": []}}', r"no annotations of via \(another structure\)"),
+        ("labelme", "a.json", '{"imagePath": "a.png", "imageHeight": 40, "imageWidth": 60, "shapes": [{"label": "x", '
+         '"shape_type": "rectangle", "points": [[1, NaN], [2, 2]]}]}', r"a.png has a region at NaN or infinity"),
         ("supervisely", "x.json", "{}", r"no \*\*/ann/\*\.json of supervisely; export it again"),
         ("coco", "x.json", "{}", r"format='coco': must be one of cvat, "),
     ],
