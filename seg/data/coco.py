@@ -317,15 +317,15 @@ def _find(folder: Path, name: str, by_base: dict[str, list[str]]) -> str | None:
                 stem, suffix = os.path.splitext(file)
                 if suffix.lower() in IMAGE_SUFFIXES:
                     by_base.setdefault(f"{_plain(stem)}.", []).append(path)
-    text = unquote(name).rpartition("?d=")[2].replace("\\", "/").removeprefix("./")
-    wanted = "/" + _plain(text)
-    base = wanted.rpartition("/")[2]
-    for key in (base, re.sub("^[0-9a-f]{8}-", "", base), f"{base}."):  # Label Studio's prefix of uploads
-        there = by_base.get(key, [])
-        ends = [path for path in there if wanted.endswith(f"/{_plain(path)}")]
-        ends.sort(key=lambda path: (path.count("/"), text.endswith(path)))
-        if ends or len(there) == 1:
-            return (ends or there)[-1]
+    for given in (name, unquote(name)):
+        text = given.rpartition("?d=")[2].replace("\\", "/").removeprefix("./")
+        wanted = "/" + _plain(text)
+        base = wanted.rpartition("/")[2]
+        for key in (base, re.sub("^[0-9a-f]{8}-", "", base), f"{base}."):  # Label Studio's prefix of uploads
+            there = by_base.get(key, [])
+            ends = [path for path in there if wanted.endswith(f"/{_plain(path)}")]
+            if ends or len(there) == 1:
+                return max(ends or there, key=lambda path: (path.count("/"), text.endswith(path)))
     return None
 
 

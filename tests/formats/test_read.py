@@ -205,7 +205,7 @@ def test_turned_boxes_and_ellipses(tmp_path: Path) -> None:
 
 def test_yolo_as_people_write_it(tmp_path: Path) -> None:
     """Blank lines, spaces, Windows' line ends, numbers of classes as text, and names with spaces and capitals."""
-    names = ["Foto 1.JPG", "ä.PNG"]
+    names = ["Foto 1.JPG", "ä%41.PNG"]
     for name in names:
         Image.new("RGB", SIZE[::-1]).save(tmp_path / name)
         (tmp_path / name).with_suffix(".txt").write_bytes(b"0 0.2 0.2 0.6 0.2 0.6 0.7 \r\n\r\n \r\n")
@@ -214,7 +214,7 @@ def test_yolo_as_people_write_it(tmp_path: Path) -> None:
     dataset = load(tmp_path, "yolo")
     assert dataset.classes == ("cat",) and [len(r.regions or ()) for r in dataset.records] == [1, 1]
     (tmp_path / "data.yml").rename(tmp_path / "DATA.YAML")
-    (tmp_path / "list.txt").write_text("/another/machine/Foto 1.JPG\nelsewhere/ä.PNG\n")  # found by their last parts
+    (tmp_path / "list.txt").write_text("/another/machine/Foto 1.JPG\nelsewhere/ä%41.PNG\n")  # found by their last parts
     assert [len(r.regions or ()) for r in load(tmp_path, "yolo").records] == [1, 1]
     (tmp_path / "list.txt").write_text("b.jpg")
     with pytest.raises(SegError, match=r"list.txt names b.jpg, which is not there"):
