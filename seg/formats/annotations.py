@@ -42,7 +42,7 @@ class Annotations(Coco):
         root = Path(self.root)
         for given in (self.instances or "", self.test_instances or ""):
             if not (root / given).exists():
-                raise MissingDataError(f"data.root={root}: no such folder, or no {given} in it")
+                raise MissingDataError(f"{root / given}: no such file or folder; correct data.root or data.instances")
         found = ReadReport()
         pictures = read_annotations(self.format, root / (self.instances or ""), found)
         trainval = [picture for picture in pictures if picture.subset.lower() not in _TEST]

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -41,6 +42,8 @@ def read_annotations(kind: ToolFormat, place: Path, found: ReadReport) -> list[P
         MissingDataError: there is no file, or there are several but the format has one.
         SegError: a file has another format.
     """
+    if place.is_file() and zipfile.is_zipfile(place):
+        raise SegError(f"{place}: is a ZIP archive; unpack it and give the folder")
     pattern, reader = READERS[kind]
     files = [place] if place.is_file() else sorted(p for p in place.glob(any_case(pattern)) if p.name[0] != ".")
     if not files or (len(files) > 1 and "/" not in pattern):

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -189,6 +190,14 @@ def test_val_is_test(written: Callable[[str], Path]) -> None:
     for name in ("images/train/b.png", "labels/train/b.txt"):
         (root / name).rename(root / name.replace("train", "val"))
     assert {r.id: r.split for r in load(root, "yolo").records} == {"a": "trainval", "c": "trainval", "b": "test"}
+
+
+def test_an_archive_is_to_be_unpacked(written: Callable[[str], Path]) -> None:
+    root = written("cvat")
+    with zipfile.ZipFile(root / "export.zip", "w") as archive:
+        archive.write(root / "annotations.xml")
+    with pytest.raises(SegError, match=r"export.zip: is a ZIP archive; unpack it"):
+        load(root, "cvat", instances="export.zip")
 
 
 def test_turned_boxes_and_ellipses(tmp_path: Path) -> None:
