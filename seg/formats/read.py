@@ -179,6 +179,7 @@ def _labelme(file: Path, found: ReadReport) -> Iterator[Picture]:
     photo = Path(os.path.normpath(file.parent / content["imagePath"].replace("\\", "/")))
     height, width = content.get("imageHeight"), content.get("imageWidth")
     size = (int(height), int(width)) if height and width else image_size(photo)
+    found.warn("flags of images (not used)", [flag for flag, is_set in (content.get("flags") or {}).items() if is_set])
     for item in content["shapes"]:
         name, kind, points = _class(item["label"]), item.get("shape_type") or "polygon", _xy(item["points"])
         if kind == "polygon":
@@ -205,6 +206,7 @@ def _supervisely(file: Path, found: ReadReport) -> Iterator[Picture]:
     """``<data set>/ann/<photo>.json`` for ``<data set>/img/<photo>``."""
     content = json.loads(read_text(file))
     size, shapes = (int(content["size"]["height"]), int(content["size"]["width"])), []
+    found.warn("tags of images (not used)", [tag["name"] for tag in content.get("tags") or ()])
     for item in content["objects"]:
         name, kind = _class(item["classTitle"]), item["geometryType"]
         if kind == "bitmap":

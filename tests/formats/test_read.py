@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from limits import COUNT, tried
 from PIL import Image
 
 from seg.data.dataset import Dataset
@@ -231,6 +233,23 @@ def test_yolo_as_people_write_it(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("elsewhere/a.jpg.txt")
     with pytest.raises(SegError, match="lists no annotated photo that is there"):
         load(tmp_path, "yolo")
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_damaged_files_are_read_or_refused(written: Callable[[str], Path], kind: str) -> None:
+    root, rng = written(kind), np.random.default_rng(0)
+    files = sorted(path for path in root.rglob("*") if path.suffix in (".json", ".xml", ".txt", ".yaml"))
+    values = ["null", "-1", "1e9", "NaN", '""', "[]", "{}", "true", '"-3"', "", "9", '"', "\n"]
+    for _ in range(COUNT or 60):
+        path = files[rng.integers(len(files))]
+        text = path.read_text()
+        tokens = re.split(r'("[^"]*"|[\d.]+)', text)
+        tokens[rng.integers(len(tokens))] = values[rng.integers(len(values))]
+        path.write_text("".join(tokens))
+        dataset = tried(lambda: load(root, kind))
+        for record in dataset.records if dataset else ():
+            draw_regions(record.regions or (), SIZE)
+        path.write_text(text)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in WRITERS if kind != "yolo"])
