@@ -29,6 +29,8 @@ ToolFormat = Literal["cvat", "label_studio", "labelme", "supervisely", "via", "y
 #: More pixels than Pillow reads.
 _MOST_PIXELS = 2**30
 _NO_CLASS = "a region without a class"
+#: Label Studio's regions whose label is another result.
+_UNNAMED = ("bitmask", "brush", "ellipse", "polygon", "rectangle")
 _WRONG = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, IndexError, zlib.error)
 
 
@@ -148,7 +150,7 @@ def _label_studio(file: Path, found: ReadReport) -> Iterator[Picture]:
         for item in results:
             kind, value = item["type"], item.get("value", {})
             if not kind.endswith("labels"):
-                is_region = kind in ("brush", "ellipse", "polygon", "rectangle")  # its label is another result
+                is_region = kind in _UNNAMED
                 if is_region and item.get("id") not in named:
                     raise ValueError(_NO_CLASS)
                 found.warn("results that are no regions, such as choices (not used)", [photo] * (not is_region))
@@ -158,7 +160,9 @@ def _label_studio(file: Path, found: ReadReport) -> Iterator[Picture]:
             if "points" in value:
                 shapes.append(_polygon(name, _xy(value["points"]) * percent))
             elif "rle" in value:
-                mask = brush.decode(value["rle"], size)
+                shapes.append(Shape(name, (0, 0, width, height), mask=brush.decode(value["rle"], size)))
+            elif "imageDataURL" in value:
+                mask = _png(base64.b64decode(value["imageDataURL"].partition(",")[2]))
                 shapes.append(Shape(name, (0, 0, width, height), mask=mask))
             elif "radiusX" in value:
                 x, y = _xy([value["x"], value["y"]])[0] * percent

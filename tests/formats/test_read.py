@@ -300,6 +300,17 @@ def test_frames_of_a_video_in_cvat(written: Callable[[str], Path]) -> None:
     assert dataset.warnings["photos annotated twice (the objects of both are used)"] == 1
 
 
+def test_bitmasks_of_label_studio(written: Callable[[str], Path]) -> None:
+    root = written("label_studio")
+    tasks = json.loads((root / "export.json").read_text())
+    rgba = DOG[..., None] * np.uint8([0, 0, 0, 255])
+    value = {"imageDataURL": f"data:image/png;base64,{base64.b64encode(png(rgba)).decode()}", "bitmasklabels": ["dog"]}
+    tasks[0]["annotations"][0]["result"][1] |= {"type": "bitmasklabels", "value": value}
+    write_json(root / "export.json", tasks)
+    drawn = draw_regions(load(root, "label_studio").records[0].regions or (), SIZE)
+    np.testing.assert_array_equal(drawn, np.where(DOG, 2, np.where(CAT, 1, 0)))
+
+
 def test_labelme_without_sizes(written: Callable[[str], Path]) -> None:
     root = written("labelme")
     content = json.loads((root / "a.json").read_text())
