@@ -23,8 +23,8 @@ _TEST = ("val", "valid", "validation", "test", "testing")
 class Annotations(Coco):
     """Photos and annotations in the format of a tool; all else as for :class:`seg.data.coco.Coco`.
 
-    Polygons, ellipses and masks are ground truth; boxes are boxes only. The splits ``val`` and ``test`` are for test.
-    Classes are in alphabetical order.
+    Polygons, ellipses and masks are ground truth; boxes are boxes only; lines and points are labels of their image,
+    which then has no ground truth. The splits ``val`` and ``test`` are for test. Classes are in alphabetical order.
 
     Attributes:
         format: of the annotations. instances, test_instances: a file or a folder; null: found below ``root``.
