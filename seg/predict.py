@@ -17,6 +17,9 @@ from seg.files import atomic_path, file_sha256, writable
 if TYPE_CHECKING:
     from seg.models.video import Frame
 
+    #: An image, the files to write, and the hash of what they are made from.
+    _Todo = tuple[Path | Frame, dict[str, Path], str]
+
 #: The key of a mask's PNG text with a hash of the photo, the model and the settings.
 SOURCE = "weakseg"
 
@@ -138,9 +141,9 @@ def run(request: argparse.Namespace) -> list[str]:
     """
     from seg.formats import MASKS, WITH_SCORES, check_format, write_classes
     from seg.models.load import faster, load_model
-    from seg.models.predictor import find_images, predict_each
+    from seg.models.predictor import find_images
     from seg.models.tiles import Tiles
-    from seg.models.video import Frame, read
+    from seg.models.video import Frame
     from seg.store import Runtime
 
     out: Path = request.out
@@ -160,7 +163,7 @@ def run(request: argparse.Namespace) -> list[str]:
     request.scores = request.scores or tool in WITH_SCORES
     suffixes = ({"overlays": ".jpg"} if request.overlays else {}) | ({"scores": ".png"} if request.scores else {})
     suffixes["masks"] = ".png"
-    todo, bad = [], []
+    todo: list[_Todo] = []
     try:
         for photo, name in images:
             targets = {kind: out / kind / f"{name}{suffix}" for kind, suffix in suffixes.items()}
@@ -181,24 +184,36 @@ def run(request: argparse.Namespace) -> list[str]:
             model = faster(
                 replace(model, flip=request.flip), bf16=request.precision == "bf16-mixed", compiled=request.compile
             )
-        coming, photos = itertools.tee(read(t[0] for t in todo))
-        workers, batch = runtime.worker_count, request.batch_size or (2 if tiles else 16)
-        results = predict_each(model, coming, batch_size=batch, workers=workers, tiles=tiles)
         if model.classes or tool:
             out.mkdir(parents=True, exist_ok=True)
             write_classes(out / "classes.txt", names)
-        shown = runtime.bar(results, "predicting", len(todo))
-        for (_, targets, source), image, result in zip(todo, photos, shown, strict=True):
-            if isinstance(result, SegError):
-                bad.append(str(result))
-            else:
-                _write_files(request, model, image, result, targets, source)
+        bad = _predict_all(request, model, todo, runtime, tiles)
         if tool:
             _write_for_tool(request, tool, images, names)
     except OSError as error:
         raise SegError(f"{error.filename or out}: {error.strerror}; fix that and run it again") from error
     there = f", {skipped} existed already (overwrite=true redoes them)" if skipped else ""
     print(f"{len(todo) - len(bad)} of {len(images)} images: {out}/masks{there}")
+    return bad
+
+
+def _predict_all(
+    request: argparse.Namespace, model: Any, todo: "Sequence[_Todo]", runtime: Any, tiles: Any
+) -> list[str]:
+    """Predict and write; returns the errors of unreadable images."""
+    from seg.models.predictor import predict_each
+    from seg.models.video import read
+
+    coming, photos = itertools.tee(read(photo for photo, _, _ in todo))
+    batch = request.batch_size or (2 if tiles else 16)
+    results = predict_each(model, coming, batch_size=batch, workers=runtime.worker_count, tiles=tiles)
+    bad = []
+    shown = runtime.bar(results, "predicting", len(todo))
+    for (_, targets, source), image, result in zip(todo, photos, shown, strict=True):
+        if isinstance(result, SegError):
+            bad.append(str(result))
+        else:
+            _write_files(request, model, image, result, targets, source)
     return bad
 
 
@@ -243,11 +258,14 @@ def _write_for_tool(
         for photo, name in images:
             mask, scores = (request.out / folder / f"{name}.png" for folder in ("masks", "scores"))
             if mask.exists():  # an unreadable photo has none
-                shown = np.asarray(Image.open(scores, formats=["PNG"])) / 65535 if request.scores else None
+                shown = np.asarray(Image.open(scores, formats=["PNG"])) / np.float32(65535) if request.scores else None
                 file = f"{name}.png" if isinstance(photo, Frame) else (name.parent / photo.name).as_posix()
                 yield picture_of(file, np.asarray(Image.open(mask, formats=["PNG"])), names, shown, request.min_area)
 
-    write(tool, request.out / tool, names, pictures(), request.tolerance)
+    (photo, name), *_ = images
+    file = photo.video if isinstance(photo, Frame) else photo
+    folder = file.absolute().parents[len(name.parts) - 1]
+    write(tool, request.out / tool, names, pictures(), request.tolerance, folder.name)
 
 
 def _source(mask: Path) -> str | None:

@@ -18,7 +18,7 @@ from seg.data.dataset import UNKNOWN, Box, Dataset, Record, Region, Split
 from seg.data.decode import image_size
 from seg.data.draw import draw_by_labels
 from seg.data.folder_layout import image_ids
-from seg.data.layout import IMAGE_SUFFIXES, MissingDataError, content_fingerprint, nfc, scan
+from seg.data.layout import IMAGE_SUFFIXES, MissingDataError, any_case, content_fingerprint, nfc, scan
 from seg.data.read_report import ReadReport
 from seg.data.sources import InPlace, require_few
 from seg.errors import SegError
@@ -84,7 +84,7 @@ class Coco(InPlace):
         """
         files, root = self.files(), Path(self.root or "")
         if not files[0].annotations:
-            problem = next(iter(files[0].problems), f"{files[0].path}: has no annotation")
+            problem = next(iter(files[0].found.problems), f"{files[0].path}: has no annotation")
             raise SegError(f"{problem}; annotate some photos, or give another file")
         parts = [coco_part("trainval", root, files[0], self.photos, "photos")]
         photos = self.test_photos or self.photos
@@ -132,8 +132,7 @@ class Coco(InPlace):
         records = [_record(ids[listed[at]], at, photo, found) for at, photo in photos.items()]
         found.raise_problems(Path(self.root or ""))
         if not any(record.boxes for record in records):
-            why = "".join(f"; {sentence}: {count}" for sentence, count in found.warnings.items())
-            raise SegError(f"{parts[0].file.path}: none of its objects can be used{why}")
+            raise SegError(f"{parts[0].file.path}: none of its objects can be used{found.why}")
         if len(parts) == 1:
             drawn = draw_by_labels({listed[r.image]: r.labels for r in records}, self.test_share, self.split_seed)
             records = [replace(r, split="test") if listed[r.image] in drawn else r for r in records]
@@ -174,6 +173,10 @@ def _class_names(files: list[CocoFile], chosen: tuple[str, ...] | None, found: R
     names = {i: name for i, name in listed.items() if i in used or not (name in groups or count[name] > 1)}
     unused = (f"{i} {name!r}" for i, name in listed.items() if i not in names)
     found.warn("categories without annotations that are a group or named twice (no class)", unused)
+    found.warn(
+        "categories that are the background (no class)", (n for n in names.values() if n.lower() == "background")
+    )
+    names = {i: name for i, name in names.items() if name.lower() != "background"}
     if twice := [name for name, number in Counter(names.values()).items() if number > 1]:
         same = " and ".join(str(i) for i, name in names.items() if name == twice[0])
         raise SegError(f"{place}: the categories {same} are both called {twice[0]!r} and used; rename one")
@@ -190,7 +193,7 @@ def _photos(parts: list["Part"], label_of: dict[Id, int], found: ReadReport) -> 
     photos: dict[Path, Photo] = {}
     for part in parts:
         own = {name: Photo(part.split, part.file.images[i].size, []) for i, name in part.names.items()}
-        found.problems += part.file.problems
+        found.add(part.file.found)
         for one in part.file.annotations:
             if one.image not in part.names:
                 found.warn("annotations of images that are not listed (not used)", [f"image {one.image}"])
@@ -201,9 +204,6 @@ def _photos(parts: list["Part"], label_of: dict[Id, int], found: ReadReport) -> 
         both = [name for name in own if part.folder / name in photos]
         found.warn("images listed in both splits (kept in test only)", both)
         photos |= {part.folder / name: photo for name, photo in own.items()}
-        if part.file.crowds_only:
-            what = "files whose every annotation has iscrowd 1, as tools write it with RLE (used as objects)"
-            found.warn(what, [part.file.path.name])
     for folder in {part.folder: None for part in parts}:
         there = [e for e in scan(folder) if e.name.lower().endswith(IMAGE_SUFFIXES) and e.name[0] != "."]
         found.warn("photos that no JSON lists (not used)", (e.name for e in there if folder / e.name not in photos))
@@ -239,7 +239,7 @@ def _record(name: str, path: Path, photo: Photo, found: ReadReport) -> Record:
             if one.is_crowd:
                 found.warn("crowd regions (unknown)", [name])
             elif box[0] == box[2] or box[1] == box[3]:
-                found.warn("empty boxes (not used)", [name])
+                found.warn("points, lines, objects without an area (only labels used)", [name])
             else:
                 boxes.append((fit_box(box, size, one.where), label))
     has_target = all(one.extent for one, _ in photo.annotations)
@@ -259,7 +259,7 @@ def _find_files(root: Path, test: Path | None) -> tuple[Path, Path | None]:
         ("train/_annotations.coco.json", "valid/_annotations.coco.json"),
         ("annotations/*.json", "*.json"),
     ):
-        there = sorted(path for pattern in patterns for path in root.glob(pattern) if path.name[0] != ".")
+        there = sorted(path for pattern in patterns for path in root.glob(any_case(pattern)) if path.name[0] != ".")
         there = [path for path in there if test is None or path.resolve() != test.resolve()]
         if len(there) == 1:
             return there[0], test
@@ -303,7 +303,8 @@ def coco_part(split: Split, root: Path, file: CocoFile, photos: str | None, key:
 def _find(folder: Path, name: str, by_base: dict[str, list[str]]) -> str | None:
     """Path below the folder of the photo of that name in a JSON: the same, or with the same last parts.
 
-    ``by_base`` is filled on first use: the paths below the folder by their last part.
+    A name without a suffix, as CVAT's of a video's frames, is found if one photo has it. ``by_base`` is filled on first
+    use: the paths below the folder by their last part, those of photos also without suffix but with the dot.
     """
     parts = Path(name).parts
     if ".." not in parts and "\0" not in name and not Path(name).is_absolute() and os.path.isfile(folder / name):
@@ -313,15 +314,18 @@ def _find(folder: Path, name: str, by_base: dict[str, list[str]]) -> str | None:
             for file in files:
                 path = (Path(place) / file).relative_to(folder).as_posix()
                 by_base.setdefault(_plain(file), []).append(path)
-    text = unquote(name).rpartition("?d=")[2].replace("\\", "/").removeprefix("./")
-    wanted = "/" + _plain(text)
-    base = wanted.rpartition("/")[2]
-    for key in (base, re.sub("^[0-9a-f]{8}-", "", base)):  # Label Studio's prefix of uploads
-        there = by_base.get(key, [])
-        ends = [path for path in there if wanted.endswith(f"/{_plain(path)}")]
-        ends.sort(key=lambda path: (path.count("/"), text.endswith(path)))
-        if ends or len(there) == 1:
-            return (ends or there)[-1]
+                stem, suffix = os.path.splitext(file)
+                if suffix.lower() in IMAGE_SUFFIXES:
+                    by_base.setdefault(f"{_plain(stem)}.", []).append(path)
+    for given in (name, unquote(name)):
+        text = given.rpartition("?d=")[2].replace("\\", "/").removeprefix("./")
+        wanted = "/" + _plain(text)
+        base = wanted.rpartition("/")[2]
+        for key in (base, re.sub("^[0-9a-f]{8}-", "", base), f"{base}."):  # Label Studio's prefix of uploads
+            there = by_base.get(key, [])
+            ends = [path for path in there if wanted.endswith(f"/{_plain(path)}")]
+            if ends or len(there) == 1:
+                return max(ends or there, key=lambda path: (path.count("/"), text.endswith(path)))
     return None
 
 

@@ -12,6 +12,7 @@ from pycocotools import mask as coco_mask
 
 from seg.data.dataset import Box
 from seg.data.layout import is_writable, read_text
+from seg.data.read_report import ReadReport
 from seg.errors import SegError, first_line
 
 #: A number, or text that is not a number: ``3``, ``3.0`` and ``"3"`` are the same id.
@@ -55,9 +56,8 @@ class Annotation(NamedTuple):
 class CocoFile:
     """The content of a file: images by id, names of categories by id in their order, and annotations.
 
-    ``groups`` are the names that other categories have as ``supercategory``. ``problems`` has a line for each
-    annotation that cannot be read. ``crowds_only``: all annotations have ``iscrowd: 1``, as tools write it beside RLE;
-    they are objects then.
+    ``groups`` are the names that other categories have as ``supercategory``. ``found`` has a problem for each
+    annotation that cannot be read.
     """
 
     path: Path
@@ -65,8 +65,7 @@ class CocoFile:
     categories: dict[Id, str]
     groups: set[str]
     annotations: list[Annotation]
-    problems: list[str]
-    crowds_only: bool
+    found: ReadReport
 
 
 def read_coco(path: Path) -> CocoFile:
@@ -96,14 +95,17 @@ def read_coco(path: Path) -> CocoFile:
         what = f"lacks {error}" if isinstance(error, KeyError) else first_line(error)
         raise SegError(f"{path}: no COCO JSON of instances ({what}); export it as COCO again") from error
     annotations: list[Annotation] = []
-    problems = []
+    found = ReadReport()
+    # As tools write it beside RLE; they are objects then.
     crowds_only = bool(entries) and all(isinstance(e, dict) and e.get("iscrowd") == 1 for e in entries)
+    what = "files whose every annotation has iscrowd 1, as tools write it with RLE (used as objects)"
+    found.warn(what, [path.name] * crowds_only)
     for number, entry in enumerate(entries):
         try:
             annotations.append(_annotation(entry, f"{path} annotation {number}", crowds_only))
         except _WRONG as error:
             what = "needs image_id, and bbox [x, y, width, height] or a segmentation of polygons [[x, y, ...]] or RLE"
-            problems.append(f"{path} annotation {number}: {what} ({first_line(error)})")
+            found.problems.append(f"{path} annotation {number}: {what} ({first_line(error)})")
     if annotations and not any(one.image in images for one in annotations):
         raise SegError(
             f"{path}: none of its {len(entries)} annotations belongs to a listed image "
@@ -112,7 +114,7 @@ def read_coco(path: Path) -> CocoFile:
     if annotations and all(0 <= side <= 1 for one in annotations for side in one.extent or one.box):
         raise SegError(f"{path}: its boxes and outlines are shares of the image's sides (0 to 1); write them in pixels")
     order = sorted(categories, key=lambda i: (isinstance(i, str), i))
-    return CocoFile(path, images, {i: categories[i] for i in order}, groups, annotations, problems, crowds_only)
+    return CocoFile(path, images, {i: categories[i] for i in order}, groups, annotations, found)
 
 
 def _id(value: Any) -> Id:

@@ -4,6 +4,7 @@ import codecs
 import hashlib
 import json
 import os
+import re
 import stat
 import unicodedata
 from collections.abc import Iterable
@@ -35,6 +36,11 @@ class MissingDataError(SegError):
 def nfc(text: str) -> str:
     """The text in Unicode's composed form: macOS writes file names decomposed, lists are typed composed."""
     return unicodedata.normalize("NFC", text)
+
+
+def any_case(pattern: str) -> str:
+    """A glob pattern in small letters as one that matches capitals as well: Windows' programs write both."""
+    return re.sub("[a-z]", lambda letter: f"[{letter[0]}{letter[0].upper()}]", pattern)
 
 
 def too_long(name: str) -> bool:

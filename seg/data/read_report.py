@@ -36,6 +36,13 @@ class ReadReport:
             self.warnings[message] += len(names)
             self.examples[message] = (*self.examples.get(message, ()), *names)[:_SHOWN_EXAMPLES]
 
+    def add(self, other: "ReadReport") -> None:
+        """Add the warnings and problems of another report."""
+        self.warnings += other.warnings
+        for message, names in other.examples.items():
+            self.examples[message] = (*self.examples.get(message, ()), *names)[:_SHOWN_EXAMPLES]
+        self.problems += other.problems
+
     @contextmanager
     def collecting(self, where: str) -> Iterator[None]:
         """Add a SegError that is raised in the block to the problems, prefixed with ``where``."""
@@ -43,6 +50,11 @@ class ReadReport:
             yield
         except SegError as error:
             self.problems.append(str(error) if str(error).startswith(where) else f"{where}: {error}")
+
+    @property
+    def why(self) -> str:
+        """The warnings as the end of an error's line."""
+        return "".join(f"; {message}: {count}" for message, count in self.warnings.items())
 
     def lines(self) -> list[str]:
         """A line for each warning."""

@@ -11,6 +11,7 @@ import numpy as np
 from seg.data.coco import Coco
 from seg.data.coco_file import Annotation, CocoFile, CocoImage, Id
 from seg.data.layout import MissingDataError, content_fingerprint
+from seg.data.read_report import ReadReport
 from seg.errors import SegError
 from seg.formats.read import ToolFormat, read_annotations
 from seg.formats.record import Picture, Shape, box_of, full_mask, runs
@@ -22,8 +23,8 @@ _TEST = ("val", "valid", "validation", "test", "testing")
 class Annotations(Coco):
     """Photos and annotations in the format of a tool; all else as for :class:`seg.data.coco.Coco`.
 
-    Polygons, ellipses and masks are ground truth; boxes are boxes only. The splits ``val`` and ``test`` are for test.
-    Classes are in alphabetical order.
+    Polygons, ellipses and masks are ground truth; boxes are boxes only; lines and points are labels of their image,
+    which then has no ground truth. The splits ``val`` and ``test`` are for test. Classes are in alphabetical order.
 
     Attributes:
         format: of the annotations. instances, test_instances: a file or a folder; null: found below ``root``.
@@ -41,16 +42,20 @@ class Annotations(Coco):
         root = Path(self.root)
         for given in (self.instances or "", self.test_instances or ""):
             if not (root / given).exists():
-                raise MissingDataError(f"data.root={root}: no such folder, or no {given} in it")
-        found = read_annotations(self.format, root / (self.instances or ""))
-        trainval = [picture for picture in found if picture.subset.lower() not in _TEST]
-        test = [picture for picture in found if picture.subset.lower() in _TEST]
+                raise MissingDataError(f"{root / given}: no such file or folder; correct data.root or data.instances")
+        found = ReadReport()
+        pictures = read_annotations(self.format, root / (self.instances or ""), found)
+        trainval = [picture for picture in pictures if picture.subset.lower() not in _TEST]
+        test = [picture for picture in pictures if picture.subset.lower() in _TEST]
         if self.test_instances:
-            trainval, test = found, read_annotations(self.format, root / self.test_instances)
+            trainval, test = pictures, read_annotations(self.format, root / self.test_instances, found)
         elif not trainval:  # a single split is no split
-            trainval, test = found, []
+            trainval, test = pictures, []
         names = sorted({shape.class_name for picture in trainval + test for shape in picture.shapes})
-        files = [_as_coco(root / (self.instances or ""), own, names) for own in (trainval, test)]
+        files = [
+            _as_coco(root / (self.instances or ""), own, names, report)
+            for own, report in ((trainval, found), (test, ReadReport()))
+        ]
         return files if test else files[:1]
 
     def hashed(self, cache: Path | None, *, write: bool) -> str:
@@ -69,20 +74,17 @@ class Annotations(Coco):
         return super().params() | {"format": self.format}
 
 
-def _as_coco(path: Path, pictures: Sequence[Picture], names: Sequence[str]) -> CocoFile:
+def _as_coco(path: Path, pictures: Sequence[Picture], names: Sequence[str], found: ReadReport) -> CocoFile:
     """Pictures as the result of COCO's reader; ids are names."""
     images: dict[Id, CocoImage] = {}
-    annotations, problems = [], []
+    annotations = []
     for picture in pictures:
+        found.warn("photos annotated twice (the objects of both are used)", [picture.file] * (picture.file in images))
         if images.setdefault(picture.file, CocoImage(picture.file, picture.size)).size != picture.size:
-            problems.append(f"{picture.source}: {picture.file} is annotated twice, with other sizes")
+            found.problems.append(f"{picture.source}: {picture.file} is annotated twice, with other sizes")
         for number, shape in enumerate(picture.shapes, 1):
-            where = f"{picture.source} {picture.file} shape {number}"
-            if shape.box is None and not shape.polygons:
-                problems.append(f"{where}: is no box, polygon or mask; draw it as one")
-            else:
-                annotations.append(_annotation(where, picture, shape))
-    return CocoFile(path, images, {name: name for name in names}, set(), annotations, problems, False)
+            annotations.append(_annotation(f"{picture.source} {picture.file} shape {number}", picture, shape))
+    return CocoFile(path, images, {name: name for name in names}, set(), annotations, found)
 
 
 def _annotation(where: str, picture: Picture, shape: Shape) -> Annotation:

@@ -5,9 +5,10 @@ import io
 import json
 import os
 import re
+import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 import numpy as np
@@ -17,56 +18,65 @@ from PIL import Image
 
 from seg.data.boxes import parse_xml
 from seg.data.decode import image_size
-from seg.data.layout import IMAGE_SUFFIXES, MissingDataError, nfc, read_text
+from seg.data.layout import IMAGE_SUFFIXES, MissingDataError, any_case, nfc, read_text
+from seg.data.read_report import ReadReport
 from seg.errors import SegError, first_line
 from seg.formats import brush
 from seg.formats.record import Picture, Points, Shape, box_of, bridged, corners, ellipse, turned
 
 ToolFormat = Literal["cvat", "label_studio", "labelme", "supervisely", "via", "yolo"]
 
-#: A format's files below the data's root; without a folder in the pattern there must be exactly one.
-_FILES: dict[str, str] = {
-    "cvat": "*.xml",
-    "label_studio": "*.json",
-    "labelme": "**/*.json",
-    "supervisely": "**/ann/*.json",
-    "via": "*.json",
-    "yolo": "*.y*ml",
-}
 #: More pixels than Pillow reads.
 _MOST_PIXELS = 2**30
+_NO_CLASS = "a region without a class"
+#: Label Studio's regions whose label is another result.
+_UNNAMED = ("bitmask", "brush", "ellipse", "polygon", "rectangle")
 _WRONG = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, IndexError, zlib.error)
 
 
-def read_annotations(kind: ToolFormat, place: Path) -> list[Picture]:
+def read_annotations(kind: ToolFormat, place: Path, found: ReadReport) -> list[Picture]:
     """The pictures of a file, or of all files of a format in a folder; names may be paths of another machine.
+
+    Args:
+        kind: the format. place: the file or folder. found: gets a warning for what is left out.
 
     Raises:
         MissingDataError: there is no file, or there are several but the format has one.
         SegError: a file has another format.
     """
-    files = [place] if place.is_file() else sorted(p for p in place.glob(_FILES[kind]) if p.name[0] != ".")
-    if not files or (len(files) > 1 and "/" not in _FILES[kind]):
+    if place.is_file() and zipfile.is_zipfile(place):
+        raise SegError(f"{place}: is a ZIP archive; unpack it and give the folder")
+    pattern, reader = READERS[kind]
+    files = [place] if place.is_file() else sorted(p for p in place.glob(any_case(pattern)) if p.name[0] != ".")
+    if not files or (len(files) > 1 and "/" not in pattern):
         names = ", ".join(file.name for file in files[:4])
         what = f"holds {names}; say which with data.instances=FILE" if files else "export it again, or give data.root="
-        raise MissingDataError(f"{place}: {'' if files else f'no {_FILES[kind]} of {kind}; '}{what}")
+        raise MissingDataError(f"{place}: {'' if files else f'no {pattern} of {kind}; '}{what}")
     pictures: list[Picture] = []
     for file in files:
         before = len(pictures)
         try:
-            for picture in READERS[kind](file):
-                if picture.size and not (min(picture.size) > 0 and picture.size[0] * picture.size[1] < _MOST_PIXELS):
-                    raise ValueError(f"{picture.file} is of the size {picture.size}")
+            for picture in reader(file, found):
+                _check(picture)
                 pictures.append(picture._replace(source=picture.source or file))
         except (*_WRONG, yaml.YAMLError, OSError) as error:
             what = f"lacks {error}" if isinstance(error, KeyError) else first_line(error)
             if isinstance(error, TypeError | AttributeError | IndexError):  # Python's words say nothing of the file
                 what = "another structure"
             after = f", after {pictures[-1].file}" if len(pictures) > before else ""
-            raise SegError(f"{file}: no annotations of {kind} ({what}{after}); export them again") from error
+            raise SegError(f"{file}: no annotations of {kind} ({what}{after}); correct or export them again") from error
     if not pictures:
-        raise MissingDataError(f"{place}: lists no annotated photo, or none that is there; give another file")
+        raise MissingDataError(f"{place}: lists no annotated photo that is there{found.why}; give another file")
     return pictures
+
+
+def _check(picture: Picture) -> None:
+    if not isinstance(picture.file, str):
+        raise TypeError
+    if picture.size and not (min(picture.size) > 0 and picture.size[0] * picture.size[1] < _MOST_PIXELS):
+        raise ValueError(f"{picture.file} is of the size {picture.size}")
+    if not all(np.isfinite(points).all() for shape in picture.shapes for points in (shape.box or (), *shape.polygons)):
+        raise ValueError(f"{picture.file} has a region at NaN or infinity")
 
 
 def _xy(flat: Sequence[Any]) -> Points:
@@ -74,21 +84,19 @@ def _xy(flat: Sequence[Any]) -> Points:
 
 
 def _class(*given: Any) -> str:
-    """The first of the values that are not empty; of a dictionary its first key."""
-    values = (next(iter(value), None) if isinstance(value, dict) else value for value in given)
+    """The first of the values that are not empty; of a dictionary (checkboxes) the first key that is on."""
+    values = (next(filter(value.get, value), None) if isinstance(value, dict) else value for value in given)
     names = [name for value in values if value is not None and (name := nfc(str(value)).strip())]
     if not names:
-        raise ValueError("a region without a class")
+        raise ValueError(_NO_CLASS)
     return names[0]
 
 
 def _polygon(name: str, points: Points) -> Shape:
-    if len(points) < 3 or not np.isfinite(points).all():
-        raise ValueError("a polygon of fewer than three points")
-    return Shape(name, polygons=(points,))
+    return Shape(name, polygons=(points,) if len(points) >= 3 else ())
 
 
-def _cvat(file: Path) -> Iterator[Picture]:
+def _cvat(file: Path, found: ReadReport) -> Iterator[Picture]:
     """CVAT's "CVAT for images 1.1", an XML with all images."""
     root = parse_xml(file)
     if root.tag != "annotations":
@@ -115,31 +123,46 @@ def _cvat(file: Path) -> Iterator[Picture]:
                     raise ValueError(f"the runs of a mask do not add up to its {width} x {height} pixels")
                 mask = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(height, width)
                 shapes.append(Shape(name, (left, top, left + width, top + height), mask=mask))
-            elif item.tag != "tag":
+            elif item.tag == "tag":
+                found.warn("tags of images (not used)", [name])
+            else:
                 shapes.append(Shape(name))
         yield Picture(image.attrib["name"], size, shapes, subset=image.get("subset", ""))
 
 
-def _label_studio(file: Path) -> Iterator[Picture]:
-    """A JSON of tasks. Tasks without an annotation are left out; the first of several annotations counts."""
+def _label_studio(file: Path, found: ReadReport) -> Iterator[Picture]:
+    """A JSON of tasks. Of several annotations the one marked as ground truth counts, else the first."""
     for task in json.loads(read_text(file)):
+        if "data" not in task:
+            raise ValueError("no tasks; choose the export JSON, not JSON-MIN")
         data, done = task["data"], [one for one in task.get("annotations") or () if not one.get("was_cancelled")]
-        if not done:
-            continue
-        photo = next((v for v in (data.get("image"), *data.values()) if isinstance(v, str)), None)
-        if photo is None:
+        texts = [value for value in (data.get("image"), *data.values()) if isinstance(value, str)]
+        if not texts:
             raise ValueError("a task without an image")
+        photo = max(texts, key=lambda text: text.lower().endswith(IMAGE_SUFFIXES))  # the first of equal ones
+        if not done:
+            found.warn("tasks without a submitted annotation (not used)", [photo])
+            continue
+        found.warn("tasks with several annotations (one is used)", [photo] * (len(done) > 1))
         size, shapes = None, []
-        for item in done[0]["result"]:
+        results = max(done, key=lambda one: one.get("ground_truth") is True)["result"]
+        named = {item.get("id") for item in results if item["type"].endswith("labels")}
+        for item in results:
             kind, value = item["type"], item.get("value", {})
-            if not kind.endswith("labels"):  # a choice, a text, a relation
+            if not kind.endswith("labels"):
+                is_region = kind in _UNNAMED
+                if is_region and item.get("id") not in named:
+                    raise ValueError(_NO_CLASS)
+                found.warn("results that are no regions, such as choices (not used)", [photo] * (not is_region))
                 continue
             width, height = item["original_width"], item["original_height"]
-            size, percent, name = (height, width), np.array([width, height]) / 100, _class(*value[kind])
+            size, percent, name = (height, width), np.array([width, height]) / 100, _class(*value.get(kind, ()))
             if "points" in value:
                 shapes.append(_polygon(name, _xy(value["points"]) * percent))
             elif "rle" in value:
-                mask = brush.decode(value["rle"], size)
+                shapes.append(Shape(name, (0, 0, width, height), mask=brush.decode(value["rle"], size)))
+            elif "imageDataURL" in value:
+                mask = _png(base64.b64decode(value["imageDataURL"].partition(",")[2]))
                 shapes.append(Shape(name, (0, 0, width, height), mask=mask))
             elif "radiusX" in value:
                 x, y = _xy([value["x"], value["y"]])[0] * percent
@@ -154,10 +177,13 @@ def _label_studio(file: Path) -> Iterator[Picture]:
         yield Picture(photo, size, shapes)
 
 
-def _labelme(file: Path) -> Iterator[Picture]:
+def _labelme(file: Path, found: ReadReport) -> Iterator[Picture]:
     """A JSON beside each photo."""
-    content = json.loads(read_text(file))
-    size, shapes = (int(content["imageHeight"]), int(content["imageWidth"])), []
+    content, shapes = json.loads(read_text(file)), []
+    photo = Path(os.path.normpath(file.parent / content["imagePath"].replace("\\", "/")))
+    height, width = content.get("imageHeight"), content.get("imageWidth")
+    size = (int(height), int(width)) if height and width else image_size(photo)
+    found.warn("flags of images (not used)", [flag for flag, is_set in (content.get("flags") or {}).items() if is_set])
     for item in content["shapes"]:
         name, kind, points = _class(item["label"]), item.get("shape_type") or "polygon", _xy(item["points"])
         if kind == "polygon":
@@ -171,8 +197,7 @@ def _labelme(file: Path) -> Iterator[Picture]:
             shapes.append(Shape(name, box_of(points), mask=_png(base64.b64decode(item["mask"]))))
         else:
             shapes.append(Shape(name))
-    photo = content["imagePath"].replace("\\", "/")
-    yield Picture(os.path.normpath(file.parent / photo), size, shapes)
+    yield Picture(str(photo), size, shapes)
 
 
 def _png(content: bytes) -> npt.NDArray[np.bool_]:
@@ -181,10 +206,11 @@ def _png(content: bytes) -> npt.NDArray[np.bool_]:
     return (values[..., -1] if values.ndim == 3 else values) > 0  # alpha of a colour image
 
 
-def _supervisely(file: Path) -> Iterator[Picture]:
+def _supervisely(file: Path, found: ReadReport) -> Iterator[Picture]:
     """``<data set>/ann/<photo>.json`` for ``<data set>/img/<photo>``."""
     content = json.loads(read_text(file))
     size, shapes = (int(content["size"]["height"]), int(content["size"]["width"])), []
+    found.warn("tags of images (not used)", [tag["name"] for tag in content.get("tags") or ()])
     for item in content["objects"]:
         name, kind = _class(item["classTitle"]), item["geometryType"]
         if kind == "bitmap":
@@ -195,19 +221,26 @@ def _supervisely(file: Path) -> Iterator[Picture]:
             shapes.append(Shape(name, box_of(_xy(item["points"]["exterior"]))))
         elif kind == "polygon":
             rings = [_xy(item["points"]["exterior"]), *map(_xy, item["points"].get("interior", ()))]
-            shapes.append(_polygon(name, rings[0])._replace(polygons=(bridged(rings),)))
+            shapes.append(_polygon(name, bridged(rings)))
         else:
             shapes.append(Shape(name))
     yield Picture(str(file.parent.parent / "img" / file.stem), size, shapes)
 
 
-def _via(file: Path) -> Iterator[Picture]:
-    """A project, or its annotations as JSON. The class is the first attribute of a region that has a value."""
+def _via(file: Path, found: ReadReport) -> Iterator[Picture]:
+    """A project of VIA 1 or 2, or its annotations as JSON. The class is the first attribute of a region that has a
+    value; where no region has attributes, all are of one class."""
     content = json.loads(read_text(file))
-    for image in content.get("_via_img_metadata", content).values():
-        shapes, regions = [], image["regions"]
-        for region in regions.values() if isinstance(regions, dict) else regions:
-            at, name = region["shape_attributes"], _class(*region["region_attributes"].values())
+    images = [*content.get("_via_img_metadata", content).values()]
+    of_images = [image["regions"] for image in images]
+    of_images = [[*regions.values()] if isinstance(regions, dict) else regions for regions in of_images]
+    is_single = not any(region["region_attributes"] for regions in of_images for region in regions)
+    found.warn("files whose regions have no attributes (class object)", [file.name] * (is_single and any(of_images)))
+    for image, regions in zip(images, of_images, strict=True):
+        shapes = []
+        for region in regions:
+            at = region["shape_attributes"]
+            name = "object" if is_single else _class(*region["region_attributes"].values())
             if at["name"] == "polygon":
                 shapes.append(_polygon(name, np.stack([at["all_points_x"], at["all_points_y"]], 1).astype(float)))
             elif at["name"] == "rect":
@@ -221,28 +254,53 @@ def _via(file: Path) -> Iterator[Picture]:
         yield Picture(image["filename"], None, shapes)
 
 
-def _yolo(file: Path) -> Iterator[Picture]:
+def _yolo(file: Path, found: ReadReport) -> Iterator[Picture]:
     """Ultralytics' ``data.yaml``: for ``images/a.jpg`` lines ``class x y width height``, of the middle, or ``class x y
     x y x y ...`` in ``labels/a.txt``, as shares of the sides."""
     content = yaml.safe_load(read_text(file))
+    if "kpt_shape" in content:
+        raise ValueError("its labels have keypoints, not outlines")
     names = content["names"] if isinstance(content["names"], dict) else dict(enumerate(content["names"]))
     names = {int(number): name for number, name in names.items()}
     base = file.parent / str(content.get("path") or "")
     base = base if base.is_dir() else file.parent  # of another machine
+    done, labels, label = set[Path](), set[Path](), None
     for subset in ("train", "val", "test"):
         places = content.get(subset) or ()
         for place in [places] if isinstance(places, str) else places:
             there = base / place if (base / place).exists() else base / re.sub(r"^(\.\./)+", "", place)
-            listed = map(str.strip, read_text(there).split("\n") if there.is_file() else [])
-            photos = [there.parent / line for line in listed if line] or sorted(there.rglob("*"))
-            for photo in (p for p in photos if p.suffix.lower() in IMAGE_SUFFIXES):
+            if there in done:  # val, which must be given, is train where nobody has made a split
+                found.warn("places that several splits name (of the first)", [place])
+                continue
+            done.add(there)
+            if not there.exists():
+                found.warn("places of splits that are not there (not used)", [f"{subset}: {place}"])
+            for photo in _yolo_photos(there, base):
                 head, images, tail = str(photo.with_suffix(".txt")).rpartition(f"{os.sep}images{os.sep}")
                 label = Path(f"{head}{os.sep}labels{os.sep}{tail}" if images else tail)
                 lines = read_text(label).splitlines() if label.is_file() else []
+                labels |= {label} if lines else set()
                 size = image_size(photo) if lines else None
                 filled = ((f"{label.name} line {i}", line) for i, line in enumerate(lines, 1) if line.strip())
                 shapes = [_yolo_shape(where, line, names, size) for where, line in filled]
                 yield Picture(str(photo), size, shapes, subset=subset, source=label if lines else None)
+    if label and not labels:
+        found.problems.append(f"{label}: no such file, nor that of another photo")
+
+
+def _yolo_photos(there: Path, base: Path) -> Iterator[Path]:
+    """The photos in a folder, or those that a list names: relative to itself or to the data, or by paths of another
+    machine, whose last parts are found in the data."""
+    if there.is_dir():
+        yield from (p for p in sorted(there.rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES)
+        return
+    for line in map(str.strip, read_text(there).split("\n") if there.is_file() else []):
+        parts = PurePosixPath(line.replace("\\", "/")).parts
+        if PurePosixPath(line).suffix.lower() in IMAGE_SUFFIXES:
+            places = (root.joinpath(*parts[i:]) for i in range(len(parts)) for root in (there.parent, base))
+            if (photo := next(filter(Path.is_file, places), None)) is None:
+                raise ValueError(f"{there.name} names {line}, which is not there")
+            yield photo
 
 
 def _yolo_shape(where: str, line: str, names: dict[int, str], size: tuple[int, int] | None) -> Shape:
@@ -259,12 +317,13 @@ def _yolo_shape(where: str, line: str, names: dict[int, str], size: tuple[int, i
     return _polygon(name, shares)
 
 
-#: Reader of a file by format.
-READERS = {
-    "cvat": _cvat,
-    "label_studio": _label_studio,
-    "labelme": _labelme,
-    "supervisely": _supervisely,
-    "via": _via,
-    "yolo": _yolo,
+#: By format: its files below the data's root, in any case, of which there is one if the pattern has no folder; and the
+#: reader of a file.
+READERS: dict[str, tuple[str, Callable[[Path, ReadReport], Iterator[Picture]]]] = {
+    "cvat": ("*.xml", _cvat),
+    "label_studio": ("*.json", _label_studio),
+    "labelme": ("**/*.json", _labelme),
+    "supervisely": ("**/ann/*.json", _supervisely),
+    "via": ("*.json", _via),
+    "yolo": ("*.y*ml", _yolo),
 }

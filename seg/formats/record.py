@@ -74,7 +74,7 @@ def picture_of(
                 continue
             rows, columns = place
             box = tuple(map(float, (columns.start, rows.start, columns.stop, rows.stop)))
-            score = None if scores is None else float(np.nan_to_num(scores[place][mask]).mean())
+            score = None if scores is None else float(np.nan_to_num(scores[place][mask], copy=False).mean(dtype=float))
             shapes.append(Shape(names[code], box, mask=mask, score=score))  # type: ignore[arg-type]
     return Picture(file, codes.shape, shapes, codes)
 

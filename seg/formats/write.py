@@ -1,10 +1,12 @@
 """Export of masks: PNG, and formats of annotation tools."""
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal, get_args
+from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
@@ -14,10 +16,12 @@ from pycocotools import mask as coco_mask
 
 from seg.data.dataset import UNKNOWN
 from seg.errors import SegError
-from seg.files import atomic_path
+from seg.files import write_lines
 from seg.formats import brush
 from seg.formats.record import Picture, Points, bridged, full_mask, outline
 from seg.methods.codes import voc_palette
+
+_logger = logging.getLogger(__name__)
 
 PNGKind = Literal["png255", "png01", "palette"]
 Format = Literal[PNGKind, "coco", "cvat", "voc", "yolo", "labelme", "label_studio"]
@@ -68,11 +72,16 @@ def save_mask(path: Path, mask: npt.NDArray[np.uint8], kind: str, **options: Any
 def write_classes(path: Path, names: Sequence[str]) -> None:
     """Write ``classes.txt``: for every code of the PNG a line with the code and its name."""
     lines = [f"{code} {' '.join(name.splitlines())}" for code, name in enumerate(names)]
-    path.write_text("\n".join([*lines, "255 ignored"]) + "\n", encoding="utf-8")
+    write_lines(path, [*lines, "255 ignored"])
 
 
 def write(
-    kind: Format, folder: Path, names: Sequence[str], pictures: Iterable[Picture], tolerance: float = 0.0
+    kind: Format,
+    folder: Path,
+    names: Sequence[str],
+    pictures: Iterable[Picture],
+    tolerance: float = 0.0,
+    photos: str = "photos",
 ) -> None:
     """Write pictures for a tool; existing files are replaced.
 
@@ -81,6 +90,9 @@ def write(
         names: by code, ``background`` first.
         pictures: with codes, and with shapes for all formats but PNG; an iterator is consumed one by one.
         tolerance: of outlines, in pixels; with 0 they are exact, and COCO and Label Studio get RLE instead.
+        photos: name of the folder that the pictures' files are in; Label Studio's paths begin with it.
+
+    Of photos that differ in their suffix alone, the formats with a file per photo get the first, with a warning.
 
     Raises:
         SegError: too many classes for the codes of an image, or an image's name with ``..`` or an absolute path.
@@ -90,7 +102,23 @@ def write(
     if kind == "cvat" and (wrong := [name for name in names if ":" in name]):
         raise SegError(f"format=cvat: {wrong[0]!r} has a colon, which its labelmap.txt cannot hold; rename the class")
     folder.mkdir(parents=True, exist_ok=True)
+    if kind == "label_studio":
+        pictures = (picture._replace(file=f"{photos}/{picture.file}") for picture in pictures)
+    elif kind != "coco":
+        pictures = _of_own_files(kind, pictures)
     FORMATS[kind](folder, names, pictures, tolerance)
+
+
+def _of_own_files(kind: Format, pictures: Iterable[Picture]) -> Iterator[Picture]:
+    files: dict[PurePosixPath, str] = {}
+    for picture in pictures:
+        first = files.setdefault(PurePosixPath(picture.file).with_suffix(""), picture.file)
+        if first == picture.file:
+            yield picture
+        else:
+            _logger.warning(
+                "format=%s: %s would get the file of %s, and is left out; rename it", kind, picture.file, first
+            )
 
 
 def _place(folder: Path, file: str, suffix: str) -> Path:
@@ -101,12 +129,6 @@ def _place(folder: Path, file: str, suffix: str) -> Path:
     place = folder / path.with_suffix(suffix)
     place.parent.mkdir(parents=True, exist_ok=True)
     return place
-
-
-def _save_json(path: Path, document: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as tmp:
-        tmp.write_text(json.dumps(document) + "\n", encoding="utf-8")
 
 
 def _codes(picture: Picture) -> npt.NDArray[np.uint8]:
@@ -123,22 +145,20 @@ def _png(folder: Path, names: Sequence[str], pictures: Iterable[Picture], tolera
 
 
 def _voc(folder: Path, names: Sequence[str], pictures: Iterable[Picture], tolerance: float) -> None:
-    listed = _voc_masks(folder, pictures, UNKNOWN)
-    _save_text(folder / "ImageSets/Segmentation/train.txt", listed)
-    _save_text(folder / "classes.txt", names)
+    _voc_masks(folder, pictures, UNKNOWN, "train.txt")
+    write_lines(folder / "classes.txt", names)
 
 
 def _cvat(folder: Path, names: Sequence[str], pictures: Iterable[Picture], tolerance: float) -> None:
     """VOC's layout with ``labelmap.txt``. CVAT has no code for undecided pixels; they become background."""
-    listed = _voc_masks(folder, pictures, 0)
-    _save_text(folder / "ImageSets/Segmentation/default.txt", listed)
+    _voc_masks(folder, pictures, 0, "default.txt")
     colours = voc_palette().tolist()
     rows = [f"{name}:{','.join(map(str, colours[code]))}::" for code, name in enumerate(names)]
-    _save_text(folder / "labelmap.txt", ["# label:color_rgb:parts:actions", *rows])
+    write_lines(folder / "labelmap.txt", ["# label:color_rgb:parts:actions", *rows])
 
 
-def _voc_masks(folder: Path, pictures: Iterable[Picture], unknown: int) -> list[str]:
-    """Write the masks of classes and of objects, with a code for undecided pixels; returns the images' names."""
+def _voc_masks(folder: Path, pictures: Iterable[Picture], unknown: int, list_file: str) -> None:
+    """Write the masks of classes and of objects, with a code for undecided pixels, and the list of the images."""
     listed = []
     for picture in pictures:
         codes, objects = _codes(picture), np.zeros_like(_codes(picture))
@@ -149,12 +169,9 @@ def _voc_masks(folder: Path, pictures: Iterable[Picture], unknown: int) -> list[
             path = _place(folder / part, picture.file, ".png")
             save_mask(path, np.where(is_unknown, np.uint8(unknown), mask), "palette")
         listed.append(PurePosixPath(picture.file).with_suffix("").as_posix())
-    return listed
-
-
-def _save_text(path: Path, lines: Sequence[str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    lists = folder / "ImageSets/Segmentation"
+    lists.mkdir(parents=True, exist_ok=True)
+    write_lines(lists / list_file, listed)
 
 
 def _coco(folder: Path, names: Sequence[str], pictures: Iterable[Picture], tolerance: float) -> None:
@@ -175,7 +192,8 @@ def _coco(folder: Path, names: Sequence[str], pictures: Iterable[Picture], toler
             annotations.append(one | {"segmentation": [_flat(rings[0])] if len(rings) == 1 else runs})
     document: dict[str, Any] = {"info": {"description": "weakseg"}, "images": images, "annotations": annotations}
     document["categories"] = [{"id": code, "name": name} for code, name in enumerate(names) if code]
-    _save_json(folder / "annotations/instances_default.json", document)
+    (folder / "annotations").mkdir(exist_ok=True)
+    write_lines(folder / "annotations/instances_default.json", [json.dumps(document)])
 
 
 def _flat(ring: Points) -> list[float]:
@@ -194,10 +212,10 @@ def _yolo(folder: Path, names: Sequence[str], pictures: Iterable[Picture], toler
         sides, lines = (picture.size or (1, 1))[::-1], []
         for name, ring, _ in _polygons(picture, tolerance):
             shares = " ".join(f"{share:.6g}" for share in (ring / sides).ravel())
-            lines.append(f"{names.index(name) - 1} {shares}\n")
-        _place(folder / "labels", picture.file, ".txt").write_text("".join(lines), encoding="utf-8")
-    listed = "".join(f"  {code}: {json.dumps(name)}\n" for code, name in enumerate(names[1:]))
-    (folder / "data.yaml").write_text(f"train: images\nval: images\nnames:\n{listed}", encoding="utf-8")
+            lines.append(f"{names.index(name) - 1} {shares}")
+        write_lines(_place(folder / "labels", picture.file, ".txt"), lines)
+    listed = [f"  {code}: {json.dumps(name)}" for code, name in enumerate(names[1:])]
+    write_lines(folder / "data.yaml", ["train: images", "val: images", "names:", *listed])
 
 
 def _labelme(folder: Path, names: Sequence[str], pictures: Iterable[Picture], tolerance: float) -> None:
@@ -216,7 +234,7 @@ def _labelme(folder: Path, names: Sequence[str], pictures: Iterable[Picture], to
             "imagePath": PurePosixPath(picture.file).name,
         }
         document |= {"imageData": None, "imageHeight": height, "imageWidth": width}
-        _save_json(_place(folder, picture.file, ".json"), document)
+        write_lines(_place(folder, picture.file, ".json"), [json.dumps(document)])
 
 
 def _label_studio(folder: Path, names: Sequence[str], pictures: Iterable[Picture], tolerance: float) -> None:
@@ -238,15 +256,16 @@ def _label_studio(folder: Path, names: Sequence[str], pictures: Iterable[Picture
         prediction: dict[str, Any] = {"model_version": "weakseg", "result": results}
         scores = [shape.score for shape in picture.shapes if shape.score is not None]
         prediction |= {"score": round(sum(scores) / len(scores), 4)} if scores else {}
-        tasks.append({"data": {"image": f"/data/local-files/?d={picture.file}"}, "predictions": [prediction]})
-    _save_json(folder / "tasks.json", tasks)
+        tasks.append({"data": {"image": f"/data/local-files/?d={quote(picture.file)}"}, "predictions": [prediction]})
+    write_lines(folder / "tasks.json", [json.dumps(tasks)])
     kind = "Polygon" if tolerance else "Brush"
-    labels = "".join(f"    <Label value={quoteattr(name)}/>\n" for name in names[1:])
-    (folder / "interface.xml").write_text(
-        f'<View>\n  <Image name="image" value="$image"/>\n  <{kind}Labels name="{kind.lower()}" toName="image">\n'
-        f"{labels}  </{kind}Labels>\n</View>\n",
-        encoding="utf-8",
-    )
+    head = [
+        "<View>",
+        '  <Image name="image" value="$image"/>',
+        f'  <{kind}Labels name="{kind.lower()}" toName="image">',
+    ]
+    labels = [f"    <Label value={quoteattr(name)}/>" for name in names[1:]]
+    write_lines(folder / "interface.xml", [*head, *labels, f"  </{kind}Labels>", "</View>"])
 
 
 #: Writer by format: a function of folder, names by code, pictures and tolerance.

@@ -80,7 +80,7 @@ def load_model(
         raise SegError(str(error).replace("runtime.accelerator", "device")) from error
     file = Path(path) if Path(path).is_file() else saved_network(Path(path), "segmenter")
     if file is None and Path(path, ".hydra").is_dir() and not Path(path, "metrics.json").exists():
-        raise SegError(f"model={path}: this run has not finished; the same command again resumes it")
+        raise SegError(f"model={path}: this run has not finished; the same command again resumes it or says why")
     if file is None:
         raise SegError(
             f"model={path}: no such file, or no segmenter in that folder; give the folder of a finished run with "

@@ -1,5 +1,6 @@
 """Exports the masks of a run."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -19,6 +20,7 @@ def export_masks(
     file_names: Mapping[str, str] | None = None,
     tolerance: float = 0.0,
     min_area: int = 0,
+    photos: str = "photos",
 ) -> int:
     """Write every mask at its image's original size, in EXIF orientation.
 
@@ -29,7 +31,7 @@ def export_masks(
         folder: gets a folder per step. masks_of: by step. store: for its progress bar.
         kind: of the files, see :func:`seg.formats.write`; None for ``png255``, or ``palette`` where masks tell classes
             apart.
-        file_names: of the images by id, which all but PNG go by. tolerance, min_area: see :mod:`seg.formats`.
+        file_names: of the images by id, which all but PNG go by. tolerance, min_area, photos: see :mod:`seg.formats`.
 
     Returns:
         How many masks were written.
@@ -40,13 +42,13 @@ def export_masks(
     for name, masks in masks_of.items():
         check_format(kind, masks.data.count, tolerance, min_area)
         form: Format = kind or ("png255" if masks.data.count == 1 else "palette")
-        target = folder / "".join(c if c.isalnum() else "_" for c in name).strip("_")
+        target = folder / re.sub(r"[\W_]+", "_", name).strip("_")
         # One foreground of images of one class each: a code or a category says which class that is.
         by_label = form in WITH_CLASSES and masks.data.original is not None and masks.data.original.has_one_label
         data = masks.data.as_read if by_label else masks.data
         positions = store.runtime.bar(range(len(masks)), f"exporting {name}")
         pictures = _pictures(masks, positions, data, by_label, form, file_names or {}, min_area)
-        write(form, target, data.names, pictures, tolerance)
+        write(form, target, data.names, pictures, tolerance, photos)
     return sum(map(len, masks_of.values()))
 
 

@@ -199,7 +199,8 @@ def find_images(path: Path, out: Path | None = None) -> list[tuple[Path | Frame,
         results = () if out is None else tuple(out / name for name in RESULTS)
         found, root = sorted(p for p in path.rglob("*") if _is_image(p, path, results)), path
     if not found:
-        raise SegError(f"images={path}: no such file, or no image ({', '.join(SUFFIXES[:4])}, ...) in that folder")
+        kinds = ", ".join(SUFFIXES[:4])
+        raise SegError(f"images={path}: no such file, or no image ({kinds}, ...) in that folder; name a video itself")
     names = [p.relative_to(root) for p in found]
     short = [name.with_suffix("") for name in names]
     named = zip(found, short if len({*short}) == len(short) else names, strict=True)

@@ -74,9 +74,10 @@ def write_report(experiment: Experiment, folder: Path, figures: bool = True) -> 
             difference = export_onnx(load_model(folder, "cpu"), onnx)
             log.info("%s: scores differ from PyTorch's by at most %.1g", onnx, difference)
     if cfg.export.masks or cfg.export.format:
-        names = store.get(experiment.source).file_names()
-        export = cfg.export
-        count = export_masks(folder / "masks", masks, store, export.format, names, export.tolerance, export.min_area)
+        export, dataset = cfg.export, store.get(experiment.source)
+        settings = (export.format, dataset.file_names(), export.tolerance, export.min_area)
+        photos = dataset.folder.absolute().name if dataset.folder else "photos"
+        count = export_masks(folder / "masks", masks, store, *settings, photos=photos)
         log.info("masks: %s (%d masks)", folder / "masks", count)
     rows = experiment.rows
     qualities = {name: found["trainval"].quality for name, found in experiment.qualities.items() if "trainval" in found}

@@ -120,7 +120,8 @@ def _choices(override: Any) -> list[str]:
 def safe_name(values: Mapping[str, Sequence[str]]) -> str:
     """``key=values,...`` as a folder's name, with the last part of paths; with a hash if something is left out."""
     exact = ",".join(f"{key}={collapse([*texts])}" for key, texts in values.items())
-    name = ",".join(f"{key}={collapse([x.rpartition('/')[2] for x in texts])}" for key, texts in values.items())
+    ends = {key: [text.rstrip("/").rpartition("/")[2] for text in texts] for key, texts in values.items()}
+    name = ",".join(f"{key}={collapse(texts)}" for key, texts in ends.items())
     name = re.sub(r"[^\w.,=+-]", "-", name)
     if name == exact and len(name) <= MOST_CHARACTERS and name:
         return name

@@ -121,13 +121,15 @@ def test_crowds_are_unknown_below_what_lies_on_them_and_no_label(coco: Layout, n
         ({"images": lambda old: old[:-1], "annotations": lambda old: old[:-1]}, "photos that no JSON lists (not used)"),
         ({"images": lambda old: old[:-1]}, "annotations of images that are not listed (not used)"),
         ({"annotations": lambda old: old[1:]}, "images without an object (all background)"),
-        ({"annotations": first(bbox=[20, 10, 0, 20])}, "empty boxes (not used)"),
+        ({"annotations": first(bbox=[20, 10, 0, 20])}, "points, lines, objects without an area (only labels used)"),
         ({"annotations": first(segmentation=[[1, 1, 70, 1, 9, 9]])}, "outlines that extend beyond their image (cut)"),
         ({"annotations": first(segmentation=[])}, "images with an object without an outline (no ground truth)"),
         ({"images": first(width=61)}, OTHER_SIZE),
         ({"categories": added({"id": 9, "name": "kite"})}, "classes without a trainval image"),
+        ({"categories": added({"id": 9, "name": "Background"}), "annotations": first(category_id=9)},
+         "categories that are the background (no class)"),
     ],
-)
+)  # fmt: skip
 def test_what_is_unusual_is_counted(coco: Layout, changes: dict[str, Any], warning: str) -> None:
     data = dataset(coco(**changes))
     assert data.warnings[warning] == 1 and data.examples[warning]

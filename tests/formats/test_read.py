@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+import re
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -11,10 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from limits import COUNT, tried
 from PIL import Image
 
 from seg.data.dataset import Dataset
 from seg.data.decode import draw_regions
+from seg.data.read_report import ReadReport
 from seg.errors import SegError
 from seg.formats import brush
 from seg.formats.annotations import Annotations
@@ -190,13 +194,21 @@ def test_val_is_test(written: Callable[[str], Path]) -> None:
     assert {r.id: r.split for r in load(root, "yolo").records} == {"a": "trainval", "c": "trainval", "b": "test"}
 
 
+def test_an_archive_is_to_be_unpacked(written: Callable[[str], Path]) -> None:
+    root = written("cvat")
+    with zipfile.ZipFile(root / "export.zip", "w") as archive:
+        archive.write(root / "annotations.xml")
+    with pytest.raises(SegError, match=r"export.zip: is a ZIP archive; unpack it"):
+        load(root, "cvat", instances="export.zip")
+
+
 def test_turned_boxes_and_ellipses(tmp_path: Path) -> None:
     (tmp_path / "a.xml").write_text(
         '<annotations><image name="a.png" width="60" height="40">'
         '<box label="x" xtl="10" ytl="10" xbr="30" ybr="20" rotation="90"/>'
         '<ellipse label="x" cx="20" cy="15" rx="10" ry="5" rotation="90"/></image></annotations>'
     )
-    (picture,) = read_annotations("cvat", tmp_path)
+    (picture,) = read_annotations("cvat", tmp_path, ReadReport())
     np.testing.assert_allclose(picture.shapes[0].box or (), (15, 5, 25, 25))
     (points,) = picture.shapes[1].polygons
     np.testing.assert_allclose([*points.min(0), *points.max(0)], (15, 5, 25, 25))
@@ -204,7 +216,7 @@ def test_turned_boxes_and_ellipses(tmp_path: Path) -> None:
 
 def test_yolo_as_people_write_it(tmp_path: Path) -> None:
     """Blank lines, spaces, Windows' line ends, numbers of classes as text, and names with spaces and capitals."""
-    names = ["Foto 1.JPG", "ä.PNG"]
+    names = ["Foto 1.JPG", "ä%41.PNG"]
     for name in names:
         Image.new("RGB", SIZE[::-1]).save(tmp_path / name)
         (tmp_path / name).with_suffix(".txt").write_bytes(b"0 0.2 0.2 0.6 0.2 0.6 0.7 \r\n\r\n \r\n")
@@ -212,29 +224,133 @@ def test_yolo_as_people_write_it(tmp_path: Path) -> None:
     (tmp_path / "data.yml").write_bytes(b"train: list.txt\r\nnames: {'0': cat}\r\n")
     dataset = load(tmp_path, "yolo")
     assert dataset.classes == ("cat",) and [len(r.regions or ()) for r in dataset.records] == [1, 1]
-    (tmp_path / "list.txt").write_text("elsewhere/a.jpg.txt")
-    with pytest.raises(SegError, match="lists no annotated photo, or none that is there"):
+    (tmp_path / "data.yml").rename(tmp_path / "DATA.YAML")
+    (tmp_path / "list.txt").write_text("/another/machine/Foto 1.JPG\nelsewhere/ä%41.PNG\n")  # found by their last parts
+    assert [len(r.regions or ()) for r in load(tmp_path, "yolo").records] == [1, 1]
+    (tmp_path / "list.txt").write_text("b.jpg")
+    with pytest.raises(SegError, match=r"list.txt names b.jpg, which is not there"):
         load(tmp_path, "yolo")
+    (tmp_path / "list.txt").write_text("elsewhere/a.jpg.txt")
+    with pytest.raises(SegError, match="lists no annotated photo that is there"):
+        load(tmp_path, "yolo")
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_damaged_files_are_read_or_refused(written: Callable[[str], Path], kind: str) -> None:
+    root, rng = written(kind), np.random.default_rng(0)
+    files = sorted(path for path in root.rglob("*") if path.suffix in (".json", ".xml", ".txt", ".yaml"))
+    values = ["null", "-1", "1e9", "NaN", '""', "[]", "{}", "true", '"-3"', "", "9", '"', "\n"]
+    for _ in range(COUNT or 60):
+        path = files[rng.integers(len(files))]
+        text = path.read_text()
+        tokens = re.split(r'("[^"]*"|[\d.]+)', text)
+        tokens[rng.integers(len(tokens))] = values[rng.integers(len(values))]
+        path.write_text("".join(tokens))
+        dataset = tried(lambda: load(root, kind))
+        for record in dataset.records if dataset else ():
+            draw_regions(record.regions or (), SIZE)
+        path.write_text(text)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in WRITERS if kind != "yolo"])
+def test_lines_and_points_count_as_labels(written: Callable[[str], Path], kind: str) -> None:
+    """An image with one has no ground truth, unless its class is not chosen."""
+    root = written(kind)
+    point = {"shape_type": "point", "geometryType": "point", "type": "keypointlabels"}
+    point |= {"classTitle": "eye", "original_width": 60, "original_height": 40, "value": {"keypointlabels": ["eye"]}}
+    point |= {"shape_attributes": {"name": "point"}, "region_attributes": {"kind": "eye"}}
+    point |= {"label": "eye", "points": [[1, 1]]}
+    replacements = {
+        "cvat": ("annotations.xml", "<tag", '<points label="eye" points="1,1"/><tag'),
+        "label_studio": ("export.json", '{"type": "choices"', f'{json.dumps(point)}, {{"type": "choices"'),
+        "labelme": ("a.json", '"shapes": [', f'"shapes": [{json.dumps(point)}, '),
+        "supervisely": ("ds0/ann/a.png.json", '"objects": [', f'"objects": [{json.dumps(point)}, '),
+        "via": ("via_project.json", '"regions": [{', f'"regions": [{json.dumps(point)}, {{'),
+    }
+    name, old, new = replacements[kind]
+    text = (root / name).read_text()
+    (root / name).write_text(text.replace(old, new, 1))
+    dataset = load(root, kind)
+    assert dataset.classes == ("cat", "dog", "eye")
+    one = next(record for record in dataset.records if record.id == "a")
+    assert one.labels == (0, 1, 2) and len(one.boxes) == 2 and one.regions is None
+    assert next(r for r in load(root, kind, classes=("cat", "dog")).records if r.id == "a").regions
+
+
+def test_what_is_left_out_is_said(written: Callable[[str], Path]) -> None:
+    assert {"tags of images (not used)": 1}.items() <= load(written("cvat"), "cvat").warnings.items()
+    root = written("label_studio")
+    tasks = json.loads((root / "export.json").read_text())
+    right = {"ground_truth": True, "result": tasks[1]["annotations"][0]["result"]}
+    tasks[2]["annotations"] = [{"result": []}, right]
+    write_json(root / "export.json", tasks)
+    dataset = load(root, "label_studio")
+    assert dataset.records[-1].labels == (1,)
+    said = {"tasks without a submitted annotation (not used)", "tasks with several annotations (one is used)"}
+    assert {*said, "results that are no regions, such as choices (not used)"} <= {*dataset.warnings}
+
+
+def test_frames_of_a_video_in_cvat(written: Callable[[str], Path]) -> None:
+    """They have no suffix."""
+    root = written("cvat")
+    text = (root / "annotations.xml").read_text()
+    (root / "annotations.xml").write_text(text.replace('name="a.png"', 'name="a"').replace('name="c.png"', 'name="a"'))
+    dataset = load(root, "cvat")
+    assert [record.id for record in dataset.records] == ["a", "b"]
+    assert dataset.warnings["photos annotated twice (the objects of both are used)"] == 1
+
+
+def test_bitmasks_of_label_studio(written: Callable[[str], Path]) -> None:
+    root = written("label_studio")
+    tasks = json.loads((root / "export.json").read_text())
+    rgba = DOG[..., None] * np.uint8([0, 0, 0, 255])
+    value = {"imageDataURL": f"data:image/png;base64,{base64.b64encode(png(rgba)).decode()}", "bitmasklabels": ["dog"]}
+    tasks[0]["annotations"][0]["result"][1] |= {"type": "bitmasklabels", "value": value}
+    write_json(root / "export.json", tasks)
+    drawn = draw_regions(load(root, "label_studio").records[0].regions or (), SIZE)
+    np.testing.assert_array_equal(drawn, np.where(DOG, 2, np.where(CAT, 1, 0)))
+
+
+def test_labelme_without_sizes(written: Callable[[str], Path]) -> None:
+    root = written("labelme")
+    content = json.loads((root / "a.json").read_text())
+    write_json(root / "a.json", content | {"imagePath": "a.png", "imageHeight": None, "imageWidth": None})
+    drawn = draw_regions(load(root, "labelme").records[0].regions or (), SIZE)
+    np.testing.assert_array_equal(drawn, np.where(DOG, 2, np.where(CAT, 1, 0)))
+
+
+def test_via_without_attributes_is_of_one_class(tmp_path: Path) -> None:
+    """As Matterport's balloons are."""
+    Image.new("RGB", SIZE[::-1]).save(tmp_path / "a.png")
+    region = {"shape_attributes": {"name": "rect", "x": 1, "y": 2, "width": 3, "height": 4}, "region_attributes": {}}
+    write_json(tmp_path / "A.JSON", {"a": {"filename": "a.png", "regions": [region]}})
+    assert load(tmp_path, "via").classes == ("object",)
 
 
 @pytest.mark.parametrize(
     ("kind", "name", "text", "message"),
     [
-        ("yolo", "data.yaml", "train: images", r"data.yaml: no annotations of yolo \(lacks 'names'\); export them"),
+        ("yolo", "data.yaml", "train: images", r"data.yaml: no annotations of yolo \(lacks 'names'\); correct or exp"),
         ("cvat", "a.xml", "<annotation/>", r"a.xml: .*<annotation> where <annotations> was expected"),
-        ("cvat", "a.xml", "<annotations><image name='a.png' width='60' height='40'><points label='x' points='1,1'/>"
-         "</image></annotations>", r"a.png shape 1: is no box, polygon or mask"),
+        ("yolo", "data.yaml", "train: images\nkpt_shape: [2, 2]\nnames: [x]", "labels have keypoints, not outlines"),
         ("label_studio", "a.json", '[{"data": {"image": "a.png"}, "annotations": [{"result": [{"type": "brushlabels", '
          '"original_width": 60, "original_height": 40, "value": {"rle": [0, 0], "brushlabels": ["x"]}}]}]}]',
          r"no annotations of label_studio \("),
+        ("label_studio", "a.json", '[{"image": "a.png"}]', r"\(no tasks; choose the export JSON, not JSON-MIN\)"),
+        ("label_studio", "a.json", '[{"data": {"image": "a.png"}, "annotations": [{"result": [{"type": "brush"}]}]}]',
+         "a region without a class"),
         ("label_studio", "a.json", '[{"data": {}, "annotations": [{"result": []}]}]', "a task without an image"),
-        ("label_studio", "a.json", '[{"data": {"image": "a.png"}, "annotations": null}]', "lists no annotated photo"),
+        ("label_studio", "a.json", '[{"data": {"image": "a.png"}, "annotations": null}]',
+         r"lists no annotated photo .*; tasks without a submitted annotation \(not used\): 1; give"),
         ("label_studio", "a.json", '{"data": {}}', r"a.json: no annotations of label_studio \(another structure\)"),
         ("cvat", "a.xml", "<annotations><track label='x'/></annotations>", "tracks of a video; choose the export"),
         ("cvat", "a.xml", "<annotations/>", "lists no annotated photo"),
         ("via", "a.json", '{"a": {"filename": "a.png", "regions": []}, "b": {"filename": "b.png", "regions": [{'
          '"shape_attributes": {"name": "rect"}, "region_attributes": {"kind": ""}}]}}',
          r"\(a region without a class, after a.png\)"),
+        ("via", "a.json", '{"a": {"filename": 1, "regions": []}}', r"no annotations of via \(another structure\)"),
+        ("labelme", "a.json", '{"imagePath": "a.png", "imageHeight": 40, "imageWidth": 60, "shapes": [{"label": "x", '
+         '"shape_type": "rectangle", "points": [[1, NaN], [2, 2]]}]}', r"a.png has a region at NaN or infinity"),
         ("supervisely", "x.json", "{}", r"no \*\*/ann/\*\.json of supervisely; export it again"),
         ("coco", "x.json", "{}", r"format='coco': must be one of cvat, "),
     ],

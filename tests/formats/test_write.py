@@ -95,17 +95,27 @@ def test_this_program_reads_what_it_wrote(pictures: list[Picture], tmp_path: Pat
         photo = tmp_path / ("images" if kind == "yolo" else "") / picture.file
         photo.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", SIZE[::-1]).save(photo)
-    if kind == "yolo":
-        text = (tmp_path / "data.yaml").read_text()
-        (tmp_path / "data.yaml").write_text(text.replace("val: images\n", ""))
     if kind == "label_studio":  # somebody accepts the predictions
         tasks = json.loads((tmp_path / "tasks.json").read_text())
         (tmp_path / "tasks.json").write_text(json.dumps([one | {"annotations": one["predictions"]} for one in tasks]))
     dataset = Annotations(root=str(tmp_path), format=kind, test_share=0).load(Path(), None)  # type: ignore[arg-type]
-    assert dataset.classes == NAMES[1:]
+    assert dataset.classes == NAMES[1:] and {record.split for record in dataset.records} == {"trainval"}
     read = {record.image.stem: draw_regions(record.regions or (), SIZE) for record in dataset.records}
     for picture in pictures:
         np.testing.assert_array_equal(read[Path(picture.file).stem], masks_of(picture))
+
+
+def test_names_that_only_their_suffix_tells_apart(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pictures = [picture_of(name, np.ones((4, 4), np.uint8), NAMES) for name in ("a.jpg", "a.png")]
+    write("yolo", tmp_path, NAMES, pictures)
+    assert [path.name for path in (tmp_path / "labels").iterdir()] == ["a.txt"]
+    assert "format=yolo: a.png would get the file of a.jpg, and is left out" in caplog.text
+
+
+def test_label_studio_serves_photos_below_a_folder_of_its_root(tmp_path: Path) -> None:
+    write("label_studio", tmp_path, NAMES, [picture_of("b/c&d#1.jpg", np.ones((4, 4), np.uint8), NAMES)], photos="ä")
+    (task,) = json.loads((tmp_path / "tasks.json").read_text())
+    assert task["data"]["image"] == "/data/local-files/?d=%C3%A4/b/c%26d%231.jpg"
 
 
 def test_voc_is_what_torchvision_reads(pictures: list[Picture], tmp_path: Path) -> None:

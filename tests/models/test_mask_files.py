@@ -53,7 +53,7 @@ def expected(masks, name, by_label=False):
 @pytest.mark.parametrize(("kind", "codes"), [(None, [0, 255, 128]), ("png01", [0, 1, 255])])
 def test_grey_png(masks, new_store, tmp_path, kind, codes):
     assert export_masks(tmp_path, {"CAM (label) >= 0.4": masks}, new_store, kind) == 10
-    folder = tmp_path / "CAM__label_____0_4"
+    folder = tmp_path / "CAM_label_0_4"
     assert {p.name for p in folder.iterdir()} == {f"{i}.png" for i in masks.data.ids}
     table = np.zeros(256, np.uint8)
     table[[0, 1, 255]] = codes

@@ -49,5 +49,6 @@ def test_the_name_comes_from_what_can_change_a_figure():
     path = folder_of("epoch=1..3", "weights=/home/me/b@c.pt")  # of a path only its end is in it
     assert re.fullmatch(r"outputs/sweeps/cam/epoch=1\.\.3,weights=b-c\.pt-[0-9a-f]{8}", path)
     assert path != folder_of("epoch=1..3", "weights=/home/you/b@c.pt")
+    assert "data.root=photos-" in folder_of("epoch=1..3", "data.root=/x/photos/")
     assert re.fullmatch(r".*/data\.root=x\+y-[0-9a-f]{8}", folder_of("data.root=/home/me/x,/home/me/y"))
     assert len(Path(folder_of("epoch=1..3", f"weights={'w' * 300}")).name) < 150
