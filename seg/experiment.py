@@ -240,6 +240,10 @@ class Experiment:
             log.info("true masks: %d, of trainval images that are left out of trainval's figures", len(rows))
         for name, step in self.steps.items():
             self.store.ensure(step.masks)
+            if name == next(iter(self.steps)) and not in_sweep():
+                trained = (stage for stage in step.masks.walk() if isinstance(stage, Training))
+                for doubt in filter(None, (training.doubt(self.store) for training in trained)):
+                    log.warning(doubt)
             if step.masks.criteria and self.store.runtime.leads:
                 low, high = step.masks.bounds_in(self.store.alone())
                 found = f"{low:g}" if step.masks.is_cut else f"{low:g} to {high:g}"

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from scipy.special import entr
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -18,6 +19,9 @@ from seg.nets.pretrained import TIMM, known_backbone, weights_of
 from seg.store import Products, Stage, param
 from seg.supervision.scores import infer
 from seg.train import NetworkStage, Training
+
+#: Share of the labels' entropy below which a classifier's CAMs are in doubt.
+LEAST_LEARNT = 0.25
 
 
 class Classifier(Training):
@@ -171,6 +175,25 @@ class Classifier(Training):
             loss = F.binary_cross_entropy_with_logits(logits, labels)
             return loss, {"all_labels_right": ((logits > 0) == (labels > 0)).all(1).float().mean()}
         return F.cross_entropy(logits, labels), {"accuracy": (logits.argmax(1) == labels).float().mean()}
+
+    def doubt(self, store: Products) -> str:
+        """A line about a trained classifier that has learnt next to nothing; else empty.
+
+        The measure is McFadden's pseudo R squared (1974): 1 - loss / loss of the class frequencies alone.
+        """
+        data: PreparedData = store.get(self.data)
+        history, shares = self.history(store), data.is_labelled[self.samples(store)].mean(0)
+        if history.empty:
+            return ""
+        loss, frequencies = float(history["loss"].iloc[-1]), entr(shares)
+        by_frequencies = float((frequencies + entr(1 - shares)).mean() if self.is_logistic(data) else frequencies.sum())
+        if loss < (1 - LEAST_LEARNT) * by_frequencies:
+            return ""
+        return (
+            f"the classifier has learnt little by epoch {self.wanted}: its loss is {loss:.2g}, and by the class "
+            f"frequencies alone {by_frequencies:.2g}; CAMs and all after them may be wrong; raise epoch={self.wanted} "
+            f"or classifier.lr={self.lr:g}"
+        )
 
     def after_epoch(self, model: nn.Module, store: Products) -> None:
         if self.recalibrate == 0 or self.is_linear:

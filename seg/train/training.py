@@ -219,6 +219,10 @@ class Training(NetworkStage):
         """Validation metrics at the end of an epoch."""
         return {}
 
+    def doubt(self, store: Products) -> str:
+        """A line about a trained network that is not to be trusted; else empty."""
+        return ""
+
     # -- the product -----------------------------------------------------------------------------------
 
     def build(self, out: Path, store: Products) -> None:

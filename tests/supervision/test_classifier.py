@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -149,3 +150,20 @@ def test_frozen_as_a_whole_the_linear_layer_learns_from_features_that_are_comput
     assert {"zoom", "recalibrate"} <= stage.unused_parameters.keys()
     with pytest.raises(SegError, match=r"frozen_stages=all: needs pretrained features; give weights"):
         Classifier(**options | {"weights": None}).check(store)
+
+
+@pytest.mark.parametrize("kind", ["softmax", "logistic"])
+def test_a_classifier_that_knows_little_more_than_the_class_frequencies_is_named(
+    store: Store, data: PreparedData, prepared: Prepared, monkeypatch: pytest.MonkeyPatch, kind: Any
+) -> None:
+    stage = Classifier(data=prepared, kind=kind, epoch=4, lr=3e-4)
+    share = (data.labels[stage.samples(store)] == 0).mean()
+    entropy = -share * np.log(share) - (1 - share) * np.log(1 - share)
+
+    def doubt(losses: list[float]) -> str:
+        monkeypatch.setattr(Classifier, "history", lambda *_: pd.DataFrame({"loss": losses}))
+        return stage.doubt(store)
+
+    assert doubt([]) == doubt([0.76 * entropy, 0.74 * entropy]) == ""
+    assert f"by the class frequencies alone {entropy:.2g}" in doubt([0.1, 0.76 * entropy])
+    assert "raise epoch=4 or classifier.lr=0.0003" in doubt([2.0])
