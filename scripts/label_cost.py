@@ -165,7 +165,7 @@ def main() -> None:
         if not (folder / "run/metrics.json").is_file():
             subset(Path(root).resolve(), folder / "data", row["images"], args.test)
             said = command(row["labels"], row["images"], args.folder.resolve(), folder / "data", args.draws, given)
-            subprocess.run([sys.executable, *said], check=True, cwd=args.folder)
+            subprocess.run([sys.executable, *said], check=True)
         rows.loc[at, "mIoU"] = miou(folder / "run")
         rows.dropna().to_csv(args.folder / "curve.csv", index=False, float_format="%.4f")
     draw(args.folder / "curve.png", rows)

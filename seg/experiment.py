@@ -238,12 +238,14 @@ class Experiment:
         if self.target is not None:  # refuses what only the data can show
             rows = self.store.get(self.target).rows
             log.info("true masks: %d, of trainval images that are left out of trainval's figures", len(rows))
+        first = next(iter(self.steps.values()), None)
+        if first is not None and not in_sweep():  # before hours of what follows from its classifier
+            self.store.ensure(first.masks)
+            doubts = (stage.doubt(self.store) for stage in first.masks.walk() if isinstance(stage, Training))
+            for doubt in filter(None, doubts):
+                log.warning(doubt)
         for name, step in self.steps.items():
             self.store.ensure(step.masks)
-            if name == next(iter(self.steps)) and not in_sweep():
-                trained = (stage for stage in step.masks.walk() if isinstance(stage, Training))
-                for doubt in filter(None, (training.doubt(self.store) for training in trained)):
-                    log.warning(doubt)
             if step.masks.criteria and self.store.runtime.leads:
                 low, high = step.masks.bounds_in(self.store.alone())
                 found = f"{low:g}" if step.masks.is_cut else f"{low:g} to {high:g}"

@@ -3,6 +3,7 @@
 import argparse
 import hashlib
 import itertools
+import os
 import re
 import sys
 import types
@@ -262,9 +263,9 @@ def _write_for_tool(
                 file = f"{name}.png" if isinstance(photo, Frame) else (name.parent / photo.name).as_posix()
                 yield picture_of(file, np.asarray(Image.open(mask, formats=["PNG"])), names, shown, request.min_area)
 
-    (photo, name), *_ = images
-    file = photo.video if isinstance(photo, Frame) else photo
-    folder = file.absolute().parents[len(name.parts) - 1]
+    photo, name = images[0]
+    file, below = (photo.video, name.parent) if isinstance(photo, Frame) else (photo, name)
+    folder = Path(os.path.abspath(file)).parents[len(below.parts) - 1]
     write(tool, request.out / tool, names, pictures(), request.tolerance, folder.name)
 
 

@@ -205,6 +205,9 @@ def test_the_frames_of_a_video(capsys, run, model, tmp_path):
     np.testing.assert_array_equal(list(video.read(video.frames(clip)[1::2])), seen[1::2])  # with frames between
     options = [f"model={run}", f"images={clip}", f"out={out}", "overlays=true", "batch_size=2"]
     assert "5 of 5 images" in call(capsys, *options)[1]
+    assert call(capsys, options[0], options[1], f"out={tmp_path / 'tool'}", "format=label_studio")[0] == 0
+    task = json.loads((tmp_path / "tool/label_studio/tasks.json").read_text())[0]
+    assert task["data"]["image"] == f"/data/local-files/?d={tmp_path.name}/clip/000000.png"
     expected = predict(model, clip)
     masks = masks_in(out / "masks/clip")
     for i, mask in enumerate(expected):

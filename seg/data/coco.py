@@ -30,9 +30,9 @@ _OTHER_SIZE = "images of another size than their JSON says (only labels used; sa
 class Coco(InPlace):
     """Photos and an instances JSON, from COCO or from a tool that exports it.
 
-    Classes are the categories in the order of their ids. An image's labels are those of its objects without crowds.
-    The ground truth is drawn from the outlines; crowds are unknown. An image with an object without an outline has no
-    ground truth.
+    Classes are the categories in the order of their ids, but for one called background. An image's labels are those of
+    its objects without crowds. The ground truth is drawn from the outlines; crowds are unknown. An image with an object
+    without an outline has no ground truth.
 
     Attributes:
         root: the other paths are relative to it.
@@ -84,7 +84,8 @@ class Coco(InPlace):
         """
         files, root = self.files(), Path(self.root or "")
         if not files[0].annotations:
-            problem = next(iter(files[0].found.problems), f"{files[0].path}: has no annotation")
+            report = files[0].report
+            problem = next(iter(report.problems), f"{files[0].path}: has no annotation{report.why}")
             raise SegError(f"{problem}; annotate some photos, or give another file")
         parts = [coco_part("trainval", root, files[0], self.photos, "photos")]
         photos = self.test_photos or self.photos
@@ -173,10 +174,8 @@ def _class_names(files: list[CocoFile], chosen: tuple[str, ...] | None, found: R
     names = {i: name for i, name in listed.items() if i in used or not (name in groups or count[name] > 1)}
     unused = (f"{i} {name!r}" for i, name in listed.items() if i not in names)
     found.warn("categories without annotations that are a group or named twice (no class)", unused)
-    found.warn(
-        "categories that are the background (no class)", (n for n in names.values() if n.lower() == "background")
-    )
-    names = {i: name for i, name in names.items() if name.lower() != "background"}
+    background = [i for i, name in names.items() if name.lower() == "background"]
+    found.warn("categories that are the background (no class)", [names.pop(i) for i in background])
     if twice := [name for name, number in Counter(names.values()).items() if number > 1]:
         same = " and ".join(str(i) for i, name in names.items() if name == twice[0])
         raise SegError(f"{place}: the categories {same} are both called {twice[0]!r} and used; rename one")
@@ -193,7 +192,7 @@ def _photos(parts: list["Part"], label_of: dict[Id, int], found: ReadReport) -> 
     photos: dict[Path, Photo] = {}
     for part in parts:
         own = {name: Photo(part.split, part.file.images[i].size, []) for i, name in part.names.items()}
-        found.add(part.file.found)
+        found.add(part.file.report)
         for one in part.file.annotations:
             if one.image not in part.names:
                 found.warn("annotations of images that are not listed (not used)", [f"image {one.image}"])
@@ -317,11 +316,12 @@ def _find(folder: Path, name: str, by_base: dict[str, list[str]]) -> str | None:
                 stem, suffix = os.path.splitext(file)
                 if suffix.lower() in IMAGE_SUFFIXES:
                     by_base.setdefault(f"{_plain(stem)}.", []).append(path)
-    for given in (name, unquote(name)):
+    for given in (unquote(name), name):
         text = given.rpartition("?d=")[2].replace("\\", "/").removeprefix("./")
         wanted = "/" + _plain(text)
         base = wanted.rpartition("/")[2]
-        for key in (base, re.sub("^[0-9a-f]{8}-", "", base), f"{base}."):  # Label Studio's prefix of uploads
+        of_frame = () if base.endswith(IMAGE_SUFFIXES) else (f"{base}.",)
+        for key in (base, re.sub("^[0-9a-f]{8}-", "", base), *of_frame):  # Label Studio's prefix of uploads
             there = by_base.get(key, [])
             ends = [path for path in there if wanted.endswith(f"/{_plain(path)}")]
             if ends or len(there) == 1:

@@ -56,7 +56,7 @@ class Annotation(NamedTuple):
 class CocoFile:
     """The content of a file: images by id, names of categories by id in their order, and annotations.
 
-    ``groups`` are the names that other categories have as ``supercategory``. ``found`` has a problem for each
+    ``groups`` are the names that other categories have as ``supercategory``. ``report`` has a problem for each
     annotation that cannot be read.
     """
 
@@ -65,7 +65,7 @@ class CocoFile:
     categories: dict[Id, str]
     groups: set[str]
     annotations: list[Annotation]
-    found: ReadReport
+    report: ReadReport
 
 
 def read_coco(path: Path) -> CocoFile:

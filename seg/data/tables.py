@@ -138,8 +138,8 @@ def read_boxes(path: Path) -> list[ListedBox]:
 
 def _coco_boxes(path: Path) -> Iterator[ListedBox]:
     content = read_coco(path)
-    if content.found.problems:
-        raise SegError(content.found.problems[0])
+    if content.report.problems:
+        raise SegError(content.report.problems[0])
     for one in content.annotations:
         if not one.is_crowd:
             image = content.images.get(one.image, CocoImage(f"image_id {one.image}"))

@@ -42,7 +42,7 @@ class Annotations(Coco):
         root = Path(self.root)
         for given in (self.instances or "", self.test_instances or ""):
             if not (root / given).exists():
-                raise MissingDataError(f"{root / given}: no such file or folder; correct data.root or data.instances")
+                raise MissingDataError(f"{root / given}: no such file or folder; correct the key that names it")
         found = ReadReport()
         pictures = read_annotations(self.format, root / (self.instances or ""), found)
         trainval = [picture for picture in pictures if picture.subset.lower() not in _TEST]
@@ -92,6 +92,7 @@ def _annotation(where: str, picture: Picture, shape: Shape) -> Annotation:
     if shape.polygons:
         extent = box_of(np.concatenate(shape.polygons))
     elif shape.mask is not None and picture.size is not None:
+        box = None  # that of its pixels, if it has any
         mask = full_mask(shape, picture.size)
         run_lengths, at = runs(mask), np.argwhere(mask)
         if len(at):

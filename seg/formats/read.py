@@ -30,7 +30,7 @@ ToolFormat = Literal["cvat", "label_studio", "labelme", "supervisely", "via", "y
 _MOST_PIXELS = 2**30
 _NO_CLASS = "a region without a class"
 #: Label Studio's regions whose label is another result.
-_UNNAMED = ("bitmask", "brush", "ellipse", "polygon", "rectangle")
+_UNNAMED = ("bitmask", "brush", "ellipse", "keypoint", "polygon", "rectangle")
 _WRONG = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, IndexError, zlib.error)
 
 
@@ -155,7 +155,7 @@ def _label_studio(file: Path, found: ReadReport) -> Iterator[Picture]:
                     raise ValueError(_NO_CLASS)
                 found.warn("results that are no regions, such as choices (not used)", [photo] * (not is_region))
                 continue
-            width, height = item["original_width"], item["original_height"]
+            width, height = int(item["original_width"]), int(item["original_height"])
             size, percent, name = (height, width), np.array([width, height]) / 100, _class(*value.get(kind, ()))
             if "points" in value:
                 shapes.append(_polygon(name, _xy(value["points"]) * percent))
@@ -163,6 +163,8 @@ def _label_studio(file: Path, found: ReadReport) -> Iterator[Picture]:
                 shapes.append(Shape(name, (0, 0, width, height), mask=brush.decode(value["rle"], size)))
             elif "imageDataURL" in value:
                 mask = _png(base64.b64decode(value["imageDataURL"].partition(",")[2]))
+                if mask.shape != size:
+                    raise ValueError(f"a bitmask of {mask.shape[1]} x {mask.shape[0]} for {width} x {height} pixels")
                 shapes.append(Shape(name, (0, 0, width, height), mask=mask))
             elif "radiusX" in value:
                 x, y = _xy([value["x"], value["y"]])[0] * percent
@@ -201,8 +203,11 @@ def _labelme(file: Path, found: ReadReport) -> Iterator[Picture]:
 
 
 def _png(content: bytes) -> npt.NDArray[np.bool_]:
-    with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
-        values = np.asarray(image)
+    try:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
+            values = np.asarray(image)
+    except Exception as error:  # Pillow raises many
+        raise ValueError(f"a mask that is no whole PNG ({first_line(error)})") from error
     return (values[..., -1] if values.ndim == 3 else values) > 0  # alpha of a colour image
 
 
@@ -210,7 +215,7 @@ def _supervisely(file: Path, found: ReadReport) -> Iterator[Picture]:
     """``<data set>/ann/<photo>.json`` for ``<data set>/img/<photo>``."""
     content = json.loads(read_text(file))
     size, shapes = (int(content["size"]["height"]), int(content["size"]["width"])), []
-    found.warn("tags of images (not used)", [tag["name"] for tag in content.get("tags") or ()])
+    found.warn("tags of images (not used)", [file.stem] * len(content.get("tags") or ()))
     for item in content["objects"]:
         name, kind = _class(item["classTitle"]), item["geometryType"]
         if kind == "bitmap":
@@ -263,8 +268,8 @@ def _yolo(file: Path, found: ReadReport) -> Iterator[Picture]:
     names = content["names"] if isinstance(content["names"], dict) else dict(enumerate(content["names"]))
     names = {int(number): name for number, name in names.items()}
     base = file.parent / str(content.get("path") or "")
-    base = base if base.is_dir() else file.parent  # of another machine
-    done, labels, label = set[Path](), set[Path](), None
+    base = (base if base.is_dir() else file.parent).absolute()  # its path may be of another machine
+    done, has_labels, label = set[Path](), False, None
     for subset in ("train", "val", "test"):
         places = content.get(subset) or ()
         for place in [places] if isinstance(places, str) else places:
@@ -279,13 +284,13 @@ def _yolo(file: Path, found: ReadReport) -> Iterator[Picture]:
                 head, images, tail = str(photo.with_suffix(".txt")).rpartition(f"{os.sep}images{os.sep}")
                 label = Path(f"{head}{os.sep}labels{os.sep}{tail}" if images else tail)
                 lines = read_text(label).splitlines() if label.is_file() else []
-                labels |= {label} if lines else set()
+                has_labels |= label.is_file()
                 size = image_size(photo) if lines else None
                 filled = ((f"{label.name} line {i}", line) for i, line in enumerate(lines, 1) if line.strip())
                 shapes = [_yolo_shape(where, line, names, size) for where, line in filled]
                 yield Picture(str(photo), size, shapes, subset=subset, source=label if lines else None)
-    if label and not labels:
-        found.problems.append(f"{label}: no such file, nor that of another photo")
+    if label and not has_labels:
+        found.problems.append(f"{label}: no such file, nor that of another photo; put labels beside images")
 
 
 def _yolo_photos(there: Path, base: Path) -> Iterator[Path]:

@@ -1,6 +1,7 @@
 """Writes the results of a run: table, pictures, page, networks, masks."""
 
 import logging
+import os
 import shlex
 import time
 from pathlib import Path
@@ -76,7 +77,7 @@ def write_report(experiment: Experiment, folder: Path, figures: bool = True) -> 
     if cfg.export.masks or cfg.export.format:
         export, dataset = cfg.export, store.get(experiment.source)
         settings = (export.format, dataset.file_names(), export.tolerance, export.min_area)
-        photos = dataset.folder.absolute().name if dataset.folder else "photos"
+        photos = Path(os.path.abspath(dataset.folder)).name if dataset.folder else "photos"
         count = export_masks(folder / "masks", masks, store, *settings, photos=photos)
         log.info("masks: %s (%d masks)", folder / "masks", count)
     rows = experiment.rows

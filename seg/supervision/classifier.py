@@ -20,7 +20,7 @@ from seg.store import Products, Stage, param
 from seg.supervision.scores import infer
 from seg.train import NetworkStage, Training
 
-#: Share of the labels' entropy below which a classifier's CAMs are in doubt.
+#: McFadden's pseudo R squared of the training loss below which the CAMs are in doubt.
 LEAST_LEARNT = 0.25
 
 
@@ -182,17 +182,21 @@ class Classifier(Training):
         The measure is McFadden's pseudo R squared (1974): 1 - loss / loss of the class frequencies alone.
         """
         data: PreparedData = store.get(self.data)
-        history, shares = self.history(store), data.is_labelled[self.samples(store)].mean(0)
+        history, rows = self.history(store), self.samples(store)
         if history.empty:
             return ""
-        loss, frequencies = float(history["loss"].iloc[-1]), entr(shares)
-        by_frequencies = float((frequencies + entr(1 - shares)).mean() if self.is_logistic(data) else frequencies.sum())
+        loss = float(history["loss"].iloc[-1])
+        if self.is_logistic(data):
+            shares = data.is_labelled[rows].mean(0)
+            by_frequencies = float((entr(shares) + entr(1 - shares)).mean())
+        else:
+            by_frequencies = float(entr(np.bincount(data.labels[rows]) / len(rows)).sum())
         if loss < (1 - LEAST_LEARNT) * by_frequencies:
             return ""
         return (
             f"the classifier has learnt little by epoch {self.wanted}: its loss is {loss:.2g}, and by the class "
-            f"frequencies alone {by_frequencies:.2g}; CAMs and all after them may be wrong; raise epoch={self.wanted} "
-            f"or classifier.lr={self.lr:g}"
+            f"frequencies alone {by_frequencies:.2g}; CAMs and all after them may be wrong; give more epochs than "
+            f"{self.wanted}, or another classifier.lr than {self.lr:g}"
         )
 
     def after_epoch(self, model: nn.Module, store: Products) -> None:

@@ -200,10 +200,19 @@ def test_names_of_photos_as_tools_write_them(coco: Layout) -> None:
     for name in alike:
         instances.write_text(text.replace('"000.png"', f'"/home/me/{name}"'))
         assert {r.image.name for r in dataset(root).records} == {name, "001.png"}
+    # Quoted, beside a photo whose name is what is left without the percent sign.
+    (root / "val2017/my photo 1.png").rename(root / "val2017/my20photo201.png")
+    instances.write_text(text.replace('"000.png"', '"/data/local-files/?d=x/My%20photo%20(1).png"'))
+    assert {r.image.name for r in dataset(root).records} == {"My photo (1).png", "001.png"}
     # Of two with one name, the one in the folder that is written.
     shutil.copy(root / "val2017/001.png", root / "val2017/deep/001.png")
     instances.write_text(text.replace('"000.png"', '"/home/me/deep/001.png"'))
     assert [r.id for r in dataset(root).records] == ["deep_001", "001"]
+    # A mask named after its photo is not the photo.
+    shutil.copy(root / "val2017/001.png", root / "val2017/a.jpg.png")
+    instances.write_text(text.replace('"000.png"', '"a.jpg"'))
+    with pytest.raises(MissingDataError, match=r"1 of the 2 images that it lists are not in .*a\.jpg"):
+        dataset(root)
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,8 @@ def read(tmp_path: Path, *annotations: Any, **changed: Any) -> CocoFile:
 
 def annotation(tmp_path: Path, **changed: Any) -> Annotation:
     found = read(tmp_path, {"image_id": 3, "category_id": 1, "bbox": [1, 1, 2, 2]} | changed)
-    if found.found.problems:
-        raise SegError(found.found.problems[0])
+    if found.report.problems:
+        raise SegError(found.report.problems[0])
     return found.annotations[1]
 
 
@@ -69,8 +69,8 @@ def test_crowds_beside_objects_and_alone(tmp_path: Path) -> None:
         assert annotation(tmp_path, iscrowd=written).is_crowd is (written in (1, True))
     crowd = {"image_id": 3, "category_id": 1, "bbox": [1, 1, 2, 2], "iscrowd": 1}
     content = read(tmp_path, annotations=[crowd, crowd])
-    assert content.found.warnings and not any(one.is_crowd for one in content.annotations)
-    assert not read(tmp_path, crowd).found.warnings
+    assert content.report.warnings and not any(one.is_crowd for one in content.annotations)
+    assert not read(tmp_path, crowd).report.warnings
 
 
 @pytest.mark.parametrize("outline", [None, [], {}, [[]], [[1, 1, 2, 2]]])

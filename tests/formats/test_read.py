@@ -235,6 +235,13 @@ def test_yolo_as_people_write_it(tmp_path: Path) -> None:
         load(tmp_path, "yolo")
 
 
+def test_yolo_in_the_current_folder(written: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    root = written("yolo")
+    expected = [record.regions for record in load(root, "yolo").records]
+    monkeypatch.chdir(root)
+    assert [record.regions for record in load(Path(), "yolo").records] == expected
+
+
 @pytest.mark.parametrize("kind", WRITERS)
 def test_damaged_files_are_read_or_refused(written: Callable[[str], Path], kind: str) -> None:
     root, rng = written(kind), np.random.default_rng(0)
@@ -309,6 +316,20 @@ def test_bitmasks_of_label_studio(written: Callable[[str], Path]) -> None:
     write_json(root / "export.json", tasks)
     drawn = draw_regions(load(root, "label_studio").records[0].regions or (), SIZE)
     np.testing.assert_array_equal(drawn, np.where(DOG, 2, np.where(CAT, 1, 0)))
+
+    def write(content: bytes) -> None:
+        value["imageDataURL"] = f"data:image/png;base64,{base64.b64encode(content).decode()}"
+        write_json(root / "export.json", tasks)
+
+    write(png(rgba * np.uint8(0)))  # all of it erased: an object without pixels, and no box of the whole image
+    assert [box for box in load(root, "label_studio").records[0].boxes if box[2] - box[0] == SIZE[1]] == []
+    for content, message in (
+        (png(rgba[:20]), "a bitmask of 60 x 20"),
+        (png(rgba)[:-30], "a mask that is no whole PNG"),
+    ):
+        write(content)
+        with pytest.raises(SegError, match=message):
+            load(root, "label_studio")
 
 
 def test_labelme_without_sizes(written: Callable[[str], Path]) -> None:
